@@ -1,0 +1,18 @@
+"""nblstm: a recurrent engine, compiled by Numba. You write a cell's equations; it derives and compiles the rest."""
+
+from nblstm import cells, nn
+from nblstm.cells.cell import Cell, cell
+from nblstm.cells.functions import (
+    abs, clip, elu, exp, gelu, hard_sigmoid, hard_tanh, leaky_relu, log, maximum, minimum, relu, selu, sigmoid,
+    softplus, softsign, sqrt, swish, tanh, where,
+)  # fmt: skip
+from nblstm.cells.graph import CellError
+from nblstm.device import device, set_device
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Cell", "CellError", "abs", "cell", "cells", "clip", "device", "elu", "exp", "gelu", "hard_sigmoid", "hard_tanh",
+    "leaky_relu", "log", "maximum", "minimum", "nn", "relu", "selu", "set_device", "sigmoid", "softplus",
+    "softsign", "sqrt", "swish", "tanh", "where",
+]  # fmt: skip

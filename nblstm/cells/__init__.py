@@ -1,0 +1,11 @@
+"""Cells: the equations of each recurrent network, and how equations become graphs and gradients."""
+
+from nblstm.cells.cell import Cell, cell
+from nblstm.cells.gru import gru
+from nblstm.cells.lstm import lstm, lstm_complement, lstm_coupled, lstm_peephole, lstm_with
+from nblstm.cells.rnn import rnn_relu, rnn_tanh
+
+__all__ = [
+    "Cell", "cell", "gru", "lstm", "lstm_complement", "lstm_coupled", "lstm_peephole", "lstm_with", "rnn_relu",
+    "rnn_tanh",
+]  # fmt: skip

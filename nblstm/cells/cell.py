@@ -1,0 +1,210 @@
+"""The `cell` decorator: from a Python function on scalars to a cell that nblstm can compile."""
+
+from __future__ import annotations
+
+import inspect
+import keyword
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from nblstm.cells.differentiate import gradients, values_to_save
+from nblstm.cells.graph import NUMERIC, CellError, Value, as_value
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A traced cell: forward and backward as expressions, and what joins them.
+
+    Attributes
+    ----------
+    inputs : list of Value
+        Pre-activations, previous states and vectors, in the order of the cell's arguments.
+    states : list of Value
+        The new states.
+    saved : list of Value
+        Forward values that BPTT keeps.
+    d_states : list of Value
+        Inputs of the backward function: the gradients with respect to the new states.
+    d_inputs : list of Value
+        Its results: the gradient with respect to each of `inputs`.
+    """
+
+    inputs: list[Value]
+    states: list[Value]
+    saved: list[Value]
+    d_states: list[Value]
+    d_inputs: list[Value]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A recurrent cell, defined by its equations. Made by the `cell` decorator.
+
+    Attributes
+    ----------
+    name : str
+    gates, states, split, vectors : tuple of str
+        As given to `cell`.
+    equations : callable
+        The function itself: scalars in, new states out.
+    """
+
+    name: str
+    gates: tuple[str, ...]
+    states: tuple[str, ...]
+    split: tuple[str, ...]
+    vectors: tuple[str, ...]
+    equations: Callable
+    __doc__: str | None = field(default=None, compare=False)
+
+    def __call__(self, *scalars):
+        """Evaluate the equations once, on plain numbers: the new states, as the function returns them."""
+        return self.equations(*scalars)
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Names of the arguments: a split gate arrives as two, then the states, then the vectors."""
+        gates = [part for g in self.gates for part in ([f"{g}_x", f"{g}_h"] if g in self.split else [g])]
+        return (*gates, *self.states, *self.vectors)
+
+    @property
+    def preactivations(self) -> tuple[str, ...]:
+        """The arguments that come from matrix products, in the order that kernels keep them in memory.
+
+        First what only the input feeds, then what input and recurrence feed, then what only the recurrence
+        feeds: so the columns of either product lie side by side.
+        """
+        shared = [g for g in self.gates if g not in self.split]
+        return (*(f"{g}_x" for g in self.split), *shared, *(f"{g}_h" for g in self.split))
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The traced equations, their gradient and the values worth saving."""
+        inputs = [Value("input", name) for name in self.arguments]
+        try:
+            results = self.equations(*inputs)
+        except CellError as error:
+            raise CellError(f"cell {self.name!r} {error}") from None
+        except (TypeError, AttributeError) as error:
+            raise CellError(
+                f"cell {self.name!r} could not be traced ({error}); "
+                "use operators, and the functions that nblstm exports, on its arguments"
+            ) from error
+        states = self._checked(results)
+        d_states = [Value("input", f"d{name}") for name in self.states]
+        d_inputs = gradients(states, d_states, inputs)
+        free = {*inputs[-len(self.states) - len(self.vectors) :], *states}
+        return Graph(inputs, states, values_to_save(states, d_inputs, free), d_states, d_inputs)
+
+    def _checked(self, results) -> list[Value]:
+        results = results if isinstance(results, tuple | list) else (results,)
+        if len(results) != len(self.states):
+            raise CellError(
+                f"cell {self.name!r} returns {len(results)} values, but its states {' '.join(self.states)!r} "
+                f"need {len(self.states)}; return the new states in that order"
+            )
+        if not all(isinstance(result, Value | int | float) for result in results):
+            kinds = ", ".join(type(result).__name__ for result in results)
+            raise CellError(f"cell {self.name!r} returns {kinds}; return scalars computed from its arguments")
+        return [as_value(result) for result in results]
+
+    def source(self, dtype: str = "float32") -> str:
+        """The generated code of this cell, as Python source.
+
+        Parameters
+        ----------
+        dtype : {"float32", "float64"}
+
+        Returns
+        -------
+        str
+        """
+        from nblstm.codegen.emit import emit  # cells import nothing from above; this is a window, not a beam
+
+        return emit(self, dtype)
+
+
+def _names(cell_name: str, kind: str, names: str) -> tuple[str, ...]:
+    if not isinstance(names, str):
+        raise CellError(f"cell {cell_name!r} has {kind} {names!r}; write the names in one string, as {kind}='a b'")
+    parts = tuple(names.split())
+    bad = [name for name in parts if not name.isidentifier() or keyword.iskeyword(name)]
+    if bad:
+        raise CellError(f"cell {cell_name!r} has {kind} named {bad[0]!r}; use Python identifiers")
+    return parts
+
+
+def cell(*, gates: str, states: str, split: str = "", vectors: str = "") -> Callable[[Callable], Cell]:
+    """Declare a recurrent cell by its equations.
+
+    The decorated function takes scalars: one pre-activation per gate (``W x_t + R h_{t-1} + b``, already summed),
+    then the previous states, then the vectors. It returns the new states in order; the first recurs through
+    ``R`` and is the output. It runs once, on symbols: its gradient is derived, and both become compiled kernels.
+
+    Parameters
+    ----------
+    gates : str
+        Names of the gates, separated by spaces: a network has one block of ``H`` rows per gate.
+    states : str
+        Names of the states.
+    split : str, optional
+        Gates that arrive as two arguments, ``n_x = W x_t + b_ih`` and ``n_h = R h_{t-1} + b_hh``.
+    vectors : str, optional
+        Names of learned parameters with one value per unit.
+
+    Returns
+    -------
+    callable
+        A decorator that turns the function into a `Cell`.
+
+    Raises
+    ------
+    CellError
+        If names or arguments do not fit together. What the equations do is checked when they are traced.
+
+    Examples
+    --------
+    >>> from nblstm import cell, sigmoid, tanh
+    >>> @cell(gates="f g", states="h")
+    ... def minimal(f, g, h):
+    ...     f = sigmoid(f)
+    ...     return f * h + (1 - f) * tanh(g)
+    """
+
+    def decorate(equations: Callable) -> Cell:
+        name = equations.__name__
+        parts = [_names(name, kind, text) for kind, text in
+                 (("gates", gates), ("states", states), ("split", split), ("vectors", vectors))]  # fmt: skip
+        made = Cell(name, *parts, equations, equations.__doc__)
+        _check_declaration(made)
+        return made
+
+    return decorate
+
+
+def _check_declaration(made: Cell) -> None:
+    if not made.gates or not made.states:
+        raise CellError(f"cell {made.name!r} needs at least one gate and one state")
+    unknown = [g for g in made.split if g not in made.gates]
+    if unknown:
+        raise CellError(f"cell {made.name!r} splits {unknown[0]!r}, which is not one of its gates {made.gates}")
+    expected = made.arguments
+    if len(set(expected)) != len(expected):
+        raise CellError(f"cell {made.name!r} uses a name twice among {' '.join(expected)}; give each its own")
+    # Names that generated code gives to functions and to values of its own.
+    taken = {*NUMERIC, "real", *(f"d{state}" for state in made.states)}
+    reserved = [name for name in expected if name in taken or re.fullmatch(r"v\d+|(saved|new)_.*", name)]
+    if reserved:
+        raise CellError(f"cell {made.name!r} uses the name {reserved[0]!r}, which generated code needs; choose another")
+    given = tuple(inspect.signature(made.equations).parameters)
+    if len(given) != len(expected):
+        raise CellError(
+            f"cell {made.name!r} takes {len(given)} arguments ({' '.join(given)}), but its gates, states and "
+            f"vectors make {len(expected)}: {' '.join(expected)}"
+        )
+    if given != expected and set(given) == set(expected):
+        raise CellError(
+            f"cell {made.name!r} takes its arguments as {' '.join(given)}; the order is {' '.join(expected)}"
+        )

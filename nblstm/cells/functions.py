@@ -1,0 +1,154 @@
+"""The functions that a cell's equations may use, on traced values and on plain numbers.
+
+Each is either one of the compiled primitives or its textbook definition in terms of them; gradients follow.
+"""
+
+from __future__ import annotations
+
+import math
+
+from nblstm.cells import graph
+from nblstm.cells.graph import COMPARISONS, Value
+
+
+def _primitive(name, x):
+    result = graph.function(name, x)
+    return result if isinstance(x, Value) else result.args[0]
+
+
+def exp(x):
+    """e**x."""
+    return _primitive("exp", x)
+
+
+def log(x):
+    """Natural logarithm."""
+    return _primitive("log", x)
+
+
+def sqrt(x):
+    """Square root."""
+    return _primitive("sqrt", x)
+
+
+def abs(x):
+    """|x|; its gradient at 0 is 0."""
+    return _primitive("abs", x)
+
+
+def sigmoid(x):
+    """1 / (1 + e**-x)."""
+    return _primitive("sigmoid", x)
+
+
+def tanh(x):
+    """Hyperbolic tangent."""
+    return _primitive("tanh", x)
+
+
+def where(condition, a, b):
+    """``a`` where ``condition`` (a comparison such as ``x > 0``) holds, else ``b``."""
+    if isinstance(condition, Value):
+        if condition.op not in COMPARISONS:
+            raise graph.CellError("gives where() a condition that is no comparison; write one, such as x > 0")
+        return graph.select(condition, a, b)
+    return a if condition else b
+
+
+def minimum(a, b):
+    """The smaller of two values."""
+    if isinstance(a, Value) or isinstance(b, Value):
+        return graph.function("minimum", a, b)
+    return min(a, b)
+
+
+def maximum(a, b):
+    """The larger of two values."""
+    if isinstance(a, Value) or isinstance(b, Value):
+        return graph.function("maximum", a, b)
+    return max(a, b)
+
+
+def clip(x, low, high):
+    """``x``, but not below ``low`` or above ``high``."""
+    return minimum(maximum(x, low), high)
+
+
+def relu(x):
+    """max(x, 0); its gradient at 0 is 0."""
+    return maximum(x, 0.0)
+
+
+def leaky_relu(x, negative_slope=0.01):
+    """``x`` above 0, ``negative_slope * x`` below."""
+    return where(x > 0, x, negative_slope * x)
+
+
+def elu(x, alpha=1.0):
+    """``x`` above 0, ``alpha * (e**x - 1)`` below (Clevert et al. 2015)."""
+    return where(x > 0, x, alpha * _primitive("expm1", minimum(x, 0.0)))
+
+
+def selu(x):
+    """The self-normalising ELU (Klambauer et al. 2017)."""
+    return 1.0507009873554805 * elu(x, 1.6732632423543772)
+
+
+def softplus(x):
+    """log(1 + e**x), with no overflow."""
+    return maximum(x, 0.0) + _primitive("log1p", exp(-abs(x)))
+
+
+def softsign(x):
+    """x / (1 + |x|)."""
+    return x / (1 + abs(x))
+
+
+def hard_sigmoid(x):
+    """clip(x / 6 + 1/2, 0, 1), as torch and Keras 3 define it."""
+    return clip(x / 6 + 0.5, 0.0, 1.0)
+
+
+def hard_tanh(x):
+    """clip(x, -1, 1)."""
+    return clip(x, -1.0, 1.0)
+
+
+def swish(x):
+    """x * sigmoid(x), also called SiLU."""
+    return x * sigmoid(x)
+
+
+def gelu(x):
+    """x times the normal distribution's function, exact (Hendrycks & Gimpel 2016)."""
+    return 0.5 * x * (1 + _primitive("erf", x / math.sqrt(2)))
+
+
+def linear(x):
+    """``x`` itself: Keras's name for no activation."""
+    return x
+
+
+#: Activations by the names that Keras and torch give them.
+ACTIVATIONS = {
+    f.__name__: f
+    for f in (
+        sigmoid, tanh, relu, leaky_relu, elu, selu, softplus, softsign, hard_sigmoid, hard_tanh, swish, gelu,
+        exp, linear,
+    )
+}  # fmt: skip
+
+
+def activation(name):
+    """The activation of that name; a function is returned as it is."""
+    if callable(name):
+        return name
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation {name!r} is unknown; choose one of {', '.join(sorted(ACTIVATIONS))}")
+    return ACTIVATIONS[name]
+
+
+__all__ = [
+    "abs", "clip", "elu", "exp", "gelu", "hard_sigmoid", "hard_tanh", "leaky_relu", "log", "maximum", "minimum",
+    "relu", "selu", "sigmoid", "softplus", "softsign", "sqrt", "swish", "tanh", "where",
+]  # fmt: skip

@@ -1,0 +1,285 @@
+"""Symbolic scalars: what a cell's equations are traced with.
+
+A `Value` is a node of an expression graph. Equal expressions are the same object, so a graph never computes
+anything twice, and arithmetic with 0 and 1 disappears as it is written.
+"""
+
+from __future__ import annotations
+
+import math
+from weakref import WeakValueDictionary
+
+
+class CellError(TypeError):
+    """A cell's equations are not something nblstm can trace."""
+
+
+class Value:
+    """A scalar known only when the compiled cell runs.
+
+    Attributes
+    ----------
+    op : str
+        ``"input"``, ``"constant"``, an operator (``"add"``) or a function (``"tanh"``).
+    args : tuple
+        The operands; the name for an input, the number for a constant.
+    """
+
+    __slots__ = ("__weakref__", "args", "op")
+    _interned: WeakValueDictionary = WeakValueDictionary()
+
+    op: str
+    args: tuple
+
+    def __new__(cls, op: str, *args):
+        # A constant's sign matters: 0.0 == -0.0 would merge them.
+        key = (op, *(("constant", a, math.copysign(1, a)) if isinstance(a, float) else a for a in args))
+        node = cls._interned.get(key)
+        if node is None:
+            node = super().__new__(cls)
+            node.op, node.args = op, args
+            cls._interned[key] = node
+        return node
+
+    @property
+    def operands(self) -> tuple[Value, ...]:
+        return () if self.op in ("input", "constant") else self.args
+
+    def __repr__(self):
+        return f"{self.op}({', '.join(map(str, self.args))})"
+
+    def __add__(self, other):
+        return add(self, other)
+
+    def __radd__(self, other):
+        return add(other, self)
+
+    def __sub__(self, other):
+        return sub(self, other)
+
+    def __rsub__(self, other):
+        return sub(other, self)
+
+    def __mul__(self, other):
+        return mul(self, other)
+
+    def __rmul__(self, other):
+        return mul(other, self)
+
+    def __truediv__(self, other):
+        return div(self, other)
+
+    def __rtruediv__(self, other):
+        return div(other, self)
+
+    def __neg__(self):
+        return neg(self)
+
+    def __pos__(self):
+        return self
+
+    def __pow__(self, exponent):
+        return power(self, exponent)
+
+    def __rpow__(self, base):
+        raise CellError("raises a number to a traced value; write exp(x * log(base)) with nblstm.exp and nblstm.log")
+
+    def __abs__(self):
+        return function("abs", self)
+
+    def __lt__(self, other):
+        return compare("lt", self, other)
+
+    def __le__(self, other):
+        return compare("le", self, other)
+
+    def __gt__(self, other):
+        return compare("gt", self, other)
+
+    def __ge__(self, other):
+        return compare("ge", self, other)
+
+    def __bool__(self):
+        raise CellError(
+            "decides with `if`, `and`, `or`, `not`, min() or max() on a value that is known only when the cell "
+            "runs; write nblstm.where(condition, a, b), nblstm.minimum or nblstm.maximum"
+        )
+
+    def __float__(self):
+        raise CellError(
+            "passes a traced value to a function that wants a number (math.exp and its like); "
+            "use the function of the same name from nblstm"
+        )
+
+    __int__ = __index__ = __float__
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        operators = {"add": add, "subtract": sub, "multiply": mul, "divide": div, "power": power}
+        if method == "__call__" and ufunc.__name__ in operators and not kwargs:
+            return operators[ufunc.__name__](*inputs)  # a NumPy number on the left of an operator
+        raise CellError(f"calls numpy.{ufunc.__name__} on a traced value; use the function of that kind from nblstm")
+
+
+def as_value(x) -> Value:
+    """A `Value` for a traced value or a number."""
+    if isinstance(x, Value):
+        return x
+    try:
+        return Value("constant", float(x))
+    except (TypeError, ValueError):
+        raise CellError(f"combines a traced value with {type(x).__name__} {x!r}; only numbers can be") from None
+
+
+ZERO, ONE = as_value(0), as_value(1)
+
+
+def _both_constant(a: Value, b: Value) -> bool:
+    return a.op == b.op == "constant"
+
+
+def add(a, b) -> Value:
+    a, b = as_value(a), as_value(b)
+    if _both_constant(a, b):
+        return as_value(a.args[0] + b.args[0])
+    if a is ZERO:
+        return b
+    if b is ZERO:
+        return a
+    if b.op == "neg":
+        return sub(a, b.args[0])
+    if a.op == "neg":
+        return sub(b, a.args[0])
+    return Value("add", a, b)
+
+
+def sub(a, b) -> Value:
+    a, b = as_value(a), as_value(b)
+    if _both_constant(a, b):
+        return as_value(a.args[0] - b.args[0])
+    if b is ZERO:
+        return a
+    if a is ZERO:
+        return neg(b)
+    if b.op == "neg":
+        return add(a, b.args[0])
+    return Value("sub", a, b)
+
+
+def mul(a, b) -> Value:
+    a, b = as_value(a), as_value(b)
+    if _both_constant(a, b):
+        return as_value(a.args[0] * b.args[0])
+    if a is ZERO or b is ZERO:
+        return ZERO
+    if a is ONE:
+        return b
+    if b is ONE:
+        return a
+    if a.op == "neg":
+        return neg(mul(a.args[0], b))
+    if b.op == "neg":
+        return neg(mul(a, b.args[0]))
+    return Value("mul", a, b)
+
+
+def div(a, b) -> Value:
+    a, b = as_value(a), as_value(b)
+    if b is ZERO:
+        raise CellError("divides by the constant 0; write a divisor that is not always 0")
+    if _both_constant(a, b):
+        return as_value(a.args[0] / b.args[0])
+    if a is ZERO:
+        return ZERO
+    if b is ONE:
+        return a
+    if a.op == "neg":
+        return neg(div(a.args[0], b))
+    return Value("div", a, b)
+
+
+def neg(a) -> Value:
+    a = as_value(a)
+    if a.op == "constant":
+        return as_value(-a.args[0])
+    if a.op == "neg":
+        return a.args[0]
+    if a.op == "sub":
+        return Value("sub", a.args[1], a.args[0])
+    return Value("neg", a)
+
+
+def power(a, exponent) -> Value:
+    """``a ** exponent`` for a constant exponent: products for small integers, else by way of exp and log."""
+    if isinstance(exponent, Value):
+        if exponent.op != "constant":
+            raise CellError("raises to a traced power; write exp(power * log(x)) with nblstm.exp and nblstm.log")
+        exponent = exponent.args[0]
+    a, exponent = as_value(a), float(exponent)
+    if exponent < 0:
+        return div(ONE, power(a, -exponent))
+    if exponent == 0.5:
+        return function("sqrt", a)
+    if not exponent.is_integer() or exponent > 64:
+        return function("exp", mul(exponent, function("log", a)))
+    result, square, left = ONE, a, int(exponent)
+    while left:
+        if left % 2:
+            result = mul(result, square)
+        square, left = mul(square, square), left // 2
+    return result
+
+
+#: How each function evaluates on plain numbers: constants in a cell fold, and a cell can be called with floats.
+NUMERIC = {
+    "exp": math.exp,
+    "expm1": math.expm1,
+    "log": math.log,
+    "log1p": math.log1p,
+    "sqrt": math.sqrt,
+    "abs": abs,
+    "sigmoid": lambda x: 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x)),
+    "tanh": math.tanh,
+    "erf": math.erf,
+    "minimum": min,
+    "maximum": max,
+}
+
+COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+
+#: Functions that cost as much as ten multiplications: BPTT saves their results rather than computing them again.
+EXPENSIVE = frozenset({"exp", "expm1", "log", "log1p", "sqrt", "sigmoid", "tanh", "erf"})
+
+
+def function(name: str, *args) -> Value:
+    """A function of `NUMERIC` on traced values or numbers."""
+    values = tuple(map(as_value, args))
+    if all(value.op == "constant" for value in values):
+        return as_value(NUMERIC[name](*(value.args[0] for value in values)))
+    return Value(name, *values)
+
+
+def compare(op: str, a, b) -> Value:
+    return Value(op, as_value(a), as_value(b))
+
+
+def select(condition: Value, a, b) -> Value:
+    """``a`` where ``condition`` holds, else ``b``; both are computed."""
+    a, b = as_value(a), as_value(b)
+    return a if a is b else Value("where", condition, a, b)
+
+
+def topological(outputs) -> list[Value]:
+    """Every node that the outputs need, operands before their users."""
+    order: list[Value] = []
+    seen: set[Value] = set()
+
+    def visit(node):
+        if node not in seen:
+            seen.add(node)
+            for operand in node.operands:
+                visit(operand)
+            order.append(node)
+
+    for output in outputs:
+        visit(output)
+    return order

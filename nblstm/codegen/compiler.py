@@ -1,0 +1,59 @@
+"""From a Python function to a C function in memory: compiled once, then read from disk."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from numba import cfunc
+from numba.core.registry import cpu_target
+
+from nblstm.codegen import cache
+from nblstm.codegen.options import KERNEL
+
+_lock = threading.RLock()
+_loaded: dict[str, tuple[object, int]] = {}  # key -> (library, which must outlive its code; address)
+
+
+def compiled(name: str, text: str, make: Callable[[], tuple[Callable, object]]) -> int:
+    """Address of a compiled kernel.
+
+    Parameters
+    ----------
+    name : str
+        What the kernel is called in profiles, and the beginning of its file's name.
+    text : str
+        Everything that tells this kernel from others of the same version of nblstm: dtype, emitted source.
+    make : callable
+        Returns the Python function and its Numba signature. Called only if no stored kernel is found.
+
+    Returns
+    -------
+    int
+        Address of a C function; valid as long as the process lives.
+    """
+    key = cache.key(f"{name}\n{text}")
+    entry = _loaded.get(key)
+    if entry is None:
+        with _lock:
+            entry = _loaded.get(key) or _loaded.setdefault(key, _load(f"{name}-{key}") or _build(name, key, make))
+    return entry[1]
+
+
+def _load(file: str) -> tuple[object, int] | None:
+    stored = cache.load(file)
+    if stored is None:
+        return None
+    symbol, serialized = stored
+    library = cpu_target.target_context.codegen().unserialize_library(serialized)
+    return library, library.get_pointer_to_function(symbol)
+
+
+def _build(name: str, key: str, make) -> tuple[object, int]:
+    function, signature = make()
+    # Symbols are shared by all code in the process: without the key, two dtypes of one kernel that separate
+    # processes compiled could bear one name.
+    function.__name__ = function.__qualname__ = f"{name}_{key}"
+    built = cfunc(signature, **KERNEL)(function)
+    cache.store(f"{name}-{key}", (built.native_name, built._library.serialize_using_object_code()))
+    return built._library, built.address

@@ -1,0 +1,66 @@
+"""Raw memory for compiled kernels: typed pointers, their arithmetic, and calls by address.
+
+Kernels are C functions: they take integers and pointers, allocate nothing and raise nothing. A pointer is
+indexed like an array (``p[k]``) with no bounds check and no wrap-around of negative indices; measured on
+AVX-512, array indexing instead of this cost 10 times the pointwise part, because its loops did not vectorise.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+
+@intrinsic
+def offset(typingctx, pointer, count):
+    """``pointer + count`` elements, as in C."""
+
+    def codegen(context, builder, signature, args):
+        return builder.gep(args[0], [args[1]])
+
+    return pointer(pointer, types.int64), codegen
+
+
+@intrinsic
+def pointer_to(typingctx, address, real):
+    """The typed pointer at an integer ``address``; ``real`` is the element type, as ``types.float32``."""
+    result = types.CPointer(real.dtype)
+
+    def codegen(context, builder, signature, args):
+        return builder.inttoptr(args[0], context.get_value_type(result))
+
+    return result(types.int64, real), codegen
+
+
+@intrinsic
+def call(typingctx, address, arguments):
+    """Call the C function at an integer ``address`` with a tuple of integers and pointers; it returns nothing.
+
+    Compiled code calls a cell's functions this way, so the loops over time are compiled once for all cells.
+    """
+
+    def codegen(context, builder, signature, args):
+        values = cgutils.unpack_tuple(builder, args[1])
+        function = ir.FunctionType(ir.VoidType(), [value.type for value in values])
+        builder.call(builder.inttoptr(args[0], function.as_pointer()), values)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, arguments), codegen
+
+
+@intrinsic
+def distinct(typingctx):
+    """Promise that the pointers the calling function was given never overlap (C's ``restrict``).
+
+    A row function touches up to 20 arrays. Without the promise LLVM would have to compare every pair of them
+    before the loop, gives up at 8 comparisons, and leaves the loop scalar: 200 ns instead of 20 for 16 units.
+    """
+
+    def codegen(context, builder, signature, args):
+        # The first two arguments of a Numba function are where the result and the exception go.
+        for argument in builder.function.args[2:]:
+            if isinstance(argument.type, ir.PointerType):
+                argument.add_attribute("noalias")
+        return context.get_dummy_value()
+
+    return types.void(), codegen

@@ -1,0 +1,175 @@
+"""The scalar functions that cells are made of, compiled so that loops over them become vector code.
+
+``math.exp`` and ``math.tanh`` are library calls that LLVM cannot vectorise. Here each function is straight-line
+arithmetic around one core, ``exp(r) - 1`` on ``|r| <= ln(2) / 2``, with a Chebyshev-node polynomial (remainder
+below 8e-9 for float32, 2e-17 for float64). Error bounds over the whole range, infinities and NaN
+included, are in `BOUNDS`; ``tests/test_scalar.py`` checks them.
+
+References
+----------
+W. J. Cody and W. Waite, *Software Manual for the Elementary Functions*, 1980: the two-part reduction by ln(2).
+"""
+
+import math
+from functools import cache
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from nblstm.codegen.options import INLINE
+
+# Largest error of a result, in units in its last place, wherever the result is a normal number; below that
+# (|x| > 87 in float32, > 708 in float64) sigmoid and exp may return 0 for a subnormal number.
+BOUNDS = {
+    "float32": {"exp": 2.0, "expm1": 3.0, "sigmoid": 3.0, "tanh": 4.0},
+    "float64": {"exp": 2.0, "expm1": 3.0, "sigmoid": 3.0, "tanh": 4.0},
+}
+
+
+@intrinsic
+def power_of_two(typingctx, shifted):
+    """``2**n`` where ``shifted`` is ``n`` plus the magic constant of `scalar_functions`.
+
+    The addition of 1.5 * 2**mantissa leaves ``n`` in the low bits of ``shifted``; moved into the exponent
+    field, with the bias added, they are the result. No conversion to an integer, so NaN is not undefined.
+    """
+    bits, mantissa, bias = (32, 23, 127) if shifted == types.float32 else (64, 52, 1023)
+
+    def codegen(context, builder, signature, args):
+        integer = ir.IntType(bits)
+        exponent = builder.add(builder.bitcast(args[0], integer), ir.Constant(integer, bias))
+        return builder.bitcast(builder.shl(exponent, ir.Constant(integer, mantissa)), args[0].type)
+
+    return shifted(shifted), codegen
+
+
+def _constants(real):
+    """(magic, ln2 high, ln2 low, smallest reduced argument, largest argument of exp, polynomial)."""
+    if real is np.float32:
+        polynomial = (0.5, 0.16666576506635625, 0.0416665540137537, 0.00836325938012243, 0.0013926283929909435)
+        return 1.5 * 2**23, 0.693359375, -0.00021219444005469057, -88.0, 88.8, polynomial
+    polynomial = (
+        0.5000000000000001, 0.16666666666666669, 0.04166666666662368, 0.00833333333333002, 0.0013888888917440354,
+        0.00019841269863213405, 2.4801520943338443e-05, 2.7557268227252104e-06, 2.762025624563509e-07,
+        2.510049622207998e-08,
+    )  # fmt: skip
+    return 1.5 * 2**52, 0.6931471805598903, 5.497923018708371e-14, -709.0, 709.9, polynomial
+
+
+@cache
+def scalar_functions(dtype: str) -> dict:
+    """Compiled scalar functions for one dtype, by the names that emitted code uses.
+
+    Parameters
+    ----------
+    dtype : {"float32", "float64"}
+
+    Returns
+    -------
+    dict of str to Numba dispatcher
+        ``exp expm1 log log1p sqrt abs sigmoid tanh erf minimum maximum``, each from scalars of ``dtype`` to one.
+    """
+    real = np.dtype(dtype).type
+    magic, ln2_high, ln2_low, lowest, highest, polynomial = _constants(real)
+    MAGIC, LOG2E, LN2_HIGH, LN2_LOW = real(magic), real(1 / math.log(2)), real(ln2_high), real(ln2_low)
+    LOWEST, HIGHEST, LOWEST_EXP = real(lowest), real(highest), real(1.2 * lowest)
+    ZERO, HALF, ONE, TWO = real(0), real(0.5), real(1), real(2)
+    compiled = njit(**INLINE)
+
+    if real is np.float32:
+        C0, C1, C2, C3, C4 = map(real, polynomial)
+
+        @compiled
+        def expm1_core(r):
+            return r + r * r * (C0 + r * (C1 + r * (C2 + r * (C3 + r * C4))))
+
+    else:
+        C0, C1, C2, C3, C4, C5, C6, C7, C8, C9 = map(real, polynomial)
+
+        @compiled
+        def expm1_core(r):
+            tail = C5 + r * (C6 + r * (C7 + r * (C8 + r * C9)))
+            return r + r * r * (C0 + r * (C1 + r * (C2 + r * (C3 + r * (C4 + r * tail)))))
+
+    @compiled
+    def reduced(x, n):
+        """x - n ln(2), in two parts so that the product with the first is exact."""
+        return (x - n * LN2_HIGH) - n * LN2_LOW
+
+    @compiled
+    def exp(x):
+        x = LOWEST_EXP if x < LOWEST_EXP else x  # written so that NaN passes
+        x = HIGHEST if x > HIGHEST else x
+        n = (x * LOG2E + MAGIC) - MAGIC
+        # 2**n in two factors: n reaches 128 (1024), one more than an exponent field holds, and -150.
+        half = n * HALF + MAGIC
+        rest = (n - (half - MAGIC)) + MAGIC
+        return (ONE + expm1_core(reduced(x, n))) * power_of_two(half) * power_of_two(rest)
+
+    @compiled
+    def exp_of_negative(x):
+        """exp(x) for x <= 0, 0 below `LOWEST`."""
+        x = LOWEST if x < LOWEST else x
+        shifted = x * LOG2E + MAGIC
+        scale = power_of_two(shifted)
+        return scale + scale * expm1_core(reduced(x, shifted - MAGIC))
+
+    @compiled
+    def expm1_of_negative(x):
+        """exp(x) - 1 for x <= 0, with no cancellation near 0."""
+        x = LOWEST if x < LOWEST else x
+        shifted = x * LOG2E + MAGIC
+        scale = power_of_two(shifted)
+        return scale * expm1_core(reduced(x, shifted - MAGIC)) + (scale - ONE)
+
+    @compiled
+    def absolute(x):
+        return -x if x < ZERO else x
+
+    @compiled
+    def expm1(x):
+        # exp(x) - 1 = -(exp(-x) - 1) exp(x): one core serves both signs.
+        negative = expm1_of_negative(-absolute(x))
+        return negative if x < ZERO else -negative * exp(x)
+
+    @compiled
+    def sigmoid(x):
+        z = exp_of_negative(-absolute(x))
+        return (z if x < ZERO else ONE) / (ONE + z)
+
+    @compiled
+    def tanh(x):
+        z = expm1_of_negative(-TWO * absolute(x))
+        y = z / (TWO + z)
+        return y if x < ZERO else -y
+
+    @compiled
+    def minimum(x, y):
+        return x if x < y or x != x else y
+
+    @compiled
+    def maximum(x, y):
+        return x if x > y or x != x else y
+
+    @compiled
+    def log(x):
+        return real(math.log(x))
+
+    @compiled
+    def log1p(x):
+        return real(math.log1p(x))
+
+    @compiled
+    def sqrt(x):
+        return real(math.sqrt(x))
+
+    @compiled
+    def erf(x):
+        return real(math.erf(x))
+
+    return {
+        "exp": exp, "expm1": expm1, "log": log, "log1p": log1p, "sqrt": sqrt, "abs": absolute,
+        "sigmoid": sigmoid, "tanh": tanh, "erf": erf, "minimum": minimum, "maximum": maximum,
+    }  # fmt: skip

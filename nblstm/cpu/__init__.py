@@ -1,0 +1,7 @@
+"""The CPU backend: matrix kernels on the vector unit, loops over time, threads."""
+
+from nblstm.cpu.layer import backward, forward
+from nblstm.cpu.step import StepPlan
+from nblstm.cpu.weights import pack_weights
+
+__all__ = ["StepPlan", "backward", "forward", "pack_weights"]

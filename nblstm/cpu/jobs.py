@@ -1,0 +1,90 @@
+"""What kernels are told: records of int64, each field a size, a stride in elements or an address.
+
+A kernel is called with an array of such records and the number of a part; all parts of one record come before those
+of the next. Arrays are flat in memory; ``_row`` is the distance between rows, ``_plane`` between states.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+#: Copies a weight matrix into panels; see `weights.py`.
+PACK = (
+    "parts",  # panels
+    "N", "K",  # columns and inner dimension of the packed matrix
+    "block", "order",  # matrix rows come in blocks of this size, the order of which is given
+    "transposed",  # 1 where packed[k, n] is matrix[n, k], 0 where it is matrix[k, n]
+    "matrix", "matrix_row",
+    "packed",
+)  # fmt: skip
+
+#: One direction of one layer, forward; see `forward.py`.
+FORWARD = (
+    "parts", "bounds",  # batch rows bounds[p] to bounds[p + 1] are part p
+    "T", "B", "I", "H",
+    "input_columns", "recurrent_columns", "recurrent_start",  # of the pre-activations; see Cell.preactivations
+    "reverse",  # 1: from the last step to the first
+    "segment",  # steps whose input products are computed at once
+    "active", "offset",  # see Batch
+    "x", "x_row",
+    "w_x", "w_h", "bias", "vectors",  # see Weights
+    "state", "state_plane",  # (S, B, H): initial states in, final states out
+    "y", "y_row", "tape", "tape_plane", "tape_row", "saved", "saved_row",  # packed rows; see pointwise.FORWARD
+    "z", "z_part", "z_row",  # scratch for each part's pre-activations
+    "gemm", "pointwise",  # kernels
+)  # fmt: skip
+
+#: One direction of one layer, backward over some of its steps; see `backward.py`.
+BACKWARD = (
+    "parts", "bounds",
+    "T", "H",
+    "recurrent_columns", "recurrent_start",
+    "reverse",
+    "first", "last",  # steps in forward order of processing, walked from last - 1 down to first
+    "active", "offset",
+    "w_h",
+    "d_state", "d_state_plane",  # (S, B, H): gradient of the states after the steps in, before them out
+    "dy", "dy_row", "saved", "saved_row",
+    "y", "y_row", "tape", "tape_plane", "tape_row",  # row 0 is the first initial state
+    "B",
+    "previous", "vectors", "d_vectors", "d_vectors_row",
+    "dz", "dz_row", "dz_start",  # dz holds packed rows from dz_start on
+    "gemm", "pointwise",
+)  # fmt: skip
+
+#: Gradients of weights and input from the pre-activations' gradients; see `gradients.py`.
+GRADIENTS = (
+    "parts", "weight_parts",  # the first parts are blocks of weight rows, the others blocks of packed rows
+    "rows", "I", "H",
+    "gates", "recurrent_start",
+    "block", "row_block",  # weight rows, or packed rows, of one part
+    "input_order", "recurrent_order",  # the cell's gate for each block of pre-activations
+    "dz", "dz_row", "x", "x_row", "h", "h_row",
+    "w_x", "zeros",
+    "dx", "dx_row",
+    "d_weight_ih", "d_weight_hh", "d_bias_ih", "d_bias_hh",  # accumulated; biases 0 where there are none
+    "gemm",
+)  # fmt: skip
+
+
+def dtype_of(fields) -> np.dtype:
+    """The NumPy record type of a job."""
+    return np.dtype([(field, np.int64) for field in fields])
+
+
+def pointer_type(fields):
+    """The Numba type of a kernel's first argument."""
+    return numba.types.CPointer(numba.from_dtype(dtype_of(fields)))
+
+
+def job(fields, **values) -> tuple:
+    """One record's values in order; every field must be given."""
+    if values.keys() != set(fields):
+        raise TypeError(f"job fields differ: {sorted(values.keys() ^ set(fields))}")
+    return tuple(values[field] for field in fields)
+
+
+def address(array: np.ndarray | None) -> int:
+    """Where an array's first number is, 0 for none."""
+    return 0 if array is None else array.__array_interface__["data"][0]

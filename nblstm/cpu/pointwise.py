@@ -1,0 +1,142 @@
+"""A cell applied to rows of a batch: loops over units around the emitted scalar functions.
+
+The loops are emitted too, one line per array, because the number of arrays differs by cell. Sequence kernels
+reach them by address, so those are compiled once for all cells.
+"""
+
+from __future__ import annotations
+
+import linecache
+
+from numba import njit, types
+
+from nblstm.cells.cell import Cell
+from nblstm.codegen.compiler import compiled
+from nblstm.codegen.emit import emit
+from nblstm.codegen.options import INLINE, KERNEL
+from nblstm.codegen.pointers import distinct, offset
+from nblstm.codegen.scalar import scalar_functions
+
+#: Arguments of ``forward_rows``; strides and sizes are int64, counted in elements.
+FORWARD = (
+    "rows", "H",
+    "z", "z_row",  # pre-activations, one block of H per entry of Cell.preactivations
+    "state", "state_plane", "state_row",  # states, one plane each: previous in, new out
+    "vectors",
+    "y", "y_row",  # out: the first state
+    "tape", "tape_plane", "tape_row",  # out, when training: the other states
+    "saved", "saved_row",  # out, when training: one block of H per saved value
+)  # fmt: skip
+
+#: Arguments of ``backward_rows``.
+BACKWARD = (
+    "rows", "H",
+    "d_state", "d_state_plane", "d_state_row",  # gradient of new states in, of previous states out
+    "dy", "dy_row",  # gradient of the output
+    "saved", "saved_row",
+    "y", "y_row", "tape", "tape_plane", "tape_row",  # states at this step
+    "y_all", "tape_all", "previous",  # states of all steps, and for each row where its previous state lies
+    "vectors",
+    "d_vectors", "d_vectors_row",  # sums over time, one block of H per vector
+    "dz", "dz_row",  # out: gradient of the pre-activations
+)  # fmt: skip
+
+_POINTERS = {"z", "state", "vectors", "y", "tape", "saved", "d_state", "dy", "y_all", "tape_all", "d_vectors", "dz"}
+
+
+def _signature(arguments, dtype):
+    pointer = types.CPointer(getattr(types, dtype))
+    kinds = {**dict.fromkeys(_POINTERS, pointer), "previous": types.CPointer(types.int64)}
+    return types.void(*(kinds.get(argument, types.int64) for argument in arguments))
+
+
+def forward_rows(cell: Cell, dtype: str, training: bool) -> int:
+    """Address of the kernel that applies a cell to rows; see `FORWARD` for its arguments."""
+    body = _emit_forward(cell, training)
+    return _compile(f"{cell.name}_{'tape' if training else 'forward'}_{dtype}", cell, dtype, body, FORWARD)
+
+
+def backward_rows(cell: Cell, dtype: str) -> int:
+    """Address of the kernel that applies a cell's gradient to rows; see `BACKWARD` for its arguments."""
+    return _compile(f"{cell.name}_backward_{dtype}", cell, dtype, _emit_backward(cell), BACKWARD)
+
+
+def _compile(name, cell, dtype, body, arguments) -> int:
+    text = f"{emit(cell, dtype)}\n\n{body}"
+
+    def make():
+        real = getattr(types, dtype)
+        names = {**scalar_functions(dtype), "real": real, "distinct": distinct, "offset": offset,
+                 "scalar": njit(**INLINE), "row": njit(**KERNEL)}  # fmt: skip
+        decorated = text.replace("def forward(", "@scalar\ndef forward(").replace("def backward(", "@scalar\ndef backward(")
+        file = f"<nblstm cell {name}>"
+        linecache.cache[file] = (len(decorated), None, decorated.splitlines(keepends=True), file)  # for tracebacks
+        exec(compile(decorated, file, "exec"), names)
+        return names["rows"], _signature(arguments, dtype)
+
+    return compiled(name, text, make)
+
+
+def _emit_forward(cell: Cell, training: bool) -> str:
+    kept = cell.states[1:] if training else ()
+    saved = cell.graph.saved if training else ()
+    inputs = (*cell.preactivations, *cell.states, *cell.vectors)
+    arrays = {f"at_{name}": None for name in inputs} | {"y": "offset(y, b * y_row)"}
+    for k, name in enumerate(cell.preactivations):
+        arrays[f"at_{name}"] = f"offset(z, b * z_row + {k} * H)"
+    for k, name in enumerate(cell.states):
+        arrays[f"at_{name}"] = f"offset(state, {k} * state_plane + b * state_row)"
+    for k, name in enumerate(cell.vectors):
+        arrays[f"at_{name}"] = f"offset(vectors, {k} * H)"
+    for k, name in enumerate(kept):
+        arrays[f"tape_{name}"] = f"offset(tape, {k} * tape_plane + b * tape_row)"
+    for k, _ in enumerate(saved):
+        arrays[f"saved_{k}"] = f"offset(saved, b * saved_row + {k} * H)"
+
+    results = [f"new_{name}" for name in cell.states] + [f"value_{k}" for k in range(len(cell.graph.saved))]
+    stores = [f"at_{name}[u] = new_{name}" for name in cell.states] + [f"y[u] = new_{cell.states[0]}"]
+    stores += [f"tape_{name}[u] = new_{name}" for name in kept]
+    stores += [f"saved_{k}[u] = value_{k}" for k, _ in enumerate(saved)]
+    call = f"forward({', '.join(f'at_{name}[u]' for name in cell.arguments)})"
+    return _emit_loops(FORWARD, arrays, results, call, stores)
+
+
+def _emit_backward(cell: Cell) -> str:
+    first, *others = cell.states
+    arrays = {}
+    for k, name in enumerate(cell.states):
+        arrays[f"d_{name}"] = f"offset(d_state, {k} * d_state_plane + b * d_state_row)"
+    arrays["dy"] = "offset(dy, b * dy_row)"
+    for k, _ in enumerate(cell.graph.saved):
+        arrays[f"saved_{k}"] = f"offset(saved, b * saved_row + {k} * H)"
+    arrays[f"at_{first}"] = "offset(y_all, previous[b] * y_row)"
+    arrays[f"new_{first}"] = "offset(y, b * y_row)"
+    for k, name in enumerate(others):
+        arrays[f"at_{name}"] = f"offset(tape_all, {k} * tape_plane + previous[b] * tape_row)"
+        arrays[f"new_{name}"] = f"offset(tape, {k} * tape_plane + b * tape_row)"
+    for k, name in enumerate(cell.vectors):
+        arrays[f"at_{name}"] = f"offset(vectors, {k} * H)"
+        arrays[f"d_{name}"] = f"offset(d_vectors, b * d_vectors_row + {k} * H)"
+    for k, name in enumerate(cell.preactivations):
+        arrays[f"d_{name}"] = f"offset(dz, b * dz_row + {k} * H)"
+
+    inputs = [f"d_{first}[u] + dy[u]", *(f"d_{name}[u]" for name in others)]
+    inputs += [f"saved_{k}[u]" for k, _ in enumerate(cell.graph.saved)]
+    inputs += [f"at_{name}[u]" for name in cell.states] + [f"new_{name}[u]" for name in cell.states]
+    inputs += [f"at_{name}[u]" for name in cell.vectors]
+    results = [f"to_{name}" for name in cell.arguments]
+    stores = [f"d_{name}[u] {'+=' if name in cell.vectors else '='} to_{name}" for name in cell.arguments]
+    return _emit_loops(BACKWARD, arrays, results, f"backward({', '.join(inputs)})", stores)
+
+
+def _emit_loops(arguments, arrays: dict[str, str], results, call: str, stores) -> str:
+    """A function for one row, whose arrays are promised not to overlap, and one that walks the rows."""
+    lines = "".join(f"        {store}\n" for store in stores)
+    comma = "," if len(results) == 1 else ""
+    pointers = "".join(f"            {pointer},  # {name}\n" for name, pointer in arrays.items())
+    return (
+        f"@row\ndef one_row(H, {', '.join(arrays)}):\n    distinct()\n    for u in range(H):\n"
+        f"        {', '.join(results)}{comma} = {call}\n{lines}\n\n"
+        f"def rows({', '.join(arguments)}):\n    for b in range(rows):\n"
+        f"        one_row(\n            H,\n{pointers}        )\n"
+    )

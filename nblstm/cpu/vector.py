@@ -1,0 +1,56 @@
+"""The vector unit of this machine: how wide it is, how many registers it has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from numba.core.registry import cpu_target
+
+
+@dataclass(frozen=True)
+class VectorUnit:
+    """What decides the shape of the matrix kernel.
+
+    Attributes
+    ----------
+    name : str
+        Instruction set, for people.
+    bytes : int
+        Width of a register.
+    registers : int
+    fma : bool
+        Whether one instruction computes ``a * b + c``.
+    """
+
+    name: str
+    bytes: int
+    registers: int
+    fma: bool
+
+    def lanes(self, dtype: str) -> int:
+        """Numbers of a dtype in one register."""
+        return self.bytes // (4 if dtype == "float32" else 8)
+
+    @property
+    def tile(self) -> tuple[int, int]:
+        """Rows, and vectors across, of the block of results that the matrix kernel keeps in registers.
+
+        6 x 4 vectors need 24 accumulators, 4 vectors of weights and 1 for the input: 29 of 32 registers;
+        6 x 2 need 15 of 16.
+        """
+        return (6, 4) if self.registers == 32 else (6, 2)
+
+
+@cache
+def vector_unit() -> VectorUnit:
+    """The vector unit that Numba compiles for (``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES`` are respected)."""
+    triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()
+    has = {feature[1:] for feature in features.split(",") if feature.startswith("+")}
+    if triple.startswith(("aarch64", "arm64")):
+        return VectorUnit("NEON", 16, 32, fma=True)
+    if "avx512f" in has:
+        return VectorUnit("AVX-512", 64, 32, fma=True)
+    if "avx" in has:
+        return VectorUnit("AVX2" if "avx2" in has else "AVX", 32, 16, fma="fma" in has)
+    return VectorUnit("128-bit", 16, 16, fma="fma" in has)

@@ -1,0 +1,145 @@
+"""Weights in the order in which kernels read them.
+
+The microkernel reads a matrix panel by panel: ``P`` columns of every row k side by side. Torch's matrices (G H, K) are
+transposed and cut into such panels before a pass. A `Weights` is made from one state of the parameters and never
+changed: whoever holds one computes with those parameters, whatever happens to the buffer they came from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import carray, types
+
+from nblstm.cells.cell import Cell
+from nblstm.codegen.compiler import compiled
+from nblstm.codegen.pointers import offset, pointer_to
+from nblstm.cpu import threads
+from nblstm.cpu.gemm import padded, panel_columns
+from nblstm.cpu.jobs import PACK, address, dtype_of, job, pointer_type
+from nblstm.layout import suffix
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One direction of one layer.
+
+    Attributes
+    ----------
+    w_x, w_h : ndarray
+        Panels of ``weight_ih`` transposed (I, input columns) and ``weight_hh`` transposed (H, recurrent columns).
+    back_x, back_h : ndarray or None
+        Panels of the matrices themselves, for BPTT: (input columns, I) and (recurrent columns, H).
+    bias : ndarray, shape (P H,)
+        The constant of every pre-activation, ``bias_ih + bias_hh`` where both reach one.
+    vectors : ndarray, shape (V H,)
+    """
+
+    w_x: np.ndarray
+    w_h: np.ndarray
+    back_x: np.ndarray | None
+    back_h: np.ndarray | None
+    bias: np.ndarray
+    vectors: np.ndarray
+
+
+def input_order(cell: Cell) -> np.ndarray:
+    """The gate of each block of pre-activations that the input feeds."""
+    return _order(cell, cell.preactivations[: len(cell.gates)])
+
+
+def recurrent_order(cell: Cell) -> np.ndarray:
+    """The gate of each block of pre-activations that the recurrence feeds."""
+    return _order(cell, cell.preactivations[len(cell.split) :])
+
+
+def _order(cell: Cell, names) -> np.ndarray:
+    halves = {f"{g}_{half}": g for g in cell.split for half in "xh"}
+    return np.array([cell.gates.index(halves.get(name, name)) for name in names], np.int64)
+
+
+def pack_weights(
+    cell: Cell, parameters: dict[str, np.ndarray], layer: int, direction: int, training: bool
+) -> Weights:
+    """Copy the parameters of one direction of one layer into the form that kernels read.
+
+    Parameters
+    ----------
+    cell : Cell
+    parameters : dict of str to ndarray
+        All of the network's, under torch's names.
+    layer, direction : int
+    training : bool
+        Whether BPTT will follow.
+
+    Returns
+    -------
+    Weights
+    """
+    end = suffix(layer, direction)
+    w_ih, w_hh = parameters[f"weight_ih{end}"], parameters[f"weight_hh{end}"]
+    dtype, H = w_hh.dtype.name, w_hh.shape[1]
+    G, split = len(cell.gates), len(cell.split)
+    from_input, from_recurrence = input_order(cell), recurrent_order(cell)
+
+    bias = np.zeros((len(cell.preactivations), H), w_hh.dtype)
+    if f"bias_ih{end}" in parameters:
+        bias[:G] = parameters[f"bias_ih{end}"].reshape(G, H)[from_input]
+        bias[split:] += parameters[f"bias_hh{end}"].reshape(G, H)[from_recurrence]
+    vectors = [parameters[f"{vector}{end}"] for vector in cell.vectors]
+
+    wanted = [(w_ih, from_input, 1), (w_hh, from_recurrence, 1)]
+    if training:
+        wanted += [(w_ih, from_input, 0), (w_hh, from_recurrence, 0)]
+    panels, jobs = [], []
+    for matrix, order, transposed in wanted:
+        N, K = matrix.shape if transposed else matrix.shape[::-1]
+        packed = np.empty(padded(N, dtype) * K, matrix.dtype)
+        panels.append(packed)
+        jobs.append(job(
+            PACK, parts=padded(N, dtype) // panel_columns(dtype), N=N, K=K, block=H, order=address(order),
+            transposed=transposed, matrix=address(matrix), matrix_row=matrix.shape[1], packed=address(packed),
+        ))  # fmt: skip
+    for record in jobs:
+        work = np.array([record], dtype_of(PACK))
+        threads.run(_pack(dtype), address(work), int(work["parts"][0]), tiny=record[1] * record[2] < 50_000)
+    back_x, back_h = panels[2:] if training else (None, None)
+    flat_vectors = np.concatenate(vectors) if vectors else np.empty(0, w_hh.dtype)
+    return Weights(panels[0], panels[1], back_x, back_h, bias.reshape(-1), flat_vectors)
+
+
+def _pack(dtype: str) -> int:
+    """Address of the kernel that fills one panel; its jobs are `jobs.PACK`."""
+
+    def make():
+        real, PANEL = getattr(types, dtype), panel_columns(dtype)
+        integer = types.int64
+
+        def pack(jobs, part):
+            job = carray(jobs, 1)[0]
+            order = pointer_to(job.order, integer)
+            matrix, N, K, block = pointer_to(job.matrix, real), job.N, job.K, job.block
+            panel = offset(pointer_to(job.packed, real), part * PANEL * K)
+            columns = min(PANEL, N - part * PANEL)
+            if job.transposed:
+                # 16 inner rows at a time: what is written meanwhile, 16 rows of a panel, stays in the L1 cache.
+                for k0 in range(0, K, 16):
+                    ks = min(16, K - k0)
+                    for c in range(columns):
+                        n = part * PANEL + c
+                        source = offset(matrix, (order[n // block] * block + n % block) * job.matrix_row + k0)
+                        for k in range(ks):
+                            panel[(k0 + k) * PANEL + c] = source[k]
+            else:
+                for k in range(K):
+                    source = offset(matrix, (order[k // block] * block + k % block) * job.matrix_row + part * PANEL)
+                    for c in range(columns):
+                        panel[k * PANEL + c] = source[c]
+            for k in range(K):
+                for c in range(columns, PANEL):
+                    panel[k * PANEL + c] = 0
+
+        return pack, types.void(pointer_type(PACK), integer)
+
+    return compiled(f"pack_{dtype}", "", make)

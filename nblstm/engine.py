@@ -1,0 +1,251 @@
+"""Forward, backward and step of a stack of recurrent layers: validate once, then call the device's kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+
+import numpy as np
+
+from nblstm import validate
+from nblstm.batch import Batch, uniform_batch
+from nblstm.cells.cell import Cell
+from nblstm.layout import Layout, recurrent_layout
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a stack of recurrent layers is, without its parameters.
+
+    Attributes
+    ----------
+    cell : Cell
+    input_size, hidden_size, num_layers : int
+    directions : int
+        2 if bidirectional, else 1.
+    bias, batch_first : bool
+    dropout : float
+        Probability that training sets an output between layers to 0.
+    dtype, device : str
+    """
+
+    cell: Cell
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    directions: int
+    bias: bool
+    batch_first: bool
+    dropout: float
+    dtype: str
+    device: str
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where each parameter lives."""
+        return recurrent_layout(
+            self.cell, self.input_size, self.hidden_size, self.num_layers, self.directions, self.bias
+        )
+
+    @property
+    def backend(self):
+        """The package that holds this device's kernels."""
+        return import_module(f"nblstm.{self.device.partition(':')[0]}")
+
+
+@dataclass(frozen=True)
+class Tape:
+    """What `backward` needs of a training pass. Opaque; it can be used any number of times.
+
+    Attributes
+    ----------
+    network : Network
+    batch : Batch
+    batched : bool
+        Whether the input had a batch dimension.
+    layers : list
+        One tape of the device's kernels per layer.
+    masks : list of ndarray
+        Dropout's factors behind each layer but the last.
+    """
+
+    network: Network
+    batch: Batch
+    batched: bool
+    layers: list
+    masks: list
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Gradients of a loss.
+
+    Attributes
+    ----------
+    params : dict of str to ndarray
+        By parameter name, each a view of ``flat``.
+    flat : ndarray
+        All of them in one buffer, in the order of the network's own.
+    x : ndarray
+        With respect to the input, in its shape.
+    state : tuple of ndarray
+        With respect to the initial states.
+    """
+
+    params: dict[str, np.ndarray]
+    flat: np.ndarray
+    x: np.ndarray
+    state: tuple[np.ndarray, ...] = ()
+
+
+def pack(network: Network, parameters: dict[str, np.ndarray], training: bool) -> list[list]:
+    """Parameters as the device's kernels read them, by layer and direction."""
+    return [
+        [
+            network.backend.pack_weights(network.cell, parameters, layer, direction, training)
+            for direction in range(network.directions)
+        ]
+        for layer in range(network.num_layers)
+    ]
+
+
+def forward(
+    network: Network, weights: list[list], x, state, lengths, generator: np.random.Generator | None = None
+) -> tuple[np.ndarray, tuple[np.ndarray, ...], Tape | None]:
+    """Run a stack over a batch of sequences.
+
+    Parameters
+    ----------
+    network : Network
+    weights : list of list
+        From `pack`.
+    x : array_like, shape (T, B, I), (B, T, I) if ``batch_first``, or (T, I)
+    state : tuple of array_like or None
+        Initial states, each (num_layers D, B, H), or (num_layers D, H) for an input with no batch dimension.
+    lengths : array_like of int, shape (B,), or None
+    generator : Generator, optional
+        For training: draws the dropout, and a tape is kept.
+
+    Returns
+    -------
+    y : ndarray, in the layout of ``x`` with D H features
+    states : tuple of ndarray, each (num_layers D, B, H)
+    tape : Tape or None
+    """
+    x, batch, batched = _checked_input(network, x, lengths)
+    initial = batch.sort(initial_state(network, state, batch.B, batched, "state"))
+    training = generator is not None
+    final = np.empty_like(initial)
+    rows, tapes, masks = batch.pack(x), [], []
+    D = network.directions
+    for layer, layer_weights in enumerate(weights):
+        here = slice(layer * D, (layer + 1) * D)
+        rows, final[here], tape = network.backend.forward(
+            network.cell, layer_weights, batch, rows, initial[here], training
+        )
+        if training:
+            tapes.append(tape)
+            if network.dropout and layer < network.num_layers - 1:
+                kept = generator.random(rows.shape, dtype=network.dtype) >= network.dropout
+                masks.append(kept.astype(network.dtype) / np.dtype(network.dtype).type(1 - network.dropout))
+                rows = rows * masks[-1]
+    y = _user_layout(network, batch.unpack(rows), batched)
+    states = _split_states(batch.unsort(final), batched)
+    return y, states, Tape(network, batch, batched, tapes, masks) if training else None
+
+
+def backward(tape: Tape, dy, d_state=None) -> Gradients:
+    """BPTT through a stack.
+
+    Parameters
+    ----------
+    tape : Tape
+    dy : array_like or None
+        Gradient with respect to the outputs, in their shape; None for zeros.
+    d_state : tuple of array_like or None
+        Gradient with respect to the final states.
+
+    Returns
+    -------
+    Gradients
+    """
+    network, batch = tape.network, tape.batch
+    d_rows = batch.pack(_checked_output_gradient(tape, dy))
+    d_final = batch.sort(initial_state(network, d_state, batch.B, tape.batched, "dstate"))
+    flat = np.zeros(network.layout.size, network.dtype)
+    params = network.layout.views(flat)
+    d_initial = np.empty_like(d_final)
+    D = network.directions
+    for layer in reversed(range(network.num_layers)):
+        here = slice(layer * D, (layer + 1) * D)
+        d_rows, d_initial[here] = network.backend.backward(
+            network.cell, tape.layers[layer], batch, d_rows, d_final[here], params, layer
+        )
+        if layer and tape.masks:
+            d_rows = d_rows * tape.masks[layer - 1]
+    dx = _user_layout(network, batch.unpack(d_rows), tape.batched)
+    return Gradients(params, flat, dx, _split_states(batch.unsort(d_initial), tape.batched))
+
+
+def _checked_input(network: Network, x, lengths) -> tuple[np.ndarray, Batch, bool]:
+    x = validate.real_array("x", x, network.dtype)
+    order = "(B, T, I)" if network.batch_first else "(T, B, I)"
+    if x.ndim not in (2, 3):
+        raise ValueError(f"x has {x.ndim} dimensions, shape {x.shape}; give {order}, or (T, I) for one sequence")
+    if x.shape[-1] != network.input_size:
+        raise ValueError(
+            f"x has {x.shape[-1]} features, shape {x.shape}; this network was made for input_size="
+            f"{network.input_size}, so give {order} with I = {network.input_size}"
+        )
+    batched = x.ndim == 3
+    if not batched:
+        x = x[:, None]
+    elif network.batch_first:
+        x = x.swapaxes(0, 1)
+    T, B, _ = x.shape
+    lengths = validate.lengths_array(lengths, B, T)
+    return x, uniform_batch(T, B) if lengths is None else Batch(T, B, lengths), batched
+
+
+def initial_state(network: Network, state, B: int, batched: bool, name: str) -> np.ndarray:
+    """States as one new array (num_layers D, S, B, H); zeros for None."""
+    names, rows, H = network.cell.states, network.num_layers * network.directions, network.hidden_size
+    if state is None:
+        return np.zeros((rows, len(names), B, H), network.dtype)
+    if not isinstance(state, tuple | list) or len(state) != len(names):
+        came = f"{len(state)} arrays" if isinstance(state, tuple | list) else type(state).__name__
+        raise ValueError(f"{name} is {came}; give a tuple of {len(names)} ({', '.join(names)}), or None for zeros")
+    result = np.empty((rows, len(names), B, H), network.dtype)
+    for k, (label, value) in enumerate(zip(names, state, strict=True)):
+        array = validate.real_array(f"{name} {label!r}", value, network.dtype)
+        if batched:
+            shape, meaning = (rows, B, H), "(num_layers * directions, B, H)"
+        else:
+            shape, meaning = (rows, H), "(num_layers * directions, H)"
+        result[:, k] = validate.shaped(f"{name} {label!r}", array, shape, meaning).reshape(rows, B, H)
+    return result
+
+
+def _checked_output_gradient(tape: Tape, dy) -> np.ndarray:
+    """The outputs' gradient as a time-major batch."""
+    network, T, B = tape.network, tape.batch.T, tape.batch.B
+    features = network.hidden_size * network.directions
+    if dy is None:
+        return np.zeros((T, B, features), network.dtype)
+    dy = validate.real_array("dy", dy, network.dtype)
+    if not tape.batched:
+        return validate.shaped("dy", dy, (T, features), "that of y, (T, D * H)")[:, None]
+    if network.batch_first:
+        return validate.shaped("dy", dy, (B, T, features), "that of y, (B, T, D * H)").swapaxes(0, 1)
+    return validate.shaped("dy", dy, (T, B, features), "that of y, (T, B, D * H)")
+
+
+def _user_layout(network: Network, time_major: np.ndarray, batched: bool) -> np.ndarray:
+    if not batched:
+        return time_major[:, 0]
+    return time_major.swapaxes(0, 1) if network.batch_first else time_major
+
+
+def _split_states(states: np.ndarray, batched: bool) -> tuple[np.ndarray, ...]:
+    return tuple(np.ascontiguousarray(states[:, k] if batched else states[:, k, 0]) for k in range(states.shape[1]))

@@ -1,0 +1,72 @@
+"""Where each parameter lives in a network's one flat buffer, under torch's names and shapes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from nblstm.cells.cell import Cell
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names, shapes and places of a network's parameters.
+
+    Attributes
+    ----------
+    shapes : dict of str to tuple of int
+    starts : dict of str to int
+        Index of each parameter's first number in the flat buffer.
+    size : int
+        Length of the flat buffer.
+    """
+
+    shapes: dict[str, tuple[int, ...]]
+    starts: dict[str, int]
+    size: int
+
+    @classmethod
+    def of(cls, shapes: dict[str, tuple[int, ...]]) -> Layout:
+        """The layout that puts parameters of these shapes one after another."""
+        starts, size = {}, 0
+        for name, shape in shapes.items():
+            starts[name] = size
+            size += prod(shape)
+        return cls(shapes, starts, size)
+
+    def views(self, flat: np.ndarray) -> dict[str, np.ndarray]:
+        """The parameters by name, each a view of ``flat``."""
+        return {
+            name: flat[start : start + prod(self.shapes[name])].reshape(self.shapes[name])
+            for name, start in self.starts.items()
+        }
+
+
+def suffix(layer: int, direction: int) -> str:
+    """What torch appends to the parameter names of a layer; direction 1 reads the sequence backwards."""
+    return f"_l{layer}{'_reverse' if direction else ''}"
+
+
+def recurrent_layout(
+    cell: Cell, input_size: int, hidden_size: int, num_layers: int, directions: int, bias: bool
+) -> Layout:
+    """The parameters of a stack of recurrent layers.
+
+    Per layer and direction, with G gates: ``weight_ih`` (G H, I), ``weight_hh`` (G H, H), ``bias_ih`` (G H,),
+    ``bias_hh`` (G H,), then each of the cell's vectors (H,).
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    rows = len(cell.gates) * hidden_size
+    for layer in range(num_layers):
+        inputs = input_size if layer == 0 else hidden_size * directions
+        for direction in range(directions):
+            end = suffix(layer, direction)
+            shapes[f"weight_ih{end}"] = (rows, inputs)
+            shapes[f"weight_hh{end}"] = (rows, hidden_size)
+            if bias:
+                shapes[f"bias_ih{end}"] = shapes[f"bias_hh{end}"] = (rows,)
+            for vector in cell.vectors:
+                shapes[f"{vector}{end}"] = (hidden_size,)
+    return Layout.of(shapes)

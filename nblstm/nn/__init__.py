@@ -1,0 +1,8 @@
+"""Objects that own parameters, with torch's conventions."""
+
+from nblstm.nn.module import Module
+from nblstm.nn.named import GRU, LSTM, RNN
+from nblstm.nn.recurrent import Recurrent
+from nblstm.nn.stepper import Stepper
+
+__all__ = ["GRU", "LSTM", "RNN", "Module", "Recurrent", "Stepper"]

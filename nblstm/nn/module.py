@@ -1,0 +1,115 @@
+"""Objects that own parameters: one flat buffer, named views of it, weights in and out."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+
+import numpy as np
+
+from nblstm import validate
+from nblstm.layout import Layout
+
+
+class _Loan:
+    """The buffer as lent to the outside: alive as long as any view of it is."""
+
+    def __init__(self, flat: np.ndarray):
+        self._flat = flat
+        self.__array_interface__ = flat.__array_interface__
+
+
+class Module:
+    """Parameters in one contiguous buffer.
+
+    Subclasses pass the layout and initial values; they may keep what they derive from the parameters with
+    `_derived`, which is never stale.
+
+    Attributes
+    ----------
+    dtype : str
+    """
+
+    def __init__(self, layout: Layout, flat: np.ndarray):
+        self._layout = layout
+        self._flat = flat
+        self.dtype = flat.dtype.name
+        self._lock = threading.RLock()
+        self._loan: weakref.ref = weakref.ref(_Loan(flat))
+        self._lent = False
+        self._cache: dict = {}
+
+    def flat_parameters(self) -> np.ndarray:
+        """All parameters in one array, for optimizers and norms; writing to it changes the module.
+
+        Returns
+        -------
+        ndarray, shape (number of parameters,)
+        """
+        with self._lock:
+            loan = self._loan()
+            if loan is None:
+                loan = _Loan(self._flat)
+                self._loan = weakref.ref(loan)
+            self._lent = True
+            return np.asarray(loan)
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """The parameters by torch's names; writing to them changes the module.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Views of one buffer. While any of them is alive, each call prepares the weights anew; let go of them
+            (or use `state_dict`, which copies) before calls that are to be quick, such as streaming.
+        """
+        return self._layout.views(self.flat_parameters())
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of the parameters under torch's names and shapes."""
+        return {name: value.copy() for name, value in self._layout.views(self._flat).items()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Set all parameters.
+
+        Parameters
+        ----------
+        state : dict of str to array_like
+            As `state_dict` gives; names and shapes must match exactly.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they do not, or a value is not real; then nothing has been changed.
+        """
+        if not hasattr(state, "keys"):
+            raise TypeError(f"load_state_dict got {type(state).__name__}; give a dict of parameter names to arrays")
+        shapes = self._layout.shapes
+        missing, extra = sorted(shapes.keys() - state.keys()), sorted(map(str, state.keys() - shapes.keys()))
+        if missing or extra:
+            parts = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has unknown {', '.join(extra)}"] * bool(extra)
+            raise ValueError(f"the state {' and '.join(parts)}; give exactly {', '.join(shapes)}")
+        staged = np.empty_like(self._flat)
+        for name, view in self._layout.views(staged).items():
+            value = validate.real_array(f"parameter {name!r}", state[name], self.dtype)
+            view[...] = validate.shaped(f"parameter {name!r}", value, shapes[name], "that of this module's parameter")
+        with self._lock:
+            self._flat[:] = staged
+            self._cache.clear()
+
+    def _derived(self, key, make):
+        """What ``make(parameters)`` gives, kept for as long as the parameters cannot have changed.
+
+        They change in `load_state_dict`, which clears the cache, and through views that were lent: while one is
+        alive, and once more after the last has gone, everything is made anew.
+        """
+        with self._lock:
+            if self._lent:
+                self._cache.clear()
+                self._lent = self._loan() is not None
+            if key not in self._cache:
+                self._cache[key] = make(self._layout.views(self._flat))
+            return self._cache[key]
+
+    def __reduce__(self):
+        raise TypeError(f"{type(self).__name__} cannot be copied or pickled; keep its state_dict() instead")

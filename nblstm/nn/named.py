@@ -1,0 +1,121 @@
+"""LSTM, GRU and RNN: `Recurrent` with the cells and the arguments of torch."""
+
+from __future__ import annotations
+
+from nblstm.cells.gru import gru
+from nblstm.cells.lstm import lstm
+from nblstm.cells.rnn import rnn_relu, rnn_tanh
+from nblstm.nn.recurrent import Recurrent
+
+
+class LSTM(Recurrent):
+    """Long short-term memory, as `torch.nn.LSTM`: ``y, (h_n, c_n) = lstm(x, (h_0, c_0))``.
+
+    ::
+
+        i, f, o = sigmoid(W x_t + R h_{t-1} + b)
+        g       = tanh(W x_t + R h_{t-1} + b)
+        c_t     = f * c_{t-1} + i * g
+        h_t     = o * tanh(c_t)
+
+    Parameters
+    ----------
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, device, seed
+        See `Recurrent`. Gates are in torch's order i, f, g, o.
+
+    References
+    ----------
+    S. Hochreiter and J. Schmidhuber, "Long short-term memory", Neural Computation 9(8), 1997.
+    F. Gers, J. Schmidhuber and F. Cummins, "Learning to forget", Neural Computation 12(10), 2000.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nblstm import nn
+    >>> lstm = nn.LSTM(3, 8, seed=0)
+    >>> y, (h_n, c_n) = lstm(np.zeros((5, 2, 3)))
+    >>> y.shape, h_n.shape
+    ((5, 2, 8), (1, 2, 8))
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
+        dropout: float = 0.0, bidirectional: bool = False, *, dtype="float32", device: str | None = None,
+        seed: int | None = None,
+    ):  # fmt: skip
+        super().__init__(
+            lstm, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
+            dtype=dtype, device=device, seed=seed,
+        )  # fmt: skip
+
+
+class _OneState(Recurrent):
+    """A network whose only state is given and returned bare, not in a tuple."""
+
+    def _to_tuple(self, state):
+        return None if state is None else (state,)
+
+    def _from_tuple(self, states):
+        return states[0]
+
+
+class GRU(_OneState):
+    """Gated recurrent unit, as `torch.nn.GRU`: ``y, h_n = gru(x, h_0)``.
+
+    ::
+
+        r, z = sigmoid(W x_t + b_ih + R h_{t-1} + b_hh)
+        n    = tanh(W x_t + b_ih + r * (R h_{t-1} + b_hh))
+        h_t  = (1 - z) * n + z * h_{t-1}
+
+    Parameters
+    ----------
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, device, seed
+        See `Recurrent`. Gates are in torch's order r, z, n.
+
+    References
+    ----------
+    K. Cho et al., "Learning phrase representations using RNN encoder-decoder", EMNLP 2014.
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
+        dropout: float = 0.0, bidirectional: bool = False, *, dtype="float32", device: str | None = None,
+        seed: int | None = None,
+    ):  # fmt: skip
+        super().__init__(
+            gru, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
+            dtype=dtype, device=device, seed=seed,
+        )  # fmt: skip
+
+
+class RNN(_OneState):
+    """Simple recurrent network, as `torch.nn.RNN`: ``y, h_n = rnn(x, h_0)``.
+
+    ::
+
+        h_t = tanh(W x_t + R h_{t-1} + b)
+
+    Parameters
+    ----------
+    nonlinearity : {"tanh", "relu"}
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, device, seed
+        See `Recurrent`.
+
+    References
+    ----------
+    J. Elman, "Finding structure in time", Cognitive Science 14(2), 1990.
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,
+        batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, *, dtype="float32",
+        device: str | None = None, seed: int | None = None,
+    ):  # fmt: skip
+        cells = {"tanh": rnn_tanh, "relu": rnn_relu}
+        if nonlinearity not in cells:
+            raise ValueError(f"nonlinearity is {nonlinearity!r}; give 'tanh' or 'relu', or use Recurrent with a cell")
+        super().__init__(
+            cells[nonlinearity], input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
+            dtype=dtype, device=device, seed=seed,
+        )  # fmt: skip

@@ -1,0 +1,189 @@
+"""Recurrent layers of any cell, with torch's conventions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nblstm import engine, validate
+from nblstm.cells.cell import Cell
+from nblstm.device import device_for
+from nblstm.engine import Gradients, Network, Tape
+from nblstm.nn.module import Module
+from nblstm.nn.stepper import Stepper
+
+
+class Recurrent(Module):
+    """A stack of recurrent layers of one cell.
+
+    Parameters
+    ----------
+    cell : Cell
+        From the decorator `nblstm.cell`, or one of `nblstm.cells`.
+    input_size, hidden_size : int
+        Features of the input (I) and of each state (H).
+    num_layers : int, default 1
+        Layers; each reads the outputs of the one before.
+    bias : bool, default True
+        Whether there are ``bias_ih`` and ``bias_hh``; without, both are 0.
+    batch_first : bool, default False
+        Whether input and output are (B, T, features) rather than (T, B, features).
+    dropout : float, default 0.0
+        Probability with which training (`forward`) sets an output between layers to 0; others are scaled up.
+    bidirectional : bool, default False
+        Whether each layer also reads the sequence backwards (D = 2 directions); outputs lie side by side.
+    dtype : {"float32", "float64"}
+        In which everything is computed.
+    device : str, optional
+        Overrides `nblstm.set_device` and ``NBLSTM_DEVICE``.
+    seed : int, optional
+        Of initial values and dropout; without it they differ from run to run.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+    CellError
+        If the cell's equations can't be traced.
+
+    Notes
+    -----
+    Parameters are uniform in ±1 / sqrt(H) at first, as in torch: per layer ``weight_ih_l0`` (G H, I),
+    ``weight_hh_l0`` (G H, H), ``bias_ih_l0`` and ``bias_hh_l0`` (G H,), each of the cell's vectors ``p_l0`` (H,);
+    ``_reverse`` is appended for the other direction.
+    """
+
+    def __init__(
+        self, cell: Cell, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True,
+        batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False,
+        *, dtype="float32", device: str | None = None, seed: int | None = None,
+    ):  # fmt: skip
+        if not isinstance(cell, Cell):
+            raise TypeError(f"cell is {cell!r}; give a cell made by the decorator nblstm.cell, or one of nblstm.cells")
+        self._network = Network(
+            cell=cell,
+            input_size=validate.positive_integer("input_size", input_size),
+            hidden_size=validate.positive_integer("hidden_size", hidden_size),
+            num_layers=validate.positive_integer("num_layers", num_layers),
+            directions=2 if bidirectional else 1,
+            bias=bool(bias),
+            batch_first=bool(batch_first),
+            dropout=validate.probability("dropout", dropout),
+            dtype=validate.dtype_name(dtype),
+            device=device_for(device),
+        )
+        cell.graph  # noqa: B018  traced here, so that a cell's errors come before the first use
+        initial, self._generator = np.random.default_rng(seed).spawn(2)
+        layout, bound = self._network.layout, self._network.hidden_size**-0.5
+        super().__init__(layout, initial.uniform(-bound, bound, layout.size).astype(self._network.dtype))
+
+    @property
+    def cell(self) -> Cell:
+        """The cell."""
+        return self._network.cell
+
+    def __repr__(self):
+        n = self._network
+        options = [f"{n.input_size}, {n.hidden_size}", f"num_layers={n.num_layers}"]
+        options += [name for name in ("batch_first",) if getattr(n, name)]
+        options += ["bidirectional"] * (n.directions == 2) + [f"dtype={n.dtype}"]
+        return f"{type(self).__name__}<{n.cell.name}>({', '.join(options)})"
+
+    def __call__(self, x, state=None, lengths=None):
+        """Inference.
+
+        Parameters
+        ----------
+        x : array_like, shape (T, B, I), (B, T, I) if ``batch_first``, or (T, I) for one sequence
+            Any real dtype and layout; converted to this network's dtype.
+        state : tuple of array_like, optional
+            Initial states in the cell's order, each (num_layers D, B, H), or (num_layers D, H) for one sequence;
+            zeros if not given.
+        lengths : array_like of int, shape (B,), optional
+            Length of each sequence, 0 to T, in any order. Steps beyond it are not computed.
+
+        Returns
+        -------
+        y : ndarray, shape (T, B, D H), (B, T, D H) or (T, D H)
+            Outputs of the last layer; 0 beyond a sequence's length.
+        states : tuple of ndarray, each (num_layers D, B, H) or (num_layers D, H)
+            States after each sequence's last step; the initial ones where the length is 0.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a shape, dtype or length does not fit.
+        """
+        y, states, _ = engine.forward(self._network, self._weights(False), x, self._to_tuple(state), lengths)
+        return y, self._from_tuple(states)
+
+    def forward(self, x, state=None, lengths=None) -> tuple[np.ndarray, tuple, Tape]:
+        """Training: as calling the network, with dropout, and with what `backward` needs.
+
+        Returns
+        -------
+        y, states
+            As from calling the network.
+        tape : Tape
+            For `backward`, which uses the parameters as they are now.
+        """
+        y, states, tape = engine.forward(
+            self._network, self._weights(True), x, self._to_tuple(state), lengths, self._generator
+        )
+        return y, self._from_tuple(states), tape
+
+    def backward(self, tape: Tape, dy, dstate=None) -> Gradients:
+        """Backpropagation through time.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`.
+        dy : array_like or None
+            Gradient of the loss with respect to the outputs, in their shape; None for zeros.
+        dstate : tuple of array_like, optional
+            Gradient with respect to the final states, in their shape.
+
+        Returns
+        -------
+        Gradients
+            ``params`` (by name), ``flat`` (all in one buffer), ``x`` and ``state`` (of the initial states).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a shape or dtype does not fit, or the tape is another network's.
+        """
+        if not isinstance(tape, Tape) or tape.network is not self._network:
+            raise ValueError("tape is not from this network's forward(); pass the third of its results")
+        gradients = engine.backward(tape, dy, self._to_tuple(dstate))
+        return Gradients(gradients.params, gradients.flat, gradients.x, self._from_tuple(gradients.state))
+
+    def _weights(self, training: bool):
+        return self._derived(training, lambda parameters: engine.pack(self._network, parameters, training))
+
+    def _to_tuple(self, state):
+        """The user's states as a tuple; classes with one state take and give it bare."""
+        return state
+
+    def _from_tuple(self, states: tuple):
+        return states
+
+    def stepper(self, batch_size: int = 1) -> Stepper:
+        """One step at a time, the states staying inside: for streaming and sampling.
+
+        Parameters
+        ----------
+        batch_size : int, default 1
+            Rows (B) that step together.
+
+        Returns
+        -------
+        Stepper
+            Called with inputs (B, I), or (I,) for one row, it returns the outputs (B, H) or (H,).
+
+        Raises
+        ------
+        ValueError
+            If the network is bidirectional: it would need the future.
+        """
+        return Stepper(self, batch_size)

@@ -1,0 +1,77 @@
+"""A recurrent network one step at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nblstm import engine, validate
+
+if TYPE_CHECKING:
+    from nblstm.nn.recurrent import Recurrent
+
+
+class Stepper:
+    """A network that is given one time step per call and keeps its states. Made by `Recurrent.stepper`.
+
+    Nothing is allocated per step: the returned outputs are the stepper's own buffer, overwritten by the next
+    step; copy them to keep them. Changes of the network's parameters are seen at the next step. A stepper is for one
+    thread at a time.
+    """
+
+    def __init__(self, module: Recurrent, batch_size: int = 1):
+        network = module._network
+        if network.directions == 2:
+            raise ValueError("a bidirectional network needs the whole sequence; call it on one, or make it unidirectional")
+        self._module, self._network = module, network
+        self._B = validate.positive_integer("batch_size", batch_size)
+        self._states = engine.initial_state(network, None, self._B, True, "state")
+        self._x = np.empty((self._B, network.input_size), network.dtype)
+        self._weights = None
+        self._plan = None
+
+    def __call__(self, x_t) -> np.ndarray:
+        """Advance by one step.
+
+        Parameters
+        ----------
+        x_t : array_like, shape (B, I), or (I,) where B is 1
+
+        Returns
+        -------
+        ndarray, shape (B, H), or (H,) for an input (I,)
+            Outputs of the last layer; valid until the next step.
+        """
+        if not (isinstance(x_t, np.ndarray) and x_t.shape == self._x.shape and x_t.dtype == self._x.dtype):
+            x_t = validate.real_array("x_t", x_t, self._network.dtype)
+            if x_t.ndim == 1 and self._B == 1:
+                return self(validate.shaped("x_t", x_t, self._x.shape[1:], "(I,)")[None])[0]
+            validate.shaped("x_t", x_t, self._x.shape, "(B, I)")
+        weights = self._module._weights(False)
+        if weights is not self._weights:
+            self._plan = self._network.backend.StepPlan(self._network.cell, weights, self._x, self._states)
+            self._weights = weights
+        np.copyto(self._x, x_t)
+        return self._plan.step()
+
+    @property
+    def state(self):
+        """The states (num_layers, B, H), as calling the network returns them: copies. Can be assigned."""
+        return self._module._from_tuple(tuple(self._states[:, k].copy() for k in range(self._states.shape[1])))
+
+    @state.setter
+    def state(self, state):
+        self.reset(state)
+
+    def reset(self, state=None) -> None:
+        """Set the states, to zeros if not given.
+
+        Parameters
+        ----------
+        state : tuple of array_like, optional
+            As for calling the network: each (num_layers, B, H).
+        """
+        self._states[...] = engine.initial_state(
+            self._network, self._module._to_tuple(state), self._B, True, "state"
+        )

@@ -1,0 +1,76 @@
+"""Checks of what users pass in: one sentence with what came, what was needed and the fix, before any work."""
+
+from __future__ import annotations
+
+import numbers
+
+import numpy as np
+
+DTYPES = ("float32", "float64")
+
+
+def positive_integer(name: str, value) -> int:
+    """``value`` as an int of 1 or more."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; give a whole number, 1 or more")
+    if value < 1:
+        raise ValueError(f"{name} is {value}; give a whole number, 1 or more")
+    return int(value)
+
+
+def probability(name: str, value) -> float:
+    """``value`` as a float in [0, 1)."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; give a number from 0 up to, not including, 1")
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} is {value}; give a number from 0 up to, not including, 1")
+    return float(value)
+
+
+def dtype_name(value) -> str:
+    """The name of a dtype that nblstm computes in."""
+    try:
+        name = np.dtype(value).name
+    except TypeError:
+        name = repr(value)
+    if name not in DTYPES:
+        raise ValueError(f"dtype is {name}; nblstm computes in float32 or float64, so give one of these")
+    return name
+
+
+def real_array(name: str, value, dtype: str) -> np.ndarray:
+    """``value`` as an array of ``dtype``, any layout; integers, bools and floats of another width are converted."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name} is a ragged nest of sequences; give one array of numbers, padded, with lengths=") from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} has dtype {array.dtype}; give real numbers, such as an array of {dtype}")
+    if array.dtype != dtype or not array.dtype.isnative:
+        array = array.astype(dtype)
+    return array
+
+
+def shaped(name: str, array: np.ndarray, shape: tuple[int, ...], meaning: str) -> np.ndarray:
+    """``array`` if it has ``shape``; ``meaning`` names the dimensions."""
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}; it needs shape {shape}, which is {meaning}")
+    return array
+
+
+def lengths_array(lengths, B: int, T: int) -> np.ndarray | None:
+    """Sequence lengths as int64 (B,), or None."""
+    if lengths is None:
+        return None
+    array = np.atleast_1d(np.asarray(lengths))
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"lengths contains {array[~np.isfinite(array)][0]}; give whole numbers from 0 to {T}")
+    whole = array.dtype.kind in "iu" or (array.dtype.kind == "f" and bool((array == np.floor(array)).all()))
+    if not whole:
+        raise TypeError(f"lengths has dtype {array.dtype} and values that are no whole numbers; give integers from 0 to {T}")
+    if array.shape != (B,):
+        raise ValueError(f"lengths has shape {array.shape}; the batch has {B} sequences, so give shape ({B},)")
+    outside = (array < 0) | (array > T)
+    if outside.any():
+        raise ValueError(f"lengths contains {int(array[outside][0])}; x has {T} steps, so give numbers from 0 to {T}")
+    return array.astype(np.int64)
