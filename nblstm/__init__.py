@@ -1,6 +1,6 @@
 """nblstm: a recurrent engine, compiled by Numba. You write a cell's equations; it derives and compiles the rest."""
 
-from nblstm import cells, nn
+from nblstm import cells, nn, training
 from nblstm.cells.cell import Cell, cell
 from nblstm.cells.functions import (
     abs, clip, elu, exp, gelu, hard_sigmoid, hard_tanh, leaky_relu, log, maximum, minimum, relu, selu, sigmoid,
@@ -14,5 +14,5 @@ __version__ = "0.1.0"
 __all__ = [
     "Cell", "CellError", "abs", "cell", "cells", "clip", "device", "elu", "exp", "gelu", "hard_sigmoid", "hard_tanh",
     "leaky_relu", "log", "maximum", "minimum", "nn", "relu", "selu", "set_device", "sigmoid", "softplus",
-    "softsign", "sqrt", "swish", "tanh", "where",
+    "softsign", "sqrt", "swish", "tanh", "training", "where",
 ]  # fmt: skip

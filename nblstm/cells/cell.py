@@ -6,7 +6,7 @@ import inspect
 import keyword
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from nblstm.cells.differentiate import gradients, values_to_save
@@ -38,7 +38,7 @@ class Graph:
     d_inputs: list[Value]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cell:
     """A recurrent cell, defined by its equations. Made by the `cell` decorator.
 
@@ -57,7 +57,7 @@ class Cell:
     split: tuple[str, ...]
     vectors: tuple[str, ...]
     equations: Callable
-    __doc__: str | None = field(default=None, compare=False)
+    __doc__: str | None = None
 
     def __call__(self, *scalars):
         """Evaluate the equations once, on plain numbers: the new states, as the function returns them."""

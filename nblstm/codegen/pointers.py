@@ -33,6 +33,18 @@ def pointer_to(typingctx, address, real):
 
 
 @intrinsic
+def record(typingctx, pointer, index):
+    """The structure at ``pointer[index]``, its fields read as attributes; nothing is copied or counted."""
+    structure = pointer.dtype
+
+    def codegen(context, builder, signature, args):
+        place = builder.gep(args[0], [args[1]])
+        return builder.bitcast(place, context.get_value_type(structure))
+
+    return structure(pointer, types.int64), codegen
+
+
+@intrinsic
 def call(typingctx, address, arguments):
     """Call the C function at an integer ``address`` with a tuple of integers and pointers; it returns nothing.
 

@@ -7,14 +7,17 @@ and input) follows in `gradients.py`.
 
 from __future__ import annotations
 
-from numba import carray, types
+from functools import cache
+
+from numba import types
 
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.pointers import call, offset, pointer_to
+from nblstm.codegen.pointers import call, offset, pointer_to, record
 from nblstm.cpu.gemm import panel_columns
 from nblstm.cpu.jobs import BACKWARD, pointer_type
 
 
+@cache
 def backward_kernel(dtype: str) -> int:
     """Address of ``backward(jobs, part)``; its jobs are `jobs.BACKWARD`."""
 
@@ -22,8 +25,8 @@ def backward_kernel(dtype: str) -> int:
         real, integer, PANEL = getattr(types, dtype), types.int64, panel_columns(dtype)
 
         def backward(jobs, part):
-            parts = carray(jobs, 1)[0].parts
-            job = carray(offset(jobs, part // parts), 1)[0]
+            parts = record(jobs, 0).parts
+            job = record(jobs, part // parts)
             part = part % parts
             b0, b1 = pointer_to(job.bounds, integer)[part], pointer_to(job.bounds, integer)[part + 1]
             T, B, H = job.T, job.B, job.H

@@ -7,14 +7,17 @@ part runs all steps of its rows without waiting for any other.
 
 from __future__ import annotations
 
-from numba import carray, types
+from functools import cache
+
+from numba import types
 
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.pointers import call, offset, pointer_to
+from nblstm.codegen.pointers import call, offset, pointer_to, record
 from nblstm.cpu.gemm import panel_columns
 from nblstm.cpu.jobs import FORWARD, pointer_type
 
 
+@cache
 def forward_kernel(dtype: str) -> int:
     """Address of ``forward(jobs, part)``; its jobs are `jobs.FORWARD`."""
 
@@ -22,8 +25,8 @@ def forward_kernel(dtype: str) -> int:
         real, integer, PANEL = getattr(types, dtype), types.int64, panel_columns(dtype)
 
         def forward(jobs, part):
-            parts = carray(jobs, 1)[0].parts
-            job = carray(offset(jobs, part // parts), 1)[0]
+            parts = record(jobs, 0).parts
+            job = record(jobs, part // parts)
             part = part % parts
             b0, b1 = pointer_to(job.bounds, integer)[part], pointer_to(job.bounds, integer)[part + 1]
             T, I, H, z_row, x_row = job.T, job.I, job.H, job.z_row, job.x_row
@@ -35,7 +38,8 @@ def forward_kernel(dtype: str) -> int:
             tape, saved = pointer_to(job.tape, real), pointer_to(job.saved, real)
             fed, recurrent, start = job.input_columns, job.recurrent_columns, job.recurrent_start
 
-            for s0 in range(0, T, job.segment):
+            s0 = 0
+            while s0 < T:  # not range(0, T, segment): that could raise, and a kernel that can raise needs Python
                 steps = min(job.segment, T - s0)
                 t0 = T - s0 - steps if job.reverse else s0  # the segment is t0 ... t0 + steps - 1 either way
                 # Input products, panel by panel so that each panel of weights is fetched once for all steps.
@@ -81,6 +85,7 @@ def forward_kernel(dtype: str) -> int:
                             offset(tape, row * job.tape_row), job.tape_plane, job.tape_row,
                             offset(saved, row * job.saved_row), job.saved_row,
                         ))  # fmt: skip
+                s0 += steps
 
         return forward, types.void(pointer_type(FORWARD), integer)
 

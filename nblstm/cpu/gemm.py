@@ -6,6 +6,8 @@ block of the microkernel takes.
 
 from __future__ import annotations
 
+from functools import cache
+
 from numba import types
 
 from nblstm.codegen.compiler import compiled
@@ -37,6 +39,7 @@ def gemm_signature(dtype: str):
     )  # fmt: skip
 
 
+@cache
 def gemm(dtype: str) -> int:
     """Address of ``gemm(M, N, K, a, a_row, a_k, b, b_panel, b_k, init, init_row, c, c_row)``.
 

@@ -7,14 +7,17 @@ of threads.
 
 from __future__ import annotations
 
-from numba import carray, types
+from functools import cache
+
+from numba import types
 
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.pointers import call, offset, pointer_to
+from nblstm.codegen.pointers import call, offset, pointer_to, record
 from nblstm.cpu.gemm import panel_columns
 from nblstm.cpu.jobs import GRADIENTS, pointer_type
 
 
+@cache
 def gradients_kernel(dtype: str) -> int:
     """Address of ``gradients(jobs, part)``; its jobs are `jobs.GRADIENTS`."""
 
@@ -22,8 +25,8 @@ def gradients_kernel(dtype: str) -> int:
         real, integer, PANEL = getattr(types, dtype), types.int64, panel_columns(dtype)
 
         def gradients(jobs, part):
-            parts = carray(jobs, 1)[0].parts
-            job = carray(offset(jobs, part // parts), 1)[0]
+            parts = record(jobs, 0).parts
+            job = record(jobs, part // parts)
             part = part % parts
             rows, I, H, block, dz_row = job.rows, job.I, job.H, job.block, job.dz_row
             dz = pointer_to(job.dz, real)

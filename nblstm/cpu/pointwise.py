@@ -6,6 +6,8 @@ reach them by address, so those are compiled once for all cells.
 
 from __future__ import annotations
 
+from functools import cache
+
 import linecache
 
 from numba import njit, types
@@ -13,7 +15,7 @@ from numba import njit, types
 from nblstm.cells.cell import Cell
 from nblstm.codegen.compiler import compiled
 from nblstm.codegen.emit import emit
-from nblstm.codegen.options import INLINE, KERNEL
+from nblstm.codegen.options import INLINE
 from nblstm.codegen.pointers import distinct, offset
 from nblstm.codegen.scalar import scalar_functions
 
@@ -50,12 +52,14 @@ def _signature(arguments, dtype):
     return types.void(*(kinds.get(argument, types.int64) for argument in arguments))
 
 
+@cache
 def forward_rows(cell: Cell, dtype: str, training: bool) -> int:
     """Address of the kernel that applies a cell to rows; see `FORWARD` for its arguments."""
     body = _emit_forward(cell, training)
     return _compile(f"{cell.name}_{'tape' if training else 'forward'}_{dtype}", cell, dtype, body, FORWARD)
 
 
+@cache
 def backward_rows(cell: Cell, dtype: str) -> int:
     """Address of the kernel that applies a cell's gradient to rows; see `BACKWARD` for its arguments."""
     return _compile(f"{cell.name}_backward_{dtype}", cell, dtype, _emit_backward(cell), BACKWARD)
@@ -67,8 +71,8 @@ def _compile(name, cell, dtype, body, arguments) -> int:
     def make():
         real = getattr(types, dtype)
         names = {**scalar_functions(dtype), "real": real, "distinct": distinct, "offset": offset,
-                 "scalar": njit(**INLINE), "row": njit(**KERNEL)}  # fmt: skip
-        decorated = text.replace("def forward(", "@scalar\ndef forward(").replace("def backward(", "@scalar\ndef backward(")
+                 "inlined": njit(**INLINE)}  # fmt: skip
+        decorated = text.replace("def forward(", "@inlined\ndef forward(").replace("def backward(", "@inlined\ndef backward(")
         file = f"<nblstm cell {name}>"
         linecache.cache[file] = (len(decorated), None, decorated.splitlines(keepends=True), file)  # for tracebacks
         exec(compile(decorated, file, "exec"), names)
@@ -135,7 +139,7 @@ def _emit_loops(arguments, arrays: dict[str, str], results, call: str, stores) -
     comma = "," if len(results) == 1 else ""
     pointers = "".join(f"            {pointer},  # {name}\n" for name, pointer in arrays.items())
     return (
-        f"@row\ndef one_row(H, {', '.join(arrays)}):\n    distinct()\n    for u in range(H):\n"
+        f"@inlined\ndef one_row(H, {', '.join(arrays)}):\n    distinct()\n    for u in range(H):\n"
         f"        {', '.join(results)}{comma} = {call}\n{lines}\n\n"
         f"def rows({', '.join(arguments)}):\n    for b in range(rows):\n"
         f"        one_row(\n            H,\n{pointers}        )\n"

@@ -7,14 +7,16 @@ changed: whoever holds one computes with those parameters, whatever happens to t
 
 from __future__ import annotations
 
+from functools import cache
+
 from dataclasses import dataclass
 
 import numpy as np
-from numba import carray, types
+from numba import types
 
 from nblstm.cells.cell import Cell
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.pointers import offset, pointer_to
+from nblstm.codegen.pointers import offset, pointer_to, record
 from nblstm.cpu import threads
 from nblstm.cpu.gemm import padded, panel_columns
 from nblstm.cpu.jobs import PACK, address, dtype_of, job, pointer_type
@@ -44,11 +46,13 @@ class Weights:
     vectors: np.ndarray
 
 
+@cache
 def input_order(cell: Cell) -> np.ndarray:
     """The gate of each block of pre-activations that the input feeds."""
     return _order(cell, cell.preactivations[: len(cell.gates)])
 
 
+@cache
 def recurrent_order(cell: Cell) -> np.ndarray:
     """The gate of each block of pre-activations that the recurrence feeds."""
     return _order(cell, cell.preactivations[len(cell.split) :])
@@ -101,14 +105,15 @@ def pack_weights(
             PACK, parts=padded(N, dtype) // panel_columns(dtype), N=N, K=K, block=H, order=address(order),
             transposed=transposed, matrix=address(matrix), matrix_row=matrix.shape[1], packed=address(packed),
         ))  # fmt: skip
-    for record in jobs:
-        work = np.array([record], dtype_of(PACK))
-        threads.run(_pack(dtype), address(work), int(work["parts"][0]), tiny=record[1] * record[2] < 50_000)
+    for values in jobs:
+        work = np.array([values], dtype_of(PACK))
+        threads.run(_pack(dtype), address(work), int(work["parts"][0]), tiny=int(work["N"][0] * work["K"][0]) < 50_000)
     back_x, back_h = panels[2:] if training else (None, None)
     flat_vectors = np.concatenate(vectors) if vectors else np.empty(0, w_hh.dtype)
     return Weights(panels[0], panels[1], back_x, back_h, bias.reshape(-1), flat_vectors)
 
 
+@cache
 def _pack(dtype: str) -> int:
     """Address of the kernel that fills one panel; its jobs are `jobs.PACK`."""
 
@@ -117,7 +122,7 @@ def _pack(dtype: str) -> int:
         integer = types.int64
 
         def pack(jobs, part):
-            job = carray(jobs, 1)[0]
+            job = record(jobs, 0)
             order = pointer_to(job.order, integer)
             matrix, N, K, block = pointer_to(job.matrix, real), job.N, job.K, job.block
             panel = offset(pointer_to(job.packed, real), part * PANEL * K)

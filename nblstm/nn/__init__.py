@@ -1,8 +1,10 @@
 """Objects that own parameters, with torch's conventions."""
 
+from nblstm.engine import Gradients
+from nblstm.nn.linear import Linear
 from nblstm.nn.module import Module
 from nblstm.nn.named import GRU, LSTM, RNN
 from nblstm.nn.recurrent import Recurrent
 from nblstm.nn.stepper import Stepper
 
-__all__ = ["GRU", "LSTM", "RNN", "Module", "Recurrent", "Stepper"]
+__all__ = ["GRU", "LSTM", "RNN", "Gradients", "Linear", "Module", "Recurrent", "Stepper"]

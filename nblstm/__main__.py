@@ -1,0 +1,56 @@
+"""``python -m nblstm info``: what this installation is and where it computes."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+
+import llvmlite
+import numba
+import numpy
+import scipy
+
+import nblstm
+from nblstm.codegen import cache
+from nblstm.cpu.threads import num_threads
+from nblstm.cpu.vector import vector_unit
+from nblstm.device import cuda_unavailable, device
+
+
+def info() -> str:
+    """Versions, device, threads, vector width and cache folder, a line each."""
+    try:
+        chosen = device()
+    except (RuntimeError, ValueError) as error:
+        chosen = f"unusable: {error}"
+    unit, folder = vector_unit(), cache.folder()
+    kernels = list(folder.glob("*.kernel")) if folder.is_dir() else []
+    size = sum(kernel.stat().st_size for kernel in kernels) / 1e6
+    rows = {
+        "nblstm": nblstm.__version__,
+        "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        "libraries": f"numba {numba.__version__}, llvmlite {llvmlite.__version__}, "
+        f"numpy {numpy.__version__}, scipy {scipy.__version__}",
+        "device": chosen,
+        "CPU": f"{numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name()}, {unit.name}: "
+        f"{unit.lanes('float32')} float32 or {unit.lanes('float64')} float64 in one of {unit.registers} registers",
+        "threads": num_threads(),
+        "CUDA": cuda_unavailable() or "available",
+        "cache": f"{folder} ({len(kernels)} kernels, {size:.1f} MB)",
+    }
+    return "\n".join(f"{name:10} {value}" for name, value in rows.items())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m nblstm", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("info", help="versions, device, threads, vector width, cache folder")
+    parser.parse_args(arguments)
+    print(info())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""The linear layer: a read-out behind a recurrent one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nblstm import validate
+from nblstm.engine import Gradients
+from nblstm.layout import Layout
+from nblstm.nn.module import Module
+
+
+class Linear(Module):
+    """``y = x W^T + b`` on the last dimension, as `torch.nn.Linear`.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+    bias : bool, default True
+    dtype : {"float32", "float64"}
+    seed : int, optional
+        Of the initial values, uniform in ±1 / sqrt(in_features).
+
+    Notes
+    -----
+    Parameters are ``weight`` (out_features, in_features) and ``bias`` (out_features,).
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, *, dtype="float32", seed: int | None = None
+    ):
+        self.in_features = validate.positive_integer("in_features", in_features)
+        self.out_features = validate.positive_integer("out_features", out_features)
+        shapes: dict[str, tuple[int, ...]] = {"weight": (self.out_features, self.in_features)}
+        if bias:
+            shapes["bias"] = (self.out_features,)
+        layout, bound = Layout.of(shapes), self.in_features**-0.5
+        values = np.random.default_rng(seed).uniform(-bound, bound, layout.size)
+        super().__init__(layout, values.astype(validate.dtype_name(dtype)))
+
+    def __call__(self, x) -> np.ndarray:
+        """Apply the layer.
+
+        Parameters
+        ----------
+        x : array_like, shape (..., in_features)
+
+        Returns
+        -------
+        ndarray, shape (..., out_features)
+        """
+        return self.forward(x)[0]
+
+    def forward(self, x) -> tuple[np.ndarray, np.ndarray]:
+        """Apply the layer for training.
+
+        Returns
+        -------
+        y : ndarray, shape (..., out_features)
+        tape : ndarray, shape (..., in_features)
+            For `backward`.
+        """
+        x = validate.real_array("x", x, self.dtype)
+        if x.ndim == 0 or x.shape[-1] != self.in_features:
+            raise ValueError(f"x has shape {x.shape}; its last dimension needs the {self.in_features} in_features")
+        own = self._layout.views(self._flat)
+        y = x @ own["weight"].T
+        if "bias" in own:
+            y += own["bias"]
+        return y, x
+
+    def backward(self, tape: np.ndarray, dy) -> Gradients:
+        """Gradients of the parameters and of the input.
+
+        Parameters
+        ----------
+        tape : ndarray
+            From `forward`.
+        dy : array_like, shape (..., out_features)
+            Gradient of the loss with respect to the outputs.
+
+        Returns
+        -------
+        Gradients
+        """
+        dy = validate.real_array("dy", dy, self.dtype)
+        validate.shaped("dy", dy, (*tape.shape[:-1], self.out_features), "that of y")
+        flat = np.zeros(self._layout.size, self.dtype)
+        params = self._layout.views(flat)
+        rows = dy.reshape(-1, self.out_features)
+        np.matmul(rows.T, tape.reshape(-1, self.in_features), out=params["weight"])
+        if "bias" in params:
+            rows.sum(axis=0, out=params["bias"])
+        return Gradients(params, flat, dy @ self._layout.views(self._flat)["weight"])
