@@ -38,5 +38,5 @@ def clip_by_global_norm(gradients: Sequence[Gradients], max_norm: float) -> floa
     norm = math.sqrt(sum(float(np.dot(g.flat.astype(np.float64), g.flat)) for g in gradients))
     if norm > max_norm and math.isfinite(norm):
         for g in gradients:
-            g.flat *= g.flat.dtype.type(max_norm / norm)
+            np.multiply(g.flat, g.flat.dtype.type(max_norm / norm), out=g.flat)
     return norm
