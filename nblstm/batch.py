@@ -49,6 +49,13 @@ class Batch:
             steps = np.repeat(np.arange(T), self.active)
             self.index = steps * B + self.order[np.arange(self.N) - np.repeat(self._offsets(), self.active)]
         self.offset = self._offsets()
+        self._plans: dict = {}
+
+    def plan(self, key, make):
+        """What ``make()`` returns, made once for each key: how a kernel walks this batch."""
+        if key not in self._plans:
+            self._plans[key] = make()
+        return self._plans[key]
 
     def _offsets(self) -> np.ndarray:
         return np.concatenate(([0], np.cumsum(self.active)[:-1])).astype(np.int64)[: self.T]
@@ -87,7 +94,7 @@ class Batch:
 
     def sort(self, state: np.ndarray) -> np.ndarray:
         """States (..., B, H) in sorted order."""
-        return state if self.order is None else state[..., self.order, :]
+        return state if self.order is None else np.take(state, self.order, axis=-2)
 
     def unsort(self, state: np.ndarray) -> np.ndarray:
         """States (..., B, H) in the caller's order."""

@@ -48,7 +48,7 @@ class Network:
             self.cell, self.input_size, self.hidden_size, self.num_layers, self.directions, self.bias
         )
 
-    @property
+    @cached_property
     def backend(self):
         """The package that holds this device's kernels."""
         return import_module(f"nblstm.{self.device.partition(':')[0]}")
@@ -134,16 +134,13 @@ def forward(
     tape : Tape or None
     """
     x, batch, batched = _checked_input(network, x, lengths)
-    initial = batch.sort(initial_state(network, state, batch.B, batched, "state"))
+    states = batch.sort(initial_state(network, state, batch.B, batched, "state"))
     training = generator is not None
-    final = np.empty_like(initial)
     rows, tapes, masks = batch.pack(x), [], []
     D = network.directions
     for layer, layer_weights in enumerate(weights):
-        here = slice(layer * D, (layer + 1) * D)
-        rows, final[here], tape = network.backend.forward(
-            network.cell, layer_weights, batch, rows, initial[here], training
-        )
+        here = states[:, layer * D : (layer + 1) * D]
+        rows, tape = network.backend.forward(network.cell, layer_weights, batch, rows, here, training)
         if training:
             tapes.append(tape)
             if network.dropout and layer < network.num_layers - 1:
@@ -151,8 +148,8 @@ def forward(
                 masks.append(kept.astype(network.dtype) / np.dtype(network.dtype).type(1 - network.dropout))
                 rows = rows * masks[-1]
     y = _user_layout(network, batch.unpack(rows), batched)
-    states = _split_states(batch.unsort(final), batched)
-    return y, states, Tape(network, batch, batched, tapes, masks) if training else None
+    final = tuple(batch.unsort(states)) if batched else tuple(states[:, :, 0])
+    return y, final, Tape(network, batch, batched, tapes, masks) if training else None
 
 
 def backward(tape: Tape, dy, d_state=None) -> Gradients:
@@ -172,20 +169,17 @@ def backward(tape: Tape, dy, d_state=None) -> Gradients:
     """
     network, batch = tape.network, tape.batch
     d_rows = batch.pack(_checked_output_gradient(tape, dy))
-    d_final = batch.sort(initial_state(network, d_state, batch.B, tape.batched, "dstate"))
-    flat = np.zeros(network.layout.size, network.dtype)
+    d_states = batch.sort(initial_state(network, d_state, batch.B, tape.batched, "dstate"))
+    flat = np.empty(network.layout.size, network.dtype)
     params = network.layout.views(flat)
-    d_initial = np.empty_like(d_final)
     D = network.directions
     for layer in reversed(range(network.num_layers)):
-        here = slice(layer * D, (layer + 1) * D)
-        d_rows, d_initial[here] = network.backend.backward(
-            network.cell, tape.layers[layer], batch, d_rows, d_final[here], params, layer
-        )
+        here = d_states[:, layer * D : (layer + 1) * D]
+        d_rows = network.backend.backward(network.cell, tape.layers[layer], batch, d_rows, here, params, layer)
         if layer and tape.masks:
             d_rows = d_rows * tape.masks[layer - 1]
     dx = _user_layout(network, batch.unpack(d_rows), tape.batched)
-    return Gradients(params, flat, dx, _split_states(batch.unsort(d_initial), tape.batched))
+    return Gradients(params, flat, dx, tuple(batch.unsort(d_states)) if tape.batched else tuple(d_states[:, :, 0]))
 
 
 def _checked_input(network: Network, x, lengths) -> tuple[np.ndarray, Batch, bool]:
@@ -209,21 +203,21 @@ def _checked_input(network: Network, x, lengths) -> tuple[np.ndarray, Batch, boo
 
 
 def initial_state(network: Network, state, B: int, batched: bool, name: str) -> np.ndarray:
-    """States as one new array (num_layers D, S, B, H); zeros for None."""
+    """States as one new array (S, num_layers D, B, H); zeros for None."""
     names, rows, H = network.cell.states, network.num_layers * network.directions, network.hidden_size
     if state is None:
-        return np.zeros((rows, len(names), B, H), network.dtype)
+        return np.zeros((len(names), rows, B, H), network.dtype)
     if not isinstance(state, tuple | list) or len(state) != len(names):
         came = f"{len(state)} arrays" if isinstance(state, tuple | list) else type(state).__name__
         raise ValueError(f"{name} is {came}; give a tuple of {len(names)} ({', '.join(names)}), or None for zeros")
-    result = np.empty((rows, len(names), B, H), network.dtype)
+    result = np.empty((len(names), rows, B, H), network.dtype)
     for k, (label, value) in enumerate(zip(names, state, strict=True)):
         array = validate.real_array(f"{name} {label!r}", value, network.dtype)
         if batched:
             shape, meaning = (rows, B, H), "(num_layers * directions, B, H)"
         else:
             shape, meaning = (rows, H), "(num_layers * directions, H)"
-        result[:, k] = validate.shaped(f"{name} {label!r}", array, shape, meaning).reshape(rows, B, H)
+        result[k] = validate.shaped(f"{name} {label!r}", array, shape, meaning).reshape(rows, B, H)
     return result
 
 
@@ -245,7 +239,3 @@ def _user_layout(network: Network, time_major: np.ndarray, batched: bool) -> np.
     if not batched:
         return time_major[:, 0]
     return time_major.swapaxes(0, 1) if network.batch_first else time_major
-
-
-def _split_states(states: np.ndarray, batched: bool) -> tuple[np.ndarray, ...]:
-    return tuple(np.ascontiguousarray(states[:, k] if batched else states[:, k, 0]) for k in range(states.shape[1]))

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from functools import cache
 
-from numba import types
+from numba import njit, types
 
 from nblstm.codegen.compiler import compiled
+from nblstm.codegen.options import INLINE
 from nblstm.codegen.pointers import call, offset, pointer_to, record
 from nblstm.cpu.gemm import panel_columns
 from nblstm.cpu.jobs import GRADIENTS, pointer_type
@@ -23,6 +24,27 @@ def gradients_kernel(dtype: str) -> int:
 
     def make():
         real, integer, PANEL = getattr(types, dtype), types.int64, panel_columns(dtype)
+
+        @njit(**INLINE)
+        def weight_block(job, units, N, dz, inputs, inputs_row, d_weight, d_bias, row):
+            """Rows ``row`` to ``row + units`` of dW = dz^T inputs (.., N) and of db."""
+            target = offset(pointer_to(d_weight, real), row * N)
+            start, start_row = (target, N) if job.accumulate else (pointer_to(job.zeros, real), 0)
+            call(job.gemm, (
+                units, N, job.rows,
+                dz, 1, job.dz_row,
+                pointer_to(inputs, real), PANEL, inputs_row,
+                start, start_row,
+                target, N,
+            ))  # fmt: skip
+            if d_bias != 0:
+                total = offset(pointer_to(d_bias, real), row)
+                if not job.accumulate:
+                    for n in range(units):
+                        total[n] = 0
+                for r in range(job.rows):
+                    for n in range(units):
+                        total[n] += dz[r * job.dz_row + n]
 
         def gradients(jobs, part):
             parts = record(jobs, 0).parts
@@ -46,35 +68,13 @@ def gradients_kernel(dtype: str) -> int:
             blocks = (H + block - 1) // block
             kind, u = part // blocks, part % blocks * block
             units = min(block, H - u)
-            column = kind * H + u
+            dz_block = offset(dz, kind * H + u)
             if kind < job.gates:
                 row = pointer_to(job.input_order, integer)[kind] * H + u
-                call(job.gemm, (
-                    units, I, rows,
-                    offset(dz, column), 1, dz_row,
-                    pointer_to(job.x, real), PANEL, job.x_row,
-                    offset(pointer_to(job.d_weight_ih, real), row * I), I,
-                    offset(pointer_to(job.d_weight_ih, real), row * I), I,
-                ))  # fmt: skip
-                if job.d_bias_ih != 0:
-                    total = offset(pointer_to(job.d_bias_ih, real), row)
-                    for r in range(rows):
-                        for n in range(units):
-                            total[n] += dz[r * dz_row + column + n]
+                weight_block(job, units, I, dz_block, job.x, job.x_row, job.d_weight_ih, job.d_bias_ih, row)
             if kind * H >= job.recurrent_start:
                 row = pointer_to(job.recurrent_order, integer)[kind - job.recurrent_start // H] * H + u
-                call(job.gemm, (
-                    units, H, rows,
-                    offset(dz, column), 1, dz_row,
-                    pointer_to(job.h, real), PANEL, job.h_row,
-                    offset(pointer_to(job.d_weight_hh, real), row * H), H,
-                    offset(pointer_to(job.d_weight_hh, real), row * H), H,
-                ))  # fmt: skip
-                if job.d_bias_hh != 0:
-                    total = offset(pointer_to(job.d_bias_hh, real), row)
-                    for r in range(rows):
-                        for n in range(units):
-                            total[n] += dz[r * dz_row + column + n]
+                weight_block(job, units, H, dz_block, job.h, job.h_row, job.d_weight_hh, job.d_bias_hh, row)
 
         return gradients, types.void(pointer_type(GRADIENTS), integer)
 

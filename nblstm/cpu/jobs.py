@@ -6,6 +6,8 @@ of the next. Arrays are flat in memory; ``_row`` is the distance between rows, `
 
 from __future__ import annotations
 
+import ctypes
+
 import numba
 import numpy as np
 
@@ -29,7 +31,7 @@ FORWARD = (
     "active", "offset",  # see Batch
     "x", "x_row",
     "w_x", "w_h", "bias", "vectors",  # see Weights
-    "state", "state_plane",  # (S, B, H): initial states in, final states out
+    "state", "state_plane",  # S planes of (B, H): initial states in, final states out
     "y", "y_row", "tape", "tape_plane", "tape_row", "saved", "saved_row",  # packed rows; see pointwise.FORWARD
     "z", "z_part", "z_row",  # scratch for each part's pre-activations
     "gemm", "pointwise",  # kernels
@@ -44,7 +46,7 @@ BACKWARD = (
     "first", "last",  # steps in forward order of processing, walked from last - 1 down to first
     "active", "offset",
     "w_h",
-    "d_state", "d_state_plane",  # (S, B, H): gradient of the states after the steps in, before them out
+    "d_state", "d_state_plane",  # S planes of (B, H): gradient of the states after the steps in, before them out
     "dy", "dy_row", "saved", "saved_row",
     "y", "y_row", "tape", "tape_plane", "tape_row",  # row 0 is the first initial state
     "B",
@@ -63,28 +65,48 @@ GRADIENTS = (
     "dz", "dz_row", "x", "x_row", "h", "h_row",
     "w_x", "zeros",
     "dx", "dx_row",
-    "d_weight_ih", "d_weight_hh", "d_bias_ih", "d_bias_hh",  # accumulated; biases 0 where there are none
+    "d_weight_ih", "d_weight_hh", "d_bias_ih", "d_bias_hh",  # biases 0 where there are none
+    "accumulate",  # 0: set the weights' and biases' gradients, 1: add to them
     "gemm",
 )  # fmt: skip
 
 
-def dtype_of(fields) -> np.dtype:
-    """The NumPy record type of a job."""
-    return np.dtype([(field, np.int64) for field in fields])
-
-
 def pointer_type(fields):
     """The Numba type of a kernel's first argument."""
-    return numba.types.CPointer(numba.from_dtype(dtype_of(fields)))
+    return numba.types.CPointer(numba.from_dtype(np.dtype([(field, np.int64) for field in fields])))
 
 
-def job(fields, **values) -> tuple:
-    """One record's values in order; every field must be given."""
-    if values.keys() != set(fields):
-        raise TypeError(f"job fields differ: {sorted(values.keys() ^ set(fields))}")
-    return tuple(values[field] for field in fields)
+class Jobs:
+    """Records for a kernel, as rows of an int64 array: made once for some sizes, completed for each call.
+
+    Parameters
+    ----------
+    fields : tuple of str
+    records : list of dict
+        Values of the fields that do not differ from call to call.
+    """
+
+    def __init__(self, fields: tuple[str, ...], records: list[dict]):
+        self._index = {field: k for k, field in enumerate(fields)}
+        self._template = np.zeros((len(records), len(fields)), np.int64)
+        for row, record in zip(self._template, records, strict=True):
+            for field, value in record.items():
+                row[self._index[field]] = value
+
+    def completed(self, records: list[dict]) -> np.ndarray:
+        """A copy in which further fields have values; its address is what the kernel takes."""
+        jobs, index = self._template.copy(), self._index
+        for row, record in zip(jobs, records, strict=True):
+            for field, value in record.items():
+                row[index[field]] = value
+        return jobs
 
 
 def address(array: np.ndarray | None) -> int:
     """Where an array's first number is, 0 for none."""
-    return 0 if array is None else array.__array_interface__["data"][0]
+    if array is None:
+        return 0
+    try:  # a third of the time of the array interface, for what is writable and contiguous
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+    except (TypeError, ValueError):
+        return array.__array_interface__["data"][0]

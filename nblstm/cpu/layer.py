@@ -1,8 +1,9 @@
-"""One recurrent layer, all directions: what to allocate, how to split it, which kernels to launch."""
+"""One recurrent layer, all directions: what is allocated, and which kernels are launched in which order."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,19 +14,11 @@ from nblstm.cpu.backward import backward_kernel
 from nblstm.cpu.forward import forward_kernel
 from nblstm.cpu.gemm import gemm
 from nblstm.cpu.gradients import gradients_kernel
-from nblstm.cpu.jobs import BACKWARD, FORWARD, GRADIENTS, address, dtype_of, job
+from nblstm.cpu.jobs import BACKWARD, FORWARD, GRADIENTS, Jobs, address
 from nblstm.cpu.pointwise import backward_rows, forward_rows
+from nblstm.cpu.split import TINY, packed_rows, row_bounds, segments, steps_ahead
 from nblstm.cpu.weights import Weights, input_order, recurrent_order
 from nblstm.layout import suffix
-
-#: Fewer multiply-adds than this are done on the calling thread: about 10 us.
-TINY = 500_000
-
-#: Pre-activations (numbers) that a part computes ahead; 512 KB of float32 stay in a 1 MB L2 cache.
-AHEAD = 131_072
-
-#: Packed rows whose gradients are held at once in BPTT; with 4 H = 2048 they are 8 MB, within the L3 cache.
-SEGMENT_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -53,27 +46,58 @@ class LayerTape:
     weights: list[Weights]
 
 
-def row_bounds(batch: Batch, parts: int) -> np.ndarray:
-    """Batch rows split so that every part has about as many packed rows."""
-    work = np.concatenate(([0], np.cumsum(batch.lengths)))
-    bounds = np.searchsorted(work, np.arange(parts + 1) * batch.N / parts).astype(np.int64)
-    bounds[0], bounds[-1] = 0, batch.B
-    return bounds
+class Sizes(NamedTuple):
+    """What a layer's plans depend on besides the batch; letters as everywhere."""
+
+    cell: Cell
+    I: int
+    H: int
+    D: int
+    state_plane: int
+    dtype: np.dtype
+
+    @property
+    def z_row(self) -> int:
+        """Pre-activations of one row."""
+        return len(self.cell.preactivations) * self.H
+
+    def tiny(self, batch: Batch) -> bool:
+        """Whether a pass is too little work for threads."""
+        return batch.N * len(self.cell.gates) * self.H * (self.I + self.H) < TINY
 
 
-def _parts(batch: Batch, directions: int, tiny: bool) -> int:
-    return 1 if tiny else max(1, min(batch.B, -(-threads.num_threads() // directions)))
+class ForwardPlan:
+    """A forward pass of some sizes, complete but for addresses."""
 
+    def __init__(self, sizes: Sizes, batch: Batch, training: bool):
+        cell, H, D, dtype = sizes.cell, sizes.H, sizes.D, sizes.dtype.name
+        self.tiny = sizes.tiny(batch)
+        self._bounds = row_bounds(batch, D, self.tiny)
+        rows = int(np.diff(self._bounds).max())
+        segment = steps_ahead(batch.T, rows, sizes.z_row)
+        self.parts = len(self._bounds) - 1
+        self.z_size = self.parts * segment * rows * sizes.z_row
+        self.kernel = forward_kernel(dtype)
+        self.jobs = Jobs(FORWARD, [dict(
+            parts=self.parts, bounds=address(self._bounds), T=batch.T, B=batch.B, I=sizes.I, H=H,
+            input_columns=len(cell.gates) * H, recurrent_columns=len(cell.gates) * H,
+            recurrent_start=len(cell.split) * H, reverse=d, segment=segment,
+            active=address(batch.active), offset=address(batch.offset), x_row=sizes.I,
+            state_plane=sizes.state_plane, y_row=D * H,
+            tape_plane=(batch.B + batch.N) * H, tape_row=H, saved_row=len(cell.graph.saved) * H,
+            z_part=segment * rows * sizes.z_row, z_row=sizes.z_row,
+            gemm=gemm(dtype), pointwise=forward_rows(cell, dtype, training),
+        ) for d in range(D)])  # fmt: skip
 
-def _launch(kernel: int, fields, jobs: list[tuple], tiny: bool) -> None:
-    records = np.array(jobs, dtype_of(fields))
-    parts = jobs[0][0]
-    threads.run(kernel, address(records), parts * len(jobs), tiny=tiny)
+    def run(self, records: list[dict]) -> None:
+        """Launch, with the addresses of each direction."""
+        jobs = self.jobs.completed(records)
+        threads.run(self.kernel, address(jobs), self.parts * len(records), tiny=self.tiny)
 
 
 def forward(
-    cell: Cell, weights: list[Weights], batch: Batch, x: np.ndarray, initial: np.ndarray, training: bool
-) -> tuple[np.ndarray, np.ndarray, LayerTape | None]:
+    cell: Cell, weights: list[Weights], batch: Batch, x: np.ndarray, state: np.ndarray, training: bool
+) -> tuple[np.ndarray, LayerTape | None]:
     """Run one layer over a packed batch.
 
     Parameters
@@ -84,69 +108,89 @@ def forward(
     batch : Batch
     x : ndarray, shape (N, I)
         Packed rows, C-contiguous.
-    initial : ndarray, shape (D, S, B, H)
-        Initial states in sorted order; not changed.
+    state : ndarray, shape (S, D, B, H)
+        Initial states in sorted order; the final ones on return. Each (D, B, H) is contiguous.
     training : bool
         Whether to keep what BPTT needs.
 
     Returns
     -------
     y : ndarray, shape (N, D H)
-    final : ndarray, shape (D, S, B, H)
     tape : LayerTape or None
     """
-    D, S, B, H = initial.shape
-    N, I = x.shape  # noqa: E741
-    K = len(cell.graph.saved)
-    tiny = N * len(cell.gates) * H * (I + H) < TINY
-    bounds = row_bounds(batch, _parts(batch, D, tiny))
-    state = initial.copy()
+    S, D, B, H = state.shape
+    N, item = batch.N, x.itemsize
+    sizes = Sizes(cell, x.shape[1], H, D, state.strides[0] // item, x.dtype)
+    plan = batch.plan((sizes, training, threads.num_threads()), lambda: ForwardPlan(sizes, batch, training))
+    z = np.empty((D, plan.z_size), x.dtype)
     prefix = B if training else 0
     y = np.empty((prefix + N, D * H), x.dtype)
-    states = np.empty((D, S - 1, B + N, H) if training else (D, 0, 0, 0), x.dtype)
-    saved = np.empty((D, N, K * H) if training else (D, 0, 0), x.dtype)
-    jobs, scratch = [], []
-    for d, w in enumerate(weights):
-        values, z = forward_job(cell, batch, x, state[d], y[prefix:, d * H :], bounds, D, w, reverse=d)
-        if training:
-            y[:B, d * H : (d + 1) * H] = initial[d, 0]
-            states[d, :, :B] = initial[d, 1:]
-            values |= dict(
-                tape=address(states[d, :, B:]), tape_plane=(B + N) * H, tape_row=H,
-                saved=address(saved[d]), saved_row=K * H, pointwise=forward_rows(cell, x.dtype.name, True),
-            )  # fmt: skip
-        jobs.append(job(FORWARD, **values))
-        scratch.append(z)
-    _launch(forward_kernel(x.dtype.name), FORWARD, jobs, tiny)
-    return y[prefix:], state, LayerTape(x, y, states, saved, weights) if training else None
+    x_at, y_at, z_at, state_at = address(x), address(y) + prefix * D * H * item, address(z), address(state)
+    records = [
+        {"x": x_at, "y": y_at + d * H * item, "z": z_at + d * plan.z_size * item,
+         "state": state_at + d * B * H * item, **w.forward}
+        for d, w in enumerate(weights)
+    ]  # fmt: skip
+    if not training:
+        plan.run(records)
+        return y, None
+    states = np.empty((D, S - 1, B + N, H), x.dtype)
+    saved = np.empty((D, N, len(cell.graph.saved) * H), x.dtype)
+    for d, record in enumerate(records):
+        y[:B, d * H : (d + 1) * H] = state[0, d]
+        states[d, :, :B] = state[1:, d]
+        record["tape"], record["saved"] = address(states[d]) + B * H * item, address(saved[d])
+    plan.run(records)
+    return y[B:], LayerTape(x, y, states, saved, weights)
 
 
-def forward_job(
-    cell: Cell, batch: Batch, x: np.ndarray, state: np.ndarray, y: np.ndarray, bounds: np.ndarray, directions: int,
-    w: Weights, reverse: int = 0,
-) -> tuple[dict, np.ndarray]:  # fmt: skip
-    """One direction's job for inference, and the scratch memory that it refers to."""
-    _, B, H = state.shape
-    dtype, z_row = x.dtype.name, len(cell.preactivations) * H
-    rows = int(np.diff(bounds).max())
-    segment = max(1, min(batch.T, max(AHEAD // max(1, rows * z_row), -(-128 // max(1, rows)))))
-    z = np.empty((len(bounds) - 1, segment * rows * z_row), x.dtype)
-    return dict(
-        parts=len(bounds) - 1, bounds=address(bounds), T=batch.T, B=B, I=x.shape[1], H=H,
-        input_columns=len(cell.gates) * H, recurrent_columns=len(cell.gates) * H,
-        recurrent_start=len(cell.split) * H, reverse=reverse, segment=segment,
-        active=address(batch.active), offset=address(batch.offset), x=address(x), x_row=x.shape[1],
-        w_x=address(w.w_x), w_h=address(w.w_h), bias=address(w.bias), vectors=address(w.vectors),
-        state=address(state), state_plane=B * H, y=address(y), y_row=directions * H,
-        tape=0, tape_plane=0, tape_row=0, saved=0, saved_row=0,
-        z=address(z), z_part=z.shape[1], z_row=z_row,
-        gemm=gemm(dtype), pointwise=forward_rows(cell, dtype, False),
-    ), z  # fmt: skip
+class BackwardPlan:
+    """BPTT of some sizes, complete but for addresses."""
+
+    def __init__(self, sizes: Sizes, batch: Batch, bias: bool):
+        cell, I, H, D, dtype = sizes.cell, sizes.I, sizes.H, sizes.D, sizes.dtype.name
+        G, split = len(cell.gates), len(cell.split)
+        self.tiny = sizes.tiny(batch)
+        self._bounds = row_bounds(batch, D, self.tiny)
+        self._orders = input_order(cell), recurrent_order(cell)
+        self._zeros = np.zeros(max(I, H), dtype)
+        self.parts = len(self._bounds) - 1
+        self.previous = [batch.previous(d) for d in range(D)]
+        self.kernels = backward_kernel(dtype), gradients_kernel(dtype)
+        # Rows 64 bytes off a multiple of 4 KB: a power of two would put a whole column into one set of the L1 cache.
+        self.dz_row = -(-sizes.z_row // 16) * 16 + 16
+
+        # Direction 0 walks back from the last step, direction 1 from the first.
+        cuts = segments(batch)
+        self.segments = [[cuts[k] if d else cuts[-1 - k] for d in range(D)] for k in range(len(cuts))]
+        self.rows = [[packed_rows(batch, steps) for steps in chosen] for chosen in self.segments]
+        self.dz_rows = max((hi - lo for spans in self.rows for lo, hi in spans), default=0)
+        self.backward = [Jobs(BACKWARD, [dict(
+            parts=self.parts, bounds=address(self._bounds), T=batch.T, B=batch.B, H=H,
+            recurrent_columns=G * H, recurrent_start=split * H, reverse=d,
+            first=batch.T - t1 if d else t0, last=batch.T - t0 if d else t1,
+            active=address(batch.active), offset=address(batch.offset), d_state_plane=sizes.state_plane,
+            dy_row=D * H, saved_row=len(cell.graph.saved) * H, y_row=D * H,
+            tape_plane=(batch.B + batch.N) * H, tape_row=H, previous=address(self.previous[d]),
+            d_vectors_row=len(cell.vectors) * H, dz_row=self.dz_row, dz_start=spans[d][0],
+            gemm=gemm(dtype), pointwise=backward_rows(cell, dtype),
+        ) for d, (t0, t1) in enumerate(chosen)]) for chosen, spans in zip(self.segments, self.rows, strict=True)]  # fmt: skip
+
+        blocks = -(-H // 96)
+        weight_parts = len(cell.preactivations) * blocks
+        row_block = max(1, min(128, -(-self.dz_rows // threads.num_threads())))
+        self.gradients = [[Jobs(GRADIENTS, [dict(
+            parts=weight_parts + -(-(hi - lo) // row_block), weight_parts=weight_parts, rows=hi - lo, I=I, H=H,
+            gates=G, recurrent_start=split * H, block=-(-H // blocks), row_block=row_block,
+            input_order=address(self._orders[0]), recurrent_order=address(self._orders[1]),
+            dz_row=self.dz_row, x_row=I, zeros=address(self._zeros), dx_row=I, accumulate=int(k > 0),
+            gemm=gemm(dtype),
+        )]) for lo, hi in spans] for k, spans in enumerate(self.rows)]  # fmt: skip
 
 
 def backward(
-    cell: Cell, tape: LayerTape, batch: Batch, dy: np.ndarray, d_final: np.ndarray, d_parameters: dict, layer: int
-) -> tuple[np.ndarray, np.ndarray]:
+    cell: Cell, tape: LayerTape, batch: Batch, dy: np.ndarray, d_state: np.ndarray, d_parameters: dict, layer: int
+) -> np.ndarray:
     """BPTT through one layer.
 
     Parameters
@@ -156,87 +200,52 @@ def backward(
     batch : Batch
     dy : ndarray, shape (N, D H)
         Gradient with respect to the packed outputs, C-contiguous.
-    d_final : ndarray, shape (D, S, B, H)
-        Gradient with respect to the final states, in sorted order; not changed.
+    d_state : ndarray, shape (S, D, B, H)
+        Gradient with respect to the final states, in sorted order; that of the initial states on return.
     d_parameters : dict of str to ndarray
-        Gradients with respect to the parameters, zeros on entry; this layer's are filled.
+        Gradients with respect to the parameters; this layer's are set.
     layer : int
 
     Returns
     -------
     dx : ndarray, shape (N, I)
-    d_initial : ndarray, shape (D, S, B, H)
     """
-    D, S, B, H = d_final.shape
-    N, I = tape.x.shape  # noqa: E741
-    dtype, columns = tape.x.dtype.name, len(cell.preactivations) * H
-    G, split, V, K = len(cell.gates), len(cell.split), len(cell.vectors), len(cell.graph.saved)
-    tiny = N * G * H * (I + H) < TINY
-    parts = _parts(batch, D, tiny)
-    bounds = row_bounds(batch, parts)
-    segments = _segments(batch)
-    # Rows 64 bytes off a multiple of 4 KB: a power of two would put a whole column into one set of the L1 cache.
-    dz_row = -(-columns // 16) * 16 + 16
-    rows = max((_packed_rows(batch, s) for s in segments), default=(0, 0), key=lambda r: r[1] - r[0])
-    dz = np.empty((D, rows[1] - rows[0], dz_row), dy.dtype)
-    d_state, d_vectors = d_final.copy(), np.zeros((D, B, V * H), dy.dtype)
-    dx = [np.empty((N, I), dy.dtype) for _ in range(D)]
-    previous = [batch.previous(d) for d in range(D)]
-    zeros, orders = np.zeros(I, dy.dtype), (input_order(cell), recurrent_order(cell))
-    blocks = -(-H // 96)
-    block = -(-H // blocks)
-    weight_parts = len(cell.preactivations) * blocks
-
-    for k in range(len(segments)):
-        # Direction 0 walks back from the last step, direction 1 from the first.
-        chosen = [segments[k] if d else segments[-1 - k] for d in range(D)]
-        spans = [_packed_rows(batch, segment) for segment in chosen]
-        _launch(backward_kernel(dtype), BACKWARD, [job(
-            BACKWARD, parts=parts, bounds=address(bounds), T=batch.T, B=B, H=H,
-            recurrent_columns=G * H, recurrent_start=split * H, reverse=d,
-            first=batch.T - chosen[d][1] if d else chosen[d][0], last=batch.T - chosen[d][0] if d else chosen[d][1],
-            active=address(batch.active), offset=address(batch.offset), w_h=address(w.back_h),
-            d_state=address(d_state[d]), d_state_plane=B * H, dy=address(dy[:, d * H :]), dy_row=D * H,
-            saved=address(tape.saved[d]), saved_row=K * H, y=address(tape.y[:, d * H :]), y_row=D * H,
-            tape=address(tape.states[d]), tape_plane=(B + N) * H, tape_row=H, previous=address(previous[d]),
-            vectors=address(w.vectors), d_vectors=address(d_vectors[d]), d_vectors_row=V * H,
-            dz=address(dz[d]), dz_row=dz_row, dz_start=spans[d][0],
-            gemm=gemm(dtype), pointwise=backward_rows(cell, dtype),
-        ) for d, w in enumerate(tape.weights)], tiny)  # fmt: skip
-        for d, w in enumerate(tape.weights):
-            lo, hi = spans[d]
+    S, D, B, H = d_state.shape
+    x, item = tape.x, dy.itemsize
+    N, I = x.shape
+    V, bias = len(cell.vectors), f"bias_ih{suffix(layer, 0)}" in d_parameters
+    sizes = Sizes(cell, I, H, D, d_state.strides[0] // item, dy.dtype)
+    plan = batch.plan((sizes, bias, "backward", threads.num_threads()), lambda: BackwardPlan(sizes, batch, bias))
+    dz = np.empty((D, plan.dz_rows, plan.dz_row), dy.dtype)
+    dx = np.empty((D, N, I), dy.dtype)
+    d_vectors = np.zeros((D, B, V * H), dy.dtype)
+    targets = [
+        {f"d_{name}": d_parameters.get(f"{name}{suffix(layer, d)}") for name in
+         ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+        for d in range(D)
+    ]  # fmt: skip
+    if not plan.segments:  # no kernel will run
+        for array in (array for target in targets for array in target.values() if array is not None):
+            array[...] = 0
+    fixed = [
+        {"d_state": address(d_state) + d * B * H * item, "dy": address(dy) + d * H * item,
+         "saved": address(tape.saved[d]), "y": address(tape.y) + d * H * item, "tape": address(tape.states[d]),
+         "d_vectors": address(d_vectors[d]), "dz": address(dz[d]), **w.backward}
+        for d, w in enumerate(tape.weights)
+    ]  # fmt: skip
+    weights = [{name: address(array) for name, array in target.items()} for target in targets]
+    for spans, backward_jobs, gradients_jobs in zip(plan.rows, plan.backward, plan.gradients, strict=True):
+        jobs = backward_jobs.completed(fixed)
+        threads.run(plan.kernels[0], address(jobs), plan.parts * D, tiny=plan.tiny)
+        for d, (lo, hi) in enumerate(spans):
             outputs = tape.y[:, d * H : (d + 1) * H]
-            h = outputs[lo:hi] if batch.uniform and d == 0 else outputs[previous[d][lo:hi]]
-            end = suffix(layer, d)
-            row_block = max(1, min(128, -(-(hi - lo) // threads.num_threads())))
-            _launch(gradients_kernel(dtype), GRADIENTS, [job(
-                GRADIENTS, parts=weight_parts + -(-(hi - lo) // row_block), weight_parts=weight_parts, rows=hi - lo,
-                I=I, H=H, gates=G, recurrent_start=split * H, block=block, row_block=row_block,
-                input_order=address(orders[0]), recurrent_order=address(orders[1]),
-                dz=address(dz[d]), dz_row=dz_row, x=address(tape.x[lo:]), x_row=I,
-                h=address(h), h_row=h.strides[0] // h.itemsize, w_x=address(w.back_x), zeros=address(zeros),
-                dx=address(dx[d][lo:]), dx_row=I,
-                d_weight_ih=address(d_parameters[f"weight_ih{end}"]),
-                d_weight_hh=address(d_parameters[f"weight_hh{end}"]),
-                d_bias_ih=address(d_parameters.get(f"bias_ih{end}")),
-                d_bias_hh=address(d_parameters.get(f"bias_hh{end}")), gemm=gemm(dtype),
-            )], tiny)  # fmt: skip
+            h = outputs[lo:hi] if batch.uniform and d == 0 else outputs[plan.previous[d][lo:hi]]
+            jobs = gradients_jobs[d].completed([{
+                "dz": fixed[d]["dz"], "x": address(x) + lo * I * item, "h": address(h), "h_row": h.strides[0] // item,
+                "w_x": address(tape.weights[d].back_x), "dx": address(dx[d]) + lo * I * item, **weights[d],
+            }])  # fmt: skip
+            threads.run(plan.kernels[1], address(jobs), int(jobs[0, 0]), tiny=plan.tiny)
     for d in range(D):
         for v, vector in enumerate(cell.vectors):
-            d_parameters[f"{vector}{suffix(layer, d)}"] += d_vectors[d, :, v * H : (v + 1) * H].sum(axis=0)
-    return dx[0] if D == 1 else dx[0] + dx[1], d_state
-
-
-def _segments(batch: Batch) -> list[tuple[int, int]]:
-    """Consecutive steps, cut so that each run has about `SEGMENT_ROWS` packed rows."""
-    if batch.N == 0:
-        return []
-    cuts = np.searchsorted(batch.offset, np.arange(SEGMENT_ROWS, batch.N, SEGMENT_ROWS))
-    steps = int((batch.active > 0).sum())
-    edges = [0, *sorted({int(c) for c in cuts if 0 < c < steps}), steps]
-    return list(zip(edges[:-1], edges[1:], strict=True))
-
-
-def _packed_rows(batch: Batch, steps: tuple[int, int]) -> tuple[int, int]:
-    """The packed rows of some consecutive steps."""
-    return int(batch.offset[steps[0]]), int(batch.offset[steps[1] - 1] + batch.active[steps[1] - 1])
+            d_vectors[d, :, v * H : (v + 1) * H].sum(axis=0, out=d_parameters[f"{vector}{suffix(layer, d)}"])
+    return dx[0] if D == 1 else dx.sum(axis=0)

@@ -7,9 +7,8 @@ changed: whoever holds one computes with those parameters, whatever happens to t
 
 from __future__ import annotations
 
-from functools import cache
-
 from dataclasses import dataclass
+from functools import cache, cached_property
 
 import numpy as np
 from numba import types
@@ -19,7 +18,7 @@ from nblstm.codegen.compiler import compiled
 from nblstm.codegen.pointers import offset, pointer_to, record
 from nblstm.cpu import threads
 from nblstm.cpu.gemm import padded, panel_columns
-from nblstm.cpu.jobs import PACK, address, dtype_of, job, pointer_type
+from nblstm.cpu.jobs import PACK, Jobs, address, pointer_type
 from nblstm.layout import suffix
 
 
@@ -44,6 +43,16 @@ class Weights:
     back_h: np.ndarray | None
     bias: np.ndarray
     vectors: np.ndarray
+
+    @cached_property
+    def forward(self) -> dict[str, int]:
+        """Addresses for a forward job."""
+        return {name: address(getattr(self, name)) for name in ("w_x", "w_h", "bias", "vectors")}
+
+    @cached_property
+    def backward(self) -> dict[str, int]:
+        """Addresses for a backward job."""
+        return {"w_h": address(self.back_h), "vectors": address(self.vectors)}
 
 
 @cache
@@ -96,18 +105,17 @@ def pack_weights(
     wanted = [(w_ih, from_input, 1), (w_hh, from_recurrence, 1)]
     if training:
         wanted += [(w_ih, from_input, 0), (w_hh, from_recurrence, 0)]
-    panels, jobs = [], []
+    panels = []
     for matrix, order, transposed in wanted:
         N, K = matrix.shape if transposed else matrix.shape[::-1]
         packed = np.empty(padded(N, dtype) * K, matrix.dtype)
         panels.append(packed)
-        jobs.append(job(
-            PACK, parts=padded(N, dtype) // panel_columns(dtype), N=N, K=K, block=H, order=address(order),
+        jobs = Jobs(PACK, [dict(
+            parts=padded(N, dtype) // panel_columns(dtype), N=N, K=K, block=H, order=address(order),
             transposed=transposed, matrix=address(matrix), matrix_row=matrix.shape[1], packed=address(packed),
-        ))  # fmt: skip
-    for values in jobs:
-        work = np.array([values], dtype_of(PACK))
-        threads.run(_pack(dtype), address(work), int(work["parts"][0]), tiny=int(work["N"][0] * work["K"][0]) < 50_000)
+        )]).completed([{}])  # fmt: skip
+        parts = padded(N, dtype) // panel_columns(dtype)
+        threads.run(_pack(dtype), address(jobs), parts, tiny=N * K < 50_000)
     back_x, back_h = panels[2:] if training else (None, None)
     flat_vectors = np.concatenate(vectors) if vectors else np.empty(0, w_hh.dtype)
     return Weights(panels[0], panels[1], back_x, back_h, bias.reshape(-1), flat_vectors)

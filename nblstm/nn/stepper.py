@@ -58,7 +58,7 @@ class Stepper:
     @property
     def state(self):
         """The states (num_layers, B, H), as calling the network returns them: copies. Can be assigned."""
-        return self._module._from_tuple(tuple(self._states[:, k].copy() for k in range(self._states.shape[1])))
+        return self._module._from_tuple(tuple(self._states.copy()))
 
     @state.setter
     def state(self, state):
