@@ -87,7 +87,7 @@ class Cell:
             results = self.equations(*inputs)
         except CellError as error:
             raise CellError(f"cell {self.name!r} {error}") from None
-        except (TypeError, AttributeError) as error:
+        except (TypeError, AttributeError, NameError) as error:
             raise CellError(
                 f"cell {self.name!r} could not be traced ({error}); "
                 "use operators, and the functions that nblstm exports, on its arguments"

@@ -99,6 +99,13 @@ class Value:
     def __ge__(self, other):
         return compare("ge", self, other)
 
+    def __eq__(self, other):
+        # Nodes are told apart by identity, which dictionaries and sets look at first: only a cell gets here.
+        raise CellError("compares with == or !=, which rounding makes a matter of luck; write <, <=, > or >=")
+
+    __ne__ = __eq__
+    __hash__ = object.__hash__
+
     def __bool__(self):
         raise CellError(
             "decides with `if`, `and`, `or`, `not`, min() or max() on a value that is known only when the cell "

@@ -41,6 +41,16 @@ def atomic_store(typingctx, cell, value):
 
 
 @intrinsic
+def atomic_exchange_if(typingctx, cell, expected, value):
+    """Set ``cell[0]`` to ``value`` if it is ``expected``; whether it was."""
+
+    def codegen(context, builder, signature, args):
+        return builder.extract_value(builder.cmpxchg(*args, "seq_cst", "seq_cst"), 1)
+
+    return types.boolean(_CELL, _INT, _INT), codegen
+
+
+@intrinsic
 def pause(typingctx):
     """Tell the core that it is waiting in a loop, which frees its twin and saves power."""
 

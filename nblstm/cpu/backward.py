@@ -1,69 +1,120 @@
 """The loop over time, backward: from gradients of outputs and states to gradients of pre-activations.
 
-The mirror of `forward.py`: per step the cell's derived gradient, then one matrix product that carries the
-pre-activations' gradient back to the previous output. What is proportional to all steps at once (gradients of weights
-and input) follows in `gradients.py`.
+The mirror of `forward.py`, cut into parts in the same two ways: per step the cell's derived gradient, then a matrix
+product that carries the pre-activations' gradient back to the previous output. What is proportional to all steps at
+once (gradients of weights and input) follows in `gradients.py`.
 """
 
 from __future__ import annotations
 
 from functools import cache
 
-from numba import types
+from numba import njit, types
 
 from nblstm.codegen.compiler import compiled
+from nblstm.codegen.options import INLINE
 from nblstm.codegen.pointers import call, offset, pointer_to, record
 from nblstm.cpu.gemm import panel_columns
 from nblstm.cpu.jobs import BACKWARD, pointer_type
+from nblstm.cpu.together import together
+
+
+def _functions(dtype: str):
+    """The two halves of a step, on batch rows from b0 and hidden units u0 to u1."""
+    real, integer, PANEL = getattr(types, dtype), types.int64, panel_columns(dtype)
+
+    @njit(**INLINE)
+    def cell_gradient(job, t, b0, rows, u0, u1):
+        """Gradient of step t's pre-activations; that of the states changes in place, but for the recurrence."""
+        H, B, row = job.H, job.B, pointer_to(job.offset, integer)[t] + b0
+        d_state, dy, saved = pointer_to(job.d_state, real), pointer_to(job.dy, real), pointer_to(job.saved, real)
+        y, tape = pointer_to(job.y, real), pointer_to(job.tape, real)
+        d_vectors, dz = pointer_to(job.d_vectors, real), pointer_to(job.dz, real)
+        call(job.pointwise, (
+            rows, u1 - u0, H,
+            offset(d_state, b0 * H + u0), job.d_state_plane, H,
+            offset(dy, row * job.dy_row + u0), job.dy_row,
+            offset(saved, row * job.saved_row + u0), job.saved_row,
+            offset(y, (B + row) * job.y_row + u0), job.y_row,
+            offset(tape, (B + row) * job.tape_row + u0), job.tape_plane, job.tape_row,
+            offset(y, u0), offset(tape, u0), offset(pointer_to(job.previous, integer), row),
+            offset(pointer_to(job.vectors, real), u0),
+            offset(d_vectors, b0 * job.d_vectors_row + u0), job.d_vectors_row,
+            offset(dz, (row - job.dz_start) * job.dz_row + u0), job.dz_row,
+        ))  # fmt: skip
+
+    @njit(**INLINE)
+    def recurrent_gradient(job, t, b0, rows, u0, u1):
+        """Add what step t's pre-activations say about the outputs of the step before."""
+        H, row = job.H, pointer_to(job.offset, integer)[t] + b0
+        d_h = offset(pointer_to(job.d_state, real), b0 * H)
+        dz = offset(pointer_to(job.dz, real), (row - job.dz_start) * job.dz_row + job.recurrent_start)
+        call(job.gemm, (
+            rows, u0, u1, job.recurrent_columns,
+            dz, job.dz_row, 1,
+            pointer_to(job.w_h, real), job.recurrent_columns * PANEL, PANEL,
+            d_h, H,
+            d_h, H,
+        ))  # fmt: skip
+
+    return cell_gradient, recurrent_gradient
 
 
 @cache
 def backward_kernel(dtype: str) -> int:
-    """Address of ``backward(jobs, part)``; its jobs are `jobs.BACKWARD`."""
+    """Address of ``backward(jobs, part)`` with parts by rows; its jobs are `jobs.BACKWARD`."""
 
     def make():
-        real, integer, PANEL = getattr(types, dtype), types.int64, panel_columns(dtype)
+        integer = types.int64
+        cell_gradient, recurrent_gradient = _functions(dtype)
 
         def backward(jobs, part):
             parts = record(jobs, 0).parts
             job = record(jobs, part // parts)
             part = part % parts
             b0, b1 = pointer_to(job.bounds, integer)[part], pointer_to(job.bounds, integer)[part + 1]
-            T, B, H = job.T, job.B, job.H
-            active, first_row = pointer_to(job.active, integer), pointer_to(job.offset, integer)
-            d_state = offset(pointer_to(job.d_state, real), b0 * H)
-            dy, saved, dz = pointer_to(job.dy, real), pointer_to(job.saved, real), pointer_to(job.dz, real)
-            y, tape = pointer_to(job.y, real), pointer_to(job.tape, real)
-            vectors = pointer_to(job.vectors, real)
-            d_vectors = offset(pointer_to(job.d_vectors, real), b0 * job.d_vectors_row)
-            previous, w_h = pointer_to(job.previous, integer), pointer_to(job.w_h, real)
-
             for back in range(job.last - job.first):
                 s = job.last - 1 - back
-                t = T - 1 - s if job.reverse else s
-                rows = min(max(active[t] - b0, 0), b1 - b0)
+                t = job.T - 1 - s if job.reverse else s
+                rows = min(max(pointer_to(job.active, integer)[t] - b0, 0), b1 - b0)
                 if rows > 0:
-                    row = first_row[t] + b0
-                    dz_t = offset(dz, (row - job.dz_start) * job.dz_row)
-                    call(job.pointwise, (
-                        rows, H,
-                        d_state, job.d_state_plane, H,
-                        offset(dy, row * job.dy_row), job.dy_row,
-                        offset(saved, row * job.saved_row), job.saved_row,
-                        offset(y, (B + row) * job.y_row), job.y_row,
-                        offset(tape, (B + row) * job.tape_row), job.tape_plane, job.tape_row,
-                        y, tape, offset(previous, row),
-                        vectors, d_vectors, job.d_vectors_row,
-                        dz_t, job.dz_row,
-                    ))  # fmt: skip
-                    call(job.gemm, (
-                        rows, H, job.recurrent_columns,
-                        offset(dz_t, job.recurrent_start), job.dz_row, 1,
-                        w_h, job.recurrent_columns * PANEL, PANEL,
-                        d_state, H,
-                        d_state, H,
-                    ))  # fmt: skip
+                    cell_gradient(job, t, b0, rows, 0, job.H)
+                    recurrent_gradient(job, t, b0, rows, 0, job.H)
 
         return backward, types.void(pointer_type(BACKWARD), integer)
 
     return compiled(f"backward_{dtype}", "", make)
+
+
+@cache
+def shared_backward_kernel(dtype: str) -> int:
+    """Address of ``backward(jobs, part)`` with parts by hidden units; its jobs are `jobs.BACKWARD`."""
+
+    def make():
+        integer = types.int64
+        cell_gradient, recurrent_gradient = _functions(dtype)
+
+        @njit(**INLINE)
+        def task(job, part, phase):
+            """The second half of one step, which needs all units of its first half, and the first of the next."""
+            active = pointer_to(job.active, integer)
+            u0, u1 = pointer_to(job.bounds, integer)[part], pointer_to(job.bounds, integer)[part + 1]
+            for half in range(2):
+                s = job.last - phase - half
+                if job.first <= s < job.last:
+                    t = job.T - 1 - s if job.reverse else s
+                    if half == 0:
+                        recurrent_gradient(job, t, 0, active[t], u0, u1)
+                    else:
+                        cell_gradient(job, t, 0, active[t], u0, u1)
+
+        work = together(task)
+
+        def backward(jobs, part):
+            parts = record(jobs, 0).parts
+            job = record(jobs, part // parts)
+            work(job, parts, part % parts, job.last - job.first + 1)
+
+        return backward, types.void(pointer_type(BACKWARD), integer)
+
+    return compiled(f"shared_backward_{dtype}", "", make)

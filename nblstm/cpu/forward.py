@@ -1,92 +1,163 @@
-"""The loop over time, forward: one direction of one layer, rows of the batch split into parts.
+"""The loop over time, forward: one direction of one layer.
 
 T time, B batch, I input, H hidden. For a few steps at once the input's share of the pre-activations is computed as one
-matrix product; then, step by step, the recurrence adds its share in place and the cell turns them into states. A
-part runs all steps of its rows without waiting for any other.
+matrix product; then, step by step, the recurrence adds its share in place and the cell turns them into states.
+
+Work is cut into parts in one of two ways. By rows of the batch: a part runs all steps of its rows without waiting for
+any other. By hidden units, where rows are few: parts share every step (see `together.py`), and each thread reads its
+share of the weights alone.
 """
 
 from __future__ import annotations
 
 from functools import cache
 
-from numba import types
+from numba import njit, types
 
 from nblstm.codegen.compiler import compiled
+from nblstm.codegen.options import INLINE
 from nblstm.codegen.pointers import call, offset, pointer_to, record
 from nblstm.cpu.gemm import panel_columns
 from nblstm.cpu.jobs import FORWARD, pointer_type
+from nblstm.cpu.together import together
+
+
+def _functions(dtype: str):
+    """The two halves of a step, on batch rows b0 to b1 and hidden units u0 to u1."""
+    real, integer, PANEL = getattr(types, dtype), types.int64, panel_columns(dtype)
+
+    @njit(**INLINE)
+    def columns(block, columns, H, u0, u1):
+        """Columns of a block of H that belong to some units; of all blocks at once for all units."""
+        return (0, columns) if u1 - u0 == H else (block * H + u0, block * H + u1)
+
+    @njit(**INLINE)
+    def input_products(job, z, t0, steps, b0, b1, u0, u1):
+        """Input's share of the pre-activations for ``steps`` steps from t0, into rows of z."""
+        H, I, z_row, fed = job.H, job.I, job.z_row, job.input_columns
+        active, first_row = pointer_to(job.active, integer), pointer_to(job.offset, integer)
+        x, w_x, bias = pointer_to(job.x, real), pointer_to(job.w_x, real), pointer_to(job.bias, real)
+        for block in range(1 if u1 - u0 == H else fed // H):
+            start, end = columns(block, fed, H, u0, u1)
+            # Panel by panel, so that each panel of weights is fetched once for all steps.
+            while start < end:
+                until = min(end, (start // PANEL + 1) * PANEL)
+                t = t0
+                while t < t0 + steps:
+                    rows, together = min(max(active[t] - b0, 0), b1 - b0), 1
+                    if rows == b1 - b0 and rows == active[t]:
+                        # The part has all of the batch: rows of consecutive steps adjoin, take them at once.
+                        while t + together < t0 + steps and active[t + together] == rows:
+                            together += 1
+                    call(job.gemm, (
+                        rows * together, start, until, I,
+                        offset(x, (first_row[t] + b0) * job.x_row), job.x_row, 1,
+                        w_x, I * PANEL, PANEL,
+                        bias, 0,
+                        offset(z, (t - t0) * (b1 - b0) * z_row), z_row,
+                    ))  # fmt: skip
+                    t += together
+                start = until
+        for n in range(fed, job.recurrent_start + job.recurrent_columns):
+            if u0 <= n % H < u1:  # the constant of pre-activations that the input does not feed
+                for r in range(steps * (b1 - b0)):
+                    z[r * z_row + n] = bias[n]
+
+    @njit(**INLINE)
+    def step(job, z, t, h, b0, rows, u0, u1):
+        """One step: z from the outputs ``h`` of the step before, then the cell; states change in place."""
+        H, z_row, start = job.H, job.z_row, job.recurrent_start
+        row = pointer_to(job.offset, integer)[t] + b0
+        state, y = pointer_to(job.state, real), pointer_to(job.y, real)
+        tape, saved = pointer_to(job.tape, real), pointer_to(job.saved, real)
+        for block in range(1 if u1 - u0 == H else job.recurrent_columns // H):
+            first, last = columns(block, job.recurrent_columns, H, u0, u1)
+            call(job.gemm, (
+                rows, first, last, H,
+                h, H, 1,
+                pointer_to(job.w_h, real), H * PANEL, PANEL,
+                offset(z, start), z_row,
+                offset(z, start), z_row,
+            ))  # fmt: skip
+        call(job.pointwise, (
+            rows, u1 - u0, H,
+            offset(z, u0), z_row,
+            offset(state, b0 * H + u0), job.state_plane, H,
+            offset(pointer_to(job.vectors, real), u0),
+            offset(y, row * job.y_row + u0), job.y_row,
+            offset(tape, row * job.tape_row + u0), job.tape_plane, job.tape_row,
+            offset(saved, row * job.saved_row + u0), job.saved_row,
+        ))  # fmt: skip
+
+    return input_products, step
 
 
 @cache
 def forward_kernel(dtype: str) -> int:
-    """Address of ``forward(jobs, part)``; its jobs are `jobs.FORWARD`."""
+    """Address of ``forward(jobs, part)`` with parts by rows; its jobs are `jobs.FORWARD`."""
 
     def make():
-        real, integer, PANEL = getattr(types, dtype), types.int64, panel_columns(dtype)
+        real, integer = getattr(types, dtype), types.int64
+        input_products, step = _functions(dtype)
 
         def forward(jobs, part):
             parts = record(jobs, 0).parts
             job = record(jobs, part // parts)
             part = part % parts
+            T, H, active = job.T, job.H, pointer_to(job.active, integer)
             b0, b1 = pointer_to(job.bounds, integer)[part], pointer_to(job.bounds, integer)[part + 1]
-            T, I, H, z_row, x_row = job.T, job.I, job.H, job.z_row, job.x_row
-            active, first_row = pointer_to(job.active, integer), pointer_to(job.offset, integer)
-            x, w_x, bias = pointer_to(job.x, real), pointer_to(job.w_x, real), pointer_to(job.bias, real)
             z = offset(pointer_to(job.z, real), part * job.z_part)
-            state, vectors = offset(pointer_to(job.state, real), b0 * H), pointer_to(job.vectors, real)
-            w_h, y = pointer_to(job.w_h, real), pointer_to(job.y, real)
-            tape, saved = pointer_to(job.tape, real), pointer_to(job.saved, real)
-            fed, recurrent, start = job.input_columns, job.recurrent_columns, job.recurrent_start
-
+            h = offset(pointer_to(job.state, real), b0 * H)
             s0 = 0
             while s0 < T:  # not range(0, T, segment): that could raise, and a kernel that can raise needs Python
                 steps = min(job.segment, T - s0)
                 t0 = T - s0 - steps if job.reverse else s0  # the segment is t0 ... t0 + steps - 1 either way
-                # Input products, panel by panel so that each panel of weights is fetched once for all steps.
-                for n0 in range(0, fed, PANEL):
-                    t = t0
-                    while t < t0 + steps:
-                        rows, together = min(max(active[t] - b0, 0), b1 - b0), 1
-                        if rows == b1 - b0 and rows == active[t]:
-                            # The part has all of the batch: rows of consecutive steps adjoin, take them at once.
-                            while t + together < t0 + steps and active[t + together] == rows:
-                                together += 1
-                        call(job.gemm, (
-                            rows * together, min(PANEL, fed - n0), I,
-                            offset(x, (first_row[t] + b0) * x_row), x_row, 1,
-                            offset(w_x, n0 * I), I * PANEL, PANEL,
-                            offset(bias, n0), 0,
-                            offset(z, (t - t0) * (b1 - b0) * z_row + n0), z_row,
-                        ))  # fmt: skip
-                        t += together
-                if fed < start + recurrent:  # the constant of pre-activations that the input does not feed
-                    for r in range(steps * (b1 - b0)):
-                        for n in range(fed, start + recurrent):
-                            z[r * z_row + n] = bias[n]
-                for step in range(steps):
-                    t = t0 + (steps - 1 - step if job.reverse else step)
+                input_products(job, z, t0, steps, b0, b1, 0, H)
+                for s in range(steps):
+                    t = t0 + (steps - 1 - s if job.reverse else s)
                     rows = min(max(active[t] - b0, 0), b1 - b0)
                     if rows > 0:
-                        row = first_row[t] + b0
-                        z_t = offset(z, (t - t0) * (b1 - b0) * z_row)
-                        call(job.gemm, (
-                            rows, recurrent, H,
-                            state, H, 1,
-                            w_h, H * PANEL, PANEL,
-                            offset(z_t, start), z_row,
-                            offset(z_t, start), z_row,
-                        ))  # fmt: skip
-                        call(job.pointwise, (
-                            rows, H,
-                            z_t, z_row,
-                            state, job.state_plane, H,
-                            vectors,
-                            offset(y, row * job.y_row), job.y_row,
-                            offset(tape, row * job.tape_row), job.tape_plane, job.tape_row,
-                            offset(saved, row * job.saved_row), job.saved_row,
-                        ))  # fmt: skip
+                        step(job, offset(z, (t - t0) * (b1 - b0) * job.z_row), t, h, b0, rows, 0, H)
                 s0 += steps
 
         return forward, types.void(pointer_type(FORWARD), integer)
 
     return compiled(f"forward_{dtype}", "", make)
+
+
+@cache
+def shared_forward_kernel(dtype: str) -> int:
+    """Address of ``forward(jobs, part)`` with parts by hidden units; its jobs are `jobs.FORWARD`."""
+
+    def make():
+        real, integer = getattr(types, dtype), types.int64
+        input_products, step = _functions(dtype)
+
+        @njit(**INLINE)
+        def task(job, part, s):
+            """Step s for some units. Outputs go through two planes in turn: others still read the last ones."""
+            T, B, H, active = job.T, job.B, job.H, pointer_to(job.active, integer)
+            u0, u1 = pointer_to(job.bounds, integer)[part], pointer_to(job.bounds, integer)[part + 1]
+            z, state, h = pointer_to(job.z, real), pointer_to(job.state, real), pointer_to(job.h, real)
+            s0 = s // job.segment * job.segment
+            steps = min(job.segment, T - s0)
+            t0 = T - s0 - steps if job.reverse else s0
+            if s == s0:
+                input_products(job, z, t0, steps, 0, B, u0, u1)
+            t = T - 1 - s if job.reverse else s
+            step(job, offset(z, (t - t0) * B * job.z_row), t, offset(h, s % 2 * B * H), 0, active[t], u0, u1)
+            following = offset(h, (s + 1) % 2 * B * H)
+            for b in range(active[t]):
+                for u in range(u0, u1):
+                    following[b * H + u] = state[b * H + u]
+
+        work = together(task)
+
+        def forward(jobs, part):
+            parts = record(jobs, 0).parts
+            job = record(jobs, part // parts)
+            work(job, parts, part % parts, job.T)
+
+        return forward, types.void(pointer_type(FORWARD), integer)
+
+    return compiled(f"shared_forward_{dtype}", "", make)

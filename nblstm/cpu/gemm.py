@@ -35,15 +35,15 @@ def gemm_signature(dtype: str):
     """Arguments of `gemm`'s kernel, as Numba types."""
     size, pointer = types.int64, types.CPointer(getattr(types, dtype))
     return types.void(
-        size, size, size, pointer, size, size, pointer, size, size, pointer, size, pointer, size
+        size, size, size, size, pointer, size, size, pointer, size, size, pointer, size, pointer, size
     )  # fmt: skip
 
 
 @cache
 def gemm(dtype: str) -> int:
-    """Address of ``gemm(M, N, K, a, a_row, a_k, b, b_panel, b_k, init, init_row, c, c_row)``.
+    """Address of ``gemm(M, n0, n1, K, a, a_row, a_k, b, b_panel, b_k, init, init_row, c, c_row)``.
 
-    ``c[m, n] = init[m, n] + sum over k of a[m, k] * b[k, n]``. ``a[m, k]`` is at ``a + m a_row + k a_k``;
+    ``c[m, n] = init[m, n] + sum over k of a[m, k] * b[k, n]`` for ``n0 <= n < n1``. ``a[m, k]`` is at ``a + m a_row + k a_k``;
     ``b[k, n]`` is at ``b + (n // P) b_panel + k b_k + n % P`` for panels of ``P`` columns, which describes packed
     weights (``b_panel = K P``, ``b_k = P``) and a plain row-major matrix (``b_panel = P``, ``b_k`` its row stride)
     alike. ``init_row = 0`` adds the same row to all; ``init`` may be ``c``.
@@ -54,29 +54,32 @@ def gemm(dtype: str) -> int:
         unit = vector_unit()
         MAX_ROWS, LANES, PANEL = unit.tile[0], unit.lanes(dtype), panel_columns(dtype)
 
-        def gemm(M, N, K, a, a_row, a_k, b, b_panel, b_k, init, init_row, c, c_row):
+        def gemm(M, n0, n1, K, a, a_row, a_k, b, b_panel, b_k, init, init_row, c, c_row):
             if M <= 0:
                 return
             tiles = (M + MAX_ROWS - 1) // MAX_ROWS
             k0 = 0
             while True:
                 k = min(K - k0, K_BLOCK)
-                for panel in range((N + PANEL - 1) // PANEL):
-                    n0 = panel * PANEL
-                    columns = min(N - n0, PANEL)
+                n = n0
+                while n < n1:
+                    panel = n // PANEL
+                    within = n - panel * PANEL
+                    columns = min(n1 - n, PANEL - within)
                     vectors = (columns + LANES - 1) // LANES
-                    b_block = offset(b, panel * b_panel + k0 * b_k)
-                    m0 = 0
+                    b_block = offset(b, panel * b_panel + within + k0 * b_k)
+                    m = 0
                     for tile in range(tiles):  # 32 rows are 6 6 5 5 5 5 rather than 6 6 6 6 6 2
-                        rows = (M - m0 + tiles - tile - 1) // (tiles - tile)
+                        rows = (M - m + tiles - tile - 1) // (tiles - tile)
                         block(
                             rows, vectors, columns, k,
-                            offset(a, m0 * a_row + k0 * a_k), a_row, a_k,
+                            offset(a, m * a_row + k0 * a_k), a_row, a_k,
                             b_block, b_k,
-                            offset(init, m0 * init_row + n0), init_row,
-                            offset(c, m0 * c_row + n0), c_row,
+                            offset(init, m * init_row + n), init_row,
+                            offset(c, m * c_row + n), c_row,
                         )  # fmt: skip
-                        m0 += rows
+                        m += rows
+                    n += columns
                 k0 += k
                 if k0 >= K:
                     return

@@ -31,7 +31,7 @@ def gradients_kernel(dtype: str) -> int:
             target = offset(pointer_to(d_weight, real), row * N)
             start, start_row = (target, N) if job.accumulate else (pointer_to(job.zeros, real), 0)
             call(job.gemm, (
-                units, N, job.rows,
+                units, 0, N, job.rows,
                 dz, 1, job.dz_row,
                 pointer_to(inputs, real), PANEL, inputs_row,
                 start, start_row,
@@ -57,7 +57,7 @@ def gradients_kernel(dtype: str) -> int:
                 r = (part - job.weight_parts) * job.row_block
                 fed = job.gates * H
                 call(job.gemm, (
-                    min(job.row_block, rows - r), I, fed,
+                    min(job.row_block, rows - r), 0, I, fed,
                     offset(dz, r * dz_row), dz_row, 1,
                     pointer_to(job.w_x, real), fed * PANEL, PANEL,
                     pointer_to(job.zeros, real), 0,

@@ -23,7 +23,7 @@ PACK = (
 
 #: One direction of one layer, forward; see `forward.py`.
 FORWARD = (
-    "parts", "bounds",  # batch rows bounds[p] to bounds[p + 1] are part p
+    "parts", "bounds",  # batch rows, or hidden units, bounds[p] to bounds[p + 1] are part p
     "T", "B", "I", "H",
     "input_columns", "recurrent_columns", "recurrent_start",  # of the pre-activations; see Cell.preactivations
     "reverse",  # 1: from the last step to the first
@@ -34,6 +34,7 @@ FORWARD = (
     "state", "state_plane",  # S planes of (B, H): initial states in, final states out
     "y", "y_row", "tape", "tape_plane", "tape_row", "saved", "saved_row",  # packed rows; see pointwise.FORWARD
     "z", "z_part", "z_row",  # scratch for each part's pre-activations
+    "h", "sync",  # where parts are units: scratch for outputs, two planes (B, H); see together.py
     "gemm", "pointwise",  # kernels
 )  # fmt: skip
 
@@ -52,6 +53,7 @@ BACKWARD = (
     "B",
     "previous", "vectors", "d_vectors", "d_vectors_row",
     "dz", "dz_row", "dz_start",  # dz holds packed rows from dz_start on
+    "sync",
     "gemm", "pointwise",
 )  # fmt: skip
 

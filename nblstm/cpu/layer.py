@@ -10,13 +10,14 @@ import numpy as np
 from nblstm.batch import Batch
 from nblstm.cells.cell import Cell
 from nblstm.cpu import threads
-from nblstm.cpu.backward import backward_kernel
-from nblstm.cpu.forward import forward_kernel
+from nblstm.cpu.backward import backward_kernel, shared_backward_kernel
+from nblstm.cpu.forward import forward_kernel, shared_forward_kernel
 from nblstm.cpu.gemm import gemm
 from nblstm.cpu.gradients import gradients_kernel
 from nblstm.cpu.jobs import BACKWARD, FORWARD, GRADIENTS, Jobs, address
 from nblstm.cpu.pointwise import backward_rows, forward_rows
-from nblstm.cpu.split import TINY, packed_rows, row_bounds, segments, steps_ahead
+from nblstm.cpu.split import TINY, cut, packed_rows, segments, steps_ahead
+from nblstm.cpu.together import sync_size
 from nblstm.cpu.weights import Weights, input_order, recurrent_order
 from nblstm.layout import suffix
 
@@ -72,25 +73,33 @@ class ForwardPlan:
     def __init__(self, sizes: Sizes, batch: Batch, training: bool):
         cell, H, D, dtype = sizes.cell, sizes.H, sizes.D, sizes.dtype.name
         self.tiny = sizes.tiny(batch)
-        self._bounds = row_bounds(batch, D, self.tiny)
-        rows = int(np.diff(self._bounds).max())
+        self.cut = cut(batch, H, D, self.tiny)
+        rows, parts = self.cut.rows, self.cut.parts
         segment = steps_ahead(batch.T, rows, sizes.z_row)
-        self.parts = len(self._bounds) - 1
-        self.z_size = self.parts * segment * rows * sizes.z_row
-        self.kernel = forward_kernel(dtype)
+        z_part = 0 if self.cut.by_units else segment * rows * sizes.z_row
+        self.z_size = z_part * parts or segment * rows * sizes.z_row
+        self.parts = parts
+        self.kernel = shared_forward_kernel(dtype) if self.cut.by_units else forward_kernel(dtype)
         self.jobs = Jobs(FORWARD, [dict(
-            parts=self.parts, bounds=address(self._bounds), T=batch.T, B=batch.B, I=sizes.I, H=H,
+            parts=parts, bounds=address(self.cut.bounds), T=batch.T, B=batch.B, I=sizes.I, H=H,
             input_columns=len(cell.gates) * H, recurrent_columns=len(cell.gates) * H,
             recurrent_start=len(cell.split) * H, reverse=d, segment=segment,
             active=address(batch.active), offset=address(batch.offset), x_row=sizes.I,
             state_plane=sizes.state_plane, y_row=D * H,
             tape_plane=(batch.B + batch.N) * H, tape_row=H, saved_row=len(cell.graph.saved) * H,
-            z_part=segment * rows * sizes.z_row, z_row=sizes.z_row,
+            z_part=z_part, z_row=sizes.z_row,
             gemm=gemm(dtype), pointwise=forward_rows(cell, dtype, training),
         ) for d in range(D)])  # fmt: skip
 
-    def run(self, records: list[dict]) -> None:
-        """Launch, with the addresses of each direction."""
+    def run(self, state: np.ndarray, records: list[dict]) -> None:
+        """Launch, with the addresses of each direction; ``state`` (S, D, B, H) for what parts by units share."""
+        if self.cut.by_units:
+            D, B, H = state.shape[1:]
+            h = np.empty((D, 2, B, H), state.dtype)
+            h[:] = state[0][:, None]
+            sync = np.zeros((D, sync_size(self.parts)), np.int64)
+            for d, record in enumerate(records):
+                record["h"], record["sync"] = address(h[d]), address(sync[d])
         jobs = self.jobs.completed(records)
         threads.run(self.kernel, address(jobs), self.parts * len(records), tiny=self.tiny)
 
@@ -132,7 +141,7 @@ def forward(
         for d, w in enumerate(weights)
     ]  # fmt: skip
     if not training:
-        plan.run(records)
+        plan.run(state, records)
         return y, None
     states = np.empty((D, S - 1, B + N, H), x.dtype)
     saved = np.empty((D, N, len(cell.graph.saved) * H), x.dtype)
@@ -140,7 +149,7 @@ def forward(
         y[:B, d * H : (d + 1) * H] = state[0, d]
         states[d, :, :B] = state[1:, d]
         record["tape"], record["saved"] = address(states[d]) + B * H * item, address(saved[d])
-    plan.run(records)
+    plan.run(state, records)
     return y[B:], LayerTape(x, y, states, saved, weights)
 
 
@@ -151,12 +160,12 @@ class BackwardPlan:
         cell, I, H, D, dtype = sizes.cell, sizes.I, sizes.H, sizes.D, sizes.dtype.name
         G, split = len(cell.gates), len(cell.split)
         self.tiny = sizes.tiny(batch)
-        self._bounds = row_bounds(batch, D, self.tiny)
+        self.cut = cut(batch, H, D, self.tiny)
         self._orders = input_order(cell), recurrent_order(cell)
         self._zeros = np.zeros(max(I, H), dtype)
-        self.parts = len(self._bounds) - 1
+        self.parts = self.cut.parts
         self.previous = [batch.previous(d) for d in range(D)]
-        self.kernels = backward_kernel(dtype), gradients_kernel(dtype)
+        self.kernels = (shared_backward_kernel if self.cut.by_units else backward_kernel)(dtype), gradients_kernel(dtype)
         # Rows 64 bytes off a multiple of 4 KB: a power of two would put a whole column into one set of the L1 cache.
         self.dz_row = -(-sizes.z_row // 16) * 16 + 16
 
@@ -166,7 +175,7 @@ class BackwardPlan:
         self.rows = [[packed_rows(batch, steps) for steps in chosen] for chosen in self.segments]
         self.dz_rows = max((hi - lo for spans in self.rows for lo, hi in spans), default=0)
         self.backward = [Jobs(BACKWARD, [dict(
-            parts=self.parts, bounds=address(self._bounds), T=batch.T, B=batch.B, H=H,
+            parts=self.parts, bounds=address(self.cut.bounds), T=batch.T, B=batch.B, H=H,
             recurrent_columns=G * H, recurrent_start=split * H, reverse=d,
             first=batch.T - t1 if d else t0, last=batch.T - t0 if d else t1,
             active=address(batch.active), offset=address(batch.offset), d_state_plane=sizes.state_plane,
@@ -235,7 +244,8 @@ def backward(
     ]  # fmt: skip
     weights = [{name: address(array) for name, array in target.items()} for target in targets]
     for spans, backward_jobs, gradients_jobs in zip(plan.rows, plan.backward, plan.gradients, strict=True):
-        jobs = backward_jobs.completed(fixed)
+        sync = np.zeros((D, sync_size(plan.parts)), np.int64)
+        jobs = backward_jobs.completed([record | {"sync": address(sync[d])} for d, record in enumerate(fixed)])
         threads.run(plan.kernels[0], address(jobs), plan.parts * D, tiny=plan.tiny)
         for d, (lo, hi) in enumerate(spans):
             outputs = tape.y[:, d * H : (d + 1) * H]

@@ -19,9 +19,10 @@ from nblstm.codegen.options import INLINE
 from nblstm.codegen.pointers import distinct, offset
 from nblstm.codegen.scalar import scalar_functions
 
-#: Arguments of ``forward_rows``; strides and sizes are int64, counted in elements.
+#: Arguments of ``forward_rows``; strides and sizes are int64, counted in elements. The first ``units`` of each row's H
+#: units are computed.
 FORWARD = (
-    "rows", "H",
+    "rows", "units", "H",
     "z", "z_row",  # pre-activations, one block of H per entry of Cell.preactivations
     "state", "state_plane", "state_row",  # states, one plane each: previous in, new out
     "vectors",
@@ -32,7 +33,7 @@ FORWARD = (
 
 #: Arguments of ``backward_rows``.
 BACKWARD = (
-    "rows", "H",
+    "rows", "units", "H",
     "d_state", "d_state_plane", "d_state_row",  # gradient of new states in, of previous states out
     "dy", "dy_row",  # gradient of the output
     "saved", "saved_row",
@@ -139,8 +140,8 @@ def _emit_loops(arguments, arrays: dict[str, str], results, call: str, stores) -
     comma = "," if len(results) == 1 else ""
     pointers = "".join(f"            {pointer},  # {name}\n" for name, pointer in arrays.items())
     return (
-        f"@inlined\ndef one_row(H, {', '.join(arrays)}):\n    distinct()\n    for u in range(H):\n"
+        f"@inlined\ndef one_row(units, {', '.join(arrays)}):\n    distinct()\n    for u in range(units):\n"
         f"        {', '.join(results)}{comma} = {call}\n{lines}\n\n"
         f"def rows({', '.join(arguments)}):\n    for b in range(rows):\n"
-        f"        one_row(\n            H,\n{pointers}        )\n"
+        f"        one_row(\n            units,\n{pointers}        )\n"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from nblstm.batch import Batch
@@ -10,6 +12,12 @@ from nblstm.cpu import threads
 #: Fewer multiply-adds than this are done on the calling thread: about 10 us.
 TINY = 500_000
 
+#: With fewer rows than this for each thread, parts are hidden units: a part by rows would read all weights for them.
+FEW_ROWS = 4
+
+#: Hidden units are cut between whole cache lines and vectors.
+UNIT_BLOCK = 16
+
 #: Pre-activations (numbers) that a part computes ahead; 512 KB of float32 stay in a 1 MB L2 cache.
 AHEAD = 131_072
 
@@ -17,16 +25,44 @@ AHEAD = 131_072
 SEGMENT_ROWS = 1024
 
 
-def row_bounds(batch: Batch, directions: int, tiny: bool) -> np.ndarray:
-    """Batch rows ``bounds[p]`` to ``bounds[p + 1]`` are part p; every part has about as many packed rows.
+@dataclass(frozen=True)
+class Cut:
+    """How a recurrence is cut into parts.
 
-    Rows never meet in a forward or backward pass, so results do not depend on the cuts.
+    Attributes
+    ----------
+    by_units : bool
+        Whether parts are hidden units and share every step, rather than rows of the batch.
+    bounds : ndarray of int64, shape (parts + 1,)
+    rows : int
+        The most rows of the batch that a part has.
     """
-    parts = 1 if tiny else max(1, min(batch.B, -(-threads.num_threads() // directions)))
+
+    by_units: bool
+    bounds: np.ndarray
+    rows: int
+
+    @property
+    def parts(self) -> int:
+        """How many."""
+        return len(self.bounds) - 1
+
+
+def cut(batch: Batch, H: int, directions: int, tiny: bool) -> Cut:
+    """Cut for the number of threads. Results do not depend on the cuts: no number is a sum over parts."""
+    threads_each = -(-threads.num_threads() // directions)
+    if tiny or threads_each == 1:
+        return Cut(False, np.array([0, batch.B], np.int64), batch.B)
+    if batch.B < FEW_ROWS * threads_each:
+        blocks = -(-H // UNIT_BLOCK)
+        parts = max(1, min(blocks, threads_each))
+        bounds = np.minimum(np.arange(parts + 1) * blocks // parts * UNIT_BLOCK, H)
+        return Cut(parts > 1, bounds if parts > 1 else np.array([0, batch.B], np.int64), batch.B)
+    parts = min(batch.B, threads_each)
     work = np.concatenate(([0], np.cumsum(batch.lengths)))
     bounds = np.searchsorted(work, np.arange(parts + 1) * batch.N / parts).astype(np.int64)
     bounds[0], bounds[-1] = 0, batch.B
-    return bounds
+    return Cut(False, bounds, int(np.diff(bounds).max()))
 
 
 def steps_ahead(T: int, rows: int, z_row: int) -> int:

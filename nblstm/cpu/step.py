@@ -35,16 +35,15 @@ class StepPlan:
         for layer, (w,) in enumerate(weights):
             plan = ForwardPlan(Sizes(cell, inputs.shape[1], H, 1, L * B * H, x.dtype), batch, False)
             z = np.empty(plan.z_size, x.dtype)
-            jobs = plan.jobs.completed([{
+            self._calls.append((plan, states[:, layer : layer + 1], [{
                 "x": address(inputs), "y": address(self._y[layer]), "z": address(z),
                 "state": address(states) + layer * B * H * item, **w.forward,
-            }])  # fmt: skip
-            self._calls.append((plan.kernel, address(jobs), plan.parts, plan.tiny))
-            self._kept += [plan, z, jobs]
+            }]))  # fmt: skip
+            self._kept += [z]
             inputs = self._y[layer]
 
     def step(self) -> np.ndarray:
         """Advance the states; the last layer's outputs (B, H), overwritten by the next step."""
-        for kernel, jobs, parts, tiny in self._calls:
-            threads.run(kernel, jobs, parts, tiny=tiny)
+        for plan, state, records in self._calls:
+            plan.run(state, records)
         return self._y[-1]
