@@ -328,9 +328,7 @@ def loss_gradients(
             below = results_at(variable, k, value - delta)
             variable.flat[k] = value
             # Subtracted before they are summed: the loss is large beside its change.
-            rise = sum(
-                np.sum((a - b) * d) for a, b, d in zip(above, below, cotangents, strict=True)
-            )
+            rise = sum(np.sum((a - b) * d) for a, b, d in zip(above, below, cotangents, strict=True))
             out.flat[k] = rise / (2.0 * delta)
         return out
 

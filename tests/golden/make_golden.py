@@ -39,7 +39,7 @@ class Case:
     cell: str
     T: int
     B: int
-    I: int  # noqa: E741
+    I: int
     H: int
     num_layers: int = 1
     bidirectional: bool = False
@@ -57,9 +57,7 @@ SHAPES = {
     "one_unit": Case("", T=4, B=3, I=1, H=1),
     "deep": Case("", T=4, B=2, I=2, H=3, num_layers=2, bidirectional=True),
     "ragged": Case("", T=6, B=4, I=3, H=17, lengths=(2, 6, 1, 4)),
-    "ragged_deep": Case(
-        "", T=5, B=5, I=2, H=3, num_layers=2, bidirectional=True, lengths=(3, 1, 5, 5, 2)
-    ),
+    "ragged_deep": Case("", T=5, B=5, I=2, H=3, num_layers=2, bidirectional=True, lengths=(3, 1, 5, 5, 2)),
     "wide": Case("", T=3, B=2, I=5, H=100),
 }
 TORCH_CELLS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
@@ -256,9 +254,7 @@ def main() -> None:
     }
     contents = {"metadata": np.array(json.dumps(metadata))}
     for name, case in table.items():
-        seed = zlib.crc32(
-            name.encode()
-        )  # by name, so that a new case leaves the others as they are
+        seed = zlib.crc32(name.encode())  # by name, so that a new case leaves the others as they are
         contents |= {f"{name}/{key}": value for key, value in arrays(case, seed).items()}
     path = Path(__file__).with_name("torch.npz")
     np.savez_compressed(path, **contents)

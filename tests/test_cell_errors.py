@@ -1,0 +1,166 @@
+"""What is no cell: one sentence that names the cell, what it does, and what to write instead."""
+
+import math
+
+import numpy as np
+import pytest
+
+import nblstm
+from nblstm import CellError, cell, nn, sigmoid, tanh
+
+
+def tried(equations, **declaration):
+    """The error of a cell with these equations, as a user meets it: where the network is made."""
+    equations.__name__ = "mine"
+    with pytest.raises(CellError) as caught:
+        nn.Recurrent(cell(**{"gates": "a b", "states": "h", **declaration})(equations), 2, 3)
+    message = str(caught.value)
+    assert "'mine'" in message
+    assert "\n" not in message
+    return message
+
+
+def branches(a, b, h):
+    return a if a > 0 else b
+
+
+def negates(a, b, h):
+    return a * (not b > 0)
+
+
+def chained(a, b, h):
+    return nblstm.where(-1 < a < 1, a, b)
+
+
+def python_max(a, b, h):
+    return max(a, b)
+
+
+@pytest.mark.parametrize("equations", [branches, negates, chained, python_max])
+def test_decisions(equations):
+    assert "nblstm.where(condition, a, b)" in tried(equations)
+
+
+@pytest.mark.parametrize("equations", [lambda a, b, h: nblstm.where(a == 0, b, h), lambda a, b, h: h if a != b else a])
+def test_equality(equations):
+    assert "==" in tried(equations)
+
+
+def test_functions_of_math():
+    message = tried(lambda a, b, h: math.exp(a) + b)
+    assert "function of the same name from nblstm" in message
+
+
+@pytest.mark.parametrize("function", ["tanh", "exp", "maximum", "sign"])
+def test_functions_of_numpy(function):
+    arity = 2 if function == "maximum" else 1
+    message = tried(lambda a, b, h: getattr(np, function)(*(a, b)[:arity]))
+    assert f"numpy.{function}" in message
+    assert "from nblstm" in message
+
+
+@pytest.mark.parametrize(
+    "equations",
+    [
+        lambda a, b, h: a @ b,
+        lambda a, b, h: a % 2,
+        lambda a, b, h: a[0],
+        lambda a, b, h: a.sum(),
+        lambda a, b, h: (a > 0) & (b > 0),
+        lambda a, b, h: sum(a),
+        lambda a, b, h: tanh(a, b),
+        lambda a, b, h: unknown_function(a),  # noqa: F821
+    ],
+)
+def test_what_symbols_cannot_do(equations):
+    assert "nblstm" in tried(equations)
+
+
+def test_traced_powers():
+    assert "exp(power * log(x))" in tried(lambda a, b, h: a**b)
+    assert "exp(x * log(base))" in tried(lambda a, b, h: 2**a)
+
+
+def test_division_by_a_constant_zero():
+    assert "divides by the constant 0" in tried(lambda a, b, h: a / 0)
+
+
+def test_foreign_operands():
+    assert "str" in tried(lambda a, b, h: a + "b")
+    assert "ndarray" in tried(lambda a, b, h: a * np.ones(3))
+
+
+def test_where_without_a_comparison():
+    assert "x > 0" in tried(lambda a, b, h: nblstm.where(a, b, h))
+
+
+@pytest.mark.parametrize(
+    ("equations", "states", "came", "needed"),
+    [
+        (lambda a, b, h, c: h, "h c", "1", "2"),
+        (lambda a, b, h: (a, b), "h", "2", "1"),
+        (lambda a, b, h, c: (), "h c", "0", "2"),
+    ],
+)
+def test_wrong_number_of_results(equations, states, came, needed):
+    message = tried(equations, states=states)
+    assert f"returns {came} values" in message
+    assert f"need {needed}" in message
+
+
+@pytest.mark.parametrize("result", [None, "h", [np.ones(3)]])
+def test_results_that_are_no_scalars(result):
+    assert "return" in tried(lambda a, b, h: result)
+
+
+# --- declarations, which fail where the cell is made ----------------------------------------------
+
+
+def test_wrong_argument_count():
+    message = tried(lambda a, h: a)
+    assert "takes 2 arguments (a h)" in message
+    assert "3: a b h" in message
+
+
+def test_wrong_argument_order():
+    assert "the order is a b h" in tried(lambda b, a, h: a)
+
+
+def test_split_needs_two_arguments():
+    assert "a_x a_h b h" in tried(lambda a, b, h: a, split="a")
+
+
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "real", "v0", "v12", "saved_0", "new_h", "dh"])
+def test_reserved_names(name):
+    assert f"uses the name {name!r}" in tried(eval(f"lambda {name}, b, h: b"), gates=f"{name} b")
+
+
+@pytest.mark.parametrize(
+    ("declaration", "said"),
+    [
+        (dict(gates=""), "at least one gate"),
+        (dict(states=""), "at least one gate and one state"),
+        (dict(gates="a a"), "twice"),
+        (dict(gates="a h"), "twice"),
+        (dict(split="z"), "z"),
+        (dict(gates="a 1b"), "'1b'"),
+        (dict(gates="a if"), "'if'"),
+        (dict(gates=["a", "b"]), "in one string"),
+        (dict(vectors=3), "in one string"),
+    ],
+)
+def test_declarations(declaration, said):
+    assert said in tried(lambda a, b, h: a, **declaration)
+
+
+def test_a_function_is_no_cell():
+    def plain(a, h):
+        return sigmoid(a)
+
+    with pytest.raises(TypeError, match=r"decorator nblstm\.cell"):
+        nn.Recurrent(plain, 2, 3)
+
+
+def test_unknown_activation():
+    with pytest.raises(ValueError, match=r"'tahn' is unknown; choose one of .*tanh"):
+        nblstm.cells.lstm_with("tahn")

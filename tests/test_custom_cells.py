@@ -1,0 +1,220 @@
+"""A user's own cells: gradients as exact as those of the built-in ones, whatever the equations are made of."""
+
+import numpy as np
+import pytest
+import reference
+from networks import Case, check_gradients, check_outputs
+from reference import FUNCTIONS, make_cell
+from tolerances import DTYPES
+
+import nblstm
+from nblstm import cell, sigmoid, tanh
+
+SMALL = Case(T=3, B=2, I=3, H=5)
+RAGGED = Case(T=4, B=3, I=3, H=7, num_layers=2, bidirectional=True, lengths=(2, 0, 4))
+
+# --- whole cells: nblstm's on scalars, the oracle's on arrays -------------------------------------
+
+
+@cell(gates="i f g o", states="h c", vectors="p_i p_f p_o")
+def my_peephole(i, f, g, o, h, c, p_i, p_f, p_o):
+    i = sigmoid(i + p_i * c)
+    f = sigmoid(f + p_f * c)
+    c = f * c + i * tanh(g)
+    o = sigmoid(o + p_o * c)
+    return o * tanh(c), c
+
+
+@cell(gates="g", states="h", vectors="decay scale")
+def decayed(g, h, decay, scale):
+    keep = sigmoid(decay)
+    return keep * h + (1 - keep) * tanh(g) * scale
+
+
+def decayed_oracle(g, h, decay, scale):
+    keep = reference.sigmoid(decay)
+    return (keep * h + (1 - keep) * np.tanh(g) * scale,)
+
+
+@cell(gates="u n k", states="h", split="u k")
+def two_splits(u_x, u_h, n, k_x, k_h, h):
+    u = sigmoid(u_x * u_h + u_x)
+    return u * h + (1 - u) * tanh(n + k_x * k_h - k_h)
+
+
+def two_splits_oracle(u_x, u_h, n, k_x, k_h, h):
+    u = reference.sigmoid(u_x * u_h + u_x)
+    return (u * h + (1 - u) * np.tanh(n + k_x * k_h - k_h),)
+
+
+@cell(gates="a b", states="h s m")
+def three_states(a, b, h, s, m):
+    s_new = 0.9 * s + sigmoid(b) * m
+    return tanh(a) + 0.5 * s_new, s_new, h - s * tanh(b)
+
+
+def three_states_oracle(a, b, h, s, m):
+    s_new = 0.9 * s + reference.sigmoid(b) * m
+    return np.tanh(a) + 0.5 * s_new, s_new, h - s * np.tanh(b)
+
+
+WHOLE = {
+    "peephole": (my_peephole, reference.CELLS["lstm_peephole"]),
+    "vectors": (decayed, make_cell(decayed_oracle, "g", "h", vectors="decay scale")),
+    "splits": (two_splits, make_cell(two_splits_oracle, "u n k", "h", split="u k")),
+    "three_states": (three_states, make_cell(three_states_oracle, "a b", "h s m")),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_cells(name, dtype):
+    for case in (SMALL, RAGGED):
+        check_outputs(*WHOLE[name], case, dtype)
+        check_gradients(*WHOLE[name], case, dtype)
+
+
+# --- results that are no expression of their own --------------------------------------------------
+
+
+@cell(gates="a", states="h c")
+def swapped(a, h, c):
+    return c + tanh(a), h
+
+
+@cell(gates="a", states="h c")
+def twins(a, h, c):
+    new = tanh(a) * c
+    return new, new
+
+
+@cell(gates="a", states="h c")
+def constant(a, h, c):
+    return tanh(a) * c + h, 0.25
+
+
+@cell(gates="a b", states="h c")
+def idle(a, b, h, c):
+    return a, c
+
+
+ODD = {
+    "swapped": (swapped, lambda a, h, c: (c + np.tanh(a), h), "a"),
+    "twins": (twins, lambda a, h, c: (np.tanh(a) * c, np.tanh(a) * c), "a"),
+    "constant": (constant, lambda a, h, c: (np.tanh(a) * c + h, np.full_like(h, 0.25)), "a"),
+    "idle": (idle, lambda a, b, h, c: (a, c), "a b"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_states_that_are_inputs_twins_or_constants(name):
+    made, step, gates = ODD[name]
+    oracle = make_cell(step, gates, "h c")._replace(name=name)
+    check_outputs(made, oracle, SMALL, "float64")
+    check_gradients(made, oracle, SMALL, "float64")
+
+
+# --- factories ------------------------------------------------------------------------------------
+
+
+def leaky(alpha):
+    @cell(gates="a", states="h")
+    def leaky_unit(a, h):
+        return (1 - alpha) * h + alpha * tanh(a)
+
+    return leaky_unit
+
+
+def leaky_oracle(alpha):
+    def leaky_unit(a, h):
+        return ((1 - alpha) * h + alpha * np.tanh(a),)
+
+    return make_cell(leaky_unit, "a", "h")._replace(name=f"leaky_{alpha}")
+
+
+def test_constants_of_a_factory_never_mix():
+    check_outputs(leaky(0.3), leaky_oracle(0.3), SMALL, "float64")
+    check_outputs(leaky(0.7), leaky_oracle(0.7), SMALL, "float64")
+    check_gradients(leaky(0.7), leaky_oracle(0.7), SMALL, "float64")
+    check_gradients(leaky(0.3), leaky_oracle(0.3), SMALL, "float64")
+
+
+@pytest.mark.parametrize(("activation", "gate"), [("softsign", "hard_sigmoid"), ("gelu", "sigmoid")])
+def test_lstm_with_chosen_activations(activation, gate):
+    made = nblstm.cells.lstm_with(activation, gate)
+    assert made is nblstm.cells.lstm_with(activation, gate)
+    check_outputs(made, reference.lstm_activations(activation, gate), SMALL, "float64")
+    check_gradients(made, reference.lstm_activations(activation, gate), SMALL, "float64")
+
+
+# --- every function -------------------------------------------------------------------------------
+
+#: How a cell uses each function; ``f`` holds nblstm's functions or the oracle's.
+USES = {name: lambda f, a, h, name=name: f[name](a) for name in FUNCTIONS} | {
+    "log": lambda f, a, h: f["log"](a * a + 0.5),
+    "sqrt": lambda f, a, h: f["sqrt"](a * a + 0.5),
+    "minimum": lambda f, a, h: f["minimum"](a, h) + f["minimum"](0.1, a),
+    "maximum": lambda f, a, h: f["maximum"](a, h) * f["maximum"](h, -0.1),
+    "clip": lambda f, a, h: f["clip"](a, -0.4, 0.6) + f["clip"](h, a, 1.0),
+    "where": lambda f, a, h: (
+        f["where"](a > h, a * h, a - h) + f["where"](h + 0.2 <= a, f["where"](h < a, h, 1.0), a * a)
+    ),
+}
+OURS = {name: getattr(nblstm, name) for name in FUNCTIONS}
+
+
+def function_cell(name):
+    """``h = 0.5 function(a) + 0.25 h``, nblstm's and the oracle's."""
+
+    def equations(a, h):
+        return 0.5 * USES[name](OURS, a, h) + 0.25 * h
+
+    equations.__name__ = f"uses_{name}"
+    oracle = make_cell(lambda a, h: (0.5 * USES[name](FUNCTIONS, a, h) + 0.25 * h,), "a", "h")
+    return cell(gates="a", states="h")(equations), oracle._replace(name=f"uses_{name}")
+
+
+def test_all_exported_functions_are_used():
+    assert set(nblstm.cells.functions.__all__) == set(USES) <= set(nblstm.__all__)
+
+
+@pytest.mark.parametrize("name", USES)
+def test_function(name):
+    check_gradients(*function_cell(name), SMALL, "float64", samples=20)
+
+
+def test_all_functions_in_float32():
+    def everything(f, a, h):
+        return sum(0.1 * use(f, a, h) for use in USES.values())
+
+    made = cell(gates="a", states="h")(lambda a, h: everything(OURS, a, h))
+    check_gradients(made, make_cell(lambda a, h: (everything(FUNCTIONS, a, h),), "a", "h"), SMALL, "float32")
+
+
+@pytest.mark.parametrize("name", USES)
+def test_cells_and_functions_take_plain_numbers(name):
+    made, oracle = function_cell(name)
+    for a, h in ((0.375, -0.5), (-1.25, 0.75), (0, 1)):
+        assert made(a, h) == pytest.approx(float(oracle.step(a, h)[0]), rel=1e-14, abs=1e-15)
+
+
+def test_powers():
+    def equations(a, h):
+        above = a * a + 0.5
+        return (
+            0.1 * a**3 + 0.2 * a**2 + 0.1 * above**0.5 + 0.1 * above**-1 + 0.1 * above**1.5 - 0.1 * above**-0.75
+            + 0.01 * above**7 + 0.1 * a**0 + 0.1 * h**1 + 0.1 * (-a) ** 4
+        )  # fmt: skip
+
+    made, calm = cell(gates="a", states="h")(equations), Case(T=3, B=2, I=3, H=5, scale=0.25)
+    check_gradients(made, make_cell(lambda a, h: (equations(a, h),), "a", "h"), calm, "float64", samples=20)
+
+
+def test_operators_with_numbers_on_either_side():
+    two = np.float64(2.0)
+
+    def equations(a, h):
+        return (1 - a) / (2 + a * a) + two * h - +a + 3 / (two + h * h) - (h - 1) * np.float32(0.25) - (-a / 4)
+
+    made = cell(gates="a", states="h")(equations)
+    check_gradients(made, make_cell(lambda a, h: (equations(a, h),), "a", "h"), SMALL, "float64", samples=20)
