@@ -60,23 +60,29 @@ class Batch:
     def _offsets(self) -> np.ndarray:
         return np.concatenate(([0], np.cumsum(self.active)[:-1])).astype(np.int64)[: self.T]
 
-    def previous(self, direction: int) -> np.ndarray:
-        """For each packed row, where its previous state lies among B initial rows followed by the N packed ones.
+    def rows(self, steps: tuple[int, int]) -> tuple[int, int]:
+        """The packed rows of some consecutive steps, from the first to before the last."""
+        first, last = steps
+        if first == last:
+            return 0, 0
+        return int(self.offset[first]), int(self.offset[last - 1] + self.active[last - 1])
+
+    def previous(self, direction: int, steps: tuple[int, int]) -> np.ndarray:
+        """For each packed row of some steps, where its previous state lies.
 
         Returns
         -------
-        ndarray of int64, shape (N,)
+        ndarray of int64
+            Index among B rows, the states before these steps, followed by the packed rows of these steps.
         """
-        rows = np.arange(self.N)
-        if self.uniform:
-            return rows if direction == 0 else _reversed_previous(rows, self.N, self.B)
-        step = np.repeat(np.arange(self.T), self.active)
-        b = rows - self.offset[step]
-        if direction == 0:
-            return np.where(step == 0, b, self.B + self.offset[step - 1] + b)
-        following = np.minimum(step + 1, self.T - 1)
-        last = (step == self.T - 1) | (b >= self.active[following])
-        return np.where(last, b, self.B + self.offset[following] + b)
+        lo, hi = self.rows(steps)
+        step = np.repeat(np.arange(*steps), self.active[slice(*steps)])
+        b = np.arange(lo, hi) - self.offset[step]
+        before = step - 1 if direction == 0 else step + 1
+        inside = (before >= steps[0]) & (before < steps[1])
+        before[~inside] = steps[0]
+        inside &= b < self.active[before]
+        return np.where(inside, self.B + self.offset[before] - lo + b, b)
 
     def pack(self, x: np.ndarray) -> np.ndarray:
         """Rows of a time-major batch (T, B, K), packed: C-contiguous (N, K), a view where possible."""
@@ -103,10 +109,6 @@ class Batch:
         result = np.empty_like(state)
         result[..., self.order, :] = state
         return result
-
-
-def _reversed_previous(rows, N, B):
-    return np.where(rows >= N - B, rows - (N - B), rows + 2 * B)
 
 
 @lru_cache(maxsize=64)

@@ -111,7 +111,8 @@ def pack(network: Network, parameters: dict[str, np.ndarray], training: bool) ->
 
 
 def forward(
-    network: Network, weights: list[list], x, state, lengths, generator: np.random.Generator | None = None
+    network: Network, weights: list[list], x, state, lengths, generator: np.random.Generator | None = None,
+    checkpoint: int | None = None,
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...], Tape | None]:
     """Run a stack over a batch of sequences.
 
@@ -126,6 +127,8 @@ def forward(
     lengths : array_like of int, shape (B,), or None
     generator : Generator, optional
         For training: draws the dropout, and a tape is kept.
+    checkpoint : int, optional
+        For training: steps between the states that the tape keeps.
 
     Returns
     -------
@@ -133,14 +136,21 @@ def forward(
     states : tuple of ndarray, each (num_layers D, B, H)
     tape : Tape or None
     """
+    if checkpoint is not None:
+        checkpoint = validate.positive_integer("checkpoint", checkpoint)
     x, batch, batched = _checked_input(network, x, lengths)
     states = batch.sort(initial_state(network, state, batch.B, batched, "state"))
     training = generator is not None
-    rows, tapes, masks = batch.pack(x), [], []
+    rows = batch.pack(x)
+    if training and np.may_share_memory(rows, x):
+        rows = rows.copy()  # the caller may overwrite x before BPTT reads it
+    tapes, masks = [], []
+    if training and batch.uniform:
+        rows = rows.copy()  # the tape keeps it, and the caller may write to x before BPTT
     D = network.directions
     for layer, layer_weights in enumerate(weights):
         here = states[:, layer * D : (layer + 1) * D]
-        rows, tape = network.backend.forward(network.cell, layer_weights, batch, rows, here, training)
+        rows, tape = network.backend.forward(network.cell, layer_weights, batch, rows, here, training, checkpoint)
         if training:
             tapes.append(tape)
             if network.dropout and layer < network.num_layers - 1:
@@ -148,6 +158,8 @@ def forward(
                 masks.append(kept.astype(network.dtype) / np.dtype(network.dtype).type(1 - network.dropout))
                 rows = rows * masks[-1]
     y = _user_layout(network, batch.unpack(rows), batched)
+    if training:
+        y.flags.writeable = False  # the tape reads it
     final = tuple(batch.unsort(states)) if batched else tuple(states[:, :, 0])
     return y, final, Tape(network, batch, batched, tapes, masks) if training else None
 

@@ -30,7 +30,7 @@ def probability(name: str, value) -> float:
 def dtype_name(value) -> str:
     """The name of a dtype that nblstm computes in."""
     try:
-        name = np.dtype(value).name
+        name = np.dtype(value).name if value is not None else "None"  # which NumPy would read as float64
     except TypeError:
         name = repr(value)
     if name not in DTYPES:

@@ -108,9 +108,9 @@ def forward_kernel(dtype: str) -> int:
             b0, b1 = pointer_to(job.bounds, integer)[part], pointer_to(job.bounds, integer)[part + 1]
             z = offset(pointer_to(job.z, real), part * job.z_part)
             h = offset(pointer_to(job.state, real), b0 * H)
-            s0 = 0
-            while s0 < T:  # not range(0, T, segment): that could raise, and a kernel that can raise needs Python
-                steps = min(job.segment, T - s0)
+            s0 = job.first
+            while s0 < job.last:  # not range(first, last, segment): that could raise, and a kernel that can raise needs Python
+                steps = min(job.segment, job.last - s0)
                 t0 = T - s0 - steps if job.reverse else s0  # the segment is t0 ... t0 + steps - 1 either way
                 input_products(job, z, t0, steps, b0, b1, 0, H)
                 for s in range(steps):
@@ -134,19 +134,19 @@ def shared_forward_kernel(dtype: str) -> int:
         input_products, step = _functions(dtype)
 
         @njit(**INLINE)
-        def task(job, part, s):
-            """Step s for some units. Outputs go through two planes in turn: others still read the last ones."""
+        def task(job, part, phase):
+            """One step for some units. Outputs go through two planes in turn: others still read the last ones."""
             T, B, H, active = job.T, job.B, job.H, pointer_to(job.active, integer)
             u0, u1 = pointer_to(job.bounds, integer)[part], pointer_to(job.bounds, integer)[part + 1]
             z, state, h = pointer_to(job.z, real), pointer_to(job.state, real), pointer_to(job.h, real)
-            s0 = s // job.segment * job.segment
-            steps = min(job.segment, T - s0)
+            s, s0 = job.first + phase, job.first + phase // job.segment * job.segment
+            steps = min(job.segment, job.last - s0)
             t0 = T - s0 - steps if job.reverse else s0
             if s == s0:
                 input_products(job, z, t0, steps, 0, B, u0, u1)
             t = T - 1 - s if job.reverse else s
-            step(job, offset(z, (t - t0) * B * job.z_row), t, offset(h, s % 2 * B * H), 0, active[t], u0, u1)
-            following = offset(h, (s + 1) % 2 * B * H)
+            step(job, offset(z, (t - t0) * B * job.z_row), t, offset(h, phase % 2 * B * H), 0, active[t], u0, u1)
+            following = offset(h, (phase + 1) % 2 * B * H)
             for b in range(active[t]):
                 for u in range(u0, u1):
                     following[b * H + u] = state[b * H + u]
@@ -156,7 +156,7 @@ def shared_forward_kernel(dtype: str) -> int:
         def forward(jobs, part):
             parts = record(jobs, 0).parts
             job = record(jobs, part // parts)
-            work(job, parts, part % parts, job.T)
+            work(job, parts, part % parts, job.last - job.first)
 
         return forward, types.void(pointer_type(FORWARD), integer)
 

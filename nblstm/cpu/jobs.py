@@ -27,6 +27,7 @@ FORWARD = (
     "T", "B", "I", "H",
     "input_columns", "recurrent_columns", "recurrent_start",  # of the pre-activations; see Cell.preactivations
     "reverse",  # 1: from the last step to the first
+    "first", "last",  # steps to do, in the order of processing
     "segment",  # steps whose input products are computed at once
     "active", "offset",  # see Batch
     "x", "x_row",
@@ -44,14 +45,15 @@ BACKWARD = (
     "T", "H",
     "recurrent_columns", "recurrent_start",
     "reverse",
-    "first", "last",  # steps in forward order of processing, walked from last - 1 down to first
+    "first", "last",  # steps in the forward order of processing, walked from last - 1 down to first
     "active", "offset",
     "w_h",
     "d_state", "d_state_plane",  # S planes of (B, H): gradient of the states after the steps in, before them out
     "dy", "dy_row", "saved", "saved_row",
-    "y", "y_row", "tape", "tape_plane", "tape_row",  # row 0 is the first initial state
+    "y", "y_row", "tape", "tape_plane", "tape_row",  # packed rows follow B rows of states before them
     "B",
-    "previous", "vectors", "d_vectors", "d_vectors_row",
+    "y_all", "tape_all", "previous",  # what the indices of previous states count from
+    "vectors", "d_vectors", "d_vectors_row",
     "dz", "dz_row", "dz_start",  # dz holds packed rows from dz_start on
     "sync",
     "gemm", "pointwise",

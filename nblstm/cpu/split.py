@@ -81,6 +81,14 @@ def segments(batch: Batch) -> list[tuple[int, int]]:
     return list(zip(edges[:-1], edges[1:], strict=True))
 
 
-def packed_rows(batch: Batch, steps: tuple[int, int]) -> tuple[int, int]:
-    """The packed rows of some consecutive steps."""
-    return int(batch.offset[steps[0]]), int(batch.offset[steps[1] - 1] + batch.active[steps[1] - 1])
+def spans(batch: Batch, checkpoint: int | None) -> list[list[tuple[int, int]]]:
+    """Segments in groups of at least ``checkpoint`` steps; all in one group for None.
+
+    Checkpoints fall between segments, so gradients are summed in the same order with and without them.
+    """
+    groups: list[list[tuple[int, int]]] = [[]]
+    for steps in segments(batch):
+        if checkpoint is not None and groups[-1] and groups[-1][-1][1] - groups[-1][0][0] >= checkpoint:
+            groups.append([])
+        groups[-1].append(steps)
+    return groups

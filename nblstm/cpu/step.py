@@ -6,9 +6,8 @@ import numpy as np
 
 from nblstm.batch import uniform_batch
 from nblstm.cells.cell import Cell
-from nblstm.cpu import threads
 from nblstm.cpu.jobs import address
-from nblstm.cpu.layer import ForwardPlan, Sizes
+from nblstm.cpu.plans import ForwardPlan, Sizes
 from nblstm.cpu.weights import Weights
 
 
@@ -30,20 +29,19 @@ class StepPlan:
         _, L, B, H = states.shape
         batch, item = uniform_batch(1, B), x.itemsize
         self._y = np.empty((L, B, H), x.dtype)
-        self._calls, self._kept = [], [weights, x, states]  # kept: what addresses refer to
+        self._calls, self._kept = [], (weights, x, states)  # kept: what addresses refer to
         inputs = x
         for layer, (w,) in enumerate(weights):
-            plan = ForwardPlan(Sizes(cell, inputs.shape[1], H, 1, L * B * H, x.dtype), batch, False)
-            z = np.empty(plan.z_size, x.dtype)
-            self._calls.append((plan, states[:, layer : layer + 1], [{
-                "x": address(inputs), "y": address(self._y[layer]), "z": address(z),
+            plan = ForwardPlan(Sizes(cell, inputs.shape[1], H, 1, L * B * H, x.dtype), batch, False, None)
+            state = states[:, layer : layer + 1]
+            self._calls.append((plan, state, [{
+                "x": address(inputs), "y": address(self._y[layer]), "y_row": H,
                 "state": address(states) + layer * B * H * item, **w.forward,
-            }]))  # fmt: skip
-            self._kept += [z]
+            }], plan.scratch(state)))  # fmt: skip
             inputs = self._y[layer]
 
     def step(self) -> np.ndarray:
         """Advance the states; the last layer's outputs (B, H), overwritten by the next step."""
-        for plan, state, records in self._calls:
-            plan.run(state, records)
+        for plan, state, records, scratch in self._calls:
+            plan.run(0, state, records, scratch)
         return self._y[-1]

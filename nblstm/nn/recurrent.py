@@ -116,18 +116,26 @@ class Recurrent(Module):
         y, states, _ = engine.forward(self._network, self._weights(False), x, self._to_tuple(state), lengths)
         return y, self._from_tuple(states)
 
-    def forward(self, x, state=None, lengths=None) -> tuple[np.ndarray, tuple, Tape]:
+    def forward(self, x, state=None, lengths=None, *, checkpoint: int | None = None) -> tuple[np.ndarray, tuple, Tape]:
         """Training: as calling the network, with dropout, and with what `backward` needs.
+
+        Parameters
+        ----------
+        x, state, lengths
+            As for calling the network.
+        checkpoint : int, optional
+            For sequences too long for memory: the tape keeps the states about every so many steps (cut where
+            BPTT cuts, about every 1024 rows) and BPTT computes the rest again. Gradients have the same bits.
 
         Returns
         -------
         y, states
-            As from calling the network.
+            As from calling the network; ``y`` cannot be written to, since the tape reads it.
         tape : Tape
             For `backward`, which uses the parameters as they are now.
         """
         y, states, tape = engine.forward(
-            self._network, self._weights(True), x, self._to_tuple(state), lengths, self._generator
+            self._network, self._weights(True), x, self._to_tuple(state), lengths, self._generator, checkpoint
         )
         return y, self._from_tuple(states), tape
 

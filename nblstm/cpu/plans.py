@@ -1,0 +1,190 @@
+"""Passes of some sizes, prepared: everything a kernel is told that does not differ from call to call.
+
+A pass over a short sequence takes microseconds; putting its jobs together took ten times as long.
+"""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+from typing import NamedTuple
+
+import numpy as np
+
+from nblstm.batch import Batch
+from nblstm.cells.cell import Cell
+from nblstm.cpu import threads
+from nblstm.cpu.backward import backward_kernel, shared_backward_kernel
+from nblstm.cpu.forward import forward_kernel, shared_forward_kernel
+from nblstm.cpu.gemm import gemm
+from nblstm.cpu.gradients import gradients_kernel
+from nblstm.cpu.jobs import BACKWARD, FORWARD, GRADIENTS, Jobs, address
+from nblstm.cpu.pointwise import backward_rows, forward_rows
+from nblstm.cpu.split import TINY, cut, spans, steps_ahead
+from nblstm.cpu.together import sync_size
+from nblstm.cpu.weights import input_order, recurrent_order
+
+
+class Sizes(NamedTuple):
+    """What a layer's plans depend on besides the batch; letters as everywhere."""
+
+    cell: Cell
+    I: int
+    H: int
+    D: int
+    state_plane: int
+    dtype: np.dtype
+
+    @property
+    def z_row(self) -> int:
+        """Pre-activations of one row."""
+        return len(self.cell.preactivations) * self.H
+
+    def tiny(self, batch: Batch) -> bool:
+        """Whether a pass is too little work for threads."""
+        return batch.N * len(self.cell.gates) * self.H * (self.I + self.H) < TINY
+
+
+def _directions(groups: list, D: int) -> list[list]:
+    """What each direction does in each turn: direction 1 goes through the groups from the last."""
+    return [[groups[-1 - k] if d else groups[k] for d in range(D)] for k in range(len(groups))]
+
+
+def _in_order(steps: tuple[int, int], T: int, d: int) -> dict[str, int]:
+    """Steps as direction d counts them."""
+    return {"first": T - steps[1], "last": T - steps[0]} if d else {"first": steps[0], "last": steps[1]}
+
+
+class ForwardPlan:
+    """A forward pass, in one turn or, with checkpoints, in several.
+
+    Attributes
+    ----------
+    turns : list of list of (int, int)
+        The packed rows of each direction in each turn.
+    z_size : int
+        Length of the scratch memory of one direction.
+    """
+
+    def __init__(self, sizes: Sizes, batch: Batch, training: bool, checkpoint: int | None):
+        cell, H, D, dtype = sizes.cell, sizes.H, sizes.D, sizes.dtype.name
+        self.tiny = sizes.tiny(batch)
+        self.cut = cut(batch, H, D, self.tiny)
+        rows, parts = self.cut.rows, self.cut.parts
+        segment = steps_ahead(batch.T, rows, sizes.z_row)
+        z_part = 0 if self.cut.by_units else segment * rows * sizes.z_row
+        self.z_size = z_part * parts or segment * rows * sizes.z_row
+        self.kernel = shared_forward_kernel(dtype) if self.cut.by_units else forward_kernel(dtype)
+        groups = [(group[0][0], group[-1][1]) if group else (0, 0) for group in spans(batch, checkpoint)]
+        turns = _directions(groups, D)
+        self.turns = [[batch.rows(steps) for steps in turn] for turn in turns]
+        self._jobs = [Jobs(FORWARD, [dict(
+            parts=parts, bounds=address(self.cut.bounds), T=batch.T, B=batch.B, I=sizes.I, H=H,
+            input_columns=len(cell.gates) * H, recurrent_columns=len(cell.gates) * H,
+            recurrent_start=len(cell.split) * H, reverse=d, segment=segment, **_in_order(steps, batch.T, d),
+            active=address(batch.active), offset=address(batch.offset), x_row=sizes.I,
+            state_plane=sizes.state_plane, tape_row=H, saved_row=len(cell.graph.saved) * H,
+            z_part=z_part, z_row=sizes.z_row,
+            gemm=gemm(dtype), pointwise=forward_rows(cell, dtype, training),
+        ) for d, steps in enumerate(turn)]) for turn in turns]  # fmt: skip
+
+    def scratch(self, state: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Memory that a run needs: pre-activations and, where parts are units, shared outputs and counters."""
+        _, D, B, H = state.shape
+        shared = self.cut.by_units
+        return (
+            np.empty((D, self.z_size), state.dtype),
+            np.empty((D, 2, B if shared else 0, H), state.dtype),
+            np.empty((D, sync_size(self.cut.parts) if shared else 0), np.int64),
+        )
+
+    def run(self, turn: int, state: np.ndarray, records: list[dict], scratch=None) -> None:
+        """Launch, with the addresses of each direction, from the states (S, D, B, H)."""
+        z, h, sync = scratch or self.scratch(state)
+        if self.cut.by_units:
+            h[:] = state[0][:, None]
+            sync[:] = 0
+        z_at, h_at, sync_at = address(z), address(h), address(sync)
+        for d, record in enumerate(records):
+            record["z"] = z_at + d * z.strides[0]
+            record["h"] = h_at + d * h.strides[0]
+            record["sync"] = sync_at + d * sync.strides[0]
+        jobs = self._jobs[turn].completed(records)
+        threads.run(self.kernel, address(jobs), self.cut.parts * len(records), tiny=self.tiny)
+
+
+class Segment(NamedTuple):
+    """BPTT over some steps: of each direction that still has any, the loop over time, then its gradients."""
+
+    directions: list[int]
+    rows: list[tuple[int, int]]
+    backward: Jobs
+    gradients: list[Jobs]
+
+
+class BackwardPlan:
+    """BPTT, segment by segment, in the turns of the forward pass.
+
+    Attributes
+    ----------
+    previous : list of list of ndarray
+        For each turn and direction, see `Batch.previous`.
+    segments : list of list of Segment
+        For each turn, in the order in which they are done.
+    dz_rows, dz_row : int
+        Shape of the scratch memory of one direction.
+    """
+
+    def __init__(self, sizes: Sizes, batch: Batch, checkpoint: int | None):
+        self._sizes, self._batch = sizes, batch
+        dtype = sizes.dtype.name
+        self.tiny = sizes.tiny(batch)
+        self.cut = cut(batch, sizes.H, sizes.D, self.tiny)
+        self._orders = input_order(sizes.cell), recurrent_order(sizes.cell)
+        self._zeros = np.zeros(max(sizes.I, sizes.H), dtype)
+        by_units = self.cut.by_units
+        self.kernels = (shared_backward_kernel if by_units else backward_kernel)(dtype), gradients_kernel(dtype)
+        # Rows 64 bytes off a multiple of 4 KB: a power of two would put a whole column into one set of the L1 cache.
+        self.dz_row = -(-sizes.z_row // 16) * 16 + 16
+
+        self.sync_size = sync_size(self.cut.parts)
+        turns = _directions([group for group in spans(batch, checkpoint) if group], sizes.D)
+        self.previous = [
+            [batch.previous(d, (group[0][0], group[-1][1])) for d, group in enumerate(turn)] for turn in turns
+        ]
+        started: set[int] = set()
+        self.segments: list[list[Segment]] = [[] for _ in turns]
+        for k in reversed(range(len(turns))):
+            walks = [group if d else group[::-1] for d, group in enumerate(turns[k])]
+            for cuts in zip_longest(*walks):
+                chosen = [(d, steps) for d, steps in enumerate(cuts) if steps is not None]
+                self.segments[k].append(self._segment(k, turns[k], chosen, started))
+        everything = [span for turn in self.segments for segment in turn for span in segment.rows]
+        self.dz_rows = max((hi - lo for lo, hi in everything), default=0)
+
+    def _segment(self, k: int, turn: list, chosen: list[tuple[int, tuple[int, int]]], started: set[int]) -> Segment:
+        sizes, batch = self._sizes, self._batch
+        cell, I, H, D, dtype = sizes.cell, sizes.I, sizes.H, sizes.D, sizes.dtype.name
+        G, split = len(cell.gates), len(cell.split)
+        rows = [batch.rows(steps) for _, steps in chosen]
+        backward = Jobs(BACKWARD, [dict(
+            parts=self.cut.parts, bounds=address(self.cut.bounds), T=batch.T, B=batch.B, H=H,
+            recurrent_columns=G * H, recurrent_start=split * H, reverse=d, **_in_order(steps, batch.T, d),
+            active=address(batch.active), offset=address(batch.offset), d_state_plane=sizes.state_plane,
+            dy_row=D * H, saved_row=len(cell.graph.saved) * H, tape_row=H,
+            d_vectors_row=len(cell.vectors) * H, dz_row=self.dz_row, dz_start=lo,
+            gemm=gemm(dtype), pointwise=backward_rows(cell, dtype),
+        ) for (d, steps), (lo, _) in zip(chosen, rows, strict=True)])  # fmt: skip
+        blocks = -(-H // 96)
+        weight_parts = len(cell.preactivations) * blocks
+        gradients = []
+        for (d, _), (lo, hi) in zip(chosen, rows, strict=True):
+            row_block = max(1, min(128, -(-(hi - lo) // threads.num_threads())))
+            gradients.append(Jobs(GRADIENTS, [dict(
+                parts=weight_parts + -(-(hi - lo) // row_block), weight_parts=weight_parts, rows=hi - lo, I=I, H=H,
+                gates=G, recurrent_start=split * H, block=-(-H // blocks), row_block=row_block,
+                input_order=address(self._orders[0]), recurrent_order=address(self._orders[1]),
+                dz_row=self.dz_row, x_row=I, zeros=address(self._zeros), dx_row=I, accumulate=int(d in started),
+                gemm=gemm(dtype),
+            )]))  # fmt: skip
+            started.add(d)
+        return Segment([d for d, _ in chosen], rows, backward, gradients)
