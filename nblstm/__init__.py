@@ -3,8 +3,26 @@
 from nblstm import cells, nn, training
 from nblstm.cells.cell import Cell, cell
 from nblstm.cells.functions import (
-    abs, clip, elu, exp, gelu, hard_sigmoid, hard_tanh, leaky_relu, log, maximum, minimum, relu, selu, sigmoid,
-    softplus, softsign, sqrt, swish, tanh, where,
+    abs,
+    clip,
+    elu,
+    exp,
+    gelu,
+    hard_sigmoid,
+    hard_tanh,
+    leaky_relu,
+    log,
+    maximum,
+    minimum,
+    relu,
+    selu,
+    sigmoid,
+    softplus,
+    softsign,
+    sqrt,
+    swish,
+    tanh,
+    where,
 )  # fmt: skip
 from nblstm.cells.graph import CellError
 from nblstm.device import device, set_device

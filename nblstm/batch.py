@@ -35,11 +35,11 @@ class Batch:
     def __init__(self, T: int, B: int, lengths: np.ndarray | None = None):
         self.T, self.B = T, B
         self.uniform = lengths is None or bool((lengths == T).all())
-        if self.uniform:
+        self.order: np.ndarray | None = None
+        if lengths is None or self.uniform:
             self.N = T * B
             self.lengths = np.full(B, T, np.int64)
             self.active = np.full(T, B, np.int64)
-            self.order = None
         else:
             self.order = np.argsort(-lengths, kind="stable")
             self.lengths = np.ascontiguousarray(lengths[self.order], dtype=np.int64)

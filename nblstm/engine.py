@@ -111,7 +111,12 @@ def pack(network: Network, parameters: dict[str, np.ndarray], training: bool) ->
 
 
 def forward(
-    network: Network, weights: list[list], x, state, lengths, generator: np.random.Generator | None = None,
+    network: Network,
+    weights: list[list],
+    x,
+    state,
+    lengths,
+    generator: np.random.Generator | None = None,
     checkpoint: int | None = None,
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...], Tape | None]:
     """Run a stack over a batch of sequences.
@@ -154,14 +159,19 @@ def forward(
         if training:
             tapes.append(tape)
             if network.dropout and layer < network.num_layers - 1:
-                kept = generator.random(rows.shape, dtype=network.dtype) >= network.dropout
-                masks.append(kept.astype(network.dtype) / np.dtype(network.dtype).type(1 - network.dropout))
+                masks.append(_dropout_factors(generator, rows, network.dropout))
                 rows = rows * masks[-1]
     y = _user_layout(network, batch.unpack(rows), batched)
     if training:
         y.flags.writeable = False  # the tape reads it
     final = tuple(batch.unsort(states)) if batched else tuple(states[:, :, 0])
     return y, final, Tape(network, batch, batched, tapes, masks) if training else None
+
+
+def _dropout_factors(generator, rows: np.ndarray, probability: float) -> np.ndarray:
+    """0 with that probability, else what keeps the mean (Srivastava et al. 2014)."""
+    kept = generator.random(rows.shape, dtype=rows.dtype) >= probability
+    return kept.astype(rows.dtype) / rows.dtype.type(1 - probability)
 
 
 def backward(tape: Tape, dy, d_state=None) -> Gradients:
@@ -225,10 +235,8 @@ def initial_state(network: Network, state, B: int, batched: bool, name: str) -> 
     result = np.empty((len(names), rows, B, H), network.dtype)
     for k, (label, value) in enumerate(zip(names, state, strict=True)):
         array = validate.real_array(f"{name} {label!r}", value, network.dtype)
-        if batched:
-            shape, meaning = (rows, B, H), "(num_layers * directions, B, H)"
-        else:
-            shape, meaning = (rows, H), "(num_layers * directions, H)"
+        shape = (rows, B, H) if batched else (rows, H)
+        meaning = f"(num_layers * directions, {'B, ' * batched}H)"
         result[k] = validate.shaped(f"{name} {label!r}", array, shape, meaning).reshape(rows, B, H)
     return result
 

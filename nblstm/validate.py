@@ -21,9 +21,9 @@ def positive_integer(name: str, value) -> int:
 def probability(name: str, value) -> float:
     """``value`` as a float in [0, 1)."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; give a number from 0 up to, not including, 1")
-    if not 0 <= value < 1:
-        raise ValueError(f"{name} is {value}; give a number from 0 up to, not including, 1")
+        raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; give a number, 0 or more and below 1")
+    if not 0 <= float(value) < 1:
+        raise ValueError(f"{name} is {value}; give a number, 0 or more and below 1")
     return float(value)
 
 
@@ -43,7 +43,7 @@ def real_array(name: str, value, dtype: str) -> np.ndarray:
     try:
         array = np.asarray(value)
     except ValueError:
-        raise ValueError(f"{name} is a ragged nest of sequences; give one array of numbers, padded, with lengths=") from None
+        raise ValueError(f"{name} is a ragged nest of lists; give one padded array of numbers, and lengths") from None
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} has dtype {array.dtype}; give real numbers, such as an array of {dtype}")
     if array.dtype != dtype or not array.dtype.isnative:
@@ -67,7 +67,7 @@ def lengths_array(lengths, B: int, T: int) -> np.ndarray | None:
         raise ValueError(f"lengths contains {array[~np.isfinite(array)][0]}; give whole numbers from 0 to {T}")
     whole = array.dtype.kind in "iu" or (array.dtype.kind == "f" and bool((array == np.floor(array)).all()))
     if not whole:
-        raise TypeError(f"lengths has dtype {array.dtype} and values that are no whole numbers; give integers from 0 to {T}")
+        raise TypeError(f"lengths has dtype {array.dtype} and no whole numbers; give integers from 0 to {T}")
     if array.shape != (B,):
         raise ValueError(f"lengths has shape {array.shape}; the batch has {B} sequences, so give shape ({B},)")
     outside = (array < 0) | (array > T)

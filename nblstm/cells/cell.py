@@ -175,9 +175,15 @@ def cell(*, gates: str, states: str, split: str = "", vectors: str = "") -> Call
 
     def decorate(equations: Callable) -> Cell:
         name = equations.__name__
-        parts = [_names(name, kind, text) for kind, text in
-                 (("gates", gates), ("states", states), ("split", split), ("vectors", vectors))]  # fmt: skip
-        made = Cell(name, *parts, equations, equations.__doc__)
+        made = Cell(
+            name,
+            _names(name, "gates", gates),
+            _names(name, "states", states),
+            _names(name, "split", split),
+            _names(name, "vectors", vectors),
+            equations,
+            equations.__doc__,
+        )
         _check_declaration(made)
         return made
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Callable
 
 from nblstm.cells.graph import COMPARISONS, EXPENSIVE, ZERO, Value, compare, function, select, topological
 
 # For y = op(*args) and d, the gradient with respect to y: the gradient with respect to each argument.
 # Written in terms of y wherever possible: y is computed anyway, or saved.
-RULES = {
+RULES: dict[str, Callable[..., tuple]] = {
     "add": lambda d, y, a, b: (d, d),
     "sub": lambda d, y, a, b: (d, -d),
     "mul": lambda d, y, a, b: (d * b, d * a),

@@ -7,11 +7,15 @@ anything twice, and arithmetic with 0 and 1 disappears as it is written.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from weakref import WeakValueDictionary
 
 
 class CellError(TypeError):
     """A cell's equations are not something nblstm can trace."""
+
+
+_interned: WeakValueDictionary[tuple, Value] = WeakValueDictionary()
 
 
 class Value:
@@ -26,23 +30,24 @@ class Value:
     """
 
     __slots__ = ("__weakref__", "args", "op")
-    _interned: WeakValueDictionary = WeakValueDictionary()
 
     op: str
     args: tuple
 
     def __new__(cls, op: str, *args):
+        """The node of that operation on those arguments, new or existing."""
         # A constant's sign matters: 0.0 == -0.0 would merge them.
         key = (op, *(("constant", a, math.copysign(1, a)) if isinstance(a, float) else a for a in args))
-        node = cls._interned.get(key)
+        node = _interned.get(key)
         if node is None:
             node = super().__new__(cls)
             node.op, node.args = op, args
-            cls._interned[key] = node
+            _interned[key] = node
         return node
 
     @property
     def operands(self) -> tuple[Value, ...]:
+        """The nodes that this one is computed from."""
         return () if self.op in ("input", "constant") else self.args
 
     def __repr__(self):
@@ -145,6 +150,7 @@ def _both_constant(a: Value, b: Value) -> bool:
 
 
 def add(a, b) -> Value:
+    """a + b."""
     a, b = as_value(a), as_value(b)
     if _both_constant(a, b):
         return as_value(a.args[0] + b.args[0])
@@ -160,6 +166,7 @@ def add(a, b) -> Value:
 
 
 def sub(a, b) -> Value:
+    """a - b."""
     a, b = as_value(a), as_value(b)
     if _both_constant(a, b):
         return as_value(a.args[0] - b.args[0])
@@ -173,6 +180,7 @@ def sub(a, b) -> Value:
 
 
 def mul(a, b) -> Value:
+    """a * b."""
     a, b = as_value(a), as_value(b)
     if _both_constant(a, b):
         return as_value(a.args[0] * b.args[0])
@@ -190,6 +198,7 @@ def mul(a, b) -> Value:
 
 
 def div(a, b) -> Value:
+    """a / b."""
     a, b = as_value(a), as_value(b)
     if b is ZERO:
         raise CellError("divides by the constant 0; write a divisor that is not always 0")
@@ -205,6 +214,7 @@ def div(a, b) -> Value:
 
 
 def neg(a) -> Value:
+    """-a."""
     a = as_value(a)
     if a.op == "constant":
         return as_value(-a.args[0])
@@ -237,7 +247,7 @@ def power(a, exponent) -> Value:
 
 
 #: How each function evaluates on plain numbers: constants in a cell fold, and a cell can be called with floats.
-NUMERIC = {
+NUMERIC: dict[str, Callable[..., float]] = {
     "exp": math.exp,
     "expm1": math.expm1,
     "log": math.log,
@@ -266,6 +276,7 @@ def function(name: str, *args) -> Value:
 
 
 def compare(op: str, a, b) -> Value:
+    """A comparison of `COMPARISONS`, for `select`."""
     return Value(op, as_value(a), as_value(b))
 
 

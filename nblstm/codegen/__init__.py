@@ -1,0 +1,1 @@
+"""From a traced cell to compiled functions, kept on disk."""

@@ -109,7 +109,7 @@ def forward_kernel(dtype: str) -> int:
             z = offset(pointer_to(job.z, real), part * job.z_part)
             h = offset(pointer_to(job.state, real), b0 * H)
             s0 = job.first
-            while s0 < job.last:  # not range(first, last, segment): that could raise, and a kernel that can raise needs Python
+            while s0 < job.last:  # not range(first, last, segment): a kernel that could raise would need Python
                 steps = min(job.segment, job.last - s0)
                 t0 = T - s0 - steps if job.reverse else s0  # the segment is t0 ... t0 + steps - 1 either way
                 input_products(job, z, t0, steps, b0, b1, 0, H)

@@ -43,10 +43,10 @@ def gemm_signature(dtype: str):
 def gemm(dtype: str) -> int:
     """Address of ``gemm(M, n0, n1, K, a, a_row, a_k, b, b_panel, b_k, init, init_row, c, c_row)``.
 
-    ``c[m, n] = init[m, n] + sum over k of a[m, k] * b[k, n]`` for ``n0 <= n < n1``. ``a[m, k]`` is at ``a + m a_row + k a_k``;
-    ``b[k, n]`` is at ``b + (n // P) b_panel + k b_k + n % P`` for panels of ``P`` columns, which describes packed
-    weights (``b_panel = K P``, ``b_k = P``) and a plain row-major matrix (``b_panel = P``, ``b_k`` its row stride)
-    alike. ``init_row = 0`` adds the same row to all; ``init`` may be ``c``.
+    ``c[m, n] = init[m, n] + sum over k of a[m, k] * b[k, n]`` for ``n0 <= n < n1``. ``a[m, k]`` is at
+    ``a + m a_row + k a_k``; ``b[k, n]`` is at ``b + (n // P) b_panel + k b_k + n % P`` for panels of ``P`` columns,
+    which describes packed weights (``b_panel = K P``, ``b_k = P``) and a plain row-major matrix (``b_panel = P``,
+    ``b_k`` its row stride) alike. ``init_row = 0`` adds the same row to all; ``init`` may be ``c``.
     """
 
     def make():

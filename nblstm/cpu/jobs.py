@@ -111,6 +111,6 @@ def address(array: np.ndarray | None) -> int:
     if array is None:
         return 0
     try:  # a third of the time of the array interface, for what is writable and contiguous
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return array.__array_interface__["data"][0]

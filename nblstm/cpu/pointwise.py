@@ -6,9 +6,9 @@ reach them by address, so those are compiled once for all cells.
 
 from __future__ import annotations
 
-from functools import cache
-
 import linecache
+import re
+from functools import cache
 
 from numba import njit, types
 
@@ -73,7 +73,7 @@ def _compile(name, cell, dtype, body, arguments) -> int:
         real = getattr(types, dtype)
         names = {**scalar_functions(dtype), "real": real, "distinct": distinct, "offset": offset,
                  "inlined": njit(**INLINE)}  # fmt: skip
-        decorated = text.replace("def forward(", "@inlined\ndef forward(").replace("def backward(", "@inlined\ndef backward(")
+        decorated = re.sub(r"^def (forward|backward)\(", r"@inlined\ndef \1(", text, flags=re.MULTILINE)
         file = f"<nblstm cell {name}>"
         linecache.cache[file] = (len(decorated), None, decorated.splitlines(keepends=True), file)  # for tracebacks
         exec(compile(decorated, file, "exec"), names)
@@ -86,7 +86,7 @@ def _emit_forward(cell: Cell, training: bool) -> str:
     kept = cell.states[1:] if training else ()
     saved = cell.graph.saved if training else ()
     inputs = (*cell.preactivations, *cell.states, *cell.vectors)
-    arrays = {f"at_{name}": None for name in inputs} | {"y": "offset(y, b * y_row)"}
+    arrays = {f"at_{name}": "" for name in inputs} | {"y": "offset(y, b * y_row)"}
     for k, name in enumerate(cell.preactivations):
         arrays[f"at_{name}"] = f"offset(z, b * z_row + {k} * H)"
     for k, name in enumerate(cell.states):

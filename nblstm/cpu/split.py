@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -51,9 +52,9 @@ class Cut:
 def cut(batch: Batch, H: int, directions: int, tiny: bool) -> Cut:
     """Cut for the number of threads. Results do not depend on the cuts: no number is a sum over parts."""
     threads_each = -(-threads.num_threads() // directions)
-    if tiny or threads_each == 1:
+    if tiny or threads_each < 2:
         return Cut(False, np.array([0, batch.B], np.int64), batch.B)
-    if batch.B < FEW_ROWS * threads_each:
+    if FEW_ROWS * threads_each > batch.B:
         blocks = -(-H // UNIT_BLOCK)
         parts = max(1, min(blocks, threads_each))
         bounds = np.minimum(np.arange(parts + 1) * blocks // parts * UNIT_BLOCK, H)
@@ -78,7 +79,7 @@ def segments(batch: Batch) -> list[tuple[int, int]]:
     cuts = np.searchsorted(batch.offset, np.arange(SEGMENT_ROWS, batch.N, SEGMENT_ROWS))
     steps = int((batch.active > 0).sum())
     edges = [0, *sorted({int(c) for c in cuts if 0 < c < steps}), steps]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def spans(batch: Batch, checkpoint: int | None) -> list[list[tuple[int, int]]]:

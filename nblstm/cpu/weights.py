@@ -72,9 +72,7 @@ def _order(cell: Cell, names) -> np.ndarray:
     return np.array([cell.gates.index(halves.get(name, name)) for name in names], np.int64)
 
 
-def pack_weights(
-    cell: Cell, parameters: dict[str, np.ndarray], layer: int, direction: int, training: bool
-) -> Weights:
+def pack_weights(cell: Cell, parameters: dict[str, np.ndarray], layer: int, direction: int, training: bool) -> Weights:
     """Copy the parameters of one direction of one layer into the form that kernels read.
 
     Parameters

@@ -137,6 +137,7 @@ class Recurrent(Module):
         y, states, tape = engine.forward(
             self._network, self._weights(True), x, self._to_tuple(state), lengths, self._generator, checkpoint
         )
+        assert tape is not None
         return y, self._from_tuple(states), tape
 
     def backward(self, tape: Tape, dy, dstate=None) -> Gradients:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,13 +23,13 @@ class Stepper:
     def __init__(self, module: Recurrent, batch_size: int = 1):
         network = module._network
         if network.directions == 2:
-            raise ValueError("a bidirectional network needs the whole sequence; call it on one, or make it unidirectional")
+            raise ValueError("a bidirectional network needs whole sequences; call it on one, or make it unidirectional")
         self._module, self._network = module, network
         self._B = validate.positive_integer("batch_size", batch_size)
         self._states = engine.initial_state(network, None, self._B, True, "state")
         self._x = np.empty((self._B, network.input_size), network.dtype)
-        self._weights = None
-        self._plan = None
+        self._weights: list | None = None
+        self._plan: Any = None
 
     def __call__(self, x_t) -> np.ndarray:
         """Advance by one step.
@@ -72,6 +72,4 @@ class Stepper:
         state : tuple of array_like, optional
             As for calling the network: each (num_layers, B, H).
         """
-        self._states[...] = engine.initial_state(
-            self._network, self._module._to_tuple(state), self._B, True, "state"
-        )
+        self._states[...] = engine.initial_state(self._network, self._module._to_tuple(state), self._B, True, "state")
