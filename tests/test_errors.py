@@ -54,7 +54,7 @@ def test_sizes_may_be_numpy_integers():
     [(1, ValueError), (1.0, ValueError), (-0.1, ValueError), (np.nan, ValueError), ("a", TypeError), (True, TypeError)],
 )
 def test_dropout(value, error):
-    message_of(error, lambda: lstm(dropout=value), f"dropout is {value!r}", "from 0 up to, not including, 1")
+    message_of(error, lambda: lstm(dropout=value), f"dropout is {value!r}", "0 or more and below 1")
 
 
 @pytest.mark.parametrize("value", ["float16", "int32", "complex64", "nonsense", object, None, 3])
