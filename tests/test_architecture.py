@@ -1,0 +1,137 @@
+"""The house: imports point down only, files stay small, and importing nblstm brings in nothing that it need not."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import reference
+from processes import run_python
+
+import nblstm
+
+ROOT = Path(nblstm.__file__).parent
+FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
+
+#: What each part of nblstm may import, beside itself.
+ALLOWED = {
+    "cells": set(),
+    "layout": {"cells"},
+    "batch": set(),
+    "validate": set(),
+    "device": set(),
+    "codegen": {"cells"},
+    "cpu": {"codegen", "layout", "batch", "cells"},
+    "cuda": {"codegen", "layout", "batch", "cells"},
+    "engine": {"validate", "batch", "layout", "cells"},  # and cpu or cuda by name, lazily
+    "nn": {"engine", "device", "layout", "validate", "batch", "cells"},
+    "training": {"nn", "validate"},
+    "layers": {"nn", "training", "validate", "cells", "device"},
+    "models": {"layers", "training", "nn", "validate"},
+    "interop": {"models", "layers", "nn", "training", "cells", "validate"},
+    "__init__": {"cells", "nn", "training", "device", "models", "layers"},
+    "__main__": {"codegen", "cpu", "cuda", "device", "nblstm"},
+}
+
+#: Imports that point up, each in one function, each with a reason that stands beside it.
+WINDOWS = {("cells/cell.py", "codegen")}
+
+#: Libraries that any part may import; all others are foreign.
+LIBRARIES = {"numba", "numpy", "scipy", "llvmlite", "platformdirs"}
+
+
+def part_of(file):
+    return file.split("/")[0].removesuffix(".py")
+
+
+def imports(file):
+    """(imported module in full, whether within a function) for each import of a file."""
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    inside = {id(node) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for node in ast.walk(f)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                yield name.name, id(node) in inside
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} imports relatively: write the full name"
+            for name in node.names:
+                yield f"{node.module}.{name.name}", id(node) in inside
+
+
+def test_every_part_is_in_the_table():
+    assert {part_of(file) for file in FILES} <= set(ALLOWED)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_imports_point_down(file):
+    for module, in_function in imports(file):
+        package, _, rest = module.partition(".")
+        if package != "nblstm":
+            continue
+        target = rest.split(".")[0] if rest else "nblstm"
+        if (ROOT / f"{target}.py").exists() or (ROOT / target).is_dir() or target == "nblstm":
+            window = in_function and (file, target) in WINDOWS
+            allowed = ALLOWED[part_of(file)] | {part_of(file)}
+            assert window or target in allowed, f"{file} imports {module}; {part_of(file)} may import {sorted(allowed)}"
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_libraries(file):
+    import sys
+
+    for module, _ in imports(file):
+        package = module.split(".")[0]
+        assert package in {"nblstm", *LIBRARIES, *sys.stdlib_module_names}, f"{file} imports {module}"
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.startswith(("cells/", "layout", "batch"))])
+def test_cells_and_layout_know_no_compiler(file):
+    assert not any(module.split(".")[0] in ("numba", "llvmlite") for module, _ in imports(file))
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_files_are_small(file):
+    assert len((ROOT / file).read_text(encoding="utf-8").splitlines()) <= 350
+
+
+@pytest.mark.parametrize("backend", [file for file in FILES if file.startswith(("cpu/", "cuda/"))])
+def test_no_equation_in_a_backend(backend):
+    names = {node.id for node in ast.walk(ast.parse((ROOT / backend).read_text())) if isinstance(node, ast.Name)}
+    assert not names & {"sigmoid", "tanh", "relu"}
+
+
+def test_no_file_is_named_after_nothing():
+    assert not {Path(file).stem for file in FILES} & {"utils", "util", "core", "helpers", "common", "misc"}
+
+
+def test_importing_brings_in_no_framework_and_compiles_nothing():
+    code = """
+import sys
+import numba
+from numba.core import event
+before = set(sys.modules)
+with event.install_recorder("numba:compile") as recorder:
+    import nblstm
+assert not recorder.buffer, "the import compiles"
+print(*sorted({name.split(".")[0] for name in set(sys.modules) - before}))
+print(*sorted(name for name in sys.modules if name.startswith("nblstm.")))
+"""
+    packages, own = (set(line.split()) for line in run_python(code).splitlines())
+    foreign = {"torch", "tensorflow", "keras", "jax", "onnx", "onnxruntime", "sklearn", "pandas", "matplotlib", "cupy"}
+    assert not packages & foreign
+    assert not any(name.startswith(("nblstm.cpu", "nblstm.cuda", "nblstm.interop")) for name in own)
+
+
+def test_the_oracle_does_not_know_nblstm():
+    for path in (Path(reference.__file__), *Path(reference.__file__).with_name("golden").glob("*.py")):
+        names = {alias.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import)
+                 for alias in node.names}  # fmt: skip
+        names |= {node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)}
+        assert not any(name.split(".")[0] == "nblstm" for name in names)
+
+
+def test_all_public_names_exist_and_are_documented():
+    for name in nblstm.__all__:
+        assert getattr(nblstm, name).__doc__, name
+    for module in (nblstm.cells, nblstm.nn, nblstm.training):
+        for name in module.__all__:
+            assert getattr(module, name).__doc__, f"{module.__name__}.{name}"
