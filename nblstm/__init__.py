@@ -25,12 +25,15 @@ from nblstm.cells.functions import (
     where,
 )  # fmt: skip
 from nblstm.cells.graph import CellError
+from nblstm.cpu.threads import num_threads, set_num_threads
 from nblstm.device import device, set_device
+from nblstm.warmup import warmup
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Cell", "CellError", "abs", "cell", "cells", "clip", "device", "elu", "exp", "gelu", "hard_sigmoid", "hard_tanh",
-    "leaky_relu", "log", "maximum", "minimum", "nn", "relu", "selu", "set_device", "sigmoid", "softplus",
-    "softsign", "sqrt", "swish", "tanh", "training", "where",
+    "Cell", "CellError", "abs", "cell", "cells", "clip", "device", "elu", "exp", "gelu", "hard_sigmoid",
+    "hard_tanh", "leaky_relu", "log", "maximum", "minimum", "nn", "num_threads", "relu", "selu", "set_device",
+    "set_num_threads", "sigmoid", "softplus", "softsign", "sqrt", "swish", "tanh", "training", "warmup",
+    "where",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""``python -m nblstm info``: what this installation is and where it computes."""
+"""``python -m nblstm info`` and ``warmup``: what this installation is, and its kernels compiled ahead."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy
 import scipy
 
 import nblstm
+from nblstm import validate
 from nblstm.codegen import cache
 from nblstm.cpu.threads import num_threads
 from nblstm.cpu.vector import vector_unit
@@ -47,7 +48,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m nblstm", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="versions, device, threads, vector width, cache folder")
-    parser.parse_args(arguments)
+    ahead = commands.add_parser("warmup", help="compile the kernels of LSTM, GRU and RNN ahead of their first use")
+    ahead.add_argument("--dtype", nargs="+", choices=validate.DTYPES, default=["float32"])
+    chosen = parser.parse_args(arguments)
+    if chosen.command == "warmup":
+        for dtype in chosen.dtype:
+            nblstm.warmup(dtype=dtype)
     print(info())
     return 0
 

@@ -43,7 +43,7 @@ def real_array(name: str, value, dtype: str) -> np.ndarray:
     try:
         array = np.asarray(value)
     except ValueError:
-        raise ValueError(f"{name} is a ragged nest of lists; give one padded array of numbers, and lengths") from None
+        raise ValueError(f"{name} is a ragged nest of lists; give one padded array of numbers, and lengths=") from None
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} has dtype {array.dtype}; give real numbers, such as an array of {dtype}")
     if array.dtype != dtype or not array.dtype.isnative:

@@ -102,6 +102,11 @@ def _functions():
                     for name, make in (("help", make_help), ("lead", make_lead)))  # fmt: skip
 
 
+def prepare() -> None:
+    """Compile, or load from the cache, what every kernel is launched with."""
+    _functions()
+
+
 class _Pool:
     """Helpers, and the memory through which they are led."""
 

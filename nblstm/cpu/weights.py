@@ -113,14 +113,14 @@ def pack_weights(cell: Cell, parameters: dict[str, np.ndarray], layer: int, dire
             transposed=transposed, matrix=address(matrix), matrix_row=matrix.shape[1], packed=address(packed),
         )]).completed([{}])  # fmt: skip
         parts = padded(N, dtype) // panel_columns(dtype)
-        threads.run(_pack(dtype), address(jobs), parts, tiny=N * K < 50_000)
+        threads.run(pack_kernel(dtype), address(jobs), parts, tiny=N * K < 50_000)
     back_x, back_h = panels[2:] if training else (None, None)
     flat_vectors = np.concatenate(vectors) if vectors else np.empty(0, w_hh.dtype)
     return Weights(panels[0], panels[1], back_x, back_h, bias.reshape(-1), flat_vectors)
 
 
 @cache
-def _pack(dtype: str) -> int:
+def pack_kernel(dtype: str) -> int:
     """Address of the kernel that fills one panel; its jobs are `jobs.PACK`."""
 
     def make():

@@ -1,0 +1,35 @@
+"""Compile ahead: for containers, and for programs whose first call must be quick."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import import_module
+
+from nblstm import validate
+from nblstm.cells import gru, lstm, rnn_tanh
+from nblstm.cells.cell import Cell
+from nblstm.device import device
+
+
+def warmup(cells: Cell | Iterable[Cell] = (lstm, gru, rnn_tanh), dtype="float32") -> None:
+    """Compile every kernel that networks of these cells can need, and keep them in the cache.
+
+    Parameters
+    ----------
+    cells : Cell or iterable of Cell
+        The built-in LSTM, GRU and tanh RNN if not given.
+    dtype : {"float32", "float64"}
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something is no cell, or the dtype is another.
+    """
+    chosen = [cells] if isinstance(cells, Cell) else list(cells)
+    for one in chosen:
+        if not isinstance(one, Cell):
+            raise TypeError(f"cells contains {one!r}; give cells made by nblstm.cell, or some of nblstm.cells")
+    name = validate.dtype_name(dtype)
+    backend = import_module(f"nblstm.{device().partition(':')[0]}")
+    for one in chosen:
+        backend.compile_kernels(one, name)
