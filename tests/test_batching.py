@@ -242,3 +242,18 @@ def test_what_is_not_finite_stays_in_its_row(value):
         assert np.isnan(y[:, 1]).all()  # bidirectional, two layers: everywhere in the row
     else:
         assert (np.abs(y[:, 1]) <= 1).all() or np.isnan(y[:, 1]).any()
+
+
+def test_networks_of_equal_sizes_do_not_mix():
+    names = ["lstm", "lstm_complement", "lstm_peephole"]
+    nets = [network(getattr(cells, name), reference.CELLS[name], ROWS, "float64") for name in names]
+    for _ in range(2):
+        for name, one in zip(names, nets, strict=True):
+            p = problem(reference.CELLS[name], ROWS)
+            expected, _ = reference.forward(
+                reference.CELLS[name], p.params, p.x, p.states, num_layers=2, bidirectional=True
+            )
+            assert_close(one(p.x, p.states)[0], expected, OUTPUT["float64"])
+            y, _, tape = one.forward(p.x, p.states)
+            assert_close(y, expected, OUTPUT["float64"])
+            one.backward(tape, p.dy)

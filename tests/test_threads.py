@@ -88,7 +88,7 @@ def test_a_stepper_on_any_number_of_threads():
 @pytest.mark.parametrize("shared", [True, False])
 def test_eight_python_threads_at_once(shared):
     threads.set_num_threads(2)
-    jobs = [(cell, case, dtype) for case in ("rows", "ragged", "small") for cell in ("lstm", "gru")
+    jobs = [(cell, case, dtype) for case in ("rows", "few_rows", "ragged", "small") for cell in ("lstm", "gru")
             for dtype in ("float32", "float64")]  # fmt: skip
     expected = {job: computed(*job) for job in jobs}
     start = threading.Barrier(8)
@@ -105,13 +105,14 @@ def test_eight_python_threads_at_once(shared):
         assert all(pool.map(work, range(8)))
 
 
-def test_threads_may_be_changed_while_others_compute():
-    expected = computed("lstm", "rows", "float32")
+@pytest.mark.parametrize("case", ["rows", "few_rows"])
+def test_threads_may_be_changed_while_others_compute(case):
+    expected = computed("lstm", case, "float32")
     stop = threading.Event()
 
     def work():
         while not stop.is_set():
-            assert_same_bits(computed("lstm", "rows", "float32"), expected)
+            assert_same_bits(computed("lstm", case, "float32"), expected)
         return True
 
     with ThreadPoolExecutor(3) as pool:
@@ -147,6 +148,24 @@ def test_the_variable_sets_the_number_of_threads():
     code = "from nblstm.cpu import threads; print(threads.num_threads())"
     assert run_python(code, NBLSTM_NUM_THREADS="3").strip() == "3"
     assert run_python(code, NBLSTM_NUM_THREADS=None, NUMBA_NUM_THREADS="1").strip() == "1"
+
+
+ONE_CORE = """
+import os
+import numpy as np
+from nblstm import nn
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+net, x = nn.LSTM(70, 131, 2, seed=0), np.random.default_rng(0).normal(size=(9, 2, 70)).astype("f4")
+for _ in range(30):
+    y, _, tape = net.forward(x)
+    gradients = net.backward(tape, y)
+print(y.tobytes().hex(), gradients.flat[::97].tobytes().hex())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this platform cannot take cores away")
+def test_more_threads_than_cores():
+    assert run_python(ONE_CORE, NBLSTM_NUM_THREADS="7") == run_python(ONE_CORE, NBLSTM_NUM_THREADS="1")
 
 
 # --- forks ----------------------------------------------------------------------------------------
