@@ -121,6 +121,27 @@ def test_processes_that_start_at_once(filled, tmp_path):
     assert {path.name for path in kernels(tmp_path / "shared")} < {path.name for path in kernels(filled[0])}
 
 
+WARM = """
+import sys
+from nblstm import cells, warmup
+warmup(cells.rnn_tanh, "float32")
+from nblstm import nn
+from nblstm.codegen import compiler
+import numpy as np
+compiler._build = None  # nothing is left to build
+for T, B, H in ((4, 2, 5), (9, 2, 300), (40, 30, 100)):  # on the calling thread, by hidden units, by rows
+    net = nn.RNN(3, H, 2, bidirectional=True)
+    y, _, tape = net.forward(np.ones((T, B, 3)))
+    net.backward(tape, y)
+    net(np.ones((T, B, 3)))
+    nn.RNN(3, H).stepper(batch_size=B)(np.ones((B, 3)))
+"""
+
+
+def test_after_warmup_nothing_is_compiled(filled):
+    run_python(WARM, NBLSTM_CACHE_DIR=str(filled[0]))
+
+
 FACTORY = """
 import sys
 import numpy as np

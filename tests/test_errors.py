@@ -5,7 +5,6 @@ import pytest
 
 import nblstm
 from nblstm import nn
-from nblstm.cpu import threads
 
 X = np.random.default_rng(0).normal(size=(4, 2, 3))
 H = np.zeros((1, 2, 5))
@@ -228,4 +227,9 @@ def test_linear_sizes(name):
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, "2", None])
 def test_thread_counts(count):
-    message_of(ValueError, lambda: threads.set_num_threads(count), repr(count), "1 or more")
+    message_of(ValueError, lambda: nblstm.set_num_threads(count), repr(count), "1 or more")
+
+
+def test_warmup():
+    message_of(TypeError, lambda: nblstm.warmup(["lstm"]), "cells contains 'lstm'", "nblstm.cells")
+    message_of(ValueError, lambda: nblstm.warmup(dtype="float16"), "dtype is float16")

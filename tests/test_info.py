@@ -63,7 +63,7 @@ def test_in_this_process(capsys):
 
 @pytest.mark.parametrize("count", ["0", "-1", "two", "1.5"])
 def test_threads_that_cannot_be(count):
-    code = "import nblstm.cpu.threads as t\ntry: t.num_threads()\nexcept ValueError as error: print(error)"
+    code = "import nblstm\ntry: nblstm.num_threads()\nexcept ValueError as error: print(error)"
     said = run_python(code, NBLSTM_NUM_THREADS=count)
     assert f"NBLSTM_NUM_THREADS is {count!r}" in said
     assert "1 or more" in said

@@ -11,8 +11,8 @@ from networks import CELLS, Case, expected_outputs, network, problem
 from processes import run_python
 from tolerances import OUTPUT, assert_close
 
+import nblstm
 from nblstm import nn
-from nblstm.cpu import threads
 
 #: Large enough to be split over threads: by rows, by hidden units where rows are few, and over segments of time.
 CASES = {
@@ -28,9 +28,9 @@ CASES = {
 
 @pytest.fixture(autouse=True)
 def _undo():
-    before = threads.num_threads()
+    before = nblstm.num_threads()
     yield
-    threads.set_num_threads(before)
+    nblstm.set_num_threads(before)
 
 
 @lru_cache(maxsize=64)
@@ -57,11 +57,11 @@ def assert_same_bits(results, expected):
 @pytest.mark.parametrize("cell", ["lstm", "gru", "lstm_peephole"])
 @pytest.mark.parametrize("case", CASES)
 def test_same_bits_for_any_number_of_threads(case, cell, dtype):
-    threads.set_num_threads(1)
+    nblstm.set_num_threads(1)
     expected = computed(cell, case, dtype)
     assert_close(expected[0], expected_outputs(CELLS[cell][1], CASES[case])[0], OUTPUT[dtype])
     for count in (2, 3, 7):
-        threads.set_num_threads(count)
+        nblstm.set_num_threads(count)
         for _ in range(2):
             assert_same_bits(computed(cell, case, dtype), expected)
 
@@ -76,7 +76,7 @@ def test_a_stepper_on_any_number_of_threads():
     net, x = nn.LSTM(65, 257, 2, seed=0), np.random.default_rng(0).normal(size=(4, 30, 65)).astype("f4")
     results = []
     for count in (1, 2, 3):
-        threads.set_num_threads(count)
+        nblstm.set_num_threads(count)
         step = net.stepper(batch_size=30)
         results.append(np.stack([step(x_t).copy() for x_t in x]))
     assert_same_bits(results[1:], [results[0]] * 2)
@@ -87,7 +87,7 @@ def test_a_stepper_on_any_number_of_threads():
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_eight_python_threads_at_once(shared):
-    threads.set_num_threads(2)
+    nblstm.set_num_threads(2)
     jobs = [(cell, case, dtype) for case in ("rows", "few_rows", "ragged", "small") for cell in ("lstm", "gru")
             for dtype in ("float32", "float64")]  # fmt: skip
     expected = {job: computed(*job) for job in jobs}
@@ -118,7 +118,7 @@ def test_threads_may_be_changed_while_others_compute(case):
     with ThreadPoolExecutor(3) as pool:
         running = [pool.submit(work) for _ in range(3)]
         for k in range(60):
-            threads.set_num_threads(1 + k % 3)
+            nblstm.set_num_threads(1 + k % 3)
             threading.Event().wait(0.005)
         stop.set()
         assert all(future.result(timeout=60) for future in running)
@@ -145,7 +145,7 @@ print(all(np.array_equal(r, results[0]) for r in results), np.isfinite(results[0
 
 
 def test_the_variable_sets_the_number_of_threads():
-    code = "from nblstm.cpu import threads; print(threads.num_threads())"
+    code = "import nblstm; print(nblstm.num_threads())"
     assert run_python(code, NBLSTM_NUM_THREADS="3").strip() == "3"
     assert run_python(code, NBLSTM_NUM_THREADS=None, NUMBA_NUM_THREADS="1").strip() == "1"
 
