@@ -49,13 +49,7 @@ class Batch:
             steps = np.repeat(np.arange(T), self.active)
             self.index = steps * B + self.order[np.arange(self.N) - np.repeat(self._offsets(), self.active)]
         self.offset = self._offsets()
-        self._plans: dict = {}
-
-    def plan(self, key, make):
-        """What ``make()`` returns, made once for each key: how a kernel walks this batch."""
-        if key not in self._plans:
-            self._plans[key] = make()
-        return self._plans[key]
+        self.plans: dict = {}  # how kernels walk this batch, made once for each kind of pass by whoever launches them
 
     def _offsets(self) -> np.ndarray:
         return np.concatenate(([0], np.cumsum(self.active)[:-1])).astype(np.int64)[: self.T]

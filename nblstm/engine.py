@@ -164,8 +164,7 @@ def forward(
     y = _user_layout(network, batch.unpack(rows), batched)
     if training:
         y.flags.writeable = False  # the tape reads it
-    final = tuple(batch.unsort(states)) if batched else tuple(states[:, :, 0])
-    return y, final, Tape(network, batch, batched, tapes, masks) if training else None
+    return y, _split(batch.unsort(states), batched), Tape(network, batch, batched, tapes, masks) if training else None
 
 
 def _dropout_factors(generator, rows: np.ndarray, probability: float) -> np.ndarray:
@@ -201,7 +200,7 @@ def backward(tape: Tape, dy, d_state=None) -> Gradients:
         if layer and tape.masks:
             d_rows = d_rows * tape.masks[layer - 1]
     dx = _user_layout(network, batch.unpack(d_rows), tape.batched)
-    return Gradients(params, flat, dx, tuple(batch.unsort(d_states)) if tape.batched else tuple(d_states[:, :, 0]))
+    return Gradients(params, flat, dx, _split(batch.unsort(d_states), tape.batched))
 
 
 def _checked_input(network: Network, x, lengths) -> tuple[np.ndarray, Batch, bool]:
@@ -259,3 +258,8 @@ def _user_layout(network: Network, time_major: np.ndarray, batched: bool) -> np.
     if not batched:
         return time_major[:, 0]
     return time_major.swapaxes(0, 1) if network.batch_first else time_major
+
+
+def _split(states: np.ndarray, batched: bool) -> tuple[np.ndarray, ...]:
+    """States (S, num_layers D, B, H) as the user gets them."""
+    return tuple([states[k] if batched else states[k, :, 0] for k in range(len(states))])

@@ -7,6 +7,7 @@ of the next. Arrays are flat in memory; ``_row`` is the distance between rows, `
 from __future__ import annotations
 
 import ctypes
+from array import array
 
 import numba
 import numpy as np
@@ -81,7 +82,7 @@ def pointer_type(fields):
 
 
 class Jobs:
-    """Records for a kernel, as rows of an int64 array: made once for some sizes, completed for each call.
+    """Records for a kernel, one after another: made once for some sizes, completed for each call.
 
     Parameters
     ----------
@@ -92,25 +93,39 @@ class Jobs:
 
     def __init__(self, fields: tuple[str, ...], records: list[dict]):
         self._index = {field: k for k, field in enumerate(fields)}
-        self._template = np.zeros((len(records), len(fields)), np.int64)
-        for row, record in zip(self._template, records, strict=True):
-            for field, value in record.items():
-                row[self._index[field]] = value
+        self._template = array("q", bytes(8 * len(fields) * len(records)))
+        self._set(self._template, records)
 
-    def completed(self, records: list[dict]) -> np.ndarray:
-        """A copy in which further fields have values; its address is what the kernel takes."""
-        jobs, index = self._template.copy(), self._index
-        for row, record in zip(jobs, records, strict=True):
+    def _set(self, values: array, records: list[dict]) -> None:
+        index, start = self._index, 0
+        for record in records:
             for field, value in record.items():
-                row[index[field]] = value
+                values[start + index[field]] = value
+            start += len(index)
+
+    def bound(self, records: list[dict]) -> Jobs:
+        """Jobs like these, with more fields set for all calls."""
+        jobs = Jobs.__new__(Jobs)
+        jobs._index, jobs._template = self._index, self.completed(records)
         return jobs
 
+    def completed(self, records: list[dict]) -> array:
+        """A copy in which further fields have values; `array_address` of it is what the kernel takes."""
+        values = self._template[:]
+        self._set(values, records)
+        return values
 
-def address(array: np.ndarray | None) -> int:
+
+def array_address(jobs: array) -> int:
+    """Where completed jobs are."""
+    return jobs.buffer_info()[0]
+
+
+def address(values: np.ndarray | None) -> int:
     """Where an array's first number is, 0 for none."""
-    if array is None:
+    if values is None:
         return 0
     try:  # a third of the time of the array interface, for what is writable and contiguous
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
+        return ctypes.addressof(ctypes.c_char.from_buffer(values))  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        return array.__array_interface__["data"][0]
+        return values.__array_interface__["data"][0]

@@ -9,10 +9,14 @@ import numpy as np
 from nblstm.batch import Batch
 from nblstm.cells.cell import Cell
 from nblstm.cpu import threads
-from nblstm.cpu.jobs import address
+from nblstm.cpu.jobs import address, array_address
 from nblstm.cpu.plans import BackwardPlan, ForwardPlan, Sizes
+from nblstm.cpu.threads import num_threads
 from nblstm.cpu.weights import Weights
 from nblstm.layout import suffix
+
+#: By size in bytes; a NumPy dtype takes 3 us to say its name.
+DTYPES = {4: "float32", 8: "float64"}
 
 
 @dataclass(frozen=True)
@@ -107,10 +111,11 @@ def forward(
     plan = _forward_plan(cell, batch, x, state, training, checkpoint)
     if not training:
         y = np.empty((N, D * H), x.dtype)
-        records = _forward_records(weights, x, state)
-        for d, record in enumerate(records):
-            record["y"], record["y_row"] = address(y) + d * H * item, D * H
-        plan.run(0, state, records)
+        x_at, y_at, state_at = address(x), address(y), address(state)
+        plan.run(0, weights, state, [
+            {"x": x_at, "y": y_at + d * H * item, "y_row": D * H, "state": state_at + d * B * H * item}
+            for d in range(D)
+        ])  # fmt: skip
         return y, None
     if checkpoint is None:
         # One array for all directions, so that the outputs lie as the caller wants them.
@@ -131,16 +136,11 @@ def forward(
 
 def _forward_plan(cell, batch, x, state, training, checkpoint) -> ForwardPlan:
     _, D, _, H = state.shape
-    sizes = Sizes(cell, x.shape[1], H, D, state.strides[0] // x.itemsize, x.dtype)
-    key = (sizes, training, checkpoint, threads.num_threads())
-    return batch.plan(key, lambda: ForwardPlan(sizes, batch, training, checkpoint))
-
-
-def _forward_records(weights: list[Weights], x: np.ndarray, state: np.ndarray) -> list[dict]:
-    """Addresses that every forward pass needs."""
-    _, _, B, H = state.shape
-    x_at, state_at = address(x), address(state)
-    return [{"x": x_at, "state": state_at + d * B * H * x.itemsize, **w.forward} for d, w in enumerate(weights)]
+    key = (cell, x.shape[1], H, D, state.strides[0] // x.itemsize, x.itemsize, training, checkpoint, num_threads())
+    plan = batch.plans.get(key)
+    if plan is None:
+        plan = batch.plans[key] = ForwardPlan(Sizes(*key[:5], DTYPES[x.itemsize]), batch, training, checkpoint)
+    return plan
 
 
 def _record(cell: Cell, start: int, n: int, S: int, y: np.ndarray) -> Record:
@@ -151,12 +151,13 @@ def _record(cell: Cell, start: int, n: int, S: int, y: np.ndarray) -> Record:
 
 def _run_turn(plan, turn, weights, x, state, made: list[Record]) -> None:
     """One turn of a training pass, from ``state``, which becomes the states after it."""
-    records = _forward_records(weights, x, state)
-    B = state.shape[2]
-    for d, (record, target) in enumerate(zip(records, made, strict=True)):
+    B, H = state.shape[2:]
+    x_at, state_at = address(x), address(state)
+    records = []
+    for d, target in enumerate(made):
         target.begin(state[:, d])
-        record.update(target.addresses(B))
-    plan.run(turn, state, records)
+        records.append({"x": x_at, "state": state_at + d * B * H * x.itemsize, **target.addresses(B)})
+    plan.run(turn, weights, state, records)
 
 
 def backward(
@@ -185,9 +186,10 @@ def backward(
     x, weights, item = tape.x, tape.weights, dy.itemsize
     N, I = x.shape
     V = len(cell.vectors)
-    sizes = Sizes(cell, I, H, D, d_state.strides[0] // item, dy.dtype)
-    key = (sizes, "backward", tape.checkpoint, threads.num_threads())
-    plan = batch.plan(key, lambda: BackwardPlan(sizes, batch, tape.checkpoint))
+    key = (cell, I, H, D, d_state.strides[0] // item, item, "backward", tape.checkpoint, num_threads())
+    plan = batch.plans.get(key)
+    if plan is None:
+        plan = batch.plans[key] = BackwardPlan(Sizes(*key[:5], DTYPES[item]), batch, tape.checkpoint)
     dz = np.empty((D, plan.dz_rows, plan.dz_row), dy.dtype)
     dx = np.empty((D, N, I), dy.dtype)
     d_vectors = np.zeros((D, B, V * H), dy.dtype)
@@ -217,7 +219,7 @@ def backward(
                                           "tape_all": address(made[d].states)}
                 for k, d in enumerate(segment.directions)
             ])  # fmt: skip
-            threads.run(plan.kernels[0], address(jobs), plan.cut.parts * len(jobs), tiny=plan.tiny)
+            threads.run(plan.kernels[0], array_address(jobs), plan.cut.parts * len(segment.directions), tiny=plan.tiny)
             for d, (lo, hi), gradients in zip(segment.directions, segment.rows, segment.gradients, strict=True):
                 start, y = made[d].start, made[d].y
                 h = y[lo - start : hi - start] if batch.uniform and d == 0 else y[previous[d][lo - start : hi - start]]
@@ -226,7 +228,7 @@ def backward(
                     "h_row": h.strides[0] // item, "w_x": address(weights[d].back_x),
                     "dx": address(dx[d]) + lo * I * item, **targets[d],
                 }])  # fmt: skip
-                threads.run(plan.kernels[1], address(jobs), int(jobs[0, 0]), tiny=plan.tiny)
+                threads.run(plan.kernels[1], array_address(jobs), jobs[0], tiny=plan.tiny)
     for d in range(D):
         for v, vector in enumerate(cell.vectors):
             d_vectors[d, :, v * H : (v + 1) * H].sum(axis=0, out=d_parameters[f"{vector}{suffix(layer, d)}"])

@@ -5,6 +5,8 @@ A pass over a short sequence takes microseconds; putting its jobs together took 
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from itertools import zip_longest
 from typing import NamedTuple
 
@@ -17,11 +19,11 @@ from nblstm.cpu.backward import backward_kernel, shared_backward_kernel
 from nblstm.cpu.forward import forward_kernel, shared_forward_kernel
 from nblstm.cpu.gemm import gemm
 from nblstm.cpu.gradients import gradients_kernel
-from nblstm.cpu.jobs import BACKWARD, FORWARD, GRADIENTS, Jobs, address
+from nblstm.cpu.jobs import BACKWARD, FORWARD, GRADIENTS, Jobs, address, array_address
 from nblstm.cpu.pointwise import backward_rows, forward_rows
 from nblstm.cpu.split import TINY, cut, spans, steps_ahead
 from nblstm.cpu.together import sync_size
-from nblstm.cpu.weights import input_order, recurrent_order
+from nblstm.cpu.weights import Weights, input_order, recurrent_order
 
 
 class Sizes(NamedTuple):
@@ -32,7 +34,7 @@ class Sizes(NamedTuple):
     H: int
     D: int
     state_plane: int
-    dtype: np.dtype
+    dtype: str
 
     @property
     def z_row(self) -> int:
@@ -62,11 +64,11 @@ class ForwardPlan:
     turns : list of list of (int, int)
         The packed rows of each direction in each turn.
     z_size : int
-        Length of the scratch memory of one direction.
+        Pre-activations that one direction computes ahead.
     """
 
     def __init__(self, sizes: Sizes, batch: Batch, training: bool, checkpoint: int | None):
-        cell, H, D, dtype = sizes.cell, sizes.H, sizes.D, sizes.dtype.name
+        cell, H, D, dtype = sizes.cell, sizes.H, sizes.D, sizes.dtype
         self.tiny = sizes.tiny(batch)
         self.cut = cut(batch, H, D, self.tiny)
         rows, parts = self.cut.rows, self.cut.parts
@@ -77,6 +79,8 @@ class ForwardPlan:
         groups = [(group[0][0], group[-1][1]) if group else (0, 0) for group in spans(batch, checkpoint)]
         turns = _directions(groups, D)
         self.turns = [[batch.rows(steps) for steps in turn] for turn in turns]
+        self._spare: list[Scratch] = []
+        self._bound: tuple[Callable, list[Jobs]] = (lambda: None, [])  # the weights of the last call, set in the jobs
         self._jobs = [Jobs(FORWARD, [dict(
             parts=parts, bounds=address(self.cut.bounds), T=batch.T, B=batch.B, I=sizes.I, H=H,
             input_columns=len(cell.gates) * H, recurrent_columns=len(cell.gates) * H,
@@ -87,29 +91,41 @@ class ForwardPlan:
             gemm=gemm(dtype), pointwise=forward_rows(cell, dtype, training),
         ) for d, steps in enumerate(turn)]) for turn in turns]  # fmt: skip
 
-    def scratch(self, state: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Memory that a run needs: pre-activations and, where parts are units, shared outputs and counters."""
-        _, D, B, H = state.shape
-        shared = self.cut.by_units
-        return (
-            np.empty((D, self.z_size), state.dtype),
-            np.empty((D, 2, B if shared else 0, H), state.dtype),
-            np.empty((D, sync_size(self.cut.parts) if shared else 0), np.int64),
-        )
-
-    def run(self, turn: int, state: np.ndarray, records: list[dict], scratch=None) -> None:
+    def run(self, turn: int, weights: list[Weights], state: np.ndarray, records: list[dict]) -> None:
         """Launch, with the addresses of each direction, from the states (S, D, B, H)."""
-        z, h, sync = scratch or self.scratch(state)
-        if self.cut.by_units:
-            h[:] = state[0][:, None]
-            sync[:] = 0
-        z_at, h_at, sync_at = address(z), address(h), address(sync)
-        for d, record in enumerate(records):
-            record["z"] = z_at + d * z.strides[0]
-            record["h"] = h_at + d * h.strides[0]
-            record["sync"] = sync_at + d * sync.strides[0]
-        jobs = self._jobs[turn].completed(records)
-        threads.run(self.kernel, address(jobs), self.cut.parts * len(records), tiny=self.tiny)
+        last, bound = self._bound
+        if last() is not weights[0]:
+            bound = [jobs.bound([w.forward for w in weights]) for jobs in self._jobs]
+            self._bound = weakref.ref(weights[0]), bound
+        scratch = self._spare.pop() if self._spare else Scratch(self, state)
+        scratch.prepare(state)
+        for record, own in zip(records, scratch.addresses, strict=True):
+            record.update(own)
+        jobs = bound[turn].completed(records)
+        threads.run(self.kernel, array_address(jobs), self.cut.parts * len(records), tiny=self.tiny)
+        if scratch.z.nbytes < 1_000_000:  # kept for the next call; several threads may have called at once
+            self._spare.append(scratch)
+
+
+class Scratch:
+    """Memory that a forward pass needs: pre-activations and, where parts are units, shared outputs and counters."""
+
+    def __init__(self, plan: ForwardPlan, state: np.ndarray):
+        _, D, B, H = state.shape
+        self.z = np.empty((D, plan.z_size), state.dtype)
+        self.addresses = [{"z": address(z)} for z in self.z]
+        self.shared = plan.cut.by_units
+        if self.shared:
+            self.h = np.empty((D, 2, B, H), state.dtype)
+            self.sync = np.empty((D, sync_size(plan.cut.parts)), np.int64)
+            for own, h, sync in zip(self.addresses, self.h, self.sync, strict=True):
+                own |= {"h": address(h), "sync": address(sync)}
+
+    def prepare(self, state: np.ndarray) -> None:
+        """Before each run: both planes of outputs from the states, counters from 0."""
+        if self.shared:
+            self.h[:] = state[0][:, None]
+            self.sync[:] = 0
 
 
 class Segment(NamedTuple):
@@ -136,7 +152,7 @@ class BackwardPlan:
 
     def __init__(self, sizes: Sizes, batch: Batch, checkpoint: int | None):
         self._sizes, self._batch = sizes, batch
-        dtype = sizes.dtype.name
+        dtype = sizes.dtype
         self.tiny = sizes.tiny(batch)
         self.cut = cut(batch, sizes.H, sizes.D, self.tiny)
         self._orders = input_order(sizes.cell), recurrent_order(sizes.cell)
@@ -163,7 +179,7 @@ class BackwardPlan:
 
     def _segment(self, k: int, turn: list, chosen: list[tuple[int, tuple[int, int]]], started: set[int]) -> Segment:
         sizes, batch = self._sizes, self._batch
-        cell, I, H, D, dtype = sizes.cell, sizes.I, sizes.H, sizes.D, sizes.dtype.name
+        cell, I, H, D, dtype = sizes.cell, sizes.I, sizes.H, sizes.D, sizes.dtype
         G, split = len(cell.gates), len(cell.split)
         rows = [batch.rows(steps) for _, steps in chosen]
         backward = Jobs(BACKWARD, [dict(

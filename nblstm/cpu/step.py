@@ -7,6 +7,7 @@ import numpy as np
 from nblstm.batch import uniform_batch
 from nblstm.cells.cell import Cell
 from nblstm.cpu.jobs import address
+from nblstm.cpu.layer import DTYPES
 from nblstm.cpu.plans import ForwardPlan, Sizes
 from nblstm.cpu.weights import Weights
 
@@ -32,16 +33,15 @@ class StepPlan:
         self._calls, self._kept = [], (weights, x, states)  # kept: what addresses refer to
         inputs = x
         for layer, (w,) in enumerate(weights):
-            plan = ForwardPlan(Sizes(cell, inputs.shape[1], H, 1, L * B * H, x.dtype), batch, False, None)
-            state = states[:, layer : layer + 1]
-            self._calls.append((plan, state, [{
+            plan = ForwardPlan(Sizes(cell, inputs.shape[1], H, 1, L * B * H, DTYPES[item]), batch, False, None)
+            self._calls.append((plan, [w], states[:, layer : layer + 1], [{
                 "x": address(inputs), "y": address(self._y[layer]), "y_row": H,
-                "state": address(states) + layer * B * H * item, **w.forward,
-            }], plan.scratch(state)))  # fmt: skip
+                "state": address(states) + layer * B * H * item,
+            }]))  # fmt: skip
             inputs = self._y[layer]
 
     def step(self) -> np.ndarray:
         """Advance the states; the last layer's outputs (B, H), overwritten by the next step."""
-        for plan, state, records, scratch in self._calls:
-            plan.run(0, state, records, scratch)
+        for plan, weights, state, records in self._calls:
+            plan.run(0, weights, state, records)
         return self._y[-1]

@@ -18,7 +18,7 @@ from nblstm.codegen.compiler import compiled
 from nblstm.codegen.pointers import offset, pointer_to, record
 from nblstm.cpu import threads
 from nblstm.cpu.gemm import padded, panel_columns
-from nblstm.cpu.jobs import PACK, Jobs, address, pointer_type
+from nblstm.cpu.jobs import PACK, Jobs, address, array_address, pointer_type
 from nblstm.layout import suffix
 
 
@@ -113,7 +113,7 @@ def pack_weights(cell: Cell, parameters: dict[str, np.ndarray], layer: int, dire
             transposed=transposed, matrix=address(matrix), matrix_row=matrix.shape[1], packed=address(packed),
         )]).completed([{}])  # fmt: skip
         parts = padded(N, dtype) // panel_columns(dtype)
-        threads.run(pack_kernel(dtype), address(jobs), parts, tiny=N * K < 50_000)
+        threads.run(pack_kernel(dtype), array_address(jobs), parts, tiny=N * K < 50_000)
     back_x, back_h = panels[2:] if training else (None, None)
     flat_vectors = np.concatenate(vectors) if vectors else np.empty(0, w_hh.dtype)
     return Weights(panels[0], panels[1], back_x, back_h, bias.reshape(-1), flat_vectors)

@@ -1,36 +1,66 @@
-"""Losses: each returns its value and its gradient."""
+"""Losses: functions of prediction and target, and Keras's classes of y_true and y_pred, found by Keras's names."""
 
 from __future__ import annotations
 
-import numpy as np
+from nblstm.training.arguments import from_table
+from nblstm.training.crossentropy import (
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    SparseCategoricalCrossentropy,
+    binary_crossentropy,
+    categorical_crossentropy,
+    sparse_categorical_crossentropy,
+)
+from nblstm.training.loss import Loss, LossFunction
+from nblstm.training.regression import (
+    Huber,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    huber,
+    mean_absolute_error,
+    mean_squared_error,
+)
+
+__all__ = [
+    "BinaryCrossentropy", "CategoricalCrossentropy", "Huber", "Loss", "LossFunction", "MeanAbsoluteError",
+    "MeanSquaredError", "SparseCategoricalCrossentropy", "binary_crossentropy", "categorical_crossentropy", "get",
+    "huber", "mean_absolute_error", "mean_squared_error", "sparse_categorical_crossentropy",
+]  # fmt: skip
+
+_FUNCTIONS = {
+    mean_squared_error: MeanSquaredError,
+    mean_absolute_error: MeanAbsoluteError,
+    huber: Huber,
+    binary_crossentropy: BinaryCrossentropy,
+    categorical_crossentropy: CategoricalCrossentropy,
+    sparse_categorical_crossentropy: SparseCategoricalCrossentropy,
+}
+_ALIASES = {
+    "mse": MeanSquaredError, "MSE": MeanSquaredError, "mae": MeanAbsoluteError, "MAE": MeanAbsoluteError,
+    "bce": BinaryCrossentropy, "BCE": BinaryCrossentropy,
+}  # fmt: skip
+_TABLE = {function.__name__: made for function, made in _FUNCTIONS.items()} | _ALIASES
+_TABLE |= {made.__name__: made for made in _FUNCTIONS.values()}
 
 
-def mean_squared_error(prediction, target) -> tuple[float, np.ndarray]:
-    """The mean of ``(prediction - target)**2`` over all entries.
+def get(identifier) -> Loss:
+    """The loss that a name, class, function, configuration or object stands for.
 
     Parameters
     ----------
-    prediction : ndarray of float
-    target : array_like
-        In the same shape: nothing is broadcast, since (B, 1) against (B,) would mean (B, B) differences.
+    identifier : str, Loss, type, dict or callable
+        Keras's names and aliases: ``"mse"``, ``"binary_crossentropy"``, ``"Huber"``; ``{"class_name": ...,
+        "config": ...}``; a function of this module; or one of the user's own, as in `LossFunction`.
 
     Returns
     -------
-    loss : float
-    d_prediction : ndarray
-        Gradient with respect to the prediction, in its shape and dtype.
+    Loss
 
     Raises
     ------
-    ValueError
-        If the shapes differ, or there is nothing to average.
+    TypeError, ValueError
+        If there is none of that name.
     """
-    prediction = np.asarray(prediction)
-    target = np.asarray(target, prediction.dtype)
-    if prediction.shape != target.shape:
-        raise ValueError(f"target has shape {target.shape}; it needs that of the prediction, {prediction.shape}")
-    if prediction.size == 0:
-        raise ValueError(f"prediction has shape {prediction.shape}, with no entries; give at least one")
-    difference = prediction - target
-    loss = float(np.mean(np.square(difference, dtype=np.float64)))
-    return loss, difference * prediction.dtype.type(2 / prediction.size)
+    if callable(identifier) and not isinstance(identifier, Loss | type):
+        return _FUNCTIONS[identifier]() if identifier in _FUNCTIONS else LossFunction(identifier)
+    return from_table("loss", identifier, _TABLE, Loss)

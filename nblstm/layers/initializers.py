@@ -1,0 +1,275 @@
+"""Initial values of parameters, with Keras's names, arguments and defaults."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from nblstm import validate
+from nblstm.layers import shapes
+from nblstm.layers.registry import Configured, Registry
+
+INITIALIZERS = Registry("initializer")
+
+
+class Initializer(Configured):
+    """Base class: calling it gives the values of one parameter."""
+
+    def __call__(self, shape: tuple[int, ...], dtype="float32", generator: np.random.Generator | None = None):
+        """Initial values.
+
+        Parameters
+        ----------
+        shape : tuple of int
+        dtype : {"float32", "float64"}
+        generator : Generator, optional
+            Source of randomness where the initializer has no seed of its own; a fresh one if not given.
+
+        Returns
+        -------
+        ndarray, of that shape and dtype
+        """
+        return self._values(tuple(shape), generator).astype(validate.dtype_name(dtype), copy=False)
+
+    def _values(self, shape, generator) -> np.ndarray:
+        raise NotImplementedError
+
+
+@INITIALIZERS.register("constant")
+class Constant(Initializer):
+    """The same value everywhere."""
+
+    def __init__(self, value: float = 0.0):
+        self.value = shapes.number("value", value)
+
+    def _values(self, shape, generator):
+        return np.full(shape, self.value)
+
+
+@INITIALIZERS.register("zeros", "zero")
+class Zeros(Initializer):
+    """0 everywhere."""
+
+    def _values(self, shape, generator):
+        return np.zeros(shape)
+
+
+@INITIALIZERS.register("ones", "one")
+class Ones(Initializer):
+    """1 everywhere."""
+
+    def _values(self, shape, generator):
+        return np.ones(shape)
+
+
+@INITIALIZERS.register("identity")
+class Identity(Initializer):
+    """``gain`` on the diagonal of a matrix, 0 elsewhere."""
+
+    def __init__(self, gain: float = 1.0):
+        self.gain = shapes.number("gain", gain)
+
+    def _values(self, shape, generator):
+        if len(shape) != 2:
+            raise ValueError(f"the parameter has shape {shape}; the initializer 'identity' needs a matrix")
+        return self.gain * np.eye(*shape)
+
+
+class _Random(Initializer):
+    """Values from a source of randomness: with a seed, the same at each call."""
+
+    def __init__(self, seed: int | None = None):
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
+            raise ValueError(f"seed is {seed!r}; give a whole number, 0 or more, or None")
+        self.seed = seed
+
+    def _values(self, shape, generator):
+        if self.seed is not None:
+            generator = np.random.default_rng(self.seed)
+        return self._drawn(shape, np.random.default_rng() if generator is None else generator)
+
+    def _drawn(self, shape, generator: np.random.Generator) -> np.ndarray:
+        raise NotImplementedError
+
+
+@INITIALIZERS.register("random_normal", "normal")
+class RandomNormal(_Random):
+    """Normally distributed."""
+
+    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None):
+        super().__init__(seed)
+        self.mean, self.stddev = shapes.number("mean", mean), shapes.number("stddev", stddev, 0)
+
+    def _drawn(self, shape, generator):
+        return generator.normal(self.mean, self.stddev, shape)
+
+
+@INITIALIZERS.register("truncated_normal")
+class TruncatedNormal(RandomNormal):
+    """Normally distributed; what lies beyond two standard deviations is drawn again."""
+
+    def _drawn(self, shape, generator):
+        return self.mean + self.stddev * _within_two(shape, generator)
+
+
+@INITIALIZERS.register("random_uniform", "uniform")
+class RandomUniform(_Random):
+    """Uniformly distributed in [minval, maxval)."""
+
+    def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None):
+        super().__init__(seed)
+        self.minval, self.maxval = shapes.number("minval", minval), shapes.number("maxval", maxval, float(minval))
+
+    def _drawn(self, shape, generator):
+        return generator.uniform(self.minval, self.maxval, shape)
+
+
+@INITIALIZERS.register("variance_scaling")
+class VarianceScaling(_Random):
+    """Zero mean and variance ``scale / n``, with n the fan in, the fan out or their mean.
+
+    Parameters
+    ----------
+    scale : float, default 1.0
+    mode : {"fan_in", "fan_out", "fan_avg"}
+    distribution : {"truncated_normal", "untruncated_normal", "uniform"}
+    seed : int, optional
+    """
+
+    def __init__(self, scale: float = 1.0, mode="fan_in", distribution="truncated_normal", seed: int | None = None):
+        super().__init__(seed)
+        self.scale = shapes.number("scale", scale, 0)
+        self.mode = shapes.choice("mode", mode, ("fan_in", "fan_out", "fan_avg"))
+        kinds = ("truncated_normal", "untruncated_normal", "uniform")
+        self.distribution = shapes.choice("distribution", distribution, kinds)
+
+    def _drawn(self, shape, generator):
+        fan_in, fan_out = fans(shape)
+        fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
+        deviation = math.sqrt(self.scale / max(1.0, fan))
+        if self.distribution == "uniform":
+            return generator.uniform(-math.sqrt(3) * deviation, math.sqrt(3) * deviation, shape)
+        if self.distribution == "untruncated_normal":
+            return generator.normal(0, deviation, shape)
+        return deviation / 0.87962566103423978 * _within_two(shape, generator)  # that is the truncated one's deviation
+
+
+@INITIALIZERS.register("glorot_uniform")
+class GlorotUniform(VarianceScaling):
+    """Uniform in ±sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010)."""
+
+    def __init__(self, seed: int | None = None):
+        super().__init__(1.0, "fan_avg", "uniform", seed)
+
+
+@INITIALIZERS.register("glorot_normal")
+class GlorotNormal(VarianceScaling):
+    """Truncated normal, variance 2 / (fan_in + fan_out) (Glorot & Bengio 2010)."""
+
+    def __init__(self, seed: int | None = None):
+        super().__init__(1.0, "fan_avg", "truncated_normal", seed)
+
+
+@INITIALIZERS.register("he_uniform")
+class HeUniform(VarianceScaling):
+    """Uniform in ±sqrt(6 / fan_in) (He et al. 2015)."""
+
+    def __init__(self, seed: int | None = None):
+        super().__init__(2.0, "fan_in", "uniform", seed)
+
+
+@INITIALIZERS.register("he_normal")
+class HeNormal(VarianceScaling):
+    """Truncated normal, variance 2 / fan_in (He et al. 2015)."""
+
+    def __init__(self, seed: int | None = None):
+        super().__init__(2.0, "fan_in", "truncated_normal", seed)
+
+
+@INITIALIZERS.register("lecun_uniform")
+class LecunUniform(VarianceScaling):
+    """Uniform in ±sqrt(3 / fan_in) (LeCun et al. 1998)."""
+
+    def __init__(self, seed: int | None = None):
+        super().__init__(1.0, "fan_in", "uniform", seed)
+
+
+@INITIALIZERS.register("lecun_normal")
+class LecunNormal(VarianceScaling):
+    """Truncated normal, variance 1 / fan_in (LeCun et al. 1998)."""
+
+    def __init__(self, seed: int | None = None):
+        super().__init__(1.0, "fan_in", "truncated_normal", seed)
+
+
+@INITIALIZERS.register("orthogonal")
+class Orthogonal(_Random):
+    """A random matrix with orthonormal rows or columns, whichever are fewer (Saxe et al. 2014).
+
+    Parameters with more than two dimensions are matrices of their last one.
+    """
+
+    def __init__(self, gain: float = 1.0, seed: int | None = None):
+        super().__init__(seed)
+        self.gain = shapes.number("gain", gain)
+
+    def _drawn(self, shape, generator):
+        if len(shape) < 2:
+            raise ValueError(f"the parameter has shape {shape}; the initializer 'orthogonal' needs 2 dimensions or more")
+        rows, columns = math.prod(shape[:-1]), shape[-1]
+        q, r = np.linalg.qr(generator.normal(size=(max(rows, columns), min(rows, columns))))
+        q = q * np.where(np.diagonal(r) < 0, -1, 1)  # without it, q would not be uniformly distributed
+        return self.gain * (q if rows >= columns else q.T).reshape(shape)
+
+
+class Given(Initializer):
+    """Values from the user: an array, or a function of ``shape`` and ``dtype``."""
+
+    def __init__(self, source):
+        self.source = source
+
+    def _values(self, shape, generator):
+        return np.asarray(self.source(shape, dtype="float64") if callable(self.source) else self.source)
+
+
+def get(identifier) -> Initializer:
+    """The initializer that is meant.
+
+    Parameters
+    ----------
+    identifier : str, dict, Initializer, class, callable or ndarray
+        A name such as ``"glorot_uniform"``, an object, what `get_config` gave with its class's name, a function of
+        ``(shape, dtype)``, or the values themselves. The last two cannot be saved.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none of these.
+    """
+    if isinstance(identifier, np.ndarray):
+        return Given(identifier)
+    made = INITIALIZERS.make(identifier)
+    return made if isinstance(made, Initializer) else Given(made)
+
+
+def fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Inputs and outputs of a unit; leading dimensions of a kernel are its receptive field."""
+    if len(shape) < 2:
+        return (shape[0], shape[0]) if shape else (1, 1)
+    field = math.prod(shape[:-2])
+    return shape[-2] * field, shape[-1] * field
+
+
+def _within_two(shape, generator: np.random.Generator) -> np.ndarray:
+    """Standard normal numbers between -2 and 2."""
+    values = generator.normal(size=shape)
+    while (outside := np.abs(values) > 2).any():
+        values[outside] = generator.normal(size=int(outside.sum()))
+    return values
+
+
+glorot_uniform, glorot_normal, orthogonal = GlorotUniform, GlorotNormal, Orthogonal
+he_uniform, he_normal, lecun_uniform, lecun_normal = HeUniform, HeNormal, LecunUniform, LecunNormal
+random_normal, random_uniform, truncated_normal = RandomNormal, RandomUniform, TruncatedNormal
+zeros, ones, constant, identity, variance_scaling = Zeros, Ones, Constant, Identity, VarianceScaling

@@ -1,0 +1,61 @@
+"""Checks of shapes and of numbers that describe them, with Keras's convention: the batch comes first, None is unknown."""
+
+from __future__ import annotations
+
+import numbers
+
+from nblstm import validate
+
+Shape = tuple[int | None, ...]
+
+
+def batch_shape(name: str, value) -> Shape:
+    """``value`` as a shape with its batch dimension."""
+    shape = dimensions(name, value)
+    if not shape:
+        raise ValueError(f"{name} is (); give a shape that begins with the batch, such as (None, 10)")
+    return shape
+
+
+def dimensions(name: str, value) -> Shape:
+    """``value`` as a tuple of whole numbers, 0 or more, or None."""
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        value = (value,)
+    if not isinstance(value, tuple | list):
+        raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; give a tuple, such as (None, 10)")
+    for d in value:
+        if d is not None and (isinstance(d, bool) or not isinstance(d, numbers.Integral) or d < 0):
+            raise ValueError(f"{name} is {tuple(value)!r}; each dimension is a whole number, or None where unknown")
+    return tuple(None if d is None else int(d) for d in value)
+
+
+def integers(name: str, value, count: int) -> tuple[int, ...]:
+    """``value``, one positive integer for all dimensions or one for each, as a tuple of ``count``."""
+    if not isinstance(value, tuple | list):
+        return (validate.positive_integer(name, value),) * count
+    if len(value) != count:
+        raise ValueError(f"{name} has {len(value)} numbers; give {count}, or one for all dimensions")
+    return tuple(validate.positive_integer(name, number) for number in value)
+
+
+def number(name: str, value, minimum: float = -float("inf")) -> float:
+    """``value`` as a finite float of ``minimum`` or more."""
+    needed = "a finite number" if minimum == -float("inf") else f"a finite number, {minimum:g} or more"
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; give {needed}")
+    if not minimum <= float(value) < float("inf"):
+        raise ValueError(f"{name} is {value}; give {needed}")
+    return float(value)
+
+
+def choice(name: str, value, choices: tuple[str, ...]) -> str:
+    """``value``, which is one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; give one of {', '.join(map(repr, choices))}")
+    return value
+
+
+def only(name: str, value, supported) -> None:
+    """Refuse an option of Keras's that nblstm lacks, unless it has its default."""
+    if value is not supported and value != supported:
+        raise ValueError(f"{name} is {value!r}, which nblstm does not support; leave it at {supported!r}")

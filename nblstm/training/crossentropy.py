@@ -1,0 +1,245 @@
+"""Losses of classes: cross-entropy of probabilities or of logits, from which it is stable for any number."""
+
+from __future__ import annotations
+
+import numbers
+
+import numpy as np
+
+from nblstm import validate
+from nblstm.training.arguments import flag, real
+from nblstm.training.loss import Loss, like
+
+#: Keras's backend.epsilon(): probabilities are clipped to [EPSILON, 1 - EPSILON].
+EPSILON = 1e-7
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """``x - log(sum(exp(x)))`` over the last dimension, with the largest taken out of the sum."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def _clipped(probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities away from 0 and 1, and where they were so: elsewhere the gradient is 0."""
+    low, high = probability.dtype.type(EPSILON), probability.dtype.type(1 - EPSILON)
+    return np.clip(probability, low, high), (probability >= low) & (probability <= high)
+
+
+def _fractions(name: str, target, prediction: np.ndarray, advice: str) -> np.ndarray:
+    target = validate.real_array("target", target, prediction.dtype.name)
+    if target.ndim < prediction.ndim and prediction.shape[-1] > 1:
+        needs = f"it needs that of the prediction, {prediction.shape}"
+        raise ValueError(f"target has shape {target.shape}; {needs}{advice}")
+    target = like("target", target, prediction.shape)
+    outside = ~((target >= 0) & (target <= 1))
+    if outside.any():
+        raise ValueError(f"target contains {target[outside][0]}; {name} takes numbers from 0 to 1")
+    return target
+
+
+class BinaryCrossentropy(Loss):
+    """``l = -mean(t log(p) + (1 - t) log(1 - p))`` over the last dimension.
+
+    Parameters
+    ----------
+    from_logits : bool, default False
+        The predictions are x with p = sigmoid(x), not p.
+    label_smoothing : float, default 0
+        Targets t become ``t (1 - label_smoothing) + label_smoothing / 2``.
+    reduction, name
+        As in `Loss`.
+
+    Notes
+    -----
+    Probabilities are clipped to [1e-7, 1 - 1e-7], as Keras does; beyond it the gradient is 0. With logits nothing
+    is clipped: ``l = max(x, 0) - t x + log(1 + exp(-|x|))``.
+    """
+
+    def __init__(
+        self, from_logits: bool = False, label_smoothing: float = 0.0, reduction: str = "sum_over_batch_size",
+        name: str = "binary_crossentropy",
+    ):  # fmt: skip
+        super().__init__(reduction, name)
+        self.from_logits = flag("from_logits", from_logits)
+        self.label_smoothing = real("label_smoothing", label_smoothing, high=1)
+
+    def target(self, prediction, target, mask):
+        """Numbers from 0 to 1, smoothed."""
+        target = _fractions(self.name, target, prediction, "")
+        if self.label_smoothing:
+            target = target * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
+        return target, mask
+
+    def rows(self, prediction, target):
+        """The equation and its gradient: ``(p - t) / (p (1 - p))``, or ``sigmoid(x) - t``, over C."""
+        width = prediction.shape[-1]
+        if self.from_logits:
+            e = np.exp(-np.abs(prediction))
+            values = np.maximum(prediction, 0) - target * prediction + np.log1p(e)
+            gradient = np.where(prediction >= 0, 1, e) / (1 + e) - target
+        else:
+            p, inside = _clipped(prediction)
+            values = -(target * np.log(p) + (1 - target) * np.log(1 - p))
+            gradient = inside * (p - target) / (p * (1 - p))
+        return values.mean(axis=-1), gradient / width
+
+
+class CategoricalCrossentropy(Loss):
+    """``l = -sum(t log(p))`` over the last dimension, the classes.
+
+    Parameters
+    ----------
+    from_logits : bool, default False
+        The predictions are x with p = softmax(x), not p.
+    label_smoothing : float, default 0
+        Targets t become ``t (1 - label_smoothing) + label_smoothing / C``.
+    reduction, name
+        As in `Loss`.
+
+    Notes
+    -----
+    Probabilities are divided by their sum and clipped to [1e-7, 1 - 1e-7], as Keras does; where they are clipped
+    the gradient is 0. With logits nothing is clipped: log(p) is ``x - log(sum(exp(x)))``.
+    """
+
+    def __init__(
+        self, from_logits: bool = False, label_smoothing: float = 0.0, reduction: str = "sum_over_batch_size",
+        name: str = "categorical_crossentropy",
+    ):  # fmt: skip
+        super().__init__(reduction, name)
+        self.from_logits = flag("from_logits", from_logits)
+        self.label_smoothing = real("label_smoothing", label_smoothing, high=1)
+
+    def target(self, prediction, target, mask):
+        """A distribution over the classes, such as one-hot rows, smoothed."""
+        target = _fractions(self.name, target, prediction, "; for class numbers use sparse_categorical_crossentropy")
+        if self.label_smoothing:
+            target = target * (1 - self.label_smoothing) + self.label_smoothing / prediction.shape[-1]
+        return target, mask
+
+    def rows(self, prediction, target):
+        """The equation and its gradient: ``softmax(x) sum(t) - t``, or that through the division by the sum."""
+        if self.from_logits:
+            log_p = log_softmax(prediction)
+            gradient = np.exp(log_p) * target.sum(axis=-1, keepdims=True) - target
+            return -(target * log_p).sum(axis=-1), gradient
+        total = prediction.sum(axis=-1, keepdims=True)
+        q = prediction / total
+        p, inside = _clipped(q)
+        d_q = -inside * target / p
+        gradient = (d_q - (d_q * q).sum(axis=-1, keepdims=True)) / total
+        return -(target * np.log(p)).sum(axis=-1), gradient
+
+
+class SparseCategoricalCrossentropy(Loss):
+    """``l = -log(p[t])`` with t the number of the class.
+
+    Parameters
+    ----------
+    from_logits : bool, default False
+        The predictions are x with p = softmax(x), not p.
+    ignore_class : int, optional
+        Rows with this target do not count, as if masked.
+    reduction, name
+        As in `Loss`.
+
+    Notes
+    -----
+    As `CategoricalCrossentropy` of the one-hot target, which is never made. Targets have shape (B, ...) or
+    (B, ..., 1), whole numbers from 0 to C - 1; where the mask is false they are not looked at.
+    """
+
+    def __init__(
+        self, from_logits: bool = False, ignore_class: int | None = None, reduction: str = "sum_over_batch_size",
+        name: str = "sparse_categorical_crossentropy",
+    ):  # fmt: skip
+        super().__init__(reduction, name)
+        self.from_logits = flag("from_logits", from_logits)
+        if ignore_class is not None and not isinstance(ignore_class, numbers.Integral):
+            raise TypeError(f"ignore_class is {ignore_class!r}; give the number of a class, or None")
+        self.ignore_class = None if ignore_class is None else int(ignore_class)
+
+    def target(self, prediction, target, mask):
+        """Class numbers as an array of int, 0 where they do not count."""
+        labels, rows, classes = np.asarray(target), prediction.shape[:-1], prediction.shape[-1]
+        if labels.dtype.kind not in "iubf":
+            raise TypeError(f"target has dtype {labels.dtype}; give class numbers, 0 to {classes - 1}")
+        if labels.shape not in (rows, (*rows, 1)):
+            advice = "; for one-hot rows use categorical_crossentropy" if labels.shape == prediction.shape else ""
+            raise ValueError(f"target has shape {labels.shape}; it needs one class per row, {rows}{advice}")
+        labels = labels.reshape(rows)
+        if self.ignore_class is not None:
+            counts = labels != self.ignore_class
+            mask = counts if mask is None else counts & mask.reshape(mask.shape + (1,) * (counts.ndim - mask.ndim))
+        if mask is not None:
+            labels = np.where(mask.reshape(mask.shape + (1,) * (labels.ndim - mask.ndim)), labels, 0)
+        wrong = ~((labels >= 0) & (labels < classes) & (labels == np.floor(labels)))
+        if wrong.any():
+            raise ValueError(f"target contains {labels[wrong][0]}; give class numbers, 0 to {classes - 1}")
+        return labels.astype(np.intp), mask
+
+    def rows(self, prediction, target):
+        """The equation and its gradient: ``softmax(x) - onehot``, or ``1 / s - onehot / p[t]`` with s = sum(p)."""
+        at = target[..., None]
+        if self.from_logits:
+            log_p = log_softmax(prediction)
+            gradient = np.exp(log_p)
+            np.put_along_axis(gradient, at, np.take_along_axis(gradient, at, -1) - 1, -1)
+            return -np.take_along_axis(log_p, at, -1)[..., 0], gradient
+        total = prediction.sum(axis=-1, keepdims=True)
+        chosen = np.take_along_axis(prediction, at, -1)
+        p, inside = _clipped(chosen / total)
+        gradient = np.repeat(inside / total, prediction.shape[-1], axis=-1)
+        np.put_along_axis(gradient, at, inside * (1 / total - 1 / (p * total)), -1)
+        return -np.log(p)[..., 0], gradient
+
+
+def binary_crossentropy(
+    prediction, target, sample_weight=None, mask=None, *, from_logits: bool = False, label_smoothing: float = 0.0
+) -> tuple[float, np.ndarray]:
+    """The weighted mean of `BinaryCrossentropy`.
+
+    Parameters
+    ----------
+    prediction : ndarray of float, shape (B, ..., C) or (B,)
+        Probabilities, or logits.
+    target : array_like
+        Numbers from 0 to 1 in the same shape; only a last dimension of length 1 may be too many or too few.
+    sample_weight, mask : array_like, shape (B,), (B, T), ..., optional
+        As in `Loss`.
+    from_logits : bool, default False
+    label_smoothing : float, default 0
+
+    Returns
+    -------
+    loss : float
+    d_prediction : ndarray
+        Gradient with respect to the prediction, in its shape and dtype.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If shapes do not fit, a target is out of its range, or there is nothing to average.
+    """
+    loss = BinaryCrossentropy(from_logits, label_smoothing)
+    return loss.value_and_gradient(target, prediction, sample_weight, mask)
+
+
+def categorical_crossentropy(
+    prediction, target, sample_weight=None, mask=None, *, from_logits: bool = False, label_smoothing: float = 0.0
+) -> tuple[float, np.ndarray]:
+    """The weighted mean of `CategoricalCrossentropy`, predictions (B, ..., C); otherwise as `binary_crossentropy`."""
+    loss = CategoricalCrossentropy(from_logits, label_smoothing)
+    return loss.value_and_gradient(target, prediction, sample_weight, mask)
+
+
+def sparse_categorical_crossentropy(
+    prediction, target, sample_weight=None, mask=None, *, from_logits: bool = False, ignore_class: int | None = None
+) -> tuple[float, np.ndarray]:
+    """The weighted mean of `SparseCategoricalCrossentropy`, predictions (B, ..., C), targets (B, ...).
+
+    Otherwise as `binary_crossentropy`.
+    """
+    loss = SparseCategoricalCrossentropy(from_logits, ignore_class)
+    return loss.value_and_gradient(target, prediction, sample_weight, mask)

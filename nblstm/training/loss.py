@@ -1,0 +1,180 @@
+"""What all losses share: checks, sample weights and masks, the reduction to one number and its gradient."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nblstm import validate
+from nblstm.training import weights
+from nblstm.training.arguments import Configured
+
+REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight")
+
+
+def float_array(name: str, value) -> np.ndarray:
+    """``value`` in its own dtype if that is float32 or float64, else in float64."""
+    dtype = getattr(value, "dtype", None)
+    return validate.real_array(name, value, dtype.name if str(dtype) in validate.DTYPES else "float64")
+
+
+def like(name: str, value: np.ndarray, needed: tuple[int, ...]) -> np.ndarray:
+    """``value`` in the shape ``needed``; only a last dimension of length 1 is added or dropped.
+
+    Nothing else is broadcast, since (B, 1) against (B,) would mean (B, B) values.
+    """
+    ones_apart = value.shape == (*needed, 1) or (*value.shape, 1) == needed
+    if not ones_apart and value.shape != needed:
+        raise ValueError(f"{name} has shape {value.shape}; it needs that of the prediction, {needed}")
+    return value.reshape(needed)
+
+
+class Loss(Configured):
+    """A loss: one value per row of predictions, reduced to their weighted mean.
+
+    Subclasses give the equation, `rows`, and what their targets must be, `target`.
+
+    Parameters
+    ----------
+    reduction : {"sum_over_batch_size", "mean", "sum", "mean_with_sample_weight"}
+        ``sum_over_batch_size`` and ``mean`` divide the weighted sum by the number of values, whatever the weights;
+        with a mask, by the number of values that count. ``mean_with_sample_weight`` divides by the sum of weights.
+    name : str, optional
+
+    Raises
+    ------
+    ValueError
+        If the reduction is unknown.
+
+    Notes
+    -----
+    With values l of shape (B, ...), weights w and a mask k, as Keras 3 has it::
+
+        sum_over_batch_size = sum(l w k) / sum(k)
+        sum = sum(l w k)
+        mean_with_sample_weight = sum(l w k) / sum(w k)
+
+    where a divisor of 0 gives 0.
+    """
+
+    def __init__(self, reduction: str = "sum_over_batch_size", name: str | None = None):
+        if reduction not in REDUCTIONS:
+            raise ValueError(f"reduction is {reduction!r}; give one of {', '.join(REDUCTIONS)}")
+        self.reduction = reduction
+        self.name = name or type(self).__name__
+
+    def __call__(self, y_true, y_pred, sample_weight=None, mask=None) -> float:
+        """The loss alone; the arguments are those of `value_and_gradient`."""
+        return self.value_and_gradient(y_true, y_pred, sample_weight, mask)[0]
+
+    def value_and_gradient(self, y_true, y_pred, sample_weight=None, mask=None) -> tuple[float, np.ndarray]:
+        """The loss and its gradient, in Keras's order of arguments.
+
+        Parameters
+        ----------
+        y_true : array_like
+            Targets.
+        y_pred : array_like of float, shape (B, ..., C) or (B,)
+            Predictions.
+        sample_weight : array_like, optional
+            In the first dimensions of the predictions: (B,), or (B, T) for sequences.
+        mask : array_like of bool, optional
+            Likewise; false where a prediction is not to count.
+
+        Returns
+        -------
+        loss : float
+        d_prediction : ndarray
+            In the prediction's shape and dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If shapes do not fit, a target or weight is out of its range, or there is nothing to average.
+        """
+        given, rows, target, mask = self._checked(y_true, y_pred, mask)
+        shape = rows.shape[:-1]
+        weight, divisor = self._weights(shape, weights.weight_array(sample_weight, shape, rows.dtype), mask, rows.dtype)
+        values, gradient = self.rows(rows, target)
+        if weight is not None:
+            values = values * weight
+            gradient *= (weight / divisor)[..., None]
+        else:
+            gradient *= 1 / divisor
+        return float(np.sum(values, dtype=np.float64)) / divisor, gradient.reshape(given.shape)
+
+    def values(self, y_true, y_pred, mask=None) -> np.ndarray:
+        """One value per row, shape (B, ...), neither weighted nor reduced."""
+        _, rows, target, _ = self._checked(y_true, y_pred, mask)
+        return self.rows(rows, target)[0]
+
+    def rows(self, prediction: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The equation: values (B, ...) and d value / d prediction (B, ..., C), a new array."""
+        raise NotImplementedError(f"{type(self).__name__} has no equation; define rows(prediction, target)")
+
+    def target(self, prediction: np.ndarray, target, mask: np.ndarray | None):
+        """The target as `rows` takes it, and the mask with what the target itself leaves out."""
+        target = validate.real_array("target", target, prediction.dtype.name)
+        return like("target", target, prediction.shape), mask
+
+    def _checked(self, y_true, y_pred, mask):
+        given = float_array("prediction", y_pred)
+        if given.ndim == 0 or given.size == 0:
+            raise ValueError(f"prediction has shape {given.shape}, with no entries in a row; give at least one row")
+        rows = given[:, None] if given.ndim == 1 else given
+        if given.ndim == 1:
+            shape = np.shape(y_true)
+            if shape not in (given.shape, rows.shape):
+                raise ValueError(f"target has shape {shape}; it needs that of the prediction, {given.shape}")
+        return given, rows, *self.target(rows, y_true, weights.mask_array(mask, rows.shape[:-1]))
+
+    def _weights(self, shape, weight, mask, dtype):
+        """One weight per value, or None, and what to divide their weighted sum by."""
+        count = float(np.prod(shape, dtype=np.int64))
+        if mask is not None and self.reduction in ("sum_over_batch_size", "mean"):
+            count = float(np.count_nonzero(weights.spread(mask, shape)))
+        weight = weights.product(weight, mask)
+        if weight is not None:
+            weight = weights.spread(weight, shape).astype(dtype, copy=False)
+        if self.reduction == "sum":
+            count = 1.0
+        elif self.reduction == "mean_with_sample_weight" and weight is not None:
+            count = float(np.sum(weight, dtype=np.float64))
+        # Keras divides without NaN: with no value that counts the loss is 0. The weighted sum is 0 then, or
+        # its weights cancel, and the weights are set to 0.
+        return (weight, count) if count else (np.zeros(shape, dtype), 1.0)
+
+
+class LossFunction(Loss):
+    """A loss from a function of the user's own.
+
+    Parameters
+    ----------
+    fn : callable
+        ``fn(y_true, y_pred)`` gives values (B, ...), one per row of ``y_pred`` (B, ..., C), and their gradient
+        (B, ..., C) with respect to it. Both arguments come as arrays of one shape.
+    reduction, name
+        As in `Loss`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When called, if the function gives something else.
+    """
+
+    def __init__(self, fn, reduction: str = "sum_over_batch_size", name: str | None = None):
+        if not callable(fn):
+            raise TypeError(f"fn is {fn!r}; give a function of y_true and y_pred")
+        super().__init__(reduction, name or getattr(fn, "__name__", type(fn).__name__))
+        self.fn = fn
+
+    def rows(self, prediction, target):
+        """What the function gives, checked."""
+        result = self.fn(target, prediction)
+        if not (isinstance(result, tuple) and len(result) == 2):
+            raise TypeError(
+                f"the loss {self.name} gave {type(result).__name__}; let it return two arrays, the value of each row "
+                "and its gradient with respect to y_pred, which nblstm derives for cells only"
+            )
+        values, gradient = (np.array(part, prediction.dtype) for part in result)
+        validate.shaped(f"the value that {self.name} gives", values, prediction.shape[:-1], "one value per row")
+        return values, validate.shaped(f"the gradient that {self.name} gives", gradient, prediction.shape, "y_pred's")
