@@ -52,7 +52,9 @@ class ActivationFunction:
     def record(self) -> str:
         """How it is saved: by its name."""
         if FUNCTIONS.get(self.name) is not self:
-            raise TypeError(f"the activation {self.name!r} is your own and cannot be saved; give the name of a known one")
+            raise TypeError(
+                f"the activation {self.name!r} is your own and cannot be saved; give the name of a known one"
+            )
         return self.name
 
 
@@ -184,7 +186,9 @@ def get(identifier) -> ActivationFunction:
     if isinstance(identifier, ActivationFunction):
         return identifier
     if not isinstance(identifier, str):
-        raise TypeError(f"the activation is {identifier!r}; give a name or an ActivationFunction, which has its gradient")
+        raise TypeError(
+            f"the activation is {identifier!r}; give a name or an ActivationFunction, which has its gradient"
+        )
     if identifier not in FUNCTIONS:
         raise ValueError(f"there is no activation named {identifier!r}; give one of {', '.join(FUNCTIONS)}")
     return FUNCTIONS[identifier]

@@ -216,7 +216,9 @@ class Orthogonal(_Random):
 
     def _drawn(self, shape, generator):
         if len(shape) < 2:
-            raise ValueError(f"the parameter has shape {shape}; the initializer 'orthogonal' needs 2 dimensions or more")
+            raise ValueError(
+                f"the parameter has shape {shape}; the initializer 'orthogonal' needs 2 dimensions or more"
+            )
         rows, columns = math.prod(shape[:-1]), shape[-1]
         q, r = np.linalg.qr(generator.normal(size=(max(rows, columns), min(rows, columns))))
         q = q * np.where(np.diagonal(r) < 0, -1, 1)  # without it, q would not be uniformly distributed

@@ -37,14 +37,17 @@ class Configured:
 
 
 def constructor_arguments(cls: type) -> list[str]:
-    """Names of the constructor's arguments, followed through ``**kwargs`` into base classes."""
+    """Names of the constructor's arguments, followed through ``**kwargs`` into base classes.
+
+    A catch-all of any other name passes nothing on.
+    """
     names: list[str] = []
     for base in cls.__mro__:
         if "__init__" not in vars(base) or base is object:
             continue
         parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
         names += [p.name for p in parameters if p.kind is not p.VAR_KEYWORD and p.name not in names]
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        if not any(p.kind is p.VAR_KEYWORD and p.name == "kwargs" for p in parameters):
             break
     return names
 

@@ -1,8 +1,10 @@
-"""Checks of shapes and of numbers that describe them, with Keras's convention: the batch comes first, None is unknown."""
+"""Checks of shapes and of numbers that describe them: as in Keras, the batch comes first, None is unknown."""
 
 from __future__ import annotations
 
 import numbers
+
+import numpy as np
 
 from nblstm import validate
 
@@ -59,3 +61,16 @@ def only(name: str, value, supported) -> None:
     """Refuse an option of Keras's that nblstm lacks, unless it has its default."""
     if value is not supported and value != supported:
         raise ValueError(f"{name} is {value!r}, which nblstm does not support; leave it at {supported!r}")
+
+
+def whole_numbers(name: str, value, end: int, limit: str) -> np.ndarray:
+    """``value`` as an array of int64 in [0, end); ``limit`` says where the end comes from."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iufb":
+        raise TypeError(f"{name} has dtype {array.dtype}; give whole numbers from 0 to {end - 1}")
+    with np.errstate(invalid="ignore"):
+        whole = array.astype(np.int64, copy=False)
+    wrong = (array < 0) | (array >= end) | (whole != array)
+    if wrong.any():
+        raise ValueError(f"{name} contains {array[wrong][0]}; {limit}, so give whole numbers from 0 to {end - 1}")
+    return whole

@@ -1,0 +1,121 @@
+"""Convolutions: windows laid out as rows of a matrix (im2col), and one matrix product."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nblstm import validate
+from nblstm.layers import shapes
+from nblstm.layers.affine import Affine
+from nblstm.layers.layer import register
+from nblstm.layers.shapes import Shape
+from nblstm.layers.windows import sliding
+
+
+class _Convolution(Affine):
+    rank: int
+
+    def __init__(
+        self, filters: int, kernel_size, strides=1, padding="valid", data_format=None, dilation_rate=1,
+        groups: int = 1, activation=None, use_bias: bool = True, kernel_initializer="glorot_uniform",
+        bias_initializer="zeros", kernel_regularizer=None, bias_regularizer=None, activity_regularizer=None,
+        kernel_constraint=None, bias_constraint=None, **kwargs,
+    ):  # fmt: skip
+        self.ndim = self.rank + 2
+        self.filters = validate.positive_integer("filters", filters)
+        paddings = ("valid", "same", "causal") if self.rank == 1 else ("valid", "same")
+        self._windows = sliding(
+            self.rank, kernel_size, strides, padding, dilation_rate, name="kernel_size", paddings=paddings
+        )
+        self.kernel_size, self.strides = self._windows.size, self._windows.strides
+        self.padding, self.dilation_rate = padding, self._windows.dilation
+        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
+            raise ValueError(f"strides is {strides} and dilation_rate {dilation_rate}; leave one of them at 1")
+        shapes.choice("data_format", data_format or "channels_last", ("channels_last",))
+        shapes.only("groups", groups, 1)
+        self.data_format, self.groups = "channels_last", 1
+        super().__init__(
+            activation=activation, use_bias=use_bias, kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer, kernel_regularizer=kernel_regularizer, bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer, kernel_constraint=kernel_constraint,
+            bias_constraint=bias_constraint, **kwargs,
+        )  # fmt: skip
+
+    def _output_shape(self, shape: Shape) -> Shape:
+        return (shape[0], *self._windows.counts(self._label, shape), self.filters)
+
+    def _kernel_shape(self, channels):
+        return (*self.kernel_size, channels, self.filters)
+
+    def _rows(self, x):
+        every = self._windows.views(self._windows.padded(x, 0))
+        return every.reshape(-1, np.prod(every.shape[1 + self.rank :]))
+
+    def _d_input(self, d_rows, x_shape):
+        counts: Any = self._windows.counts(self._label, x_shape)
+        sizes = [n + sum(pads) for n, pads in zip(x_shape[1:-1], self._windows.pads(x_shape[1:-1]), strict=True)]
+        d_padded = np.zeros((x_shape[0], *sizes, x_shape[-1]), d_rows.dtype)
+        d_windows = d_rows.reshape(x_shape[0], *counts, *self.kernel_size, x_shape[-1])
+        for entry, place in self._windows.places(counts):
+            d_padded[place] += d_windows[(..., *entry, slice(None))]
+        return self._windows.unpadded(d_padded, x_shape)
+
+
+@register("Convolution1D")
+class Conv1D(_Convolution):
+    """Convolution over time: (B, T, C) to (B, T', filters).
+
+    Parameters
+    ----------
+    filters : int
+        Features of the output.
+    kernel_size : int
+        Steps that a window sees.
+    strides : int, default 1
+    padding : {"valid", "same", "causal"}
+    data_format : {None, "channels_last"}
+    dilation_rate : int, default 1
+        Distance between the steps that a window sees.
+    groups : 1
+        Keras's; others are not supported.
+    activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
+    activity_regularizer, kernel_constraint, bias_constraint, **kwargs
+        Of `Dense`.
+
+    Notes
+    -----
+    Parameters are ``kernel`` (kernel_size, C, filters) and ``bias`` (filters,).
+    """
+
+    rank = 1
+
+
+@register("Convolution2D")
+class Conv2D(_Convolution):
+    """Convolution over images: (B, height, width, C) to (B, height', width', filters).
+
+    Parameters
+    ----------
+    filters : int
+        Features of the output.
+    kernel_size : int or (int, int)
+        Rows and columns that a window sees.
+    strides : int or (int, int), default 1
+    padding : {"valid", "same"}
+    data_format : {None, "channels_last"}
+    dilation_rate : int or (int, int), default 1
+        Distance between the rows and columns that a window sees.
+    groups : 1
+        Keras's; others are not supported.
+    activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
+    activity_regularizer, kernel_constraint, bias_constraint, **kwargs
+        Of `Dense`.
+
+    Notes
+    -----
+    Parameters are ``kernel`` (rows, columns, C, filters) and ``bias`` (filters,).
+    """
+
+    rank = 2

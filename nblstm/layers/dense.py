@@ -1,0 +1,86 @@
+"""The fully connected layer, and an activation alone."""
+
+from __future__ import annotations
+
+from nblstm import validate
+from nblstm.layers import activations
+from nblstm.layers.affine import Affine
+from nblstm.layers.layer import Layer, register
+from nblstm.layers.shapes import Shape
+
+
+@register()
+class Dense(Affine):
+    """``y = activation(x kernel + bias)`` on the last dimension.
+
+    Parameters
+    ----------
+    units : int
+        Features of the output.
+    activation : str or ActivationFunction, optional
+        Linear if not given.
+    use_bias : bool, default True
+    kernel_initializer, bias_initializer : str, Initializer, callable or ndarray
+    kernel_regularizer, bias_regularizer : str or Regularizer, optional
+    activity_regularizer : None
+        Keras's; not supported.
+    kernel_constraint, bias_constraint : str or callable, optional
+    **kwargs
+        Of `Layer`.
+
+    Notes
+    -----
+    Parameters are ``kernel`` (features of x, units) and ``bias`` (units,).
+    """
+
+    min_ndim = 2
+    supports_masking = True
+
+    def __init__(
+        self, units: int, activation=None, use_bias: bool = True, kernel_initializer="glorot_uniform",
+        bias_initializer="zeros", kernel_regularizer=None, bias_regularizer=None, activity_regularizer=None,
+        kernel_constraint=None, bias_constraint=None, **kwargs,
+    ):  # fmt: skip
+        self.units = validate.positive_integer("units", units)
+        super().__init__(
+            activation=activation, use_bias=use_bias, kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer, kernel_regularizer=kernel_regularizer, bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer, kernel_constraint=kernel_constraint,
+            bias_constraint=bias_constraint, **kwargs,
+        )  # fmt: skip
+
+    def _output_shape(self, shape: Shape) -> Shape:
+        return (*shape[:-1], self.units)
+
+    def _kernel_shape(self, channels):
+        return channels, self.units
+
+    def _rows(self, x):
+        return x.reshape(-1, x.shape[-1])
+
+    def _d_input(self, d_rows, x_shape):
+        return d_rows.reshape(x_shape)
+
+
+@register()
+class Activation(Layer):
+    """``y = activation(x)``.
+
+    Parameters
+    ----------
+    activation : str or ActivationFunction
+    **kwargs
+        Of `Layer`.
+    """
+
+    supports_masking = True
+
+    def __init__(self, activation, **kwargs):
+        super().__init__(**kwargs)
+        self.activation = activations.get(activation)
+
+    def _forward(self, x, training, mask, generator):
+        return self.activation.forward(x)
+
+    def _backward(self, saved, dy, gradients, input_gradient):
+        return self.activation.backward(saved, dy)

@@ -1,0 +1,61 @@
+"""Dropout."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nblstm import validate
+from nblstm.layers.layer import Layer, register
+from nblstm.layers.shapes import dimensions
+
+
+@register()
+class Dropout(Layer):
+    """While training, sets entries to 0 with probability ``rate`` and scales the others up, to keep the mean.
+
+    Parameters
+    ----------
+    rate : float
+        0 or more and below 1.
+    noise_shape : tuple of int or None, optional
+        Shape of what is drawn, broadcast over the input; None stands for the input's size. (None, 1, None) drops
+        the same features of all steps.
+    seed : int, optional
+        Gives the layer a source of randomness of its own, `generator`; otherwise `forward`'s is used.
+    **kwargs
+        Of `Layer`.
+
+    References
+    ----------
+    N. Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15, 2014.
+    """
+
+    supports_masking = True
+
+    def __init__(self, rate: float, noise_shape=None, seed: int | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.rate = validate.probability("rate", rate)
+        self.noise_shape = None if noise_shape is None else dimensions("noise_shape", noise_shape)
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
+            raise ValueError(f"seed is {seed!r}; give a whole number, 0 or more, or None")
+        self.seed = seed
+        self.generator = None if seed is None else np.random.default_rng(seed)
+
+    def _forward(self, x, training, mask, generator):
+        if not training or not self.rate:
+            return x, None
+        source = self.generator or generator or np.random.default_rng()
+        kept = source.random(self._drawn_shape(x.shape), dtype=x.dtype) >= self.rate
+        factors = kept.astype(x.dtype) / x.dtype.type(1 - self.rate)
+        return x * factors, factors
+
+    def _backward(self, saved, dy, gradients, input_gradient):
+        return dy if saved is None else dy * saved
+
+    def _drawn_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
+        if self.noise_shape is None:
+            return x_shape
+        drawn = self.noise_shape
+        if len(drawn) != len(x_shape) or any(d not in (None, 1, n) for d, n in zip(drawn, x_shape, strict=True)):
+            raise ValueError(f"noise_shape is {drawn} and x has shape {x_shape}; give 1, None or x's size for each")
+        return tuple(n if d is None else d for d, n in zip(drawn, x_shape, strict=True))

@@ -1,0 +1,103 @@
+"""The shape of a model's input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nblstm import validate
+from nblstm.layers.layer import Layer, register
+from nblstm.layers.shapes import batch_shape as checked_batch_shape
+from nblstm.layers.shapes import dimensions
+
+
+@register()
+class InputLayer(Layer):
+    """Checks that data has the shape that was announced, and passes it on.
+
+    Parameters
+    ----------
+    shape : tuple, optional
+        Without the batch; None where unknown.
+    batch_size : int, optional
+        The batch's part of ``batch_shape``; batches of other sizes are accepted.
+    dtype : str, optional
+        What the data is converted to, such as "int32"; left as it is if not given.
+    batch_shape : tuple, optional
+        The shape with the batch, in place of the two.
+    name : str, optional
+
+    Raises
+    ------
+    TypeError, ValueError
+        If not exactly one shape is given.
+    """
+
+    supports_masking = True
+
+    def __init__(
+        self, shape=None, batch_size: int | None = None, dtype=None, batch_shape=None, name: str | None = None, **kwargs
+    ):
+        given = {"shape": shape, "batch_shape": batch_shape}
+        given |= {key: kwargs.pop(key, None) for key in ("input_shape", "batch_input_shape")}
+        shape, batch_shape = (given[a] if given[a] is not None else given[b] for a, b in _SYNONYMS)
+        if (shape is None) == (batch_shape is None) or (batch_size is not None and shape is None):
+            raise ValueError(f"{type(self).__name__} got {given}; give shape, or batch_shape instead")
+        if shape is not None:
+            size = None if batch_size is None else validate.positive_integer("batch_size", batch_size)
+            batch_shape = (size, *dimensions("shape", shape))
+        self.batch_shape = checked_batch_shape("batch_shape", batch_shape)
+        self.data_dtype = None if dtype is None else _number_dtype(dtype)
+        float_dtype = self.data_dtype if self.data_dtype in validate.DTYPES else None
+        super().__init__(name=name, batch_input_shape=self.batch_shape, dtype=float_dtype, **kwargs)
+        self.ndim = len(self.batch_shape)
+        self.fixed_axes = tuple(a for a, n in enumerate(self.batch_shape) if a and n)
+        self.build(self.batch_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """Shape, dtype and name."""
+        return {"batch_shape": list(self.batch_shape), "dtype": self.data_dtype, "name": self.name}
+
+    def _converted(self, x) -> np.ndarray:
+        array = np.asarray(x)
+        if array.dtype.kind not in "iufb":
+            raise TypeError(f"x has dtype {array.dtype}; give real numbers")
+        if self.data_dtype is None:
+            return array
+        with np.errstate(invalid="ignore"):
+            converted = array.astype(self.data_dtype, copy=False)
+        if converted.dtype.kind != "f" and not np.array_equal(converted, array):
+            raise ValueError(
+                f"x has dtype {array.dtype} and entries that {self.data_dtype} cannot hold; round them first"
+            )
+        return converted
+
+    def _forward(self, x, training, mask, generator):
+        return x, x.dtype.kind == "f"
+
+    def _backward(self, saved, dy, gradients, input_gradient):
+        return dy if saved else None
+
+
+_SYNONYMS = (("shape", "input_shape"), ("batch_shape", "batch_input_shape"))
+
+
+def Input(shape=None, batch_size: int | None = None, dtype=None, batch_shape=None, name: str | None = None):
+    """An `InputLayer`, under the name that programs use.
+
+    Returns
+    -------
+    InputLayer
+    """
+    return InputLayer(shape, batch_size, dtype, batch_shape, name)
+
+
+def _number_dtype(dtype) -> str:
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = repr(dtype)
+    if name not in ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "bool"):
+        raise ValueError(f"dtype is {name}; give float32, float64, int32 or another dtype of whole numbers")
+    return name

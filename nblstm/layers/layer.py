@@ -1,0 +1,274 @@
+"""The base class of layers: a subclass adds its equations."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import warnings
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nblstm import validate
+from nblstm.layers import shapes
+from nblstm.layers.parametric import Parametric
+from nblstm.layers.registry import Configured, Registry, constructor_arguments
+from nblstm.layers.shapes import Shape
+from nblstm.nn import Gradients
+
+LAYERS = Registry("layer")
+register = LAYERS.register
+
+_counters: defaultdict[str, itertools.count] = defaultdict(itertools.count)
+
+
+@dataclass(frozen=True)
+class Tape:
+    """What `Layer.backward` needs of a forward pass; it can be used any number of times.
+
+    It refers to the input and output of that pass: write to neither before the last use.
+    """
+
+    layer: Layer
+    y_shape: tuple[int, ...]
+    saved: Any
+
+
+class Layer(Configured, Parametric):
+    """A function of arrays, with parameters in one flat buffer, made when the shape of its input is known.
+
+    A subclass gives ``_forward`` and ``_backward``, and where they differ from the defaults ``_output_shape`` (that
+    of the input) and ``_parameters_for`` (none). It is to keep each argument of its constructor under the
+    argument's name, as `get_config` reads them there, and is registered with ``@register()`` to be loaded again.
+
+    Parameters
+    ----------
+    name : str, optional
+        Made from the class's name if not given: dense, dense_1, ...
+    trainable : bool, default True
+        Whether training changes the parameters.
+    input_shape : tuple, optional
+        Shape of an input without the batch; None where unknown. For a model's first layer.
+    batch_input_shape : tuple, optional
+        The same with the batch.
+    input_dim : int, optional
+        Short for ``input_shape=(input_dim,)``.
+    dtype : {"float32", "float64"}, default "float32"
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is unknown or not as described.
+
+    Attributes
+    ----------
+    input_shape : tuple or None
+        The shape, batch included, for which the parameters were made; None before that.
+    batch_input_shape : tuple or None
+        As given.
+    generator : Generator or None
+        The layer's own source of randomness, if it was given a seed; its state belongs into a checkpoint.
+    """
+
+    unsaved: tuple[str, ...] = ("input_shape", "input_dim")  # batch_input_shape says the same
+    supports_masking = False
+    generator: np.random.Generator | None = None
+
+    def __init__(
+        self, *, name: str | None = None, trainable: bool = True, input_shape=None, batch_input_shape=None,
+        input_dim: int | None = None, dtype=None, **unknown,
+    ):  # fmt: skip
+        kind = type(self).__name__
+        if unknown:
+            raise TypeError(
+                f"{kind} got the unknown argument {next(iter(unknown))!r}; it takes "
+                f"{', '.join(constructor_arguments(type(self)))}"
+            )
+        if name is not None and not (isinstance(name, str) and name):
+            raise TypeError(f"name is {name!r}; give a string that is not empty, or None")
+        if sum(given is not None for given in (input_shape, batch_input_shape, input_dim)) > 1:
+            raise ValueError(f"{kind} got its input's shape twice; give input_shape, batch_input_shape or input_dim")
+        if input_dim is not None:
+            input_shape = (validate.positive_integer("input_dim", input_dim),)
+        if input_shape is not None:
+            batch_input_shape = (None, *shapes.dimensions("input_shape", input_shape))
+        if batch_input_shape is not None:
+            batch_input_shape = shapes.batch_shape("batch_input_shape", batch_input_shape)
+        self.batch_input_shape: Shape | None = batch_input_shape
+        dtype = validate.dtype_name("float32" if dtype is None else dtype)
+        super().__init__(name or _automatic_name(kind), bool(trainable), dtype)
+
+    def __repr__(self):
+        return f"<{type(self).__name__} {self.name}: {self.input_shape} -> {self.output_shape}>"
+
+    def _forward(self, x: np.ndarray, training: bool, mask, generator) -> tuple[np.ndarray, Any]:
+        """The output, and what `_backward` needs; parameters are in ``self._own``."""
+        raise NotImplementedError(f"{type(self).__name__} has no _forward; write it")
+
+    def _backward(self, saved, dy, gradients: dict[str, np.ndarray], input_gradient: bool) -> np.ndarray | None:
+        """Write the parameters' gradients (zeros at first); return dx, which may be None unless it is wanted."""
+        raise NotImplementedError(f"{type(self).__name__} has no _backward; write it")
+
+    def _converted(self, x) -> np.ndarray:
+        """The input as an array of the dtype that the layer computes in."""
+        return validate.real_array("x", x, self.dtype)
+
+    @property
+    def output_shape(self) -> Shape | None:
+        """The output's shape, batch included; None before `build`."""
+        return None if self.input_shape is None else self._output_shape(self.input_shape)
+
+    def compute_output_shape(self, input_shape) -> Shape:
+        """The output's shape for an input of this shape.
+
+        Parameters
+        ----------
+        input_shape : tuple of int or None
+            With the batch dimension first; None where unknown.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no shape, or does not fit.
+        """
+        shape = shapes.batch_shape("input_shape", input_shape)
+        self._check_ndim(shape)
+        return self._output_shape(shape)
+
+    def __call__(self, x, mask=None) -> np.ndarray:
+        """Inference; see `forward`."""
+        return self.forward(x, mask=mask)[0]
+
+    def forward(
+        self, x, *, training: bool = False, mask=None, generator: np.random.Generator | None = None
+    ) -> tuple[np.ndarray, Tape]:
+        """Apply the layer; builds it if it is not.
+
+        Parameters
+        ----------
+        x : array_like, shape (B, ...)
+        training : bool, default False
+            Whether what is random while training is so now.
+        mask : array_like of bool, shape (B, T), optional
+            False where a step is to be skipped. Layers that treat each step alone compute them all.
+        generator : Generator, optional
+            Source of randomness for layers that have no seed; a fresh one if not given.
+
+        Returns
+        -------
+        y : ndarray
+        tape : Tape
+            For `backward`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the input or the mask does not fit.
+        """
+        x = self._checked_input(x)
+        if mask is not None:
+            mask = checked_mask(mask, x.shape)
+        y, saved = self._forward(x, training, mask, generator)
+        return y, Tape(self, y.shape, saved)
+
+    def backward(
+        self, tape: Tape, dy, *, input_gradient: bool = True
+    ) -> tuple[np.ndarray | None, Gradients | None]:  # fmt: skip
+        """Gradients of the input and of the parameters.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`.
+        dy : array_like
+            Gradient of the loss with respect to the output, in its shape.
+        input_gradient : bool, default True
+            False leaves the input's gradient out, where nothing needs it.
+
+        Returns
+        -------
+        dx : ndarray or None
+            None if not wanted, or the input is not differentiable, as an Embedding's is not.
+        gradients : Gradients or None
+            None if the layer has no parameters; penalties are not in it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the shape does not fit, or the tape is another layer's.
+        """
+        if not isinstance(tape, Tape) or tape.layer is not self:
+            raise ValueError(f"tape is not from the forward() of {self._label}; pass the second of its results")
+        dy = validate.shaped("dy", validate.real_array("dy", dy, self.dtype), tape.y_shape, "that of the output")
+        flat = np.zeros(self._layout.size, self.dtype)
+        gradients = self._layout.views(flat)
+        dx: Any = self._backward(tape.saved, dy, gradients, input_gradient)
+        dx = dx if input_gradient else None
+        return dx, Gradients(gradients, flat, dx) if gradients else None
+
+    def compute_mask(self, x, mask=None):
+        """The mask of the output: that of the input, if the layer keeps steps apart.
+
+        Warns
+        -----
+        UserWarning
+            If there is a mask that the layer cannot pass on.
+        """
+        if self.supports_masking or mask is None:
+            return mask
+        warnings.warn(
+            f"{self._label} does not pass on the mask of its input; the layers behind it see all steps", stacklevel=2
+        )
+        return None
+
+    def _checked_input(self, x) -> np.ndarray:
+        x = self._converted(x)
+        self._check_ndim(x.shape)
+        if self.input_shape is None:
+            self.build((None, *x.shape[1:]))
+        assert self.input_shape is not None
+        for axis in self.fixed_axes:
+            if x.shape[axis] != self.input_shape[axis]:
+                raise ValueError(
+                    f"{self._label} got x of shape {x.shape}; it was built for {self.input_shape}, so give "
+                    f"{self.input_shape[axis]} in dimension {axis}"
+                )
+        return x
+
+
+def serialize(layer: Layer) -> dict[str, Any]:
+    """The layer's class and config, as plain values; its parameters are not in it."""
+    return layer.record()
+
+
+def deserialize(record: dict[str, Any]) -> Layer:
+    """The layer that `serialize` gave this for, not built.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it names no registered layer, or the config does not fit.
+    """
+    layer = LAYERS.make(record)
+    if not isinstance(layer, Layer):
+        raise TypeError(f"{record!r} is no saved layer; give what serialize() gave")
+    return layer
+
+
+def checked_mask(mask, x_shape: tuple[int, ...]) -> np.ndarray:
+    """``mask`` as an array of bool over the leading dimensions of ``x``."""
+    array = np.asarray(mask)
+    if array.dtype.kind not in "biu":
+        raise TypeError(f"mask has dtype {array.dtype}; give bools, True where a step counts")
+    if array.ndim < 2 or array.shape != x_shape[: array.ndim]:
+        raise ValueError(f"mask has shape {array.shape}; x has {x_shape}, so give its leading dimensions, (B, T)")
+    return array.astype(bool, copy=False)
+
+
+def _automatic_name(kind: str) -> str:
+    """dense, dense_1, ...; max_pooling2d, as Keras writes it."""
+    snake = re.sub(r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", kind)).lower()
+    number = next(_counters[snake])
+    return f"{snake}_{number}" if number else snake

@@ -1,0 +1,187 @@
+"""What a layer's parameters are, and the part of a layer that owns them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from nblstm import validate
+from nblstm.layers import shapes
+from nblstm.layers.initializers import Initializer
+from nblstm.layers.regularizers import Regularizer
+from nblstm.layers.shapes import Shape
+from nblstm.layout import Layout
+from nblstm.nn import Gradients, Module
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What a layer says of one of its parameters."""
+
+    shape: tuple[int, ...]
+    initializer: Initializer
+    regularizer: Regularizer | None = None
+    constraint: Callable[[np.ndarray], np.ndarray] | None = None
+
+
+class Parametric(Module):
+    """Parameters in one flat buffer, made when the shape of the input is known.
+
+    A subclass gives ``_parameters_for``, and what it needs of shapes: ``_output_shape``, ``ndim``, ``min_ndim`` and
+    ``fixed_axes``.
+
+    Attributes
+    ----------
+    name : str
+    trainable : bool
+        Whether training changes the parameters.
+    input_shape : tuple or None
+        The shape, batch included, for which the parameters were made; None before that.
+    """
+
+    ndim: int | None = None
+    min_ndim: int = 1
+    fixed_axes: tuple[int, ...] = ()  # whose sizes must stay as they were when the parameters were made
+
+    def __init__(self, name: str, trainable: bool, dtype: str):
+        self.name, self.trainable = name, trainable
+        self.input_shape: Shape | None = None
+        self._parameters: dict[str, Parameter] = {}
+        self._build_lock = threading.Lock()
+        self._hold(Layout.of({}), np.empty(0, dtype))
+
+    def _hold(self, layout: Layout, flat: np.ndarray) -> None:
+        super().__init__(layout, flat)
+        self._own = layout.views(flat)  # not lent, so that what `_derived` keeps stays valid
+
+    def _output_shape(self, shape: Shape) -> Shape:
+        """The output's shape; raises ValueError if the input's does not fit."""
+        return shape
+
+    def _parameters_for(self, shape: Shape) -> dict[str, Parameter]:
+        """The parameters, under Keras's names and in Keras's order, for a shape that has been checked."""
+        return {}
+
+    @property
+    def built(self) -> bool:
+        """Whether the parameters have been made."""
+        return self.input_shape is not None
+
+    def build(self, input_shape, generator: np.random.Generator | None = None) -> None:
+        """Make the parameters; called once more, check that they fit the new shape, and take note of it.
+
+        Parameters
+        ----------
+        input_shape : tuple of int or None
+            With the batch dimension first.
+        generator : Generator, optional
+            Source of the initial values, unless an initializer has a seed of its own.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the shape does not fit the layer, or the parameters that it has already.
+        """
+        shape = shapes.batch_shape("input_shape", input_shape)
+        self._check_ndim(shape)
+        for axis in self.fixed_axes:
+            if not shape[axis]:
+                raise ValueError(
+                    f"{self._label} has input_shape {shape}; give a size of 1 or more in dimension {axis}, which "
+                    "its parameters depend on"
+                )
+        self._output_shape(shape)
+        parameters = self._parameters_for(shape)
+        layout = Layout.of({name: p.shape for name, p in parameters.items()})
+        with self._build_lock:
+            if not self.built:
+                self._hold(layout, self._initial(layout, parameters, generator))
+                self._parameters = parameters
+            elif layout.shapes != self._layout.shapes:
+                raise ValueError(
+                    f"{self._label} was built for inputs of shape {self.input_shape} and came upon {shape}; "
+                    "make another layer for them"
+                )
+            self.input_shape = shape
+
+    def _initial(self, layout: Layout, parameters: dict[str, Parameter], generator) -> np.ndarray:
+        flat = np.empty(layout.size, self.dtype)
+        for name, view in layout.views(flat).items():
+            values = parameters[name].initializer(view.shape, self.dtype, generator)
+            view[...] = validate.shaped(f"the initial {name!r}", values, view.shape, f"that of {self._label}")
+        return flat
+
+    def count_params(self) -> int:
+        """Number of parameters' entries.
+
+        Raises
+        ------
+        ValueError
+            If the layer is not built.
+        """
+        self._need_built()
+        return self._layout.size
+
+    @property
+    def weights(self) -> list[np.ndarray]:
+        """Views of the parameters in Keras's order; see `parameters`."""
+        return list(self.parameters().values())
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Copies of the parameters, in Keras's order and shapes."""
+        return list(self.state_dict().values())
+
+    def set_weights(self, weights) -> None:
+        """Set the parameters from what `get_weights` gives, here or in Keras.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If number or shapes do not fit, or the layer is not built; then nothing has been changed.
+        """
+        self._need_built()
+        names = list(self._layout.shapes)
+        if not isinstance(weights, list | tuple) or len(weights) != len(names):
+            came = f"{len(weights)} arrays" if isinstance(weights, list | tuple) else type(weights).__name__
+            raise ValueError(
+                f"{self._label} got {came}; give a list of {len(names)}: {', '.join(names) or 'it is empty'}"
+            )
+        self.load_state_dict(dict(zip(names, weights, strict=True)))
+
+    def regularization_loss(self) -> float:
+        """The sum of the parameters' penalties; 0 if the layer is not trainable."""
+        pairs = ((p.regularizer, self._own[name]) for name, p in self._parameters.items())
+        return sum((penalty(w) for penalty, w in pairs if penalty is not None), 0.0) if self.trainable else 0.0
+
+    def add_regularization_gradient(self, gradients: Gradients) -> None:
+        """Add the penalties' gradient to ``gradients``, in place; nothing if the layer is not trainable."""
+        for name, p in self._parameters.items():
+            if p.regularizer is not None and self.trainable:
+                gradients.params[name] += p.regularizer.gradient(self._own[name])
+
+    def apply_constraints(self) -> None:
+        """Project the parameters that have a constraint; to be called after each update."""
+        with self._lock:
+            for name, p in self._parameters.items():
+                if p.constraint is not None:
+                    self._own[name][...] = p.constraint(self._own[name])
+                    self._cache.clear()
+
+    @property
+    def _label(self) -> str:
+        return f"{type(self).__name__} {self.name!r}"
+
+    def _need_built(self) -> None:
+        if not self.built:
+            raise ValueError(f"{self._label} is not built; call build(input_shape), or apply it to data first")
+
+    def _check_ndim(self, shape: tuple) -> None:
+        if self.ndim is not None and len(shape) != self.ndim:
+            raise ValueError(f"{self._label} got shape {tuple(shape)}; it needs {self.ndim} dimensions, batch included")
+        if len(shape) < self.min_ndim:
+            raise ValueError(
+                f"{self._label} got shape {tuple(shape)}; it needs {self.min_ndim} dimensions or more, batch included"
+            )

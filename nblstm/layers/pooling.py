@@ -1,0 +1,137 @@
+"""Pooling: the largest entry of each window, the mean of all steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nblstm.layers import shapes
+from nblstm.layers.layer import Layer, register
+from nblstm.layers.shapes import Shape
+from nblstm.layers.windows import sliding
+
+
+class _MaxPooling(Layer):
+    rank: int
+
+    def __init__(self, pool_size=2, strides=None, padding="valid", data_format=None, **kwargs):
+        self.ndim = self.rank + 2
+        self._windows = sliding(
+            self.rank, pool_size, pool_size if strides is None else strides, padding, name="pool_size"
+        )
+        self.pool_size, self.strides, self.padding = self._windows.size, self._windows.strides, padding
+        shapes.choice("data_format", data_format or "channels_last", ("channels_last",))
+        self.data_format = "channels_last"
+        super().__init__(**kwargs)
+
+    def _output_shape(self, shape: Shape) -> Shape:
+        return (shape[0], *self._windows.counts(self._label, shape), shape[-1])
+
+    def _forward(self, x, training, mask, generator):
+        counts: Any = self._windows.counts(self._label, x.shape)
+        padded = self._windows.padded(x, -np.inf)
+        y = None
+        for _, place in self._windows.places(counts):
+            y = padded[place].copy() if y is None else np.maximum(y, padded[place], out=y)
+        return y, (padded, y, x.shape)
+
+    def _backward(self, saved, dy, gradients, input_gradient):
+        """Each window's gradient goes to the first of its largest entries."""
+        padded, y, x_shape = saved
+        d_padded, waiting = np.zeros_like(padded), np.ones(y.shape, bool)
+        for _, place in self._windows.places(y.shape[1:-1]):
+            here = waiting & (padded[place] == y)
+            d_padded[place] += dy * here
+            waiting &= ~here
+        return self._windows.unpadded(d_padded, x_shape)
+
+
+@register("MaxPool1D")
+class MaxPooling1D(_MaxPooling):
+    """The largest entries of windows over time: (B, T, C) to (B, T', C).
+
+    Parameters
+    ----------
+    pool_size : int, default 2
+    strides : int, optional
+        ``pool_size`` if not given.
+    padding : {"valid", "same"}
+    data_format : {None, "channels_last"}
+    **kwargs
+        Of `Layer`.
+    """
+
+    rank = 1
+
+
+@register("MaxPool2D")
+class MaxPooling2D(_MaxPooling):
+    """The largest entries of windows over images: (B, height, width, C) to (B, height', width', C).
+
+    Parameters
+    ----------
+    pool_size : int or (int, int), default (2, 2)
+    strides : int or (int, int), optional
+        ``pool_size`` if not given.
+    padding : {"valid", "same"}
+    data_format : {None, "channels_last"}
+    **kwargs
+        Of `Layer`.
+    """
+
+    rank = 2
+
+    def __init__(self, pool_size=(2, 2), strides=None, padding="valid", data_format=None, **kwargs):
+        super().__init__(pool_size, strides, padding, data_format, **kwargs)
+
+
+@register("GlobalAvgPool1D")
+class GlobalAveragePooling1D(Layer):
+    """The mean over time of the steps that the mask leaves: (B, T, C) to (B, C).
+
+    Parameters
+    ----------
+    data_format : {None, "channels_last"}
+    keepdims : bool, default False
+        Whether the result is (B, 1, C).
+    **kwargs
+        Of `Layer`.
+
+    Notes
+    -----
+    A sequence of which no step is left has the mean 0, not Keras's NaN.
+    """
+
+    ndim = 3
+    supports_masking = True
+
+    def __init__(self, data_format=None, keepdims: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        shapes.choice("data_format", data_format or "channels_last", ("channels_last",))
+        self.data_format, self.keepdims = "channels_last", bool(keepdims)
+
+    def _output_shape(self, shape: Shape) -> Shape:
+        if shape[1] == 0:
+            raise ValueError(f"{self._label} got shape {tuple(shape)}; give 1 step or more to take the mean of")
+        return (shape[0], 1, shape[2]) if self.keepdims else (shape[0], shape[2])
+
+    def compute_mask(self, x, mask=None) -> None:
+        """None: no steps are left."""
+
+    def _forward(self, x, training, mask, generator):
+        self._output_shape(x.shape)
+        if mask is None:
+            weights = np.full((*x.shape[:2], 1), 1 / x.shape[1], x.dtype)
+            y = x.mean(axis=1, keepdims=self.keepdims)
+        else:
+            counts = np.maximum(mask.sum(axis=1, keepdims=True), 1)
+            weights = (mask / counts).astype(x.dtype)[:, :, None]
+            kept = np.where(mask[:, :, None], x, 0)  # a masked step may hold anything, NaN too
+            y = kept.sum(axis=1, keepdims=self.keepdims) / counts.astype(x.dtype).reshape(
+                -1, *[1] * (1 + self.keepdims)
+            )
+        return y, weights
+
+    def _backward(self, saved, dy, gradients, input_gradient):
+        return saved * dy.reshape(dy.shape[0], 1, dy.shape[-1])

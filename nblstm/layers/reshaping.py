@@ -1,0 +1,109 @@
+"""The same entries in another shape."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from nblstm import validate
+from nblstm.layers import shapes
+from nblstm.layers.layer import Layer, register
+from nblstm.layers.shapes import Shape
+
+
+@register()
+class Flatten(Layer):
+    """(B, ...) to (B, their product).
+
+    Parameters
+    ----------
+    data_format : {None, "channels_last"}
+    **kwargs
+        Of `Layer`.
+    """
+
+    def __init__(self, data_format=None, **kwargs):
+        super().__init__(**kwargs)
+        shapes.choice("data_format", data_format or "channels_last", ("channels_last",))
+        self.data_format = "channels_last"
+
+    def _output_shape(self, shape: Shape) -> Shape:
+        sizes = [n for n in shape[1:] if n is not None]
+        return shape[0], math.prod(sizes) if len(sizes) == len(shape) - 1 else None
+
+    def _forward(self, x, training, mask, generator):
+        return x.reshape(x.shape[0], math.prod(x.shape[1:])), x.shape
+
+    def _backward(self, saved, dy, gradients, input_gradient):
+        return dy.reshape(saved)
+
+
+@register()
+class Reshape(Layer):
+    """(B, ...) to (B, *target_shape).
+
+    Parameters
+    ----------
+    target_shape : tuple of int
+        Without the batch; one of them may be -1, which stands for what is left.
+    **kwargs
+        Of `Layer`.
+    """
+
+    def __init__(self, target_shape, **kwargs):
+        super().__init__(**kwargs)
+        if not isinstance(target_shape, list | tuple):
+            target_shape = (target_shape,)
+        if not all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in target_shape):
+            raise TypeError(f"target_shape is {target_shape!r}; give whole numbers, one of which may be -1")
+        if list(target_shape).count(-1) > 1 or any(n < -1 for n in target_shape):
+            raise ValueError(f"target_shape is {tuple(target_shape)}; give sizes of 0 or more, one of which may be -1")
+        self.target_shape = tuple(int(n) for n in target_shape)
+
+    def _output_shape(self, shape: Shape) -> Shape:
+        sizes = [n for n in shape[1:] if n is not None]
+        known = math.prod(n for n in self.target_shape if n != -1)
+        if len(sizes) < len(shape) - 1:
+            return (shape[0], *(None if n == -1 else n for n in self.target_shape))
+        entries = math.prod(sizes)
+        left = entries // known if -1 in self.target_shape and known else 1
+        if known * left != entries:
+            raise ValueError(
+                f"{self._label} got shape {tuple(shape)}, {entries} entries to a row; its target_shape "
+                f"{self.target_shape} needs {known}{' times a whole number' * (-1 in self.target_shape)}"
+            )
+        return (shape[0], *(left if n == -1 else n for n in self.target_shape))
+
+    def _forward(self, x, training, mask, generator):
+        return x.reshape([n or 0 for n in self._output_shape(x.shape)]), x.shape
+
+    def _backward(self, saved, dy, gradients, input_gradient):
+        return dy.reshape(saved)
+
+
+@register()
+class RepeatVector(Layer):
+    """(B, C) to (B, n, C): the same at each step.
+
+    Parameters
+    ----------
+    n : int
+    **kwargs
+        Of `Layer`.
+    """
+
+    ndim = 2
+
+    def __init__(self, n: int, **kwargs):
+        super().__init__(**kwargs)
+        self.n = validate.positive_integer("n", n)
+
+    def _output_shape(self, shape: Shape) -> Shape:
+        return shape[0], self.n, shape[1]
+
+    def _forward(self, x, training, mask, generator):
+        return np.repeat(x[:, None], self.n, axis=1), None
+
+    def _backward(self, saved, dy, gradients, input_gradient):
+        return dy.sum(axis=1)

@@ -1,0 +1,115 @@
+"""A layer applied to each step of a sequence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nblstm.layers.layer import LAYERS, Layer, register
+from nblstm.layers.shapes import Shape, batch_shape
+from nblstm.nn import Gradients
+
+
+@register()
+class TimeDistributed(Layer):
+    """Applies ``layer`` to each step: (B, T, ...) to (B, T, ...).
+
+    Time is folded into the batch, (B T, ...), so that the layer runs once.
+
+    Parameters
+    ----------
+    layer : Layer
+        Its parameters are this layer's; its dtype too.
+    **kwargs
+        Of `Layer`, but for ``dtype``.
+
+    Notes
+    -----
+    A mask (B, T) is passed on; of one with more dimensions, the layer gets each step's.
+    """
+
+    min_ndim = 3
+    unsaved = ("input_shape", "input_dim", "dtype", "trainable")
+    supports_masking = True
+
+    def __init__(self, layer: Layer, **kwargs):
+        if not isinstance(layer, Layer):
+            raise TypeError(f"layer is {layer!r}; give a layer, such as Dense(10)")
+        self.layer = layer
+        super().__init__(**{"trainable": layer.trainable, "dtype": layer.dtype, **kwargs})
+        if self.dtype != layer.dtype:
+            raise ValueError(f"dtype is {self.dtype} and that of {layer.name!r} {layer.dtype}; give it to the latter")
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]):
+        """The layer that gave this config."""
+        return cls(**{**config, "layer": LAYERS.make(config.get("layer"))})
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the parameters: that of the layer within."""
+        return self.layer.trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self.layer.trainable = bool(value)
+
+    @property
+    def generator(self):
+        """That of the layer within."""
+        return self.layer.generator
+
+    def build(self, input_shape, generator: np.random.Generator | None = None) -> None:
+        """Make the parameters of the layer within; see `Layer.build`."""
+        shape = batch_shape("input_shape", input_shape)
+        self.compute_output_shape(shape)
+        self.layer.build((None, *shape[2:]), generator)
+        with self._build_lock:
+            self._layout, self._flat, self._own = self.layer._layout, self.layer._flat, self.layer._own
+            self.input_shape = shape
+
+    def flat_parameters(self) -> np.ndarray:
+        """Those of the layer within, which has to know that they are lent."""
+        return self.layer.flat_parameters()
+
+    def load_state_dict(self, state: dict) -> None:
+        """Set the parameters of the layer within."""
+        self.layer.load_state_dict(state)
+
+    def regularization_loss(self) -> float:
+        """That of the layer within."""
+        return self.layer.regularization_loss()
+
+    def add_regularization_gradient(self, gradients: Gradients) -> None:
+        """That of the layer within."""
+        self.layer.add_regularization_gradient(gradients)
+
+    def apply_constraints(self) -> None:
+        """Those of the layer within."""
+        self.layer.apply_constraints()
+
+    def _check_ndim(self, shape: tuple) -> None:
+        super()._check_ndim(shape)
+        self.layer._check_ndim((None, *shape[2:]))
+
+    def _output_shape(self, shape: Shape) -> Shape:
+        inner = self.layer._output_shape((None, *shape[2:]))
+        return (*shape[:2], *inner[1:])
+
+    def _converted(self, x) -> np.ndarray:
+        return self.layer._converted(x)
+
+    def _forward(self, x, training, mask, generator):
+        B, T = x.shape[:2]
+        steps = mask.reshape(B * T, *mask.shape[2:]) if mask is not None and mask.ndim > 2 else None
+        folded = x.reshape(B * T, *x.shape[2:])
+        y, tape = self.layer.forward(folded, training=training, mask=steps, generator=generator)
+        return y.reshape(B, T, *y.shape[1:]), (tape, x.shape)
+
+    def _backward(self, saved, dy, gradients, input_gradient):
+        tape, x_shape = saved
+        dx, own = self.layer.backward(tape, dy.reshape(tape.y_shape), input_gradient=input_gradient)
+        for name, gradient in gradients.items():
+            gradient[...] = own.params[name]
+        return None if dx is None else dx.reshape(x_shape)
