@@ -1,7 +1,19 @@
-"""Losses, optimizers and what stands between them, with Keras's names."""
+"""Losses, metrics, optimizers and what stands between them, with Keras's names."""
 
-from nblstm.training.clipping import clip_by_global_norm
-from nblstm.training.losses import mean_squared_error
-from nblstm.training.optimizers import Adam
+from nblstm.training import losses, metrics, optimizers, schedules
+from nblstm.training.clipping import clip_by_global_norm, clip_by_norm, clip_by_value
+from nblstm.training.losses import (
+    binary_crossentropy,
+    categorical_crossentropy,
+    huber,
+    mean_absolute_error,
+    mean_squared_error,
+    sparse_categorical_crossentropy,
+)
+from nblstm.training.optimizers import SGD, Adam, AdamW, RMSprop
 
-__all__ = ["Adam", "clip_by_global_norm", "mean_squared_error"]
+__all__ = [
+    "SGD", "Adam", "AdamW", "RMSprop", "binary_crossentropy", "categorical_crossentropy", "clip_by_global_norm",
+    "clip_by_norm", "clip_by_value", "huber", "losses", "mean_absolute_error", "mean_squared_error", "metrics",
+    "optimizers", "schedules", "sparse_categorical_crossentropy",
+]  # fmt: skip

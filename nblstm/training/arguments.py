@@ -10,13 +10,15 @@ import numbers
 NOT_CONFIGURED = ("modules",)
 
 
-def real(name: str, value, low: float = 0.0, high: float = math.inf, *, above: bool = False) -> float:
-    """``value`` as a finite float from ``low`` to ``high``, both allowed; ``above``: ``low`` is not."""
+def real(
+    name: str, value, low: float = 0.0, high: float = math.inf, *, above: bool = False, below: bool = False
+) -> float:
+    """``value`` as a finite float from ``low`` to ``high``, both allowed unless ``above`` or ``below`` exclude them."""
     span = f"above {low:g}" if above else f"{low:g} or more"
     if high != math.inf:
-        span += f" and at most {high:g}"
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not (number and math.isfinite(value) and (value > low if above else value >= low) and value <= high):
+        span += f" and {'below' if below else 'at most'} {high:g}"
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not (number and low <= value <= high) or (above and value == low) or (below and value == high):
         raise ValueError(f"{name} is {value!r}; give a number {span}")
     return float(value)
 
@@ -37,7 +39,7 @@ class Configured:
         Returns
         -------
         dict of str to number, bool, str, list, dict or None
-            What JSON can hold. `get` of this object's module takes ``{"class_name": ..., "config": ...}``.
+            What JSON can hold. See `record`.
 
         Raises
         ------
@@ -45,23 +47,28 @@ class Configured:
             If an argument was a function of the user's own, which no file can hold.
         """
         config = {}
-        for name in inspect.signature(type(self)).parameters:
-            if name not in NOT_CONFIGURED:
-                config[name] = self._configured(name)
+        for name, value in self._arguments().items():
+            if isinstance(value, Configured):
+                value = value.record()
+            elif callable(value):
+                given = getattr(value, "__name__", type(value).__name__)
+                raise TypeError(f"{name} is {given}, which no file can hold; give a name or an object of nblstm's")
+            config[name] = list(value) if isinstance(value, tuple) else value
         return config
 
-    def _configured(self, name: str):
-        value = getattr(self, name)
-        if isinstance(value, Configured):
-            return {"class_name": type(value).__name__, "config": value.get_config()}
-        if callable(value):
-            given = getattr(value, "__name__", type(value).__name__)
-            raise TypeError(f"{name} is the function {given}, which no file can hold; give a name or a class of nblstm")
-        return list(value) if isinstance(value, tuple) else value
+    def record(self) -> dict:
+        """The class's name and `get_config`, as the ``get`` of this object's module takes them."""
+        return {"class_name": type(self).__name__, "config": self.get_config()}
+
+    def _argument(self, name: str):
+        return getattr(self, name)
+
+    def _arguments(self) -> dict:
+        names = inspect.signature(type(self)).parameters
+        return {name: self._argument(name) for name in names if name not in NOT_CONFIGURED}
 
     def __repr__(self) -> str:
-        given = ((name, getattr(self, name)) for name in inspect.signature(type(self)).parameters)
-        return f"{type(self).__name__}({', '.join(f'{n}={v!r}' for n, v in given if n not in NOT_CONFIGURED)})"
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._arguments().items())})"
 
 
 def from_table(kind: str, identifier, table: dict[str, type], base: type):

@@ -1,4 +1,4 @@
-"""Gradient clipping."""
+"""Gradient clipping, in place: by value, by the norm of each parameter's gradient, by the norm of all together."""
 
 from __future__ import annotations
 
@@ -10,19 +10,83 @@ import numpy as np
 from nblstm.nn import Gradients
 
 
-def clip_by_global_norm(gradients: Sequence[Gradients], max_norm: float) -> float:
+def _limit(name: str, value) -> float:
+    if not (isinstance(value, int | float) and value > 0):
+        raise ValueError(f"{name} is {value!r}; give a number above 0")
+    return float(value)
+
+
+def _norm(array: np.ndarray) -> float:
+    """The Euclidean norm, summed in float64: squares of float32 overflow early."""
+    wide = array.astype(np.float64).ravel()
+    return math.sqrt(float(np.dot(wide, wide)))
+
+
+def clip_by_value(gradients: Sequence[Gradients | None], max_value: float) -> None:
+    """Clip each number to ±``max_value``, in place.
+
+    Parameters
+    ----------
+    gradients : sequence of Gradients or None
+        One per module; their parameters' gradients are clipped, those of inputs and states are not. None is skipped.
+    max_value : float
+
+    Raises
+    ------
+    ValueError
+        If ``max_value`` is not a positive number.
+    """
+    limit = _limit("max_value", max_value)
+    for g in gradients:
+        if g is not None:
+            np.clip(g.flat, -limit, limit, out=g.flat)
+
+
+def clip_by_norm(gradients: Sequence[Gradients | None], max_norm: float) -> None:
+    """Scale each parameter's gradient down, in place, so that its norm is at most ``max_norm``.
+
+    Parameters
+    ----------
+    gradients : sequence of Gradients or None
+        As in `clip_by_value`.
+    max_norm : float
+
+    Raises
+    ------
+    ValueError
+        If ``max_norm`` is not a positive number, or gradients do not name all their parameters; then nothing has been
+        changed.
+
+    Notes
+    -----
+    A gradient whose norm is not finite is left as it is: it is reported by the loss, not hidden.
+    """
+    limit = _limit("max_norm", max_norm)
+    present = [g for g in gradients if g is not None]
+    for g in present:
+        named = sum(view.size for view in g.params.values())
+        if named != g.flat.size:
+            raise ValueError(f"gradients name {named} of {g.flat.size} numbers; clipping by norm needs all in params")
+    for g in present:
+        for view in g.params.values():
+            norm = _norm(view)
+            if limit < norm < math.inf:
+                np.multiply(view, view.dtype.type(limit / norm), out=view)
+
+
+def clip_by_global_norm(gradients: Sequence[Gradients | None], max_norm: float) -> float:
     """Scale gradients down, in place, so that the norm of all of them together is at most ``max_norm``.
 
     Parameters
     ----------
-    gradients : sequence of Gradients
-        One per module; their parameters' gradients are scaled, those of inputs and states are not.
+    gradients : sequence of Gradients or None
+        As in `clip_by_value`.
     max_norm : float
 
     Returns
     -------
     float
-        The norm before.
+        The norm before. If it is not finite, nothing has been changed.
 
     Raises
     ------
@@ -33,10 +97,10 @@ def clip_by_global_norm(gradients: Sequence[Gradients], max_norm: float) -> floa
     ----------
     R. Pascanu, T. Mikolov and Y. Bengio, "On the difficulty of training recurrent neural networks", ICML 2013.
     """
-    if not (isinstance(max_norm, int | float) and max_norm > 0):
-        raise ValueError(f"max_norm is {max_norm!r}; give a number above 0")
-    norm = math.sqrt(sum(float(np.dot(g.flat.astype(np.float64), g.flat)) for g in gradients))
-    if norm > max_norm and math.isfinite(norm):
-        for g in gradients:
-            np.multiply(g.flat, g.flat.dtype.type(max_norm / norm), out=g.flat)
+    limit = _limit("max_norm", max_norm)
+    present = [g for g in gradients if g is not None]
+    norm = math.hypot(*(_norm(g.flat) for g in present))
+    if limit < norm < math.inf:
+        for g in present:
+            np.multiply(g.flat, g.flat.dtype.type(limit / norm), out=g.flat)
     return norm

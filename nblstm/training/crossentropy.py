@@ -26,6 +26,11 @@ def _clipped(probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(probability, low, high), (probability >= low) & (probability <= high)
 
 
+def _several_classes(prediction: np.ndarray) -> None:
+    if prediction.shape[-1] == 1:
+        raise ValueError("prediction has one class in a row; give (B, ..., classes), or use binary_crossentropy")
+
+
 def _fractions(name: str, target, prediction: np.ndarray, advice: str) -> np.ndarray:
     target = validate.real_array("target", target, prediction.dtype.name)
     if target.ndim < prediction.ndim and prediction.shape[-1] > 1:
@@ -77,7 +82,7 @@ class BinaryCrossentropy(Loss):
         if self.from_logits:
             e = np.exp(-np.abs(prediction))
             values = np.maximum(prediction, 0) - target * prediction + np.log1p(e)
-            gradient = np.where(prediction >= 0, 1, e) / (1 + e) - target
+            gradient = np.where(prediction >= 0, e.dtype.type(1), e) / (1 + e) - target
         else:
             p, inside = _clipped(prediction)
             values = -(target * np.log(p) + (1 - target) * np.log(1 - p))
@@ -113,6 +118,7 @@ class CategoricalCrossentropy(Loss):
 
     def target(self, prediction, target, mask):
         """A distribution over the classes, such as one-hot rows, smoothed."""
+        _several_classes(prediction)
         target = _fractions(self.name, target, prediction, "; for class numbers use sparse_categorical_crossentropy")
         if self.label_smoothing:
             target = target * (1 - self.label_smoothing) + self.label_smoothing / prediction.shape[-1]
@@ -127,7 +133,7 @@ class CategoricalCrossentropy(Loss):
         total = prediction.sum(axis=-1, keepdims=True)
         q = prediction / total
         p, inside = _clipped(q)
-        d_q = -inside * target / p
+        d_q = -(inside * target) / p
         gradient = (d_q - (d_q * q).sum(axis=-1, keepdims=True)) / total
         return -(target * np.log(p)).sum(axis=-1), gradient
 
@@ -162,6 +168,7 @@ class SparseCategoricalCrossentropy(Loss):
 
     def target(self, prediction, target, mask):
         """Class numbers as an array of int, 0 where they do not count."""
+        _several_classes(prediction)
         labels, rows, classes = np.asarray(target), prediction.shape[:-1], prediction.shape[-1]
         if labels.dtype.kind not in "iubf":
             raise TypeError(f"target has dtype {labels.dtype}; give class numbers, 0 to {classes - 1}")

@@ -13,8 +13,8 @@ REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight")
 
 def float_array(name: str, value) -> np.ndarray:
     """``value`` in its own dtype if that is float32 or float64, else in float64."""
-    dtype = getattr(value, "dtype", None)
-    return validate.real_array(name, value, dtype.name if str(dtype) in validate.DTYPES else "float64")
+    given = str(getattr(value, "dtype", ""))
+    return validate.real_array(name, value, given if given in validate.DTYPES else "float64")
 
 
 def like(name: str, value: np.ndarray, needed: tuple[int, ...]) -> np.ndarray:

@@ -43,6 +43,11 @@ _TABLE = {function.__name__: made for function, made in _FUNCTIONS.items()} | _A
 _TABLE |= {made.__name__: made for made in _FUNCTIONS.values()}
 
 
+def is_own(identifier) -> bool:
+    """Whether ``identifier`` is one of this module's functions, such as `huber`."""
+    return any(function is identifier for function in _FUNCTIONS)
+
+
 def get(identifier) -> Loss:
     """The loss that a name, class, function, configuration or object stands for.
 
@@ -62,5 +67,5 @@ def get(identifier) -> Loss:
         If there is none of that name.
     """
     if callable(identifier) and not isinstance(identifier, Loss | type):
-        return _FUNCTIONS[identifier]() if identifier in _FUNCTIONS else LossFunction(identifier)
+        return _FUNCTIONS[identifier]() if is_own(identifier) else LossFunction(identifier)
     return from_table("loss", identifier, _TABLE, Loss)

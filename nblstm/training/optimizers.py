@@ -1,16 +1,138 @@
-"""Optimizers: each updates whole modules, one loop over each one's flat buffer."""
+"""The optimizers, each an equation, with Keras's names, defaults and rules."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from nblstm.nn import Gradients, Module
+from nblstm.training.arguments import flag, from_table, real
+from nblstm.training.optimizer import Optimizer
 
 
-class Adam:
-    """Adaptive moment estimation, with Keras's names and defaults.
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum.
+
+    ::
+
+        m = momentum m - learning_rate g
+        p = p + m                                 without momentum: p - learning_rate g
+        p = p + momentum m - learning_rate g      with nesterov
+
+    Parameters
+    ----------
+    modules : Module or sequence of Module, optional
+        What is trained.
+    learning_rate : float or callable, default 0.01
+    momentum : float, default 0
+        From 0 to 1.
+    nesterov : bool, default False
+    weight_decay, clipnorm, clipvalue, global_clipnorm : float, optional
+        As in `Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range.
+
+    References
+    ----------
+    I. Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013.
+    """
+
+    def __init__(
+        self, modules=None, learning_rate=0.01, momentum: float = 0.0, nesterov: bool = False, *,
+        weight_decay: float | None = None, clipnorm: float | None = None, clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+    ):  # fmt: skip
+        self.momentum = real("momentum", momentum, high=1)
+        self.nesterov = flag("nesterov", nesterov)
+        super().__init__(modules, learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm)
+
+    def slot_names(self):
+        """The momentum, if there is any."""
+        return ("momentum",) if self.momentum else ()
+
+    def update(self, p, g, slots, rate):
+        """The equation."""
+        change = -rate * g
+        if self.momentum:
+            m = slots["momentum"]
+            m *= self.momentum
+            m += change
+            change = self.momentum * m + change if self.nesterov else m
+        p += change
+
+
+class RMSprop(Optimizer):
+    """Steps divided by the root of a running mean of squared gradients.
+
+    ::
+
+        v = rho v + (1 - rho) g**2
+        a = rho a + (1 - rho) g                              centered only, else a = 0
+        m = momentum m + learning_rate g / sqrt(v - a**2 + epsilon)
+        p = p - m
+
+    Parameters
+    ----------
+    modules : Module or sequence of Module, optional
+        What is trained.
+    learning_rate : float or callable, default 0.001
+    rho : float, default 0.9
+    momentum : float, default 0
+        Both from 0 to 1.
+    epsilon : float, default 1e-7
+    centered : bool, default False
+    weight_decay, clipnorm, clipvalue, global_clipnorm : float, optional
+        As in `Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range.
+
+    References
+    ----------
+    T. Tieleman and G. Hinton, "Lecture 6.5: RMSprop", Coursera, 2012; centered: A. Graves, "Generating sequences with
+    recurrent neural networks", arXiv:1308.0850, section 4.2.
+    """
+
+    def __init__(
+        self, modules=None, learning_rate=0.001, rho: float = 0.9, momentum: float = 0.0, epsilon: float = 1e-7,
+        centered: bool = False, *, weight_decay: float | None = None, clipnorm: float | None = None,
+        clipvalue: float | None = None, global_clipnorm: float | None = None,
+    ):  # fmt: skip
+        self.rho, self.momentum = real("rho", rho, high=1), real("momentum", momentum, high=1)
+        self.epsilon = real("epsilon", epsilon)
+        self.centered = flag("centered", centered)
+        super().__init__(modules, learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm)
+
+    def slot_names(self):
+        """The mean of squares, and as asked for, momentum and mean."""
+        return ("velocity", *["momentum"] * bool(self.momentum), *["average_gradient"] * self.centered)
+
+    def update(self, p, g, slots, rate):
+        """The equation."""
+        v = slots["velocity"]
+        v *= self.rho
+        v += (1 - self.rho) * np.square(g)
+        variance = v
+        if self.centered:
+            a = slots["average_gradient"]
+            a *= self.rho
+            a += (1 - self.rho) * g
+            # Never negative but for rounding, which under the root would give NaN where a gradient is constant.
+            variance = np.maximum(v - np.square(a), 0)
+        change = rate * g / np.sqrt(variance + self.epsilon)
+        if self.momentum:
+            m = slots["momentum"]
+            m *= self.momentum
+            m += change
+            change = m
+        p -= change
+
+
+class Adam(Optimizer):
+    """Adaptive moment estimation.
 
     ::
 
@@ -20,12 +142,17 @@ class Adam:
 
     Parameters
     ----------
-    modules : sequence of Module
+    modules : Module or sequence of Module, optional
         What is trained.
-    learning_rate : float, default 0.001
-        May be changed between steps.
+    learning_rate : float or callable, default 0.001
+        A number may be changed between steps.
     beta_1, beta_2 : float, default 0.9 and 0.999
+        0 or more and below 1.
     epsilon : float, default 1e-7
+    amsgrad : bool, default False
+        Divide by the root of the largest v so far.
+    weight_decay, clipnorm, clipvalue, global_clipnorm : float, optional
+        As in `Optimizer`.
 
     Raises
     ------
@@ -35,50 +162,93 @@ class Adam:
     References
     ----------
     D. Kingma and J. Ba, "Adam: a method for stochastic optimization", ICLR 2015: the form before section 2.1.
+    S. Reddi, S. Kale and S. Kumar, "On the convergence of Adam and beyond", ICLR 2018.
     """
 
     def __init__(
-        self, modules: Sequence[Module], learning_rate: float = 0.001, beta_1: float = 0.9, beta_2: float = 0.999,
-        epsilon: float = 1e-7,
+        self, modules=None, learning_rate=0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7,
+        amsgrad: bool = False, *, weight_decay: float | None = None, clipnorm: float | None = None,
+        clipvalue: float | None = None, global_clipnorm: float | None = None,
     ):  # fmt: skip
-        self.modules = [modules] if isinstance(modules, Module) else list(modules)
-        if not self.modules or not all(isinstance(module, Module) for module in self.modules):
-            kinds = ", ".join(type(module).__name__ for module in self.modules) or "nothing"
-            raise TypeError(f"modules has {kinds}; give the networks to train, such as [lstm, readout]")
-        for name, value, low, high in (
-            ("learning_rate", learning_rate, 0, np.inf), ("beta_1", beta_1, 0, 1), ("beta_2", beta_2, 0, 1),
-            ("epsilon", epsilon, 0, np.inf),
-        ):  # fmt: skip
-            if not (isinstance(value, int | float) and low <= value < high):
-                raise ValueError(f"{name} is {value!r}; give a number from {low} up to, not including, {high}")
-        self.learning_rate, self.beta_1, self.beta_2, self.epsilon = learning_rate, beta_1, beta_2, epsilon
-        self.iterations = 0
-        self._m = [np.zeros_like(module.flat_parameters()) for module in self.modules]
-        self._v = [np.zeros_like(module.flat_parameters()) for module in self.modules]
+        self.beta_1 = real("beta_1", beta_1, high=1, below=True)
+        self.beta_2 = real("beta_2", beta_2, high=1, below=True)
+        self.epsilon = real("epsilon", epsilon)
+        self.amsgrad = flag("amsgrad", amsgrad)
+        super().__init__(modules, learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm)
 
-    def step(self, gradients: Sequence[Gradients]) -> None:
-        """Update all modules.
+    def slot_names(self):
+        """Both moments, and the largest second one."""
+        return ("momentum", "velocity", *["velocity_hat"] * self.amsgrad)
 
-        Parameters
-        ----------
-        gradients : sequence of Gradients
-            One per module, in the same order.
+    def update(self, p, g, slots, rate):
+        """The equation."""
+        m, v, t = slots["momentum"], slots["velocity"], self.iterations + 1
+        alpha = rate * (1 - self.beta_2**t) ** 0.5 / (1 - self.beta_1**t)
+        m += (1 - self.beta_1) * (g - m)
+        v += (1 - self.beta_2) * (np.square(g) - v)
+        if self.amsgrad:
+            v = np.maximum(slots["velocity_hat"], v, out=slots["velocity_hat"])
+        p -= alpha * m / (np.sqrt(v) + self.epsilon)
 
-        Raises
-        ------
-        ValueError
-            If they do not fit the modules; then nothing has been changed.
-        """
-        gradients = [gradients] if isinstance(gradients, Gradients) else list(gradients)
-        came = [g.flat.shape for g in gradients]
-        needed = [m.shape for m in self._m]
-        if came != needed:
-            raise ValueError(f"gradients have {came} numbers; the modules have {needed}, in that order")
-        self.iterations += 1
-        correction = np.sqrt(1 - self.beta_2**self.iterations) / (1 - self.beta_1**self.iterations)
-        for module, g, m, v in zip(self.modules, gradients, self._m, self._v, strict=True):
-            m += (g.flat - m) * m.dtype.type(1 - self.beta_1)
-            v += (np.square(g.flat) - v) * v.dtype.type(1 - self.beta_2)
-            step = m / (np.sqrt(v) + v.dtype.type(self.epsilon))
-            parameters = module.flat_parameters()
-            parameters -= step * m.dtype.type(self.learning_rate * correction)
+
+class AdamW(Adam):
+    """`Adam` with weight decay apart from the gradient: ``p = p - weight_decay learning_rate p`` before each update.
+
+    Parameters
+    ----------
+    modules : Module or sequence of Module, optional
+        What is trained.
+    learning_rate : float or callable, default 0.001
+    weight_decay : float, default 0.004
+    beta_1, beta_2, epsilon, amsgrad
+        As in `Adam`.
+    clipnorm, clipvalue, global_clipnorm : float, optional
+        As in `Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range.
+
+    References
+    ----------
+    I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", ICLR 2019.
+    """
+
+    def __init__(
+        self, modules=None, learning_rate=0.001, weight_decay: float = 0.004, beta_1: float = 0.9,
+        beta_2: float = 0.999, epsilon: float = 1e-7, amsgrad: bool = False, *, clipnorm: float | None = None,
+        clipvalue: float | None = None, global_clipnorm: float | None = None,
+    ):  # fmt: skip
+        super().__init__(
+            modules, learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay=real("weight_decay", weight_decay),
+            clipnorm=clipnorm, clipvalue=clipvalue, global_clipnorm=global_clipnorm,
+        )  # fmt: skip
+
+
+_TABLE: dict[str, type] = {made.__name__.lower(): made for made in (SGD, RMSprop, Adam, AdamW)}
+
+
+def get(identifier) -> Optimizer:
+    """The optimizer that a name, class, configuration or object stands for.
+
+    Parameters
+    ----------
+    identifier : str, Optimizer, type or dict
+        Names in any case, such as ``"adam"``, or ``{"class_name": ..., "config": ...}``. What is made has no modules
+        yet; give them by its ``build``.
+
+    Returns
+    -------
+    Optimizer
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is none of that name.
+    """
+    if isinstance(identifier, str):
+        identifier = identifier.lower()
+    elif isinstance(identifier, dict) and isinstance(identifier.get("class_name"), str):
+        identifier = identifier | {"class_name": identifier["class_name"].lower()}
+    return from_table("optimizer", identifier, _TABLE, Optimizer)

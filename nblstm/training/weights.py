@@ -35,7 +35,7 @@ def mask_array(mask, shape: tuple[int, ...]) -> np.ndarray | None:
     if mask is None:
         return None
     array = np.asarray(mask)
-    if array.dtype.kind not in "biuf" or not np.isin(array, (0, 1)).all():
+    if array.dtype != bool and (array.dtype.kind not in "iuf" or not np.isin(array, (0, 1)).all()):
         raise TypeError(f"mask has dtype {array.dtype} and more than two values; give True where a value counts")
     return aligned("mask", array.astype(bool), shape)
 

@@ -1,0 +1,123 @@
+"""What all metrics share: a weighted mean of one value per row, gathered batch by batch."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nblstm.training import weights
+from nblstm.training.arguments import Configured
+
+
+class Mean(Configured):
+    """The weighted mean of values, such as the losses of an epoch's batches.
+
+    Parameters
+    ----------
+    name : str, default "mean"
+
+    Notes
+    -----
+    As in Keras 3, dimensions behind the first are averaged within a batch, weights too, and the batches' sums over
+    rows are added up: ``sum(mean(v w)) / sum(mean(w))``. Sums are kept in float64.
+    """
+
+    def __init__(self, name: str = "mean"):
+        self.name = name
+        self.reset_state()
+
+    def reset_state(self) -> None:
+        """Forget all batches."""
+        self._total = self._count = 0.0
+
+    def update_state(self, values, sample_weight=None, mask=None) -> None:
+        """Add a batch.
+
+        Parameters
+        ----------
+        values : array_like, shape () or (B, ...)
+        sample_weight : array_like, optional
+            In the first dimensions of the values.
+        mask : array_like of bool, optional
+            Likewise; false where a value is not to count.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If shapes do not fit, or a weight is not finite.
+        """
+        values = np.asarray(values, np.float64)
+        weight = weights.weight_array(sample_weight, values.shape, np.float64)
+        weight = weights.product(weight, weights.mask_array(mask, values.shape))
+        if weight is None:
+            self._total += float(_rows(values).sum())
+            self._count += values.shape[0] if values.ndim else 1
+            return
+        values = values.mean(axis=tuple(range(weight.ndim, values.ndim)))
+        weight = np.broadcast_to(weight, values.shape)
+        self._total += float(_rows(values * weight).sum())
+        self._count += float(_rows(weight).sum())
+
+    def result(self) -> float:
+        """The mean over all batches since the last `reset_state`; 0 before any."""
+        return self._total / self._count if self._count else 0.0
+
+
+def _rows(values: np.ndarray) -> np.ndarray:
+    """The mean over all dimensions but the first."""
+    return values.mean(axis=tuple(range(1, values.ndim))) if values.ndim > 1 else values
+
+
+class Metric(Mean):
+    """A metric: the mean of one value per row of predictions.
+
+    Subclasses give the equation, `values`.
+
+    Parameters
+    ----------
+    name : str
+    """
+
+    def update_state(self, y_true, y_pred, sample_weight=None, mask=None) -> None:  # type: ignore[override]
+        """Add a batch, in Keras's order of arguments.
+
+        Parameters
+        ----------
+        y_true : array_like
+            Targets.
+        y_pred : array_like, shape (B, ..., C) or (B,)
+            Predictions.
+        sample_weight : array_like, shape (B,), (B, T), ..., optional
+        mask : array_like of bool, shape (B,), (B, T), ..., optional
+            False where a prediction is not to count.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If shapes do not fit, or a weight is not finite.
+        """
+        super().update_state(self.values(y_true, y_pred, mask), sample_weight, mask)
+
+    def values(self, y_true, y_pred, mask=None) -> np.ndarray:
+        """The equation: values of shape (B, ...)."""
+        raise NotImplementedError(f"{type(self).__name__} has no equation; define values(y_true, y_pred, mask)")
+
+
+class MetricFunction(Metric):
+    """A metric from a function of the user's own.
+
+    Parameters
+    ----------
+    fn : callable
+        ``fn(y_true, y_pred)`` gives values (B, ...), or one number for the batch.
+    name : str, optional
+    """
+
+    def __init__(self, fn, name: str | None = None):
+        if not callable(fn):
+            raise TypeError(f"fn is {fn!r}; give a function of y_true and y_pred")
+        super().__init__(name or str(getattr(fn, "__name__", type(fn).__name__)))
+        self.fn = fn
+
+    def values(self, y_true, y_pred, mask=None):
+        """What the function gives."""
+        return self.fn(np.asarray(y_true), np.asarray(y_pred))

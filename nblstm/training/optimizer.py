@@ -1,0 +1,229 @@
+"""What all optimizers share: modules and their slots, the learning rate, clipping, weight decay, exact resume."""
+
+from __future__ import annotations
+
+import inspect
+import numbers
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from nblstm.nn import Gradients, Module
+from nblstm.training import schedules
+from nblstm.training.arguments import Configured, real
+from nblstm.training.clipping import clip_by_global_norm, clip_by_norm, clip_by_value
+
+
+class Optimizer(Configured):
+    """An optimizer: one loop over the flat buffer of each module.
+
+    Subclasses give the equation, `update`, and the names of the arrays that it keeps, `slot_names`.
+
+    Parameters
+    ----------
+    modules : Module or sequence of Module, optional
+        What is trained; without, `build` sets it. A number or a schedule in this place is the learning rate, so that
+        ``Adam(0.01)`` means what it does in Keras.
+    learning_rate : float or callable
+        A callable gives the learning rate of a step, counted from 0, such as a schedule.
+    weight_decay : float, optional
+        Before each update, ``p = p - weight_decay learning_rate p``.
+    clipnorm, clipvalue, global_clipnorm : float, optional
+        At most one of them: gradients are clipped, in place, by `clip_by_norm`, `clip_by_value` or
+        `clip_by_global_norm`.
+
+    Attributes
+    ----------
+    iterations : int
+        Steps taken.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range.
+    """
+
+    def __init__(
+        self, modules, learning_rate, weight_decay: float | None, clipnorm: float | None, clipvalue: float | None,
+        global_clipnorm: float | None,
+    ):  # fmt: skip
+        if isinstance(modules, numbers.Real | schedules.Schedule):
+            if learning_rate != inspect.signature(type(self)).parameters["learning_rate"].default:
+                raise TypeError(f"modules is {modules!r}, a learning rate; give what follows it by its name")
+            modules, learning_rate = None, modules
+        self._learning_rate = self._checked_rate(learning_rate)
+        limits = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
+        given = [name for name, value in limits.items() if value is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are given; give at most one of them")
+        self.clipnorm, self.clipvalue, self.global_clipnorm = (
+            None if value is None else real(name, value, above=True) for name, value in limits.items()
+        )
+        self.weight_decay = None if weight_decay is None else real("weight_decay", weight_decay)
+        self.iterations = 0
+        self.modules: list[Module] = []
+        self._sizes: list[int] = []
+        self._slots: list[dict[str, np.ndarray]] = []
+        if modules is not None:
+            self.build(modules)
+
+    def build(self, modules: Module | Sequence[Module]) -> None:
+        """Set what is trained, at step 0.
+
+        Parameters
+        ----------
+        modules : Module or sequence of Module
+
+        Raises
+        ------
+        TypeError
+            If they are no modules.
+        """
+        if not isinstance(modules, Module | Iterable):
+            raise TypeError(f"modules is {modules!r}; give the networks to train, such as [lstm, readout]")
+        modules = [modules] if isinstance(modules, Module) else list(modules)
+        if not modules or not all(isinstance(module, Module) for module in modules):
+            kinds = ", ".join(type(module).__name__ for module in modules) or "nothing"
+            raise TypeError(f"modules has {kinds}; give the networks to train, such as [lstm, readout]")
+        self.modules, self.iterations = modules, 0
+        self._sizes = [module.flat_parameters().size for module in modules]
+        names = self.slot_names()
+        self._slots = [{name: np.zeros_like(module.flat_parameters()) for name in names} for module in modules]
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step; may be set between steps, unless it follows a schedule."""
+        return self._rate()
+
+    @learning_rate.setter
+    def learning_rate(self, value: float | Callable[[int], float]) -> None:
+        if callable(self._learning_rate) and not callable(value):
+            raise TypeError(
+                "the learning rate follows a schedule; give the optimizer a number to begin with, to set it"
+            )
+        self._learning_rate = self._checked_rate(value)
+
+    def step(self, gradients: Sequence[Gradients | None]) -> None:
+        """Update all modules.
+
+        Parameters
+        ----------
+        gradients : sequence of Gradients or None
+            One per module, in the same order. None leaves a module as it is: it is frozen or has no parameters.
+
+        Raises
+        ------
+        RuntimeError
+            If no modules have been given.
+        ValueError
+            If the gradients do not fit them; then nothing has been changed.
+        """
+        gradients = [gradients] if isinstance(gradients, Gradients) else list(gradients)
+        if not self.modules:
+            raise RuntimeError("the optimizer has no modules to train; give them first, by build(modules)")
+        parameters = [module.flat_parameters() for module in self.modules]
+        self._check(gradients, parameters)
+        rate = self._rate()
+        self._clip(gradients)
+        for p, g, slots in zip(parameters, gradients, self._slots, strict=True):
+            if g is not None:
+                if self.weight_decay is not None:
+                    p -= p * (self.weight_decay * rate)
+                self.update(p, g.flat, slots, rate)
+        self.iterations += 1
+
+    def slot_names(self) -> tuple[str, ...]:
+        """What `update` keeps from step to step: an array for each parameter under each name, zero at first."""
+        raise NotImplementedError(f"{type(self).__name__} names no slots; define slot_names()")
+
+    def update(self, p: np.ndarray, g: np.ndarray, slots: dict[str, np.ndarray], rate: float) -> None:
+        """The equation: change the parameters ``p`` and the slots in place.
+
+        ``iterations`` is the number of steps before this one.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no equation; define update(p, g, slots, rate)")
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All that changes from step to step, for a later `load_state`; the parameters are the modules' own.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Copies: ``iterations``; ``learning_rate``, unless it follows a schedule; ``NAME/k``, the array of that
+            name for module k.
+        """
+        out = {"iterations": np.array(self.iterations, np.int64)}
+        if not callable(self._learning_rate):
+            out["learning_rate"] = np.array(self._learning_rate, np.float64)
+        for k, slots in enumerate(self._slots):
+            out |= {f"{name}/{k}": slot.copy() for name, slot in slots.items()}
+        return out
+
+    def load_state(self, state: dict) -> None:
+        """Go on from a `state`: with the modules' parameters as they were, the next steps give the same bits.
+
+        Parameters
+        ----------
+        state : dict of str to array_like
+            Of an optimizer with the same arguments and the same modules.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If names, shapes or dtypes are not those of this optimizer's own state; then nothing has been changed.
+        """
+        if not hasattr(state, "keys"):
+            raise TypeError(f"load_state got {type(state).__name__}; give a dict of names to arrays")
+        own = self.state()
+        missing, extra = sorted(own.keys() - state.keys()), sorted(map(str, state.keys() - own.keys()))
+        if missing or extra:
+            parts = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has unknown {', '.join(extra)}"] * bool(extra)
+            raise ValueError(f"the state {' and '.join(parts)}; it needs to be of the same optimizer and modules")
+        new = {name: np.asarray(state[name]) for name in own}
+        for name, value in own.items():
+            came = new[name].shape, new[name].dtype
+            if came != (value.shape, value.dtype):
+                needed = f"shape {value.shape} and dtype {value.dtype}"
+                raise ValueError(f"{name} has shape {came[0]} and dtype {came[1]}; it needs {needed}")
+        if new["iterations"] < 0:
+            raise ValueError(f"iterations is {new['iterations']}; it needs to be 0 or more")
+        if "learning_rate" in new:
+            self._learning_rate = real("learning_rate", float(new["learning_rate"]))
+        self.iterations = int(new["iterations"])
+        for k, slots in enumerate(self._slots):
+            for name, slot in slots.items():
+                slot[:] = new[f"{name}/{k}"]
+
+    @staticmethod
+    def _checked_rate(value):
+        if isinstance(value, dict):
+            return schedules.get(value)
+        return value if callable(value) else real("learning_rate", value)
+
+    def _rate(self) -> float:
+        if not callable(self._learning_rate):
+            return self._learning_rate
+        return real(f"the learning rate of step {self.iterations}", float(self._learning_rate(self.iterations)))
+
+    def _check(self, gradients, parameters) -> None:
+        sizes = [p.size for p in parameters]
+        if sizes != self._sizes:
+            raise ValueError(f"the modules have {sizes} parameters and had {self._sizes}; call build(modules) again")
+        needed = [p.shape for p in parameters]
+        came = [None if g is None else g.flat.shape for g in gradients]
+        if len(came) != len(needed) or any(a not in (None, b) for a, b in zip(came, needed, strict=True)):
+            raise ValueError(f"gradients have {came} numbers; the modules have {needed}, in that order")
+        for g, p in zip(gradients, parameters, strict=True):
+            if g is not None and g.flat.dtype != p.dtype:
+                raise ValueError(f"gradients have dtype {g.flat.dtype}; the module has {p.dtype}, so give that")
+
+    def _clip(self, gradients) -> None:
+        if self.clipnorm is not None:
+            clip_by_norm(gradients, self.clipnorm)
+        elif self.clipvalue is not None:
+            clip_by_value(gradients, self.clipvalue)
+        elif self.global_clipnorm is not None:
+            clip_by_global_norm(gradients, self.global_clipnorm)
+
+    def _argument(self, name: str):
+        return self._learning_rate if name == "learning_rate" else super()._argument(name)

@@ -1,0 +1,121 @@
+"""Arguments, names and learning rates of optimizers and schedules: what is taken, and what is said of what is not."""
+
+import math
+
+import numpy as np
+import pytest
+from golden import keras_training
+from tolerances import OUTPUT
+
+from nblstm import nn
+from nblstm.training import SGD, Adam, AdamW, RMSprop, optimizers, schedules
+
+
+def gradients_of(*arrays):
+    return [nn.Gradients({}, array, np.zeros(0)) for array in arrays]
+
+
+# --- arguments ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "error", "said"),
+    [
+        (Adam, dict(learning_rate=-1.0), ValueError, "learning_rate is -1.0; give a number 0 or more"),
+        (Adam, dict(learning_rate=np.nan), ValueError, "learning_rate is nan"),
+        (Adam, dict(learning_rate="0.1"), ValueError, "learning_rate is '0.1'"),
+        (Adam, dict(beta_1=1.0), ValueError, "beta_1 is 1.0; give a number 0 or more and below 1"),
+        (Adam, dict(beta_2=-0.1), ValueError, "beta_2 is -0.1"),
+        (Adam, dict(epsilon=np.inf), ValueError, "epsilon is inf"),
+        (Adam, dict(amsgrad="yes"), TypeError, "amsgrad is 'yes'"),
+        (Adam, dict(modules=[]), TypeError, "modules has nothing"),
+        (Adam, dict(modules=[np.ones(3)]), TypeError, "modules has ndarray"),
+        (Adam, dict(modules=0.01, learning_rate=0.9), TypeError, "modules is 0.01, a learning rate"),
+        (Adam, dict(clipnorm=0), ValueError, "clipnorm is 0; give a number above 0"),
+        (Adam, dict(clipnorm=1.0, clipvalue=1.0), ValueError, "clipnorm and clipvalue are given"),
+        (Adam, dict(weight_decay=-1), ValueError, "weight_decay is -1"),
+        (AdamW, dict(weight_decay=None), ValueError, "weight_decay is None"),
+        (SGD, dict(momentum=1.5), ValueError, "momentum is 1.5; give a number 0 or more and at most 1"),
+        (SGD, dict(nesterov=3), TypeError, "nesterov is 3"),
+        (RMSprop, dict(rho=2), ValueError, "rho is 2"),
+    ],
+)
+def test_arguments(kind, options, error, said):
+    with pytest.raises(error, match=said):
+        kind(**{"modules": [nn.Linear(2, 2)], **options})
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "said"),
+    [
+        (lambda: schedules.ExponentialDecay(0.1, 0, 0.5), ValueError, "decay_steps is 0; give a number above 0"),
+        (lambda: schedules.ExponentialDecay(-1, 1, 0.5), ValueError, "initial_learning_rate is -1"),
+        (lambda: schedules.PiecewiseConstantDecay([5, 3], [1, 2, 3]), ValueError, "increasing"),
+        (lambda: schedules.PiecewiseConstantDecay([5], [1]), ValueError, "1 values for 1 boundaries"),
+        (lambda: schedules.PiecewiseConstantDecay([0.5], [1, 2]), TypeError, "whole numbers"),
+        (lambda: schedules.CosineDecay(0.1, 5, warmup_steps=3), ValueError, "warmup_target"),
+        (lambda: schedules.get({"class_name": "Nothing"}), ValueError, "learning_rate is 'Nothing'; give one of Exp"),
+        (lambda: optimizers.get("adamm"), ValueError, "optimizer is 'adamm'; give one of sgd, rmsprop"),
+        (lambda: optimizers.get(None), TypeError, "optimizer is None"),
+        (lambda: optimizers.get({"class_name": "Adam", "lr": 1}), ValueError, "class_name"),
+    ],
+)
+def test_names_and_arguments_of_schedules(make, error, said):
+    with pytest.raises(error, match=said):
+        make()
+
+
+# --- learning rate --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", keras_training.cases("schedules"))
+def test_keras_schedules(case):
+    name, options = keras_training.CASES[case]
+    schedule, given = getattr(schedules, name)(**options), keras_training.arrays(case)
+    rates = [schedule(int(step)) for step in given["steps"]]
+    np.testing.assert_allclose(rates, given["rates"], rtol=OUTPUT["float64"])
+    again = schedules.get(schedule.record())
+    assert [again(int(step)) for step in given["steps"]] == rates
+
+
+def test_a_schedule_is_a_function_of_the_steps_taken():
+    asked = []
+    optimizer = SGD(nn.Linear(1, 1, dtype="float64"), lambda step: asked.append(step) or 0.1)
+    for _ in range(3):
+        optimizer.step(gradients_of(np.ones(2)))
+    assert asked == [0, 1, 2]
+    assert optimizer.learning_rate == 0.1
+    with pytest.raises(TypeError, match="follows a schedule"):
+        optimizer.learning_rate = 0.5
+    optimizer.learning_rate = schedules.InverseTimeDecay(0.8, 3, 1.0)
+    assert optimizer.learning_rate == 0.4
+
+
+def test_a_schedule_that_gives_nonsense_changes_nothing():
+    layer = nn.Linear(1, 1, dtype="float64", seed=0)
+    before = layer.flat_parameters().copy()
+    optimizer = SGD(layer, lambda step: math.nan)
+    with pytest.raises(ValueError, match="the learning rate of step 0 is nan"):
+        optimizer.step(gradients_of(np.ones(2)))
+    np.testing.assert_array_equal(layer.flat_parameters(), before)
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("identifier", "kind"),
+    [("adam", Adam), ("Adam", Adam), ("SGD", SGD), ("rmsprop", RMSprop), ("RMSprop", RMSprop), ("AdamW", AdamW),
+     (SGD, SGD), (Adam(0.1), Adam), ({"class_name": "adamw"}, AdamW)],
+)  # fmt: skip
+def test_names(identifier, kind):
+    assert type(optimizers.get(identifier)) is kind
+
+
+def half(step):
+    return 0.5
+
+
+def test_a_function_cannot_be_configured():
+    with pytest.raises(TypeError, match="learning_rate is half, which no file can hold"):
+        SGD(learning_rate=half).get_config()
