@@ -91,8 +91,7 @@ def differences(loss, array):
 @pytest.mark.parametrize("name", TEXTBOOK)
 def test_value_and_gradient(name, dtype):
     loss, target, prediction, textbook = TEXTBOOK[name]
-    prediction = prediction.astype(dtype)
-    wide = prediction.astype(np.float64)
+    wide = (prediction := prediction.astype(dtype)).astype(np.float64)
     value, gradient = loss.value_and_gradient(target, prediction)
     assert isinstance(value, float)
     assert value == pytest.approx(textbook(wide).mean(), rel=OUTPUT[dtype])
@@ -199,8 +198,8 @@ def test_certain_probabilities_are_clipped_as_keras_does(dtype):
 
 def test_nan_is_reported_not_hidden():
     for loss, target in (
-        (losses.MeanSquaredError(), [[0.0, 0.0]]), (losses.BinaryCrossentropy(), [[0.0, 1.0]]),
-        (losses.SparseCategoricalCrossentropy(from_logits=True), [1]),
+        (losses.MeanSquaredError(), [[0.0, 0.0]]), (losses.BinaryCrossentropy(True), [[0.0, 1.0]]),
+        (losses.BinaryCrossentropy(), [[0.0, 1.0]]), (losses.SparseCategoricalCrossentropy(from_logits=True), [1]),
     ):  # fmt: skip
         assert math.isnan(loss(target, np.array([[np.nan, 1.0]])))
 
@@ -211,9 +210,8 @@ def test_where_nothing_counts_the_loss_is_0():
         value, gradient = loss.value_and_gradient(NUMBERS, LOGITS, mask=np.zeros((B, T), bool))
         assert value == 0
         assert not gradient.any()
-    value, gradient = losses.MeanSquaredError("mean_with_sample_weight").value_and_gradient(
-        NUMBERS, LOGITS, np.zeros(B)
-    )
+    loss = losses.MeanSquaredError("mean_with_sample_weight")
+    value, gradient = loss.value_and_gradient(NUMBERS, LOGITS, np.zeros(B))
     assert value == 0
     assert not gradient.any()
 
