@@ -62,7 +62,9 @@ def plain(name: str, value) -> Any:
         return [plain(name, entry) for entry in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise TypeError(f"{name} is {value!r}, which cannot be saved; give one of nblstm's objects or the name of one")
+    raise TypeError(
+        f"{name} is of type {type(value).__name__}, which cannot be saved; give one of nblstm's objects or its name"
+    )
 
 
 class Registry:
@@ -77,6 +79,7 @@ class Registry:
     def __init__(self, kind: str):
         self.kind = kind
         self._classes: dict[str, type] = {}
+        self._shown: list[str] = []  # one name of each, for messages
 
     def register(self, *aliases: str):
         """Decorator of a class: it can be named by its own name and by these.
@@ -92,6 +95,7 @@ class Registry:
                 if name in self._classes:
                     raise ValueError(f"a {self.kind} named {name!r} is registered already; choose another name")
                 self._classes[name] = cls
+            self._shown.append(next((name for name in aliases if name.islower()), cls.__name__))
             return cls
 
         return add
@@ -121,9 +125,9 @@ class Registry:
             return identifier()
         if callable(identifier):
             return identifier
-        raise TypeError(f"{identifier!r} is no {self.kind}; give an object or one of {', '.join(self._classes)}")
+        raise TypeError(f"{identifier!r} is no {self.kind}; give an object or one of {', '.join(self._shown)}")
 
     def _class(self, name: str) -> type:
         if name not in self._classes:
-            raise ValueError(f"there is no {self.kind} named {name!r}; give one of {', '.join(self._classes)}")
+            raise ValueError(f"there is no {self.kind} named {name!r}; give one of {', '.join(self._shown)}")
         return self._classes[name]

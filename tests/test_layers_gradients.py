@@ -1,0 +1,177 @@
+"""Gradients of every layer, inputs and parameters, against central differences in float64; masks included."""
+
+import numpy as np
+import pytest
+from tolerances import DIFFERENCES, assert_close
+
+from nblstm.layers import (
+    Activation,
+    Conv1D,
+    Conv2D,
+    Dense,
+    Dropout,
+    Embedding,
+    Flatten,
+    GlobalAveragePooling1D,
+    Input,
+    LayerNormalization,
+    Masking,
+    MaxPooling1D,
+    MaxPooling2D,
+    RepeatVector,
+    Reshape,
+    TimeDistributed,
+    activations,
+)  # fmt: skip
+
+D = {"dtype": "float64"}
+MASK = np.array([[1, 0, 1, 1], [0, 0, 0, 1], [0, 0, 0, 0]], bool)
+
+#: name: (layer, shape of x, mask)
+CASES = {
+    "dense": (lambda: Dense(4, **D), (3, 5), None),
+    "dense_steps": (lambda: Dense(3, "tanh", **D), (3, 4, 2), MASK),
+    "dense_no_bias": (lambda: Dense(3, "softmax", False, **D), (2, 1, 3, 2), None),
+    "dropout": (lambda: Dropout(0.4, seed=3, **D), (6, 5), None),
+    "dropout_noise": (lambda: Dropout(0.4, (None, 1, None), seed=3, **D), (3, 4, 5), None),
+    "embedding": (lambda: Embedding(6, 3, **D), (3, 4), None),
+    "embedding_flat": (lambda: Embedding(3, 2, mask_zero=True, **D), (7,), None),
+    "masking": (lambda: Masking(0.5, **D), (3, 4, 2), None),
+    "norm": (lambda: LayerNormalization(gamma_initializer="random_normal", **D), (3, 5), None),
+    "norm_axes": (lambda: LayerNormalization([1, 3], gamma_initializer="random_uniform", **D), (2, 3, 4, 2), None),
+    "norm_one": (lambda: LayerNormalization(2, center=False, **D), (2, 3, 4, 2), None),
+    "norm_plain": (lambda: LayerNormalization(center=False, scale=False, **D), (2, 3), None),
+    "conv1d": (lambda: Conv1D(3, 2, activation="sigmoid", **D), (2, 6, 2), None),
+    "conv1d_causal": (lambda: Conv1D(2, 3, padding="causal", dilation_rate=2, **D), (2, 6, 2), None),
+    "conv1d_gaps": (lambda: Conv1D(2, 2, 4, **D), (2, 11, 2), None),
+    "conv2d": (lambda: Conv2D(2, (2, 3), **D), (2, 4, 5, 2), None),
+    "conv2d_same": (lambda: Conv2D(2, (3, 2), (2, 3), "same", activation="tanh", **D), (2, 5, 7, 2), None),
+    "conv2d_dilated": (lambda: Conv2D(2, 2, dilation_rate=(1, 2), padding="same", **D), (2, 4, 5, 1), None),
+    "max1d": (lambda: MaxPooling1D(3, 2, "same", **D), (2, 6, 2), None),
+    "max2d": (lambda: MaxPooling2D(**D), (2, 5, 4, 2), None),
+    "max2d_overlapping": (lambda: MaxPooling2D((3, 2), 1, **D), (2, 5, 4, 2), None),
+    "max2d_gaps": (lambda: MaxPooling2D(1, 2, **D), (2, 5, 4, 2), None),
+    "average": (lambda: GlobalAveragePooling1D(**D), (3, 4, 2), None),
+    "average_masked": (lambda: GlobalAveragePooling1D(**D), (3, 4, 2), MASK),
+    "average_kept": (lambda: GlobalAveragePooling1D(keepdims=True, **D), (3, 4, 2), MASK),
+    "flatten": (lambda: Flatten(**D), (2, 3, 4), None),
+    "reshape": (lambda: Reshape((-1, 2), **D), (2, 3, 4), None),
+    "repeat": (lambda: RepeatVector(3, **D), (2, 4), None),
+    "input": (lambda: Input((4,), dtype="float64"), (2, 4), None),
+    "steps_dense": (lambda: TimeDistributed(Dense(3, "gelu", **D)), (3, 4, 2), MASK),
+    "steps_conv": (lambda: TimeDistributed(Conv2D(2, 2, **D)), (2, 3, 4, 4, 1), None),
+    "steps_average": (
+        lambda: TimeDistributed(GlobalAveragePooling1D(**D)), (3, 4, 2, 3), np.stack([MASK, ~MASK], axis=-1),
+    ),
+    "steps_twice": (lambda: TimeDistributed(TimeDistributed(Dense(2, **D))), (2, 3, 2, 4), None),
+    "steps_embedding": (lambda: TimeDistributed(Embedding(4, 2, **D)), (2, 3, 4), None),
+}  # fmt: skip
+CASES |= {
+    f"activation_{name}": (lambda name=name: Activation(name, **D), (3, 4, 6), None) for name in activations.FUNCTIONS
+}
+
+
+def differences(loss, array):
+    """The gradient of what ``loss`` gives, by central differences, with ``array`` changed in place."""
+    out = np.empty_like(array)
+    for k in np.ndindex(array.shape):
+        before = array[k]
+        array[k] = before + 1e-5
+        above = loss()
+        array[k] = before - 1e-5
+        out[k] = (above - loss()) / 2e-5
+        array[k] = before
+    return out
+
+
+def problem(case):
+    """Layer, input, mask, output gradient, and a pass in training mode with the same randomness each time."""
+    make, shape, mask = CASES[case]
+    rng = np.random.default_rng(len(case))
+    layer = make()
+    layer.build((None, *shape[1:]), rng)
+    x = rng.uniform(0.1, 1.5, shape) * rng.choice([-1, 1], shape)  # away from 0, where some have a kink
+    if "embedding" in case:
+        x = rng.integers(0, 3, shape)
+    elif case == "masking":
+        x[0, 1] = 0.5
+
+    def forward():
+        if layer.generator is not None:
+            layer.generator.bit_generator.state = np.random.default_rng(5).bit_generator.state
+        return layer.forward(x, training=True, mask=mask)
+
+    return layer, x, forward, rng.normal(size=forward()[0].shape)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_against_differences(case):
+    layer, x, forward, dy = problem(case)
+
+    def loss():
+        return np.sum(forward()[0] * dy)
+
+    dx, gradients = layer.backward(forward()[1], dy)
+    parameters = layer.parameters()
+    assert (gradients is None) == (not parameters)
+    for name, parameter in parameters.items():
+        assert_close(gradients.params[name], differences(loss, parameter), DIFFERENCES["float64"])
+    if "embedding" in case:
+        assert dx is None
+        return
+    expected = differences(loss, x)
+    if case == "masking":  # a step that equals the mask's value is cut off: differences leave the value
+        expected[0, 1] = 0
+    assert_close(dx, expected, DIFFERENCES["float64"])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_input_gradient_can_be_left_out(case):
+    layer, _, forward, dy = problem(case)
+    _, tape = forward()
+    _, gradients = layer.backward(tape, dy)
+    dx, again = layer.backward(tape, dy, input_gradient=False)
+    assert dx is None
+    if gradients is not None:
+        assert np.array_equal(gradients.flat, again.flat)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_tape_is_used_up_by_nothing(case):
+    """Two backward passes from one tape, with a forward pass between, give the same bits; x and dy are not written to."""
+    layer, x, forward, dy = problem(case)
+    x_before, dy_before = x.copy(), dy.copy()
+    _, tape = forward()
+    dx, gradients = layer.backward(tape, dy)
+    layer.forward(x[::-1].copy())
+    dx_again, gradients_again = layer.backward(tape, dy)
+    assert np.array_equal(x, x_before)
+    assert np.array_equal(dy, dy_before)
+    assert dx is dx_again is None or np.array_equal(dx, dx_again)
+    assert gradients is gradients_again is None or np.array_equal(gradients.flat, gradients_again.flat)
+
+
+def test_ties_in_a_window_go_to_the_first():
+    layer = MaxPooling1D(3, dtype="float64")
+    y, tape = layer.forward(np.array([[[1.0], [2.0], [2.0]]]))
+    dx, _ = layer.backward(tape, np.ones_like(y))
+    assert dx.ravel().tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("penalty", ["l1", "l2", "l1_l2"])
+def test_penalties(penalty):
+    layer = Dense(3, kernel_regularizer=penalty, bias_regularizer="l2", bias_initializer="ones", **D)
+    y, tape = layer.forward(np.ones((2, 4)))
+    _, gradients = layer.backward(tape, np.zeros_like(y))
+    layer.add_regularization_gradient(gradients)
+    for name, parameter in layer.parameters().items():
+        expected = differences(layer.regularization_loss, parameter)
+        if expected.any():
+            assert_close(gradients.params[name], expected, DIFFERENCES["float64"])
+        else:
+            assert not gradients.params[name].any()
+    layer.trainable = False
+    assert layer.regularization_loss() == 0
+    before = gradients.flat.copy()
+    layer.add_regularization_gradient(gradients)
+    assert np.array_equal(gradients.flat, before)
