@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nblstm import memory
 from nblstm.batch import Batch
 from nblstm.cells.cell import Cell
 from nblstm.cpu import threads
@@ -110,7 +111,7 @@ def forward(
     N, item = batch.N, x.itemsize
     plan = _forward_plan(cell, batch, x, state, training, checkpoint)
     if not training:
-        y = np.empty((N, D * H), x.dtype)
+        y = memory.empty((N, D * H), x.dtype)
         x_at, y_at, state_at = address(x), address(y), address(state)
         plan.run(0, weights, state, [
             {"x": x_at, "y": y_at + d * H * item, "y_row": D * H, "state": state_at + d * B * H * item}
@@ -119,11 +120,11 @@ def forward(
         return y, None
     if checkpoint is None:
         # One array for all directions, so that the outputs lie as the caller wants them.
-        y = np.empty((B + N, D * H), x.dtype)
+        y = memory.empty((B + N, D * H), x.dtype)
         made = [_record(cell, 0, N, S, y[:, d * H : (d + 1) * H]) for d in range(D)]
         _run_turn(plan, 0, weights, x, state, made)
         return y[B:], LayerTape(x, weights, None, made, [])
-    y = np.empty((N, D * H), x.dtype)
+    y = memory.empty((N, D * H), x.dtype)
     marks = []
     for turn, spans in enumerate(plan.turns):
         marks.append(state.copy())
@@ -145,8 +146,8 @@ def _forward_plan(cell, batch, x, state, training, checkpoint) -> ForwardPlan:
 
 def _record(cell: Cell, start: int, n: int, S: int, y: np.ndarray) -> Record:
     B, H = len(y) - n, y.shape[1]
-    states = np.empty((S - 1, B + n, H), y.dtype)
-    return Record(start, y, states, np.empty((n, len(cell.graph.saved) * H), y.dtype))
+    states = memory.empty((S - 1, B + n, H), y.dtype)
+    return Record(start, y, states, memory.empty((n, len(cell.graph.saved) * H), y.dtype))
 
 
 def _run_turn(plan, turn, weights, x, state, made: list[Record]) -> None:
@@ -190,7 +191,7 @@ def backward(
     plan = batch.plans.get(key)
     if plan is None:
         plan = batch.plans[key] = BackwardPlan(Sizes(*key[:5], DTYPES[item]), batch, tape.checkpoint)
-    dz = np.empty((D, plan.dz_rows, plan.dz_row), dy.dtype)
+    dz = memory.empty((D, plan.dz_rows, plan.dz_row), dy.dtype)
     dx = np.empty((D, N, I), dy.dtype)
     d_vectors = np.zeros((D, B, V * H), dy.dtype)
     targets = [
@@ -213,7 +214,7 @@ def backward(
         recorded = [record.addresses(0) | {"previous": address(previous[d]) - record.start * 8}
                     for d, record in enumerate(made)]  # fmt: skip
         for segment in plan.segments[turn]:
-            sync = np.zeros((len(segment.directions), plan.sync_size), np.int64)
+            sync = memory.zeros((len(segment.directions), plan.sync_size), np.int64)
             jobs = segment.backward.completed([
                 fixed[d] | recorded[d] | {"sync": address(sync[k]), "y_all": address(made[d].y),
                                           "tape_all": address(made[d].states)}

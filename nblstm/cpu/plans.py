@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nblstm import memory
 from nblstm.batch import Batch
 from nblstm.cells.cell import Cell
 from nblstm.cpu import threads
@@ -112,12 +113,12 @@ class Scratch:
 
     def __init__(self, plan: ForwardPlan, state: np.ndarray):
         _, D, B, H = state.shape
-        self.z = np.empty((D, plan.z_size), state.dtype)
+        self.z = memory.empty((D, plan.z_size), state.dtype)
         self.addresses = [{"z": address(z)} for z in self.z]
         self.shared = plan.cut.by_units
         if self.shared:
-            self.h = np.empty((D, 2, B, H), state.dtype)
-            self.sync = np.empty((D, sync_size(plan.cut.parts)), np.int64)
+            self.h = memory.empty((D, 2, B, H), state.dtype)
+            self.sync = memory.empty((D, sync_size(plan.cut.parts)), np.int64)
             for own, h, sync in zip(self.addresses, self.h, self.sync, strict=True):
                 own |= {"h": address(h), "sync": address(sync)}
 

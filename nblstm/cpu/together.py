@@ -4,23 +4,29 @@ The work of a phase (a time step) is cut into parts by hidden units, and no part
 the phase before have ended. Every thread has a part of its own, so that its share of the weights stays in its core's
 L2 cache; a part whose owner is not there (it has not woken, or lost its core) is taken by another thread after a
 moment. So nothing ever waits for a thread that does not run, and results are the same whoever computed them.
+
+A phase costs one line of memory passed from core to core: each part has a counter of its own. A counter that all
+parts add to cost 0.3 us more, of 1.0 us for a step of H = 64.
 """
 
 from __future__ import annotations
 
 from numba import njit, types
 
-from nblstm.codegen.atomics import atomic_add, atomic_exchange_if, atomic_load, pause
+from nblstm.codegen.atomics import atomic_exchange_if, atomic_load, atomic_store, pause
 from nblstm.codegen.options import INLINE
 from nblstm.codegen.pointers import offset, pointer_to
 
 #: Rounds of waiting before another's part is taken: about 5 us, 10 times a step of H = 64.
 PATIENCE = 100
 
+#: Per part, each on its own cache line: the phases that are done, and the phases that somebody has begun.
+DONE, BEGUN, PART = 0, 8, 16
+
 
 def sync_size(parts: int) -> int:
-    """Zeroed int64 that one job's threads need: a count and a claim for each part, each on its own cache line."""
-    return 8 * (1 + parts)
+    """Zeroed int64 that one job's threads need."""
+    return PART * parts
 
 
 def together(task):
@@ -31,34 +37,34 @@ def together(task):
     integer = types.int64
 
     @njit(**INLINE)
-    def attempt(job, done, part, phase):
-        """Do a part of a phase unless somebody has claimed it."""
-        claim = offset(done, 8 * (1 + part))
-        if atomic_load(claim) == phase and atomic_exchange_if(claim, phase, phase + 1):
+    def attempt(job, sync, part, phase):
+        """Do a part of a phase unless somebody has begun it."""
+        begun = offset(sync, PART * part + BEGUN)
+        if atomic_load(begun) == phase and atomic_exchange_if(begun, phase, phase + 1):
             task(job, part, phase)
-            atomic_add(done, 1)
+            atomic_store(offset(sync, PART * part + DONE), phase + 1)
             return True
         return False
 
     @njit(**INLINE)
     def work(job, parts, part, phases):
-        done = pointer_to(job.sync, integer)
+        sync = pointer_to(job.sync, integer)
         patience = PATIENCE
-        while True:
-            finished = atomic_load(done)
-            phase = finished // parts
-            if phase >= phases:
-                return
-            if not attempt(job, done, part, phase):
+        phase = phases
+        for other in range(parts):  # one who comes late begins where all are
+            phase = min(phase, atomic_load(offset(sync, PART * other + DONE)))
+        while phase < phases:
+            attempt(job, sync, part, phase)
+            for turn in range(parts):
+                other = (part + turn) % parts
                 waited = 0
-                while waited < patience and atomic_load(done) == finished:
-                    waited += 1
+                while atomic_load(offset(sync, PART * other + DONE)) <= phase:
                     pause()
-                if waited == patience:
-                    # An owner who is away is not waited for twice, unless somebody is seen to work again.
-                    patience = PATIENCE
-                    for other in range(parts):
-                        if patience != 0 and attempt(job, done, other, phase):
-                            patience = 0
+                    waited += 1
+                    if waited > patience:
+                        # An owner who is away is not waited for again until he is seen to work.
+                        patience = 0 if attempt(job, sync, other, phase) else PATIENCE
+                        waited = 0
+            phase += 1
 
     return work

@@ -13,6 +13,7 @@ from functools import cache, cached_property
 import numpy as np
 from numba import types
 
+from nblstm import memory
 from nblstm.cells.cell import Cell
 from nblstm.codegen.compiler import compiled
 from nblstm.codegen.pointers import offset, pointer_to, record
@@ -106,7 +107,7 @@ def pack_weights(cell: Cell, parameters: dict[str, np.ndarray], layer: int, dire
     panels = []
     for matrix, order, transposed in wanted:
         N, K = matrix.shape if transposed else matrix.shape[::-1]
-        packed = np.empty(padded(N, dtype) * K, matrix.dtype)
+        packed = memory.empty((padded(N, dtype) * K,), matrix.dtype)
         panels.append(packed)
         jobs = Jobs(PACK, [dict(
             parts=padded(N, dtype) // panel_columns(dtype), N=N, K=K, block=H, order=address(order),
