@@ -138,7 +138,7 @@ def test_the_input_gradient_can_be_left_out(case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_tape_is_used_up_by_nothing(case):
-    """Two backward passes from one tape, with a forward pass between, give the same bits; x and dy are not written to."""
+    """Two backward passes, a forward pass between, give the same bits; x and dy are not written to."""
     layer, x, forward, dy = problem(case)
     x_before, dy_before = x.copy(), dy.copy()
     _, tape = forward()

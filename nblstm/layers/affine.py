@@ -67,7 +67,7 @@ class Affine(Layer):
         z = rows @ self._kernel_matrix()
         if self.use_bias:
             z += self._own["bias"]
-        y, kept = self.activation.forward(z)
+        y, kept = self.activation.forward(z, own=True)
         return y.reshape(y_shape), (rows, kept, x.shape)
 
     def _backward(self, saved, dy, gradients, input_gradient):

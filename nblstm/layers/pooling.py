@@ -41,9 +41,10 @@ class _MaxPooling(Layer):
         padded, y, x_shape = saved
         d_padded, waiting = np.zeros_like(padded), np.ones(y.shape, bool)
         for _, place in self._windows.places(y.shape[1:-1]):
-            here = waiting & (padded[place] == y)
+            here = padded[place] == y
+            here &= waiting
+            waiting ^= here
             d_padded[place] += dy * here
-            waiting &= ~here
         return self._windows.unpadded(d_padded, x_shape)
 
 

@@ -1,6 +1,6 @@
-"""Windows that slide over time or space: their number, the padding, and views of what each sees.
+"""Windows that slide over time or space: their number, the padding, and what each of their entries sees.
 
-Letters: R the number of sliding dimensions (1 for time, 2 for images), k sizes of the window, C channels, last.
+R is the number of sliding dimensions, 1 for time and 2 for images; C the channels, last.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from nblstm.layers import shapes
 from nblstm.layers.shapes import Shape
@@ -31,11 +30,6 @@ class Windows:
     strides: tuple[int, ...]
     padding: str
     dilation: tuple[int, ...]
-
-    @property
-    def rank(self) -> int:
-        """R."""
-        return len(self.size)
 
     @property
     def spans(self) -> list[int]:
@@ -76,14 +70,6 @@ class Windows:
         """The part of ``padded`` that is not padding."""
         inner = (slice(p, p + n) for (p, _), n in zip(self.pads(x_shape[1:-1]), x_shape[1:-1], strict=True))
         return padded[(slice(None), *inner)]
-
-    def views(self, padded: np.ndarray) -> np.ndarray:
-        """Every window, (B, windows in R dimensions, k in R dimensions, C), as a view."""
-        sliding = tuple(range(1, 1 + self.rank))
-        every = sliding_window_view(padded, self.spans, axis=sliding)  # (B, ..., C, spans)
-        every = np.moveaxis(every, 1 + self.rank, -1)
-        strides = (slice(None, None, s) for s in self.strides)
-        return every[(slice(None), *strides, *(slice(None, None, d) for d in self.dilation))]
 
     def places(self, counts: tuple[int, ...]):
         """Per entry of the window: its index, and the slice of a padded array that it meets, for all windows."""
