@@ -20,8 +20,8 @@ def empty(shape: tuple[int, ...], dtype) -> np.ndarray:
     if size < 8 * _LINE:  # too little to be shared, and this function takes 1 us
         return np.empty(shape, dtype)
     raw = np.empty(size + _LINE, np.uint8)
-    start = -ctypes.addressof(ctypes.c_char.from_buffer(raw)) % _LINE
-    return np.ndarray(shape, dtype, raw, start)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(raw))  # type: ignore[arg-type]
+    return np.ndarray(shape, dtype, raw, -address % _LINE)
 
 
 def zeros(shape: tuple[int, ...], dtype) -> np.ndarray:

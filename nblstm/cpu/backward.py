@@ -56,6 +56,7 @@ def _functions(dtype: str):
             pointer_to(job.w_h, real), job.recurrent_columns * PANEL, PANEL,
             d_h, H,
             d_h, H,
+            t % 2,
         ))  # fmt: skip
 
     return cell_gradient, recurrent_gradient

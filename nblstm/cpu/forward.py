@@ -55,6 +55,7 @@ def _functions(dtype: str):
                         w_x, I * PANEL, PANEL,
                         bias, 0,
                         offset(z, (t - t0) * (b1 - b0) * z_row), z_row,
+                        0,
                     ))  # fmt: skip
                     t += together
                 start = until
@@ -70,7 +71,9 @@ def _functions(dtype: str):
         row = pointer_to(job.offset, integer)[t] + b0
         state, y = pointer_to(job.state, real), pointer_to(job.y, real)
         tape, saved = pointer_to(job.tape, real), pointer_to(job.saved, real)
-        for block in range(1 if u1 - u0 == H else job.recurrent_columns // H):
+        blocks = 1 if u1 - u0 == H else job.recurrent_columns // H
+        for walked in range(blocks):
+            block = blocks - 1 - walked if t % 2 else walked
             first, last = columns(block, job.recurrent_columns, H, u0, u1)
             call(job.gemm, (
                 rows, first, last, H,
@@ -78,6 +81,7 @@ def _functions(dtype: str):
                 pointer_to(job.w_h, real), H * PANEL, PANEL,
                 offset(z, start), z_row,
                 offset(z, start), z_row,
+                t % 2,
             ))  # fmt: skip
         call(job.pointwise, (
             rows, u1 - u0, H,

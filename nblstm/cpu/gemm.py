@@ -35,18 +35,20 @@ def gemm_signature(dtype: str):
     """Arguments of `gemm`'s kernel, as Numba types."""
     size, pointer = types.int64, types.CPointer(getattr(types, dtype))
     return types.void(
-        size, size, size, size, pointer, size, size, pointer, size, size, pointer, size, pointer, size
+        size, size, size, size, pointer, size, size, pointer, size, size, pointer, size, pointer, size, size
     )  # fmt: skip
 
 
 @cache
 def gemm(dtype: str) -> int:
-    """Address of ``gemm(M, n0, n1, K, a, a_row, a_k, b, b_panel, b_k, init, init_row, c, c_row)``.
+    """Address of ``gemm(M, n0, n1, K, a, a_row, a_k, b, b_panel, b_k, init, init_row, c, c_row, descending)``.
 
     ``c[m, n] = init[m, n] + sum over k of a[m, k] * b[k, n]`` for ``n0 <= n < n1``. ``a[m, k]`` is at
     ``a + m a_row + k a_k``; ``b[k, n]`` is at ``b + (n // P) b_panel + k b_k + n % P`` for panels of ``P`` columns,
     which describes packed weights (``b_panel = K P``, ``b_k = P``) and a plain row-major matrix (``b_panel = P``,
-    ``b_k`` its row stride) alike. ``init_row = 0`` adds the same row to all; ``init`` may be ``c``.
+    ``b_k`` its row stride) alike. ``init_row = 0`` adds the same row to all; ``init`` may be ``c``. ``descending = 1``
+    takes the panels from the last to the first: where a product is repeated with weights that exceed the L2 cache,
+    turning round each time finds the last ones still there.
     """
 
     def make():
@@ -54,20 +56,20 @@ def gemm(dtype: str) -> int:
         unit = vector_unit()
         MAX_ROWS, LANES, PANEL = unit.tile[0], unit.lanes(dtype), panel_columns(dtype)
 
-        def gemm(M, n0, n1, K, a, a_row, a_k, b, b_panel, b_k, init, init_row, c, c_row):
+        def gemm(M, n0, n1, K, a, a_row, a_k, b, b_panel, b_k, init, init_row, c, c_row, descending):
             if M <= 0:
                 return
             tiles = (M + MAX_ROWS - 1) // MAX_ROWS
             k0 = 0
             while True:
                 k = min(K - k0, K_BLOCK)
-                n = n0
-                while n < n1:
-                    panel = n // PANEL
-                    within = n - panel * PANEL
-                    columns = min(n1 - n, PANEL - within)
+                first, panels = n0 // PANEL, (n1 + PANEL - 1) // PANEL - n0 // PANEL
+                for walked in range(panels):
+                    panel = first + (panels - 1 - walked if descending else walked)
+                    n = max(n0, panel * PANEL)
+                    columns = min(n1, (panel + 1) * PANEL) - n
                     vectors = (columns + LANES - 1) // LANES
-                    b_block = offset(b, panel * b_panel + within + k0 * b_k)
+                    b_block = offset(b, panel * b_panel + n - panel * PANEL + k0 * b_k)
                     m = 0
                     for tile in range(tiles):  # 32 rows are 6 6 5 5 5 5 rather than 6 6 6 6 6 2
                         rows = (M - m + tiles - tile - 1) // (tiles - tile)
@@ -79,7 +81,6 @@ def gemm(dtype: str) -> int:
                             offset(c, m * c_row + n), c_row,
                         )  # fmt: skip
                         m += rows
-                    n += columns
                 k0 += k
                 if k0 >= K:
                     return

@@ -36,6 +36,7 @@ def gradients_kernel(dtype: str) -> int:
                 pointer_to(inputs, real), PANEL, inputs_row,
                 start, start_row,
                 target, N,
+                0,
             ))  # fmt: skip
             if d_bias != 0:
                 total = offset(pointer_to(d_bias, real), row)
@@ -62,6 +63,7 @@ def gradients_kernel(dtype: str) -> int:
                     pointer_to(job.w_x, real), fed * PANEL, PANEL,
                     pointer_to(job.zeros, real), 0,
                     offset(pointer_to(job.dx, real), r * job.dx_row), job.dx_row,
+                    0,
                 ))  # fmt: skip
                 return
 

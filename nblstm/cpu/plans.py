@@ -94,6 +94,13 @@ class ForwardPlan:
 
     def run(self, turn: int, weights: list[Weights], state: np.ndarray, records: list[dict]) -> None:
         """Launch, with the addresses of each direction, from the states (S, D, B, H)."""
+        scratch, jobs = self.prepared(turn, weights, state, records)
+        threads.run(self.kernel, array_address(jobs), self.cut.parts * len(records), tiny=self.tiny)
+        if scratch.z.nbytes < 1_000_000:  # kept for the next call; several threads may have called at once
+            self._spare.append(scratch)
+
+    def prepared(self, turn: int, weights: list[Weights], state: np.ndarray, records: list[dict]):
+        """Scratch memory and complete jobs, which refer to it."""
         last, bound = self._bound
         if last() is not weights[0]:
             bound = [jobs.bound([w.forward for w in weights]) for jobs in self._jobs]
@@ -102,10 +109,7 @@ class ForwardPlan:
         scratch.prepare(state)
         for record, own in zip(records, scratch.addresses, strict=True):
             record.update(own)
-        jobs = bound[turn].completed(records)
-        threads.run(self.kernel, array_address(jobs), self.cut.parts * len(records), tiny=self.tiny)
-        if scratch.z.nbytes < 1_000_000:  # kept for the next call; several threads may have called at once
-            self._spare.append(scratch)
+        return scratch, bound[turn].completed(records)
 
 
 class Scratch:

@@ -97,6 +97,10 @@ class Module:
             self._flat[:] = staged
             self._cache.clear()
 
+    def _is_current(self, key, value) -> bool:
+        """Whether ``value``, from `_derived`, is what that would give again."""
+        return not self._lent and value is not None and self._cache.get(key) is value
+
     def _derived(self, key, make):
         """What ``make(parameters)`` gives, kept for as long as the parameters cannot have changed.
 

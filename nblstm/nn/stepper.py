@@ -48,10 +48,9 @@ class Stepper:
             if x_t.ndim == 1 and self._B == 1:
                 return self(validate.shaped("x_t", x_t, self._x.shape[1:], "(I,)")[None])[0]
             validate.shaped("x_t", x_t, self._x.shape, "(B, I)")
-        weights = self._module._weights(False)
-        if weights is not self._weights:
-            self._plan = self._network.backend.StepPlan(self._network.cell, weights, self._x, self._states)
-            self._weights = weights
+        if not self._module._is_current(False, self._weights):
+            self._weights = self._module._weights(False)
+            self._plan = self._network.backend.StepPlan(self._network.cell, self._weights, self._x, self._states)
         np.copyto(self._x, x_t)
         return self._plan.step()
 
