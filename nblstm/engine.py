@@ -8,7 +8,7 @@ from importlib import import_module
 
 import numpy as np
 
-from nblstm import memory, validate
+from nblstm import validate
 from nblstm.batch import Batch, uniform_batch
 from nblstm.cells.cell import Cell
 from nblstm.layout import Layout, recurrent_layout
@@ -145,26 +145,24 @@ def forward(
         checkpoint = validate.positive_integer("checkpoint", checkpoint)
     x, batch, batched = _checked_input(network, x, lengths)
     states = batch.sort(initial_state(network, state, batch.B, batched, "state"))
-    training = generator is not None
     rows = batch.pack(x)
-    if training and np.may_share_memory(rows, x):
+    if generator is None:
+        y = network.backend.infer(network.cell, weights, batch, rows, states)
+        return _user_layout(network, batch.unpack(y), batched), _split(batch.unsort(states), batched), None
+    if np.may_share_memory(rows, x):
         rows = rows.copy()  # the caller may overwrite x before BPTT reads it
     tapes, masks = [], []
-    if training and batch.uniform:
-        rows = rows.copy()  # the tape keeps it, and the caller may write to x before BPTT
     D = network.directions
     for layer, layer_weights in enumerate(weights):
         here = states[:, layer * D : (layer + 1) * D]
-        rows, tape = network.backend.forward(network.cell, layer_weights, batch, rows, here, training, checkpoint)
-        if training:
-            tapes.append(tape)
-            if network.dropout and layer < network.num_layers - 1:
-                masks.append(_dropout_factors(generator, rows, network.dropout))
-                rows = rows * masks[-1]
+        rows, tape = network.backend.forward(network.cell, layer_weights, batch, rows, here, checkpoint)
+        tapes.append(tape)
+        if network.dropout and layer < network.num_layers - 1:
+            masks.append(_dropout_factors(generator, rows, network.dropout))
+            rows = rows * masks[-1]
     y = _user_layout(network, batch.unpack(rows), batched)
-    if training:
-        y.flags.writeable = False  # the tape reads it
-    return y, _split(batch.unsort(states), batched), Tape(network, batch, batched, tapes, masks) if training else None
+    y.flags.writeable = False  # the tape reads it
+    return y, _split(batch.unsort(states), batched), Tape(network, batch, batched, tapes, masks)
 
 
 def _dropout_factors(generator, rows: np.ndarray, probability: float) -> np.ndarray:
@@ -227,11 +225,11 @@ def initial_state(network: Network, state, B: int, batched: bool, name: str) -> 
     """States as one new array (S, num_layers D, B, H); zeros for None."""
     names, rows, H = network.cell.states, network.num_layers * network.directions, network.hidden_size
     if state is None:
-        return memory.zeros((len(names), rows, B, H), network.dtype)
+        return np.zeros((len(names), rows, B, H), network.dtype)
     if not isinstance(state, tuple | list) or len(state) != len(names):
         came = f"{len(state)} arrays" if isinstance(state, tuple | list) else type(state).__name__
         raise ValueError(f"{name} is {came}; give a tuple of {len(names)} ({', '.join(names)}), or None for zeros")
-    result = memory.empty((len(names), rows, B, H), network.dtype)
+    result = np.empty((len(names), rows, B, H), network.dtype)
     for k, (label, value) in enumerate(zip(names, state, strict=True)):
         array = validate.real_array(f"{name} {label!r}", value, network.dtype)
         shape = (rows, B, H) if batched else (rows, H)

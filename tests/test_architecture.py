@@ -17,15 +17,16 @@ ALLOWED = {
     "cells": set(),
     "layout": {"cells"},
     "batch": set(),
+    "memory": set(),
     "validate": set(),
     "device": set(),
     "codegen": {"cells"},
-    "cpu": {"codegen", "layout", "batch", "cells"},
+    "cpu": {"codegen", "layout", "batch", "memory", "cells"},
     "cuda": {"codegen", "layout", "batch", "cells"},
     "engine": {"validate", "batch", "layout", "cells"},  # and cpu or cuda by name, lazily
     "nn": {"engine", "device", "layout", "validate", "batch", "cells"},
     "training": {"nn", "validate"},
-    "layers": {"nn", "training", "validate", "cells", "device"},
+    "layers": {"nn", "layout", "training", "validate", "cells", "device"},
     "models": {"layers", "training", "nn", "validate"},
     "interop": {"models", "layers", "nn", "training", "cells", "validate"},
     "warmup": {"validate", "device", "cells"},  # and cpu or cuda by name, lazily

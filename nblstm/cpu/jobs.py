@@ -103,12 +103,6 @@ class Jobs:
                 values[start + index[field]] = value
             start += len(index)
 
-    def bound(self, records: list[dict]) -> Jobs:
-        """Jobs like these, with more fields set for all calls."""
-        jobs = Jobs.__new__(Jobs)
-        jobs._index, jobs._template = self._index, self.completed(records)
-        return jobs
-
     def completed(self, records: list[dict]) -> array:
         """A copy in which further fields have values; `array_address` of it is what the kernel takes."""
         values = self._template[:]

@@ -1,4 +1,4 @@
-"""One recurrent layer, all directions: what is allocated, and which kernels are launched in which order."""
+"""Training of one recurrent layer, all directions: what is allocated, and which kernels are launched in which order."""
 
 from __future__ import annotations
 
@@ -11,13 +11,10 @@ from nblstm.batch import Batch
 from nblstm.cells.cell import Cell
 from nblstm.cpu import threads
 from nblstm.cpu.jobs import address, array_address
-from nblstm.cpu.plans import BackwardPlan, ForwardPlan, Sizes
+from nblstm.cpu.plans import DTYPES, BackwardPlan, Sizes, forward_plan
 from nblstm.cpu.threads import num_threads
 from nblstm.cpu.weights import Weights
 from nblstm.layout import suffix
-
-#: By size in bytes; a NumPy dtype takes 3 us to say its name.
-DTYPES = {4: "float32", 8: "float64"}
 
 
 @dataclass(frozen=True)
@@ -82,10 +79,9 @@ class LayerTape:
 
 
 def forward(
-    cell: Cell, weights: list[Weights], batch: Batch, x: np.ndarray, state: np.ndarray, training: bool,
-    checkpoint: int | None = None,
-) -> tuple[np.ndarray, LayerTape | None]:  # fmt: skip
-    """Run one layer over a packed batch.
+    cell: Cell, weights: list[Weights], batch: Batch, x: np.ndarray, state: np.ndarray, checkpoint: int | None
+) -> tuple[np.ndarray, LayerTape]:
+    """Run one layer over a packed batch, keeping what BPTT needs.
 
     Parameters
     ----------
@@ -97,34 +93,24 @@ def forward(
         Packed rows, C-contiguous.
     state : ndarray, shape (S, D, B, H)
         Initial states in sorted order; the final ones on return. Each (D, B, H) is contiguous.
-    training : bool
-        Whether to keep what BPTT needs.
-    checkpoint : int, optional
+    checkpoint : int or None
         Keep only states about every so many steps, and compute the rest again in BPTT.
 
     Returns
     -------
     y : ndarray, shape (N, D H)
-    tape : LayerTape or None
+    tape : LayerTape
     """
     S, D, B, H = state.shape
-    N, item = batch.N, x.itemsize
-    plan = _forward_plan(cell, batch, x, state, training, checkpoint)
-    if not training:
-        y = memory.empty((N, D * H), x.dtype)
-        x_at, y_at, state_at = address(x), address(y), address(state)
-        plan.run(0, weights, state, [
-            {"x": x_at, "y": y_at + d * H * item, "y_row": D * H, "state": state_at + d * B * H * item}
-            for d in range(D)
-        ])  # fmt: skip
-        return y, None
+    N = batch.N
+    plan = forward_plan(cell, batch, x.shape[1], state, True, checkpoint)
     if checkpoint is None:
         # One array for all directions, so that the outputs lie as the caller wants them.
         y = memory.empty((B + N, D * H), x.dtype)
         made = [_record(cell, 0, N, S, y[:, d * H : (d + 1) * H]) for d in range(D)]
         _run_turn(plan, 0, weights, x, state, made)
         return y[B:], LayerTape(x, weights, None, made, [])
-    y = memory.empty((N, D * H), x.dtype)
+    y = np.empty((N, D * H), x.dtype)
     marks = []
     for turn, spans in enumerate(plan.turns):
         marks.append(state.copy())
@@ -133,15 +119,6 @@ def forward(
         for d, (lo, hi) in enumerate(spans):
             y[lo:hi, d * H : (d + 1) * H] = made[d].y[B:]
     return y, LayerTape(x, weights, checkpoint, [], marks)
-
-
-def _forward_plan(cell, batch, x, state, training, checkpoint) -> ForwardPlan:
-    _, D, _, H = state.shape
-    key = (cell, x.shape[1], H, D, state.strides[0] // x.itemsize, x.itemsize, training, checkpoint, num_threads())
-    plan = batch.plans.get(key)
-    if plan is None:
-        plan = batch.plans[key] = ForwardPlan(Sizes(*key[:5], DTYPES[x.itemsize]), batch, training, checkpoint)
-    return plan
 
 
 def _record(cell: Cell, start: int, n: int, S: int, y: np.ndarray) -> Record:
@@ -240,7 +217,7 @@ def _recompute(cell: Cell, tape: LayerTape, batch: Batch, turn: int) -> list[Rec
     """A turn of the forward pass once more, from the states before it: the same bits."""
     state = tape.marks[turn].copy()
     S, _, B, H = state.shape
-    plan = _forward_plan(cell, batch, tape.x, state, True, tape.checkpoint)
+    plan = forward_plan(cell, batch, tape.x.shape[1], state, True, tape.checkpoint)
     made = [_record(cell, lo, hi - lo, S, np.empty((B + hi - lo, H), tape.x.dtype)) for lo, hi in plan.turns[turn]]
     _run_turn(plan, turn, tape.weights, tape.x, state, made)
     return made

@@ -5,8 +5,6 @@ A pass over a short sequence takes microseconds; putting its jobs together took 
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable
 from itertools import zip_longest
 from typing import NamedTuple
 
@@ -80,8 +78,6 @@ class ForwardPlan:
         groups = [(group[0][0], group[-1][1]) if group else (0, 0) for group in spans(batch, checkpoint)]
         turns = _directions(groups, D)
         self.turns = [[batch.rows(steps) for steps in turn] for turn in turns]
-        self._spare: list[Scratch] = []
-        self._bound: tuple[Callable, list[Jobs]] = (lambda: None, [])  # the weights of the last call, set in the jobs
         self._jobs = [Jobs(FORWARD, [dict(
             parts=parts, bounds=address(self.cut.bounds), T=batch.T, B=batch.B, I=sizes.I, H=H,
             input_columns=len(cell.gates) * H, recurrent_columns=len(cell.gates) * H,
@@ -95,42 +91,62 @@ class ForwardPlan:
     def run(self, turn: int, weights: list[Weights], state: np.ndarray, records: list[dict]) -> None:
         """Launch, with the addresses of each direction, from the states (S, D, B, H)."""
         scratch, jobs = self.prepared(turn, weights, state, records)
+        scratch.prepare(state)
         threads.run(self.kernel, array_address(jobs), self.cut.parts * len(records), tiny=self.tiny)
-        if scratch.z.nbytes < 1_000_000:  # kept for the next call; several threads may have called at once
-            self._spare.append(scratch)
+        scratch.finish(state)
 
     def prepared(self, turn: int, weights: list[Weights], state: np.ndarray, records: list[dict]):
         """Scratch memory and complete jobs, which refer to it."""
-        last, bound = self._bound
-        if last() is not weights[0]:
-            bound = [jobs.bound([w.forward for w in weights]) for jobs in self._jobs]
-            self._bound = weakref.ref(weights[0]), bound
-        scratch = self._spare.pop() if self._spare else Scratch(self, state)
-        scratch.prepare(state)
-        for record, own in zip(records, scratch.addresses, strict=True):
-            record.update(own)
-        return scratch, bound[turn].completed(records)
+        scratch = Scratch(self, state)
+        completed = [record | w.forward | own
+                     for record, w, own in zip(records, weights, scratch.addresses, strict=True)]  # fmt: skip
+        return scratch, self._jobs[turn].completed(completed)
 
 
 class Scratch:
-    """Memory that a forward pass needs: pre-activations and, where parts are units, shared outputs and counters."""
+    """Memory of a forward pass: pre-activations and, where parts are units, what they share, on cache lines."""
 
     def __init__(self, plan: ForwardPlan, state: np.ndarray):
-        _, D, B, H = state.shape
+        S, D, B, H = state.shape
         self.z = memory.empty((D, plan.z_size), state.dtype)
         self.addresses = [{"z": address(z)} for z in self.z]
+        self.nbytes = self.z.nbytes
         self.shared = plan.cut.by_units
         if self.shared:
             self.h = memory.empty((D, 2, B, H), state.dtype)
+            self.state = memory.empty((D, S, B, H), state.dtype)
             self.sync = memory.empty((D, sync_size(plan.cut.parts)), np.int64)
-            for own, h, sync in zip(self.addresses, self.h, self.sync, strict=True):
-                own |= {"h": address(h), "sync": address(sync)}
+            for own, h, shared, sync in zip(self.addresses, self.h, self.state, self.sync, strict=True):
+                own |= {"h": address(h), "state": address(shared), "state_plane": B * H, "sync": address(sync)}
 
     def prepare(self, state: np.ndarray) -> None:
-        """Before each run: both planes of outputs from the states, counters from 0."""
+        """Before each run: the states (S, D, B, H), both planes of outputs from them, counters from 0."""
         if self.shared:
+            self.state[:] = state.swapaxes(0, 1)
             self.h[:] = state[0][:, None]
             self.sync[:] = 0
+
+    def finish(self, state: np.ndarray) -> None:
+        """After each run: the states."""
+        if self.shared:
+            state[:] = self.state.swapaxes(0, 1)
+
+
+#: By size in bytes; a NumPy dtype takes 3 us to say its name.
+DTYPES = {4: "float32", 8: "float64"}
+
+
+def forward_plan(
+    cell: Cell, batch: Batch, I: int, state: np.ndarray, training: bool, checkpoint: int | None
+) -> ForwardPlan:
+    """The plan for passes from states (S, D, B, H), a slice of those of all layers; made once for each kind."""
+    _, D, _, H = state.shape
+    key = (cell, I, H, D, state.strides[0] // state.itemsize, state.itemsize, training, checkpoint,
+           threads.num_threads())  # fmt: skip
+    plan = batch.plans.get(key)
+    if plan is None:
+        plan = batch.plans[key] = ForwardPlan(Sizes(*key[:5], DTYPES[state.itemsize]), batch, training, checkpoint)
+    return plan
 
 
 class Segment(NamedTuple):

@@ -168,7 +168,10 @@ class Recurrent(Module):
         return Gradients(gradients.params, gradients.flat, gradients.x, self._from_tuple(gradients.state))
 
     def _weights(self, training: bool):
-        return self._derived(training, lambda parameters: engine.pack(self._network, parameters, training))
+        weights = None if self._lent else self._cache.get(training)
+        if weights is None:
+            weights = self._derived(training, lambda parameters: engine.pack(self._network, parameters, training))
+        return weights
 
     def _to_tuple(self, state):
         """The user's states as a tuple; classes with one state take and give it bare."""

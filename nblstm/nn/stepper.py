@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nblstm import engine, validate
+from nblstm.batch import uniform_batch
 
 if TYPE_CHECKING:
     from nblstm.nn.recurrent import Recurrent
@@ -28,8 +29,9 @@ class Stepper:
         self._B = validate.positive_integer("batch_size", batch_size)
         self._states = engine.initial_state(network, None, self._B, True, "state")
         self._x = np.empty((self._B, network.input_size), network.dtype)
+        self._y = np.empty((self._B, network.hidden_size), network.dtype)
         self._weights: list | None = None
-        self._plan: Any = None
+        self._pass: Any = None
 
     def __call__(self, x_t) -> np.ndarray:
         """Advance by one step.
@@ -50,9 +52,14 @@ class Stepper:
             validate.shaped("x_t", x_t, self._x.shape, "(B, I)")
         if not self._module._is_current(False, self._weights):
             self._weights = self._module._weights(False)
-            self._plan = self._network.backend.StepPlan(self._network.cell, self._weights, self._x, self._states)
+            network = self._network
+            self._pass = network.backend.Inference(
+                network.cell, self._weights, uniform_batch(1, self._B), network.input_size, self._states
+            )
+            self._pass.bind(self._x, self._y, self._states)
         np.copyto(self._x, x_t)
-        return self._plan.step()
+        self._pass.launch(self._states)
+        return self._y
 
     @property
     def state(self):
