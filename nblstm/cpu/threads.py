@@ -4,9 +4,9 @@ A kernel is a C function ``kernel(jobs, part)``; `run` calls it for every part. 
 threads and no two write the same number, so results have the same bits on any machine.
 
 Helpers are Python threads that live in compiled code without the GIL. After a kernel they watch for the next one
-for about 50 us, as consecutive layers and segments follow at once, then sleep on a lock: a kernel that follows
-within that time starts on all threads in about 1 us, a later one in about 20. The calling thread takes parts
-too, so nothing waits for a helper that has not woken. While one Python thread has the helpers, others do all
+for about 30 us, as consecutive layers and segments follow at once, then sleep on a lock: to a kernel that follows
+within that time, all threads together add about 2 us. The calling thread takes parts too, so nothing waits for a
+helper that has not woken. While one Python thread has the helpers, others do all
 of their parts themselves.
 """
 
@@ -29,7 +29,7 @@ from nblstm.codegen.pointers import call, offset
 # Shared memory of the pool: one cell for each on a cache line of its own, so that they do not slow each other.
 OPEN, INSIDE, NEXT, WORK, CELLS = 0, 8, 16, 24, 32
 
-#: Rounds that a helper waits for work: about 50 us.
+#: Rounds that a helper waits for work, about 30 us.
 PATIENCE = 1000
 
 _ALONE = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)

@@ -5,8 +5,8 @@ the phase before have ended. Every thread has a part of its own, so that its sha
 L2 cache; a part whose owner is not there (it has not woken, or lost its core) is taken by another thread after a
 moment. So nothing ever waits for a thread that does not run, and results are the same whoever computed them.
 
-A phase costs one line of memory passed from core to core: each part has a counter of its own. A counter that all
-parts add to cost 0.3 us more, of 1.0 us for a step of H = 64.
+A phase costs little more than lines of memory passed from core to core, since each part has a counter of its own: 55 ns
+with two threads and empty parts, beside 0.9 us for a whole step of H = 64 on them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nblstm.codegen.atomics import atomic_exchange_if, atomic_load, atomic_store
 from nblstm.codegen.options import INLINE
 from nblstm.codegen.pointers import offset, pointer_to
 
-#: Rounds of waiting before another's part is taken: about 5 us, 10 times a step of H = 64.
+#: Rounds of waiting, 25 ns each, before another's part is taken: about three steps of H = 64.
 PATIENCE = 100
 
 #: Per part, each on its own cache line: the phases that are done, and the phases that somebody has begun.
