@@ -1,13 +1,12 @@
 """Threads for kernels that come in independent parts.
 
-A kernel is a C function ``kernel(jobs, part)``; `run` calls it for every part. Parts never depend on the number of
-threads and no two write the same number, so results have the same bits on any machine.
+A kernel is a C function ``kernel(jobs, part)``; `run` calls it for every part. No two parts write the same number and no
+number is a sum over parts, so results have the same bits for any number of threads.
 
 Helpers are Python threads that live in compiled code without the GIL. After a kernel they watch for the next one
 for about 30 us, as consecutive layers and segments follow at once, then sleep on a lock: to a kernel that follows
 within that time, all threads together add about 2 us. The calling thread takes parts too, so nothing waits for a
-helper that has not woken. While one Python thread has the helpers, others do all
-of their parts themselves.
+helper that has not woken. While one Python thread has the helpers, others do all of their parts themselves.
 """
 
 from __future__ import annotations
