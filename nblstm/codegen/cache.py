@@ -14,6 +14,7 @@ import os
 import pickle
 import platform
 import uuid
+from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -79,6 +80,7 @@ def store(name: str, value) -> bool:
         aside.write_bytes(hashlib.sha256(payload).digest() + payload)
         aside.replace(target)
     except OSError:
-        aside.unlink(missing_ok=True) if aside.parent.is_dir() and os.access(aside.parent, os.W_OK) else None
+        with suppress(OSError):  # nor can what was begun be removed where nothing can be written
+            aside.unlink(missing_ok=True)
         return False
     return True

@@ -1,7 +1,7 @@
 """Threads for kernels that come in independent parts.
 
-A kernel is a C function ``kernel(jobs, part)``; `run` calls it for every part. No two parts write the same number and no
-number is a sum over parts, so results have the same bits for any number of threads.
+A kernel is a C function ``kernel(jobs, part)``; `run` calls it for every part. No two parts write the same number and
+no number is a sum over parts, so results have the same bits for any number of threads.
 
 Helpers are Python threads that live in compiled code without the GIL. After a kernel they watch for the next one
 for about 30 us, as consecutive layers and segments follow at once, then sleep on a lock: to a kernel that follows
