@@ -19,15 +19,16 @@ ALLOWED = {
     "batch": set(),
     "memory": set(),
     "validate": set(),
+    "configured": set(),
     "device": set(),
     "codegen": {"cells"},
     "cpu": {"codegen", "layout", "batch", "memory", "cells"},
     "cuda": {"codegen", "layout", "batch", "cells"},
     "engine": {"validate", "batch", "layout", "cells"},  # and cpu or cuda by name, lazily
     "nn": {"engine", "device", "layout", "validate", "batch", "cells"},
-    "training": {"nn", "validate"},
-    "layers": {"nn", "layout", "training", "validate", "cells", "device"},
-    "models": {"layers", "training", "nn", "validate"},
+    "training": {"nn", "validate", "configured"},
+    "layers": {"nn", "layout", "training", "validate", "configured", "cells", "device"},
+    "models": {"layers", "training", "nn", "validate", "configured"},
     "interop": {"models", "layers", "nn", "training", "cells", "validate"},
     "warmup": {"validate", "device", "cells"},  # and cpu or cuda by name, lazily
     "__init__": {"cells", "nn", "training", "device", "models", "layers", "warmup", "cpu"},  # cpu: threads alone

@@ -296,5 +296,5 @@ def test_what_a_function_of_the_users_own_may_give(function, error, said):
 
 
 def test_a_function_cannot_be_configured():
-    with pytest.raises(TypeError, match="fn is cubes, which no file can hold"):
+    with pytest.raises(TypeError, match="fn is cubes, which cannot be saved"):
         losses.get(cubes).get_config()

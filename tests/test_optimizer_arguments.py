@@ -117,5 +117,5 @@ def half(step):
 
 
 def test_a_function_cannot_be_configured():
-    with pytest.raises(TypeError, match="learning_rate is half, which no file can hold"):
+    with pytest.raises(TypeError, match="learning_rate is half, which cannot be saved"):
         SGD(learning_rate=half).get_config()

@@ -7,8 +7,9 @@ import math
 import numpy as np
 
 from nblstm import validate
+from nblstm.configured import Configured
 from nblstm.layers import shapes
-from nblstm.layers.registry import Configured, Registry
+from nblstm.layers.registry import Registry
 
 INITIALIZERS = Registry("initializer")
 

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from nblstm import validate
+from nblstm.configured import Configured, constructor_arguments
 from nblstm.layers import shapes
 from nblstm.layers.parametric import Parametric
-from nblstm.layers.registry import Configured, Registry, constructor_arguments
+from nblstm.layers.registry import Registry
 from nblstm.layers.shapes import Shape
 from nblstm.nn import Gradients
 

@@ -6,8 +6,9 @@ from typing import Protocol
 
 import numpy as np
 
+from nblstm.configured import Configured
 from nblstm.layers import shapes
-from nblstm.layers.registry import Configured, Registry
+from nblstm.layers.registry import Registry
 
 REGULARIZERS = Registry("regularizer")
 

@@ -1,13 +1,9 @@
-"""Checks of hyperparameters, and objects that can say what they were made with."""
+"""Checks of hyperparameters, and objects by name."""
 
 from __future__ import annotations
 
-import inspect
 import math
 import numbers
-
-#: Arguments that are no hyperparameters: a configuration leaves them out.
-NOT_CONFIGURED = ("modules",)
 
 
 def real(
@@ -28,47 +24,6 @@ def flag(name: str, value) -> bool:
     if value not in (True, False):
         raise TypeError(f"{name} is {value!r}; give True or False")
     return bool(value)
-
-
-class Configured:
-    """Keeps each argument of its constructor as the attribute of that name."""
-
-    def get_config(self) -> dict:
-        """The arguments that make another such object.
-
-        Returns
-        -------
-        dict of str to number, bool, str, list, dict or None
-            What JSON can hold. See `record`.
-
-        Raises
-        ------
-        TypeError
-            If an argument was a function of the user's own, which no file can hold.
-        """
-        config = {}
-        for name, value in self._arguments().items():
-            if isinstance(value, Configured):
-                value = value.record()
-            elif callable(value):
-                given = getattr(value, "__name__", type(value).__name__)
-                raise TypeError(f"{name} is {given}, which no file can hold; give a name or an object of nblstm's")
-            config[name] = list(value) if isinstance(value, tuple) else value
-        return config
-
-    def record(self) -> dict:
-        """The class's name and `get_config`, as the ``get`` of this object's module takes them."""
-        return {"class_name": type(self).__name__, "config": self.get_config()}
-
-    def _argument(self, name: str):
-        return getattr(self, name)
-
-    def _arguments(self) -> dict:
-        names = inspect.signature(type(self)).parameters
-        return {name: self._argument(name) for name in names if name not in NOT_CONFIGURED}
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._arguments().items())})"
 
 
 def from_table(kind: str, identifier, table: dict[str, type], base: type):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from nblstm import validate
+from nblstm.configured import Configured
 from nblstm.training import weights
-from nblstm.training.arguments import Configured
 
 REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight")
 

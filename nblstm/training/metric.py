@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from nblstm.configured import Configured
 from nblstm.training import weights
-from nblstm.training.arguments import Configured
 
 
 class Mean(Configured):

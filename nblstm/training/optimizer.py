@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from nblstm.configured import Configured
 from nblstm.nn import Gradients, Module
 from nblstm.training import schedules
-from nblstm.training.arguments import Configured, real
+from nblstm.training.arguments import real
 from nblstm.training.clipping import clip_by_global_norm, clip_by_norm, clip_by_value
 
 
@@ -42,6 +43,8 @@ class Optimizer(Configured):
     TypeError, ValueError
         If an argument is out of its range.
     """
+
+    unsaved = ("modules",)
 
     def __init__(
         self, modules, learning_rate, weight_decay: float | None, clipnorm: float | None, clipvalue: float | None,

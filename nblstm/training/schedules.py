@@ -6,7 +6,8 @@ import math
 import numbers
 from bisect import bisect_left
 
-from nblstm.training.arguments import Configured, flag, from_table, real
+from nblstm.configured import Configured
+from nblstm.training.arguments import flag, from_table, real
 
 
 class Schedule(Configured):

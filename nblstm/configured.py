@@ -1,0 +1,77 @@
+"""Objects that are saved as the arguments of their constructors."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+
+
+class Configured:
+    """An object that is saved as the arguments of its constructor.
+
+    Each argument is kept under its own name, as scikit-learn's estimators keep theirs; nothing else is saved.
+    """
+
+    #: Arguments that are not part of the config.
+    unsaved: tuple[str, ...] = ()
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments as plain values, which JSON can hold.
+
+        Raises
+        ------
+        TypeError
+            If an argument was a function of the user's own, or another object that no file can hold.
+        """
+        return {name: plain(name, value) for name, value in self._arguments().items()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]):
+        """The object that gave this config."""
+        return cls(**config)
+
+    def record(self) -> dict[str, Any]:
+        """The class's name and the config, from which the object is made again where its kind is looked up."""
+        return {"class_name": type(self).__name__, "config": self.get_config()}
+
+    def _argument(self, name: str):
+        """What was given as the argument ``name``."""
+        return getattr(self, name)
+
+    def _arguments(self) -> dict[str, Any]:
+        return {name: self._argument(name) for name in constructor_arguments(type(self)) if name not in self.unsaved}
+
+    def __repr__(self):
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._arguments().items())})"
+
+
+def constructor_arguments(cls: type) -> list[str]:
+    """Names of the constructor's arguments, followed through ``**kwargs`` into base classes.
+
+    A catch-all of any other name passes nothing on.
+    """
+    names: list[str] = []
+    for base in cls.__mro__:
+        if "__init__" not in vars(base) or base is object:
+            continue
+        parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+        names += [p.name for p in parameters if p.kind is not p.VAR_KEYWORD and p.name not in names]
+        if not any(p.kind is p.VAR_KEYWORD and p.name == "kwargs" for p in parameters):
+            break
+    return names
+
+
+def plain(name: str, value) -> Any:
+    """``value`` as JSON would give it back."""
+    if hasattr(value, "record"):
+        return value.record()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, tuple | list):
+        return [plain(name, entry) for entry in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    given = getattr(value, "__name__", type(value).__name__)
+    raise TypeError(f"{name} is {given}, which cannot be saved; give one of nblstm's objects or its name")
