@@ -16,6 +16,8 @@ from nblstm import cells, nn
 CELLS = {name: (getattr(cells, name, None), oracle) for name, oracle in reference.CELLS.items()}
 CELLS["lstm_relu_hard_sigmoid"] = cells.lstm_with("relu", "hard_sigmoid"), CELLS["lstm_relu_hard_sigmoid"][1]
 
+CELLS["lstm_recurrent_dropout"] = cells.recurrent_dropout(cells.lstm), CELLS["lstm_recurrent_dropout"][1]
+
 
 @dataclass(frozen=True)
 class Case:

@@ -98,7 +98,7 @@ class Cell(NamedTuple):
 
     ``step`` takes one pre-activation per gate, ``W x + b_ih + R h + b_hh`` (a gate in ``split``
     comes as two, ``W x + b_ih`` and ``R h + b_hh``), then the previous states, then the vectors.
-    It returns the new states; the first is the output and what R multiplies.
+    It returns the new states; the first is what R multiplies, ``output`` names the output.
     """
 
     name: str
@@ -107,12 +107,13 @@ class Cell(NamedTuple):
     split: tuple[str, ...]
     vectors: tuple[str, ...]
     step: Callable[..., States]
+    output: str
 
 
-def make_cell(step, gates: str, states: str, split: str = "", vectors: str = "") -> Cell:
-    """A cell from space-separated names, called after its step function."""
+def make_cell(step, gates: str, states: str, split: str = "", vectors: str = "", output: str = "") -> Cell:
+    """A cell from space-separated names, called after its step function; the first state is the default output."""
     names = [tuple(part.split()) for part in (gates, states, split, vectors)]
-    return Cell(step.__name__, names[0], names[1], names[2], names[3], step)
+    return Cell(step.__name__, names[0], names[1], names[2], names[3], step, output or names[1][0])
 
 
 def rnn_tanh(a, h):
@@ -155,6 +156,12 @@ def lstm_complement(i, f, g, o, h, c):
     return sigmoid(o) * np.tanh(c), c
 
 
+def lstm_recurrent_dropout(i, f, g, o, masked_h, h, c, mask):
+    """R multiplies m h instead of h, with one m for all steps (Gal & Ghahramani 2016, tied weights)."""
+    h, c = lstm(i, f, g, o, h, c)
+    return mask * h, h, c, mask
+
+
 def lstm_activations(activation: str, recurrent_activation: str) -> Cell:
     """Keras's LSTM: ``recurrent_activation`` on i, f, o; ``activation`` on candidate and output."""
     act, gate = FUNCTIONS[activation], FUNCTIONS[recurrent_activation]
@@ -177,6 +184,7 @@ CELLS: dict[str, Cell] = {
         make_cell(lstm_peephole, "i f g o", "h c", vectors="p_i p_f p_o"),
         make_cell(lstm_coupled, "f g o", "h c"),
         make_cell(lstm_complement, "i f g o", "h c"),
+        make_cell(lstm_recurrent_dropout, "i f g o", "masked_h h c mask", output="h"),
         lstm_activations("relu", "hard_sigmoid"),
     )
 }
@@ -280,7 +288,7 @@ def _one_direction(cell, params, suffix, x, states, steps, bias):
         stepped = cell.step(*gates, *states, *vectors)
         inside = (t < steps)[:, None]
         states = [np.where(inside, new, old) for new, old in zip(stepped, states, strict=True)]
-        y[t] = np.where(inside, states[0], 0.0)
+        y[t] = np.where(inside, states[cell.states.index(cell.output)], 0.0)
     return y, states
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import reference
-from networks import Case, network, problem
+from networks import CELLS, Case, network, problem
 from tolerances import OUTPUT, assert_close
 
 from nblstm import cells, nn
@@ -164,12 +164,12 @@ def test_a_tape_does_not_see_what_becomes_of_the_arrays(lengths):
 ROWS = Case(T=6, B=7, I=4, H=9, num_layers=2, bidirectional=True)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "lstm_peephole"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "lstm_peephole", "lstm_recurrent_dropout"])
 @pytest.mark.parametrize("lengths", [(2, 6, 0, 1, 6, 3, 0), (0,) * 7, (6,) * 7, (1, 2, 3, 4, 5, 6, 6)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_ragged_rows_have_the_bits_of_each_row_alone(cell, lengths, dtype):
     oracle_cell = reference.CELLS[cell]
-    ragged, p = network(getattr(cells, cell), oracle_cell, ROWS, dtype), problem(oracle_cell, ROWS)
+    ragged, p = network(CELLS[cell][0], oracle_cell, ROWS, dtype), problem(oracle_cell, ROWS)
     y, finals, tape = ragged.forward(p.x, p.states, lengths)
     np.testing.assert_array_equal(ragged(p.x, p.states, lengths)[0], y)
     gradients = ragged.backward(tape, p.dy, p.dstates)

@@ -147,6 +147,8 @@ def test_reserved_names(name):
         (dict(gates="a if"), "'if'"),
         (dict(gates=["a", "b"]), "in one string"),
         (dict(vectors=3), "in one string"),
+        (dict(output="c"), "has the output 'c'; name one of its states, h"),
+        (dict(output=("h",)), "has the output ('h',); name one of its states, h"),
     ],
 )
 def test_declarations(declaration, said):

@@ -53,7 +53,7 @@ LARGE = {
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", LARGE)
-@pytest.mark.parametrize("cell", ["lstm", "gru", "lstm_peephole"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "lstm_peephole", "lstm_recurrent_dropout"])
 def test_work_that_is_cut_into_segments_and_parts(cell, case, dtype):
     check_outputs(*CELLS[cell], LARGE[case], dtype)
     check_gradients(*CELLS[cell], LARGE[case], dtype, samples=1)

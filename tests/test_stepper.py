@@ -1,17 +1,18 @@
 """One step at a time gives the bits of the whole sequence."""
 
+import networks
 import numpy as np
 import pytest
 import reference
 from tolerances import OUTPUT, assert_close
 
-from nblstm import cells, nn
+from nblstm import nn
 
-CELLS = ["lstm", "gru", "rnn_tanh", "lstm_peephole"]
+CELLS = ["lstm", "gru", "rnn_tanh", "lstm_peephole", "lstm_recurrent_dropout"]
 
 
 def network(cell="lstm", layers=2, dtype="float64", **options):
-    return nn.Recurrent(getattr(cells, cell), 3, 19, layers, dtype=dtype, seed=0, **options)
+    return nn.Recurrent(networks.CELLS[cell][0], 3, 19, layers, dtype=dtype, seed=0, **options)
 
 
 def sequence(B, dtype="float64"):
@@ -24,8 +25,10 @@ def sequence(B, dtype="float64"):
 @pytest.mark.parametrize("cell", CELLS)
 def test_steps_have_the_bits_of_the_whole_sequence(cell, layers, B, dtype):
     net, x = network(cell, layers, dtype), sequence(B, dtype)
-    y, states = net(x)
+    initial = tuple(np.random.default_rng(1).normal(size=(len(net.cell.states), layers, B, 19)))
+    y, states = net(x, initial)
     step = net.stepper(batch_size=B)
+    step.state = initial
     for t in range(len(x)):
         y_t = step(x[t])
         assert y_t.dtype == dtype

@@ -113,6 +113,7 @@ def test_subgradient_at_zero_is_zero(function):
         ("lstm_peephole", 5),
         ("lstm_complement", 5),
         ("lstm_coupled", 4),
+        ("lstm_recurrent_dropout", 5),  # as lstm: the mask is a state
         ("gru", 4),  # r z n and n_h
         ("lstm_relu_hard_sigmoid", 4),  # i f g o: relu(c) follows from c
     ],

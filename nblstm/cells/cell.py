@@ -47,6 +47,8 @@ class Cell:
     name : str
     gates, states, split, vectors : tuple of str
         As given to `cell`.
+    output : str
+        The state that is the network's output.
     equations : callable
         The function itself: scalars in, new states out.
     """
@@ -56,6 +58,7 @@ class Cell:
     states: tuple[str, ...]
     split: tuple[str, ...]
     vectors: tuple[str, ...]
+    output: str
     equations: Callable
     __doc__: str | None = None
 
@@ -68,6 +71,11 @@ class Cell:
         """Names of the arguments: a split gate arrives as two, then the states, then the vectors."""
         gates = [part for g in self.gates for part in ([f"{g}_x", f"{g}_h"] if g in self.split else [g])]
         return (*gates, *self.states, *self.vectors)
+
+    @property
+    def taped(self) -> tuple[str, ...]:
+        """The states in the order in which BPTT keeps them: the output, then the others."""
+        return (self.output, *(state for state in self.states if state != self.output))
 
     @property
     def preactivations(self) -> tuple[str, ...]:
@@ -136,12 +144,14 @@ def _names(cell_name: str, kind: str, names: str) -> tuple[str, ...]:
     return parts
 
 
-def cell(*, gates: str, states: str, split: str = "", vectors: str = "") -> Callable[[Callable], Cell]:
+def cell(
+    *, gates: str, states: str, split: str = "", vectors: str = "", output: str | None = None
+) -> Callable[[Callable], Cell]:
     """Declare a recurrent cell by its equations.
 
     The decorated function takes scalars: one pre-activation per gate (``W x_t + R h_{t-1} + b``, already summed),
     then the previous states, then the vectors. It returns the new states in order; the first recurs through
-    ``R`` and is the output. It runs once, on symbols: its gradient is derived, and both become compiled kernels.
+    ``R``. It runs once, on symbols: its gradient is derived, and both become compiled kernels.
 
     Parameters
     ----------
@@ -153,6 +163,8 @@ def cell(*, gates: str, states: str, split: str = "", vectors: str = "") -> Call
         Gates that arrive as two arguments, ``n_x = W x_t + b_ih`` and ``n_h = R h_{t-1} + b_hh``.
     vectors : str, optional
         Names of learned parameters with one value per unit.
+    output : str, optional
+        The state that is the network's output; the first if not given.
 
     Returns
     -------
@@ -175,12 +187,14 @@ def cell(*, gates: str, states: str, split: str = "", vectors: str = "") -> Call
 
     def decorate(equations: Callable) -> Cell:
         name = equations.__name__
+        named_states = _names(name, "states", states)
         made = Cell(
             name,
             _names(name, "gates", gates),
-            _names(name, "states", states),
+            named_states,
             _names(name, "split", split),
             _names(name, "vectors", vectors),
+            next(iter(named_states), "") if output is None else output,
             equations,
             equations.__doc__,
         )
@@ -196,6 +210,10 @@ def _check_declaration(made: Cell) -> None:
     unknown = [g for g in made.split if g not in made.gates]
     if unknown:
         raise CellError(f"cell {made.name!r} splits {unknown[0]!r}, which is not one of its gates {made.gates}")
+    if made.output not in made.states:
+        raise CellError(
+            f"cell {made.name!r} has the output {made.output!r}; name one of its states, {' '.join(made.states)}"
+        )
     expected = made.arguments
     if len(set(expected)) != len(expected):
         raise CellError(f"cell {made.name!r} uses a name twice among {' '.join(expected)}; give each its own")

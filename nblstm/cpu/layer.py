@@ -27,7 +27,7 @@ class Record:
     y : ndarray, shape (B + n, H)
         Outputs before the turn, then of its packed rows.
     states : ndarray, shape (S - 1, B + n, H)
-        The other states likewise.
+        The other states likewise, see `Cell.taped`.
     saved : ndarray, shape (n, K H)
         The K values that the cell saves.
     """
@@ -37,11 +37,16 @@ class Record:
     states: np.ndarray
     saved: np.ndarray
 
-    def begin(self, state: np.ndarray) -> None:
+    def history(self, cell: Cell, name: str) -> np.ndarray:
+        """One state (B + n, H) of those that `Cell.taped` lists."""
+        place = cell.taped.index(name)
+        return self.states[place - 1] if place else self.y
+
+    def begin(self, cell: Cell, state: np.ndarray) -> None:
         """Put the states (S, B, H) before the turn in front."""
         B = state.shape[1]
-        self.y[:B] = state[0]
-        self.states[:, :B] = state[1:]
+        for name, before in zip(cell.states, state, strict=True):
+            self.history(cell, name)[:B] = before
 
     def addresses(self, first_row: int) -> dict[str, int]:
         """For jobs that count packed rows from the batch's first, which they expect at ``first_row`` of the arrays."""
@@ -108,14 +113,14 @@ def forward(
         # One array for all directions, so that the outputs lie as the caller wants them.
         y = memory.empty((B + N, D * H), x.dtype)
         made = [_record(cell, 0, N, S, y[:, d * H : (d + 1) * H]) for d in range(D)]
-        _run_turn(plan, 0, weights, x, state, made)
+        _run_turn(cell, plan, 0, weights, x, state, made)
         return y[B:], LayerTape(x, weights, None, made, [])
     y = np.empty((N, D * H), x.dtype)
     marks = []
     for turn, spans in enumerate(plan.turns):
         marks.append(state.copy())
         made = [_record(cell, lo, hi - lo, S, np.empty((B + hi - lo, H), x.dtype)) for lo, hi in spans]
-        _run_turn(plan, turn, weights, x, state, made)
+        _run_turn(cell, plan, turn, weights, x, state, made)
         for d, (lo, hi) in enumerate(spans):
             y[lo:hi, d * H : (d + 1) * H] = made[d].y[B:]
     return y, LayerTape(x, weights, checkpoint, [], marks)
@@ -127,13 +132,13 @@ def _record(cell: Cell, start: int, n: int, S: int, y: np.ndarray) -> Record:
     return Record(start, y, states, memory.empty((n, len(cell.graph.saved) * H), y.dtype))
 
 
-def _run_turn(plan, turn, weights, x, state, made: list[Record]) -> None:
+def _run_turn(cell, plan, turn, weights, x, state, made: list[Record]) -> None:
     """One turn of a training pass, from ``state``, which becomes the states after it."""
     B, H = state.shape[2:]
     x_at, state_at = address(x), address(state)
     records = []
     for d, target in enumerate(made):
-        target.begin(state[:, d])
+        target.begin(cell, state[:, d])
         records.append({"x": x_at, "state": state_at + d * B * H * x.itemsize, **target.addresses(B)})
     plan.run(turn, weights, state, records)
 
@@ -199,8 +204,8 @@ def backward(
             ])  # fmt: skip
             threads.run(plan.kernels[0], array_address(jobs), plan.cut.parts * len(segment.directions), tiny=plan.tiny)
             for d, (lo, hi), gradients in zip(segment.directions, segment.rows, segment.gradients, strict=True):
-                start, y = made[d].start, made[d].y
-                h = y[lo - start : hi - start] if batch.uniform and d == 0 else y[previous[d][lo - start : hi - start]]
+                start, h = made[d].start, made[d].history(cell, cell.states[0])
+                h = h[lo - start : hi - start] if batch.uniform and d == 0 else h[previous[d][lo - start : hi - start]]
                 jobs = gradients.completed([{
                     "dz": fixed[d]["dz"], "x": address(x) + lo * I * item, "h": address(h),
                     "h_row": h.strides[0] // item, "w_x": address(weights[d].back_x),
@@ -219,5 +224,5 @@ def _recompute(cell: Cell, tape: LayerTape, batch: Batch, turn: int) -> list[Rec
     S, _, B, H = state.shape
     plan = forward_plan(cell, batch, tape.x.shape[1], state, True, tape.checkpoint)
     made = [_record(cell, lo, hi - lo, S, np.empty((B + hi - lo, H), tape.x.dtype)) for lo, hi in plan.turns[turn]]
-    _run_turn(plan, turn, tape.weights, tape.x, state, made)
+    _run_turn(cell, plan, turn, tape.weights, tape.x, state, made)
     return made

@@ -26,8 +26,8 @@ FORWARD = (
     "z", "z_row",  # pre-activations, one block of H per entry of Cell.preactivations
     "state", "state_plane", "state_row",  # states, one plane each: previous in, new out
     "vectors",
-    "y", "y_row",  # out: the first state
-    "tape", "tape_plane", "tape_row",  # out, when training: the other states
+    "y", "y_row",  # out: the state that is the output
+    "tape", "tape_plane", "tape_row",  # out, when training: the other states, see Cell.taped
     "saved", "saved_row",  # out, when training: one block of H per saved value
 )  # fmt: skip
 
@@ -83,7 +83,8 @@ def _compile(name, cell, dtype, body, arguments) -> int:
 
 
 def _emit_forward(cell: Cell, training: bool) -> str:
-    kept = cell.states[1:] if training else ()
+    output, *others = cell.taped
+    kept = others if training else ()
     saved = cell.graph.saved if training else ()
     inputs = (*cell.preactivations, *cell.states, *cell.vectors)
     arrays = {f"at_{name}": "" for name in inputs} | {"y": "offset(y, b * y_row)"}
@@ -99,7 +100,7 @@ def _emit_forward(cell: Cell, training: bool) -> str:
         arrays[f"saved_{k}"] = f"offset(saved, b * saved_row + {k} * H)"
 
     results = [f"new_{name}" for name in cell.states] + [f"value_{k}" for k in range(len(cell.graph.saved))]
-    stores = [f"at_{name}[u] = new_{name}" for name in cell.states] + [f"y[u] = new_{cell.states[0]}"]
+    stores = [f"at_{name}[u] = new_{name}" for name in cell.states] + [f"y[u] = new_{output}"]
     stores += [f"tape_{name}[u] = new_{name}" for name in kept]
     stores += [f"saved_{k}[u] = value_{k}" for k, _ in enumerate(saved)]
     call = f"forward({', '.join(f'at_{name}[u]' for name in cell.arguments)})"
@@ -107,15 +108,15 @@ def _emit_forward(cell: Cell, training: bool) -> str:
 
 
 def _emit_backward(cell: Cell) -> str:
-    first, *others = cell.states
+    output, *others = cell.taped
     arrays = {}
     for k, name in enumerate(cell.states):
         arrays[f"d_{name}"] = f"offset(d_state, {k} * d_state_plane + b * d_state_row)"
     arrays["dy"] = "offset(dy, b * dy_row)"
     for k, _ in enumerate(cell.graph.saved):
         arrays[f"saved_{k}"] = f"offset(saved, b * saved_row + {k} * H)"
-    arrays[f"at_{first}"] = "offset(y_all, previous[b] * y_row)"
-    arrays[f"new_{first}"] = "offset(y, b * y_row)"
+    arrays[f"at_{output}"] = "offset(y_all, previous[b] * y_row)"
+    arrays[f"new_{output}"] = "offset(y, b * y_row)"
     for k, name in enumerate(others):
         arrays[f"at_{name}"] = f"offset(tape_all, {k} * tape_plane + previous[b] * tape_row)"
         arrays[f"new_{name}"] = f"offset(tape, {k} * tape_plane + b * tape_row)"
@@ -125,7 +126,7 @@ def _emit_backward(cell: Cell) -> str:
     for k, name in enumerate(cell.preactivations):
         arrays[f"d_{name}"] = f"offset(dz, b * dz_row + {k} * H)"
 
-    inputs = [f"d_{first}[u] + dy[u]", *(f"d_{name}[u]" for name in others)]
+    inputs = [f"d_{name}[u] + dy[u]" if name == output else f"d_{name}[u]" for name in cell.states]
     inputs += [f"saved_{k}[u]" for k, _ in enumerate(cell.graph.saved)]
     inputs += [f"at_{name}[u]" for name in cell.states] + [f"new_{name}[u]" for name in cell.states]
     inputs += [f"at_{name}[u]" for name in cell.vectors]

@@ -1,0 +1,80 @@
+"""Dropout of the recurrent connections, as a transformation of a cell."""
+
+from __future__ import annotations
+
+import inspect
+from functools import cache
+
+from nblstm.cells.cell import Cell, cell
+from nblstm.cells.graph import CellError
+
+
+@cache
+def recurrent_dropout(base: Cell) -> Cell:
+    """The same cell, whose recurrent product sees the first state through a mask: one mask for all steps.
+
+    ::
+
+        a_t = W x_t + R (mask * h_{t-1}) + b
+        s_t = base(a_t, s_{t-1})
+
+    The equations themselves see ``h_{t-1}`` whole: of a GRU, ``z * h_{t-1}`` is not masked. All gates share the mask
+    (the tied form; Keras 3.15 draws one for each gate of LSTM and GRU).
+
+    Parameters
+    ----------
+    base : Cell
+        With states ``h c``, say.
+
+    Returns
+    -------
+    Cell
+        With states ``masked_h h c mask``, and the output of ``base``. The mask (num_layers D, B, H) is given to a
+        network as the last of its initial states, say 0 with probability p and ``1 / (1 - p)`` elsewhere, and is
+        returned as it came; ``masked_h`` is given as ``mask * h``. Where no states are given, both are 0, which cuts
+        every recurrent connection.
+
+    Raises
+    ------
+    CellError
+        If ``base`` is no cell, or has a name that is needed here.
+
+    References
+    ----------
+    Y. Gal and Z. Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks", NIPS 2016.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nblstm import cells, nn
+    >>> network = nn.Recurrent(cells.recurrent_dropout(cells.lstm), 3, 8)
+    >>> rng, h, c = np.random.default_rng(0), np.zeros((1, 2, 8)), np.zeros((1, 2, 8))
+    >>> mask = (rng.random(h.shape) >= 0.25) / 0.75
+    >>> y, (_, h, c, _), tape = network.forward(np.zeros((5, 2, 3)), (mask * h, h, c, mask))
+    """
+    if not isinstance(base, Cell):
+        raise CellError(f"recurrent_dropout got {base!r}; give a cell made by nblstm.cell, or one of nblstm.cells")
+    masked = f"masked_{base.states[0]}"
+    if {masked, "mask"} & {*base.arguments}:
+        raise CellError(f"recurrent_dropout adds the states {masked!r} and 'mask', but {base.name!r} uses such a name")
+    base.graph  # noqa: B018  an error in its equations is its own
+    S, V = len(base.states), len(base.vectors)
+    G = len(base.arguments) - S - V
+
+    def equations(*scalars):
+        gates, states, mask, vectors = scalars[:G], scalars[G + 1 : G + 1 + S], scalars[G + 1 + S], scalars[G + 2 + S :]
+        new = base(*gates, *states, *vectors)
+        first, *others = new if isinstance(new, tuple | list) else (new,)
+        return first * mask, first, *others, mask
+
+    states = (masked, *base.states, "mask")
+    arguments = (*base.arguments[:G], *states, *base.vectors)
+    equations.__name__ = f"{base.name}_recurrent_dropout"
+    equations.__doc__ = base.__doc__
+    equations.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in arguments]
+    )
+    return cell(
+        gates=" ".join(base.gates), states=" ".join(states), split=" ".join(base.split),
+        vectors=" ".join(base.vectors), output=base.output,
+    )(equations)  # fmt: skip
