@@ -1,80 +1,14 @@
-"""Forward, backward and step of a stack of recurrent layers: validate once, then call the device's kernels."""
+"""Forward and backward of a stack of recurrent layers on arrays as users have them: validate, pack, then `stack`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-from importlib import import_module
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nblstm import validate
+from nblstm import stack, validate
 from nblstm.batch import Batch, uniform_batch
-from nblstm.cells.cell import Cell
-from nblstm.layout import Layout, recurrent_layout
-
-
-@dataclass(frozen=True)
-class Network:
-    """What a stack of recurrent layers is, without its parameters.
-
-    Attributes
-    ----------
-    cell : Cell
-    input_size, hidden_size, num_layers : int
-    directions : int
-        2 if bidirectional, else 1.
-    bias, batch_first : bool
-    dropout : float
-        Probability that training sets an output between layers to 0.
-    dtype, device : str
-    """
-
-    cell: Cell
-    input_size: int
-    hidden_size: int
-    num_layers: int
-    directions: int
-    bias: bool
-    batch_first: bool
-    dropout: float
-    dtype: str
-    device: str
-
-    @cached_property
-    def layout(self) -> Layout:
-        """Where each parameter lives."""
-        return recurrent_layout(
-            self.cell, self.input_size, self.hidden_size, self.num_layers, self.directions, self.bias
-        )
-
-    @cached_property
-    def backend(self):
-        """The package that holds this device's kernels."""
-        return import_module(f"nblstm.{self.device.partition(':')[0]}")
-
-
-@dataclass(frozen=True)
-class Tape:
-    """What `backward` needs of a training pass. Opaque; it can be used any number of times.
-
-    Attributes
-    ----------
-    network : Network
-    batch : Batch
-    batched : bool
-        Whether the input had a batch dimension.
-    layers : list
-        One tape of the device's kernels per layer.
-    masks : list of ndarray
-        Dropout's factors behind each layer but the last.
-    """
-
-    network: Network
-    batch: Batch
-    batched: bool
-    layers: list
-    masks: list
+from nblstm.stack import Network, Tape
 
 
 @dataclass(frozen=True)
@@ -97,17 +31,6 @@ class Gradients:
     flat: np.ndarray
     x: np.ndarray
     state: tuple[np.ndarray, ...] = ()
-
-
-def pack(network: Network, parameters: dict[str, np.ndarray], training: bool) -> list[list]:
-    """Parameters as the device's kernels read them, by layer and direction."""
-    return [
-        [
-            network.backend.pack_weights(network.cell, parameters, layer, direction, training)
-            for direction in range(network.directions)
-        ]
-        for layer in range(network.num_layers)
-    ]
 
 
 def forward(
@@ -147,28 +70,14 @@ def forward(
     states = batch.sort(initial_state(network, state, batch.B, batched, "state"))
     rows = batch.pack(x)
     if generator is None:
-        y = network.backend.infer(network.cell, weights, batch, rows, states)
+        y = stack.infer(network, weights, batch, rows, states)
         return _user_layout(network, batch.unpack(y), batched), _split(batch.unsort(states), batched), None
     if np.may_share_memory(rows, x):
         rows = rows.copy()  # the caller may overwrite x before BPTT reads it
-    tapes, masks = [], []
-    D = network.directions
-    for layer, layer_weights in enumerate(weights):
-        here = states[:, layer * D : (layer + 1) * D]
-        rows, tape = network.backend.forward(network.cell, layer_weights, batch, rows, here, checkpoint)
-        tapes.append(tape)
-        if network.dropout and layer < network.num_layers - 1:
-            masks.append(_dropout_factors(generator, rows, network.dropout))
-            rows = rows * masks[-1]
+    rows, tape = stack.forward(network, weights, batch, rows, states, generator, checkpoint)
     y = _user_layout(network, batch.unpack(rows), batched)
     y.flags.writeable = False  # the tape reads it
-    return y, _split(batch.unsort(states), batched), Tape(network, batch, batched, tapes, masks)
-
-
-def _dropout_factors(generator, rows: np.ndarray, probability: float) -> np.ndarray:
-    """0 with that probability, else what keeps the mean (Srivastava et al. 2014)."""
-    kept = generator.random(rows.shape, dtype=rows.dtype) >= probability
-    return kept.astype(rows.dtype) / rows.dtype.type(1 - probability)
+    return y, _split(batch.unsort(states), batched), replace(tape, batched=batched)
 
 
 def backward(tape: Tape, dy, d_state=None) -> Gradients:
@@ -187,17 +96,13 @@ def backward(tape: Tape, dy, d_state=None) -> Gradients:
     Gradients
     """
     network, batch = tape.network, tape.batch
-    d_rows = batch.pack(_checked_output_gradient(tape, dy))
+    dy = None if dy is None else batch.pack(_checked_output_gradient(tape, dy))
     d_states = batch.sort(initial_state(network, d_state, batch.B, tape.batched, "dstate"))
     flat = np.empty(network.layout.size, network.dtype)
     params = network.layout.views(flat)
-    D = network.directions
-    for layer in reversed(range(network.num_layers)):
-        here = d_states[:, layer * D : (layer + 1) * D]
-        d_rows = network.backend.backward(network.cell, tape.layers[layer], batch, d_rows, here, params, layer)
-        if layer and tape.masks:
-            d_rows = d_rows * tape.masks[layer - 1]
-    dx = _user_layout(network, batch.unpack(d_rows), tape.batched)
+    dx = stack.backward(tape, dy, d_states, params)
+    assert dx is not None
+    dx = _user_layout(network, batch.unpack(dx), tape.batched)
     return Gradients(params, flat, dx, _split(batch.unsort(d_states), tape.batched))
 
 
@@ -242,8 +147,6 @@ def _checked_output_gradient(tape: Tape, dy) -> np.ndarray:
     """The outputs' gradient as a time-major batch."""
     network, T, B = tape.network, tape.batch.T, tape.batch.B
     features = network.hidden_size * network.directions
-    if dy is None:
-        return np.zeros((T, B, features), network.dtype)
     dy = validate.real_array("dy", dy, network.dtype)
     if not tape.batched:
         return validate.shaped("dy", dy, (T, features), "that of y, (T, D * H)")[:, None]

@@ -24,10 +24,11 @@ ALLOWED = {
     "codegen": {"cells"},
     "cpu": {"codegen", "layout", "batch", "memory", "cells"},
     "cuda": {"codegen", "layout", "batch", "cells"},
-    "engine": {"validate", "batch", "layout", "cells"},  # and cpu or cuda by name, lazily
-    "nn": {"engine", "device", "layout", "validate", "batch", "cells"},
+    "stack": {"batch", "layout", "cells"},  # and cpu or cuda by name, lazily
+    "engine": {"stack", "validate", "batch"},
+    "nn": {"engine", "stack", "device", "layout", "validate", "batch", "cells"},
     "training": {"nn", "validate", "configured"},
-    "layers": {"nn", "layout", "training", "validate", "configured", "cells", "device"},
+    "layers": {"nn", "stack", "batch", "layout", "training", "validate", "configured", "cells", "device"},
     "models": {"layers", "training", "nn", "validate", "configured"},
     "interop": {"models", "layers", "nn", "training", "cells", "validate"},
     "warmup": {"validate", "device", "cells"},  # and cpu or cuda by name, lazily

@@ -144,8 +144,9 @@ def _run_turn(cell, plan, turn, weights, x, state, made: list[Record]) -> None:
 
 
 def backward(
-    cell: Cell, tape: LayerTape, batch: Batch, dy: np.ndarray, d_state: np.ndarray, d_parameters: dict, layer: int
-) -> np.ndarray:
+    cell: Cell, tape: LayerTape, batch: Batch, dy: np.ndarray | None, d_state: np.ndarray, d_parameters: dict,
+    layer: int, input_gradient: bool = True,
+) -> np.ndarray | None:  # fmt: skip
     """BPTT through one layer.
 
     Parameters
@@ -153,29 +154,31 @@ def backward(
     cell : Cell
     tape : LayerTape
     batch : Batch
-    dy : ndarray, shape (N, D H)
-        Gradient with respect to the packed outputs, C-contiguous.
+    dy : ndarray, shape (N, D H), or None
+        Gradient with respect to the packed outputs, C-contiguous; None is 0 everywhere, and costs nothing.
     d_state : ndarray, shape (S, D, B, H)
         Gradient with respect to the final states, in sorted order; that of the initial states on return.
     d_parameters : dict of str to ndarray
         Gradients with respect to the parameters; this layer's are set.
     layer : int
+    input_gradient : bool, default True
+        Whether dx is wanted.
 
     Returns
     -------
-    dx : ndarray, shape (N, I)
+    dx : ndarray, shape (N, I), or None
     """
     _, D, B, H = d_state.shape
-    x, weights, item = tape.x, tape.weights, dy.itemsize
+    x, weights, item = tape.x, tape.weights, d_state.itemsize
     N, I = x.shape
     V = len(cell.vectors)
     key = (cell, I, H, D, d_state.strides[0] // item, item, "backward", tape.checkpoint, num_threads())
     plan = batch.plans.get(key)
     if plan is None:
         plan = batch.plans[key] = BackwardPlan(Sizes(*key[:5], DTYPES[item]), batch, tape.checkpoint)
-    dz = memory.empty((D, plan.dz_rows, plan.dz_row), dy.dtype)
-    dx = np.empty((D, N, I), dy.dtype)
-    d_vectors = np.zeros((D, B, V * H), dy.dtype)
+    dz = memory.empty((D, plan.dz_rows, plan.dz_row), x.dtype)
+    dx = np.empty((D, N if input_gradient else 0, I), x.dtype)
+    d_vectors = np.zeros((D, B, V * H), x.dtype)
     targets = [
         {f"d_{name}": d_parameters.get(f"{name}{suffix(layer, d)}") for name in
          ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
@@ -186,8 +189,9 @@ def backward(
             array[...] = 0
     targets = [{name: address(array) for name, array in target.items()} for target in targets]
     fixed = [
-        {"d_state": address(d_state) + d * B * H * item, "dy": address(dy) + d * H * item,
-         "d_vectors": address(d_vectors[d]), "dz": address(dz[d]), **w.backward}
+        {"d_state": address(d_state) + d * B * H * item, "d_vectors": address(d_vectors[d]), "dz": address(dz[d]),
+         **({"dy": address(plan.zeros), "dy_row": 0} if dy is None else {"dy": address(dy) + d * H * item}),
+         **w.backward}
         for d, w in enumerate(weights)
     ]  # fmt: skip
     for turn in reversed(range(len(plan.segments))):
@@ -210,11 +214,14 @@ def backward(
                     "dz": fixed[d]["dz"], "x": address(x) + lo * I * item, "h": address(h),
                     "h_row": h.strides[0] // item, "w_x": address(weights[d].back_x),
                     "dx": address(dx[d]) + lo * I * item, **targets[d],
+                    **({} if input_gradient else {"parts": plan.weight_parts}),
                 }])  # fmt: skip
                 threads.run(plan.kernels[1], array_address(jobs), jobs[0], tiny=plan.tiny)
     for d in range(D):
         for v, vector in enumerate(cell.vectors):
             d_vectors[d, :, v * H : (v + 1) * H].sum(axis=0, out=d_parameters[f"{vector}{suffix(layer, d)}"])
+    if not input_gradient:
+        return None
     return dx[0] if D == 1 else dx.sum(axis=0)
 
 

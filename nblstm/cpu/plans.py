@@ -169,6 +169,9 @@ class BackwardPlan:
         For each turn, in the order in which they are done.
     dz_rows, dz_row : int
         Shape of the scratch memory of one direction.
+    weight_parts : int
+        The parts of `gradients.py` that are not about the input's gradient: the first ones.
+    zeros : ndarray, shape (max(I, H),)
     """
 
     def __init__(self, sizes: Sizes, batch: Batch, checkpoint: int | None):
@@ -177,7 +180,9 @@ class BackwardPlan:
         self.tiny = sizes.tiny(batch)
         self.cut = cut(batch, sizes.H, sizes.D, self.tiny)
         self._orders = input_order(sizes.cell), recurrent_order(sizes.cell)
-        self._zeros = np.zeros(max(sizes.I, sizes.H), dtype)
+        self.zeros = np.zeros(max(sizes.I, sizes.H), dtype)
+        self._blocks = -(-sizes.H // 96)
+        self.weight_parts = len(sizes.cell.preactivations) * self._blocks
         by_units = self.cut.by_units
         self.kernels = (shared_backward_kernel if by_units else backward_kernel)(dtype), gradients_kernel(dtype)
         # Rows 64 bytes off a multiple of 4 KB: a power of two would put a whole column into one set of the L1 cache.
@@ -211,16 +216,15 @@ class BackwardPlan:
             d_vectors_row=len(cell.vectors) * H, dz_row=self.dz_row, dz_start=lo,
             gemm=gemm(dtype), pointwise=backward_rows(cell, dtype),
         ) for (d, steps), (lo, _) in zip(chosen, rows, strict=True)])  # fmt: skip
-        blocks = -(-H // 96)
-        weight_parts = len(cell.preactivations) * blocks
         gradients = []
         for (d, _), (lo, hi) in zip(chosen, rows, strict=True):
             row_block = max(1, min(128, -(-(hi - lo) // threads.num_threads())))
             gradients.append(Jobs(GRADIENTS, [dict(
-                parts=weight_parts + -(-(hi - lo) // row_block), weight_parts=weight_parts, rows=hi - lo, I=I, H=H,
-                gates=G, recurrent_start=split * H, block=-(-H // blocks), row_block=row_block,
+                parts=self.weight_parts + -(-(hi - lo) // row_block), weight_parts=self.weight_parts,
+                rows=hi - lo, I=I, H=H, gates=G, recurrent_start=split * H,
+                block=-(-H // self._blocks), row_block=row_block,
                 input_order=address(self._orders[0]), recurrent_order=address(self._orders[1]),
-                dz_row=self.dz_row, x_row=I, zeros=address(self._zeros), dx_row=I, accumulate=int(d in started),
+                dz_row=self.dz_row, x_row=I, zeros=address(self.zeros), dx_row=I, accumulate=int(d in started),
                 gemm=gemm(dtype),
             )]))  # fmt: skip
             started.add(d)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from nblstm import engine, validate
+from nblstm import engine, stack, validate
 from nblstm.cells.cell import Cell
 from nblstm.device import device_for
-from nblstm.engine import Gradients, Network, Tape
+from nblstm.engine import Gradients
 from nblstm.nn.module import Module
 from nblstm.nn.stepper import Stepper
+from nblstm.stack import Network, Tape
 
 
 class Recurrent(Module):
@@ -170,7 +171,7 @@ class Recurrent(Module):
     def _weights(self, training: bool):
         weights = None if self._lent else self._cache.get(training)
         if weights is None:
-            weights = self._derived(training, lambda parameters: engine.pack(self._network, parameters, training))
+            weights = self._derived(training, lambda parameters: stack.pack(self._network, parameters, training))
         return weights
 
     def _to_tuple(self, state):

@@ -1,0 +1,190 @@
+"""A stack of recurrent layers on packed rows: what it is, and its passes on the device's kernels.
+
+Nothing is checked here. Rows (N, features) come in the order of a `Batch`, C-contiguous and of the network's dtype;
+states (S, num_layers D, B, H) are sorted by the batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+
+import numpy as np
+
+from nblstm.batch import Batch
+from nblstm.cells.cell import Cell
+from nblstm.layout import Layout, recurrent_layout
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a stack of recurrent layers is, without its parameters.
+
+    Attributes
+    ----------
+    cell : Cell
+    input_size, hidden_size, num_layers : int
+    directions : int
+        2 if bidirectional, else 1.
+    bias, batch_first : bool
+    dropout : float
+        Probability that training sets an output between layers to 0.
+    dtype, device : str
+    """
+
+    cell: Cell
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    directions: int
+    bias: bool
+    batch_first: bool
+    dropout: float
+    dtype: str
+    device: str
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where each parameter lives."""
+        return recurrent_layout(
+            self.cell, self.input_size, self.hidden_size, self.num_layers, self.directions, self.bias
+        )
+
+    @cached_property
+    def backend(self):
+        """The package that holds this device's kernels."""
+        return import_module(f"nblstm.{self.device.partition(':')[0]}")
+
+
+@dataclass(frozen=True)
+class Tape:
+    """What `backward` needs of a training pass. Opaque; it can be used any number of times.
+
+    Attributes
+    ----------
+    network : Network
+    batch : Batch
+    layers : list
+        One tape of the device's kernels per layer.
+    masks : list of ndarray
+        Dropout's factors behind each layer but the last.
+    batched : bool
+        Whether the input had a batch dimension.
+    """
+
+    network: Network
+    batch: Batch
+    layers: list
+    masks: list
+    batched: bool = True
+
+
+def pack(network: Network, parameters: dict[str, np.ndarray], training: bool) -> list[list]:
+    """Parameters as the device's kernels read them, by layer and direction."""
+    return [
+        [
+            network.backend.pack_weights(network.cell, parameters, layer, direction, training)
+            for direction in range(network.directions)
+        ]
+        for layer in range(network.num_layers)
+    ]
+
+
+def infer(network: Network, weights: list[list], batch: Batch, rows: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """Inference on packed rows.
+
+    Parameters
+    ----------
+    network : Network
+    weights : list of list
+        From `pack`, not for training.
+    batch : Batch
+    rows : ndarray, shape (N, I)
+        Inputs in the order of the batch's packed rows.
+    states : ndarray, shape (S, num_layers D, B, H)
+        Initial states, sorted by the batch; the final ones on return.
+
+    Returns
+    -------
+    ndarray, shape (N, D H)
+    """
+    return network.backend.infer(network.cell, weights, batch, rows, states)
+
+
+def forward(
+    network: Network,
+    weights: list[list],
+    batch: Batch,
+    rows: np.ndarray,
+    states: np.ndarray,
+    generator: np.random.Generator | None = None,
+    checkpoint: int | None = None,
+) -> tuple[np.ndarray, Tape]:
+    """A training pass on packed rows.
+
+    Parameters
+    ----------
+    network, weights, batch, rows, states
+        As for `infer`, with weights for training. The tape refers to ``rows`` and to the result.
+    generator : Generator, optional
+        Draws the dropout between layers.
+    checkpoint : int, optional
+
+    Returns
+    -------
+    y : ndarray, shape (N, D H)
+    tape : Tape
+    """
+    tapes, masks = [], []
+    D = network.directions
+    for layer, layer_weights in enumerate(weights):
+        here = states[:, layer * D : (layer + 1) * D]
+        rows, tape = network.backend.forward(network.cell, layer_weights, batch, rows, here, checkpoint)
+        tapes.append(tape)
+        if network.dropout and layer < network.num_layers - 1:
+            masks.append(_dropout_factors(generator, rows, network.dropout))
+            rows = rows * masks[-1]
+    return rows, Tape(network, batch, tapes, masks)
+
+
+def _dropout_factors(generator, rows: np.ndarray, probability: float) -> np.ndarray:
+    """0 with that probability, else what keeps the mean (Srivastava et al. 2014)."""
+    kept = generator.random(rows.shape, dtype=rows.dtype) >= probability
+    return kept.astype(rows.dtype) / rows.dtype.type(1 - probability)
+
+
+def backward(
+    tape: Tape,
+    d_rows: np.ndarray | None,
+    d_states: np.ndarray,
+    params: dict[str, np.ndarray],
+    input_gradient: bool = True,
+) -> np.ndarray | None:
+    """BPTT on packed rows.
+
+    Parameters
+    ----------
+    tape : Tape
+    d_rows : ndarray, shape (N, D H), or None
+        Gradient with respect to the packed outputs; None is 0 everywhere.
+    d_states : ndarray, shape (S, num_layers D, B, H)
+        That with respect to the final states, sorted by the batch; that of the initial ones on return.
+    params : dict of str to ndarray
+        By torch's names, C-contiguous: gradients of the parameters, which are set. A bias may be left out.
+    input_gradient : bool, default True
+
+    Returns
+    -------
+    ndarray, shape (N, I), or None
+        Gradient with respect to the packed inputs, if wanted.
+    """
+    network, D = tape.network, tape.network.directions
+    for layer in reversed(range(network.num_layers)):
+        here = d_states[:, layer * D : (layer + 1) * D]
+        d_rows = network.backend.backward(
+            network.cell, tape.layers[layer], tape.batch, d_rows, here, params, layer, bool(layer) or input_gradient
+        )
+        if layer and tape.masks:
+            d_rows = d_rows * tape.masks[layer - 1]
+    return d_rows
