@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nblstm import validate
+from nblstm import seeds, validate
 from nblstm.layers.layer import Layer, register
 from nblstm.layers.shapes import dimensions
 
@@ -44,7 +44,7 @@ class Dropout(Layer):
     def _forward(self, x, training, mask, generator):
         if not training or not self.rate:
             return x, None
-        source = self.generator or generator or np.random.default_rng()
+        source = self.generator or generator or seeds.generator()
         kept = source.random(self._drawn_shape(x.shape), dtype=x.dtype) >= self.rate
         factors = kept.astype(x.dtype) / x.dtype.type(1 - self.rate)
         return x * factors, factors

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from nblstm import validate
+from nblstm import seeds, validate
 from nblstm.configured import Configured
 from nblstm.layers import shapes
 from nblstm.layers.registry import Registry
@@ -88,7 +88,7 @@ class _Random(Initializer):
     def _values(self, shape, generator):
         if self.seed is not None:
             generator = np.random.default_rng(self.seed)
-        return self._drawn(shape, np.random.default_rng() if generator is None else generator)
+        return self._drawn(shape, seeds.generator() if generator is None else generator)
 
     def _drawn(self, shape, generator: np.random.Generator) -> np.ndarray:
         raise NotImplementedError

@@ -85,16 +85,7 @@ class Parametric(Module):
         TypeError, ValueError
             If the shape does not fit the layer, or the parameters that it has already.
         """
-        shape = shapes.batch_shape("input_shape", input_shape)
-        self._check_ndim(shape)
-        for axis in self.fixed_axes:
-            if not shape[axis]:
-                raise ValueError(
-                    f"{self._label} has input_shape {shape}; give a size of 1 or more in dimension {axis}, which "
-                    "its parameters depend on"
-                )
-        self._output_shape(shape)
-        parameters = self._parameters_for(shape)
+        shape, parameters = self._described(input_shape)
         layout = Layout.of({name: p.shape for name, p in parameters.items()})
         with self._build_lock:
             if not self.built:
@@ -106,6 +97,28 @@ class Parametric(Module):
                     "make another layer for them"
                 )
             self.input_shape = shape
+
+    def parameter_shapes(self, input_shape) -> dict[str, tuple[int, ...]]:
+        """The shapes that the parameters have for inputs of a shape; makes none.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the shape does not fit the layer.
+        """
+        return {name: p.shape for name, p in self._described(input_shape)[1].items()}
+
+    def _described(self, input_shape) -> tuple[Shape, dict[str, Parameter]]:
+        shape = shapes.batch_shape("input_shape", input_shape)
+        self._check_ndim(shape)
+        for axis in self.fixed_axes:
+            if not shape[axis]:
+                raise ValueError(
+                    f"{self._label} has input_shape {shape}; give a size of 1 or more in dimension {axis}, which "
+                    "its parameters depend on"
+                )
+        self._output_shape(shape)
+        return shape, self._parameters_for(shape)
 
     def _initial(self, layout: Layout, parameters: dict[str, Parameter], generator) -> np.ndarray:
         flat = np.empty(layout.size, self.dtype)

@@ -69,6 +69,12 @@ class TimeDistributed(Layer):
             self._layout, self._flat, self._own = self.layer._layout, self.layer._flat, self.layer._own
             self.input_shape = shape
 
+    def parameter_shapes(self, input_shape) -> dict[str, tuple[int, ...]]:
+        """Those of the layer within."""
+        shape = batch_shape("input_shape", input_shape)
+        self._check_ndim(shape)
+        return self.layer.parameter_shapes((None, *shape[2:]))
+
     def flat_parameters(self) -> np.ndarray:
         """Those of the layer within, which has to know that they are lent."""
         return self.layer.flat_parameters()

@@ -61,6 +61,14 @@ class Mean(Configured):
         """The mean over all batches since the last `reset_state`; 0 before any."""
         return self._total / self._count if self._count else 0.0
 
+    def state(self) -> dict[str, float]:
+        """The sums over the batches so far."""
+        return {"total": self._total, "count": self._count}
+
+    def load_state(self, state: dict[str, float]) -> None:
+        """Go on from a `state`."""
+        self._total, self._count = float(state["total"]), float(state["count"])
+
 
 def _rows(values: np.ndarray) -> np.ndarray:
     """The mean over all dimensions but the first."""

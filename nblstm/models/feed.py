@@ -1,0 +1,119 @@
+"""What users pass as data, as batches that fit the model; all of it is checked before training begins."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterable
+
+import numpy as np
+
+from nblstm import validate
+from nblstm.models.stack import Stack
+from nblstm.training import data
+from nblstm.training.batches import ArrayBatches, IterableBatches
+from nblstm.training.data import Batch, Samples
+
+#: Samples of a batch where the user does not say, as in Keras.
+BATCH_SIZE = 32
+
+Batches = ArrayBatches | IterableBatches
+
+
+class Feed(Stack):
+    """A stack of layers that takes its data in batches."""
+
+    def training_batches(
+        self, x, y, sample_weight, class_weight, batch_size: int | None, steps: int | None, shuffle: bool,
+        validation_split: float,
+    ) -> tuple[Batches, Samples | None]:  # fmt: skip
+        """The batches to train with, and the samples that ``validation_split`` keeps back."""
+        if not 0 <= validation_split < 1:
+            raise ValueError(f"validation_split is {validation_split}; give a number from 0 up to, but not, 1")
+        if is_iterable(x):
+            if validation_split:
+                raise ValueError("validation_split needs arrays and x is an iterable; give validation_data")
+            return self._iterable(x, y, sample_weight, class_weight, "steps_per_epoch", steps), None
+        found, held_out = self.samples(x, y, sample_weight, class_weight), None
+        if validation_split:
+            found, held_out = found.split(validation_split)
+        count = None if steps is None else validate.positive_integer("steps_per_epoch", steps)
+        return ArrayBatches(found, _size(batch_size), self.generator if shuffle else None, count), held_out
+
+    def validation_batches(
+        self, given, held_out: Samples | None, batch_size: int | None, steps: int | None
+    ) -> Batches | None:
+        """The batches to evaluate with after an epoch; None if there are none."""
+        if held_out is not None:
+            return _in_order(held_out, batch_size, steps)
+        if given is None:
+            return None
+        if not isinstance(given, tuple | list):
+            return self._iterable(given, None, None, None, "validation_steps", steps)
+        if len(given) not in (2, 3):
+            raise ValueError(f"validation_data has {len(given)} parts; give (x, y) or (x, y, sample_weight)")
+        return self.batches(given[0], given[1], given[2] if len(given) == 3 else None, batch_size, steps)
+
+    def batches(self, x, y, sample_weight, batch_size: int | None, steps: int | None) -> Batches:
+        """Batches in order, to evaluate with."""
+        if is_iterable(x):
+            return self._iterable(x, y, sample_weight, None, "steps", steps)
+        return _in_order(self.samples(x, y, sample_weight, None), batch_size, steps)
+
+    def input_batches(self, x, batch_size: int | None, steps: int | None) -> Batches:
+        """Batches of inputs alone, to predict for."""
+        if is_iterable(x):
+            count = None if steps is None else validate.positive_integer("steps", steps)
+            return IterableBatches(x, lambda given: (self.converted(_inputs(given)), None, None), count)
+        return _in_order(Samples(self.converted(data.array("x", x, self.dtype))), batch_size, steps)
+
+    def samples(self, x, y, sample_weight, class_weight) -> Samples:
+        """Arrays that fit the model, checked."""
+        if x is None:
+            raise ValueError("x is None; give an array, or a generator of batches")
+        if y is None:
+            raise ValueError("y is None; give the targets, or x as a generator of (x, y) batches")
+        found = data.samples(x, y, sample_weight, class_weight, self.dtype)
+        return Samples(self.converted(found.x), found.y, found.weight)
+
+    def _iterable(self, x, y, sample_weight, class_weight, name: str, steps: int | None) -> IterableBatches:
+        if y is not None or sample_weight is not None:
+            raise ValueError("y or sample_weight is given beside an iterable of batches, which has them; leave it out")
+        count = None if steps is None else validate.positive_integer(name, steps)
+
+        def checked(given) -> Batch:
+            if not isinstance(given, tuple | list) or len(given) not in (2, 3):
+                came = f"{len(given)} parts" if isinstance(given, tuple | list) else type(given).__name__
+                raise TypeError(f"a batch is {came}; let the iterable give (x, y) or (x, y, sample_weight)")
+            found = self.samples(given[0], given[1], given[2] if len(given) == 3 else None, class_weight)
+            return found.x, found.y, found.weight
+
+        return IterableBatches(x, checked, count)
+
+
+def is_iterable(x) -> bool:
+    """Whether x is a generator, a loader or the like, and not something that becomes an array."""
+    arrays = str | bytes | list | tuple | np.ndarray
+    return isinstance(x, Iterable) and not isinstance(x, arrays) and not hasattr(x, "__array__")
+
+
+def whole(name: str, value) -> int:
+    """``value`` as an int, 0 or more."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
+        raise ValueError(f"{name} is {value!r}; give a whole number, 0 or more")
+    return int(value)
+
+
+def _size(batch_size: int | None) -> int:
+    return validate.positive_integer("batch_size", BATCH_SIZE if batch_size is None else batch_size)
+
+
+def _in_order(found: Samples, batch_size: int | None, steps: int | None) -> ArrayBatches:
+    """Batches of views, of all samples or of those in the first ``steps`` batches."""
+    size = _size(batch_size)
+    if steps is not None:
+        found = Samples(*found.between(0, size * validate.positive_integer("steps", steps)))
+    return ArrayBatches(found, size)
+
+
+def _inputs(given):
+    return given[0] if isinstance(given, tuple) else given

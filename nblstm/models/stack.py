@@ -1,0 +1,230 @@
+"""Layers one behind the other: their shapes, forward and backward."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nblstm.layers import InputLayer, Layer
+from nblstm.layers.layer import Tape as LayerTape
+from nblstm.layers.shapes import Shape, batch_shape
+from nblstm.nn import Gradients
+
+
+@dataclass(frozen=True)
+class Tape:
+    """What `Stack.backward` needs of a forward pass, and the mask of its output."""
+
+    tapes: list[LayerTape]
+    mask: np.ndarray | None
+
+
+class Stack:
+    """Layers one behind the other, built as soon as the shape of the input is known.
+
+    Parameters
+    ----------
+    layers : iterable of Layer, optional
+    generator : Generator
+        Source of initial weights, and while training of the order of samples and of dropout.
+    """
+
+    def __init__(self, layers, generator: np.random.Generator):
+        self.generator = generator
+        self._layers: list[Layer] = []
+        self._announced: InputLayer | None = None
+        self._input_shape: Shape | None = None
+        for layer in layers or ():
+            self.add(layer)
+
+    def add(self, layer: Layer, rebuild: bool = True) -> None:
+        """Put a layer behind the last one; builds it if the shape of its input is known.
+
+        Parameters
+        ----------
+        layer : Layer
+        rebuild : bool, default True
+            False leaves building it to the first use.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no layer, its name is taken, or it does not fit; then nothing has been changed.
+        """
+        if not isinstance(layer, Layer):
+            raise TypeError(f"the layer is {layer!r}; give an object of nblstm.layers, such as Dense(10)")
+        if isinstance(layer, InputLayer):
+            if self._layers or self._announced is not None:
+                raise ValueError(f"{layer.name!r} is an Input behind other layers; add it first, and only one")
+            self._announced, self._input_shape = layer, layer.batch_shape
+            return
+        if any(layer is other or layer.name == other.name for other in self._layers):
+            raise ValueError(f"there is a layer named {layer.name!r} already; make another one, with another name")
+        if not self._layers:
+            shape = self._input_shape or layer.batch_input_shape
+        else:
+            shape = self._output_shape() if self.built else None
+        if shape is not None and rebuild:
+            layer.build(shape, self.generator)
+        if not self._layers:
+            self._input_shape = shape
+        self._layers.append(layer)
+        self._changed()
+
+    def pop(self, rebuild: bool = True) -> Layer:
+        """Take the last layer away.
+
+        Parameters
+        ----------
+        rebuild : bool, default True
+            Keras's; the layers that are left stay built.
+
+        Returns
+        -------
+        Layer
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        if not self._layers:
+            raise ValueError("the model has no layers; add one first")
+        layer = self._layers.pop()
+        if not self._layers and self._announced is None:
+            self._input_shape = None
+        self._changed()
+        return layer
+
+    def build(self, input_shape=None) -> None:
+        """Make the parameters of all layers.
+
+        Parameters
+        ----------
+        input_shape : tuple of int or None, optional
+            With the batch dimension first; not needed where an Input or the first layer has it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there are no layers, or the shape does not fit.
+        """
+        if not self._layers:
+            raise ValueError("the model has no layers; add one first")
+        shape = self._input_shape if input_shape is None else batch_shape("input_shape", input_shape)
+        if shape is None:
+            raise ValueError(
+                "the model does not know its input's shape; call build((None, ...)), give the first layer an "
+                "input_shape, or add an Input before it"
+            )
+        shape = at = self.check_input_shape(shape)
+        for layer in self._layers:
+            if layer.input_shape != at:
+                layer.build(at, self.generator)
+            at = layer._output_shape(at)
+        self._input_shape = shape
+
+    def check_input_shape(self, shape) -> Shape:
+        """The shape for which to build: what is known of it, or else ``shape``."""
+        shape, known = batch_shape("input_shape", shape), self._input_shape
+        if known is None:
+            return shape
+        if len(known) != len(shape) or not all(map(_agree, known[1:], shape[1:])):
+            raise ValueError(f"the model takes {known} and input_shape is {shape}; give one that fits, or leave it out")
+        return known
+
+    def _changed(self) -> None:
+        """The layers are others than before."""
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers without the Input, as Keras lists them."""
+        return list(self._layers)
+
+    @property
+    def built(self) -> bool:
+        """Whether all layers have their parameters."""
+        return self._input_shape is not None and all(layer.built for layer in self._layers)
+
+    @property
+    def input_shape(self) -> Shape | None:
+        """The input's shape, batch included; None before it is known."""
+        return self._input_shape
+
+    @property
+    def output_shape(self) -> Shape | None:
+        """The output's shape, batch included; None before the model is built."""
+        return self._output_shape() if self.built and self._layers else None
+
+    def _output_shape(self) -> Shape:
+        shape: Any = self._layers[-1].output_shape
+        return shape
+
+    @property
+    def dtype(self) -> str:
+        """What the first layer computes in."""
+        return self._layers[0].dtype if self._layers else "float32"
+
+    def converted(self, x) -> np.ndarray:
+        """``x`` as the Input wants it, of a shape that fits.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it does not, or there are no layers.
+        """
+        x = np.asarray(x) if self._announced is None else self._announced._converted(x)
+        if not self._layers:
+            raise ValueError("the model has no layers; add one first")
+        if not self.built:
+            self.build((None, *x.shape[1:]))
+        known = self._input_shape
+        assert known is not None
+        if x.ndim != len(known) or not all(map(_agree, known[1:], x.shape[1:])):
+            raise ValueError(f"x has shape {x.shape}; the model takes {known}, with None for any size")
+        return x
+
+    def inferred(self, x: np.ndarray, mask=None) -> tuple[np.ndarray, np.ndarray | None]:
+        """The output without what training needs, and its mask."""
+        for layer in self._layers:
+            y = layer(x, mask=mask)
+            mask = layer.compute_mask(x, mask)
+            x = y
+        return x, mask
+
+    def forward(self, x: np.ndarray, *, training: bool = True, mask=None) -> tuple[np.ndarray, Tape]:
+        """The output, and what `backward` needs."""
+        tapes = []
+        for layer in self._layers:
+            y, tape = layer.forward(x, training=training, mask=mask, generator=self.generator)
+            mask = layer.compute_mask(x, mask)
+            tapes.append(tape)
+            x = y
+        return x, Tape(tapes, mask)
+
+    def backward(self, tape: Tape, dy: np.ndarray) -> list[Gradients | None]:
+        """The gradients of each layer's parameters, None where there are none or they are not trained.
+
+        The way back ends at the first layer that is trained: gradients of what lies before it are never computed.
+        """
+        gradients: list[Gradients | None] = [None] * len(self._layers)
+        d: Any = dy
+        first = next((k for k, layer in enumerate(self._layers) if _learns(layer)), len(self._layers))
+        for k in range(len(self._layers) - 1, first - 1, -1):
+            layer = self._layers[k]
+            d, found = layer.backward(tape.tapes[k], d, input_gradient=k > first)
+            if layer.trainable:
+                gradients[k] = found
+            if d is None and k > first:
+                raise ValueError(f"layer {layer.name!r} has no gradient for its input; put it first")
+        return gradients
+
+
+def _agree(known: int | None, came: int | None) -> bool:
+    return known is None or came is None or known == came
+
+
+def _learns(layer: Layer) -> bool:
+    return layer.trainable and layer.count_params() > 0

@@ -1,0 +1,301 @@
+"""compile, fit, evaluate and predict, with Keras's arguments."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import numpy as np
+
+from nblstm import validate
+from nblstm.layers.shapes import only
+from nblstm.models.feed import BATCH_SIZE, Feed, whole
+from nblstm.training import loop, optimizers
+from nblstm.training.callback import CallbackList
+from nblstm.training.history import History
+from nblstm.training.objective import Objective
+from nblstm.training.optimizer import Optimizer
+from nblstm.training.progress import Progress, verbosity
+
+
+class Trainer(Feed):
+    """A stack of layers that is trained, measured and used."""
+
+    def __init__(self, layers, generator: np.random.Generator):
+        self.optimizer: Optimizer | None = None
+        self._objective: Objective | None = None
+        self.history: History | None = None
+        self.stop_training = False
+        super().__init__(layers, generator)
+
+    def compile(
+        self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, weighted_metrics=None,
+        run_eagerly: bool = False, steps_per_execution: int = 1, jit_compile="auto", auto_scale_loss: bool = True,
+    ) -> None:  # fmt: skip
+        """Say how the model is trained and measured; the parameters stay as they are.
+
+        Parameters
+        ----------
+        optimizer : str, Optimizer, type or dict, default "rmsprop"
+        loss : str, Loss, type, dict or callable
+            See `nblstm.training.losses.get`.
+        metrics : list, optional
+            Names such as ``"accuracy"``, which is binary, categorical or sparse categorical accuracy by the shapes of
+            predictions and targets; objects, or functions of y_true and y_pred.
+        weighted_metrics : list, optional
+            Likewise, weighted by ``sample_weight`` or ``class_weight``.
+        loss_weights, run_eagerly, steps_per_execution, jit_compile, auto_scale_loss
+            Keras's; not supported, and refused unless they have their defaults.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not known.
+        """
+        only("loss_weights", loss_weights, None)
+        only("run_eagerly", run_eagerly, False)
+        only("steps_per_execution", steps_per_execution, 1)
+        only("jit_compile", jit_compile, "auto")
+        only("auto_scale_loss", auto_scale_loss, True)
+        if loss is None:
+            raise ValueError("loss is None; give a name, such as 'mse', or an object of nblstm.training.losses")
+        objective, optimizer = Objective(loss, metrics, weighted_metrics), optimizers.get(optimizer)
+        self._objective, self.optimizer = objective, optimizer
+
+    @property
+    def compiled(self) -> bool:
+        """Whether `compile` has been called."""
+        return self._objective is not None
+
+    @property
+    def loss(self):
+        """The loss; None before `compile`."""
+        return None if self._objective is None else self._objective.loss
+
+    @property
+    def metrics(self) -> list:
+        """The metrics; empty before `compile`."""
+        return [] if self._objective is None else [*self._objective.metrics, *self._objective.weighted_metrics]
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """What `evaluate` returns, by name."""
+        return list(self.logs()) if self.compiled else []
+
+    def fit(
+        self, x=None, y=None, batch_size: int | None = None, epochs: int = 1, verbose="auto", callbacks=None,
+        validation_split: float = 0.0, validation_data=None, shuffle: bool = True, class_weight: dict | None = None,
+        sample_weight=None, initial_epoch: int = 0, steps_per_epoch: int | None = None,
+        validation_steps: int | None = None, validation_batch_size: int | None = None, validation_freq=1,
+    ) -> History:  # fmt: skip
+        """Train for a number of passes over the data.
+
+        Parameters
+        ----------
+        x : array_like, shape (N, ...), or iterable
+            Samples; or a generator or other iterable of batches, (x, y) or (x, y, sample_weight).
+        y : array_like, shape (N, ...)
+            Targets, if x is an array.
+        batch_size : int, default 32
+            For arrays.
+        epochs : int, default 1
+            The epoch at which to end, counted with ``initial_epoch``.
+        verbose : {"auto", 0, 1, 2}
+            0 is silent; 1 (auto) shows a bar, if tqdm is installed, and a line per epoch; 2 the line alone.
+        callbacks : list of Callback, optional
+        validation_split : float, default 0
+            The part of the samples, from the end of x and y, on which the model is evaluated and not trained.
+        validation_data : tuple (x, y) or (x, y, sample_weight), or iterable of batches, optional
+            Data on which the model is evaluated after each epoch.
+        shuffle : bool, default True
+            Whether arrays are put in a new random order for each epoch.
+        class_weight : dict of int to float, optional
+            Weights of samples by their class; 1 for classes that it lacks.
+        sample_weight : array_like, shape (N,) or (N, T), optional
+            Weights of samples, or of steps, in the loss.
+        initial_epoch : int, default 0
+        steps_per_epoch : int, optional
+            Batches in an epoch, where it is not a pass over the data.
+        validation_steps : int, optional
+            Batches of an evaluation; all by default.
+        validation_batch_size : int, optional
+            ``batch_size`` by default.
+        validation_freq : int or list of int, default 1
+            Epochs from one evaluation to the next, or the epochs, counted from 1, that have one.
+
+        Returns
+        -------
+        History
+            Its ``history`` has the loss and metrics of each epoch, ``val_`` before those of validation.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described, data and model do not fit, or a number is not finite or out of range.
+        RuntimeError
+            If the model is not compiled.
+
+        Notes
+        -----
+        Ctrl-C ends the fit between two batches: a note on stderr says where, and the history so far is returned.
+        """
+        self._need_compiled("fit")
+        epochs = validate.positive_integer("epochs", epochs)
+        first, shown = whole("initial_epoch", initial_epoch), verbosity(verbose)
+        _check_frequency(validation_freq)
+        batches, held_out = self.training_batches(
+            x, y, sample_weight, class_weight, batch_size, steps_per_epoch, shuffle,
+            0.0 if validation_data is not None else validation_split,
+        )  # fmt: skip
+        size = validation_batch_size or batch_size
+        validation = self.validation_batches(validation_data, held_out, size, validation_steps)
+        self._prepare()
+        return loop.Loop(self, batches, callbacks, epochs, first, shown, validation, validation_freq).run()
+
+    def evaluate(
+        self, x=None, y=None, batch_size: int | None = None, verbose="auto", sample_weight=None,
+        steps: int | None = None, callbacks=None, return_dict: bool = False,
+    ):  # fmt: skip
+        """The loss and the metrics on some data.
+
+        Parameters
+        ----------
+        x, y, batch_size, verbose, sample_weight, callbacks
+            As in `fit`.
+        steps : int, optional
+            Batches; all by default.
+        return_dict : bool, default False
+
+        Returns
+        -------
+        float, list of float or dict of str to float
+            The loss, if there are no metrics; else the loss and the metrics, with their names as a dict.
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            As in `fit`.
+        """
+        self._need_compiled("evaluate")
+        shown = verbosity(verbose)
+        batches = self.batches(x, y, sample_weight, batch_size, steps)
+        listed = CallbackList(callbacks, self, {"epochs": 1, "steps": batches.steps, "verbose": shown})
+        progress = Progress(shown, "", batches.steps)
+        try:
+            logs = loop.evaluate(self, batches, listed, progress)
+            progress.line(logs)
+        finally:
+            progress.close()
+        return logs if return_dict else _flat(logs)
+
+    def predict(self, x, batch_size: int | None = None, verbose="auto", steps: int | None = None, callbacks=None):
+        """The outputs for some data.
+
+        Parameters
+        ----------
+        x : array_like, shape (N, ...), or iterable
+            Samples; or an iterable of batches, x or (x, ...).
+        batch_size : int, default 32
+        verbose : {"auto", 0, 1, 2}
+            1 (auto) shows a bar if there are several batches and tqdm is installed.
+        steps : int, optional
+            Batches; all by default.
+        callbacks : list of Callback, optional
+
+        Returns
+        -------
+        ndarray, shape (N, ...)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If x does not fit the model.
+        """
+        if isinstance(x, np.ndarray) and not callbacks and steps is None and 0 < len(x) <= (batch_size or BATCH_SIZE):
+            return self.predict_on_batch(x)
+        batches = self.input_batches(x, batch_size, steps)
+        shown = verbosity(verbose)
+        listed = CallbackList(callbacks, self, {"epochs": 1, "steps": batches.steps, "verbose": shown})
+        return loop.predict(self, batches, listed, Progress(min(shown, 1), "", batches.steps))
+
+    def predict_on_batch(self, x) -> np.ndarray:
+        """The output for one batch, shape (B, ...)."""
+        x = self.converted(x)
+        y = self.inferred(x)[0]
+        return y.copy() if y is x or (y.base is not None and np.may_share_memory(x, y)) else y
+
+    def train_on_batch(
+        self, x, y=None, sample_weight=None, class_weight: dict | None = None, return_dict: bool = False
+    ):
+        """One step of the optimizer; loss and metrics of this batch, before it, as `evaluate` returns them."""
+        self._need_compiled("train_on_batch")
+        data = self.samples(x, y, sample_weight, class_weight)
+        self._prepare()
+        self.reset_metrics()
+        self.train_step(data.x, data.y, data.weight)
+        return self.logs() if return_dict else _flat(self.logs())
+
+    def test_on_batch(self, x, y=None, sample_weight=None, return_dict: bool = False):
+        """Loss and metrics of one batch, as `evaluate` returns them."""
+        self._need_compiled("test_on_batch")
+        data = self.samples(x, y, sample_weight, None)
+        self.reset_metrics()
+        self.test_step(data.x, data.y, data.weight)
+        return self.logs() if return_dict else _flat(self.logs())
+
+    def train_step(self, x: np.ndarray, y, weight) -> None:
+        """Forward, backward and one step of the optimizer, with a batch that has been checked."""
+        objective: Any = self._objective
+        optimizer: Any = self.optimizer
+        prediction, tape = self.forward(x)
+        penalty = self._penalty()
+        d_prediction = objective.gradient(y, prediction, weight, tape.mask, penalty)
+        gradients = self.backward(tape, d_prediction)
+        for layer, gradient in zip(self._layers, gradients, strict=True):
+            if gradient is not None:
+                layer.add_regularization_gradient(gradient)
+        optimizer.step(gradients)
+        for layer, gradient in zip(self._layers, gradients, strict=True):
+            if gradient is not None:
+                layer.apply_constraints()
+
+    def test_step(self, x: np.ndarray, y, weight) -> None:
+        """Take a batch that has been checked into the measurements."""
+        assert self._objective is not None
+        prediction, mask = self.inferred(x)
+        self._objective.measure(y, prediction, weight, mask, self._penalty())
+
+    def reset_metrics(self) -> None:
+        """Forget what was measured."""
+        assert self._objective is not None
+        self._objective.reset()
+
+    def logs(self) -> dict[str, float]:
+        """The loss and the metrics since `reset_metrics`, by name."""
+        assert self._objective is not None
+        return self._objective.logs()
+
+    def _penalty(self) -> float:
+        return sum((layer.regularization_loss() for layer in self._layers), 0.0)
+
+    def _prepare(self) -> None:
+        """Give the optimizer the layers, unless it has them and its state already."""
+        assert self.optimizer is not None
+        if self.optimizer.modules != self._layers:
+            self.optimizer.build(self._layers)
+
+    def _need_compiled(self, method: str) -> None:
+        if not self.compiled:
+            raise RuntimeError(f"the model is not compiled; call compile(optimizer, loss) before {method}()")
+
+
+def _check_frequency(validation_freq) -> None:
+    number = isinstance(validation_freq, numbers.Integral) and not isinstance(validation_freq, bool)
+    if not (number and validation_freq > 0) and not isinstance(validation_freq, list | tuple | set):
+        came = f"validation_freq is {validation_freq!r}"
+        raise ValueError(f"{came}; give the epochs from one validation to the next, 1 or more, or a list of epochs")
+
+
+def _flat(logs: dict[str, float]) -> Any:
+    values = list(logs.values())
+    return values[0] if len(values) == 1 else values

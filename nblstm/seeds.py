@@ -1,0 +1,55 @@
+"""Where randomness comes from that was given no seed."""
+
+from __future__ import annotations
+
+import numbers
+import random
+import threading
+
+import numpy as np
+
+_lock = threading.Lock()
+_source = np.random.default_rng()
+
+
+def set_random_seed(seed: int) -> None:
+    """Make what follows reproducible, as `keras.utils.set_random_seed`.
+
+    It seeds what nblstm draws where no ``seed=`` is given (initial weights, the order of samples, dropout), Python's
+    ``random`` and NumPy's ``numpy.random``.
+
+    Parameters
+    ----------
+    seed : int
+        From 0 to 2**32 - 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not.
+    """
+    global _source
+    seed = whole_seed(seed)
+    if seed >= 2**32:
+        raise ValueError(f"seed is {seed}; give a whole number from 0 to 2**32 - 1, which NumPy's old generator takes")
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002, which programs that call this function still draw from
+    with _lock:
+        _source = np.random.default_rng(seed)
+
+
+def generator(seed: int | None = None) -> np.random.Generator:
+    """A new generator from a seed; without one, from the source that `set_random_seed` sets."""
+    if seed is not None:
+        return np.random.default_rng(whole_seed(seed))
+    with _lock:
+        return _source.spawn(1)[0]
+
+
+def whole_seed(seed) -> int:
+    """``seed`` as an int, 0 or more."""
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
+        raise TypeError(f"seed is {seed!r} of type {type(seed).__name__}; give a whole number, 0 or more")
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; give a whole number, 0 or more")
+    return int(seed)

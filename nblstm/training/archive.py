@@ -1,0 +1,186 @@
+"""One file for plain values and arrays: a zip of config.json and .npy members, written whole or not at all.
+
+Nothing in a file is executed and no size in it is believed: members are stored as they are, each with its checksum, and
+no more memory is taken than the file is long.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import zipfile
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FORMAT, VERSION = "nblstm", 1
+CONFIG = "config.json"
+
+#: What stands in config.json where an array was: its member's name under this key.
+ARRAY = "__array__"
+
+#: Values nest a few levels deep; Python's own limit would come as a RecursionError somewhere.
+DEPTH = 60
+
+
+def write(path, kind: str, content: dict[str, Any]) -> None:
+    """Write ``content`` to a file, in place of one that is there.
+
+    The new file takes the old one's place when it is complete and on the disk: who is killed before leaves the old one.
+
+    Parameters
+    ----------
+    path : str or PathLike
+    kind : str
+        What it holds, such as "model".
+    content : dict
+        Of None, bools, numbers, strings, arrays of numbers, and lists and dicts of these.
+
+    Raises
+    ------
+    TypeError
+        If there is anything else in it; then nothing has been written.
+    OSError
+        If the file cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    arrays: list[np.ndarray] = []
+    values = _taken_out(content, arrays)
+    config = json.dumps({"format": FORMAT, "version": VERSION, "kind": kind, "content": values}).encode()
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            _write_members(file, config, arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
+
+
+def read(path, *kinds: str) -> dict[str, Any]:
+    """What `write` was given with one of these kinds; arrays are read-only.
+
+    Raises
+    ------
+    ValueError
+        If it is no such file, or damaged.
+    OSError
+        If it cannot be read.
+    """
+    with open(path, "rb") as file:
+        try:
+            return _read_members(file, kinds)
+        except _REFUSED as error:
+            reason = str(error) or type(error).__name__
+            raise ValueError(f"{os.fspath(path)!r} is no file of nblstm's, or it is damaged: {reason}") from None
+
+
+#: What zipfile, numpy.lib.format and json raise of a file that they do not understand.
+_REFUSED = (
+    ValueError, zipfile.BadZipFile, EOFError, KeyError, TypeError, SyntaxError, RecursionError, OverflowError,
+    NotImplementedError, MemoryError, RuntimeError,
+)  # fmt: skip
+
+
+def _write_members(file, config: bytes, arrays: list[np.ndarray]) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(_member(CONFIG), config)
+        for k, array in enumerate(arrays):
+            with archive.open(_member(f"{k}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    return zipfile.ZipInfo(name)  # dated 1980, so that equal contents are equal files
+
+
+def _read_members(file, kinds: tuple[str, ...]) -> dict[str, Any]:
+    size = os.fstat(file.fileno()).st_size
+    with zipfile.ZipFile(file) as archive:
+        members = {info.filename: info for info in archive.infolist()}
+        if len(members) != len(archive.infolist()):
+            raise ValueError("it has two members of one name")
+        if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in members.values()):
+            raise ValueError("it has a compressed or encrypted member")
+        if sum(info.file_size for info in members.values()) > size:
+            raise ValueError("its members claim to be larger than the file")
+        if CONFIG not in members:
+            raise ValueError(f"it has no {CONFIG}")
+        config = json.loads(archive.read(CONFIG).decode())
+        if not isinstance(config, dict) or config.get("format") != FORMAT:
+            raise ValueError(f"its {CONFIG} is not nblstm's")
+        if config.get("version") != VERSION:
+            raise ValueError(f"its format is version {config.get('version')!r} and this nblstm reads {VERSION}")
+        if config.get("kind") not in kinds:
+            raise ValueError(f"it holds a {config.get('kind')!r} and not a {kinds[0]!r}")
+        arrays = {name: _array(archive, info) for name, info in members.items() if name != CONFIG}
+        content = _put_back(config.get("content"), arrays)
+    if not isinstance(content, dict):
+        raise ValueError(f"its {CONFIG} has no content")
+    return content
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        if version != (1, 0):
+            raise ValueError(f"{info.filename} has .npy version {version}")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
+        if dtype.kind not in "fiub" or dtype.hasobject or dtype.itemsize > 8:
+            raise ValueError(f"{info.filename} has dtype {dtype}")
+        if any(n < 0 for n in shape) or prod(shape) * dtype.itemsize != info.file_size - member.tell():
+            raise ValueError(f"{info.filename} has shape {shape}, which is not its length")
+        data = member.read()  # to the end, where zipfile compares the checksum
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _taken_out(value, arrays: list[np.ndarray], depth: int = 0) -> Any:
+    """``value`` without its arrays, which are appended to ``arrays``."""
+    if depth > DEPTH:
+        raise TypeError(
+            f"values nest more than {DEPTH} levels deep, which cannot be saved; do not let them hold themselves"
+        )
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind not in "fiub" or value.dtype.itemsize > 8:
+            raise TypeError(f"an array has dtype {value.dtype}, which cannot be saved; give an array of numbers")
+        arrays.append(value)
+        return {ARRAY: f"{len(arrays) - 1}.npy"}
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value) or ARRAY in value:
+            raise TypeError(f"a dict has the keys {list(value)}, which cannot be saved; give strings")
+        return {key: _taken_out(entry, arrays, depth + 1) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_taken_out(entry, arrays, depth + 1) for entry in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"{value!r} is of type {type(value).__name__}, which cannot be saved; give plain values and arrays")
+
+
+def _put_back(value, arrays: dict[str, np.ndarray]) -> Any:
+    if isinstance(value, dict):
+        if ARRAY in value:
+            return arrays[value[ARRAY]]
+        return {key: _put_back(entry, arrays) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_put_back(entry, arrays) for entry in value]
+    return value
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the folder's own entry on the disk, where folders can be opened: not on Windows."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

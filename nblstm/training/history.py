@@ -1,0 +1,100 @@
+"""What a fit has measured, epoch by epoch."""
+
+from __future__ import annotations
+
+from nblstm.training.callback import Callback
+
+
+class History(Callback):
+    """Keeps the logs of each epoch; `fit` returns it.
+
+    Attributes
+    ----------
+    epoch : list of int
+        The epochs that were completed, from 0.
+    history : dict of str to list of float
+        By name, one value per epoch: ``loss``, each metric, ``val_loss``, ...
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.epoch: list[int] = []
+        self.history: dict[str, list[float]] = {}
+        self._epochs: dict[str, list[int]] = {}  # with validation_freq, some values are not of every epoch
+
+    def __repr__(self):
+        return f"<History of {len(self.epoch)} epochs: {', '.join(self.history) or 'empty'}>"
+
+    def on_train_begin(self, logs=None) -> None:
+        """Begin anew."""
+        self.epoch, self.history, self._epochs = [], {}, {}
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        """Take down an epoch's logs."""
+        self.epoch.append(epoch)
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(value)
+            self._epochs.setdefault(name, []).append(epoch)
+
+    def state(self) -> dict:
+        """All that was taken down."""
+        return {"epoch": self.epoch, "history": self.history, "epochs": self._epochs}
+
+    def load_state(self, state: dict) -> None:
+        """Go on from a `state`."""
+        self.epoch = [int(epoch) for epoch in state["epoch"]]
+        self.history = {name: [float(value) for value in values] for name, values in state["history"].items()}
+        self._epochs = {name: [int(epoch) for epoch in state["epochs"][name]] for name in self.history}
+
+    def plot(self, names=None, ax=None):
+        """Curves of what was measured; training solid, validation dashed in the same colour.
+
+        Parameters
+        ----------
+        names : sequence of str, optional
+            Such as ``["loss"]``; all by default, each in a panel of its own.
+        ax : matplotlib Axes, optional
+            Where to draw all of them; without it, in a new figure.
+
+        Returns
+        -------
+        matplotlib Figure
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If there is nothing of that name.
+        """
+        measured = [name for name in self.history if not name.startswith("val_")]
+        names = measured if names is None else [names] if isinstance(names, str) else list(names)
+        unknown = [name for name in names if name not in self.history]
+        if unknown or not names:
+            came = repr(unknown[0]) if unknown else "nothing"
+            raise ValueError(f"{came} is not in the history, which has {', '.join(self.history) or 'no epoch'}")
+        if ax is not None:
+            panels, figure = [ax] * len(names), ax.figure
+        else:
+            figure, panels = _panels(len(names))
+        for name, panel in zip(names, panels, strict=True):
+            self._draw(name, panel)
+        return figure
+
+    def _draw(self, name: str, panel) -> None:
+        for shown, style in ((name, "-"), (f"val_{name}", "--")):
+            if shown in self.history:
+                colour = panel.lines[-1].get_color() if style == "--" else None
+                epochs = [epoch + 1 for epoch in self._epochs[shown]]
+                panel.plot(epochs, self.history[shown], style, color=colour, label=shown)
+        panel.set_xlabel("epoch")
+        panel.legend(frameon=False)
+
+
+def _panels(count: int):
+    try:
+        from matplotlib import pyplot
+    except ImportError:
+        raise ImportError("plot() draws with matplotlib, which is not installed; pip install matplotlib") from None
+    figure, panels = pyplot.subplots(1, count, figsize=(5 * count, 4), squeeze=False, layout="constrained")
+    return figure, list(panels[0])

@@ -1,0 +1,49 @@
+"""Ctrl-C between two batches, never within one."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+
+class Interrupts:
+    """Keeps SIGINT back while ``held``, so that no optimizer's step is left half done.
+
+    A second SIGINT is not kept back. Where the program has a handler of its own, or this is not the main thread, which
+    alone is sent signals, nothing is changed.
+    """
+
+    def __init__(self):
+        self.held = self._came = False
+        self._mine = (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        )
+
+    def __enter__(self) -> Interrupts:
+        if self._mine:
+            signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        if self._mine:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _handle(self, number, frame) -> None:
+        if self.held and not self._came:
+            self._came = True
+        else:
+            raise KeyboardInterrupt
+
+    def release(self) -> None:
+        """Let through what was kept back.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If a signal came while ``held``.
+        """
+        self.held = False
+        if self._came:
+            self._came = False
+            raise KeyboardInterrupt

@@ -1,0 +1,187 @@
+"""The loop over epochs and batches, and what it takes to go on with it after an interruption."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+
+from nblstm.training.batches import ArrayBatches, IterableBatches
+from nblstm.training.callback import CallbackList
+from nblstm.training.history import History
+from nblstm.training.interrupts import Interrupts
+from nblstm.training.progress import Progress
+
+Batches = ArrayBatches | IterableBatches
+
+
+class Loop:
+    """One `fit`.
+
+    Parameters
+    ----------
+    model : Sequential
+        With ``train_step(x, y, weight)``, ``test_step``, ``reset_metrics()`` and ``logs()``.
+    batches : ArrayBatches or IterableBatches
+    callbacks : Callback, iterable of Callback, or None
+    epochs, initial_epoch : int
+        Trained are the epochs from ``initial_epoch`` to ``epochs - 1``.
+    verbose : int
+        0, 1 or 2; see `Progress`.
+    validation : ArrayBatches or IterableBatches, optional
+    validation_freq : int or list of int
+        Epochs from one validation to the next, or the epochs, counted from 1, that have one.
+
+    Attributes
+    ----------
+    epoch : int
+        The epoch that runs or comes next, counted from 0.
+    done : int
+        Batches of it that are done.
+    """
+
+    def __init__(
+        self, model, batches: Batches, callbacks, epochs: int, initial_epoch: int, verbose: int,
+        validation: Batches | None = None, validation_freq=1,
+    ):  # fmt: skip
+        self.model, self.batches, self.epochs, self.verbose = model, batches, epochs, verbose
+        self.validation, self.validation_freq = validation, validation_freq
+        self.epoch, self.done = initial_epoch, 0
+        self.callbacks = CallbackList(callbacks, model, {"epochs": epochs, "steps": batches.steps, "verbose": verbose})
+        self.history = self._history()
+
+    def run(self) -> History:
+        """Train; Ctrl-C ends it between two batches, and what was measured is returned as otherwise."""
+        model = self.model
+        model.history, model.stop_training = self.history, False
+        self.callbacks("on_train_begin")
+        logs: dict[str, Any] = {}
+        try:
+            with Interrupts() as interrupts:
+                while self.epoch < self.epochs and not model.stop_training:
+                    logs = self._epoch(interrupts)
+        except KeyboardInterrupt:
+            print(
+                f"\nfit was interrupted in epoch {self.epoch + 1} of {self.epochs}, after {self.done} of its batches; "
+                f"the model has learned from these, and the history has {len(self.history.epoch)} epochs",
+                file=sys.stderr,
+            )
+        self.callbacks("on_train_end", logs=logs)
+        return self.history
+
+    def _epoch(self, interrupts: Interrupts) -> dict[str, Any]:
+        if not self.done:
+            self.model.reset_metrics()
+            self.callbacks("on_epoch_begin", self.epoch)
+        title = f"Epoch {self.epoch + 1}/{self.epochs}"
+        progress = Progress(self.verbose, title, self.batches.steps, self.done)
+        try:
+            self._batches(interrupts, progress)
+            if not self._enough():
+                return {}
+            logs = self.model.logs()
+            if self.validation is not None and self._validates():
+                measured = evaluate(self.model, self.validation, self.callbacks)
+                logs |= {f"val_{name}": value for name, value in measured.items()}
+            self.callbacks("on_epoch_end", self.epoch, logs=logs)
+            progress.line(logs)
+        finally:
+            progress.close()
+        self.epoch, self.done = self.epoch + 1, 0
+        return logs
+
+    def _batches(self, interrupts: Interrupts, progress: Progress) -> None:
+        model = self.model
+        begin = self.callbacks.overriding("on_train_batch_begin")
+        end = self.callbacks.overriding("on_train_batch_end")
+        for x, y, weight in self.batches.epoch(self.done):
+            for method in begin:
+                method(self.done, None)
+            interrupts.held = True
+            model.train_step(x, y, weight)
+            self.done += 1
+            interrupts.release()
+            logs = model.logs() if end or progress.wants_logs else None
+            for method in end:
+                method(self.done - 1, logs)
+            progress.step(self.done, logs)
+            if model.stop_training:
+                break
+
+    def _enough(self) -> bool:
+        """Whether the epoch had a batch; warns and ends the fit if it had fewer than it should."""
+        needed = self.batches.steps
+        if self.done and (needed is None or self.done >= needed or self.model.stop_training):
+            return True
+        if not self.done and not self.history.epoch:
+            raise ValueError("the first epoch got no batch; give an iterable of (x, y) batches that is not empty")
+        warnings.warn(
+            f"the data ran out after {self.done} batches of epoch {self.epoch + 1} of {self.epochs}, so fit ends; give "
+            "a generator that goes on, steps_per_epoch, or an iterable that begins anew",
+            stacklevel=5,
+        )
+        self.model.stop_training = True
+        return self.done > 0
+
+    def _validates(self) -> bool:
+        number = self.epoch + 1
+        if isinstance(self.validation_freq, int):
+            return number % self.validation_freq == 0
+        return number in self.validation_freq
+
+    def _history(self) -> History:
+        for callback in self.callbacks.callbacks:
+            if isinstance(callback, History):
+                return callback
+        history = History()
+        history.set_model(self.model)
+        self.callbacks.callbacks.append(history)
+        return history
+
+
+def evaluate(model, batches: Batches, callbacks: CallbackList, progress: Progress | None = None) -> dict[str, float]:
+    """Losses and metrics of a model over the batches of one epoch."""
+    callbacks("on_test_begin")
+    model.reset_metrics()
+    begin, end = callbacks.overriding("on_test_batch_begin"), callbacks.overriding("on_test_batch_end")
+    done = 0
+    for done, (x, y, weight) in enumerate(batches.epoch(), 1):
+        for method in begin:
+            method(done - 1, None)
+        model.test_step(x, y, weight)
+        logs = model.logs() if end or (progress is not None and progress.wants_logs) else None
+        for method in end:
+            method(done - 1, logs)
+        if progress is not None:
+            progress.step(done, logs)
+    if not done:
+        raise ValueError("the evaluation got no batch; give an iterable of (x, y) batches that is not empty")
+    logs = model.logs()
+    callbacks("on_test_end", logs=logs)
+    return logs
+
+
+def predict(model, batches: Batches, callbacks: CallbackList, progress: Progress) -> np.ndarray:
+    """The outputs for the batches of one epoch, one behind the other."""
+    callbacks("on_predict_begin")
+    begin, end = callbacks.overriding("on_predict_batch_begin"), callbacks.overriding("on_predict_batch_end")
+    outputs: list[np.ndarray] = []
+    try:
+        for x, _, _ in batches.epoch():
+            for method in begin:
+                method(len(outputs), None)
+            outputs.append(model.predict_on_batch(x))
+            for method in end:
+                method(len(outputs) - 1, {"outputs": outputs[-1]})
+            progress.step(len(outputs), {} if progress.wants_logs else None)
+    finally:
+        progress.close()
+    if not outputs:
+        raise ValueError("predict got no batch; give an array, or an iterable that is not empty")
+    shapes = {y.shape[1:] for y in outputs}
+    if len(shapes) > 1:
+        raise ValueError(f"the outputs have shapes {sorted(shapes)}, which make no array; predict such batches apart")
+    callbacks("on_predict_end")
+    return np.concatenate(outputs)

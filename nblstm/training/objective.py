@@ -1,0 +1,101 @@
+"""What a model is trained for and measured by: its loss and its metrics, over the batches of an epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nblstm.training import losses, metrics
+from nblstm.training.loss import Loss
+from nblstm.training.metric import Mean
+
+
+class Objective:
+    """A loss, and metrics beside it.
+
+    Parameters
+    ----------
+    loss : str, Loss, callable or dict
+    measured, weighted : list, optional
+        Metrics without and with the samples' weights.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one of them is not known.
+    """
+
+    def __init__(self, loss, measured=None, weighted=None):
+        self.loss: Loss = losses.get(loss)
+        self.metrics: list[Any] = [metrics.get(metric) for metric in _listed("metrics", measured)]
+        self.weighted_metrics: list[Any] = [metrics.get(metric) for metric in _listed("weighted_metrics", weighted)]
+        self._names = _unique(self.metrics, self.weighted_metrics)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self._total = self._samples = 0.0
+        for metric in (*self.metrics, *self.weighted_metrics):
+            metric.reset_state()
+
+    def gradient(self, y, prediction: np.ndarray, weight, mask, penalty: float) -> np.ndarray:
+        """Take a batch into account; the gradient of its loss with respect to the prediction."""
+        value, d_prediction = self.loss.value_and_gradient(y, prediction, weight, mask)
+        self.add(y, prediction, weight, mask, value + penalty)
+        return d_prediction
+
+    def measure(self, y, prediction: np.ndarray, weight, mask, penalty: float) -> None:
+        """Take a batch into account."""
+        self.add(y, prediction, weight, mask, self.loss(y, prediction, weight, mask) + penalty)
+
+    def add(self, y, prediction: np.ndarray, weight, mask, value: float) -> None:
+        """Take a batch into account whose loss is ``value``."""
+        B = len(prediction)
+        self._total += value * B
+        self._samples += B
+        for metric in self.metrics:
+            metric.update_state(y, prediction, None, mask)
+        for metric in self.weighted_metrics:
+            metric.update_state(y, prediction, weight, mask)
+
+    def logs(self) -> dict[str, float]:
+        """The mean loss, each sample counting once, and the metrics, by name."""
+        measured = {"loss": self._total / self._samples if self._samples else 0.0}
+        for name, metric in zip(self._names, (*self.metrics, *self.weighted_metrics), strict=True):
+            measured[name] = float(metric.result())
+        return measured
+
+    def state(self) -> dict[str, Any]:
+        """The sums over the batches so far."""
+        kept = [metric.state() for metric in (*self.metrics, *self.weighted_metrics)]
+        return {"total": self._total, "samples": self._samples, "metrics": kept}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
+        self._total, self._samples = float(state["total"]), float(state["samples"])
+        for metric, kept in zip((*self.metrics, *self.weighted_metrics), state["metrics"], strict=True):
+            metric.load_state(kept)
+
+
+def _listed(name: str, given) -> list:
+    if given is None:
+        return []
+    if isinstance(given, dict) or not isinstance(given, list | tuple):
+        raise TypeError(f"{name} is {given!r}; give a list, such as ['accuracy']")
+    return list(given)
+
+
+def _unique(measured: list[Mean], weighted: list[Mean]) -> list[str]:
+    """Names as Keras makes them: accuracy, accuracy_1; and weighted_accuracy where it is also measured unweighted."""
+    names: list[str] = []
+    for k, metric in enumerate((*measured, *weighted)):
+        base = metric.name
+        if k >= len(measured) and base in names:
+            base = f"weighted_{base}"
+        name, count = base, 0
+        while name in names:
+            count += 1
+            name = f"{base}_{count}"
+        names.append(name)
+    return names
