@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from nblstm import validate
-from nblstm.models.stack import Stack
+from nblstm.models.chain import Chain
 from nblstm.training import data
 from nblstm.training.batches import ArrayBatches, IterableBatches
 from nblstm.training.data import Batch, Samples
@@ -19,8 +19,8 @@ BATCH_SIZE = 32
 Batches = ArrayBatches | IterableBatches
 
 
-class Feed(Stack):
-    """A stack of layers that takes its data in batches."""
+class Feed(Chain):
+    """A chain of layers that takes its data in batches."""
 
     def training_batches(
         self, x, y, sample_weight, class_weight, batch_size: int | None, steps: int | None, shuffle: bool,

@@ -19,7 +19,7 @@ from nblstm.training.progress import Progress, verbosity
 
 
 class Trainer(Feed):
-    """A stack of layers that is trained, measured and used."""
+    """A chain of layers that is trained, measured and used."""
 
     def __init__(self, layers, generator: np.random.Generator):
         self.optimizer: Optimizer | None = None

@@ -15,13 +15,13 @@ from nblstm.nn import Gradients
 
 @dataclass(frozen=True)
 class Tape:
-    """What `Stack.backward` needs of a forward pass, and the mask of its output."""
+    """What `Chain.backward` needs of a forward pass, and the mask of its output."""
 
     tapes: list[LayerTape]
     mask: np.ndarray | None
 
 
-class Stack:
+class Chain:
     """Layers one behind the other, built as soon as the shape of the input is known.
 
     Parameters
