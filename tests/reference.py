@@ -97,23 +97,27 @@ class Cell(NamedTuple):
     """One step of a recurrent network.
 
     ``step`` takes one pre-activation per gate, ``W x + b_ih + R h + b_hh`` (a gate in ``split``
-    comes as two, ``W x + b_ih`` and ``R h + b_hh``), then the previous states, then the vectors.
-    It returns the new states; the first is what R multiplies, ``output`` names the output.
+    comes as two, ``W x + b_ih`` and ``R h + b_hh``; one in ``second`` as the function of v that is
+    ``W x + b_ih + R v + b_hh``), then the previous states, then the vectors. It returns the new
+    states; the first is what R multiplies, ``output`` names the output.
     """
 
     name: str
     gates: tuple[str, ...]
     states: tuple[str, ...]
     split: tuple[str, ...]
+    second: tuple[str, ...]
     vectors: tuple[str, ...]
     step: Callable[..., States]
     output: str
 
 
-def make_cell(step, gates: str, states: str, split: str = "", vectors: str = "", output: str = "") -> Cell:
+def make_cell(
+    step, gates: str, states: str, split: str = "", vectors: str = "", output: str = "", second: str = ""
+) -> Cell:
     """A cell from space-separated names, called after its step function; the first state is the default output."""
-    names = [tuple(part.split()) for part in (gates, states, split, vectors)]
-    return Cell(step.__name__, names[0], names[1], names[2], names[3], step, output or names[1][0])
+    names = [tuple(part.split()) for part in (gates, states, split, second, vectors)]
+    return Cell(step.__name__, names[0], names[1], names[2], names[3], names[4], step, output or names[1][0])
 
 
 def rnn_tanh(a, h):
@@ -129,6 +133,12 @@ def rnn_relu(a, h):
 def gru(r, z, n_x, n_h, h):
     """h = (1 - z) n + z h, n = tanh(n_x + r n_h) (Cho et al. 2014; r after the product: cuDNN)."""
     n = np.tanh(n_x + sigmoid(r) * n_h)
+    return ((1.0 - sigmoid(z)) * n + sigmoid(z) * h,)
+
+
+def gru_reset_before(r, z, n, h):
+    """h = (1 - z) n + z h, n = tanh(W x + R (r h) + b) (Cho et al. 2014, equations 5 to 8)."""
+    n = np.tanh(n(sigmoid(r) * h))
     return ((1.0 - sigmoid(z)) * n + sigmoid(z) * h,)
 
 
@@ -180,6 +190,7 @@ CELLS: dict[str, Cell] = {
         make_cell(rnn_tanh, "a", "h"),
         make_cell(rnn_relu, "a", "h"),
         make_cell(gru, "r z n", "h", split="n"),
+        make_cell(gru_reset_before, "r z n", "h", second="n"),
         make_cell(lstm, "i f g o", "h c"),
         make_cell(lstm_peephole, "i f g o", "h c", vectors="p_i p_f p_o"),
         make_cell(lstm_coupled, "f g o", "h c"),
@@ -282,9 +293,12 @@ def _one_direction(cell, params, suffix, x, states, steps, bias):
     for t in reversed(range(T)) if suffix.endswith("_reverse") else range(T):
         from_input = np.split(x[t] @ W.T + b_ih, G, axis=-1)
         from_state = np.split(states[0] @ R.T + b_hh, G, axis=-1)
-        gates: list[Array] = []
-        for gate, a, b in zip(cell.gates, from_input, from_state, strict=True):
-            gates += [a, b] if gate in cell.split else [a + b]
+        gates: list = []
+        for k, (gate, a, b) in enumerate(zip(cell.gates, from_input, from_state, strict=True)):
+            if gate in cell.second:
+                gates.append(lambda v, k=k, a=a: a + np.split(v @ R.T + b_hh, G, axis=-1)[k])
+            else:
+                gates += [a, b] if gate in cell.split else [a + b]
         stepped = cell.step(*gates, *states, *vectors)
         inside = (t < steps)[:, None]
         states = [np.where(inside, new, old) for new, old in zip(stepped, states, strict=True)]

@@ -164,7 +164,7 @@ def test_a_tape_does_not_see_what_becomes_of_the_arrays(lengths):
 ROWS = Case(T=6, B=7, I=4, H=9, num_layers=2, bidirectional=True)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "lstm_peephole", "lstm_recurrent_dropout"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before", "lstm_peephole", "lstm_recurrent_dropout"])
 @pytest.mark.parametrize("lengths", [(2, 6, 0, 1, 6, 3, 0), (0,) * 7, (6,) * 7, (1, 2, 3, 4, 5, 6, 6)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_ragged_rows_have_the_bits_of_each_row_alone(cell, lengths, dtype):

@@ -124,17 +124,19 @@ def test_processes_that_start_at_once(filled, tmp_path):
 WARM = """
 import sys
 from nblstm import cells, warmup
-warmup(cells.rnn_tanh, "float32")
+chosen = cells.rnn_tanh, cells.gru_reset_before
+warmup(chosen, "float32")
 from nblstm import nn
 from nblstm.codegen import compiler
 import numpy as np
 compiler._build = None  # nothing is left to build
-for T, B, H in ((4, 2, 5), (9, 2, 300), (40, 30, 100)):  # on the calling thread, by hidden units, by rows
-    net = nn.RNN(3, H, 2, bidirectional=True)
-    y, _, tape = net.forward(np.ones((T, B, 3)))
-    net.backward(tape, y)
-    net(np.ones((T, B, 3)))
-    nn.RNN(3, H).stepper(batch_size=B)(np.ones((B, 3)))
+for cell in chosen:
+    for T, B, H in ((4, 2, 5), (9, 2, 300), (40, 30, 100)):  # on the calling thread, by hidden units, by rows
+        net = nn.Recurrent(cell, 3, H, 2, bidirectional=True)
+        y, _, tape = net.forward(np.ones((T, B, 3)))
+        net.backward(tape, y)
+        net(np.ones((T, B, 3)))
+        nn.Recurrent(cell, 3, H).stepper(batch_size=B)(np.ones((B, 3)))
 """
 
 

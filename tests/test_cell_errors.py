@@ -113,6 +113,45 @@ def test_results_that_are_no_scalars(result):
     assert "return" in tried(lambda a, b, h: result)
 
 
+# --- second gates ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "equations",
+    [
+        lambda a, b, h: tanh(b) * a,
+        lambda a, b, h: a + b,
+        lambda a, b, h: 2.0 - b,
+        lambda a, b, h: b / 2,
+        lambda a, b, h: -b,
+        lambda a, b, h: np.float32(3) * b,
+        lambda a, b, h: nblstm.where(a > b, a, h),
+        lambda a, b, h: nblstm.maximum(b, h),
+        lambda a, b, h: a if b else h,
+        lambda a, b, h: b(b),
+    ],
+)
+def test_second_gates_are_no_numbers(equations):
+    assert "uses the second gate 'b' as a number; call it" in tried(equations, second="b")
+
+
+def test_second_gates_that_are_not_called():
+    assert "never calls its second gate 'b'" in tried(lambda a, b, h: tanh(a) * h, second="b")
+    assert "returns SecondGate" in tried(lambda a, b, h: b, second="b")
+
+
+def test_first_gates_are_no_functions():
+    assert "only gates named in second= are" in tried(lambda a, b, h: a(h) + b(h), second="b")
+    assert "only gates named in second= are" in tried(lambda a, b, h: a(h) + b)
+
+
+def test_operands():
+    assert "gives the second gate 'b' two operands" in tried(lambda a, b, h: b(h) + b(a * h), second="b")
+    assert "'a' and 'b' different operands" in tried(lambda a, b, h: a(h) + b(2 * h), second="a b")
+    assert "'a' and 'b' different operands" in tried(lambda a, b, h: b(h * a(h)), second="a b")  # no third product
+    assert "str 'h'; only numbers can be" in tried(lambda a, b, h: b("h"), second="b")
+
+
 # --- declarations, which fail where the cell is made ----------------------------------------------
 
 
@@ -142,7 +181,11 @@ def test_reserved_names(name):
         (dict(states=""), "at least one gate and one state"),
         (dict(gates="a a"), "twice"),
         (dict(gates="a h"), "twice"),
-        (dict(split="z"), "z"),
+        (dict(split="z"), "splits 'z', which is not one of its gates"),
+        (dict(second="z"), "takes as second gate 'z', which is not one of its gates"),
+        (dict(second="b", split="b"), "splits its second gate 'b'"),
+        (dict(second="h"), "'h', which is not one of its gates"),
+        (dict(gates="operand b", second="b"), "uses the name 'operand'"),
         (dict(gates="a 1b"), "'1b'"),
         (dict(gates="a if"), "'if'"),
         (dict(gates=["a", "b"]), "in one string"),

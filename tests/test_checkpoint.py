@@ -24,7 +24,7 @@ def gradients(net, p, lengths, checkpoint):
     return [y, *finals, computed.flat, computed.x, *computed.state]
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "lstm_peephole", "lstm_recurrent_dropout"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before", "lstm_peephole", "lstm_recurrent_dropout"])
 @pytest.mark.parametrize("case", CASES)
 def test_same_bits(case, cell):
     case, oracle = CASES[case], CELLS[cell][1]

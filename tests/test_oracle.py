@@ -53,7 +53,7 @@ LARGE = {
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", LARGE)
-@pytest.mark.parametrize("cell", ["lstm", "gru", "lstm_peephole", "lstm_recurrent_dropout"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before", "lstm_peephole", "lstm_recurrent_dropout"])
 def test_work_that_is_cut_into_segments_and_parts(cell, case, dtype):
     check_outputs(*CELLS[cell], LARGE[case], dtype)
     check_gradients(*CELLS[cell], LARGE[case], dtype, samples=1)
@@ -70,7 +70,11 @@ def cases(draw):
 
 
 @settings(max_examples=30, derandomize=True, deadline=None, database=None)
-@given(case=cases(), cell=st.sampled_from(["lstm", "gru", "rnn_tanh", "lstm_peephole"]), dtype=st.sampled_from(DTYPES))
+@given(
+    case=cases(),
+    cell=st.sampled_from(["lstm", "gru", "gru_reset_before", "lstm_peephole"]),
+    dtype=st.sampled_from(DTYPES),
+)
 def test_any_shape(case, cell, dtype):
     check_outputs(*CELLS[cell], case, dtype)
     check_gradients(*CELLS[cell], case, dtype, samples=1)

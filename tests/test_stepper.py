@@ -8,7 +8,7 @@ from tolerances import OUTPUT, assert_close
 
 from nblstm import nn
 
-CELLS = ["lstm", "gru", "rnn_tanh", "lstm_peephole", "lstm_recurrent_dropout"]
+CELLS = ["lstm", "gru", "gru_reset_before", "rnn_tanh", "lstm_peephole", "lstm_recurrent_dropout"]
 
 
 def network(cell="lstm", layers=2, dtype="float64", **options):

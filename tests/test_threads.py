@@ -54,7 +54,7 @@ def assert_same_bits(results, expected):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("cell", ["lstm", "gru", "lstm_peephole", "lstm_recurrent_dropout"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before", "lstm_peephole", "lstm_recurrent_dropout"])
 @pytest.mark.parametrize("case", CASES)
 def test_same_bits_for_any_number_of_threads(case, cell, dtype):
     nblstm.set_num_threads(1)

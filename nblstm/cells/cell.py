@@ -9,33 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from nblstm.cells.differentiate import gradients, values_to_save
-from nblstm.cells.graph import NUMERIC, CellError, Value, as_value
-
-
-@dataclass(frozen=True)
-class Graph:
-    """A traced cell: forward and backward as expressions, and what joins them.
-
-    Attributes
-    ----------
-    inputs : list of Value
-        Pre-activations, previous states and vectors, in the order of the cell's arguments.
-    states : list of Value
-        The new states.
-    saved : list of Value
-        Forward values that BPTT keeps.
-    d_states : list of Value
-        Inputs of the backward function: the gradients with respect to the new states.
-    d_inputs : list of Value
-        Its results: the gradient with respect to each of `inputs`.
-    """
-
-    inputs: list[Value]
-    states: list[Value]
-    saved: list[Value]
-    d_states: list[Value]
-    d_inputs: list[Value]
+from nblstm.cells.graph import NUMERIC, CellError
+from nblstm.cells.trace import Graph, trace
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +20,7 @@ class Cell:
     Attributes
     ----------
     name : str
-    gates, states, split, vectors : tuple of str
+    gates, states, split, second, vectors : tuple of str
         As given to `cell`.
     output : str
         The state that is the network's output.
@@ -57,13 +32,17 @@ class Cell:
     gates: tuple[str, ...]
     states: tuple[str, ...]
     split: tuple[str, ...]
+    second: tuple[str, ...]
     vectors: tuple[str, ...]
     output: str
     equations: Callable
     __doc__: str | None = None
 
     def __call__(self, *scalars):
-        """Evaluate the equations once, on plain numbers: the new states, as the function returns them."""
+        """Evaluate the equations once, on plain numbers: the new states, as the function returns them.
+
+        For a second gate, give a function from its operand to its pre-activation.
+        """
         return self.equations(*scalars)
 
     @property
@@ -71,6 +50,11 @@ class Cell:
         """Names of the arguments: a split gate arrives as two, then the states, then the vectors."""
         gates = [part for g in self.gates for part in ([f"{g}_x", f"{g}_h"] if g in self.split else [g])]
         return (*gates, *self.states, *self.vectors)
+
+    @property
+    def first_arguments(self) -> tuple[str, ...]:
+        """The arguments that there are before the second product."""
+        return tuple(name for name in self.arguments if name not in self.second)
 
     @property
     def taped(self) -> tuple[str, ...]:
@@ -81,42 +65,21 @@ class Cell:
     def preactivations(self) -> tuple[str, ...]:
         """The arguments that come from matrix products, in the order that kernels keep them in memory.
 
-        First what only the input feeds, then what input and recurrence feed, then what only the recurrence
-        feeds: so the columns of either product lie side by side.
+        First what only the input feeds, then what input and recurrence feed, second gates before others, then what
+        only the recurrence feeds: so the columns of each product lie side by side.
         """
-        shared = [g for g in self.gates if g not in self.split]
-        return (*(f"{g}_x" for g in self.split), *shared, *(f"{g}_h" for g in self.split))
+        shared = [g for g in self.gates if g not in (*self.split, *self.second)]
+        return (*(f"{g}_x" for g in self.split), *self.second, *shared, *(f"{g}_h" for g in self.split))
+
+    @property
+    def stages(self) -> int:
+        """Recurrent products in a step: 2 where there are second gates, else 1."""
+        return 2 if self.second else 1
 
     @cached_property
     def graph(self) -> Graph:
         """The traced equations, their gradient and the values worth saving."""
-        inputs = [Value("input", name) for name in self.arguments]
-        try:
-            results = self.equations(*inputs)
-        except CellError as error:
-            raise CellError(f"cell {self.name!r} {error}") from None
-        except (TypeError, AttributeError, NameError) as error:
-            raise CellError(
-                f"cell {self.name!r} could not be traced ({error}); "
-                "use operators, and the functions that nblstm exports, on its arguments"
-            ) from error
-        states = self._checked(results)
-        d_states = [Value("input", f"d{name}") for name in self.states]
-        d_inputs = gradients(states, d_states, inputs)
-        free = {*inputs[-len(self.states) - len(self.vectors) :], *states}
-        return Graph(inputs, states, values_to_save(states, d_inputs, free), d_states, d_inputs)
-
-    def _checked(self, results) -> list[Value]:
-        results = results if isinstance(results, tuple | list) else (results,)
-        if len(results) != len(self.states):
-            raise CellError(
-                f"cell {self.name!r} returns {len(results)} values, but its states {' '.join(self.states)!r} "
-                f"need {len(self.states)}; return the new states in that order"
-            )
-        if not all(isinstance(result, Value | int | float) for result in results):
-            kinds = ", ".join(type(result).__name__ for result in results)
-            raise CellError(f"cell {self.name!r} returns {kinds}; return scalars computed from its arguments")
-        return [as_value(result) for result in results]
+        return trace(self)
 
     def source(self, dtype: str = "float32") -> str:
         """The generated code of this cell, as Python source.
@@ -145,7 +108,7 @@ def _names(cell_name: str, kind: str, names: str) -> tuple[str, ...]:
 
 
 def cell(
-    *, gates: str, states: str, split: str = "", vectors: str = "", output: str | None = None
+    *, gates: str, states: str, split: str = "", second: str = "", vectors: str = "", output: str | None = None
 ) -> Callable[[Callable], Cell]:
     """Declare a recurrent cell by its equations.
 
@@ -161,6 +124,9 @@ def cell(
         Names of the states.
     split : str, optional
         Gates that arrive as two arguments, ``n_x = W x_t + b_ih`` and ``n_h = R h_{t-1} + b_hh``.
+    second : str, optional
+        Gates whose recurrent product comes second, of something that the others decide. Such a gate arrives as a
+        function of what ``R`` multiplies, one operand for all: ``n(r * h)`` is ``W_n x_t + R_n (r * h) + b``.
     vectors : str, optional
         Names of learned parameters with one value per unit.
     output : str, optional
@@ -183,6 +149,9 @@ def cell(
     ... def minimal(f, g, h):
     ...     f = sigmoid(f)
     ...     return f * h + (1 - f) * tanh(g)
+    >>> @cell(gates="r n", states="h", second="n")
+    ... def gated(r, n, h):
+    ...     return tanh(n(sigmoid(r) * h))
     """
 
     def decorate(equations: Callable) -> Cell:
@@ -193,6 +162,7 @@ def cell(
             _names(name, "gates", gates),
             named_states,
             _names(name, "split", split),
+            _names(name, "second", second),
             _names(name, "vectors", vectors),
             next(iter(named_states), "") if output is None else output,
             equations,
@@ -207,9 +177,16 @@ def cell(
 def _check_declaration(made: Cell) -> None:
     if not made.gates or not made.states:
         raise CellError(f"cell {made.name!r} needs at least one gate and one state")
-    unknown = [g for g in made.split if g not in made.gates]
-    if unknown:
-        raise CellError(f"cell {made.name!r} splits {unknown[0]!r}, which is not one of its gates {made.gates}")
+    for kind, names in (("splits", made.split), ("takes as second gate", made.second)):
+        unknown = [g for g in names if g not in made.gates]
+        if unknown:
+            raise CellError(f"cell {made.name!r} {kind} {unknown[0]!r}, which is not one of its gates {made.gates}")
+    both = [g for g in made.split if g in made.second]
+    if both:
+        raise CellError(
+            f"cell {made.name!r} splits its second gate {both[0]!r}, whose product the equations place themselves; "
+            "leave it out of split"
+        )
     if made.output not in made.states:
         raise CellError(
             f"cell {made.name!r} has the output {made.output!r}; name one of its states, {' '.join(made.states)}"
@@ -219,6 +196,7 @@ def _check_declaration(made: Cell) -> None:
         raise CellError(f"cell {made.name!r} uses a name twice among {' '.join(expected)}; give each its own")
     # Names that generated code gives to functions and to values of its own.
     taken = {*NUMERIC, "real", *(f"d{state}" for state in made.states)}
+    taken |= {"operand", "doperand"} if made.second else set()
     reserved = [name for name in expected if name in taken or re.fullmatch(r"v\d+|(saved|new)_.*", name)]
     if reserved:
         raise CellError(f"cell {made.name!r} uses the name {reserved[0]!r}, which generated code needs; choose another")

@@ -111,6 +111,10 @@ class Value:
     __ne__ = __eq__
     __hash__ = object.__hash__
 
+    def __call__(self, *operands):
+        """Only a second gate is a function."""
+        raise CellError("calls a value as if it were a function; only gates named in second= are, as in n(r * h)")
+
     def __bool__(self):
         raise CellError(
             "decides with `if`, `and`, `or`, `not`, min() or max() on a value that is known only when the cell "
@@ -138,6 +142,8 @@ def as_value(x) -> Value:
         return x
     try:
         return Value("constant", float(x))
+    except CellError:
+        raise  # x itself says what to write instead
     except (TypeError, ValueError):
         raise CellError(f"combines a traced value with {type(x).__name__} {x!r}; only numbers can be") from None
 

@@ -18,8 +18,9 @@ def recurrent_dropout(base: Cell) -> Cell:
         a_t = W x_t + R (mask * h_{t-1}) + b
         s_t = base(a_t, s_{t-1})
 
-    The equations themselves see ``h_{t-1}`` whole: of a GRU, ``z * h_{t-1}`` is not masked. All gates share the mask
-    (the tied form; Keras 3.15 draws one for each gate of LSTM and GRU).
+    The equations themselves see ``h_{t-1}`` whole: of a GRU, ``z * h_{t-1}`` is not masked. The operand of a second
+    product is masked too, as ``R (mask * r * h_{t-1})``. All gates share the mask (the tied form; Keras 3.15 draws one
+    for each gate of LSTM and GRU).
 
     Parameters
     ----------
@@ -61,9 +62,13 @@ def recurrent_dropout(base: Cell) -> Cell:
     S, V = len(base.states), len(base.vectors)
     G = len(base.arguments) - S - V
 
+    def masking(gate, mask):
+        return lambda operand: gate(operand * mask)
+
     def equations(*scalars):
         gates, states, mask, vectors = scalars[:G], scalars[G + 1 : G + 1 + S], scalars[G + 1 + S], scalars[G + 2 + S :]
-        new = base(*gates, *states, *vectors)
+        seen = [masking(g, mask) if name in base.second else g for name, g in zip(base.arguments, gates, strict=False)]
+        new = base(*seen, *states, *vectors)
         first, *others = new if isinstance(new, tuple | list) else (new,)
         return first * mask, first, *others, mask
 
@@ -76,5 +81,5 @@ def recurrent_dropout(base: Cell) -> Cell:
     )
     return cell(
         gates=" ".join(base.gates), states=" ".join(states), split=" ".join(base.split),
-        vectors=" ".join(base.vectors), output=base.output,
+        second=" ".join(base.second), vectors=" ".join(base.vectors), output=base.output,
     )(equations)  # fmt: skip

@@ -1,7 +1,8 @@
 """The loop over time, forward: one direction of one layer.
 
 T time, B batch, I input, H hidden. For a few steps at once the input's share of the pre-activations is computed as one
-matrix product; then, step by step, the recurrence adds its share in place and the cell turns them into states.
+matrix product; then, step by step, the recurrence adds its share in place and the cell turns them into states. A cell
+with second gates (`Cell.second`) takes two such stages in a step: the first gives the operand of the second's product.
 
 Work is cut into parts in one of two ways. By rows of the batch: a part runs all steps of its rows without waiting for
 any other. By hidden units, where rows are few: parts share every step (see `together.py`), and each thread reads its
@@ -22,8 +23,8 @@ from nblstm.cpu.jobs import FORWARD, pointer_type
 from nblstm.cpu.together import together
 
 
-def _functions(dtype: str):
-    """The two halves of a step, on batch rows b0 to b1 and hidden units u0 to u1."""
+def _functions(dtype: str, stages: int):
+    """The parts of a step, on batch rows b0 to b1 and hidden units u0 to u1."""
     real, integer, PANEL = getattr(types, dtype), types.int64, panel_columns(dtype)
 
     @njit(**INLINE)
@@ -65,25 +66,29 @@ def _functions(dtype: str):
                     z[r * z_row + n] = bias[n]
 
     @njit(**INLINE)
-    def step(job, z, t, h, b0, rows, u0, u1):
-        """One step: z from the outputs ``h`` of the step before, then the cell; states change in place."""
+    def product(job, z, t, a, a_row, skipped, width, rows, u0, u1):
+        """Add to z what the recurrent weights make of ``a``, in ``width`` columns behind the first ``skipped``."""
         H, z_row, start = job.H, job.z_row, job.recurrent_start
-        row = pointer_to(job.offset, integer)[t] + b0
-        state, y = pointer_to(job.state, real), pointer_to(job.y, real)
-        tape, saved = pointer_to(job.tape, real), pointer_to(job.saved, real)
-        blocks = 1 if u1 - u0 == H else job.recurrent_columns // H
+        blocks = 1 if u1 - u0 == H else width // H
         for walked in range(blocks):
             block = blocks - 1 - walked if t % 2 else walked
-            first, last = columns(block, job.recurrent_columns, H, u0, u1)
+            first, last = columns(block, width, H, u0, u1)
             call(job.gemm, (
-                rows, first, last, H,
-                h, H, 1,
+                rows, skipped + first, skipped + last, H,
+                a, a_row, 1,
                 pointer_to(job.w_h, real), H * PANEL, PANEL,
                 offset(z, start), z_row,
                 offset(z, start), z_row,
                 t % 2,
             ))  # fmt: skip
-        call(job.pointwise, (
+
+    @njit(**INLINE)
+    def pointwise(job, kernel, z, t, b0, rows, u0, u1):
+        """The cell, or a stage of it, for the step whose pre-activations are in z."""
+        H, z_row, row = job.H, job.z_row, pointer_to(job.offset, integer)[t] + b0
+        state, y = pointer_to(job.state, real), pointer_to(job.y, real)
+        tape, saved = pointer_to(job.tape, real), pointer_to(job.saved, real)
+        call(kernel, (
             rows, u1 - u0, H,
             offset(z, u0), z_row,
             offset(state, b0 * H + u0), job.state_plane, H,
@@ -93,16 +98,31 @@ def _functions(dtype: str):
             offset(saved, row * job.saved_row + u0), job.saved_row,
         ))  # fmt: skip
 
-    return input_products, step
+    @njit(**INLINE)
+    def first_stage(job, z, t, h, b0, rows, u0, u1):
+        """From the outputs ``h`` of the step before, the operand of the second product."""
+        product(job, z, t, h, job.H, job.second_columns, job.recurrent_columns - job.second_columns, rows, u0, u1)
+        pointwise(job, job.pointwise_first, z, t, b0, rows, u0, u1)
+
+    @njit(**INLINE)
+    def last_stage(job, z, t, h, b0, rows, u0, u1):
+        """From the operand, or from ``h`` where there is one product, the states, which change in place."""
+        if stages == 2:
+            product(job, z, t, offset(z, job.operand_start), job.z_row, 0, job.second_columns, rows, u0, u1)
+        else:
+            product(job, z, t, h, job.H, 0, job.recurrent_columns, rows, u0, u1)
+        pointwise(job, job.pointwise, z, t, b0, rows, u0, u1)
+
+    return input_products, first_stage, last_stage
 
 
 @cache
-def forward_kernel(dtype: str) -> int:
+def forward_kernel(dtype: str, stages: int) -> int:
     """Address of ``forward(jobs, part)`` with parts by rows; its jobs are `jobs.FORWARD`."""
 
     def make():
         real, integer = getattr(types, dtype), types.int64
-        input_products, step = _functions(dtype)
+        input_products, first_stage, last_stage = _functions(dtype, stages)
 
         def forward(jobs, part):
             parts = record(jobs, 0).parts
@@ -121,36 +141,44 @@ def forward_kernel(dtype: str) -> int:
                     t = t0 + (steps - 1 - s if job.reverse else s)
                     rows = min(max(active[t] - b0, 0), b1 - b0)
                     if rows > 0:
-                        step(job, offset(z, (t - t0) * (b1 - b0) * job.z_row), t, h, b0, rows, 0, H)
+                        z_t = offset(z, (t - t0) * (b1 - b0) * job.z_row)
+                        if stages == 2:
+                            first_stage(job, z_t, t, h, b0, rows, 0, H)
+                        last_stage(job, z_t, t, h, b0, rows, 0, H)
                 s0 += steps
 
         return forward, types.void(pointer_type(FORWARD), integer)
 
-    return compiled(f"forward_{dtype}", "", make)
+    return compiled(f"forward_{stages}_{dtype}", "", make)
 
 
 @cache
-def shared_forward_kernel(dtype: str) -> int:
+def shared_forward_kernel(dtype: str, stages: int) -> int:
     """Address of ``forward(jobs, part)`` with parts by hidden units; its jobs are `jobs.FORWARD`."""
 
     def make():
         real, integer = getattr(types, dtype), types.int64
-        input_products, step = _functions(dtype)
+        input_products, first_stage, last_stage = _functions(dtype, stages)
 
         @njit(**INLINE)
         def task(job, part, phase):
-            """One step for some units. Outputs go through two planes in turn: others still read the last ones."""
+            """A stage of a step for some units. Outputs go through two planes in turn: others still read the last."""
             T, B, H, active = job.T, job.B, job.H, pointer_to(job.active, integer)
             u0, u1 = pointer_to(job.bounds, integer)[part], pointer_to(job.bounds, integer)[part + 1]
             z, state, h = pointer_to(job.z, real), pointer_to(job.state, real), pointer_to(job.h, real)
-            s, s0 = job.first + phase, job.first + phase // job.segment * job.segment
+            done = phase // stages
+            s, s0 = job.first + done, job.first + done // job.segment * job.segment
             steps = min(job.segment, job.last - s0)
             t0 = T - s0 - steps if job.reverse else s0
-            if s == s0:
+            if s == s0 and phase % stages == 0:
                 input_products(job, z, t0, steps, 0, B, u0, u1)
             t = T - 1 - s if job.reverse else s
-            step(job, offset(z, (t - t0) * B * job.z_row), t, offset(h, phase % 2 * B * H), 0, active[t], u0, u1)
-            following = offset(h, (phase + 1) % 2 * B * H)
+            z_t, before = offset(z, (t - t0) * B * job.z_row), offset(h, done % 2 * B * H)
+            if phase % stages < stages - 1:
+                first_stage(job, z_t, t, before, 0, active[t], u0, u1)
+                return
+            last_stage(job, z_t, t, before, 0, active[t], u0, u1)
+            following = offset(h, (done + 1) % 2 * B * H)
             for b in range(active[t]):
                 for u in range(u0, u1):
                     following[b * H + u] = state[b * H + u]
@@ -160,8 +188,8 @@ def shared_forward_kernel(dtype: str) -> int:
         def forward(jobs, part):
             parts = record(jobs, 0).parts
             job = record(jobs, part // parts)
-            work(job, parts, part % parts, job.last - job.first)
+            work(job, parts, part % parts, stages * (job.last - job.first))
 
         return forward, types.void(pointer_type(FORWARD), integer)
 
-    return compiled(f"shared_forward_{dtype}", "", make)
+    return compiled(f"shared_forward_{stages}_{dtype}", "", make)

@@ -1,8 +1,8 @@
 """Gradients of weights, biases and input, from the gradients of the pre-activations of many steps.
 
-dW_ih = dz^T x, dW_hh = dz^T h_prev, db = sum of dz, dx = dz W_ih: ordinary matrix products whose inner dimension, for
-the weights, is packed rows. A part owns a block of results, so sums over rows run in one order for any number
-of threads.
+dW_ih = dz^T x, dW_hh = dz^T h_prev (of second gates, dz^T operand), db = sum of dz, dx = dz W_ih: ordinary matrix
+products whose inner dimension, for the weights, is packed rows. A part owns a block of results, so sums over rows run
+in one order for any number of threads.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ def gradients_kernel(dtype: str) -> int:
 
     def make():
         real, integer, PANEL = getattr(types, dtype), types.int64, panel_columns(dtype)
+        ITEM = real.bitwidth // 8
 
         @njit(**INLINE)
         def weight_block(job, units, N, dz, inputs, inputs_row, d_weight, d_bias, row):
@@ -76,7 +77,9 @@ def gradients_kernel(dtype: str) -> int:
                 weight_block(job, units, I, dz_block, job.x, job.x_row, job.d_weight_ih, job.d_bias_ih, row)
             if kind * H >= job.recurrent_start:
                 row = pointer_to(job.recurrent_order, integer)[kind - job.recurrent_start // H] * H + u
-                weight_block(job, units, H, dz_block, job.h, job.h_row, job.d_weight_hh, job.d_bias_hh, row)
+                second = kind * H < job.recurrent_start + job.second_columns
+                h, h_row = (job.dz + job.operand_start * ITEM, dz_row) if second else (job.h, job.h_row)
+                weight_block(job, units, H, dz_block, h, h_row, job.d_weight_hh, job.d_bias_hh, row)
 
         return gradients, types.void(pointer_type(GRADIENTS), integer)
 

@@ -27,6 +27,7 @@ FORWARD = (
     "parts", "bounds",  # batch rows, or hidden units, bounds[p] to bounds[p + 1] are part p
     "T", "B", "I", "H",
     "input_columns", "recurrent_columns", "recurrent_start",  # of the pre-activations; see Cell.preactivations
+    "second_columns", "operand_start",  # the first recurrent columns belong to the second product; where its operand is
     "reverse",  # 1: from the last step to the first
     "first", "last",  # steps to do, in the order of processing
     "segment",  # steps whose input products are computed at once
@@ -37,14 +38,14 @@ FORWARD = (
     "y", "y_row", "tape", "tape_plane", "tape_row", "saved", "saved_row",  # packed rows; see pointwise.FORWARD
     "z", "z_part", "z_row",  # scratch for each part's pre-activations
     "h", "sync",  # where parts are units: scratch for outputs, two planes (B, H); see together.py
-    "gemm", "pointwise",  # kernels
+    "gemm", "pointwise", "pointwise_first",  # kernels; the last where there is a second product
 )  # fmt: skip
 
 #: One direction of one layer, backward over some of its steps; see `backward.py`.
 BACKWARD = (
     "parts", "bounds",
     "T", "H",
-    "recurrent_columns", "recurrent_start",
+    "recurrent_columns", "recurrent_start", "second_columns", "operand_start",
     "reverse",
     "first", "last",  # steps in the forward order of processing, walked from last - 1 down to first
     "active", "offset",
@@ -57,14 +58,14 @@ BACKWARD = (
     "vectors", "d_vectors", "d_vectors_row",
     "dz", "dz_row", "dz_start",  # dz holds packed rows from dz_start on
     "sync",
-    "gemm", "pointwise",
+    "gemm", "pointwise", "pointwise_second",  # the last where there is a second product
 )  # fmt: skip
 
 #: Gradients of weights and input from the pre-activations' gradients; see `gradients.py`.
 GRADIENTS = (
     "parts", "weight_parts",  # the first parts are blocks of weight rows, the others blocks of packed rows
     "rows", "I", "H",
-    "gates", "recurrent_start",
+    "gates", "recurrent_start", "second_columns", "operand_start",
     "block", "row_block",  # weight rows, or packed rows, of one part
     "input_order", "recurrent_order",  # the cell's gate for each block of pre-activations
     "dz", "dz_row", "x", "x_row", "h", "h_row",

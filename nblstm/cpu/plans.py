@@ -37,8 +37,17 @@ class Sizes(NamedTuple):
 
     @property
     def z_row(self) -> int:
-        """Pre-activations of one row."""
-        return len(self.cell.preactivations) * self.H
+        """Pre-activations of one row, and the operand of a second product."""
+        return (len(self.cell.preactivations) + len(self.cell.second[:1])) * self.H
+
+    @property
+    def products(self) -> dict[str, int]:
+        """For jobs: where among the pre-activations the recurrent products' results and the second's operand are."""
+        cell, H = self.cell, self.H
+        return {
+            "recurrent_start": len(cell.split) * H, "second_columns": len(cell.second) * H,
+            "operand_start": len(cell.preactivations) * H,
+        }  # fmt: skip
 
     def tiny(self, batch: Batch) -> bool:
         """Whether a pass is too little work for threads."""
@@ -74,18 +83,19 @@ class ForwardPlan:
         segment = steps_ahead(batch.T, rows, sizes.z_row)
         z_part = 0 if self.cut.by_units else segment * rows * sizes.z_row
         self.z_size = z_part * parts or segment * rows * sizes.z_row
-        self.kernel = shared_forward_kernel(dtype) if self.cut.by_units else forward_kernel(dtype)
+        self.kernel = (shared_forward_kernel if self.cut.by_units else forward_kernel)(dtype, cell.stages)
         groups = [(group[0][0], group[-1][1]) if group else (0, 0) for group in spans(batch, checkpoint)]
         turns = _directions(groups, D)
         self.turns = [[batch.rows(steps) for steps in turn] for turn in turns]
         self._jobs = [Jobs(FORWARD, [dict(
             parts=parts, bounds=address(self.cut.bounds), T=batch.T, B=batch.B, I=sizes.I, H=H,
-            input_columns=len(cell.gates) * H, recurrent_columns=len(cell.gates) * H,
-            recurrent_start=len(cell.split) * H, reverse=d, segment=segment, **_in_order(steps, batch.T, d),
+            input_columns=len(cell.gates) * H, recurrent_columns=len(cell.gates) * H, **sizes.products,
+            reverse=d, segment=segment, **_in_order(steps, batch.T, d),
             active=address(batch.active), offset=address(batch.offset), x_row=sizes.I,
             state_plane=sizes.state_plane, tape_row=H, saved_row=len(cell.graph.saved) * H,
             z_part=z_part, z_row=sizes.z_row,
-            gemm=gemm(dtype), pointwise=forward_rows(cell, dtype, training),
+            gemm=gemm(dtype), pointwise=forward_rows(cell, dtype, training, cell.stages),
+            pointwise_first=forward_rows(cell, dtype, training, 1),
         ) for d, steps in enumerate(turn)]) for turn in turns]  # fmt: skip
 
     def run(self, turn: int, weights: list[Weights], state: np.ndarray, records: list[dict]) -> None:
@@ -184,7 +194,8 @@ class BackwardPlan:
         self._blocks = -(-sizes.H // 96)
         self.weight_parts = len(sizes.cell.preactivations) * self._blocks
         by_units = self.cut.by_units
-        self.kernels = (shared_backward_kernel if by_units else backward_kernel)(dtype), gradients_kernel(dtype)
+        loop = (shared_backward_kernel if by_units else backward_kernel)(dtype, sizes.cell.stages)
+        self.kernels = loop, gradients_kernel(dtype)
         # Rows 64 bytes off a multiple of 4 KB: a power of two would put a whole column into one set of the L1 cache.
         self.dz_row = -(-sizes.z_row // 16) * 16 + 16
 
@@ -206,22 +217,22 @@ class BackwardPlan:
     def _segment(self, k: int, turn: list, chosen: list[tuple[int, tuple[int, int]]], started: set[int]) -> Segment:
         sizes, batch = self._sizes, self._batch
         cell, I, H, D, dtype = sizes.cell, sizes.I, sizes.H, sizes.D, sizes.dtype
-        G, split = len(cell.gates), len(cell.split)
         rows = [batch.rows(steps) for _, steps in chosen]
         backward = Jobs(BACKWARD, [dict(
             parts=self.cut.parts, bounds=address(self.cut.bounds), T=batch.T, B=batch.B, H=H,
-            recurrent_columns=G * H, recurrent_start=split * H, reverse=d, **_in_order(steps, batch.T, d),
+            recurrent_columns=len(cell.gates) * H, **sizes.products, reverse=d, **_in_order(steps, batch.T, d),
             active=address(batch.active), offset=address(batch.offset), d_state_plane=sizes.state_plane,
             dy_row=D * H, saved_row=len(cell.graph.saved) * H, tape_row=H,
             d_vectors_row=len(cell.vectors) * H, dz_row=self.dz_row, dz_start=lo,
-            gemm=gemm(dtype), pointwise=backward_rows(cell, dtype),
+            gemm=gemm(dtype), pointwise=backward_rows(cell, dtype, 1),
+            pointwise_second=backward_rows(cell, dtype, cell.stages),
         ) for (d, steps), (lo, _) in zip(chosen, rows, strict=True)])  # fmt: skip
         gradients = []
         for (d, _), (lo, hi) in zip(chosen, rows, strict=True):
             row_block = max(1, min(128, -(-(hi - lo) // threads.num_threads())))
             gradients.append(Jobs(GRADIENTS, [dict(
                 parts=self.weight_parts + -(-(hi - lo) // row_block), weight_parts=self.weight_parts,
-                rows=hi - lo, I=I, H=H, gates=G, recurrent_start=split * H,
+                rows=hi - lo, I=I, H=H, gates=len(cell.gates), **sizes.products,
                 block=-(-H // self._blocks), row_block=row_block,
                 input_order=address(self._orders[0]), recurrent_order=address(self._orders[1]),
                 dz_row=self.dz_row, x_row=I, zeros=address(self.zeros), dx_row=I, accumulate=int(d in started),

@@ -2,6 +2,10 @@
 
 The loops are emitted too, one line per array, because the number of arrays differs by cell. Sequence kernels
 reach them by address, so those are compiled once for all cells.
+
+A cell with a second product has two of each. Forward, stage 1 computes the operand and stage 2 the states; backward,
+stage 2 gives the gradients of the second gates, from which the product gives the operand's, and stage 1 the others. The
+operand lies behind the pre-activations; in BPTT its gradient does, until stage 1 puts the operand itself in its place.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from nblstm.codegen.scalar import scalar_functions
 #: units are computed.
 FORWARD = (
     "rows", "units", "H",
-    "z", "z_row",  # pre-activations, one block of H per entry of Cell.preactivations
+    "z", "z_row",  # pre-activations, one block of H per entry of Cell.preactivations, then the operand
     "state", "state_plane", "state_row",  # states, one plane each: previous in, new out
     "vectors",
     "y", "y_row",  # out: the state that is the output
@@ -41,7 +45,7 @@ BACKWARD = (
     "y_all", "tape_all", "previous",  # states of all steps, and for each row where its previous state lies
     "vectors",
     "d_vectors", "d_vectors_row",  # sums over time, one block of H per vector
-    "dz", "dz_row",  # out: gradient of the pre-activations
+    "dz", "dz_row",  # out: gradient of the pre-activations; then the operand's gradient in, the operand out
 )  # fmt: skip
 
 _POINTERS = {"z", "state", "vectors", "y", "tape", "saved", "d_state", "dy", "y_all", "tape_all", "d_vectors", "dz"}
@@ -54,16 +58,17 @@ def _signature(arguments, dtype):
 
 
 @cache
-def forward_rows(cell: Cell, dtype: str, training: bool) -> int:
-    """Address of the kernel that applies a cell to rows; see `FORWARD` for its arguments."""
-    body = _emit_forward(cell, training)
-    return _compile(f"{cell.name}_{'tape' if training else 'forward'}_{dtype}", cell, dtype, body, FORWARD)
+def forward_rows(cell: Cell, dtype: str, training: bool, stage: int) -> int:
+    """Address of the kernel that applies a stage of a cell to rows; see `FORWARD` for its arguments."""
+    name = f"{cell.name}{f'_{stage}' * (stage < cell.stages)}_{'tape' if training else 'forward'}_{dtype}"
+    return _compile(name, cell, dtype, _emit_forward(cell, training, stage), FORWARD)
 
 
 @cache
-def backward_rows(cell: Cell, dtype: str) -> int:
-    """Address of the kernel that applies a cell's gradient to rows; see `BACKWARD` for its arguments."""
-    return _compile(f"{cell.name}_backward_{dtype}", cell, dtype, _emit_backward(cell), BACKWARD)
+def backward_rows(cell: Cell, dtype: str, stage: int) -> int:
+    """Address of the kernel that applies a stage of a cell's gradient to rows; see `BACKWARD` for its arguments."""
+    name = f"{cell.name}{f'_{stage}' * (stage > 1)}_backward_{dtype}"
+    return _compile(name, cell, dtype, _emit_backward(cell, stage), BACKWARD)
 
 
 def _compile(name, cell, dtype, body, arguments) -> int:
@@ -73,7 +78,8 @@ def _compile(name, cell, dtype, body, arguments) -> int:
         real = getattr(types, dtype)
         names = {**scalar_functions(dtype), "real": real, "distinct": distinct, "offset": offset,
                  "inlined": njit(**INLINE)}  # fmt: skip
-        decorated = re.sub(r"^def (forward|backward)\(", r"@inlined\ndef \1(", text, flags=re.MULTILINE)
+        scalar = r"^def (operand|forward|backward_second|backward)\("
+        decorated = re.sub(scalar, r"@inlined\ndef \1(", text, flags=re.MULTILINE)
         file = f"<nblstm cell {name}>"
         linecache.cache[file] = (len(decorated), None, decorated.splitlines(keepends=True), file)  # for tracebacks
         exec(compile(decorated, file, "exec"), names)
@@ -82,32 +88,57 @@ def _compile(name, cell, dtype, body, arguments) -> int:
     return compiled(name, text, make)
 
 
-def _emit_forward(cell: Cell, training: bool) -> str:
+def _emit_forward(cell: Cell, training: bool, stage: int) -> str:
     output, *others = cell.taped
-    kept = others if training else ()
-    saved = cell.graph.saved if training else ()
+    early, last = cell.graph.saved_early, stage == cell.stages
+    computed, taken = (cell.states, cell.arguments) if last else (("operand",), cell.first_arguments)
+    saved = range(early, len(cell.graph.saved)) if last else range(early)
+
+    results = [f"new_{name}" for name in computed] + [f"value_{k}" for k in saved]
+    stores = [f"at_{name}[u] = new_{name}" for name in computed]
+    if last:
+        stores += [f"y[u] = new_{output}"] + [f"tape_{name}[u] = new_{name}" for name in others if training]
+    stores += [f"saved_{k}[u] = value_{k}" for k in saved if training]
+    call = f"{'forward' if last else 'operand'}({', '.join(f'at_{name}[u]' for name in taken)})"
+    return _emit_loops(FORWARD, _forward_arrays(cell, training), results, call, stores)
+
+
+def _forward_arrays(cell: Cell, training: bool) -> dict[str, str]:
+    """Where each row's arrays begin."""
     inputs = (*cell.preactivations, *cell.states, *cell.vectors)
     arrays = {f"at_{name}": "" for name in inputs} | {"y": "offset(y, b * y_row)"}
-    for k, name in enumerate(cell.preactivations):
+    for k, name in enumerate(cell.preactivations + ("operand",) * bool(cell.second)):
         arrays[f"at_{name}"] = f"offset(z, b * z_row + {k} * H)"
     for k, name in enumerate(cell.states):
         arrays[f"at_{name}"] = f"offset(state, {k} * state_plane + b * state_row)"
     for k, name in enumerate(cell.vectors):
         arrays[f"at_{name}"] = f"offset(vectors, {k} * H)"
-    for k, name in enumerate(kept):
-        arrays[f"tape_{name}"] = f"offset(tape, {k} * tape_plane + b * tape_row)"
-    for k, _ in enumerate(saved):
-        arrays[f"saved_{k}"] = f"offset(saved, b * saved_row + {k} * H)"
-
-    results = [f"new_{name}" for name in cell.states] + [f"value_{k}" for k in range(len(cell.graph.saved))]
-    stores = [f"at_{name}[u] = new_{name}" for name in cell.states] + [f"y[u] = new_{output}"]
-    stores += [f"tape_{name}[u] = new_{name}" for name in kept]
-    stores += [f"saved_{k}[u] = value_{k}" for k, _ in enumerate(saved)]
-    call = f"forward({', '.join(f'at_{name}[u]' for name in cell.arguments)})"
-    return _emit_loops(FORWARD, arrays, results, call, stores)
+    if training:
+        for k, name in enumerate(cell.taped[1:]):
+            arrays[f"tape_{name}"] = f"offset(tape, {k} * tape_plane + b * tape_row)"
+        for k, _ in enumerate(cell.graph.saved):
+            arrays[f"saved_{k}"] = f"offset(saved, b * saved_row + {k} * H)"
+    return arrays
 
 
-def _emit_backward(cell: Cell) -> str:
+def _emit_backward(cell: Cell, stage: int) -> str:
+    inputs = [f"d_{name}[u] + dy[u]" if name == cell.output else f"d_{name}[u]" for name in cell.states]
+    inputs += [f"saved_{k}[u]" for k, _ in enumerate(cell.graph.saved)]
+    inputs += [f"at_{name}[u]" for name in cell.states] + [f"new_{name}[u]" for name in cell.states]
+    inputs += [f"at_{name}[u]" for name in cell.vectors]
+    computed, stores = cell.arguments, []
+    if stage == 2:  # the second gates' alone; the product then adds the operand's gradient to 0
+        computed, stores = cell.second, ["d_operand[u] = real(0.0)"]
+    elif cell.second:
+        computed, inputs = ("operand", *cell.first_arguments), ["d_operand[u]", *inputs]
+    results = [f"to_{name}" for name in computed]
+    stores += [f"d_{name}[u] {'+=' if name in cell.vectors else '='} to_{name}" for name in computed]
+    call = f"{'backward_second' if stage == 2 else 'backward'}({', '.join(inputs)})"
+    return _emit_loops(BACKWARD, _backward_arrays(cell), results, call, stores)
+
+
+def _backward_arrays(cell: Cell) -> dict[str, str]:
+    """Where each row's arrays begin."""
     output, *others = cell.taped
     arrays = {}
     for k, name in enumerate(cell.states):
@@ -123,16 +154,9 @@ def _emit_backward(cell: Cell) -> str:
     for k, name in enumerate(cell.vectors):
         arrays[f"at_{name}"] = f"offset(vectors, {k} * H)"
         arrays[f"d_{name}"] = f"offset(d_vectors, b * d_vectors_row + {k} * H)"
-    for k, name in enumerate(cell.preactivations):
+    for k, name in enumerate(cell.preactivations + ("operand",) * bool(cell.second)):
         arrays[f"d_{name}"] = f"offset(dz, b * dz_row + {k} * H)"
-
-    inputs = [f"d_{name}[u] + dy[u]" if name == output else f"d_{name}[u]" for name in cell.states]
-    inputs += [f"saved_{k}[u]" for k, _ in enumerate(cell.graph.saved)]
-    inputs += [f"at_{name}[u]" for name in cell.states] + [f"new_{name}[u]" for name in cell.states]
-    inputs += [f"at_{name}[u]" for name in cell.vectors]
-    results = [f"to_{name}" for name in cell.arguments]
-    stores = [f"d_{name}[u] {'+=' if name in cell.vectors else '='} to_{name}" for name in cell.arguments]
-    return _emit_loops(BACKWARD, arrays, results, f"backward({', '.join(inputs)})", stores)
+    return arrays
 
 
 def _emit_loops(arguments, arrays: dict[str, str], results, call: str, stores) -> str:

@@ -15,11 +15,11 @@ from nblstm.cpu.weights import pack_kernel
 def compile_kernels(cell: Cell, dtype: str) -> None:
     """Compile, or load from the cache, the kernels for one cell and dtype; all but the cell's own serve all cells."""
     threads.prepare()
-    for kernel in (
-        gemm, pack_kernel, forward_kernel, shared_forward_kernel, backward_kernel, shared_backward_kernel,
-        gradients_kernel,
-    ):  # fmt: skip
+    for kernel in (gemm, pack_kernel, gradients_kernel):
         kernel(dtype)
-    forward_rows(cell, dtype, False)
-    forward_rows(cell, dtype, True)
-    backward_rows(cell, dtype)
+    for loop in (forward_kernel, shared_forward_kernel, backward_kernel, shared_backward_kernel):
+        loop(dtype, cell.stages)
+    for stage in range(1, cell.stages + 1):
+        forward_rows(cell, dtype, False, stage)
+        forward_rows(cell, dtype, True, stage)
+        backward_rows(cell, dtype, stage)

@@ -1,0 +1,128 @@
+"""From equations to a graph: a cell's function runs once, on symbols."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nblstm.cells.differentiate import gradients, values_to_save
+from nblstm.cells.graph import CellError, Value, as_value, topological
+
+if TYPE_CHECKING:
+    from nblstm.cells.cell import Cell
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A traced cell: forward and backward as expressions, and what joins them.
+
+    Attributes
+    ----------
+    inputs : list of Value
+        Pre-activations, previous states and vectors, in the order of the cell's arguments.
+    operand : Value or None
+        What the second product multiplies, if the cell has one.
+    states : list of Value
+        The new states.
+    saved : list of Value
+        Forward values that BPTT keeps; those that the operand needs come first.
+    saved_early : int
+        How many those are.
+    d_operand : Value or None
+        Input of the backward function: the gradient with respect to ``operand``.
+    d_states : list of Value
+        Likewise, with respect to the new states.
+    d_inputs : list of Value
+        Its results: the gradient with respect to each of `inputs`.
+    """
+
+    inputs: list[Value]
+    operand: Value | None
+    states: list[Value]
+    saved: list[Value]
+    saved_early: int
+    d_operand: Value | None
+    d_states: list[Value]
+    d_inputs: list[Value]
+
+
+class SecondGate:
+    """What equations get for a gate of the second product: a function from its operand to its pre-activation."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.preactivation = Value("input", name)
+        self.operand: Value | None = None
+
+    def __call__(self, operand) -> Value:
+        """The pre-activation ``W x + R operand + b``."""
+        operand = as_value(operand)
+        if self.operand is not None and self.operand is not operand:
+            raise CellError(f"gives the second gate {self.name!r} two operands; its weights multiply one in each step")
+        self.operand = operand
+        return self.preactivation
+
+    def _misused(self, *others):
+        raise CellError(f"uses the second gate {self.name!r} as a number; call it with what its weights multiply")
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __pow__ = _misused
+    __neg__ = __pos__ = __abs__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __float__ = _misused
+    __array_ufunc__ = None  # a NumPy number on the left of an operator leaves it to this class
+
+
+def trace(cell: Cell) -> Graph:
+    """The traced equations of a cell, their gradient and the values worth saving."""
+    inputs = [Value("input", name) for name in cell.arguments]
+    second = {name: SecondGate(name) for name in cell.second}
+    try:
+        results = cell.equations(*(second.get(name, value) for name, value in zip(cell.arguments, inputs, strict=True)))
+        states = _checked_states(cell, results)
+        operand = _operand(list(second.values()))
+    except CellError as error:
+        raise CellError(f"cell {cell.name!r} {error}") from None
+    except (TypeError, AttributeError, NameError) as error:
+        raise CellError(
+            f"cell {cell.name!r} could not be traced ({error}); "
+            "use operators, and the functions that nblstm exports, on its arguments"
+        ) from error
+    outputs, d_states = states, [Value("input", f"d{name}") for name in cell.states]
+    d_outputs, d_operand, early = d_states, None, set()
+    if operand is not None:
+        d_operand, early = Value("input", "doperand"), set(topological([operand]))
+        outputs, d_outputs = [operand, *states], [d_operand, *d_states]
+    d_inputs = gradients(outputs, d_outputs, inputs)
+    free = {*inputs[-len(cell.states) - len(cell.vectors) :], *states}
+    # BPTT computes the operand once more, for the gradient of the weights that multiplied it.
+    saved = values_to_save(outputs, d_inputs if operand is None else [*d_inputs, operand], free)
+    saved_early = sum(value in early for value in saved)
+    return Graph(inputs, operand, states, saved, saved_early, d_operand, d_states, d_inputs)
+
+
+def _checked_states(cell: Cell, results) -> list[Value]:
+    results = results if isinstance(results, tuple | list) else (results,)
+    if len(results) != len(cell.states):
+        raise CellError(
+            f"returns {len(results)} values, but its states {' '.join(cell.states)!r} "
+            f"need {len(cell.states)}; return the new states in that order"
+        )
+    if not all(isinstance(result, Value | int | float) for result in results):
+        kinds = ", ".join(type(result).__name__ for result in results)
+        raise CellError(f"returns {kinds}; return scalars computed from its arguments")
+    return [as_value(result) for result in results]
+
+
+def _operand(gates: list[SecondGate]) -> Value | None:
+    """The one operand that equations gave to all second gates.
+
+    It cannot depend on one of them: what a gate is called with exists before what it returns.
+    """
+    operands: dict[Value, str] = {}
+    for gate in gates:
+        if gate.operand is None:
+            raise CellError(f"never calls its second gate {gate.name!r}; call it with what its weights multiply")
+        operands[gate.operand] = gate.name
+    if len(operands) > 1:
+        raise CellError(
+            f"gives its second gates {' and '.join(map(repr, operands.values()))} different operands; they share one"
+        )
+    return next(iter(operands), None)
