@@ -19,12 +19,13 @@ from nblstm.nn import Gradients, Module
 
 @dataclass(frozen=True)
 class Parameter:
-    """What a layer says of one of its parameters."""
+    """What a layer says of one of its parameters; a ``transposed`` matrix lies in memory column by column."""
 
     shape: tuple[int, ...]
     initializer: Initializer
     regularizer: Regularizer | None = None
     constraint: Callable[[np.ndarray], np.ndarray] | None = None
+    transposed: bool = False
 
 
 class Parametric(Module):
@@ -85,8 +86,15 @@ class Parametric(Module):
         TypeError, ValueError
             If the shape does not fit the layer, or the parameters that it has already.
         """
+<<<<<<< HEAD
         shape, parameters = self._described(input_shape)
         layout = Layout.of({name: p.shape for name, p in parameters.items()})
+=======
+        shape = self._checked_shape(input_shape)
+        parameters = self._parameters_for(shape)
+        shapes_by_name = {name: p.shape for name, p in parameters.items()}
+        layout = Layout.of(shapes_by_name, (name for name, p in parameters.items() if p.transposed))
+>>>>>>> dc82c40 (Recurrent layers with Keras's names and masks: SimpleRNN, GRU, LSTM, RNN of any cell, Bidirectional)
         with self._build_lock:
             if not self.built:
                 self._hold(layout, self._initial(layout, parameters, generator))
@@ -98,6 +106,7 @@ class Parametric(Module):
                 )
             self.input_shape = shape
 
+<<<<<<< HEAD
     def parameter_shapes(self, input_shape) -> dict[str, tuple[int, ...]]:
         """The shapes that the parameters have for inputs of a shape; makes none.
 
@@ -109,6 +118,10 @@ class Parametric(Module):
         return {name: p.shape for name, p in self._described(input_shape)[1].items()}
 
     def _described(self, input_shape) -> tuple[Shape, dict[str, Parameter]]:
+=======
+    def _checked_shape(self, input_shape) -> Shape:
+        """A shape for which the parameters could be made."""
+>>>>>>> dc82c40 (Recurrent layers with Keras's names and masks: SimpleRNN, GRU, LSTM, RNN of any cell, Bidirectional)
         shape = shapes.batch_shape("input_shape", input_shape)
         self._check_ndim(shape)
         for axis in self.fixed_axes:
@@ -118,7 +131,11 @@ class Parametric(Module):
                     "its parameters depend on"
                 )
         self._output_shape(shape)
+<<<<<<< HEAD
         return shape, self._parameters_for(shape)
+=======
+        return shape
+>>>>>>> dc82c40 (Recurrent layers with Keras's names and masks: SimpleRNN, GRU, LSTM, RNN of any cell, Bidirectional)
 
     def _initial(self, layout: Layout, parameters: dict[str, Parameter], generator) -> np.ndarray:
         flat = np.empty(layout.size, self.dtype)
