@@ -8,9 +8,9 @@ import numpy as np
 
 from nblstm import validate
 from nblstm.layers.layer import LAYERS, Layer, Tape, register
+from nblstm.layers.parametric import Parameter, layout_of
 from nblstm.layers.recurrent import Recurrent
 from nblstm.layers.shapes import Shape, choice
-from nblstm.layout import Layout
 from nblstm.nn import Gradients
 
 
@@ -90,28 +90,26 @@ class Bidirectional(Layer):
 
     def build(self, input_shape, generator: np.random.Generator | None = None) -> None:
         """Make the parameters of both layers; see `Layer.build`."""
-        shape = self._checked_shape(input_shape)
+        shape, parameters = self._described(input_shape)
         for layer in self._pair:
             layer.build(shape, generator)
         with self._build_lock:
             if not self.built:
-                self._join()
+                self._join(parameters)
             self.input_shape = shape
         weights, self._initial_weights = self._initial_weights, None
         if weights is not None:
             self.set_weights(weights)
 
-    def _join(self) -> None:
+    def _parameters_for(self, shape: Shape) -> dict[str, Parameter]:
+        ends = zip(("forward", "backward"), self._pair, strict=True)
+        return {f"{end}_{name}": p for end, layer in ends for name, p in layer._parameters_for(shape).items()}
+
+    def _join(self, parameters: dict[str, Parameter]) -> None:
         """Move the parameters of both layers into one buffer."""
-        described = [
-            (f"{end}_{name}", p)
-            for end, layer in zip(("forward", "backward"), self._pair, strict=True)
-            for name, p in layer._parameters.items()
-        ]
-        self._parameters = dict(described)
-        layout = Layout.of({name: p.shape for name, p in described}, [name for name, p in described if p.transposed])
         flat = np.concatenate([layer._flat for layer in self._pair])
-        self._hold(layout, flat)
+        self._parameters = parameters
+        self._hold(layout_of(parameters), flat)
         n = self.forward_layer._layout.size
         for layer, piece in zip(self._pair, (flat[:n], flat[n:]), strict=True):
             layer._hold(layer._layout, piece)

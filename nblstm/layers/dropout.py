@@ -57,14 +57,8 @@ class Dropout(Layer):
     def _forward(self, x, training, mask, generator):
         if not training or not self.rate:
             return x, None
-<<<<<<< HEAD
         source = self.generator or generator or seeds.generator()
-        kept = source.random(self._drawn_shape(x.shape), dtype=x.dtype) >= self.rate
-        factors = kept.astype(x.dtype) / x.dtype.type(1 - self.rate)
-=======
-        source = self.generator or generator or np.random.default_rng()
         factors = dropout_factors(source, self.rate, self._drawn_shape(x.shape), x.dtype)
->>>>>>> dc82c40 (Recurrent layers with Keras's names and masks: SimpleRNN, GRU, LSTM, RNN of any cell, Bidirectional)
         return x * factors, factors
 
     def _backward(self, saved, dy, gradients, input_gradient):

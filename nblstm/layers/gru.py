@@ -18,8 +18,8 @@ class GRU(Recurrent):
         n    = activation(x_t kernel + bias[0] + r * (h_{t-1} recurrent_kernel + bias[1]))
         h_t  = (1 - z) * n + z * h_{t-1}
 
-    and with ``reset_after=False``, where there is one bias, ``n = activation(x_t kernel + (r * h_{t-1}) recurrent_kernel +
-    bias)``.
+    and with ``reset_after=False``, where there is one bias,
+    ``n = activation(x_t kernel + (r * h_{t-1}) recurrent_kernel + bias)``.
 
     Parameters
     ----------

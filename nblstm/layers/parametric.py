@@ -28,6 +28,12 @@ class Parameter:
     transposed: bool = False
 
 
+def layout_of(parameters: dict[str, Parameter]) -> Layout:
+    """Where parameters live in one buffer."""
+    shapes_by_name = {name: p.shape for name, p in parameters.items()}
+    return Layout.of(shapes_by_name, [name for name, p in parameters.items() if p.transposed])
+
+
 class Parametric(Module):
     """Parameters in one flat buffer, made when the shape of the input is known.
 
@@ -86,15 +92,8 @@ class Parametric(Module):
         TypeError, ValueError
             If the shape does not fit the layer, or the parameters that it has already.
         """
-<<<<<<< HEAD
         shape, parameters = self._described(input_shape)
-        layout = Layout.of({name: p.shape for name, p in parameters.items()})
-=======
-        shape = self._checked_shape(input_shape)
-        parameters = self._parameters_for(shape)
-        shapes_by_name = {name: p.shape for name, p in parameters.items()}
-        layout = Layout.of(shapes_by_name, (name for name, p in parameters.items() if p.transposed))
->>>>>>> dc82c40 (Recurrent layers with Keras's names and masks: SimpleRNN, GRU, LSTM, RNN of any cell, Bidirectional)
+        layout = layout_of(parameters)
         with self._build_lock:
             if not self.built:
                 self._hold(layout, self._initial(layout, parameters, generator))
@@ -106,7 +105,6 @@ class Parametric(Module):
                 )
             self.input_shape = shape
 
-<<<<<<< HEAD
     def parameter_shapes(self, input_shape) -> dict[str, tuple[int, ...]]:
         """The shapes that the parameters have for inputs of a shape; makes none.
 
@@ -118,10 +116,6 @@ class Parametric(Module):
         return {name: p.shape for name, p in self._described(input_shape)[1].items()}
 
     def _described(self, input_shape) -> tuple[Shape, dict[str, Parameter]]:
-=======
-    def _checked_shape(self, input_shape) -> Shape:
-        """A shape for which the parameters could be made."""
->>>>>>> dc82c40 (Recurrent layers with Keras's names and masks: SimpleRNN, GRU, LSTM, RNN of any cell, Bidirectional)
         shape = shapes.batch_shape("input_shape", input_shape)
         self._check_ndim(shape)
         for axis in self.fixed_axes:
@@ -131,11 +125,7 @@ class Parametric(Module):
                     "its parameters depend on"
                 )
         self._output_shape(shape)
-<<<<<<< HEAD
         return shape, self._parameters_for(shape)
-=======
-        return shape
->>>>>>> dc82c40 (Recurrent layers with Keras's names and masks: SimpleRNN, GRU, LSTM, RNN of any cell, Bidirectional)
 
     def _initial(self, layout: Layout, parameters: dict[str, Parameter], generator) -> np.ndarray:
         flat = np.empty(layout.size, self.dtype)

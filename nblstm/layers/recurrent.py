@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nblstm import stack, validate
+from nblstm import seeds, stack, validate
 from nblstm.layers.dropout import dropout_factors
 from nblstm.layers.layer import Tape, checked_mask
 from nblstm.layers.states import CellStates
@@ -114,7 +114,7 @@ class Recurrent(CellStates):
         network, factors, recurrent_factors = self._network, None, None
         source: Any = self.generator or generator
         if training and source is None and (self.dropout or self.recurrent_dropout):
-            source = np.random.default_rng()
+            source = seeds.generator()
         if training and self.dropout:
             factors = dropout_factors(source, self.dropout, (B, 1, x.shape[2]), self.dtype)
             x = x * factors
