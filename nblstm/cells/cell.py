@@ -56,7 +56,7 @@ class Cell:
         """The arguments that there are before the second product."""
         return tuple(name for name in self.arguments if name not in self.second)
 
-    @property
+    @cached_property
     def taped(self) -> tuple[str, ...]:
         """The states in the order in which BPTT keeps them: the output, then the others."""
         return (self.output, *(state for state in self.states if state != self.output))

@@ -60,10 +60,12 @@ def _functions(dtype: str, stages: int):
                     ))  # fmt: skip
                     t += together
                 start = until
-        for n in range(fed, job.recurrent_start + job.recurrent_columns):
-            if u0 <= n % H < u1:  # the constant of pre-activations that the input does not feed
-                for r in range(steps * (b1 - b0)):
-                    z[r * z_row + n] = bias[n]
+        for block in range(fed // H, (job.recurrent_start + job.recurrent_columns) // H):
+            constant = offset(bias, block * H)  # of pre-activations that the input does not feed
+            for r in range(steps * (b1 - b0)):
+                target = offset(z, r * z_row + block * H)
+                for u in range(u0, u1):
+                    target[u] = constant[u]
 
     @njit(**INLINE)
     def product(job, z, t, a, a_row, skipped, width, rows, u0, u1):

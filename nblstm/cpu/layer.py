@@ -44,9 +44,11 @@ class Record:
 
     def begin(self, cell: Cell, state: np.ndarray) -> None:
         """Put the states (S, B, H) before the turn in front."""
-        B = state.shape[1]
-        for name, before in zip(cell.states, state, strict=True):
-            self.history(cell, name)[:B] = before
+        B, output = state.shape[1], cell.states.index(cell.output)
+        self.y[:B] = state[output]
+        if output:
+            self.states[:output, :B] = state[:output]
+        self.states[output:, :B] = state[output + 1 :]
 
     def addresses(self, first_row: int) -> dict[str, int]:
         """For jobs that count packed rows from the batch's first, which they expect at ``first_row`` of the arrays."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import weakref
-from contextlib import ExitStack
 
 import numpy as np
 
@@ -13,10 +12,10 @@ from nblstm.layout import Layout
 
 
 class _Loan:
-    """The buffer as lent to the outside: alive as long as any view of it is, and then so are those of its parts."""
+    """The buffer as lent to the outside: alive as long as any view of it is."""
 
-    def __init__(self, flat: np.ndarray, parts: list[np.ndarray] | None = None):
-        self._flat, self._parts = flat, parts
+    def __init__(self, flat: np.ndarray):
+        self._flat = flat
         self.__array_interface__ = flat.__array_interface__
 
 
@@ -24,14 +23,12 @@ class Module:
     """Parameters in one contiguous buffer.
 
     Subclasses pass the layout and initial values; they may keep what they derive from the parameters with
-    `_derived`, which is never stale. Modules whose buffers are pieces of this one's stand in ``_parts``.
+    `_derived`, which is never stale.
 
     Attributes
     ----------
     dtype : str
     """
-
-    _parts: tuple[Module, ...] = ()
 
     def __init__(self, layout: Layout, flat: np.ndarray):
         self._layout = layout
@@ -52,7 +49,7 @@ class Module:
         with self._lock:
             loan = self._loan()
             if loan is None:
-                loan = _Loan(self._flat, [part.flat_parameters() for part in self._parts])
+                loan = _Loan(self._flat)
                 self._loan = weakref.ref(loan)
             self._lent = True
             return np.asarray(loan)
@@ -96,13 +93,9 @@ class Module:
         for name, view in self._layout.views(staged).items():
             value = validate.real_array(f"parameter {name!r}", state[name], self.dtype)
             view[...] = validate.shaped(f"parameter {name!r}", value, shapes[name], "that of this module's parameter")
-        modules = (self, *self._parts)
-        with ExitStack() as locks:
-            for module in modules:
-                locks.enter_context(module._lock)
+        with self._lock:
             self._flat[:] = staged
-            for module in modules:
-                module._cache.clear()
+            self._cache.clear()
 
     def _is_current(self, key, value) -> bool:
         """Whether ``value``, from `_derived`, is what that would give again."""
