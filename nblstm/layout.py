@@ -21,27 +21,32 @@ class Layout:
         Index of each parameter's first number in the flat buffer.
     size : int
         Length of the flat buffer.
+    transposed : frozenset of str
+        Matrices that lie in the buffer column by column: their transpose is contiguous.
     """
 
     shapes: dict[str, tuple[int, ...]]
     starts: dict[str, int]
     size: int
+    transposed: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, shapes: dict[str, tuple[int, ...]]) -> Layout:
+    def of(cls, shapes: dict[str, tuple[int, ...]], transposed=()) -> Layout:
         """The layout that puts parameters of these shapes one after another."""
         starts, size = {}, 0
         for name, shape in shapes.items():
             starts[name] = size
             size += prod(shape)
-        return cls(shapes, starts, size)
+        return cls(shapes, starts, size, frozenset(transposed))
 
     def views(self, flat: np.ndarray) -> dict[str, np.ndarray]:
         """The parameters by name, each a view of ``flat``."""
-        return {
-            name: flat[start : start + prod(self.shapes[name])].reshape(self.shapes[name])
-            for name, start in self.starts.items()
-        }
+        views = {}
+        for name, start in self.starts.items():
+            shape = self.shapes[name]
+            view = flat[start : start + prod(shape)]
+            views[name] = view.reshape(shape[::-1]).T if name in self.transposed else view.reshape(shape)
+        return views
 
 
 def suffix(layer: int, direction: int) -> str:

@@ -1,12 +1,12 @@
 """Cells: the equations of each recurrent network, and how equations become graphs and gradients."""
 
 from nblstm.cells.cell import Cell, cell
-from nblstm.cells.gru import gru, gru_reset_before
+from nblstm.cells.gru import gru, gru_reset_before, gru_with
 from nblstm.cells.lstm import lstm, lstm_complement, lstm_coupled, lstm_peephole, lstm_with
 from nblstm.cells.recurrent_dropout import recurrent_dropout
-from nblstm.cells.rnn import rnn_relu, rnn_tanh
+from nblstm.cells.rnn import rnn_relu, rnn_tanh, rnn_with
 
 __all__ = [
-    "Cell", "cell", "gru", "gru_reset_before", "lstm", "lstm_complement", "lstm_coupled", "lstm_peephole", "lstm_with",
-    "recurrent_dropout", "rnn_relu", "rnn_tanh",
+    "Cell", "cell", "gru", "gru_reset_before", "gru_with", "lstm", "lstm_complement", "lstm_coupled",
+    "lstm_peephole", "lstm_with", "recurrent_dropout", "rnn_relu", "rnn_tanh", "rnn_with",
 ]  # fmt: skip

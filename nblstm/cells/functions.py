@@ -79,6 +79,11 @@ def relu(x):
     return maximum(x, 0.0)
 
 
+def relu6(x):
+    """clip(x, 0, 6)."""
+    return clip(x, 0.0, 6.0)
+
+
 def leaky_relu(x, negative_slope=0.01):
     """``x`` above 0, ``negative_slope * x`` below."""
     return where(x > 0, x, negative_slope * x)
@@ -97,6 +102,11 @@ def selu(x):
 def softplus(x):
     """log(1 + e**x), with no overflow."""
     return maximum(x, 0.0) + _primitive("log1p", exp(-abs(x)))
+
+
+def log_sigmoid(x):
+    """log(sigmoid(x)), with no overflow."""
+    return -softplus(-x)
 
 
 def softsign(x):
@@ -119,6 +129,16 @@ def swish(x):
     return x * sigmoid(x)
 
 
+def hard_swish(x):
+    """x * hard_sigmoid(x) (Howard et al. 2019)."""
+    return x * hard_sigmoid(x)
+
+
+def mish(x):
+    """x * tanh(softplus(x)) (Misra 2019)."""
+    return x * tanh(softplus(x))
+
+
 def gelu(x):
     """x times the normal distribution's function, exact (Hendrycks & Gimpel 2016)."""
     return 0.5 * x * (1 + _primitive("erf", x / math.sqrt(2)))
@@ -133,8 +153,8 @@ def linear(x):
 ACTIVATIONS = {
     f.__name__: f
     for f in (
-        sigmoid, tanh, relu, leaky_relu, elu, selu, softplus, softsign, hard_sigmoid, hard_tanh, swish, gelu,
-        exp, linear,
+        sigmoid, tanh, relu, relu6, leaky_relu, elu, selu, softplus, log_sigmoid, softsign, hard_sigmoid, hard_tanh,
+        swish, hard_swish, mish, gelu, exp, linear,
     )
 }  # fmt: skip
 

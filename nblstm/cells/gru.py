@@ -1,6 +1,9 @@
 """The gated recurrent unit."""
 
-from nblstm.cells.cell import cell
+from functools import cache
+
+from nblstm.cells.cell import Cell, cell
+from nblstm.cells.functions import activation as activation_named
 from nblstm.cells.functions import sigmoid, tanh
 
 
@@ -22,3 +25,37 @@ def gru_reset_before(r, z, n, h):
     z = sigmoid(z)
     n = tanh(n(sigmoid(r) * h))
     return (1 - z) * n + z * h
+
+
+@cache
+def gru_with(activation="tanh", recurrent_activation="sigmoid", reset_after=True) -> Cell:
+    """GRU as Keras has it: chosen activations, either place of the reset gate, gates in the order z, r, n.
+
+    Parameters
+    ----------
+    activation : str or callable
+        Of the candidate ``n``.
+    recurrent_activation : str or callable
+        Of the gates ``z`` and ``r``.
+    reset_after : bool, default True
+        Whether the reset gate acts after the recurrent product.
+
+    Returns
+    -------
+    Cell
+    """
+    act, gate = activation_named(activation), activation_named(recurrent_activation)
+
+    @cell(gates="z r n", states="h", split="n")
+    def gru_after(z, r, n_x, n_h, h):
+        z = gate(z)
+        n = act(n_x + gate(r) * n_h)
+        return (1 - z) * n + z * h
+
+    @cell(gates="z r n", states="h", second="n")
+    def gru_before(z, r, n, h):
+        z = gate(z)
+        n = act(n(gate(r) * h))
+        return (1 - z) * n + z * h
+
+    return gru_after if reset_after else gru_before

@@ -56,13 +56,16 @@ def lstm_with(activation="tanh", recurrent_activation="sigmoid") -> Cell:
     Returns
     -------
     Cell
+        `lstm` itself for the defaults.
     """
     act, gate = activation_named(activation), activation_named(recurrent_activation)
+    if act is tanh and gate is sigmoid:
+        return lstm
 
     @cell(gates="i f g o", states="h c")
-    def lstm(i, f, g, o, h, c):
+    def lstm_with(i, f, g, o, h, c):
         c = gate(f) * c + gate(i) * act(g)
         h = gate(o) * act(c)
         return h, c
 
-    return lstm
+    return lstm_with

@@ -1,6 +1,9 @@
 """The simple recurrent network (Elman 1990)."""
 
-from nblstm.cells.cell import cell
+from functools import cache
+
+from nblstm.cells.cell import Cell, cell
+from nblstm.cells.functions import activation as activation_named
 from nblstm.cells.functions import relu, tanh
 
 
@@ -14,3 +17,27 @@ def rnn_tanh(a, h):
 def rnn_relu(a, h):
     """h = max(W x + R h + b, 0)."""
     return relu(a)
+
+
+@cache
+def rnn_with(activation="tanh") -> Cell:
+    """Simple recurrent network with a chosen activation, named as Keras names its argument.
+
+    Parameters
+    ----------
+    activation : str or callable
+
+    Returns
+    -------
+    Cell
+        `rnn_tanh` or `rnn_relu` itself for these.
+    """
+    act = activation_named(activation)
+    if act in (tanh, relu):
+        return rnn_tanh if act is tanh else rnn_relu
+
+    @cell(gates="a", states="h")
+    def rnn_with(a, h):
+        return act(a)
+
+    return rnn_with

@@ -1,22 +1,60 @@
 """Layers with Keras's names, arguments and defaults."""
 
 from nblstm.layers import activations, constraints, initializers, regularizers
+from nblstm.layers.bidirectional import Bidirectional
+from nblstm.layers.cell_registry import register_cell
 from nblstm.layers.convolution import Conv1D, Conv2D
 from nblstm.layers.dense import Activation, Dense
 from nblstm.layers.dropout import Dropout
 from nblstm.layers.embedding import Embedding
+from nblstm.layers.gru import GRU
 from nblstm.layers.input import Input, InputLayer
 from nblstm.layers.layer import Layer, Tape, deserialize, register, serialize
+from nblstm.layers.lstm import LSTM
 from nblstm.layers.masking import Masking
 from nblstm.layers.normalization import LayerNormalization
 from nblstm.layers.parametric import Parameter
 from nblstm.layers.pooling import GlobalAveragePooling1D, MaxPooling1D, MaxPooling2D
+from nblstm.layers.recurrent import Recurrent
 from nblstm.layers.reshaping import Flatten, RepeatVector, Reshape
+from nblstm.layers.rnn import RNN, SimpleRNN
+from nblstm.layers.stepper import Stepper
 from nblstm.layers.time_distributed import TimeDistributed
 
 __all__ = [
-    "Activation", "Conv1D", "Conv2D", "Dense", "Dropout", "Embedding", "Flatten", "GlobalAveragePooling1D", "Input",
-    "InputLayer", "Layer", "LayerNormalization", "Masking", "MaxPooling1D", "MaxPooling2D", "Parameter",
-    "RepeatVector", "Reshape", "Tape", "TimeDistributed", "activations", "constraints", "deserialize",
-    "initializers", "register", "regularizers", "serialize",
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Activation",
+    "Bidirectional",
+    "Conv1D",
+    "Conv2D",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "GlobalAveragePooling1D",
+    "Input",
+    "InputLayer",
+    "Layer",
+    "LayerNormalization",
+    "Masking",
+    "MaxPooling1D",
+    "MaxPooling2D",
+    "Parameter",
+    "Recurrent",
+    "RepeatVector",
+    "Reshape",
+    "SimpleRNN",
+    "Stepper",
+    "Tape",
+    "TimeDistributed",
+    "activations",
+    "constraints",
+    "deserialize",
+    "initializers",
+    "register",
+    "register_cell",
+    "regularizers",
+    "serialize",
 ]  # fmt: skip

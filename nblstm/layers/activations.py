@@ -9,8 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+
+from nblstm.cells import functions
 
 Array = np.ndarray
 
@@ -30,6 +33,9 @@ class ActivationFunction:
         What is kept.
     overwrite : callable, optional
         As ``value``, with the result in the place of the input.
+    scalar : callable, optional
+        The same function of one number in terms of nblstm's functions, as the equations of a cell use it; None where
+        a number alone does not determine the result.
     """
 
     name: str
@@ -37,6 +43,7 @@ class ActivationFunction:
     pullback: Callable[[Array, Array], Array]
     keeps: str = "output"
     overwrite: Callable[[Array], Array] | None = None
+    scalar: Callable | None = None
 
     def __call__(self, x) -> Array:
         """The activation of an array."""
@@ -74,7 +81,7 @@ def _softplus(x):
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
-def _elu(alpha, scale):
+def _elu(alpha, scale) -> tuple[Callable, Callable]:
     def value(x):
         return np.where(x > 0, scale * x, scale * alpha * np.expm1(np.minimum(x, 0)))
 
@@ -139,30 +146,43 @@ def _between(low, high, slope=1.0):
 #: Keras's constants of selu (Klambauer et al. 2017).
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
-linear = ActivationFunction("linear", lambda x: x, lambda y, dy: dy)
+linear = ActivationFunction("linear", lambda x: x, lambda y, dy: dy, scalar=functions.linear)
 relu = ActivationFunction(
-    "relu", lambda x: np.maximum(x, 0), lambda y, dy: dy * (y > 0), overwrite=lambda x: np.maximum(x, 0, out=x)
+    "relu",
+    lambda x: np.maximum(x, 0),
+    lambda y, dy: dy * (y > 0),
+    overwrite=lambda x: np.maximum(x, 0, out=x),
+    scalar=functions.relu,
 )
-relu6 = ActivationFunction("relu6", lambda x: np.clip(x, 0, 6), _between(0, 6))
+relu6 = ActivationFunction("relu6", lambda x: np.clip(x, 0, 6), _between(0, 6), scalar=functions.relu6)
 leaky_relu = ActivationFunction(
-    "leaky_relu", lambda x: np.maximum(x, 0.2 * x), lambda y, dy: np.where(y > 0, dy, 0.2 * dy)
+    "leaky_relu",
+    lambda x: np.maximum(x, 0.2 * x),
+    lambda y, dy: np.where(y > 0, dy, 0.2 * dy),
+    scalar=partial(functions.leaky_relu, negative_slope=0.2),
 )
-elu = ActivationFunction("elu", *_elu(1.0, 1.0))
-selu = ActivationFunction("selu", *_elu(SELU_ALPHA, SELU_SCALE))
-softplus = ActivationFunction("softplus", _softplus, lambda y, dy: dy * -np.expm1(-y))
+elu = ActivationFunction("elu", *_elu(1.0, 1.0), scalar=functions.elu)
+selu = ActivationFunction("selu", *_elu(SELU_ALPHA, SELU_SCALE), scalar=functions.selu)
+softplus = ActivationFunction("softplus", _softplus, lambda y, dy: dy * -np.expm1(-y), scalar=functions.softplus)
 softsign = ActivationFunction(
-    "softsign", lambda x: x / (1 + np.abs(x)), lambda y, dy: dy * np.square(1 - np.abs(y))
+    "softsign", lambda x: x / (1 + np.abs(x)), lambda y, dy: dy * np.square(1 - np.abs(y)), scalar=functions.softsign
 )  # fmt: skip
-sigmoid = ActivationFunction("sigmoid", _sigmoid, lambda y, dy: dy * y * (1 - y))
-log_sigmoid = ActivationFunction("log_sigmoid", lambda x: -_softplus(-x), lambda y, dy: dy * -np.expm1(y))
-hard_sigmoid = ActivationFunction("hard_sigmoid", _hard_sigmoid, _between(0, 1, 1 / 6))
-tanh = ActivationFunction("tanh", np.tanh, lambda y, dy: dy * (1 - y * y), overwrite=lambda x: np.tanh(x, out=x))
-hard_tanh = ActivationFunction("hard_tanh", lambda x: np.clip(x, -1, 1), _between(-1, 1))
-exponential = ActivationFunction("exponential", np.exp, lambda y, dy: dy * y)
-silu = ActivationFunction("silu", lambda x: x * _sigmoid(x), _d_silu, "input")
-hard_silu = ActivationFunction("hard_silu", lambda x: x * _hard_sigmoid(x), _d_hard_silu, "input")
-gelu = ActivationFunction("gelu", lambda x: x * _normal_cdf(x), _d_gelu, "input")
-mish = ActivationFunction("mish", lambda x: x * np.tanh(_softplus(x)), _d_mish, "input")
+sigmoid = ActivationFunction("sigmoid", _sigmoid, lambda y, dy: dy * y * (1 - y), scalar=functions.sigmoid)
+log_sigmoid = ActivationFunction(
+    "log_sigmoid", lambda x: -_softplus(-x), lambda y, dy: dy * -np.expm1(y), scalar=functions.log_sigmoid
+)
+hard_sigmoid = ActivationFunction("hard_sigmoid", _hard_sigmoid, _between(0, 1, 1 / 6), scalar=functions.hard_sigmoid)
+tanh = ActivationFunction(
+    "tanh", np.tanh, lambda y, dy: dy * (1 - y * y), overwrite=lambda x: np.tanh(x, out=x), scalar=functions.tanh
+)
+hard_tanh = ActivationFunction("hard_tanh", lambda x: np.clip(x, -1, 1), _between(-1, 1), scalar=functions.hard_tanh)
+exponential = ActivationFunction("exponential", np.exp, lambda y, dy: dy * y, scalar=functions.exp)
+silu = ActivationFunction("silu", lambda x: x * _sigmoid(x), _d_silu, "input", scalar=functions.swish)
+hard_silu = ActivationFunction(
+    "hard_silu", lambda x: x * _hard_sigmoid(x), _d_hard_silu, "input", scalar=functions.hard_swish
+)
+gelu = ActivationFunction("gelu", lambda x: x * _normal_cdf(x), _d_gelu, "input", scalar=functions.gelu)
+mish = ActivationFunction("mish", lambda x: x * np.tanh(_softplus(x)), _d_mish, "input", scalar=functions.mish)
 softmax = ActivationFunction("softmax", _softmax, _d_softmax)
 log_softmax = ActivationFunction("log_softmax", _log_softmax, _d_log_softmax)
 swish, hard_swish = silu, hard_silu
@@ -201,3 +221,19 @@ def get(identifier) -> ActivationFunction:
     if identifier not in FUNCTIONS:
         raise ValueError(f"there is no activation named {identifier!r}; give one of {', '.join(FUNCTIONS)}")
     return FUNCTIONS[identifier]
+
+
+def scalar(function: ActivationFunction) -> Callable:
+    """The function of one number that a cell is compiled with.
+
+    Raises
+    ------
+    ValueError
+        If the activation acts on several numbers at once, or is one of the user's own that does not have it.
+    """
+    if function.scalar is None:
+        raise ValueError(
+            f"the activation {function.name!r} does not act on each number alone, as a cell needs; give another, or an "
+            "ActivationFunction with scalar="
+        )
+    return function.scalar

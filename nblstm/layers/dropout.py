@@ -9,6 +9,22 @@ from nblstm.layers.layer import Layer, register
 from nblstm.layers.shapes import dimensions
 
 
+def seeded(seed: int | None) -> np.random.Generator | None:
+    """A layer's own source of randomness, if it is given a seed."""
+    if seed is None:
+        return None
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"seed is {seed!r}; give a whole number, 0 or more, or None")
+    return np.random.default_rng(seed)
+
+
+def dropout_factors(source: np.random.Generator, rate: float, shape: tuple[int, ...], dtype) -> np.ndarray:
+    """0 with probability ``rate``, else what keeps the mean."""
+    dtype = np.dtype(dtype)
+    kept = source.random(shape, dtype=dtype) >= rate
+    return kept.astype(dtype) / dtype.type(1 - rate)
+
+
 @register()
 class Dropout(Layer):
     """While training, sets entries to 0 with probability ``rate`` and scales the others up, to keep the mean.
@@ -36,17 +52,13 @@ class Dropout(Layer):
         super().__init__(**kwargs)
         self.rate = validate.probability("rate", rate)
         self.noise_shape = None if noise_shape is None else dimensions("noise_shape", noise_shape)
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
-            raise ValueError(f"seed is {seed!r}; give a whole number, 0 or more, or None")
-        self.seed = seed
-        self.generator = None if seed is None else np.random.default_rng(seed)
+        self.seed, self.generator = seed, seeded(seed)
 
     def _forward(self, x, training, mask, generator):
         if not training or not self.rate:
             return x, None
         source = self.generator or generator or seeds.generator()
-        kept = source.random(self._drawn_shape(x.shape), dtype=x.dtype) >= self.rate
-        factors = kept.astype(x.dtype) / x.dtype.type(1 - self.rate)
+        factors = dropout_factors(source, self.rate, self._drawn_shape(x.shape), x.dtype)
         return x * factors, factors
 
     def _backward(self, saved, dy, gradients, input_gradient):

@@ -200,14 +200,17 @@ class Layer(Configured, Parametric):
         TypeError, ValueError
             If the shape does not fit, or the tape is another layer's.
         """
-        if not isinstance(tape, Tape) or tape.layer is not self:
-            raise ValueError(f"tape is not from the forward() of {self._label}; pass the second of its results")
+        self._own_tape(tape)
         dy = validate.shaped("dy", validate.real_array("dy", dy, self.dtype), tape.y_shape, "that of the output")
         flat = np.zeros(self._layout.size, self.dtype)
         gradients = self._layout.views(flat)
         dx: Any = self._backward(tape.saved, dy, gradients, input_gradient)
         dx = dx if input_gradient else None
         return dx, Gradients(gradients, flat, dx) if gradients else None
+
+    def _own_tape(self, tape: Tape) -> None:
+        if not isinstance(tape, Tape) or tape.layer is not self:
+            raise ValueError(f"tape is not from the forward() of {self._label}; pass the second of its results")
 
     def compute_mask(self, x, mask=None):
         """The mask of the output: that of the input, if the layer keeps steps apart.

@@ -19,12 +19,19 @@ from nblstm.nn import Gradients, Module
 
 @dataclass(frozen=True)
 class Parameter:
-    """What a layer says of one of its parameters."""
+    """What a layer says of one of its parameters; a ``transposed`` matrix lies in memory column by column."""
 
     shape: tuple[int, ...]
     initializer: Initializer
     regularizer: Regularizer | None = None
     constraint: Callable[[np.ndarray], np.ndarray] | None = None
+    transposed: bool = False
+
+
+def layout_of(parameters: dict[str, Parameter]) -> Layout:
+    """Where parameters live in one buffer."""
+    shapes_by_name = {name: p.shape for name, p in parameters.items()}
+    return Layout.of(shapes_by_name, [name for name, p in parameters.items() if p.transposed])
 
 
 class Parametric(Module):
@@ -86,7 +93,7 @@ class Parametric(Module):
             If the shape does not fit the layer, or the parameters that it has already.
         """
         shape, parameters = self._described(input_shape)
-        layout = Layout.of({name: p.shape for name, p in parameters.items()})
+        layout = layout_of(parameters)
         with self._build_lock:
             if not self.built:
                 self._hold(layout, self._initial(layout, parameters, generator))

@@ -63,6 +63,13 @@ def only(name: str, value, supported) -> None:
         raise ValueError(f"{name} is {value!r}, which nblstm does not support; leave it at {supported!r}")
 
 
+def without_cudnn(value) -> bool | str:
+    """Keras's ``use_cudnn``, where "auto" and False both mean what there is."""
+    if value is not False and value != "auto":
+        raise ValueError(f"use_cudnn is {value!r}, and nblstm does not use cuDNN; leave it at 'auto'")
+    return value
+
+
 def whole_numbers(name: str, value, end: int, limit: str) -> np.ndarray:
     """``value`` as an array of int64 in [0, end); ``limit`` says where the end comes from."""
     array = np.asarray(value)

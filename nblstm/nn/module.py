@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from contextlib import ExitStack
 
 import numpy as np
 
@@ -12,10 +13,10 @@ from nblstm.layout import Layout
 
 
 class _Loan:
-    """The buffer as lent to the outside: alive as long as any view of it is."""
+    """The buffer as lent to the outside: alive as long as any view of it is, and then so are those of its parts."""
 
-    def __init__(self, flat: np.ndarray):
-        self._flat = flat
+    def __init__(self, flat: np.ndarray, parts: list[np.ndarray] | None = None):
+        self._flat, self._parts = flat, parts
         self.__array_interface__ = flat.__array_interface__
 
 
@@ -23,12 +24,14 @@ class Module:
     """Parameters in one contiguous buffer.
 
     Subclasses pass the layout and initial values; they may keep what they derive from the parameters with
-    `_derived`, which is never stale.
+    `_derived`, which is never stale. Modules whose buffers are pieces of this one's stand in ``_parts``.
 
     Attributes
     ----------
     dtype : str
     """
+
+    _parts: tuple[Module, ...] = ()
 
     def __init__(self, layout: Layout, flat: np.ndarray):
         self._layout = layout
@@ -49,7 +52,7 @@ class Module:
         with self._lock:
             loan = self._loan()
             if loan is None:
-                loan = _Loan(self._flat)
+                loan = _Loan(self._flat, [part.flat_parameters() for part in self._parts])
                 self._loan = weakref.ref(loan)
             self._lent = True
             return np.asarray(loan)
@@ -93,9 +96,13 @@ class Module:
         for name, view in self._layout.views(staged).items():
             value = validate.real_array(f"parameter {name!r}", state[name], self.dtype)
             view[...] = validate.shaped(f"parameter {name!r}", value, shapes[name], "that of this module's parameter")
-        with self._lock:
+        modules = (self, *self._parts)
+        with ExitStack() as locks:
+            for module in modules:
+                locks.enter_context(module._lock)
             self._flat[:] = staged
-            self._cache.clear()
+            for module in modules:
+                module._cache.clear()
 
     def _is_current(self, key, value) -> bool:
         """Whether ``value``, from `_derived`, is what that would give again."""

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from nblstm import engine, validate
 from nblstm.batch import uniform_batch
+from nblstm.stack import Network
 
-if TYPE_CHECKING:
-    from nblstm.nn.recurrent import Recurrent
+
+class _Steppable(Protocol):
+    """What a stepper needs of whose network it steps."""
+
+    @property
+    def _network(self) -> Network: ...
+
+    def _is_current(self, key, value) -> bool: ...
+
+    def _weights(self, training: bool) -> list: ...
 
 
 class Stepper:
@@ -21,11 +30,12 @@ class Stepper:
     thread at a time.
     """
 
-    def __init__(self, module: Recurrent, batch_size: int = 1):
+    def __init__(self, module: _Steppable, batch_size: int = 1):
         network = module._network
         if network.directions == 2:
             raise ValueError("a bidirectional network needs whole sequences; call it on one, or make it unidirectional")
-        self._module, self._network = module, network
+        self._module: Any = module
+        self._network = network
         self._B = validate.positive_integer("batch_size", batch_size)
         self._states = engine.initial_state(network, None, self._B, True, "state")
         self._x = np.empty((self._B, network.input_size), network.dtype)
