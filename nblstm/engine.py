@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nblstm import stack, validate
+from nblstm import memory, stack, validate
 from nblstm.batch import Batch, uniform_batch
 from nblstm.stack import Network, Tape
 
@@ -130,11 +130,11 @@ def initial_state(network: Network, state, B: int, batched: bool, name: str) -> 
     """States as one new array (S, num_layers D, B, H); zeros for None."""
     names, rows, H = network.cell.states, network.num_layers * network.directions, network.hidden_size
     if state is None:
-        return np.zeros((len(names), rows, B, H), network.dtype)
+        return memory.zeros((len(names), rows, B, H), network.dtype)
     if not isinstance(state, tuple | list) or len(state) != len(names):
         came = f"{len(state)} arrays" if isinstance(state, tuple | list) else type(state).__name__
         raise ValueError(f"{name} is {came}; give a tuple of {len(names)} ({', '.join(names)}), or None for zeros")
-    result = np.empty((len(names), rows, B, H), network.dtype)
+    result = memory.empty((len(names), rows, B, H), network.dtype)
     for k, (label, value) in enumerate(zip(names, state, strict=True)):
         array = validate.real_array(f"{name} {label!r}", value, network.dtype)
         shape = (rows, B, H) if batched else (rows, H)

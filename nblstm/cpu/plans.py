@@ -103,7 +103,6 @@ class ForwardPlan:
         scratch, jobs = self.prepared(turn, weights, state, records)
         scratch.prepare(state)
         threads.run(self.kernel, array_address(jobs), self.cut.parts * len(records), tiny=self.tiny)
-        scratch.finish(state)
 
     def prepared(self, turn: int, weights: list[Weights], state: np.ndarray, records: list[dict]):
         """Scratch memory and complete jobs, which refer to it."""
@@ -117,29 +116,22 @@ class Scratch:
     """Memory of a forward pass: pre-activations and, where parts are units, what they share, on cache lines."""
 
     def __init__(self, plan: ForwardPlan, state: np.ndarray):
-        S, D, B, H = state.shape
+        _, D, B, H = state.shape
         self.z = memory.empty((D, plan.z_size), state.dtype)
         self.addresses = [{"z": address(z)} for z in self.z]
         self.nbytes = self.z.nbytes
         self.shared = plan.cut.by_units
         if self.shared:
             self.h = memory.empty((D, 2, B, H), state.dtype)
-            self.state = memory.empty((D, S, B, H), state.dtype)
             self.sync = memory.empty((D, sync_size(plan.cut.parts)), np.int64)
-            for own, h, shared, sync in zip(self.addresses, self.h, self.state, self.sync, strict=True):
-                own |= {"h": address(h), "state": address(shared), "state_plane": B * H, "sync": address(sync)}
+            for own, h, sync in zip(self.addresses, self.h, self.sync, strict=True):
+                own |= {"h": address(h), "sync": address(sync)}
 
     def prepare(self, state: np.ndarray) -> None:
-        """Before each run: the states (S, D, B, H), both planes of outputs from them, counters from 0."""
+        """Before each run from the states (S, D, B, H): both planes of outputs from them, counters from 0."""
         if self.shared:
-            self.state[:] = state.swapaxes(0, 1)
             self.h[:] = state[0][:, None]
             self.sync[:] = 0
-
-    def finish(self, state: np.ndarray) -> None:
-        """After each run: the states."""
-        if self.shared:
-            state[:] = self.state.swapaxes(0, 1)
 
 
 #: By size in bytes; a NumPy dtype takes 3 us to say its name.
