@@ -98,7 +98,7 @@ def backward(tape: Tape, dy, d_state=None) -> Gradients:
     network, batch = tape.network, tape.batch
     dy = None if dy is None else batch.pack(_checked_output_gradient(tape, dy))
     d_states = batch.sort(initial_state(network, d_state, batch.B, tape.batched, "dstate"))
-    flat = np.empty(network.layout.size, network.dtype)
+    flat = memory.empty((network.layout.size,), network.dtype)
     params = network.layout.views(flat)
     dx = stack.backward(tape, dy, d_states, params)
     assert dx is not None

@@ -117,11 +117,11 @@ def forward(
         made = [_record(cell, 0, N, S, y[:, d * H : (d + 1) * H]) for d in range(D)]
         _run_turn(cell, plan, 0, weights, x, state, made)
         return y[B:], LayerTape(x, weights, None, made, [])
-    y = np.empty((N, D * H), x.dtype)
+    y = memory.empty((N, D * H), x.dtype)
     marks = []
     for turn, spans in enumerate(plan.turns):
         marks.append(state.copy())
-        made = [_record(cell, lo, hi - lo, S, np.empty((B + hi - lo, H), x.dtype)) for lo, hi in spans]
+        made = [_record(cell, lo, hi - lo, S, memory.empty((B + hi - lo, H), x.dtype)) for lo, hi in spans]
         _run_turn(cell, plan, turn, weights, x, state, made)
         for d, (lo, hi) in enumerate(spans):
             y[lo:hi, d * H : (d + 1) * H] = made[d].y[B:]
@@ -179,7 +179,7 @@ def backward(
     if plan is None:
         plan = batch.plans[key] = BackwardPlan(Sizes(*key[:5], DTYPES[item]), batch, tape.checkpoint)
     dz = memory.empty((D, plan.dz_rows, plan.dz_row), x.dtype)
-    dx = np.empty((D, N if input_gradient else 0, I), x.dtype)
+    dx = memory.empty((D, N if input_gradient else 0, I), x.dtype)
     d_vectors = np.zeros((D, B, V * H), x.dtype)
     targets = [
         {f"d_{name}": d_parameters.get(f"{name}{suffix(layer, d)}") for name in
@@ -232,6 +232,6 @@ def _recompute(cell: Cell, tape: LayerTape, batch: Batch, turn: int) -> list[Rec
     state = tape.marks[turn].copy()
     S, _, B, H = state.shape
     plan = forward_plan(cell, batch, tape.x.shape[1], state, True, tape.checkpoint)
-    made = [_record(cell, lo, hi - lo, S, np.empty((B + hi - lo, H), tape.x.dtype)) for lo, hi in plan.turns[turn]]
+    made = [_record(cell, lo, hi - lo, S, memory.empty((B + hi - lo, H), tape.x.dtype)) for lo, hi in plan.turns[turn]]
     _run_turn(cell, plan, turn, tape.weights, tape.x, state, made)
     return made
