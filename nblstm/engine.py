@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -74,10 +74,10 @@ def forward(
         return _user_layout(network, batch.unpack(y), batched), _split(batch.unsort(states), batched), None
     if np.may_share_memory(rows, x):
         rows = rows.copy()  # the caller may overwrite x before BPTT reads it
-    rows, tape = stack.forward(network, weights, batch, rows, states, generator, checkpoint)
+    rows, tape = stack.forward(network, weights, batch, rows, states, generator, checkpoint, batched)
     y = _user_layout(network, batch.unpack(rows), batched)
     y.flags.writeable = False  # the tape reads it
-    return y, _split(batch.unsort(states), batched), replace(tape, batched=batched)
+    return y, _split(batch.unsort(states), batched), tape
 
 
 def backward(tape: Tape, dy, d_state=None) -> Gradients:
@@ -135,11 +135,12 @@ def initial_state(network: Network, state, B: int, batched: bool, name: str) -> 
         came = f"{len(state)} arrays" if isinstance(state, tuple | list) else type(state).__name__
         raise ValueError(f"{name} is {came}; give a tuple of {len(names)} ({', '.join(names)}), or None for zeros")
     result = memory.empty((len(names), rows, B, H), network.dtype)
-    for k, (label, value) in enumerate(zip(names, state, strict=True)):
-        array = validate.real_array(f"{name} {label!r}", value, network.dtype)
-        shape = (rows, B, H) if batched else (rows, H)
-        meaning = f"(num_layers * directions, {'B, ' * batched}H)"
-        result[k] = validate.shaped(f"{name} {label!r}", array, shape, meaning).reshape(rows, B, H)
+    shape = (rows, B, H) if batched else (rows, H)
+    for k, value in enumerate(state):
+        if type(value) is not np.ndarray or value.dtype != result.dtype or value.shape != shape:
+            label, meaning = f"{name} {names[k]!r}", f"(num_layers * directions, {'B, ' * batched}H)"
+            value = validate.shaped(label, validate.real_array(label, value, network.dtype), shape, meaning)
+        result[k] = value if batched else value[:, None]
     return result
 
 

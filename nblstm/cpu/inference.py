@@ -49,8 +49,8 @@ class Inference:
             here = slice(layer * D, (layer + 1) * D)
             plan = forward_plan(cell, batch, input_size if first else D * H, states[:, here], False, None)
             x_at, y_at = 0 if first else address(inner[layer - 1]), 0 if last else address(inner[layer])
-            scratch, jobs = plan.prepared(0, directions, states[:, here], [
-                {"x": x_at, "y": y_at + d * H * item, "y_row": D * H} for d in range(D)
+            scratch, jobs = plan.prepared(0, states[:, here], [
+                {"x": x_at, "y": y_at + d * H * item, "y_row": D * H} | own.forward for d, own in enumerate(directions)
             ])  # fmt: skip
             for d in range(D):
                 start = d * len(FORWARD)
