@@ -20,7 +20,7 @@ ALLOWED = {
     "batch": {"memory"},
     "validate": set(),
     "configured": set(),
-    "seeds": set(),
+    "seeds": {"validate"},
     "device": set(),
     "codegen": {"cells"},
     "cpu": {"codegen", "layout", "batch", "memory", "cells"},

@@ -9,7 +9,7 @@ import numpy as np
 
 from nblstm import validate
 from nblstm.layers.shapes import only
-from nblstm.models.feed import BATCH_SIZE, Feed, whole
+from nblstm.models.feed import BATCH_SIZE, Feed
 from nblstm.training import loop, optimizers
 from nblstm.training.callback import CallbackList
 from nblstm.training.history import History
@@ -141,7 +141,7 @@ class Trainer(Feed):
         """
         self._need_compiled("fit")
         epochs = validate.positive_integer("epochs", epochs)
-        first, shown = whole("initial_epoch", initial_epoch), verbosity(verbose)
+        first, shown = validate.whole_number("initial_epoch", initial_epoch), verbosity(verbose)
         _check_frequency(validation_freq)
         batches, held_out = self.training_batches(
             x, y, sample_weight, class_weight, batch_size, steps_per_epoch, shuffle,

@@ -32,7 +32,7 @@ def _several_classes(prediction: np.ndarray) -> None:
 
 
 def _fractions(name: str, target, prediction: np.ndarray, advice: str) -> np.ndarray:
-    target = validate.real_array("target", target, prediction.dtype.name)
+    target = validate.real_array("target", target, prediction.dtype)
     if target.ndim < prediction.ndim and prediction.shape[-1] > 1:
         needs = f"it needs that of the prediction, {prediction.shape}"
         raise ValueError(f"target has shape {target.shape}; {needs}{advice}")

@@ -11,8 +11,13 @@ from nblstm.training import weights
 REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight")
 
 
+_COMPUTED = tuple(np.dtype(name) for name in validate.DTYPES)
+
+
 def float_array(name: str, value) -> np.ndarray:
     """``value`` in its own dtype if that is float32 or float64, else in float64."""
+    if type(value) is np.ndarray and value.dtype in _COMPUTED:
+        return value
     given = str(getattr(value, "dtype", ""))
     return validate.real_array(name, value, given if given in validate.DTYPES else "float64")
 
@@ -113,7 +118,7 @@ class Loss(Configured):
 
     def target(self, prediction: np.ndarray, target, mask: np.ndarray | None):
         """The target as `rows` takes it, and the mask with what the target itself leaves out."""
-        target = validate.real_array("target", target, prediction.dtype.name)
+        target = validate.real_array("target", target, prediction.dtype)
         return like("target", target, prediction.shape), mask
 
     def _checked(self, y_true, y_pred, mask):
