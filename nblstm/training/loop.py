@@ -124,11 +124,13 @@ class Loop:
             if self.validation is not None and self._validates():
                 measured = evaluate(self.model, self.validation, self.callbacks)
                 logs |= {f"val_{name}": value for name, value in measured.items()}
+            interrupts.held = True
             self.callbacks("on_epoch_end", self.epoch, logs=logs)
             progress.line(logs)
         finally:
             progress.close()
         self.epoch, self.done = self.epoch + 1, 0
+        interrupts.release()
         for backup in self._backups:
             backup.after_epoch(self)
         return logs

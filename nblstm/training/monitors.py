@@ -64,10 +64,8 @@ class Monitor(Callback):
         names = dict(zip(self.model.metrics_names[1:], self.model.metrics, strict=True))
         direction = getattr(names.get(name), "direction", None)
         if direction is None:
-            raise ValueError(
-                f"{type(self).__name__} cannot tell whether more or less of {self.monitor!r} is better; give mode='max', "
-                "or 'min'"
-            )
+            unknown = f"whether more or less of {self.monitor!r} is better"
+            raise ValueError(f"{type(self).__name__} cannot tell {unknown}; give mode='max' or mode='min'")
         return direction
 
 
