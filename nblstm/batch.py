@@ -11,8 +11,6 @@ from functools import lru_cache
 
 import numpy as np
 
-from nblstm import memory
-
 
 class Batch:
     """How a batch is packed.
@@ -90,7 +88,7 @@ class Batch:
         K = rows.shape[1]
         if self.uniform:
             return rows.reshape(self.T, self.B, K)
-        padded = memory.zeros((self.T * self.B, K), rows.dtype)
+        padded = np.zeros((self.T * self.B, K), rows.dtype)
         padded[self.index] = rows
         return padded.reshape(self.T, self.B, K)
 

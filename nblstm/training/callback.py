@@ -18,7 +18,7 @@ class Callback:
     model : Sequential
         Set by `fit`.
     params : dict
-        ``epochs``, ``steps`` (None if not known), ``verbose`` and ``do_validation``.
+        ``epochs``, ``steps`` (None if not known) and ``verbose``.
     """
 
     model: Any = None
