@@ -11,6 +11,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from nblstm import memory
+
 
 class Batch:
     """How a batch is packed.
@@ -88,7 +90,7 @@ class Batch:
         K = rows.shape[1]
         if self.uniform:
             return rows.reshape(self.T, self.B, K)
-        padded = np.zeros((self.T * self.B, K), rows.dtype)
+        padded = memory.zeros((self.T * self.B, K), rows.dtype)
         padded[self.index] = rows
         return padded.reshape(self.T, self.B, K)
 

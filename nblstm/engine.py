@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from nblstm import stack, validate
+from nblstm import memory, stack, validate
 from nblstm.batch import Batch, uniform_batch
 from nblstm.stack import Network, Tape
 
@@ -74,10 +74,10 @@ def forward(
         return _user_layout(network, batch.unpack(y), batched), _split(batch.unsort(states), batched), None
     if np.may_share_memory(rows, x):
         rows = rows.copy()  # the caller may overwrite x before BPTT reads it
-    rows, tape = stack.forward(network, weights, batch, rows, states, generator, checkpoint)
+    rows, tape = stack.forward(network, weights, batch, rows, states, generator, checkpoint, batched)
     y = _user_layout(network, batch.unpack(rows), batched)
     y.flags.writeable = False  # the tape reads it
-    return y, _split(batch.unsort(states), batched), replace(tape, batched=batched)
+    return y, _split(batch.unsort(states), batched), tape
 
 
 def backward(tape: Tape, dy, d_state=None) -> Gradients:
@@ -98,7 +98,7 @@ def backward(tape: Tape, dy, d_state=None) -> Gradients:
     network, batch = tape.network, tape.batch
     dy = None if dy is None else batch.pack(_checked_output_gradient(tape, dy))
     d_states = batch.sort(initial_state(network, d_state, batch.B, tape.batched, "dstate"))
-    flat = np.empty(network.layout.size, network.dtype)
+    flat = memory.empty((network.layout.size,), network.dtype)
     params = network.layout.views(flat)
     dx = stack.backward(tape, dy, d_states, params)
     assert dx is not None
@@ -130,16 +130,17 @@ def initial_state(network: Network, state, B: int, batched: bool, name: str) -> 
     """States as one new array (S, num_layers D, B, H); zeros for None."""
     names, rows, H = network.cell.states, network.num_layers * network.directions, network.hidden_size
     if state is None:
-        return np.zeros((len(names), rows, B, H), network.dtype)
+        return memory.zeros((len(names), rows, B, H), network.dtype)
     if not isinstance(state, tuple | list) or len(state) != len(names):
         came = f"{len(state)} arrays" if isinstance(state, tuple | list) else type(state).__name__
         raise ValueError(f"{name} is {came}; give a tuple of {len(names)} ({', '.join(names)}), or None for zeros")
-    result = np.empty((len(names), rows, B, H), network.dtype)
-    for k, (label, value) in enumerate(zip(names, state, strict=True)):
-        array = validate.real_array(f"{name} {label!r}", value, network.dtype)
-        shape = (rows, B, H) if batched else (rows, H)
-        meaning = f"(num_layers * directions, {'B, ' * batched}H)"
-        result[k] = validate.shaped(f"{name} {label!r}", array, shape, meaning).reshape(rows, B, H)
+    result = memory.empty((len(names), rows, B, H), network.dtype)
+    shape = (rows, B, H) if batched else (rows, H)
+    for k, value in enumerate(state):
+        if type(value) is not np.ndarray or value.dtype != result.dtype or value.shape != shape:
+            label, meaning = f"{name} {names[k]!r}", f"(num_layers * directions, {'B, ' * batched}H)"
+            value = validate.shaped(label, validate.real_array(label, value, network.dtype), shape, meaning)
+        result[k] = value if batched else value[:, None]
     return result
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import numbers
 import random
 import threading
 
 import numpy as np
+
+from nblstm import validate
 
 _lock = threading.Lock()
 _source = np.random.default_rng()
@@ -29,7 +30,7 @@ def set_random_seed(seed: int) -> None:
         If it is not.
     """
     global _source
-    seed = whole_seed(seed)
+    seed = validate.whole_number("seed", seed)
     if seed >= 2**32:
         raise ValueError(f"seed is {seed}; give a whole number from 0 to 2**32 - 1, which NumPy's old generator takes")
     random.seed(seed)
@@ -41,15 +42,6 @@ def set_random_seed(seed: int) -> None:
 def generator(seed: int | None = None) -> np.random.Generator:
     """A new generator from a seed; without one, from the source that `set_random_seed` sets."""
     if seed is not None:
-        return np.random.default_rng(whole_seed(seed))
+        return np.random.default_rng(validate.whole_number("seed", seed))
     with _lock:
         return _source.spawn(1)[0]
-
-
-def whole_seed(seed) -> int:
-    """``seed`` as an int, 0 or more."""
-    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
-        raise TypeError(f"seed is {seed!r} of type {type(seed).__name__}; give a whole number, 0 or more")
-    if seed < 0:
-        raise ValueError(f"seed is {seed}; give a whole number, 0 or more")
-    return int(seed)

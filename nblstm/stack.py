@@ -120,6 +120,7 @@ def forward(
     states: np.ndarray,
     generator: np.random.Generator | None = None,
     checkpoint: int | None = None,
+    batched: bool = True,
 ) -> tuple[np.ndarray, Tape]:
     """A training pass on packed rows.
 
@@ -130,6 +131,8 @@ def forward(
     generator : Generator, optional
         Draws the dropout between layers.
     checkpoint : int, optional
+    batched : bool
+        For the tape.
 
     Returns
     -------
@@ -145,7 +148,7 @@ def forward(
         if network.dropout and layer < network.num_layers - 1:
             masks.append(_dropout_factors(generator, rows, network.dropout))
             rows = rows * masks[-1]
-    return rows, Tape(network, batch, tapes, masks)
+    return rows, Tape(network, batch, tapes, masks, batched)
 
 
 def _dropout_factors(generator, rows: np.ndarray, probability: float) -> np.ndarray:

@@ -18,6 +18,15 @@ def positive_integer(name: str, value) -> int:
     return int(value)
 
 
+def whole_number(name: str, value) -> int:
+    """``value`` as an int of 0 or more."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; give a whole number, 0 or more")
+    if value < 0:
+        raise ValueError(f"{name} is {value}; give a whole number, 0 or more")
+    return int(value)
+
+
 def probability(name: str, value) -> float:
     """``value`` as a float in [0, 1)."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -38,7 +47,7 @@ def dtype_name(value) -> str:
     return name
 
 
-def real_array(name: str, value, dtype: str) -> np.ndarray:
+def real_array(name: str, value, dtype: str | np.dtype) -> np.ndarray:
     """``value`` as an array of ``dtype``, any layout; integers, bools and floats of another width are converted."""
     try:
         array = np.asarray(value)

@@ -16,26 +16,28 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 ALLOWED = {
     "cells": set(),
     "layout": {"cells"},
-    "batch": set(),
     "memory": set(),
+    "batch": {"memory"},
     "validate": set(),
     "configured": set(),
-    "seeds": set(),
+    "seeds": {"validate"},
     "device": set(),
     "codegen": {"cells"},
     "cpu": {"codegen", "layout", "batch", "memory", "cells"},
     "cuda": {"codegen", "layout", "batch", "cells"},
     "stack": {"batch", "layout", "cells"},  # and cpu or cuda by name, lazily
-    "engine": {"stack", "validate", "batch"},
-    "nn": {"engine", "stack", "device", "layout", "validate", "batch", "cells"},
+    "engine": {"stack", "validate", "batch", "memory"},
+    "nn": {"engine", "stack", "device", "layout", "validate", "batch", "memory", "cells"},
     "training": {"nn", "validate", "configured"},
-    "layers": {"nn", "stack", "batch", "layout", "training", "validate", "configured", "seeds", "cells", "device"},
+    "layers": {
+        "nn", "stack", "batch", "memory", "layout", "training", "validate", "configured", "seeds", "cells", "device",
+    },
     "models": {"layers", "training", "nn", "validate", "configured", "seeds"},
     "interop": {"models", "layers", "nn", "training", "cells", "validate"},
     "warmup": {"validate", "device", "cells"},  # and cpu or cuda by name, lazily
     "__init__": {"cells", "nn", "training", "device", "models", "layers", "seeds", "warmup", "cpu"},  # cpu: threads
     "__main__": {"codegen", "cpu", "cuda", "device", "validate", "nblstm"},
-}
+}  # fmt: skip
 
 #: Imports that point up, each in one function, each with a reason that stands beside it.
 WINDOWS = {("cells/cell.py", "codegen")}

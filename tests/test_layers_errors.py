@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from messages import message_of
 
 from nblstm import layers
 from nblstm.layers import (
@@ -23,19 +24,6 @@ from nblstm.layers import (
     Reshape,
     TimeDistributed,
 )  # fmt: skip
-
-
-def message_of(error, call, *needed):
-    """The one sentence of the exception that ``call`` raises; it must contain all of ``needed``."""
-    with pytest.raises(error) as caught:
-        call()
-    message = str(caught.value)
-    assert type(caught.value) is error
-    assert "\n" not in message
-    assert 20 < len(message) < 400
-    for part in needed:
-        assert part in message, message
-
 
 # --- arguments ------------------------------------------------------------------------------------
 

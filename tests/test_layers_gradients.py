@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from differences import differences
 from tolerances import DIFFERENCES, assert_close
 
 from nblstm.layers import (
@@ -69,19 +70,6 @@ CASES = {
 CASES |= {
     f"activation_{name}": (lambda name=name: Activation(name, **D), (3, 4, 6), None) for name in activations.FUNCTIONS
 }
-
-
-def differences(loss, array):
-    """The gradient of what ``loss`` gives, by central differences, with ``array`` changed in place."""
-    out = np.empty_like(array)
-    for k in np.ndindex(array.shape):
-        before = array[k]
-        array[k] = before + 1e-5
-        above = loss()
-        array[k] = before - 1e-5
-        out[k] = (above - loss()) / 2e-5
-        array[k] = before
-    return out
 
 
 def problem(case):

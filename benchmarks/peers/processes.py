@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -56,10 +57,17 @@ class Process:
         return json.loads(line)
 
     def ask(self, do: str, **arguments) -> dict:
-        """Send a request and wait for its answer."""
+        """Send a request and wait for its answer.
+
+        Before and after that the process stands still: threads of an idle onnxruntime spin on, and slowed whoever
+        came next by up to 2.5 times (one step of H = 512: 173 us beside it, 70 us alone).
+        """
+        self._process.send_signal(signal.SIGCONT)
         self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
         self._process.stdin.flush()
         answer = self._answer()
+        if self.alive():
+            self._process.send_signal(signal.SIGSTOP)
         if "error" in answer:
             raise ContenderError(answer["error"])
         return answer
@@ -70,6 +78,7 @@ class Process:
 
     def close(self) -> None:
         """End it."""
+        self._process.send_signal(signal.SIGCONT)
         self._process.stdin.close()
         self._process.wait()
 

@@ -1,7 +1,7 @@
 """One contender in a process of its own: ``python -m benchmarks.peers.worker torch 2 0,1``.
 
 Reads requests, a JSON object a line, from standard input; answers each with one line. What libraries print goes to
-standard error. Between requests it only waits, so contenders never compute at the same time.
+standard error. Between requests the driver stops it, so contenders never compute at the same time.
 """
 
 from __future__ import annotations
@@ -104,7 +104,6 @@ class Worker:
 
     def measure(self, entrant: str, seconds: float) -> dict:
         """Time an entrant."""
-        time.sleep(0.02)  # until threads of the contender before have stopped spinning
         median, calls = median_time(self.calls[entrant], seconds)
         return {"value": median, "calls": calls}
 

@@ -39,6 +39,7 @@ class Inference:
         D, item = len(weights[0]), states.itemsize
         inner = [memory.empty((batch.N, D * H), states.dtype) for _ in weights[1:]]
         self.weights = weakref.ref(weights[0][0])  # their owner keeps them while they are current
+        self._threads = threads.num_threads()
         self._launches: list[tuple] = []
         self._patches: list[tuple] = []
         self._kept: list = [inner]  # what addresses refer to
@@ -48,8 +49,8 @@ class Inference:
             here = slice(layer * D, (layer + 1) * D)
             plan = forward_plan(cell, batch, input_size if first else D * H, states[:, here], False, None)
             x_at, y_at = 0 if first else address(inner[layer - 1]), 0 if last else address(inner[layer])
-            scratch, jobs = plan.prepared(0, directions, states[:, here], [
-                {"x": x_at, "y": y_at + d * H * item, "y_row": D * H} for d in range(D)
+            scratch, jobs = plan.prepared(0, states[:, here], [
+                {"x": x_at, "y": y_at + d * H * item, "y_row": D * H} | own.forward for d, own in enumerate(directions)
             ])  # fmt: skip
             for d in range(D):
                 start = d * len(FORWARD)
@@ -57,11 +58,15 @@ class Inference:
                     self._patches.append((jobs, start + _X, 0, 0))
                 if last:
                     self._patches.append((jobs, start + _Y, 1, d * H * item))
-                if not scratch.shared:
-                    self._patches.append((jobs, start + _STATE, 2, (layer * D + d) * B * H * item))
+                self._patches.append((jobs, start + _STATE, 2, (layer * D + d) * B * H * item))
             self._launches.append((scratch, here, plan.kernel, array_address(jobs), plan.cut.parts * D, plan.tiny))
             self._kept.append(plan)
             self.nbytes += scratch.nbytes
+
+    @property
+    def current(self) -> bool:
+        """Whether work would be cut in the same way now; if not, it is right but may be slow."""
+        return self._threads == threads.num_threads()
 
     def bind(self, x: np.ndarray, y: np.ndarray, states: np.ndarray) -> None:
         """Set where packed inputs (N, I) are, where outputs (N, D H) go, and the states that are advanced."""
@@ -74,10 +79,7 @@ class Inference:
         for scratch, here, kernel, jobs, parts, tiny in self._launches:
             if scratch.shared:
                 scratch.prepare(states[:, here])
-                threads.run(kernel, jobs, parts)
-                scratch.finish(states[:, here])
-            else:
-                threads.run(kernel, jobs, parts, tiny=tiny)
+            threads.run(kernel, jobs, parts, tiny=tiny)
 
 
 #: Prepared passes that take more memory than this are made anew for each call, which then takes milliseconds anyway.

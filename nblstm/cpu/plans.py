@@ -18,11 +18,11 @@ from nblstm.cpu.backward import backward_kernel, shared_backward_kernel
 from nblstm.cpu.forward import forward_kernel, shared_forward_kernel
 from nblstm.cpu.gemm import gemm
 from nblstm.cpu.gradients import gradients_kernel
-from nblstm.cpu.jobs import BACKWARD, FORWARD, GRADIENTS, Jobs, address, array_address
+from nblstm.cpu.jobs import BACKWARD, FORWARD, GRADIENTS, Jobs, address
 from nblstm.cpu.pointwise import backward_rows, forward_rows
 from nblstm.cpu.split import TINY, cut, spans, steps_ahead
 from nblstm.cpu.together import sync_size
-from nblstm.cpu.weights import Weights, input_order, recurrent_order
+from nblstm.cpu.weights import input_order, recurrent_order
 
 
 class Sizes(NamedTuple):
@@ -73,6 +73,10 @@ class ForwardPlan:
         The packed rows of each direction in each turn.
     z_size : int
         Pre-activations that one direction computes ahead.
+    parts : int
+        Of the kernel, all directions together.
+    spare : list
+        What passes leave for others of the plan.
     """
 
     def __init__(self, sizes: Sizes, batch: Batch, training: bool, checkpoint: int | None):
@@ -87,6 +91,8 @@ class ForwardPlan:
         groups = [(group[0][0], group[-1][1]) if group else (0, 0) for group in spans(batch, checkpoint)]
         turns = _directions(groups, D)
         self.turns = [[batch.rows(steps) for steps in turn] for turn in turns]
+        self.parts = parts * D
+        self.spare: list = []  # see `layer.py`
         self._jobs = [Jobs(FORWARD, [dict(
             parts=parts, bounds=address(self.cut.bounds), T=batch.T, B=batch.B, I=sizes.I, H=H,
             input_columns=len(cell.gates) * H, recurrent_columns=len(cell.gates) * H, **sizes.products,
@@ -98,48 +104,32 @@ class ForwardPlan:
             pointwise_first=forward_rows(cell, dtype, training, 1),
         ) for d, steps in enumerate(turn)]) for turn in turns]  # fmt: skip
 
-    def run(self, turn: int, weights: list[Weights], state: np.ndarray, records: list[dict]) -> None:
-        """Launch, with the addresses of each direction, from the states (S, D, B, H)."""
-        scratch, jobs = self.prepared(turn, weights, state, records)
-        scratch.prepare(state)
-        threads.run(self.kernel, array_address(jobs), self.cut.parts * len(records), tiny=self.tiny)
-        scratch.finish(state)
-
-    def prepared(self, turn: int, weights: list[Weights], state: np.ndarray, records: list[dict]):
-        """Scratch memory and complete jobs, which refer to it."""
+    def prepared(self, turn: int, state: np.ndarray, records: list[dict]):
+        """Scratch memory for states (S, D, B, H), and jobs with its addresses and those in the records."""
         scratch = Scratch(self, state)
-        completed = [record | w.forward | own
-                     for record, w, own in zip(records, weights, scratch.addresses, strict=True)]  # fmt: skip
-        return scratch, self._jobs[turn].completed(completed)
+        return scratch, self._jobs[turn].completed([r | own for r, own in zip(records, scratch.addresses, strict=True)])
 
 
 class Scratch:
     """Memory of a forward pass: pre-activations and, where parts are units, what they share, on cache lines."""
 
     def __init__(self, plan: ForwardPlan, state: np.ndarray):
-        S, D, B, H = state.shape
+        _, D, B, H = state.shape
         self.z = memory.empty((D, plan.z_size), state.dtype)
         self.addresses = [{"z": address(z)} for z in self.z]
         self.nbytes = self.z.nbytes
         self.shared = plan.cut.by_units
         if self.shared:
             self.h = memory.empty((D, 2, B, H), state.dtype)
-            self.state = memory.empty((D, S, B, H), state.dtype)
             self.sync = memory.empty((D, sync_size(plan.cut.parts)), np.int64)
-            for own, h, shared, sync in zip(self.addresses, self.h, self.state, self.sync, strict=True):
-                own |= {"h": address(h), "state": address(shared), "state_plane": B * H, "sync": address(sync)}
+            for own, h, sync in zip(self.addresses, self.h, self.sync, strict=True):
+                own |= {"h": address(h), "sync": address(sync)}
 
     def prepare(self, state: np.ndarray) -> None:
-        """Before each run: the states (S, D, B, H), both planes of outputs from them, counters from 0."""
+        """Before each run from the states (S, D, B, H): both planes of outputs from them, counters from 0."""
         if self.shared:
-            self.state[:] = state.swapaxes(0, 1)
             self.h[:] = state[0][:, None]
             self.sync[:] = 0
-
-    def finish(self, state: np.ndarray) -> None:
-        """After each run: the states."""
-        if self.shared:
-            state[:] = self.state.swapaxes(0, 1)
 
 
 #: By size in bytes; a NumPy dtype takes 3 us to say its name.
@@ -160,12 +150,13 @@ def forward_plan(
 
 
 class Segment(NamedTuple):
-    """BPTT over some steps: of each direction that still has any, the loop over time, then its gradients."""
+    """BPTT over some steps: of each direction that still has any, the loop over time, then its gradients in parts."""
 
     directions: list[int]
     rows: list[tuple[int, int]]
     backward: Jobs
     gradients: list[Jobs]
+    parts: list[int]
 
 
 class BackwardPlan:
@@ -214,6 +205,10 @@ class BackwardPlan:
         everything = [span for turn in self.segments for segment in turn for span in segment.rows]
         self.dz_rows = max((hi - lo for lo, hi in everything), default=0)
 
+    def in_place(self, d: int) -> bool:
+        """Whether the outputs before the steps of consecutive rows lie one after another as well."""
+        return self._batch.uniform and d == 0
+
     def _segment(self, k: int, turn: list, chosen: list[tuple[int, tuple[int, int]]], started: set[int]) -> Segment:
         sizes, batch = self._sizes, self._batch
         cell, I, H, D, dtype = sizes.cell, sizes.I, sizes.H, sizes.D, sizes.dtype
@@ -227,11 +222,12 @@ class BackwardPlan:
             gemm=gemm(dtype), pointwise=backward_rows(cell, dtype, 1),
             pointwise_second=backward_rows(cell, dtype, cell.stages),
         ) for (d, steps), (lo, _) in zip(chosen, rows, strict=True)])  # fmt: skip
-        gradients = []
+        gradients, gradient_parts = [], []
         for (d, _), (lo, hi) in zip(chosen, rows, strict=True):
             row_block = max(1, min(128, -(-(hi - lo) // threads.num_threads())))
+            gradient_parts.append(self.weight_parts + -(-(hi - lo) // row_block))
             gradients.append(Jobs(GRADIENTS, [dict(
-                parts=self.weight_parts + -(-(hi - lo) // row_block), weight_parts=self.weight_parts,
+                weight_parts=self.weight_parts,
                 rows=hi - lo, I=I, H=H, gates=len(cell.gates), **sizes.products,
                 block=-(-H // self._blocks), row_block=row_block,
                 input_order=address(self._orders[0]), recurrent_order=address(self._orders[1]),
@@ -239,4 +235,4 @@ class BackwardPlan:
                 gemm=gemm(dtype),
             )]))  # fmt: skip
             started.add(d)
-        return Segment([d for d, _ in chosen], rows, backward, gradients)
+        return Segment([d for d, _ in chosen], rows, backward, gradients, gradient_parts)

@@ -3,9 +3,12 @@
 A kernel is a C function ``kernel(jobs, part)``; `run` calls it for every part. No two parts write the same number and
 no number is a sum over parts, so results have the same bits for any number of threads.
 
-Helpers are Python threads that live in compiled code without the GIL. After a kernel they watch for the next one
-for about 30 us, as consecutive layers and segments follow at once, then sleep on a lock: to a kernel that follows
-within that time, all threads together add about 2 us. The calling thread takes parts too, so nothing waits for a
+Helpers are Python threads that never leave compiled code, so they never wait for the GIL: a helper that had to take it
+between two kernels could be refused it for ever, as the caller gives it up only for kernels shorter than the time
+in which a sleeping thread wakes (a step of H = 256 then took 31 us instead of 17, for as long as the loop ran). After a
+kernel they watch for the next one, as consecutive layers, segments and calls follow soon: 25 us without a break, then
+about 200 us in which whoever else wants the core has it, then they sleep until they are woken. To a kernel that
+follows in that time, all threads together add about 2 us. The calling thread takes parts too, so nothing waits for a
 helper that has not woken. While one Python thread has the helpers, others do all of their parts themselves.
 """
 
@@ -14,25 +17,44 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-import time
 from functools import cache
 
 import numba
 import numpy as np
-from numba import types
+from numba import njit, types
 
-from nblstm.codegen.atomics import atomic_add, atomic_load, atomic_store, pause
+from nblstm import memory
+from nblstm.codegen.atomics import atomic_add, atomic_exchange_if, atomic_load, atomic_store, pause
 from nblstm.codegen.compiler import compiled
+from nblstm.codegen.options import INLINE
 from nblstm.codegen.pointers import call, offset
+from nblstm.cpu.jobs import address
 
 # Shared memory of the pool: one cell for each on a cache line of its own, so that they do not slow each other.
-OPEN, INSIDE, NEXT, WORK, CELLS = 0, 8, 16, 24, 32
+OPEN, INSIDE, NEXT, WORK, HELPERS, LINE = 0, 8, 16, 24, 32, 8
 
-#: Rounds that a helper waits for work, about 30 us.
-PATIENCE = 1000
+#: What a helper's line holds: whether it sleeps, and the pipe that it sleeps on.
+ASLEEP, READ_END, WRITE_END = 0, 1, 2
+
+#: Rounds of waiting without a break, 25 ns each, and of giving the core away, about 0.4 us each.
+SPIN, YIELD = 1000, 500
 
 _ALONE = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
-_TOGETHER = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+_HELP = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+_LEAD = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+
+
+@cache
+def _system() -> tuple[int, int, int]:
+    """Addresses of the C library's read, write and sched_yield."""
+    if os.name == "nt":
+        library, kernel = ctypes.CDLL("msvcrt"), ctypes.WinDLL("kernel32")  # type: ignore[attr-defined]
+        functions = library._read, library._write, kernel.SwitchToThread
+    else:
+        library = ctypes.CDLL(None)
+        functions = library.read, library.write, library.sched_yield
+    read, write, give_way = (ctypes.cast(function, ctypes.c_void_p).value or 0 for function in functions)
+    return read, write, give_way
 
 
 @cache
@@ -47,58 +69,71 @@ def _functions():
 
         return alone, types.void(size, size, size)
 
-    def make_help():
-        def help(pool, patience):
-            """Take part in kernels until none comes for a while; returns whether any did."""
-            helped = 0
-            waited = 0
-            while waited < patience:
-                if atomic_load(offset(pool, OPEN)) == 0:
-                    waited += 1
-                    pause()
-                    continue
-                # Enter, then look again: the leader closes, then looks whether anyone is inside.
-                atomic_add(offset(pool, INSIDE), 1)
-                if atomic_load(offset(pool, OPEN)) != 0:
-                    kernel, jobs, parts = pool[WORK], pool[WORK + 1], pool[WORK + 2]
-                    part = atomic_add(offset(pool, NEXT), 1)
-                    while part < parts:
-                        call(kernel, (jobs, part))
-                        helped = 1
-                        part = atomic_add(offset(pool, NEXT), 1)
-                atomic_add(offset(pool, INSIDE), -1)
-                waited = 0 if helped else waited + 1
-                while atomic_load(offset(pool, OPEN)) != 0 and waited < patience:
-                    waited += 1
-                    pause()
-            return helped
+    @njit(**INLINE)
+    def take_parts(pool):
+        part = atomic_add(offset(pool, NEXT), 1)
+        while part < pool[WORK + 2]:
+            call(pool[WORK], (pool[WORK + 1], part))
+            part = atomic_add(offset(pool, NEXT), 1)
 
-        return help, size(cell, size)
+    def make_help():
+        def help(pool, helper, read, give_way):
+            """Take part in kernels, each open under a number of its own, until the number is negative."""
+            own = offset(pool, HELPERS + helper * LINE)
+            last = waited = 0
+            number = atomic_load(offset(pool, OPEN))
+            while number >= 0:
+                if number != 0 and number != last:
+                    # Enter, then look again: the leader closes, then looks whether anyone is inside.
+                    atomic_add(offset(pool, INSIDE), 1)
+                    if atomic_load(offset(pool, OPEN)) == number:
+                        last, waited = number, 0
+                        take_parts(pool)
+                    atomic_add(offset(pool, INSIDE), -1)
+                elif waited < SPIN:
+                    pause()
+                    waited += 1
+                elif waited < SPIN + YIELD:
+                    call(give_way, ())
+                    waited += 1
+                else:
+                    # Say so, then look again: the leader opens, then looks who sleeps.
+                    atomic_store(own, 1)
+                    number = atomic_load(offset(pool, OPEN))
+                    if number == 0 or number == last:
+                        call(read, (own[READ_END], offset(own, LINE - 1), 1))
+                    atomic_exchange_if(own, 1, 0)
+                    waited = 0
+                number = atomic_load(offset(pool, OPEN))
+
+        return help, types.void(cell, size, size, size)
 
     def make_lead():
-        def lead(pool, patience):
-            """Open the work, do parts of it, close it; returns whether all helpers have left."""
-            if patience >= 0:
-                atomic_store(offset(pool, NEXT), 0)
-                atomic_store(offset(pool, OPEN), 1)
-                part = atomic_add(offset(pool, NEXT), 1)
-                while part < pool[WORK + 2]:
-                    call(pool[WORK], (pool[WORK + 1], part))
-                    part = atomic_add(offset(pool, NEXT), 1)
-                atomic_store(offset(pool, OPEN), 0)
+        def lead(pool, helpers, number, write, give_way):
+            """Open the work under a number, do parts of it, close it, wait until all helpers have left."""
+            atomic_store(offset(pool, NEXT), 0)
+            atomic_store(offset(pool, OPEN), number)
+            for helper in range(helpers):
+                own = offset(pool, HELPERS + helper * LINE)
+                if atomic_load(own) == 1 and atomic_exchange_if(own, 1, 0):
+                    call(write, (own[WRITE_END], own, 1))
+            take_parts(pool)
+            atomic_store(offset(pool, OPEN), 0)
             waited = 0
             while atomic_load(offset(pool, INSIDE)) != 0:
-                pause()
-                waited += 1
-                if waited > 100000:  # a helper lost its core in the middle of a part: let it have this one
-                    return 0
-            return 1
+                if waited < SPIN:
+                    pause()
+                    waited += 1
+                else:  # a helper lost its core in the middle of a part: let it have this one
+                    call(give_way, ())
 
-        return lead, size(cell, size)
+        return lead, types.void(cell, size, size, size, size)
 
-    alone = _ALONE(compiled("threads_alone", "", make_alone))
-    return alone, *(_TOGETHER(compiled(f"threads_{name}", "", make))
-                    for name, make in (("help", make_help), ("lead", make_lead)))  # fmt: skip
+    return (
+        _ALONE(compiled("threads_alone", "", make_alone)),
+        _HELP(compiled("threads_help", "", make_help)),
+        _LEAD(compiled("threads_lead", "", make_lead)),
+    )
 
 
 def prepare() -> None:
@@ -110,46 +145,43 @@ class _Pool:
     """Helpers, and the memory through which they are led."""
 
     def __init__(self, helpers: int):
-        self.memory = np.zeros(CELLS, np.int64)
-        self.address = self.memory.ctypes.data
         self.busy = threading.Lock()
-        self.rounds = 0
-        self.asleep = [threading.Lock() for _ in range(helpers)]
-        self.sleeping = [False] * helpers
-        self.ending = False
-        for k in range(helpers):
-            self.asleep[k].acquire()
-            threading.Thread(target=self._help, args=(k,), name=f"nblstm-{k}", daemon=True).start()
+        self.number = 0
+        self.memory = memory.zeros((HELPERS + max(8, helpers * LINE),), np.int64)
+        self._address = address(self.memory)
+        self._read, self._write, self._give_way = _system()
+        self._lead, self._helpers = _functions()[2], helpers
+        self._pipes = [os.pipe() for _ in range(helpers)]
+        for k, pipe in enumerate(self._pipes):
+            self.memory[HELPERS + k * LINE + READ_END : HELPERS + k * LINE + WRITE_END + 1] = pipe
+        self._threads = [
+            threading.Thread(target=self._help, args=(k,), name=f"nblstm-{k}", daemon=True) for k in range(helpers)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def _help(self, k: int) -> None:
-        help = _functions()[1]
-        while not self.ending:
-            seen = self.rounds
-            help(self.address, PATIENCE)
-            # The GIL makes this one step: no round can begin between the look and the sleep.
-            if seen == self.rounds and not self.ending:
-                self.sleeping[k] = True
-                self.asleep[k].acquire()
+        _functions()[1](self._address, k, self._read, self._give_way)
 
     def run(self, kernel: int, jobs: int, parts: int) -> None:
-        lead = _functions()[2]
-        self.rounds += 1
+        self.number += 1
         self.memory[WORK : WORK + 3] = kernel, jobs, parts
-        self._wake()
-        finished = lead(self.address, 0)
-        while not finished:
-            time.sleep(0)
-            finished = lead(self.address, -1)
-
-    def _wake(self) -> None:
-        for k, sleeping in enumerate(self.sleeping):
-            if sleeping:
-                self.sleeping[k] = False
-                self.asleep[k].release()
+        self._lead(self._address, self._helpers, self.number, self._write, self._give_way)
 
     def end(self) -> None:
-        self.ending = True
-        self._wake()
+        """Send the helpers away; nobody may be using the pool."""
+        self.memory[OPEN] = -1
+        for _, write_end in self._pipes:
+            os.write(write_end, b"!")
+        for thread in self._threads:
+            thread.join()
+        self.close()
+
+    def close(self) -> None:
+        """Close the pipes."""
+        for pipe in self._pipes:
+            for end in pipe:
+                os.close(end)
 
 
 def _default_threads() -> int:
@@ -208,6 +240,8 @@ def _started() -> _Pool:
 
 def _after_fork() -> None:
     global _pool, _starting
+    if _pool is not None:
+        _pool.close()
     _pool, _starting = None, threading.Lock()  # the child has none of the parent's threads
 
 

@@ -51,9 +51,9 @@ class Weights:
         return {name: address(getattr(self, name)) for name in ("w_x", "w_h", "bias", "vectors")}
 
     @cached_property
-    def backward(self) -> dict[str, int]:
-        """Addresses for a backward job."""
-        return {"w_h": address(self.back_h), "vectors": address(self.vectors)}
+    def backward(self) -> tuple[int, int, int]:
+        """Addresses of ``back_x``, ``back_h`` and ``vectors``."""
+        return address(self.back_x), address(self.back_h), address(self.vectors)
 
 
 @cache

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nblstm import seeds, stack, validate
+from nblstm import memory, seeds, stack, validate
 from nblstm.layers.dropout import dropout_factors
 from nblstm.layers.layer import Tape, checked_mask
 from nblstm.layers.states import CellStates
@@ -167,7 +167,7 @@ class Recurrent(CellStates):
             nothing = np.zeros_like(d_states[:1])
             d_states = np.concatenate([nothing, d_states, nothing])
         d_states = steps.batch.sort(d_states)
-        flat = np.empty(self._layout.size, self.dtype)
+        flat = memory.empty((self._layout.size,), self.dtype)
         gradients = self._layout.views(flat)
         dx: Any = stack.backward(done.tape, d_rows, d_states, self._views(gradients), input_gradient)
         d_states = steps.batch.unsort(d_states)
@@ -208,7 +208,7 @@ class Recurrent(CellStates):
     def _checked_gradients(self, tape: Tape, dy) -> tuple[np.ndarray, np.ndarray]:
         """Gradients of the output, and of the final states as a new array (S, 1, B, H)."""
         B, S = tape.y_shape[0], len(self.cell.states)
-        d_states = np.zeros((S, 1, B, self.units), self.dtype)
+        d_states = memory.zeros((S, 1, B, self.units), self.dtype)
         if self.return_state:
             if not isinstance(dy, list | tuple) or len(dy) != 1 + S:
                 came = f"{len(dy)} arrays" if isinstance(dy, list | tuple) else type(dy).__name__

@@ -119,6 +119,13 @@ class RNN(Recurrent):
             cell = registered_cell(cell)
         if not isinstance(cell, Cell):
             raise TypeError(f"cell is {cell!r}; give a cell made by the decorator nblstm.cell, or one of nblstm.cells")
+        taken = {"kernel", "recurrent_kernel", "bias", *(f"initial_{state}" for state in cell.states)} & {*cell.vectors}
+        if taken:
+            name = min(taken)
+            raise ValueError(
+                f"cell {cell.name!r} has a vector named {name!r}, as the layer names a parameter of its own; give it "
+                "another name"
+            )
         self.cell = cell
         self.vectors_initializer = initializers.get(vectors_initializer)
         super().__init__(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nblstm import validate
+from nblstm import memory, validate
 from nblstm.layers.cell_layer import CellLayer
 
 
@@ -69,7 +69,7 @@ class CellStates(CellLayer):
                     "that size"
                 )
         names = self.cell.states
-        states = np.zeros((len(names), 1, B, self.units), self.dtype)
+        states = memory.zeros((len(names), 1, B, self.units), self.dtype)
         if given is not None:
             states[:, 0] = self._checked_states("initial_state", given, B)
         elif self._carried is not None:

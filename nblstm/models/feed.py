@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Iterable
 
 import numpy as np
@@ -94,13 +93,6 @@ def is_iterable(x) -> bool:
     """Whether x is a generator, a loader or the like, and not something that becomes an array."""
     arrays = str | bytes | list | tuple | np.ndarray
     return isinstance(x, Iterable) and not isinstance(x, arrays) and not hasattr(x, "__array__")
-
-
-def whole(name: str, value) -> int:
-    """``value`` as an int, 0 or more."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
-        raise ValueError(f"{name} is {value!r}; give a whole number, 0 or more")
-    return int(value)
 
 
 def _size(batch_size: int | None) -> int:

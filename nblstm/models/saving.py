@@ -172,6 +172,41 @@ def set_generators(model, states: dict[str, Any]) -> None:
             source.bit_generator.state = state
 
 
+def training_state(model) -> dict[str, Any]:
+    """All that training changes: parameters, sources of randomness, the optimizer's state and what was measured."""
+    return {
+        "input_shape": list(model.input_shape),
+        "layers": [type(layer).__name__ for layer in model.layers],
+        "weights": weights(model),
+        "generators": generators(model),
+        "optimizer": model.optimizer.state(),
+        "objective": model._objective.state(),
+    }
+
+
+def set_training_state(model, state: dict[str, Any]) -> None:
+    """Set what `training_state` gave; if that fails, nothing has been changed."""
+    kinds = [type(layer).__name__ for layer in model.layers]
+    if state["layers"] != kinds:
+        raise ValueError(f"it is of a model of {', '.join(state['layers'])}, and this one has {', '.join(kinds)}")
+    _check_weights(model, state["input_shape"], state["weights"])
+    model.build(state["input_shape"])
+    model._prepare()
+    before = training_state(model)
+    try:
+        _set_training_state(model, state)
+    except Exception:
+        _set_training_state(model, before)
+        raise
+
+
+def _set_training_state(model, state: dict[str, Any]) -> None:
+    set_weights(model, state["weights"])
+    model.optimizer.load_state(state["optimizer"])
+    model._objective.load_state(state["objective"])
+    set_generators(model, state["generators"])
+
+
 def _understood(path, make: Callable[[], Any]):
     """What ``make`` gives; what a file holds may make anything fail, and each failure is the file's."""
     try:

@@ -263,6 +263,35 @@ class Sequential(Trainer):
         """
         saving.load_weights(self, filepath)
 
+    def state(self) -> dict[str, Any]:
+        """All that training changes, for a later `load_state`.
+
+        Returns
+        -------
+        dict
+            Parameters, sources of randomness, the optimizer's state, and what was measured in the epoch so far.
+
+        Raises
+        ------
+        RuntimeError, ValueError
+            If the model is not compiled, or not built.
+        """
+        self._need_compiled("state")
+        self._need_built()
+        return saving.training_state(self)
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`: training gives the same bits as it would have given there.
+
+        Raises
+        ------
+        RuntimeError, ValueError
+            If the model is not compiled, or the state is not of the same layers and optimizer; then nothing has been
+            changed.
+        """
+        self._need_compiled("load_state")
+        saving.set_training_state(self, state)
+
     def _need_built(self) -> None:
         if not (self.built and self._layers):
             raise ValueError("the model is not built; call build((None, ...)), or use it on data first")

@@ -9,7 +9,7 @@ import numpy as np
 
 from nblstm import validate
 from nblstm.layers.shapes import only
-from nblstm.models.feed import BATCH_SIZE, Feed, whole
+from nblstm.models.feed import BATCH_SIZE, Feed
 from nblstm.training import loop, optimizers
 from nblstm.training.callback import CallbackList
 from nblstm.training.history import History
@@ -141,7 +141,7 @@ class Trainer(Feed):
         """
         self._need_compiled("fit")
         epochs = validate.positive_integer("epochs", epochs)
-        first, shown = whole("initial_epoch", initial_epoch), verbosity(verbose)
+        first, shown = validate.whole_number("initial_epoch", initial_epoch), verbosity(verbose)
         _check_frequency(validation_freq)
         batches, held_out = self.training_batches(
             x, y, sample_weight, class_weight, batch_size, steps_per_epoch, shuffle,
@@ -149,7 +149,6 @@ class Trainer(Feed):
         )  # fmt: skip
         size = validation_batch_size or batch_size
         validation = self.validation_batches(validation_data, held_out, size, validation_steps)
-        self._prepare()
         return loop.Loop(self, batches, callbacks, epochs, first, shown, validation, validation_freq).run()
 
     def evaluate(
@@ -230,7 +229,6 @@ class Trainer(Feed):
         """One step of the optimizer; loss and metrics of this batch, before it, as `evaluate` returns them."""
         self._need_compiled("train_on_batch")
         data = self.samples(x, y, sample_weight, class_weight)
-        self._prepare()
         self.reset_metrics()
         self.train_step(data.x, data.y, data.weight)
         return self.logs() if return_dict else _flat(self.logs())
@@ -247,6 +245,7 @@ class Trainer(Feed):
         """Forward, backward and one step of the optimizer, with a batch that has been checked."""
         objective: Any = self._objective
         optimizer: Any = self.optimizer
+        self._prepare()
         prediction, tape = self.forward(x)
         penalty = self._penalty()
         d_prediction = objective.gradient(y, prediction, weight, tape.mask, penalty)

@@ -9,6 +9,7 @@ from nblstm.cells.cell import Cell
 from nblstm.device import device_for
 from nblstm.engine import Gradients
 from nblstm.nn.module import Module
+from nblstm.nn.replay import SHAPES, Replay
 from nblstm.nn.stepper import Stepper
 from nblstm.stack import Network, Tape
 
@@ -76,6 +77,8 @@ class Recurrent(Module):
         initial, self._generator = np.random.default_rng(seed).spawn(2)
         layout, bound = self._network.layout, self._network.hidden_size**-0.5
         super().__init__(layout, initial.uniform(-bound, bound, layout.size).astype(self._network.dtype))
+        self._replays: dict[tuple[int, ...], list[Replay]] = {}
+        self._last_shape: tuple[int, ...] = ()
 
     @property
     def cell(self) -> Cell:
@@ -114,7 +117,33 @@ class Recurrent(Module):
         TypeError, ValueError
             If a shape, dtype or length does not fit.
         """
+        if state is None and lengths is None and type(x) is np.ndarray:
+            again = self._again(x)
+            if again is not None:
+                return again
         y, states, _ = engine.forward(self._network, self._weights(False), x, self._to_tuple(state), lengths)
+        return y, self._from_tuple(states)
+
+    def _again(self, x: np.ndarray):
+        """The result for a small input of the shape of the last one; None for others."""
+        network, spare = self._network, self._replays.get(x.shape)
+        if x.dtype != self._flat.dtype:
+            return None
+        if spare is None:
+            last, self._last_shape = self._last_shape, x.shape
+            if x.shape == last and x.size and x.shape[-1] == network.input_size and Replay.fits(network, x):
+                if len(self._replays) == SHAPES:
+                    self._replays.clear()
+                self._replays[x.shape] = []  # one for each thread that calls at once
+            return None
+        try:
+            replay = spare.pop()
+        except IndexError:
+            replay = None
+        if replay is None or not (replay.current and self._is_current(False, replay.weights)):
+            replay = Replay(network, self._weights(False), x.shape)
+        y, states = replay(x)
+        spare.append(replay)
         return y, self._from_tuple(states)
 
     def forward(self, x, state=None, lengths=None, *, checkpoint: int | None = None) -> tuple[np.ndarray, tuple, Tape]:

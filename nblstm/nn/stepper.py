@@ -60,7 +60,7 @@ class Stepper:
             if x_t.ndim == 1 and self._B == 1:
                 return self(validate.shaped("x_t", x_t, self._x.shape[1:], "(I,)")[None])[0]
             validate.shaped("x_t", x_t, self._x.shape, "(B, I)")
-        if not self._module._is_current(False, self._weights):
+        if not (self._module._is_current(False, self._weights) and self._pass.current):
             self._weights = self._module._weights(False)
             network = self._network
             self._pass = network.backend.Inference(

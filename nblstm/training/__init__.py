@@ -1,9 +1,19 @@
 """Losses, metrics, optimizers, callbacks and the loop of a fit, with Keras's names."""
 
-from nblstm.training import losses, metrics, optimizers, schedules
-from nblstm.training.callback import Callback
+from nblstm.training import callbacks, losses, metrics, optimizers, schedules
+from nblstm.training.callbacks import (
+    BackupAndRestore,
+    Callback,
+    CSVLogger,
+    EarlyStopping,
+    History,
+    LambdaCallback,
+    LearningRateScheduler,
+    ModelCheckpoint,
+    ReduceLROnPlateau,
+    TerminateOnNaN,
+)
 from nblstm.training.clipping import clip_by_global_norm, clip_by_norm, clip_by_value
-from nblstm.training.history import History
 from nblstm.training.losses import (
     binary_crossentropy,
     categorical_crossentropy,
@@ -15,7 +25,9 @@ from nblstm.training.losses import (
 from nblstm.training.optimizers import SGD, Adam, AdamW, RMSprop
 
 __all__ = [
-    "SGD", "Adam", "AdamW", "Callback", "History", "RMSprop", "binary_crossentropy", "categorical_crossentropy",
-    "clip_by_global_norm", "clip_by_norm", "clip_by_value", "huber", "losses", "mean_absolute_error",
-    "mean_squared_error", "metrics", "optimizers", "schedules", "sparse_categorical_crossentropy",
+    "SGD", "Adam", "AdamW", "BackupAndRestore", "CSVLogger", "Callback", "EarlyStopping", "History", "LambdaCallback",
+    "LearningRateScheduler", "ModelCheckpoint", "RMSprop", "ReduceLROnPlateau", "TerminateOnNaN",
+    "binary_crossentropy", "callbacks", "categorical_crossentropy", "clip_by_global_norm", "clip_by_norm",
+    "clip_by_value", "huber", "losses", "mean_absolute_error", "mean_squared_error", "metrics", "optimizers",
+    "schedules", "sparse_categorical_crossentropy",
 ]  # fmt: skip

@@ -19,6 +19,9 @@ import numpy as np
 FORMAT, VERSION = "nblstm", 1
 CONFIG = "config.json"
 
+#: The name of a file that is being written, and is left over if that was killed.
+PARTIAL = ".{}.{}.partial"
+
 #: What stands in config.json where an array was: its member's name under this key.
 ARRAY = "__array__"
 
@@ -50,7 +53,7 @@ def write(path, kind: str, content: dict[str, Any]) -> None:
     arrays: list[np.ndarray] = []
     values = _taken_out(content, arrays)
     config = json.dumps({"format": FORMAT, "version": VERSION, "kind": kind, "content": values}).encode()
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    partial = target.with_name(PARTIAL.format(target.name, secrets.token_hex(4)))
     descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -18,7 +18,7 @@ class Callback:
     model : Sequential
         Set by `fit`.
     params : dict
-        ``epochs``, ``steps`` (None if not known) and ``verbose``.
+        ``epochs``, ``steps`` (None if not known), ``verbose`` and ``do_validation``.
     """
 
     model: Any = None

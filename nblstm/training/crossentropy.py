@@ -8,7 +8,7 @@ import numpy as np
 
 from nblstm import validate
 from nblstm.training.arguments import flag, real
-from nblstm.training.loss import Loss, like
+from nblstm.training.loss import Loss, like, mean_of_rows
 
 #: Keras's backend.epsilon(): probabilities are clipped to [EPSILON, 1 - EPSILON].
 EPSILON = 1e-7
@@ -23,7 +23,8 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 def _clipped(probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities away from 0 and 1, and where they were so: elsewhere the gradient is 0."""
     low, high = probability.dtype.type(EPSILON), probability.dtype.type(1 - EPSILON)
-    return np.clip(probability, low, high), (probability >= low) & (probability <= high)
+    clipped = np.minimum(np.maximum(probability, low), high)
+    return clipped, clipped == probability
 
 
 def _several_classes(prediction: np.ndarray) -> None:
@@ -32,13 +33,13 @@ def _several_classes(prediction: np.ndarray) -> None:
 
 
 def _fractions(name: str, target, prediction: np.ndarray, advice: str) -> np.ndarray:
-    target = validate.real_array("target", target, prediction.dtype.name)
+    target = validate.real_array("target", target, prediction.dtype)
     if target.ndim < prediction.ndim and prediction.shape[-1] > 1:
         needs = f"it needs that of the prediction, {prediction.shape}"
         raise ValueError(f"target has shape {target.shape}; {needs}{advice}")
     target = like("target", target, prediction.shape)
-    outside = ~((target >= 0) & (target <= 1))
-    if outside.any():
+    if not (target.min() >= 0 and target.max() <= 1):
+        outside = ~((target >= 0) & (target <= 1))
         raise ValueError(f"target contains {target[outside][0]}; {name} takes numbers from 0 to 1")
     return target
 
@@ -85,9 +86,10 @@ class BinaryCrossentropy(Loss):
             gradient = np.where(prediction >= 0, e.dtype.type(1), e) / (1 + e) - target
         else:
             p, inside = _clipped(prediction)
-            values = -(target * np.log(p) + (1 - target) * np.log(1 - p))
-            gradient = inside * (p - target) / (p * (1 - p))
-        return values.mean(axis=-1), gradient / width
+            q = 1 - p
+            values = -(target * np.log(p) + (1 - target) * np.log(q))
+            gradient = inside * (p - target) / (p * q)
+        return mean_of_rows(values), gradient if width == 1 else gradient / width
 
 
 class CategoricalCrossentropy(Loss):
@@ -181,6 +183,8 @@ class SparseCategoricalCrossentropy(Loss):
             mask = counts if mask is None else counts & mask.reshape(mask.shape + (1,) * (counts.ndim - mask.ndim))
         if mask is not None:
             labels = np.where(mask.reshape(mask.shape + (1,) * (labels.ndim - mask.ndim)), labels, 0)
+        if labels.dtype.kind in "iu" and not (labels.min() < 0 or labels.max() >= classes):
+            return labels.astype(np.intp, copy=False), mask
         wrong = ~((labels >= 0) & (labels < classes) & (labels == np.floor(labels)))
         if wrong.any():
             raise ValueError(f"target contains {labels[wrong][0]}; give class numbers, 0 to {classes - 1}")
@@ -188,18 +192,20 @@ class SparseCategoricalCrossentropy(Loss):
 
     def rows(self, prediction, target):
         """The equation and its gradient: ``softmax(x) - onehot``, or ``1 / s - onehot / p[t]`` with s = sum(p)."""
-        at = target[..., None]
+        flat = prediction.reshape(-1, prediction.shape[-1])
+        chosen = (np.arange(len(flat)), target.ravel())
         if self.from_logits:
-            log_p = log_softmax(prediction)
+            log_p = log_softmax(flat)
             gradient = np.exp(log_p)
-            np.put_along_axis(gradient, at, np.take_along_axis(gradient, at, -1) - 1, -1)
-            return -np.take_along_axis(log_p, at, -1)[..., 0], gradient
-        total = prediction.sum(axis=-1, keepdims=True)
-        chosen = np.take_along_axis(prediction, at, -1)
-        p, inside = _clipped(chosen / total)
-        gradient = np.repeat(inside / total, prediction.shape[-1], axis=-1)
-        np.put_along_axis(gradient, at, inside * (1 / total - 1 / (p * total)), -1)
-        return -np.log(p)[..., 0], gradient
+            gradient[chosen] -= 1
+            return -log_p[chosen].reshape(target.shape), gradient.reshape(prediction.shape)
+        total = np.add.reduce(flat, axis=-1)
+        p, inside = _clipped(flat[chosen] / total)
+        each = inside / total
+        gradient = np.empty_like(flat)
+        gradient[...] = each[:, None]
+        gradient[chosen] = each - each / p
+        return -np.log(p).reshape(target.shape), gradient.reshape(prediction.shape)
 
 
 def binary_crossentropy(

@@ -1,4 +1,4 @@
-"""Ctrl-C between two batches, never within one."""
+"""Ctrl-C between two batches, never within one or within what ends an epoch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 
 
 class Interrupts:
-    """Keeps SIGINT back while ``held``, so that no optimizer's step is left half done.
+    """Keeps SIGINT back while ``held``, so that no step of the optimizer, and no epoch's history, is half done.
 
     A second SIGINT is not kept back. Where the program has a handler of its own, or this is not the main thread, which
     alone is sent signals, nothing is changed.

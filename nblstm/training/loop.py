@@ -10,6 +10,7 @@ import numpy as np
 
 from nblstm.training.batches import ArrayBatches, IterableBatches
 from nblstm.training.callback import CallbackList
+from nblstm.training.checkpoints import BackupAndRestore
 from nblstm.training.history import History
 from nblstm.training.interrupts import Interrupts
 from nblstm.training.progress import Progress
@@ -49,8 +50,10 @@ class Loop:
         self.model, self.batches, self.epochs, self.verbose = model, batches, epochs, verbose
         self.validation, self.validation_freq = validation, validation_freq
         self.epoch, self.done = initial_epoch, 0
-        self.callbacks = CallbackList(callbacks, model, {"epochs": epochs, "steps": batches.steps, "verbose": verbose})
+        params = {"epochs": epochs, "steps": batches.steps, "verbose": verbose, "do_validation": validation is not None}
+        self.callbacks = CallbackList(callbacks, model, params)
         self.history = self._history()
+        self._backups = [c for c in self.callbacks.callbacks if isinstance(c, BackupAndRestore)]
 
     def run(self) -> History:
         """Train; Ctrl-C ends it between two batches, and what was measured is returned as otherwise."""
@@ -58,18 +61,54 @@ class Loop:
         model.history, model.stop_training = self.history, False
         self.callbacks("on_train_begin")
         logs: dict[str, Any] = {}
+        for backup in self._backups:
+            backup.restore(self)
+        interrupted = False
         try:
             with Interrupts() as interrupts:
                 while self.epoch < self.epochs and not model.stop_training:
                     logs = self._epoch(interrupts)
         except KeyboardInterrupt:
+            interrupted = True
             print(
                 f"\nfit was interrupted in epoch {self.epoch + 1} of {self.epochs}, after {self.done} of its batches; "
                 f"the model has learned from these, and the history has {len(self.history.epoch)} epochs",
                 file=sys.stderr,
             )
         self.callbacks("on_train_end", logs=logs)
+        for backup in self._backups if not interrupted else []:
+            backup.finished()
         return self.history
+
+    def state(self) -> dict[str, Any]:
+        """All that a fit in another process needs to go on from here."""
+        return {
+            "epoch": self.epoch,
+            "done": self.done,
+            "stop_training": self.model.stop_training,
+            "batches": self.batches.state(),
+            "callbacks": [[type(c).__name__, c.state()] for c in self.callbacks.callbacks],
+            "model": self.model.state(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`.
+
+        Raises
+        ------
+        ValueError
+            If it is not of the same model, data and callbacks.
+        """
+        kinds = [kind for kind, _ in state["callbacks"]]
+        own = [type(c).__name__ for c in self.callbacks.callbacks]
+        if kinds != own:
+            raise ValueError(f"it was made with the callbacks {', '.join(kinds)}, and now there are {', '.join(own)}")
+        self.batches.load_state(state["batches"])
+        self.model.load_state(state["model"])
+        for callback, (_, kept) in zip(self.callbacks.callbacks, state["callbacks"], strict=True):
+            callback.load_state(kept)
+        self.epoch, self.done = int(state["epoch"]), int(state["done"])
+        self.model.stop_training = bool(state["stop_training"])
 
     def _epoch(self, interrupts: Interrupts) -> dict[str, Any]:
         if not self.done:
@@ -85,11 +124,15 @@ class Loop:
             if self.validation is not None and self._validates():
                 measured = evaluate(self.model, self.validation, self.callbacks)
                 logs |= {f"val_{name}": value for name, value in measured.items()}
+            interrupts.held = True
             self.callbacks("on_epoch_end", self.epoch, logs=logs)
             progress.line(logs)
         finally:
             progress.close()
         self.epoch, self.done = self.epoch + 1, 0
+        interrupts.release()
+        for backup in self._backups:
+            backup.after_epoch(self)
         return logs
 
     def _batches(self, interrupts: Interrupts, progress: Progress) -> None:
@@ -107,6 +150,8 @@ class Loop:
             for method in end:
                 method(self.done - 1, logs)
             progress.step(self.done, logs)
+            for backup in self._backups:
+                backup.after_batch(self)
             if model.stop_training:
                 break
 

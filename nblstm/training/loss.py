@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from nblstm import validate
@@ -11,8 +13,13 @@ from nblstm.training import weights
 REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight")
 
 
+_COMPUTED = tuple(np.dtype(name) for name in validate.DTYPES)
+
+
 def float_array(name: str, value) -> np.ndarray:
     """``value`` in its own dtype if that is float32 or float64, else in float64."""
+    if type(value) is np.ndarray and value.dtype in _COMPUTED:
+        return value
     given = str(getattr(value, "dtype", ""))
     return validate.real_array(name, value, given if given in validate.DTYPES else "float64")
 
@@ -26,6 +33,12 @@ def like(name: str, value: np.ndarray, needed: tuple[int, ...]) -> np.ndarray:
     if not ones_apart and value.shape != needed:
         raise ValueError(f"{name} has shape {value.shape}; it needs that of the prediction, {needed}")
     return value.reshape(needed)
+
+
+def mean_of_rows(values: np.ndarray) -> np.ndarray:
+    """The mean over the last dimension; `numpy.mean` takes 5 us for a batch of 32, mostly in Python."""
+    width = values.shape[-1]
+    return values[..., 0] if width == 1 else np.add.reduce(values, axis=-1) / width
 
 
 class Loss(Configured):
@@ -100,7 +113,7 @@ class Loss(Configured):
             gradient *= (weight / divisor)[..., None]
         else:
             gradient *= 1 / divisor
-        return float(np.sum(values, dtype=np.float64)) / divisor, gradient.reshape(given.shape)
+        return float(np.add.reduce(values, None, np.float64)) / divisor, gradient.reshape(given.shape)
 
     def values(self, y_true, y_pred, mask=None) -> np.ndarray:
         """One value per row, shape (B, ...), neither weighted nor reduced."""
@@ -113,7 +126,7 @@ class Loss(Configured):
 
     def target(self, prediction: np.ndarray, target, mask: np.ndarray | None):
         """The target as `rows` takes it, and the mask with what the target itself leaves out."""
-        target = validate.real_array("target", target, prediction.dtype.name)
+        target = validate.real_array("target", target, prediction.dtype)
         return like("target", target, prediction.shape), mask
 
     def _checked(self, y_true, y_pred, mask):
@@ -129,7 +142,9 @@ class Loss(Configured):
 
     def _weights(self, shape, weight, mask, dtype):
         """One weight per value, or None, and what to divide their weighted sum by."""
-        count = float(np.prod(shape, dtype=np.int64))
+        count = float(math.prod(shape))
+        if weight is None and mask is None:
+            return None, 1.0 if self.reduction == "sum" else count
         if mask is not None and self.reduction in ("sum_over_batch_size", "mean"):
             count = float(np.count_nonzero(weights.spread(mask, shape)))
         weight = weights.product(weight, mask)

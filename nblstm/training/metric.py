@@ -21,6 +21,9 @@ class Mean(Configured):
     rows are added up: ``sum(mean(v w)) / sum(mean(w))``. Sums are kept in float64.
     """
 
+    #: Whether more of it is better, "max", or less, "min"; None if that is not known.
+    direction: str | None = None
+
     def __init__(self, name: str = "mean"):
         self.name = name
         self.reset_state()
@@ -45,13 +48,17 @@ class Mean(Configured):
         TypeError, ValueError
             If shapes do not fit, or a weight is not finite.
         """
-        values = np.asarray(values, np.float64)
+        values = np.asarray(values)
+        if sample_weight is None and mask is None:
+            rows = values.shape[0] if values.ndim else 1
+            total = np.count_nonzero(values) if values.dtype == bool else np.add.reduce(values, None, np.float64)
+            self._total += float(total) * rows / max(values.size, 1)
+            self._count += rows
+            return
+        values = values.astype(np.float64)
         weight = weights.weight_array(sample_weight, values.shape, np.float64)
         weight = weights.product(weight, weights.mask_array(mask, values.shape))
-        if weight is None:
-            self._total += float(_rows(values).sum())
-            self._count += values.shape[0] if values.ndim else 1
-            return
+        assert weight is not None
         values = values.mean(axis=tuple(range(weight.ndim, values.ndim)))
         weight = np.broadcast_to(weight, values.shape)
         self._total += float(_rows(values * weight).sum())

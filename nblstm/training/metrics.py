@@ -26,7 +26,7 @@ def _prediction(y_pred) -> np.ndarray:
 
 def _pair(y_true, y_pred) -> tuple[np.ndarray, np.ndarray]:
     prediction = _prediction(y_pred)
-    target = validate.real_array("target", y_true, prediction.dtype.name)
+    target = validate.real_array("target", y_true, prediction.dtype)
     return like("target", target, prediction.shape), prediction
 
 
@@ -39,6 +39,8 @@ class BinaryAccuracy(Metric):
     threshold : float, default 0.5
         From 0 to 1, or any number for logits.
     """
+
+    direction = "max"
 
     def __init__(self, name: str = "binary_accuracy", threshold: float = 0.5):
         super().__init__(name)
@@ -58,6 +60,8 @@ class CategoricalAccuracy(Metric):
     name : str, default "categorical_accuracy"
     """
 
+    direction = "max"
+
     def __init__(self, name: str = "categorical_accuracy"):
         super().__init__(name)
 
@@ -76,6 +80,8 @@ class SparseCategoricalAccuracy(Metric):
     ----------
     name : str, default "sparse_categorical_accuracy"
     """
+
+    direction = "max"
 
     def __init__(self, name: str = "sparse_categorical_accuracy"):
         super().__init__(name)
@@ -98,6 +104,8 @@ class TopKCategoricalAccuracy(Metric):
     -----
     A class is among them if fewer than k others are predicted as likelier: ties count for it.
     """
+
+    direction = "max"
 
     def __init__(self, k: int = 5, name: str = "top_k_categorical_accuracy"):
         super().__init__(name)
@@ -127,6 +135,8 @@ class Accuracy(Metric):
     Keras's class of this name, which compares for equality, is not this.
     """
 
+    direction = "max"
+
     def __init__(self, name: str = "accuracy"):
         super().__init__(name)
 
@@ -148,6 +158,8 @@ class RootMeanSquaredError(Metric):
     ----------
     name : str, default "root_mean_squared_error"
     """
+
+    direction = "min"
 
     def __init__(self, name: str = "root_mean_squared_error"):
         super().__init__(name)
@@ -171,6 +183,8 @@ class LossMetric(Metric):
         Its reduction has no part in this.
     name : str, optional
     """
+
+    direction = "min"
 
     def __init__(self, loss: Loss, name: str | None = None):
         super().__init__(name or loss.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nblstm.training.arguments import real
-from nblstm.training.loss import Loss
+from nblstm.training.loss import Loss, mean_of_rows
 
 
 class MeanSquaredError(Loss):
@@ -23,7 +23,7 @@ class MeanSquaredError(Loss):
     def rows(self, prediction, target):
         """The equation and its gradient, ``2 (prediction - target) / C``."""
         difference = prediction - target
-        return np.square(difference).mean(axis=-1), difference * (2 / prediction.shape[-1])
+        return mean_of_rows(np.square(difference)), difference * (2 / prediction.shape[-1])
 
 
 class MeanAbsoluteError(Loss):
@@ -41,7 +41,7 @@ class MeanAbsoluteError(Loss):
     def rows(self, prediction, target):
         """The equation and its gradient, ``sign(prediction - target) / C``, 0 where they are equal."""
         difference = prediction - target
-        return np.abs(difference).mean(axis=-1), np.sign(difference) / prediction.shape[-1]
+        return mean_of_rows(np.abs(difference)), np.sign(difference) / prediction.shape[-1]
 
 
 class Huber(Loss):
@@ -73,7 +73,7 @@ class Huber(Loss):
         difference = prediction - target
         clipped = np.clip(difference, -self.delta, self.delta)
         # d clip(d) - clip(d)**2 / 2 is both branches in one.
-        return (clipped * (difference - 0.5 * clipped)).mean(axis=-1), clipped / prediction.shape[-1]
+        return mean_of_rows(clipped * (difference - 0.5 * clipped)), clipped / prediction.shape[-1]
 
 
 def mean_squared_error(prediction, target, sample_weight=None, mask=None) -> tuple[float, np.ndarray]:
