@@ -68,7 +68,7 @@ class GRU(_OneState):
         n    = tanh(W x_t + b_ih + r * (R h_{t-1} + b_hh))
         h_t  = (1 - z) * n + z * h_{t-1}
 
-    With the reset gate before the recurrent product, ``R (r * h_{t-1})``, it is `Recurrent` of `cells.gru_reset_before`.
+    With the reset gate before the recurrent product, ``R (r * h_{t-1})``: `Recurrent` of `cells.gru_reset_before`.
 
     Parameters
     ----------
