@@ -6,18 +6,21 @@ from collections.abc import Iterable
 from importlib import import_module
 
 from nblstm import validate
-from nblstm.cells import gru, lstm, rnn_tanh
+from nblstm.cells import gru, gru_with, lstm, rnn_tanh
 from nblstm.cells.cell import Cell
 from nblstm.device import device
 
+#: The cells of `nn`, and the GRU of `layers`, whose gates have another order.
+BUILT_IN = (lstm, gru, gru_with(), rnn_tanh)
 
-def warmup(cells: Cell | Iterable[Cell] = (lstm, gru, rnn_tanh), dtype="float32") -> None:
+
+def warmup(cells: Cell | Iterable[Cell] = BUILT_IN, dtype="float32") -> None:
     """Compile every kernel that networks of these cells can need, and keep them in the cache.
 
     Parameters
     ----------
     cells : Cell or iterable of Cell
-        The built-in LSTM, GRU and tanh RNN if not given.
+        The LSTM, GRU and tanh RNN of `nn` and of `layers` if not given.
     dtype : {"float32", "float64"}
 
     Raises

@@ -27,7 +27,6 @@ def gru_reset_before(r, z, n, h):
     return (1 - z) * n + z * h
 
 
-@cache
 def gru_with(activation="tanh", recurrent_activation="sigmoid", reset_after=True) -> Cell:
     """GRU as Keras has it: chosen activations, either place of the reset gate, gates in the order z, r, n.
 
@@ -44,8 +43,11 @@ def gru_with(activation="tanh", recurrent_activation="sigmoid", reset_after=True
     -------
     Cell
     """
-    act, gate = activation_named(activation), activation_named(recurrent_activation)
+    return _gru(activation_named(activation), activation_named(recurrent_activation), bool(reset_after))
 
+
+@cache
+def _gru(act, gate, reset_after: bool) -> Cell:
     @cell(gates="z r n", states="h", split="n")
     def gru_after(z, r, n_x, n_h, h):
         z = gate(z)

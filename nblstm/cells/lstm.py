@@ -42,7 +42,6 @@ def lstm_complement(i, f, g, o, h, c):
     return h, c
 
 
-@cache
 def lstm_with(activation="tanh", recurrent_activation="sigmoid") -> Cell:
     """LSTM with chosen activations, named as Keras names its arguments.
 
@@ -59,9 +58,11 @@ def lstm_with(activation="tanh", recurrent_activation="sigmoid") -> Cell:
         `lstm` itself for the defaults.
     """
     act, gate = activation_named(activation), activation_named(recurrent_activation)
-    if act is tanh and gate is sigmoid:
-        return lstm
+    return lstm if act is tanh and gate is sigmoid else _lstm(act, gate)
 
+
+@cache
+def _lstm(act, gate) -> Cell:
     @cell(gates="i f g o", states="h c")
     def lstm_with(i, f, g, o, h, c):
         c = gate(f) * c + gate(i) * act(g)

@@ -19,7 +19,6 @@ def rnn_relu(a, h):
     return relu(a)
 
 
-@cache
 def rnn_with(activation="tanh") -> Cell:
     """Simple recurrent network with a chosen activation, named as Keras names its argument.
 
@@ -32,7 +31,11 @@ def rnn_with(activation="tanh") -> Cell:
     Cell
         `rnn_tanh` or `rnn_relu` itself for these.
     """
-    act = activation_named(activation)
+    return _rnn(activation_named(activation))
+
+
+@cache
+def _rnn(act) -> Cell:
     if act in (tanh, relu):
         return rnn_tanh if act is tanh else rnn_relu
 

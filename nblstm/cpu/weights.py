@@ -8,7 +8,7 @@ changed: whoever holds one computes with those parameters, whatever happens to t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 
 import numpy as np
 from numba import types
@@ -101,23 +101,34 @@ def pack_weights(cell: Cell, parameters: dict[str, np.ndarray], layer: int, dire
         bias[split:] += parameters[f"bias_hh{end}"].reshape(G, H)[from_recurrence]
     vectors = [parameters[f"{vector}{end}"] for vector in cell.vectors]
 
-    wanted = [(w_ih, from_input, 1), (w_hh, from_recurrence, 1)]
-    if training:
-        wanted += [(w_ih, from_input, 0), (w_hh, from_recurrence, 0)]
     panels = []
-    for matrix, order, transposed in wanted:
-        N, K = matrix.shape if transposed else matrix.shape[::-1]
-        packed = memory.empty((padded(N, dtype) * K,), matrix.dtype)
+    prepared = _packing(cell, w_ih.shape[1], H, dtype)
+    for matrix, (jobs, parts, size, tiny) in zip((w_ih, w_hh) * (1 + training), prepared, strict=False):
+        packed = memory.empty((size,), matrix.dtype)
         panels.append(packed)
-        jobs = Jobs(PACK, [dict(
-            parts=padded(N, dtype) // panel_columns(dtype), N=N, K=K, block=H, order=address(order),
-            transposed=transposed, matrix=address(matrix), matrix_row=matrix.shape[1], packed=address(packed),
-        )]).completed([{}])  # fmt: skip
-        parts = padded(N, dtype) // panel_columns(dtype)
-        threads.run(pack_kernel(dtype), array_address(jobs), parts, tiny=N * K < 50_000)
+        completed = jobs.completed([{"matrix": address(matrix), "packed": address(packed)}])
+        threads.run(pack_kernel(dtype), array_address(completed), parts, tiny=tiny)
     back_x, back_h = panels[2:] if training else (None, None)
     flat_vectors = np.concatenate(vectors) if vectors else np.empty(0, w_hh.dtype)
     return Weights(panels[0], panels[1], back_x, back_h, bias.reshape(-1), flat_vectors)
+
+
+@lru_cache(maxsize=256)
+def _packing(cell: Cell, I: int, H: int, dtype: str) -> list[tuple[Jobs, int, int, bool]]:
+    """Jobs for the panels of a `Weights` in its order, each with parts, numbers, and whether it is little work.
+
+    To put them together took longer than to pack the matrices of a small network, and training packs in each step.
+    """
+    G, prepared = len(cell.gates), []
+    for transposed in (1, 0):
+        for inner, order in ((I, input_order(cell)), (H, recurrent_order(cell))):
+            N, K = (G * H, inner) if transposed else (inner, G * H)
+            parts = padded(N, dtype) // panel_columns(dtype)
+            jobs = Jobs(PACK, [dict(
+                parts=parts, N=N, K=K, block=H, order=address(order), transposed=transposed, matrix_row=inner,
+            )])  # fmt: skip
+            prepared.append((jobs, parts, padded(N, dtype) * K, N * K < 50_000))
+    return prepared
 
 
 @cache

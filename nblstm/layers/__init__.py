@@ -2,6 +2,7 @@
 
 from nblstm.layers import activations, constraints, initializers, regularizers
 from nblstm.layers.bidirectional import Bidirectional
+from nblstm.layers.cell_layer import CellLayer
 from nblstm.layers.cell_registry import register_cell
 from nblstm.layers.convolution import Conv1D, Conv2D
 from nblstm.layers.dense import Activation, Dense
@@ -22,39 +23,9 @@ from nblstm.layers.stepper import Stepper
 from nblstm.layers.time_distributed import TimeDistributed
 
 __all__ = [
-    "GRU",
-    "LSTM",
-    "RNN",
-    "Activation",
-    "Bidirectional",
-    "Conv1D",
-    "Conv2D",
-    "Dense",
-    "Dropout",
-    "Embedding",
-    "Flatten",
-    "GlobalAveragePooling1D",
-    "Input",
-    "InputLayer",
-    "Layer",
-    "LayerNormalization",
-    "Masking",
-    "MaxPooling1D",
-    "MaxPooling2D",
-    "Parameter",
-    "Recurrent",
-    "RepeatVector",
-    "Reshape",
-    "SimpleRNN",
-    "Stepper",
-    "Tape",
-    "TimeDistributed",
-    "activations",
-    "constraints",
-    "deserialize",
-    "initializers",
-    "register",
-    "register_cell",
-    "regularizers",
-    "serialize",
+    "GRU", "LSTM", "RNN", "Activation", "Bidirectional", "CellLayer", "Conv1D", "Conv2D", "Dense", "Dropout",
+    "Embedding", "Flatten", "GlobalAveragePooling1D", "Input", "InputLayer", "Layer", "LayerNormalization",
+    "Masking", "MaxPooling1D", "MaxPooling2D", "Parameter", "Recurrent", "RepeatVector", "Reshape", "SimpleRNN",
+    "Stepper", "Tape", "TimeDistributed", "activations", "constraints", "deserialize", "initializers", "register",
+    "register_cell", "regularizers", "serialize",
 ]  # fmt: skip
