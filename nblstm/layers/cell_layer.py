@@ -103,6 +103,7 @@ class CellLayer(Layer):
         self.seed, self.generator = seed, seeded(seed)
         self.return_sequences, self.return_state = bool(return_sequences), bool(return_state)
         self.go_backwards, self.stateful = bool(go_backwards), bool(stateful)
+        self.keeps_steps_apart = self.return_sequences and not self.go_backwards
         self.zero_output_for_mask = bool(zero_output_for_mask)
         self.learn_initial_state = bool(learn_initial_state)
         self.cell = self._make_cell()

@@ -35,6 +35,7 @@ class Dense(Affine):
 
     min_ndim = 2
     supports_masking = True
+    keeps_steps_apart = True
 
     def __init__(
         self, units: int, activation=None, use_bias: bool = True, kernel_initializer="glorot_uniform",
@@ -74,6 +75,7 @@ class Activation(Layer):
     """
 
     supports_masking = True
+    keeps_steps_apart = True
 
     def __init__(self, activation, **kwargs):
         super().__init__(**kwargs)

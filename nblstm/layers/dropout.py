@@ -47,6 +47,7 @@ class Dropout(Layer):
     """
 
     supports_masking = True
+    keeps_steps_apart = True
 
     def __init__(self, rate: float, noise_shape=None, seed: int | None = None, **kwargs):
         super().__init__(**kwargs)

@@ -39,6 +39,7 @@ class Embedding(Layer):
     """
 
     unsaved = ("input_shape", "input_length", "weights")
+    keeps_steps_apart = True
 
     def __init__(
         self, input_dim: int, output_dim: int, embeddings_initializer="uniform", embeddings_regularizer=None,

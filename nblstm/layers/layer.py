@@ -75,6 +75,8 @@ class Layer(Configured, Parametric):
 
     unsaved: tuple[str, ...] = ("input_shape", "input_dim")  # batch_input_shape says the same
     supports_masking = False
+    #: Whether the output at a step of (B, T, ...) depends on that step alone, or in a recurrent layer on those before.
+    keeps_steps_apart: bool = False
     generator: np.random.Generator | None = None
 
     def __init__(

@@ -21,6 +21,7 @@ class Masking(Layer):
 
     min_ndim = 2
     supports_masking = True
+    keeps_steps_apart = True
 
     def __init__(self, mask_value: float = 0.0, **kwargs):
         super().__init__(**kwargs)

@@ -49,6 +49,7 @@ class LayerNormalization(Layer):
         if not self.fixed_axes or not all(isinstance(a, int) and not isinstance(a, bool) for a in self.fixed_axes):
             raise TypeError(f"axis is {axis!r}; give a whole number or a list of them")
         self.epsilon = shapes.number("epsilon", epsilon, 0)
+        self.keeps_steps_apart = self.fixed_axes == (-1,)
         self.center, self.scale = bool(center), bool(scale)
         self.beta_initializer = initializers.get(beta_initializer)
         self.gamma_initializer = initializers.get(gamma_initializer)

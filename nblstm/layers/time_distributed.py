@@ -32,6 +32,7 @@ class TimeDistributed(Layer):
     min_ndim = 3
     unsaved = ("input_shape", "input_dim", "dtype", "trainable")
     supports_masking = True
+    keeps_steps_apart = True
 
     def __init__(self, layer: Layer, **kwargs):
         if not isinstance(layer, Layer):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nblstm.layers import InputLayer, Layer
+from nblstm.layers import InputLayer, Layer, Masking
 from nblstm.layers.layer import Tape as LayerTape
 from nblstm.layers.shapes import Shape, batch_shape
 from nblstm.nn import Gradients
@@ -60,6 +60,8 @@ class Chain:
                 raise ValueError(f"{layer.name!r} is an Input behind other layers; add it first, and only one")
             self._announced, self._input_shape = layer, layer.batch_shape
             return
+        if getattr(layer, "return_state", False):
+            raise ValueError(f"layer {layer.name!r} returns its states too; make it without return_state, for a model")
         if any(layer is other or layer.name == other.name for other in self._layers):
             raise ValueError(f"there is a layer named {layer.name!r} already; make another one, with another name")
         if not self._layers:
@@ -185,6 +187,24 @@ class Chain:
         if x.ndim != len(known) or not all(map(_agree, known[1:], x.shape[1:])):
             raise ValueError(f"x has shape {x.shape}; the model takes {known}, with None for any size")
         return x
+
+    def check_inputs(self, x: np.ndarray) -> None:
+        """Refuse inputs, such as words out of a vocabulary, that the first layer would refuse in some batch.
+
+        What it says of the smallest and the largest entry, it says of all.
+        """
+        self._layers[0]._converted(np.array([x.min(), x.max()], x.dtype))
+
+    @property
+    def makes_masks(self) -> bool:
+        """Whether a layer masks steps."""
+        return any(isinstance(layer, Masking) or getattr(layer, "mask_zero", False) for layer in self._layers)
+
+    def reset_states(self) -> None:
+        """Have all layers that are ``stateful`` begin the next batch with their initial states."""
+        for layer in self._layers:
+            if getattr(layer, "stateful", False):
+                layer.reset_states()  # type: ignore[attr-defined]
 
     def inferred(self, x: np.ndarray, mask=None) -> tuple[np.ndarray, np.ndarray | None]:
         """The output without what training needs, and its mask."""

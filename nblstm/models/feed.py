@@ -72,7 +72,14 @@ class Feed(Chain):
         if y is None:
             raise ValueError("y is None; give the targets, or x as a generator of (x, y) batches")
         found = data.samples(x, y, sample_weight, class_weight, self.dtype)
-        return Samples(self.converted(found.x), found.y, found.weight)
+        found = Samples(self.converted(found.x), found.y, found.weight)
+        self.check_inputs(found.x)
+        if found.y is not None:
+            self.check_targets(found.y)
+        return found
+
+    def check_targets(self, y: np.ndarray) -> None:
+        """Refuse targets that the loss would refuse in some batch."""
 
     def _iterable(self, x, y, sample_weight, class_weight, name: str, steps: int | None) -> IterableBatches:
         if y is not None or sample_weight is not None:

@@ -45,7 +45,10 @@ def unbuilt(cls, config) -> tuple[Any, Any]:
 def save_model(model, path, overwrite: bool, include_optimizer: bool) -> None:
     """Write what a model is, its parameters and sources of randomness, and how it was compiled."""
     model._need_built()
-    content = {"config": config(model), "weights": weights(model), "generators": generators(model), "compile": None}
+    content = {
+        "config": config(model), "weights": weights(model), "states": states(model), "generators": generators(model),
+        "compile": None,
+    }  # fmt: skip
     if model.compiled and include_optimizer:
         objective = model._objective
         try:
@@ -54,6 +57,7 @@ def save_model(model, path, overwrite: bool, include_optimizer: bool) -> None:
                 "loss": objective.loss.record(),
                 "metrics": [metric.record() for metric in objective.metrics],
                 "weighted_metrics": [metric.record() for metric in objective.weighted_metrics],
+                "bptt_steps": model._bptt_steps,
                 "state": model.optimizer.state() if model.optimizer.modules else None,
             }
         except TypeError as error:
@@ -124,10 +128,12 @@ def _model(cls, content: dict[str, Any], compile: bool):
             optimizers.get(made["optimizer"]), losses.get(made["loss"]),
             metrics=[metrics.get(record) for record in made["metrics"]],
             weighted_metrics=[metrics.get(record) for record in made["weighted_metrics"]],
+            bptt_steps=made["bptt_steps"],
         )  # fmt: skip
         if made["state"] is not None:
             model._prepare()
             model.optimizer.load_state(made["state"])
+    set_states(model, content["states"])
     set_generators(model, content["generators"])
     return model
 
@@ -156,6 +162,18 @@ def _check_weights(model, shape, values) -> None:
         shape = layer.compute_output_shape(shape)
 
 
+def states(model) -> list[list[np.ndarray] | None]:
+    """The states that stateful layers begin the next batch with."""
+    return [getattr(layer, "states", None) for layer in model.layers]
+
+
+def set_states(model, values) -> None:
+    """Set what `states` gave."""
+    for layer, value in zip(model.layers, values, strict=True):
+        if value is not None or getattr(layer, "stateful", False):
+            layer.reset_states(value)
+
+
 def generators(model) -> dict[str, Any]:
     """The states of the model's source of randomness, and of those of its layers that have their own."""
     own = [None if layer.generator is None else layer.generator.bit_generator.state for layer in model.layers]
@@ -178,6 +196,7 @@ def training_state(model) -> dict[str, Any]:
         "input_shape": list(model.input_shape),
         "layers": [type(layer).__name__ for layer in model.layers],
         "weights": weights(model),
+        "states": states(model),
         "generators": generators(model),
         "optimizer": model.optimizer.state(),
         "objective": model._objective.state(),
@@ -204,6 +223,7 @@ def _set_training_state(model, state: dict[str, Any]) -> None:
     set_weights(model, state["weights"])
     model.optimizer.load_state(state["optimizer"])
     model._objective.load_state(state["objective"])
+    set_states(model, state["states"])
     set_generators(model, state["generators"])
 
 

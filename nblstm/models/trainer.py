@@ -1,4 +1,4 @@
-"""compile, fit, evaluate and predict, with Keras's arguments."""
+"""fit, evaluate and predict, with Keras's arguments."""
 
 from __future__ import annotations
 
@@ -8,79 +8,16 @@ from typing import Any
 import numpy as np
 
 from nblstm import validate
-from nblstm.layers.shapes import only
-from nblstm.models.feed import BATCH_SIZE, Feed
-from nblstm.training import loop, optimizers
+from nblstm.models.feed import BATCH_SIZE
+from nblstm.models.learner import Learner
+from nblstm.training import loop
 from nblstm.training.callback import CallbackList
 from nblstm.training.history import History
-from nblstm.training.objective import Objective
-from nblstm.training.optimizer import Optimizer
 from nblstm.training.progress import Progress, verbosity
 
 
-class Trainer(Feed):
+class Trainer(Learner):
     """A chain of layers that is trained, measured and used."""
-
-    def __init__(self, layers, generator: np.random.Generator):
-        self.optimizer: Optimizer | None = None
-        self._objective: Objective | None = None
-        self.history: History | None = None
-        self.stop_training = False
-        super().__init__(layers, generator)
-
-    def compile(
-        self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, weighted_metrics=None,
-        run_eagerly: bool = False, steps_per_execution: int = 1, jit_compile="auto", auto_scale_loss: bool = True,
-    ) -> None:  # fmt: skip
-        """Say how the model is trained and measured; the parameters stay as they are.
-
-        Parameters
-        ----------
-        optimizer : str, Optimizer, type or dict, default "rmsprop"
-        loss : str, Loss, type, dict or callable
-            See `nblstm.training.losses.get`.
-        metrics : list, optional
-            Names such as ``"accuracy"``, which is binary, categorical or sparse categorical accuracy by the shapes of
-            predictions and targets; objects, or functions of y_true and y_pred.
-        weighted_metrics : list, optional
-            Likewise, weighted by ``sample_weight`` or ``class_weight``.
-        loss_weights, run_eagerly, steps_per_execution, jit_compile, auto_scale_loss
-            Keras's; not supported, and refused unless they have their defaults.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If an argument is not known.
-        """
-        only("loss_weights", loss_weights, None)
-        only("run_eagerly", run_eagerly, False)
-        only("steps_per_execution", steps_per_execution, 1)
-        only("jit_compile", jit_compile, "auto")
-        only("auto_scale_loss", auto_scale_loss, True)
-        if loss is None:
-            raise ValueError("loss is None; give a name, such as 'mse', or an object of nblstm.training.losses")
-        objective, optimizer = Objective(loss, metrics, weighted_metrics), optimizers.get(optimizer)
-        self._objective, self.optimizer = objective, optimizer
-
-    @property
-    def compiled(self) -> bool:
-        """Whether `compile` has been called."""
-        return self._objective is not None
-
-    @property
-    def loss(self):
-        """The loss; None before `compile`."""
-        return None if self._objective is None else self._objective.loss
-
-    @property
-    def metrics(self) -> list:
-        """The metrics; empty before `compile`."""
-        return [] if self._objective is None else [*self._objective.metrics, *self._objective.weighted_metrics]
-
-    @property
-    def metrics_names(self) -> list[str]:
-        """What `evaluate` returns, by name."""
-        return list(self.logs()) if self.compiled else []
 
     def fit(
         self, x=None, y=None, batch_size: int | None = None, epochs: int = 1, verbose="auto", callbacks=None,
@@ -240,52 +177,6 @@ class Trainer(Feed):
         self.reset_metrics()
         self.test_step(data.x, data.y, data.weight)
         return self.logs() if return_dict else _flat(self.logs())
-
-    def train_step(self, x: np.ndarray, y, weight) -> None:
-        """Forward, backward and one step of the optimizer, with a batch that has been checked."""
-        objective: Any = self._objective
-        optimizer: Any = self.optimizer
-        self._prepare()
-        prediction, tape = self.forward(x)
-        penalty = self._penalty()
-        d_prediction = objective.gradient(y, prediction, weight, tape.mask, penalty)
-        gradients = self.backward(tape, d_prediction)
-        for layer, gradient in zip(self._layers, gradients, strict=True):
-            if gradient is not None:
-                layer.add_regularization_gradient(gradient)
-        optimizer.step(gradients)
-        for layer, gradient in zip(self._layers, gradients, strict=True):
-            if gradient is not None:
-                layer.apply_constraints()
-
-    def test_step(self, x: np.ndarray, y, weight) -> None:
-        """Take a batch that has been checked into the measurements."""
-        assert self._objective is not None
-        prediction, mask = self.inferred(x)
-        self._objective.measure(y, prediction, weight, mask, self._penalty())
-
-    def reset_metrics(self) -> None:
-        """Forget what was measured."""
-        assert self._objective is not None
-        self._objective.reset()
-
-    def logs(self) -> dict[str, float]:
-        """The loss and the metrics since `reset_metrics`, by name."""
-        assert self._objective is not None
-        return self._objective.logs()
-
-    def _penalty(self) -> float:
-        return sum((layer.regularization_loss() for layer in self._layers), 0.0)
-
-    def _prepare(self) -> None:
-        """Give the optimizer the layers, unless it has them and its state already."""
-        assert self.optimizer is not None
-        if self.optimizer.modules != self._layers:
-            self.optimizer.build(self._layers)
-
-    def _need_compiled(self, method: str) -> None:
-        if not self.compiled:
-            raise RuntimeError(f"the model is not compiled; call compile(optimizer, loss) before {method}()")
 
 
 def _check_frequency(validation_freq) -> None:

@@ -39,16 +39,6 @@ class Objective:
         for metric in (*self.metrics, *self.weighted_metrics):
             metric.reset_state()
 
-    def gradient(self, y, prediction: np.ndarray, weight, mask, penalty: float) -> np.ndarray:
-        """Take a batch into account; the gradient of its loss with respect to the prediction."""
-        value, d_prediction = self.loss.value_and_gradient(y, prediction, weight, mask)
-        self.add(y, prediction, weight, mask, value + penalty)
-        return d_prediction
-
-    def measure(self, y, prediction: np.ndarray, weight, mask, penalty: float) -> None:
-        """Take a batch into account."""
-        self.add(y, prediction, weight, mask, self.loss(y, prediction, weight, mask) + penalty)
-
     def add(self, y, prediction: np.ndarray, weight, mask, value: float) -> None:
         """Take a batch into account whose loss is ``value``."""
         B = len(prediction)

@@ -9,7 +9,7 @@ measures so is left out.
 
 The tests read the file and need neither. All is float64. The arrays of a case:
 
-    CASE/x, y, sample_weight (if any), before/K and after/K (the weights), predicted; of training, also dropped ones
+    CASE/x, y, sample_weight (if any), before/K and after/K (the weights), predicted
 
 The array ``metadata`` is a JSON string: Keras's version; for each case the layers, what compile and fit were given, the
 history and what evaluate gave before and after; and for each callback, series of numbers and what it made of them.

@@ -1,0 +1,170 @@
+"""How a model learns from one batch: compile, and the step that it sets up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nblstm import validate
+from nblstm.layers.shapes import only
+from nblstm.models import truncation
+from nblstm.models.chain import Tape
+from nblstm.models.feed import Feed
+from nblstm.training import optimizers
+from nblstm.training.history import History
+from nblstm.training.objective import Objective
+from nblstm.training.optimizer import Optimizer
+
+
+class Learner(Feed):
+    """A chain of layers that learns from batches."""
+
+    def __init__(self, layers, generator: np.random.Generator):
+        self.optimizer: Optimizer | None = None
+        self._objective: Objective | None = None
+        self._bptt_steps: int | None = None
+        self.history: History | None = None
+        self.stop_training = False
+        super().__init__(layers, generator)
+
+    def compile(
+        self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, weighted_metrics=None,
+        run_eagerly: bool = False, steps_per_execution: int = 1, jit_compile="auto", auto_scale_loss: bool = True, *,
+        bptt_steps: int | None = None,
+    ) -> None:  # fmt: skip
+        """Say how the model is trained and measured; the parameters stay as they are.
+
+        Parameters
+        ----------
+        optimizer : str, Optimizer, type or dict, default "rmsprop"
+        loss : str, Loss, type, dict or callable
+            See `nblstm.training.losses.get`.
+        metrics : list, optional
+            Names such as ``"accuracy"``, which is binary, categorical or sparse categorical accuracy by the shapes of
+            predictions and targets; objects, or functions of y_true and y_pred.
+        weighted_metrics : list, optional
+            Likewise, weighted by ``sample_weight`` or ``class_weight``.
+        bptt_steps : int, optional
+            Truncated backpropagation through time: batches of sequences (B, T, ...) with a target for each step are
+            trained in chunks of so many steps. Recurrent layers begin a chunk with the states in which they ended the
+            one before, through which no gradient flows, and the optimizer makes a step after each chunk.
+        loss_weights, run_eagerly, steps_per_execution, jit_compile, auto_scale_loss
+            Keras's; not supported, and refused unless they have their defaults.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not known.
+        """
+        only("loss_weights", loss_weights, None)
+        only("run_eagerly", run_eagerly, False)
+        only("steps_per_execution", steps_per_execution, 1)
+        only("jit_compile", jit_compile, "auto")
+        only("auto_scale_loss", auto_scale_loss, True)
+        if loss is None:
+            raise ValueError("loss is None; give a name, such as 'mse', or an object of nblstm.training.losses")
+        steps = None if bptt_steps is None else validate.positive_integer("bptt_steps", bptt_steps)
+        if steps is not None:
+            truncation.check(self)
+        objective, optimizer = Objective(loss, metrics, weighted_metrics), optimizers.get(optimizer)
+        self._objective, self.optimizer, self._bptt_steps = objective, optimizer, steps
+
+    @property
+    def compiled(self) -> bool:
+        """Whether `compile` has been called."""
+        return self._objective is not None
+
+    @property
+    def loss(self):
+        """The loss; None before `compile`."""
+        return None if self._objective is None else self._objective.loss
+
+    @property
+    def metrics(self) -> list:
+        """The metrics; empty before `compile`."""
+        return [] if self._objective is None else [*self._objective.metrics, *self._objective.weighted_metrics]
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """What `evaluate` returns, by name."""
+        return list(self.logs()) if self.compiled else []
+
+    def train_step(self, x: np.ndarray, y, weight) -> None:
+        """Forward, backward and one step of the optimizer, with a batch that has been checked."""
+        if self._bptt_steps is not None and x.shape[1] > self._bptt_steps:
+            self._train_in_chunks(x, y, weight, self._bptt_steps)
+            return
+        objective: Any = self._objective
+        prediction, tape = self.forward(x)
+        value, d_prediction = objective.loss.value_and_gradient(y, prediction, weight, tape.mask)
+        objective.add(y, prediction, weight, tape.mask, value + self._penalty())
+        self._learn(tape, d_prediction)
+
+    def _train_in_chunks(self, x: np.ndarray, y: np.ndarray, weight, steps: int) -> None:
+        objective: Any = self._objective
+        truncation.check(self)
+        predictions: list[np.ndarray] = []
+        masks: list[Any] = []
+        penalty = self._penalty()
+        with truncation.carried_states(self):
+            for x_part, y_part, weight_part in truncation.chunks(x, y, weight, steps):
+                prediction, tape = self.forward(x_part)
+                predictions.append(prediction)
+                masks.append(tape.mask)
+                if tape.mask is None or tape.mask.any():  # else it is all padding
+                    _, d_prediction = objective.loss.value_and_gradient(y_part, prediction, weight_part, tape.mask)
+                    self._learn(tape, d_prediction)
+        prediction = np.concatenate(predictions, axis=1)
+        mask = None if masks[0] is None else np.concatenate(masks, axis=1)
+        objective.add(y, prediction, weight, mask, objective.loss(y, prediction, weight, mask) + penalty)
+
+    def _learn(self, tape: Tape, d_prediction: np.ndarray) -> None:
+        """Backward, and a step of the optimizer."""
+        optimizer: Any = self.optimizer
+        self._prepare()
+        gradients = self.backward(tape, d_prediction)
+        for layer, gradient in zip(self._layers, gradients, strict=True):
+            if gradient is not None:
+                layer.add_regularization_gradient(gradient)
+        optimizer.step(gradients)
+        for layer, gradient in zip(self._layers, gradients, strict=True):
+            if gradient is not None:
+                layer.apply_constraints()
+
+    def test_step(self, x: np.ndarray, y, weight) -> None:
+        """Take a batch that has been checked into the measurements."""
+        objective: Any = self._objective
+        prediction, mask = self.inferred(x)
+        value = objective.loss(y, prediction, weight, mask)
+        objective.add(y, prediction, weight, mask, value + self._penalty())
+
+    def reset_metrics(self) -> None:
+        """Forget what was measured."""
+        assert self._objective is not None
+        self._objective.reset()
+
+    def logs(self) -> dict[str, float]:
+        """The loss and the metrics since `reset_metrics`, by name."""
+        assert self._objective is not None
+        return self._objective.logs()
+
+    def _penalty(self) -> float:
+        return sum((layer.regularization_loss() for layer in self._layers), 0.0)
+
+    def check_targets(self, y: np.ndarray) -> None:
+        """Refuse targets out of range before training; with masks, what is masked may be anything, so batches tell."""
+        shape = self.output_shape
+        if self._objective is None or shape is None or shape[-1] is None or self.makes_masks:
+            return
+        self._objective.loss.check_range(y, len(shape), shape[-1])
+
+    def _prepare(self) -> None:
+        """Give the optimizer the layers, unless it has them and its state already."""
+        assert self.optimizer is not None
+        if self.optimizer.modules != self._layers:
+            self.optimizer.build(self._layers)
+
+    def _need_compiled(self, method: str) -> None:
+        if not self.compiled:
+            raise RuntimeError(f"the model is not compiled; call compile(optimizer, loss) before {method}()")
