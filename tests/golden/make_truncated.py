@@ -8,6 +8,7 @@ Sequences of 11 steps are cut into chunks of 4, 4 and 3. All is float64; weights
     x (B, T, I), y (B, T, 2), before/K, after/K, losses of each batch (the mean over its steps)
 """
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def main() -> None:
     for _ in range(EPOCHS):
         for start in range(0, B, ROWS):
             rows, state, total = slice(start, start + ROWS), None, 0.0
-            for a, b in zip(CUTS, CUTS[1:], strict=False):
+            for a, b in pairwise(CUTS):
                 hidden, state = lstm(x[rows, a:b], state)
                 state = tuple(s.detach() for s in state)
                 loss = torch.nn.functional.mse_loss(dense(hidden), y[rows, a:b])
