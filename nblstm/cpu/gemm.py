@@ -62,7 +62,7 @@ def gemm(dtype: str) -> int:
             tiles = (M + MAX_ROWS - 1) // MAX_ROWS
             k0 = 0
             while True:
-                k = min(K - k0, K_BLOCK)
+                k = K - k0 if tiles == 1 else min(K - k0, K_BLOCK)
                 first, panels = n0 // PANEL, (n1 + PANEL - 1) // PANEL - n0 // PANEL
                 for walked in range(panels):
                     panel = first + (panels - 1 - walked if descending else walked)

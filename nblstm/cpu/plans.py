@@ -20,7 +20,7 @@ from nblstm.cpu.gemm import gemm
 from nblstm.cpu.gradients import gradients_kernel
 from nblstm.cpu.jobs import BACKWARD, FORWARD, GRADIENTS, Jobs, address
 from nblstm.cpu.pointwise import backward_rows, forward_rows
-from nblstm.cpu.split import TINY, cut, spans, steps_ahead
+from nblstm.cpu.split import FEW_ROWS, TINY, TINY_FEW_ROWS, cut, spans, steps_ahead
 from nblstm.cpu.together import sync_size
 from nblstm.cpu.weights import input_order, recurrent_order
 
@@ -51,7 +51,8 @@ class Sizes(NamedTuple):
 
     def tiny(self, batch: Batch) -> bool:
         """Whether a pass is too little work for threads."""
-        return batch.N * len(self.cell.gates) * self.H * (self.I + self.H) < TINY
+        limit = TINY if batch.N >= 2 * FEW_ROWS else TINY_FEW_ROWS
+        return batch.N * len(self.cell.gates) * self.H * (self.I + self.H) < limit
 
 
 def _directions(groups: list, D: int) -> list[list]:
