@@ -68,9 +68,20 @@ def _functions(dtype: str, stages: int):
                     target[u] = constant[u]
 
     @njit(**INLINE)
+    def all_zero(a, a_row, rows, H):
+        """Whether nothing recurs yet: R 0 is 0. It ends at the first number that is not, so costs nothing later on."""
+        for r in range(rows):
+            for u in range(H):
+                if a[r * a_row + u] != 0:
+                    return False
+        return True
+
+    @njit(**INLINE)
     def product(job, z, t, a, a_row, skipped, width, rows, u0, u1):
         """Add to z what the recurrent weights make of ``a``, in ``width`` columns behind the first ``skipped``."""
         H, z_row, start = job.H, job.z_row, job.recurrent_start
+        if all_zero(a, a_row, rows, H):
+            return
         blocks = 1 if u1 - u0 == H else width // H
         for walked in range(blocks):
             block = blocks - 1 - walked if t % 2 else walked
