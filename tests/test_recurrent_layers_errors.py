@@ -174,3 +174,12 @@ def test_a_saved_layer_of_an_unknown_cell():
     message_of(ValueError, lambda: LSTM(3, own), "'own' does not act on each number alone", "scalar=")
     scalar = activations.ActivationFunction("own", np.sin, lambda x, dy: dy * np.cos(x), "input", scalar=nblstm.tanh)
     message_of(TypeError, LSTM(3, scalar).get_config, "'own' is your own and cannot be saved")
+
+
+@pytest.mark.parametrize("make", [lambda: LSTM(4, return_state=True), lambda: Bidirectional(LSTM(4), merge_mode=None)])
+def test_lists_of_outputs_are_no_input(make):
+    message_of(ValueError, lambda: Dense(2).build(make().compute_output_shape((None, 6, 2))), "list of outputs")
+    message_of(ValueError, lambda: nblstm.models.Sequential([make(), Dense(2)]).build((None, 6, 2)), "return")
+    layer = layers.TimeDistributed(make())
+    message_of(ValueError, lambda: layer(np.ones((2, 3, 6, 2))), "list of outputs")
+    assert not layer.built

@@ -147,20 +147,17 @@ class Bidirectional(Layer):
             raise ValueError(f"{label} is {came}; give a list of {count}, the states of both directions")
         return [states[:S], states[S:]]
 
-    def _output_shape(self, shape: Shape) -> Shape:
-        forwards = self.forward_layer._output_shape(shape)
-        if self.merge_mode != "concat":
-            return forwards
-        return (*forwards[:-1], self.forward_layer.units + self.backward_layer.units)
-
-    def compute_output_shape(self, input_shape) -> Any:
-        """The output's shape for an input of this shape; a tuple of shapes where the output is a list."""
-        merged = super().compute_output_shape(input_shape)
-        each = [layer.compute_output_shape(input_shape) for layer in self._pair]
-        if not self.return_state:
-            return merged if self.merge_mode else tuple(each)
-        outputs = [merged] if self.merge_mode else [shape[0] for shape in each]
-        return (*outputs, *each[0][1:], *each[1][1:])
+    def _output_shape(self, shape: Shape) -> Any:
+        each = [layer._output_shape(shape) for layer in self._pair]
+        states: list = []
+        if self.return_state:
+            states = [*each[0][1:], *each[1][1:]]
+            each = [shapes[0] for shapes in each]
+        if self.merge_mode is None:
+            return (*each, *states)
+        units = self.forward_layer.units + self.backward_layer.units
+        merged = (*each[0][:-1], units) if self.merge_mode == "concat" else each[0]
+        return (merged, *states) if states else merged
 
     def compute_mask(self, x, mask=None):
         """The mask of the input, if the output has steps; else None."""

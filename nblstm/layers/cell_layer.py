@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -144,8 +145,9 @@ class CellLayer(Layer):
             described |= {f"initial_{name}": Parameter((H,), initializers.Zeros()) for name in cell.states}
         return described
 
-    def _output_shape(self, shape: Shape) -> Shape:
-        return (*shape[:2], self.units) if self.return_sequences else (shape[0], self.units)
+    def _output_shape(self, shape: Shape) -> Any:
+        y = (*shape[:2], self.units) if self.return_sequences else (shape[0], self.units)
+        return (y, *[(shape[0], self.units)] * len(self.cell.states)) if self.return_state else y
 
     @cached_property
     def _network(self) -> Network:

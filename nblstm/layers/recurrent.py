@@ -54,11 +54,6 @@ class Recurrent(CellStates):
 
     _carried: np.ndarray | None = None  # (S, 1, B, H), never written to
 
-    def compute_output_shape(self, input_shape) -> Any:
-        """The output's shape for an input of this shape; with ``return_state``, a tuple of it and the states'."""
-        shape = super().compute_output_shape(input_shape)
-        return (shape, *[(shape[0], self.units)] * len(self.cell.states)) if self.return_state else shape
-
     def compute_mask(self, x, mask=None):
         """The mask of the input, if the output has steps; else None."""
         return mask if self.return_sequences else None

@@ -25,6 +25,11 @@ def dimensions(name: str, value) -> Shape:
         value = (value,)
     if not isinstance(value, tuple | list):
         raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; give a tuple, such as (None, 10)")
+    if value and isinstance(value[0], tuple):
+        raise ValueError(
+            f"{name} is {tuple(value)!r}, the shapes of a list of outputs; make the layer before without return_state, "
+            "and a Bidirectional with a merge_mode"
+        )
     for d in value:
         if d is not None and (isinstance(d, bool) or not isinstance(d, numbers.Integral) or d < 0):
             raise ValueError(f"{name} is {tuple(value)!r}; each dimension is a whole number, or None where unknown")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from nblstm.layers.layer import LAYERS, Layer, register
-from nblstm.layers.shapes import Shape, batch_shape
+from nblstm.layers.shapes import Shape, batch_shape, dimensions
 from nblstm.nn import Gradients
 
 
@@ -101,7 +101,7 @@ class TimeDistributed(Layer):
         self.layer._check_ndim((None, *shape[2:]))
 
     def _output_shape(self, shape: Shape) -> Shape:
-        inner = self.layer._output_shape((None, *shape[2:]))
+        inner = dimensions("the output's shape", self.layer._output_shape((None, *shape[2:])))
         return (*shape[:2], *inner[1:])
 
     def _converted(self, x) -> np.ndarray:
