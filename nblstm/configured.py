@@ -29,7 +29,18 @@ class Configured:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]):
-        """The object that gave this config."""
+        """The object that gave this config.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it does not fit, or has what no config has.
+        """
+        extra = [name for name in config if name in cls.unsaved]
+        if extra:
+            raise ValueError(
+                f"the config of {cls.__name__} has {extra[0]!r}, which none has; give what get_config() gave"
+            )
         return cls(**config)
 
     def record(self) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class Bidirectional(Layer):
     def from_config(cls, config: dict[str, Any]):
         """The layer that gave this config."""
         made = {name: LAYERS.make(config.get(name)) for name in ("layer", "backward_layer")}
-        return cls(**{**config, **made})
+        return super().from_config({**config, **made})
 
     @property
     def layer(self) -> Recurrent:

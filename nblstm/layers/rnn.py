@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from nblstm.cells import Cell, rnn_with
 from nblstm.layers import activations, initializers
 from nblstm.layers.cell_registry import name_of, registered_cell
@@ -104,8 +102,6 @@ class RNN(Recurrent):
     (None, 10, 8)
     """
 
-    unsaved = (*Recurrent.unsaved, "cell")
-
     def __init__(
         self, cell: Cell | str, units: int, use_bias: bool = True, kernel_initializer="glorot_uniform",
         recurrent_initializer="orthogonal", bias_initializer="zeros", vectors_initializer="zeros",
@@ -145,12 +141,6 @@ class RNN(Recurrent):
     def _vector_initializer(self):
         return self.vectors_initializer
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as plain values; the cell by its registered name.
-
-        Raises
-        ------
-        TypeError
-            If the cell is not registered.
-        """
-        return {"cell": name_of(self.cell), **super().get_config()}
+    def _argument(self, name: str):
+        """What was given; the cell by its registered name, which is to be saved."""
+        return name_of(self.cell) if name == "cell" else super()._argument(name)

@@ -45,7 +45,7 @@ class TimeDistributed(Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]):
         """The layer that gave this config."""
-        return cls(**{**config, "layer": LAYERS.make(config.get("layer"))})
+        return super().from_config({**config, "layer": LAYERS.make(config.get("layer"))})
 
     @property
     def trainable(self) -> bool:

@@ -231,6 +231,8 @@ def _understood(path, make: Callable[[], Any]):
     """What ``make`` gives; what a file holds may make anything fail, and each failure is the file's."""
     try:
         return make()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{os.fspath(path)!r} cannot be loaded: {error}") from error
     except Exception as error:
-        reason = str(error) if not isinstance(error, KeyError) else f"it lacks {error}"
+        reason = f"its content is not what save() writes ({type(error).__name__}: {error})"
         raise ValueError(f"{os.fspath(path)!r} cannot be loaded: {reason}") from error

@@ -88,7 +88,7 @@ def read(path, *kinds: str) -> dict[str, Any]:
 #: What zipfile, numpy.lib.format and json raise of a file that they do not understand.
 _REFUSED = (
     ValueError, zipfile.BadZipFile, EOFError, KeyError, TypeError, SyntaxError, RecursionError, OverflowError,
-    NotImplementedError, MemoryError, RuntimeError,
+    NotImplementedError, MemoryError, RuntimeError, OSError,
 )  # fmt: skip
 
 
