@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import platform
 import sys
+from importlib import import_module
 
 import llvmlite
 import numba
@@ -37,7 +38,7 @@ def info() -> str:
         "CPU": f"{numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name()}, {unit.name}: "
         f"{unit.lanes('float32')} float32 or {unit.lanes('float64')} float64 in one of {unit.registers} registers",
         "threads": num_threads(),
-        "CUDA": cuda_unavailable() or "available",
+        "CUDA": cuda_unavailable() or ", ".join(import_module("nblstm.cuda").names()),
         "cache": f"{folder} ({len(kernels)} kernels, {size:.1f} MB)",
     }
     return "\n".join(f"{name:10} {value}" for name, value in rows.items())

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+from importlib import import_module
 
 _chosen: str | None = None
 
 
-def cuda_unavailable() -> str | None:
-    """Why CUDA can't be used here, as a sentence; None if it can."""
-    return "this version of nblstm computes on the CPU alone, its CUDA backend is not released yet"
+def cuda_unavailable(index: int = 0) -> str | None:
+    """Why the GPU of that number can't be used here, as a clause; None if it can."""
+    return import_module("nblstm.cuda").unavailable(index)
+
+
+def backend_of(device: str):
+    """The kernels and arrays of a resolved device, from the package that holds them, which is imported now."""
+    package, _, index = device.partition(":")
+    return import_module(f"nblstm.{package}").backend(int(index or 0))
 
 
 def resolve(name: str, source: str) -> str:
@@ -36,9 +43,14 @@ def resolve(name: str, source: str) -> str:
     """
     if not isinstance(name, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
         raise ValueError(f"{source} is {name!r}; the devices are 'auto', 'cpu', 'cuda' and 'cuda:1' for the second GPU")
-    if name in ("auto", "cpu"):
-        return "cpu"
-    raise RuntimeError(f"{source} asks for {name!r}, but {cuda_unavailable()}; choose 'cpu' or 'auto'")
+    if name == "cpu":
+        return name
+    reason = cuda_unavailable(0 if name == "auto" else int(name.partition(":")[2] or 0))
+    if name == "auto":
+        return "cuda" if reason is None else "cpu"
+    if reason is not None:
+        raise RuntimeError(f"{source} asks for {name!r}, but {reason}; or choose 'cpu' or 'auto'")
+    return name
 
 
 def set_device(name: str) -> None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nblstm import memory, stack, validate
-from nblstm.batch import Batch, uniform_batch
+from nblstm import stack, validate
+from nblstm.batch import Batch
 from nblstm.stack import Network, Tape
 
 
@@ -66,18 +66,24 @@ def forward(
     """
     if checkpoint is not None:
         checkpoint = validate.positive_integer("checkpoint", checkpoint)
-    x, batch, batched = _checked_input(network, x, lengths)
+    with network.backend.active():
+        return _forward(network, weights, x, state, lengths, generator, checkpoint)
+
+
+def _forward(network: Network, weights, given, state, lengths, generator, checkpoint):
+    arrays = network.backend.arrays
+    kind = arrays.kind(given)
+    x, batch, batched = _checked_input(network, given, lengths)
     states = batch.sort(initial_state(network, state, batch.B, batched, "state"))
     rows = batch.pack(x)
     if generator is None:
         y = stack.infer(network, weights, batch, rows, states)
-        return _user_layout(network, batch.unpack(y), batched), _split(batch.unsort(states), batched), None
-    if np.may_share_memory(rows, x):
-        rows = rows.copy()  # the caller may overwrite x before BPTT reads it
+        y = arrays.returned(_user_layout(network, batch.unpack(y), batched), kind)
+        return y, _split(network, batch.unsort(states), batched, kind), None
+    rows = arrays.kept(rows, given)  # the caller may overwrite x before BPTT reads it
     rows, tape = stack.forward(network, weights, batch, rows, states, generator, checkpoint, batched)
-    y = _user_layout(network, batch.unpack(rows), batched)
-    y.flags.writeable = False  # the tape reads it
-    return y, _split(batch.unsort(states), batched), tape
+    y = arrays.returned_from_tape(_user_layout(network, batch.unpack(rows), batched), kind)
+    return y, _split(network, batch.unsort(states), batched, kind), replace(tape, kind=kind)
 
 
 def backward(tape: Tape, dy, d_state=None) -> Gradients:
@@ -95,19 +101,27 @@ def backward(tape: Tape, dy, d_state=None) -> Gradients:
     -------
     Gradients
     """
-    network, batch = tape.network, tape.batch
+    with tape.network.backend.active():
+        return _backward(tape, dy, d_state)
+
+
+def _backward(tape: Tape, dy, d_state) -> Gradients:
+    network, batch, arrays = tape.network, tape.batch, tape.network.backend.arrays
+    kind = tape.kind if dy is None else arrays.kind(dy)
     dy = None if dy is None else batch.pack(_checked_output_gradient(tape, dy))
     d_states = batch.sort(initial_state(network, d_state, batch.B, tape.batched, "dstate"))
-    flat = memory.empty((network.layout.size,), network.dtype)
-    params = network.layout.views(flat)
-    dx = stack.backward(tape, dy, d_states, params)
+    flat = arrays.empty((network.layout.size,), network.dtype)
+    dx = stack.backward(tape, dy, d_states, network.layout.views(flat))
     assert dx is not None
-    dx = _user_layout(network, batch.unpack(dx), tape.batched)
-    return Gradients(params, flat, dx, _split(batch.unsort(d_states), tape.batched))
+    dx = arrays.returned(_user_layout(network, batch.unpack(dx), tape.batched), kind)
+    flat = arrays.returned(flat, kind)
+    states = _split(network, batch.unsort(d_states), tape.batched, kind)
+    return Gradients(network.layout.views(flat), flat, dx, states)
 
 
 def _checked_input(network: Network, x, lengths) -> tuple[np.ndarray, Batch, bool]:
-    x = validate.real_array("x", x, network.dtype)
+    arrays = network.backend.arrays
+    x = arrays.real("x", x, network.dtype)
     order = "(B, T, I)" if network.batch_first else "(T, B, I)"
     if x.ndim not in (2, 3):
         raise ValueError(f"x has {x.ndim} dimensions, shape {x.shape}; give {order}, or (T, I) for one sequence")
@@ -122,24 +136,25 @@ def _checked_input(network: Network, x, lengths) -> tuple[np.ndarray, Batch, boo
     elif network.batch_first:
         x = x.swapaxes(0, 1)
     T, B, _ = x.shape
-    lengths = validate.lengths_array(lengths, B, T)
-    return x, uniform_batch(T, B) if lengths is None else Batch(T, B, lengths), batched
+    lengths = validate.lengths_array(arrays.on_host(lengths), B, T)
+    return x, arrays.batch(T, B, lengths), batched
 
 
 def initial_state(network: Network, state, B: int, batched: bool, name: str) -> np.ndarray:
     """States as one new array (S, num_layers D, B, H); zeros for None."""
     names, rows, H = network.cell.states, network.num_layers * network.directions, network.hidden_size
+    arrays = network.backend.arrays
     if state is None:
-        return memory.zeros((len(names), rows, B, H), network.dtype)
+        return arrays.zeros((len(names), rows, B, H), network.dtype)
     if not isinstance(state, tuple | list) or len(state) != len(names):
         came = f"{len(state)} arrays" if isinstance(state, tuple | list) else type(state).__name__
         raise ValueError(f"{name} is {came}; give a tuple of {len(names)} ({', '.join(names)}), or None for zeros")
-    result = memory.empty((len(names), rows, B, H), network.dtype)
+    result = arrays.empty((len(names), rows, B, H), network.dtype)
     shape = (rows, B, H) if batched else (rows, H)
     for k, value in enumerate(state):
-        if type(value) is not np.ndarray or value.dtype != result.dtype or value.shape != shape:
+        if type(value) is not type(result) or value.dtype != result.dtype or value.shape != shape:
             label, meaning = f"{name} {names[k]!r}", f"(num_layers * directions, {'B, ' * batched}H)"
-            value = validate.shaped(label, validate.real_array(label, value, network.dtype), shape, meaning)
+            value = validate.shaped(label, arrays.real(label, value, network.dtype), shape, meaning)
         result[k] = value if batched else value[:, None]
     return result
 
@@ -148,7 +163,7 @@ def _checked_output_gradient(tape: Tape, dy) -> np.ndarray:
     """The outputs' gradient as a time-major batch."""
     network, T, B = tape.network, tape.batch.T, tape.batch.B
     features = network.hidden_size * network.directions
-    dy = validate.real_array("dy", dy, network.dtype)
+    dy = network.backend.arrays.real("dy", dy, network.dtype)
     if not tape.batched:
         return validate.shaped("dy", dy, (T, features), "that of y, (T, D * H)")[:, None]
     if network.batch_first:
@@ -162,6 +177,7 @@ def _user_layout(network: Network, time_major: np.ndarray, batched: bool) -> np.
     return time_major.swapaxes(0, 1) if network.batch_first else time_major
 
 
-def _split(states: np.ndarray, batched: bool) -> tuple[np.ndarray, ...]:
+def _split(network: Network, states, batched: bool, kind) -> tuple:
     """States (S, num_layers D, B, H) as the user gets them."""
-    return tuple([states[k] if batched else states[k, :, 0] for k in range(len(states))])
+    returned = network.backend.arrays.returned
+    return tuple([returned(states[k] if batched else states[k, :, 0], kind) for k in range(len(states))])

@@ -1,19 +1,20 @@
 """A stack of recurrent layers on packed rows: what it is, and its passes on the device's kernels.
 
 Nothing is checked here. Rows (N, features) come in the order of a `Batch`, C-contiguous and of the network's dtype;
-states (S, num_layers D, B, H) are sorted by the batch.
+states (S, num_layers D, B, H) are sorted by the batch. Where another device than the CPU computes, arrays and batch are
+either all its own, or all NumPy's, which are copied there and back.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 
 import numpy as np
 
 from nblstm.batch import Batch
 from nblstm.cells.cell import Cell
+from nblstm.device import backend_of
 from nblstm.layout import Layout, recurrent_layout
 
 
@@ -53,8 +54,8 @@ class Network:
 
     @cached_property
     def backend(self):
-        """The package that holds this device's kernels."""
-        return import_module(f"nblstm.{self.device.partition(':')[0]}")
+        """This device's kernels and arrays."""
+        return backend_of(self.device)
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ class Tape:
         Dropout's factors behind each layer but the last.
     batched : bool
         Whether the input had a batch dimension.
+    kind : object
+        What kind of array the input was.
     """
 
     network: Network
@@ -78,15 +81,13 @@ class Tape:
     layers: list
     masks: list
     batched: bool = True
+    kind: object = None
 
 
 def pack(network: Network, parameters: dict[str, np.ndarray], training: bool) -> list[list]:
     """Parameters as the device's kernels read them, by layer and direction."""
     return [
-        [
-            network.backend.pack_weights(network.cell, parameters, layer, direction, training)
-            for direction in range(network.directions)
-        ]
+        network.backend.pack_layer(network.cell, parameters, layer, network.directions, training)
         for layer in range(network.num_layers)
     ]
 
@@ -140,21 +141,18 @@ def forward(
     tape : Tape
     """
     tapes, masks = [], []
-    D = network.directions
-    for layer, layer_weights in enumerate(weights):
-        here = states[:, layer * D : (layer + 1) * D]
-        rows, tape = network.backend.forward(network.cell, layer_weights, batch, rows, here, checkpoint)
-        tapes.append(tape)
-        if network.dropout and layer < network.num_layers - 1:
-            masks.append(_dropout_factors(generator, rows, network.dropout))
-            rows = rows * masks[-1]
-    return rows, Tape(network, batch, tapes, masks, batched)
-
-
-def _dropout_factors(generator, rows: np.ndarray, probability: float) -> np.ndarray:
-    """0 with that probability, else what keeps the mean (Srivastava et al. 2014)."""
-    kept = generator.random(rows.shape, dtype=rows.dtype) >= probability
-    return kept.astype(rows.dtype) / rows.dtype.type(1 - probability)
+    backend, D = network.backend, network.directions
+    with backend.active(), backend.arrays.visiting(batch, rows, states=states) as guests:
+        rows = guests.rows
+        for layer, layer_weights in enumerate(weights):
+            here = guests.states[:, layer * D : (layer + 1) * D]
+            rows, tape = backend.forward(network.cell, layer_weights, guests.batch, rows, here, checkpoint)
+            tapes.append(tape)
+            if network.dropout and layer < network.num_layers - 1:
+                masks.append(backend.arrays.dropout_factors(generator, rows, network.dropout))
+                rows = rows * masks[-1]
+        backend.finish()
+        return guests.home(rows), Tape(network, batch, tapes, masks, batched)
 
 
 def backward(
@@ -182,12 +180,16 @@ def backward(
     ndarray, shape (N, I), or None
         Gradient with respect to the packed inputs, if wanted.
     """
-    network, D = tape.network, tape.network.directions
-    for layer in reversed(range(network.num_layers)):
-        here = d_states[:, layer * D : (layer + 1) * D]
-        d_rows = network.backend.backward(
-            network.cell, tape.layers[layer], tape.batch, d_rows, here, params, layer, bool(layer) or input_gradient
-        )
-        if layer and tape.masks:
-            d_rows = d_rows * tape.masks[layer - 1]
-    return d_rows
+    network, backend, D = tape.network, tape.network.backend, tape.network.directions
+    with backend.active(), backend.arrays.visiting(tape.batch, d_rows, states=d_states, targets=params) as guests:
+        d_rows = guests.rows
+        for layer in reversed(range(network.num_layers)):
+            here = guests.states[:, layer * D : (layer + 1) * D]
+            d_rows = backend.backward(
+                network.cell, tape.layers[layer], guests.batch, d_rows, here, guests.targets, layer,
+                bool(layer) or input_gradient,
+            )  # fmt: skip
+            if layer and tape.masks:
+                d_rows = d_rows * tape.masks[layer - 1]
+        backend.finish()
+        return None if d_rows is None else guests.home(d_rows)

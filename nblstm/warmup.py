@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib import import_module
 
 from nblstm import validate
 from nblstm.cells import gru, gru_with, lstm, rnn_tanh
 from nblstm.cells.cell import Cell
-from nblstm.device import device
+from nblstm.device import backend_of, device
 
 #: The cells of `nn`, and the GRU of `layers`, whose gates have another order.
 BUILT_IN = (lstm, gru, gru_with(), rnn_tanh)
@@ -33,6 +32,6 @@ def warmup(cells: Cell | Iterable[Cell] = BUILT_IN, dtype="float32") -> None:
         if not isinstance(one, Cell):
             raise TypeError(f"cells contains {one!r}; give cells made by nblstm.cell, or some of nblstm.cells")
     name = validate.dtype_name(dtype)
-    backend = import_module(f"nblstm.{device().partition(':')[0]}")
+    backend = backend_of(device())
     for one in chosen:
         backend.compile_kernels(one, name)

@@ -21,11 +21,12 @@ ALLOWED = {
     "validate": set(),
     "configured": set(),
     "seeds": {"validate"},
-    "device": set(),
+    "device": set(),  # and cpu or cuda by name, lazily
     "codegen": {"cells"},
-    "cpu": {"codegen", "layout", "batch", "memory", "cells"},
-    "cuda": {"codegen", "layout", "batch", "cells"},
-    "stack": {"batch", "layout", "cells"},  # and cpu or cuda by name, lazily
+    "arrays": {"batch", "memory", "validate"},
+    "cpu": {"codegen", "layout", "batch", "memory", "cells", "arrays"},
+    "cuda": {"codegen", "layout", "batch", "cells", "arrays", "validate"},
+    "stack": {"batch", "layout", "cells", "device"},
     "engine": {"stack", "validate", "batch", "memory"},
     "nn": {"engine", "stack", "device", "layout", "validate", "batch", "memory", "cells"},
     "training": {"nn", "validate", "configured"},
@@ -34,7 +35,7 @@ ALLOWED = {
     },
     "models": {"layers", "training", "nn", "validate", "configured", "seeds"},
     "interop": {"models", "layers", "nn", "training", "cells", "validate"},
-    "warmup": {"validate", "device", "cells"},  # and cpu or cuda by name, lazily
+    "warmup": {"validate", "device", "cells"},
     "__init__": {"cells", "nn", "training", "device", "models", "layers", "seeds", "warmup", "cpu"},  # cpu: threads
     "__main__": {"codegen", "cpu", "cuda", "device", "validate", "nblstm"},
 }  # fmt: skip
@@ -47,6 +48,9 @@ LIBRARIES = {"numba", "numpy", "scipy", "llvmlite", "platformdirs"}
 
 #: Libraries that a function may import where it draws something, and that need not be there.
 OPTIONAL = {"matplotlib", "tqdm"}
+
+#: Libraries of the GPU: only the CUDA backend may import them, and Numba's own `numba.cuda` with them.
+ON_A_GPU = {"cupy", "cuda"}
 
 
 def part_of(file):
@@ -91,6 +95,10 @@ def test_libraries(file):
     for module, in_function in imports(file):
         package = module.split(".")[0]
         known = {"nblstm", *LIBRARIES, *sys.stdlib_module_names} | (OPTIONAL if in_function else set())
+        if part_of(file) == "cuda":
+            known |= ON_A_GPU
+        else:
+            assert not module.startswith("numba.cuda"), f"{file} imports {module}"
         assert package in known, f"{file} imports {module}"
 
 

@@ -40,22 +40,27 @@ def folder() -> Path:
 
 @cache
 def environment() -> str:
-    """Everything but the kernel's own text that its machine code depends on."""
+    """Everything but the kernel's own text that its machine code for this CPU depends on."""
     from numba.core.registry import cpu_target
 
+    target = cpu_target.target_context.codegen().magic_tuple()
+    parts = (numba.__version__, llvmlite.__version__, platform.python_version(), str(target), str(numba.config.OPT))
+    return "\n".join((*parts, sources("codegen", "cpu")))
+
+
+def sources(*packages: str) -> str:
+    """A hash of the source files of some of nblstm's packages."""
     digest = hashlib.sha256()
-    for package in ("codegen", "cpu"):
+    for package in packages:
         for source in sorted(files("nblstm").joinpath(package).iterdir(), key=lambda entry: entry.name):
             if source.name.endswith(".py"):
                 digest.update(source.read_bytes())
-    target = cpu_target.target_context.codegen().magic_tuple()
-    parts = (numba.__version__, llvmlite.__version__, platform.python_version(), str(target), str(numba.config.OPT))
-    return "\n".join((*parts, digest.hexdigest()))
+    return digest.hexdigest()
 
 
-def key(text: str) -> str:
-    """Hexadecimal name of a kernel with this text in this environment."""
-    return hashlib.sha256(f"{environment()}\n{text}".encode()).hexdigest()[:32]
+def key(text: str, surroundings: str | None = None) -> str:
+    """Hexadecimal name of a kernel with this text, in this environment or for other surroundings."""
+    return hashlib.sha256(f"{surroundings or environment()}\n{text}".encode()).hexdigest()[:32]
 
 
 def load(name: str):

@@ -1,4 +1,6 @@
-"""The scalar functions that cells are made of, compiled so that loops over them become vector code.
+"""The scalar functions that cells are made of, written once for every target.
+
+On the CPU they are compiled so that loops over them become vector code.
 
 ``math.exp`` and ``math.tanh`` are library calls that LLVM cannot vectorise. Here each function is straight-line
 arithmetic around one core, ``exp(r) - 1`` on ``|r| <= ln(2) / 2``, with a Chebyshev-node polynomial (remainder
@@ -11,6 +13,7 @@ W. J. Cody and W. Waite, *Software Manual for the Elementary Functions*, 1980: t
 """
 
 import math
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -60,7 +63,7 @@ def _constants(real):
 
 @cache
 def scalar_functions(dtype: str) -> dict:
-    """Compiled scalar functions for one dtype, by the names that emitted code uses.
+    """Compiled scalar functions for one dtype on the CPU, by the names that emitted code uses.
 
     Parameters
     ----------
@@ -71,12 +74,29 @@ def scalar_functions(dtype: str) -> dict:
     dict of str to Numba dispatcher
         ``exp expm1 log log1p sqrt abs sigmoid tanh erf minimum maximum``, each from scalars of ``dtype`` to one.
     """
+    return functions_for(dtype, njit(**INLINE), power_of_two)
+
+
+def functions_for(dtype: str, compiled: Callable, power_of_two: Callable) -> dict:
+    """The scalar functions, for a target.
+
+    Parameters
+    ----------
+    dtype : {"float32", "float64"}
+    compiled : callable
+        Decorator that makes a Python function callable from the target's code.
+    power_of_two : callable
+        The target's function of that name.
+
+    Returns
+    -------
+    dict of str to callable
+    """
     real = np.dtype(dtype).type
     magic, ln2_high, ln2_low, lowest, highest, polynomial = _constants(real)
     MAGIC, LOG2E, LN2_HIGH, LN2_LOW = real(magic), real(1 / math.log(2)), real(ln2_high), real(ln2_low)
     LOWEST, HIGHEST, LOWEST_EXP = real(lowest), real(highest), real(1.2 * lowest)
     ZERO, HALF, ONE, TWO = real(0), real(0.5), real(1), real(2)
-    compiled = njit(**INLINE)
 
     if real is np.float32:
         C0, C1, C2, C3, C4 = map(real, polynomial)

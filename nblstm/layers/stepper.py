@@ -28,7 +28,7 @@ class Stepper(stepper.Stepper):
     @property
     def state(self) -> list[np.ndarray]:
         """The states, (B, H) each: copies. Can be assigned."""
-        return [state[0].copy() for state in self._states]
+        return [state[0] for state in self._state_copies()]
 
     @state.setter
     def state(self, state) -> None:
@@ -42,4 +42,5 @@ class Stepper(stepper.Stepper):
         state : list of array_like, optional
             As ``initial_state`` for calling the layer.
         """
-        self._states[...] = self._layer._initial_states(self._B, state)
+        with self._network.backend.active():
+            self._arrays.copy(self._states, self._layer._initial_states(self._B, state))

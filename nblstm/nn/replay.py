@@ -38,7 +38,7 @@ class Replay:
         y = memory.empty((T, B, D * network.hidden_size), network.dtype)
         states = memory.zeros((S, network.num_layers * D, B, network.hidden_size), network.dtype)
         self.weights, self._all_states = weights, states
-        self._pass = network.backend.Inference(network.cell, weights, uniform_batch(T, B), network.input_size, states)
+        self._pass = network.backend.prepare(network.cell, weights, uniform_batch(T, B), network.input_size, states)
         self._pass.bind(x.reshape(T * B, -1), y.reshape(T * B, -1), states)
         if len(shape) == 2:
             self._x, self._y, self._states = x[:, 0], y[:, 0], states[:, :, 0]
@@ -48,7 +48,9 @@ class Replay:
 
     @staticmethod
     def fits(network: Network, x: np.ndarray) -> bool:
-        """Whether inputs like this one are small enough."""
+        """Whether inputs like this one are small enough, and the device computes where they are."""
+        if not network.backend.replays:
+            return False
         rows = max(1, x.size // network.input_size)
         numbers = rows * (network.input_size + network.directions * network.hidden_size * network.num_layers)
         return numbers * x.itemsize <= SMALL

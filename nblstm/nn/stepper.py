@@ -7,7 +7,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from nblstm import engine, validate
-from nblstm.batch import uniform_batch
 from nblstm.stack import Network
 
 
@@ -37,11 +36,15 @@ class Stepper:
         self._module: Any = module
         self._network = network
         self._B = validate.positive_integer("batch_size", batch_size)
-        self._states = engine.initial_state(network, None, self._B, True, "state")
-        self._x = np.empty((self._B, network.input_size), network.dtype)
-        self._y = np.empty((self._B, network.hidden_size), network.dtype)
+        self._arrays = arrays = network.backend.arrays
+        with network.backend.active():
+            self._states = engine.initial_state(network, None, self._B, True, "state")
+            self._batch = arrays.batch(1, self._B, None)
+            self._x = arrays.empty((self._B, network.input_size), network.dtype)
+            self._y = arrays.empty((self._B, network.hidden_size), network.dtype)
         self._weights: list | None = None
         self._pass: Any = None
+        self._kind: Any = None  # of the last input; states come out as it
 
     def __call__(self, x_t) -> np.ndarray:
         """Advance by one step.
@@ -55,26 +58,38 @@ class Stepper:
         ndarray, shape (B, H), or (H,) for an input (I,)
             Outputs of the last layer; valid until the next step.
         """
-        if not (isinstance(x_t, np.ndarray) and x_t.shape == self._x.shape and x_t.dtype == self._x.dtype):
-            x_t = validate.real_array("x_t", x_t, self._network.dtype)
+        if type(x_t) is np.ndarray and x_t.shape == self._x.shape and x_t.dtype == self._x.dtype:
+            return self._step(x_t, None)
+        with self._network.backend.active():
+            kind = self._arrays.kind(x_t)
+            x_t = self._arrays.real("x_t", x_t, self._network.dtype)
             if x_t.ndim == 1 and self._B == 1:
-                return self(validate.shaped("x_t", x_t, self._x.shape[1:], "(I,)")[None])[0]
-            validate.shaped("x_t", x_t, self._x.shape, "(B, I)")
+                return self._step(validate.shaped("x_t", x_t, self._x.shape[1:], "(I,)")[None], kind)[0]
+            return self._step(validate.shaped("x_t", x_t, self._x.shape, "(B, I)"), kind)
+
+    def _step(self, x_t, kind):
+        """One step from an array (B, I) of this network's dtype."""
         if not (self._module._is_current(False, self._weights) and self._pass.current):
             self._weights = self._module._weights(False)
             network = self._network
-            self._pass = network.backend.Inference(
-                network.cell, self._weights, uniform_batch(1, self._B), network.input_size, self._states
+            self._pass = network.backend.prepare(
+                network.cell, self._weights, self._batch, network.input_size, self._states
             )
             self._pass.bind(self._x, self._y, self._states)
-        np.copyto(self._x, x_t)
+        self._kind = kind
+        self._arrays.copy(self._x, x_t)
         self._pass.launch(self._states)
-        return self._y
+        return self._arrays.returned(self._y, kind)
+
+    def _state_copies(self) -> tuple:
+        """The states (num_layers, B, H) as the kind of array that the last input was."""
+        with self._network.backend.active():
+            return tuple(self._arrays.returned(state.copy(), self._kind) for state in self._states)
 
     @property
     def state(self):
         """The states (num_layers, B, H), as calling the network returns them: copies. Can be assigned."""
-        return self._module._from_tuple(tuple(self._states.copy()))
+        return self._module._from_tuple(self._state_copies())
 
     @state.setter
     def state(self, state):
@@ -88,4 +103,6 @@ class Stepper:
         state : tuple of array_like, optional
             As for calling the network: each (num_layers, B, H).
         """
-        self._states[...] = engine.initial_state(self._network, self._module._to_tuple(state), self._B, True, "state")
+        with self._network.backend.active():
+            state = self._module._to_tuple(state)
+            self._states[...] = engine.initial_state(self._network, state, self._B, True, "state")

@@ -1,0 +1,51 @@
+"""The CPU as the engine sees it."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import numpy as np
+
+from nblstm.arrays import HostArrays
+from nblstm.cells.cell import Cell
+from nblstm.cpu.inference import Inference, infer
+from nblstm.cpu.layer import backward, forward
+from nblstm.cpu.warmup import compile_kernels
+from nblstm.cpu.weights import Weights, pack_weights
+
+
+class Backend:
+    """The kernels of the CPU, and NumPy's arrays."""
+
+    arrays = HostArrays()
+    #: Whether a pass over small arrays of its own, copied in and out, is the quicker one.
+    replays = True
+    infer = staticmethod(infer)
+    forward = staticmethod(forward)
+    backward = staticmethod(backward)
+    prepare = Inference
+    compile_kernels = staticmethod(compile_kernels)
+    _context = nullcontext()
+
+    def active(self):
+        """A context in which arrays are made for this device."""
+        return self._context
+
+    @staticmethod
+    def pack_layer(
+        cell: Cell, parameters: dict[str, np.ndarray], layer: int, directions: int, training: bool
+    ) -> list[Weights]:
+        """The weights of a layer as kernels read them, one for each direction."""
+        return [pack_weights(cell, parameters, layer, direction, training) for direction in range(directions)]
+
+    @staticmethod
+    def finish() -> None:
+        """After the launches of a pass: here they have ended, or raised their errors."""
+
+
+_CPU = Backend()
+
+
+def backend(index: int) -> Backend:
+    """The CPU; ``index`` is 0."""
+    return _CPU

@@ -1,0 +1,66 @@
+"""Whether CUDA can be used here, and why not: looked up once, when somebody asks for it."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+
+from nblstm.cuda.gpu import OLDEST
+
+_INSTALL = "install it with: pip install 'nblstm[cuda]'"
+
+
+@cache
+def unavailable(index: int = 0) -> str | None:
+    """Why the GPU of this number can't be used, as a clause; None if it can."""
+    for module, package in (("numba_cuda", "numba-cuda"), ("cupy", "CuPy")):
+        if find_spec(module) is None:
+            return f"the package {package} is not installed; {_INSTALL}"
+    try:
+        runtime = import_module("cupy").cuda.runtime
+    except (ImportError, OSError) as error:
+        return f"CuPy cannot be imported ({_first_line(error)}); {_INSTALL}"
+    try:
+        count = runtime.getDeviceCount()
+        driver = runtime.driverGetVersion()
+    except runtime.CUDARuntimeError as error:
+        return f"no NVIDIA GPU with a working driver was found ({_first_line(error)}); install or update the driver"
+    if index >= count:
+        return f"there {'is 1 GPU' if count == 1 else f'are {count} GPUs'} and their numbers begin at 0"
+    try:
+        import_module("nblstm.cuda.compiler")
+    except (ImportError, OSError) as error:
+        return f"numba-cuda's compiler cannot be imported ({_first_line(error)}); {_INSTALL}"
+    if driver // 1000 < runtime.runtimeGetVersion() // 1000:
+        return (
+            f"the driver is for CUDA {driver // 1000} and the installed packages are for CUDA "
+            f"{runtime.runtimeGetVersion() // 1000}; update the driver, or install numba-cuda and CuPy for CUDA "
+            f"{driver // 1000}"
+        )
+    gpu = import_module("nblstm.cuda.runtime").gpu(index)
+    if gpu.capability < OLDEST:
+        have, need = (".".join(map(str, version)) for version in (gpu.capability, OLDEST))
+        return f"GPU {index}, {gpu.name}, has compute capability {have} and nblstm needs {need} or newer"
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")
+
+
+def names() -> list[str]:
+    """The GPUs that can be used, each as ``cuda:0 NVIDIA H100 (compute capability 9.0)``."""
+    found = []
+    while unavailable(len(found)) is None:
+        gpu = import_module("nblstm.cuda.runtime").gpu(len(found))
+        major, minor = gpu.capability
+        found.append(f"cuda:{len(found)} {gpu.name} (compute capability {major}.{minor})")
+    return found
+
+
+@cache
+def backend(index: int):
+    """The kernels and arrays of one GPU, which `unavailable` found usable."""
+    runtime = import_module("nblstm.cuda.runtime").Runtime(index)
+    return import_module("nblstm.cuda.backend").Backend(runtime)

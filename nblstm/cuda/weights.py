@@ -1,0 +1,84 @@
+"""Weights in the GPU's memory, their gates in the order in which kernels keep pre-activations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+
+from nblstm.cells.cell import Cell
+from nblstm.layout import suffix
+
+
+@dataclass(frozen=True, eq=False)
+class LayerWeights:
+    """One layer, all directions (D), as it was when it was packed.
+
+    Attributes
+    ----------
+    w_ih : device array, shape (D, G H, I)
+        Rows by `input_order`.
+    w_hh : device array, shape (D, G H, H)
+        Rows by `recurrent_order`.
+    bias : device array, shape (D, P H)
+        The constant of every pre-activation, ``bias_ih + bias_hh`` where both reach one.
+    vectors : device array, shape (D, V H)
+    tiles : dict
+        ``w_hh`` once more for each persistent kernel that has used it, in the order in which its threads read it.
+    """
+
+    w_ih: object
+    w_hh: object
+    bias: object
+    vectors: object
+    tiles: dict = field(default_factory=dict)
+
+
+def _order(cell: Cell, names) -> tuple[int, ...]:
+    halves = {f"{g}_{half}": g for g in cell.split for half in "xh"}
+    return tuple(cell.gates.index(halves.get(name, name)) for name in names)
+
+
+@cache
+def input_order(cell: Cell) -> tuple[int, ...]:
+    """The gate of each block of pre-activations that the input feeds."""
+    return _order(cell, cell.preactivations[: len(cell.gates)])
+
+
+@cache
+def recurrent_order(cell: Cell) -> tuple[int, ...]:
+    """The gate of each block of pre-activations that the recurrence feeds."""
+    return _order(cell, cell.preactivations[len(cell.split) :])
+
+
+def pack_layer(runtime, cell: Cell, parameters: dict[str, np.ndarray], layer: int, directions: int) -> LayerWeights:
+    """Copy the parameters of a layer to the GPU.
+
+    Parameters
+    ----------
+    runtime : Runtime
+    cell : Cell
+    parameters : dict of str to ndarray
+        All of the network's, under torch's names.
+    layer, directions : int
+
+    Returns
+    -------
+    LayerWeights
+    """
+    G, split = len(cell.gates), len(cell.split)
+    w_ih, w_hh, biases, vectors = [], [], [], []
+    for direction in range(directions):
+        end = suffix(layer, direction)
+        w_x, w_h = parameters[f"weight_ih{end}"], parameters[f"weight_hh{end}"]
+        H = w_h.shape[1]
+        w_ih.append(w_x.reshape(G, H, -1)[list(input_order(cell))].reshape(w_x.shape))
+        w_hh.append(w_h.reshape(G, H, H)[list(recurrent_order(cell))].reshape(w_h.shape))
+        bias = np.zeros((len(cell.preactivations), H), w_h.dtype)
+        if f"bias_ih{end}" in parameters:
+            bias[:G] = parameters[f"bias_ih{end}"].reshape(G, H)[list(input_order(cell))]
+            bias[split:] += parameters[f"bias_hh{end}"].reshape(G, H)[list(recurrent_order(cell))]
+        biases.append(bias.reshape(-1))
+        vectors.append(np.concatenate([*(parameters[f"{name}{end}"] for name in cell.vectors), np.empty(0, w_h.dtype)]))
+    return LayerWeights(*(runtime.device_array(np.stack(arrays)) for arrays in (w_ih, w_hh, biases, vectors)))

@@ -1,0 +1,108 @@
+"""Kernels compiled for real GPUs, on a machine without one: what the compiler and the assembler say about them."""
+
+import re
+from functools import lru_cache
+
+import pytest
+
+from nblstm import cells
+from nblstm.cuda import persistent, steps
+from nblstm.cuda.cell_functions import Sizes
+from nblstm.cuda.gpu import Gpu
+from nblstm.cuda.variant import choose
+
+pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install 'nblstm[cuda]'")
+compiler = pytest.importorskip(
+    "nblstm.cuda.compiler", reason="numba-cuda's compiler is not installed: pip install 'nblstm[cuda]'", exc_type=ImportError
+)
+
+A100 = Gpu("A100", (8, 0), 108, 163 * 1024)
+H100 = Gpu("H100", (9, 0), 132, 227 * 1024)
+
+
+@lru_cache(maxsize=1)
+def made_for(kernel, gpu):
+    """PTX, and what the assembler said."""
+    ptx = compiler.ptx(kernel, gpu.capability)
+    return ptx, compiler.link(ptx, gpu.capability)[1]
+
+
+def check(kernel, gpu):
+    """The PTX of a kernel; fails on what makes one slow without making it wrong."""
+    ptx, log = made_for(kernel, gpu)
+    assert f".target sm_{gpu.capability[0]}{gpu.capability[1]}" in ptx
+    assert not re.search(r"\.local\b|\bcall\b|\.extern \.func", ptx), "memory of threads, or a call"
+    assert not re.search(r"\b(ld|st)\.(v\d\.)?[fbu]\d+", ptx), "an access to memory of unknown kind"
+    if kernel.dtype == "float32":
+        assert not re.search(r"\.f64\b", ptx), "float64 in a float32 kernel"
+    assert re.search(r"\b0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads", log), log
+    registers = int(re.search(r"Used (\d+) registers", log)[1])
+    assert registers * -(-kernel.threads // 128) * 128 <= gpu.registers
+    return ptx
+
+
+@pytest.mark.parametrize("gpu", [A100, H100], ids=lambda gpu: gpu.name)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before", "lstm_peephole"])
+def test_kernels_of_one_step(cell, dtype, gpu):
+    made = getattr(cells, cell)
+    for kernel in (
+        *steps.forward_steps(made, dtype, False), *steps.forward_steps(made, dtype, True),
+        *steps.backward_steps(made, dtype),
+    ):  # fmt: skip
+        check(kernel, gpu)
+
+
+class Offline:
+    """As much of a runtime as `persistent.settled` needs."""
+
+    def __init__(self, gpu):
+        self.gpu = gpu
+
+    def compile(self, kernel):
+        return int(re.search(r"(\d+) bytes spill stores", made_for(kernel, self.gpu)[1])[1])
+
+
+#: Sizes that reach each kind of kernel: alone with all weights in registers or some in shared memory, several blocks with
+#: one or several chunks of rows, one or two directions.
+SEQUENCES = [
+    ("lstm", H100, 64, 1, 1), ("lstm", H100, 128, 64, 2), ("gru", H100, 100, 33, 1), ("lstm_peephole", H100, 128, 1, 1),
+    ("lstm", H100, 768, 16, 1), ("gru", H100, 1024, 16, 1), ("gru", H100, 256, 64, 2), ("rnn_tanh", H100, 512, 128, 1),
+    ("lstm", A100, 64, 16, 2), ("lstm", A100, 512, 16, 1), ("gru", A100, 768, 16, 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
+@pytest.mark.parametrize(
+    ("cell", "gpu", "H", "B", "D"), SEQUENCES, ids=[f"{c}-{g.name}-H{H}-B{B}-D{D}" for c, g, H, B, D in SEQUENCES]
+)
+def test_kernels_of_a_sequence(cell, gpu, H, B, D, backward):
+    made = getattr(cells, cell)
+    variant = choose(gpu, Sizes.of(made), H, B, D, "float32", backward)
+    assert variant is not None
+
+    def make(layout):
+        if backward:
+            return persistent.backward_sequence(made, layout)
+        return persistent.forward_sequence(made, layout, True)
+
+    kernel, settled = persistent.settled(Offline(gpu), make, variant)
+    assert settled.in_registers >= variant.in_registers - 2, "the layout counts on registers that there are not"
+    ptx = check(kernel, gpu)
+    assert "ld.shared.v4.f32" in ptx
+    assert "shfl.sync.bfly.b32" in ptx
+    assert ("ld.acquire.gpu" in ptx) == ("red.release.gpu" in ptx) == (variant.blocks > 1)
+
+
+def test_machine_code_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("NBLSTM_CACHE_DIR", str(tmp_path))
+    kernel = steps.backward_steps(cells.rnn_tanh, "float32")[0]
+    made = compiler.compiled(kernel, (9, 0))
+    assert made.code[:4] == b"\x7fELF"
+    assert made.entry.encode() in made.code
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 1
+    monkeypatch.setattr(compiler, "ptx", None)  # is not called again
+    assert compiler.compiled(kernel, (9, 0)) == made
+    monkeypatch.undo()
+    assert compiler.compiled(kernel, (8, 0)).code != made.code
