@@ -81,9 +81,9 @@ def _forward(network: Network, weights, given, state, lengths, generator, checkp
         y = arrays.returned(_user_layout(network, batch.unpack(y), batched), kind)
         return y, _split(network, batch.unsort(states), batched, kind), None
     rows = arrays.kept(rows, given)  # the caller may overwrite x before BPTT reads it
-    rows, tape = stack.forward(network, weights, batch, rows, states, generator, checkpoint, batched)
+    rows, tape = stack.forward(network, weights, batch, rows, states, generator, checkpoint, batched, kind)
     y = arrays.returned_from_tape(_user_layout(network, batch.unpack(rows), batched), kind)
-    return y, _split(network, batch.unsort(states), batched, kind), replace(tape, kind=kind)
+    return y, _split(network, batch.unsort(states), batched, kind), tape
 
 
 def backward(tape: Tape, dy, d_state=None) -> Gradients:

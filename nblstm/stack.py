@@ -54,7 +54,7 @@ class Network:
 
     @cached_property
     def backend(self):
-        """This device's kernels and arrays."""
+        """The kernels and arrays of its device."""
         return backend_of(self.device)
 
 
@@ -122,6 +122,7 @@ def forward(
     generator: np.random.Generator | None = None,
     checkpoint: int | None = None,
     batched: bool = True,
+    kind: object = None,
 ) -> tuple[np.ndarray, Tape]:
     """A training pass on packed rows.
 
@@ -132,7 +133,7 @@ def forward(
     generator : Generator, optional
         Draws the dropout between layers.
     checkpoint : int, optional
-    batched : bool
+    batched, kind
         For the tape.
 
     Returns
@@ -152,7 +153,7 @@ def forward(
                 masks.append(backend.arrays.dropout_factors(generator, rows, network.dropout))
                 rows = rows * masks[-1]
         backend.finish()
-        return guests.home(rows), Tape(network, batch, tapes, masks, batched)
+        return guests.home(rows), Tape(network, batch, tapes, masks, batched, kind)
 
 
 def backward(

@@ -28,7 +28,9 @@ def _alone(*arguments):
 def _together(*arguments):
     """Several blocks for a slice, several chunks of rows."""
     found = [v for v in variant.candidates(*arguments[:5], arguments[6]) if v.blocks > 1]
-    return max(found, key=lambda v: (v.chunks > 1, v.rows > 1, v.quads - v.in_registers, -v.blocks * v.slices, -v.threads))
+    return max(
+        found, key=lambda v: (v.chunks > 1, v.rows > 1, v.quads - v.in_registers, -v.blocks * v.slices, -v.threads)
+    )
 
 
 def _if_float32(choice):

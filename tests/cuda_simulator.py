@@ -28,7 +28,7 @@ WARP = 32
 QUAD = 4
 
 
-class SimulatedFault(AssertionError):
+class SimulatedError(AssertionError):
     """A kernel did what hardware would not forgive, or only by luck."""
 
 
@@ -44,16 +44,16 @@ class Memory:
     touched: dict = field(default_factory=dict)  # index -> (threads that read, threads that wrote)
 
     def access(self, index: int, count: int, write: bool) -> None:
-        if not (0 <= index and index + count <= self.values.size):
+        if not (index >= 0 and index + count <= self.values.size):
             kind = "shared memory" if self.shared else "an array"
-            raise SimulatedFault(f"index {index} (and {count} numbers) is outside {kind} of {self.values.size}")
+            raise SimulatedError(f"index {index} (and {count} numbers) is outside {kind} of {self.values.size}")
         if self.shared:
             thread = _running.thread
             for k in range(index, index + count):
                 readers, writers = self.touched.setdefault(k, (set(), set()))
                 (writers if write else readers).add(thread)
                 if writers - {thread} or (write and readers - {thread}):
-                    raise SimulatedFault(f"shared number {k}: threads {readers | writers} with no barrier between them")
+                    raise SimulatedError(f"shared number {k}: threads {readers | writers} with no barrier between them")
 
 
 class Pointer:
@@ -76,7 +76,7 @@ class Pointer:
     def quad(self, k, write=False) -> slice:
         start = self.at + k
         if start % QUAD:
-            raise SimulatedFault(f"16 bytes at number {start} are not aligned")
+            raise SimulatedError(f"16 bytes at number {start} are not aligned")
         self.memory.access(start, QUAD, write)
         return slice(start, start + QUAD)
 
@@ -116,10 +116,7 @@ def _meets(function, seen=()) -> bool:
     """Whether a function contains a meeting, in itself or in what it calls."""
     if not inspect.isfunction(function) or function in seen:
         return False
-    return any(
-        isinstance(value, Meeting) or _meets(value, (*seen, function))
-        for value in _names(function).values()
-    )
+    return any(isinstance(value, Meeting) or _meets(value, (*seen, function)) for value in _names(function).values())
 
 
 def as_generator(function):
@@ -304,7 +301,7 @@ class Grid:
             while alive:
                 ready = [thread for thread in alive if thread.waiting[0] in ("ready", "pause")]
                 if not ready:
-                    raise SimulatedFault(f"all {len(alive)} threads wait: {sorted({t.waiting[0] for t in alive})}")
+                    raise SimulatedError(f"all {len(alive)} threads wait: {sorted({t.waiting[0] for t in alive})}")
                 self.order.shuffle(ready)
                 for thread in ready:
                     self.resume(thread)
@@ -326,7 +323,7 @@ class Grid:
         threads = self.of_block[block]
         kinds = {thread.waiting[0] for thread in threads}
         if "block" in kinds and "done" in kinds:
-            raise SimulatedFault("some threads of a block wait at a barrier that others have left behind")
+            raise SimulatedError("some threads of a block wait at a barrier that others have left behind")
         if kinds == {"block"}:
             self.memory[block].touched.clear()
             for thread in threads:
@@ -336,7 +333,7 @@ class Grid:
             if all(thread.waiting[0] == "shuffle" for thread in warp):
                 masks = {thread.waiting[2] for thread in warp}
                 if len(masks) != 1 or len(warp) != WARP:
-                    raise SimulatedFault(f"{len(warp)} threads of a warp shuffle by {masks}")
+                    raise SimulatedError(f"{len(warp)} threads of a warp shuffle by {masks}")
                 for k, thread in enumerate(warp):
                     thread.answer = warp[k ^ masks.copy().pop()].waiting[1]
                 for thread in warp:

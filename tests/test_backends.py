@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 from backends import chosen, names
-from networks import CELLS, Case, check_gradients, check_outputs, network, problem
+from networks import CELLS, Case, check_gradients, check_outputs, problem
 from reference import make_cell
 from test_custom_cells import ODD, WHOLE
 from tolerances import GRADIENT, OUTPUT, assert_close

@@ -13,7 +13,9 @@ from nblstm.cuda.variant import choose
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install 'nblstm[cuda]'")
 compiler = pytest.importorskip(
-    "nblstm.cuda.compiler", reason="numba-cuda's compiler is not installed: pip install 'nblstm[cuda]'", exc_type=ImportError
+    "nblstm.cuda.compiler",
+    reason="numba-cuda's compiler is not installed: pip install 'nblstm[cuda]'",
+    exc_type=ImportError,
 )
 
 A100 = Gpu("A100", (8, 0), 108, 163 * 1024)
@@ -63,8 +65,8 @@ class Offline:
         return int(re.search(r"(\d+) bytes spill stores", made_for(kernel, self.gpu)[1])[1])
 
 
-#: Sizes that reach each kind of kernel: alone with all weights in registers or some in shared memory, several blocks with
-#: one or several chunks of rows, one or two directions.
+#: Sizes that reach each kind of kernel: alone with all weights in registers or some in shared memory, several blocks
+#: with one or several chunks of rows, one or two directions.
 SEQUENCES = [
     ("lstm", H100, 64, 1, 1), ("lstm", H100, 128, 64, 2), ("gru", H100, 100, 33, 1), ("lstm_peephole", H100, 128, 1, 1),
     ("lstm", H100, 768, 16, 1), ("gru", H100, 1024, 16, 1), ("gru", H100, 256, 64, 2), ("rnn_tanh", H100, 512, 128, 1),

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 from backends import chosen
-from cuda_simulator import Grid, SimulatedFault, SimulatedPrimitives, SimulatedRuntime, as_generator, pointer_to
+from cuda_simulator import Grid, SimulatedError, SimulatedPrimitives, SimulatedRuntime, as_generator, pointer_to
 
 from nblstm import nn
 from nblstm.cuda.gpu import Gpu
@@ -82,14 +82,14 @@ def test_sums_over_lanes(lanes, groups, width):
 def written_and_read_at_once():
     place = shared()
     place[thread()] = 1.0
-    place[(thread() + 1) % 32]  # noqa: B018
+    place[(thread() + 1) % 32]
 
 
 def ordered():
     place = shared()
     place[thread()] = 1.0
     sync_block()
-    place[(thread() + 1) % 32]  # noqa: B018
+    place[(thread() + 1) % 32]
 
 
 def one_place_for_all():
@@ -128,7 +128,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("kernel", MISTAKES)
 def test_mistakes_are_found(kernel):
-    with pytest.raises(SimulatedFault, match=MISTAKES[kernel]):
+    with pytest.raises(SimulatedError, match=MISTAKES[kernel]):
         launch(_with_a_meeting(kernel), 1, 32, shared_numbers=32 if kernel is outside else 200)
 
 
@@ -153,7 +153,9 @@ def test_a_block_that_is_lost_raises_and_the_next_call_works(monkeypatch):
         expected, _ = net(x)
         complete = runtime.launch
         monkeypatch.setattr(runtime, "patience", 20)
-        monkeypatch.setattr(runtime, "launch", lambda kernel, blocks, *rest, **more: complete(kernel, blocks - 1, *rest, **more))
+        monkeypatch.setattr(
+            runtime, "launch", lambda kernel, blocks, *rest, **more: complete(kernel, blocks - 1, *rest, **more)
+        )
         with pytest.raises(RuntimeError, match="waited in vain"):
             net(x)
         monkeypatch.undo()

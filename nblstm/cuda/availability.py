@@ -51,7 +51,7 @@ def _first_line(error: Exception) -> str:
 
 def names() -> list[str]:
     """The GPUs that can be used, each as ``cuda:0 NVIDIA H100 (compute capability 9.0)``."""
-    found = []
+    found: list[str] = []
     while unavailable(len(found)) is None:
         gpu = import_module("nblstm.cuda.runtime").gpu(len(found))
         major, minor = gpu.capability

@@ -47,9 +47,7 @@ class Backend:
         self, cell: Cell, tape, batch, dy, d_state, d_parameters: dict, layer_index: int, input_gradient: bool
     ):  # fmt: skip
         """See `layer.backward`."""
-        return layer.backward(
-            self.runtime, cell, tape, batch, dy, d_state, d_parameters, layer_index, input_gradient
-        )
+        return layer.backward(self.runtime, cell, tape, batch, dy, d_state, d_parameters, layer_index, input_gradient)
 
     def prepare(self, cell: Cell, weights, batch, input_size: int, states) -> inference.Inference:
         """An inference pass over the same arrays each time."""

@@ -1,4 +1,4 @@
-"""A traced cell as functions of tuples, which kernels call: the emitted scalar functions behind two fixed signatures."""
+"""A traced cell as functions of tuples, which kernels call: the emitted scalar functions behind fixed signatures."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def cell_source(cell: Cell, dtype: str) -> str:
     ``advance(z, state, vector) -> new, saved`` takes pre-activations in memory order (`Cell.preactivations`).
     ``reverse(d_new, saved, state, new, vector) -> dz, d_state, d_vector`` is its gradient. All are tuples.
 
-    With second gates, ``first(z, state, vector) -> operand, saved`` comes before ``advance``, which then returns only the
-    other saved values; ``reverse_second(d_new, saved, state, new, vector) -> dz`` gives the second gates' gradients, and
-    ``reverse(d_operand, d_new, ...) -> operand, dz, d_state, d_vector`` those of the others.
+    With second gates, ``first(z, state, vector) -> operand, saved`` comes before ``advance``, which then returns only
+    the other saved values; ``reverse_second(d_new, saved, state, new, vector) -> dz`` gives the second gates'
+    gradients, and ``reverse(d_operand, d_new, ...) -> operand, dz, d_state, d_vector`` those of the others.
     """
     places = {name: f"z[{k}]" for k, name in enumerate(cell.preactivations)}
     places |= {name: f"state[{k}]" for k, name in enumerate(cell.states)}

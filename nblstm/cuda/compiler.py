@@ -90,7 +90,9 @@ def compiled(kernel: Kernel, capability: tuple[int, int]) -> Compiled:
     if stored is None:
         text = ptx(kernel, capability)
         code, log = link(text, capability)
-        registers, spilled = (int(_found(pattern, log)) for pattern in (r"Used (\d+) registers", r"(\d+) bytes spill st"))
+        registers, spilled = (
+            int(_found(pattern, log)) for pattern in (r"Used (\d+) registers", r"(\d+) bytes spill st")
+        )
         stored = code, _found(r"^\.visible \.entry (\S+?)\(", text), registers, spilled
         files.store(name, stored)
     return Compiled(*stored)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Older GPUs lack what the kernels are made of: acquire and release need compute capability 7.0; 8.0 is what tests compile.
+#: Older GPUs are not supported: acquire and release need compute capability 7.0, and 8.0 is what tests compile for.
 OLDEST = (8, 0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from nblstm.cells.cell import Cell
 from nblstm.cuda import persistent, steps
@@ -34,7 +35,7 @@ class LayerTape:
         With checkpoints, the states before each span.
     """
 
-    x: object
+    x: Any
     weights: LayerWeights
     spans: list[tuple[int, int]]
     records: list[Record]

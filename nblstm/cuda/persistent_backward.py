@@ -102,9 +102,7 @@ def backward_kernel(p, cell: Cell, v: Variant):
                 running = b < B and t < integers(lengths)[min(b, B - 1)]
                 row = integers(offsets)[t] + b - start if running else 0
                 before = previous[row]
-                new = with_output(
-                    at_y[(B + row) * D * H], load_others(offset(at_tape, (B + row) * H), (B + n) * H)
-                )
+                new = with_output(at_y[(B + row) * D * H], load_others(offset(at_tape, (B + row) * H), (B + n) * H))
                 old = with_output(at_y[before * D * H], load_others(offset(at_tape, before * H), (B + n) * H))
                 values = load_saved(offset(numbers(saved), (d * n + row) * K * H + u), H)
                 if MANY:

@@ -1,7 +1,7 @@
 """The forward kernel that is launched once per sequence: weights stay in registers and shared memory over all steps.
 
-T time, B batch, H hidden, D directions, G gates, P pre-activations, S states, K saved values, V vectors; n is the number
-of packed rows of the record. See `variant` for tiles, lanes and quads.
+T time, B batch, H hidden, D directions, G gates, P pre-activations, S states, K saved values, V vectors; n is the
+number of packed rows of the record. See `variant` for tiles, lanes and quads.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ FORWARD = (
 )  # fmt: skip
 BACKWARD = (
     "rows", "H",
-    "d_state", "d_state_plane",  # S planes of (B, H): gradient of the new states in, without R's part of the old ones out
+    "d_state", "d_state_plane",  # S planes of (B, H): gradient of new states in; of old ones out, without R's part
     "dy", "dy_row",
     "saved",
     "first",  # where this step's rows begin among the packed rows
@@ -39,7 +39,7 @@ BACKWARD = (
 def forward_kernel(p, cell: Cell, training: bool):
     """The kernel that turns pre-activations into states, for some primitives; its arguments are `FORWARD`."""
     n, advance = Sizes.of(cell), cell_functions(cell, p)["advance"]
-    G, P, S, K, V, SPLIT, OUTPUT = n.G, n.P, n.S, n.K, n.V, n.split, n.output
+    G, P, S, K, V, OUTPUT = n.G, n.P, n.S, n.K, n.V, n.output
     numbers, offset, block, block_size, thread = p.numbers, p.offset, p.block, p.block_size, p.thread
     load_gates, load_biases, load_states, load_vectors = p.load(G), p.load(P), p.load(S), p.load(V)
     store_states, store_saved = p.store(S), p.store(K)
@@ -72,7 +72,7 @@ def forward_kernel(p, cell: Cell, training: bool):
 def backward_kernel(p, cell: Cell):
     """The kernel of the gradient of one step; its arguments are `BACKWARD`."""
     n, reverse = Sizes.of(cell), cell_functions(cell, p)["reverse"]
-    P, S, K, V, OUTPUT = n.P, n.S, n.K, n.V, n.output
+    P, S, K, V = n.P, n.S, n.K, n.V
     numbers, integers, offset = p.numbers, p.integers, p.offset
     block, block_size, thread = p.block, p.block_size, p.thread
     load_states, load_taped, load_saved, load_vectors = p.load(S), p.load(S - 1), p.load(K), p.load(V)
@@ -96,9 +96,7 @@ def backward_kernel(p, cell: Cell):
             )
             d_new = plus_output(load_states(d_at, d_state_plane), numbers(dy)[b * dy_row + u])
             values = load_saved(offset(numbers(saved), b * K * H + u), H)
-            d_sums, d_old, d_vector = reverse(
-                d_new, values, old, new, load_vectors(offset(numbers(vectors), u), H)
-            )
+            d_sums, d_old, d_vector = reverse(d_new, values, old, new, load_vectors(offset(numbers(vectors), u), H))
             store_states(d_at, d_state_plane, d_old)
             store_z(offset(numbers(dz), b * P * H + u), H, d_sums)
             d_vector_at = offset(numbers(d_vectors), b * V * H + u)

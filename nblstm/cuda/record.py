@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from nblstm.cells.cell import Cell
 from nblstm.cuda.batch import DeviceBatch
@@ -36,9 +37,9 @@ class Record:
     starts: tuple[int, ...]
     counts: tuple[int, ...]
     training: bool
-    y: object
-    tape: object
-    saved: object
+    y: Any
+    tape: Any
+    saved: Any
 
     @classmethod
     def of(cls, xp, cell: Cell, batch: DeviceBatch, span: tuple[int, int], state, training: bool) -> Record:

@@ -83,7 +83,9 @@ def reduce_over_lanes(p, lanes: int, groups: int, width: int):
             lines.append(f"    sum_{step}_{k} = {kept} + shuffle({sent}, {mask})")
         names = [f"sum_{step}_{k}" for k in range(len(new))]
         mask, step = mask // 2, step + 1
-    source = "\n".join(["def reduce(sums, lane):", *lines, f"    return ({''.join(f'{name}, ' for name in names)})", ""])
+    source = "\n".join(
+        ["def reduce(sums, lane):", *lines, f"    return ({''.join(f'{name}, ' for name in names)})", ""]
+    )
     return from_source(p, "reduce", source, shuffle=p.shuffle)
 
 

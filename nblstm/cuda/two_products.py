@@ -108,7 +108,9 @@ def _backward_parts(p, n: Sizes):
         y, tape = offset(numbers(y_all), u), offset(numbers(tape_all), u)
         new = with_output(y[here * y_row], load_taped(offset(tape, here * H), tape_plane))
         old = with_output(y[before * y_row], load_taped(offset(tape, before * H), tape_plane))
-        d_new = plus_output(load_states(offset(numbers(d_state), b * H + u), d_state_plane), numbers(dy)[b * dy_row + u])
+        d_new = plus_output(
+            load_states(offset(numbers(d_state), b * H + u), d_state_plane), numbers(dy)[b * dy_row + u]
+        )
         values = load_saved(offset(numbers(saved), b * K * H + u), H)
         return b, u, d_new, values, old, new, load_vectors(offset(numbers(vectors), u), H)
 
@@ -155,9 +157,7 @@ def backward_kernel(p, cell: Cell):
                 k, H, d_state, d_state_plane, dy, dy_row, saved, first, previous, y_all, y_row, tape_all, tape_plane, B,
                 vectors,
             )  # fmt: skip
-            value, d_sums, d_old, d_vector = reverse(
-                numbers(d_operand)[b * H + u], d_new, values, old, new, vector
-            )
+            value, d_sums, d_old, d_vector = reverse(numbers(d_operand)[b * H + u], d_new, values, old, new, vector)
             numbers(operand)[b * H + u] = value
             store_states(offset(numbers(d_state), b * H + u), d_state_plane, d_old)
             d_sums_at = offset(numbers(dz), b * P * H + u)

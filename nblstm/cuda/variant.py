@@ -145,7 +145,7 @@ def candidates(gpu: Gpu, n: Sizes, H: int, B: int, D: int, backward: bool) -> It
                     continue  # each lane ends with the sums of one row, of one unit
                 units = outputs if backward else 1  # of a tile
                 whole = max(1, 32 // lanes)  # tiles of a warp
-                tiles = -(-(-(-H // units)) // whole) * whole
+                tiles = -(-H // (units * whole)) * whole
                 yield from filter(None, [
                     _fitted(gpu, n, H, D, outputs, lanes, inner, rows, 1, tiles, 1, -(-B // rows))
                 ])  # fmt: skip

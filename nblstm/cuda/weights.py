@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -28,10 +29,10 @@ class LayerWeights:
         ``w_hh`` once more for each persistent kernel that has used it, in the order in which its threads read it.
     """
 
-    w_ih: object
-    w_hh: object
-    bias: object
-    vectors: object
+    w_ih: Any
+    w_hh: Any
+    bias: Any
+    vectors: Any
     tiles: dict = field(default_factory=dict)
 
 
