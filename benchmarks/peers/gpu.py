@@ -1,8 +1,8 @@
 """nblstm beside torch (cuDNN) on a GPU, in one process and on the same tensors: ``python -m benchmarks.peers.gpu``.
 
 Each row: one forward pass, and one forward and backward pass with the gradients of parameters, input and states;
-medians over rounds in which the contenders take turns. Results are compared before anything is timed. Needs torch for CUDA,
-and `pip install -e ".[cuda]"`.
+medians over rounds in which the contenders take turns. Results are compared before anything is timed. Needs torch
+for CUDA, and the extra ``cuda``.
 """
 
 from __future__ import annotations
