@@ -111,12 +111,13 @@ def _backward(tape: Tape, dy, d_state) -> Gradients:
     dy = None if dy is None else batch.pack(_checked_output_gradient(tape, dy))
     d_states = batch.sort(initial_state(network, d_state, batch.B, tape.batched, "dstate"))
     flat = arrays.empty((network.layout.size,), network.dtype)
-    dx = stack.backward(tape, dy, d_states, network.layout.views(flat))
+    params = network.layout.views(flat)
+    dx = stack.backward(tape, dy, d_states, params)
     assert dx is not None
     dx = arrays.returned(_user_layout(network, batch.unpack(dx), tape.batched), kind)
-    flat = arrays.returned(flat, kind)
     states = _split(network, batch.unsort(d_states), tape.batched, kind)
-    return Gradients(network.layout.views(flat), flat, dx, states)
+    returned = arrays.returned(flat, kind)
+    return Gradients(params if returned is flat else network.layout.views(returned), returned, dx, states)
 
 
 def _checked_input(network: Network, x, lengths) -> tuple[np.ndarray, Batch, bool]:
