@@ -83,7 +83,7 @@ class ForwardPlan:
     def __init__(self, sizes: Sizes, batch: Batch, training: bool, checkpoint: int | None):
         cell, H, D, dtype = sizes.cell, sizes.H, sizes.D, sizes.dtype
         self.tiny = sizes.tiny(batch)
-        self.cut = cut(batch, H, D, self.tiny)
+        self.cut = cut(batch, H, len(cell.gates) * H, D, self.tiny)
         rows, parts = self.cut.rows, self.cut.parts
         segment = steps_ahead(batch.T, rows, sizes.z_row)
         z_part = 0 if self.cut.by_units else segment * rows * sizes.z_row
@@ -180,7 +180,7 @@ class BackwardPlan:
         self._sizes, self._batch = sizes, batch
         dtype = sizes.dtype
         self.tiny = sizes.tiny(batch)
-        self.cut = cut(batch, sizes.H, sizes.D, self.tiny)
+        self.cut = cut(batch, sizes.H, len(sizes.cell.gates) * sizes.H, sizes.D, self.tiny)
         self._orders = input_order(sizes.cell), recurrent_order(sizes.cell)
         self.zeros = np.zeros(max(sizes.I, sizes.H), dtype)
         self._blocks = -(-sizes.H // 96)

@@ -20,6 +20,11 @@ TINY_FEW_ROWS = 160_000
 #: With fewer rows than this for each thread, parts are hidden units: a part by rows would read all weights for them.
 FEW_ROWS = 4
 
+#: But not if a row's recurrent product has fewer multiply-adds than this, about 0.5 us: 1000 steps of H = 64 take one
+#: thread 0.98 ms, and two 0.94, or 2.0 when their cores are slow to hear from each other; 300 steps of H = 96 take
+#: 0.66 and 0.50 even then.
+SHARED_STEP = 25_000
+
 #: Hidden units are cut between whole cache lines and vectors.
 UNIT_BLOCK = 16
 
@@ -53,12 +58,15 @@ class Cut:
         return len(self.bounds) - 1
 
 
-def cut(batch: Batch, H: int, directions: int, tiny: bool) -> Cut:
-    """Cut for the number of threads. Results do not depend on the cuts: no number is a sum over parts."""
+def cut(batch: Batch, H: int, columns: int, directions: int, tiny: bool) -> Cut:
+    """Cut for the number of threads; a row's recurrent product has so many columns.
+
+    Results do not depend on the cuts: no number is a sum over parts.
+    """
     threads_each = -(-threads.num_threads() // directions)
     if tiny or threads_each < 2:
         return Cut(False, np.array([0, batch.B], np.int64), batch.B)
-    if FEW_ROWS * threads_each > batch.B:
+    if FEW_ROWS * threads_each > batch.B and (batch.T == 1 or columns * H > SHARED_STEP):
         blocks = -(-H // UNIT_BLOCK)
         parts = max(1, min(blocks, threads_each))
         bounds = np.minimum(np.arange(parts + 1) * blocks // parts * UNIT_BLOCK, H)
