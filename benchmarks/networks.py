@@ -7,6 +7,7 @@ import numpy as np
 import nblstm
 from benchmarks.shapes import Shape
 from nblstm import sigmoid, tanh
+from nblstm.cuda import unavailable
 
 CELLS = ["LSTM", "GRU", "RNN"]
 
@@ -21,14 +22,30 @@ def peephole(i, f, g, o, h, c, p_i, p_f, p_o):
     return o * tanh(c), c
 
 
-def ready(shape: Shape, cell: str):
-    """A network, its input x and the gradient dy of its outputs; the kernels of inference are compiled."""
+#: The devices that there are: every suite takes them as a parameter.
+DEVICES = ["cpu"] + ["cuda"] * (unavailable() is None)
+
+
+def wait(device: str) -> None:
+    """Until a device has done what was asked of it."""
+    if device == "cuda":
+        import cupy
+
+        cupy.cuda.get_current_stream().synchronize()
+
+
+def ready(shape: Shape, cell: str, device: str):
+    """A network, its input x and the gradient dy of its outputs on its device; inference is compiled."""
     if cell == "own":
-        net = nblstm.nn.Recurrent(peephole, shape.I, shape.H, seed=0)
+        net = nblstm.nn.Recurrent(peephole, shape.I, shape.H, device=device, seed=0)
     else:
-        net = getattr(nblstm.nn, cell)(shape.I, shape.H, seed=0)
+        net = getattr(nblstm.nn, cell)(shape.I, shape.H, device=device, seed=0)
     generator = np.random.default_rng(0)
     x = generator.standard_normal((shape.T, shape.B, shape.I), np.float32)
     dy = generator.standard_normal((shape.T, shape.B, shape.H), np.float32)
+    if device == "cuda":
+        import cupy
+
+        x, dy = cupy.asarray(x), cupy.asarray(dy)
     net(x)
     return net, x, dy

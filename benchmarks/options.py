@@ -4,61 +4,66 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.networks import CELLS, ready
+from benchmarks.networks import CELLS, DEVICES, ready, wait
 from benchmarks.shapes import OWN_CELL, RAGGED, STEPS
 
 
 class Step:
     """One streaming step, the state inside."""
 
-    params = (list(STEPS), CELLS)
-    param_names = ("shape", "cell")
+    params = (list(STEPS), CELLS, DEVICES)
+    param_names = ("shape", "cell", "device")
     timeout = 120
 
-    def setup(self, shape, cell):
-        net, x, _ = ready(STEPS[shape], cell)
+    def setup(self, shape, cell, device):
+        net, x, _ = ready(STEPS[shape], cell, device)
         self.step, self.x_t = net.stepper(), x[0]
         self.step(self.x_t)
 
-    def time_step(self, shape, cell):
+    def time_step(self, shape, cell, device):
         self.step(self.x_t)
+        wait(device)
 
 
 class Ragged:
     """Lengths uniform in 1..T, beside the same batch padded."""
 
-    params = (list(RAGGED), ["padded", "unsorted", "sorted"])
-    param_names = ("shape", "lengths")
+    params = (list(RAGGED), ["padded", "unsorted", "sorted"], DEVICES)
+    param_names = ("shape", "lengths", "device")
     timeout = 120
 
-    def setup(self, shape, lengths):
-        self.net, self.x, self.dy = ready(RAGGED[shape], "LSTM")
+    def setup(self, shape, lengths, device):
+        self.net, self.x, self.dy = ready(RAGGED[shape], "LSTM", device)
         drawn = np.random.default_rng(1).integers(1, RAGGED[shape].T, RAGGED[shape].B, endpoint=True)
         self.lengths = {"padded": None, "unsorted": drawn, "sorted": np.sort(drawn)[::-1]}[lengths]
-        self.time_training(shape, lengths)
+        self.time_training(shape, lengths, device)
 
-    def time_inference(self, shape, lengths):
+    def time_inference(self, shape, lengths, device):
         self.net(self.x, lengths=self.lengths)
+        wait(device)
 
-    def time_training(self, shape, lengths):
+    def time_training(self, shape, lengths, device):
         tape = self.net.forward(self.x, lengths=self.lengths)[2]
         self.net.backward(tape, self.dy)
+        wait(device)
 
 
 class OwnCell:
     """An LSTM with peepholes, written by the user, beside the built-in LSTM."""
 
-    params = ("own", "LSTM")
-    param_names = ("cell",)
+    params = (("own", "LSTM"), DEVICES)
+    param_names = ("cell", "device")
     timeout = 120
 
-    def setup(self, cell):
-        self.net, self.x, self.dy = ready(OWN_CELL, cell)
-        self.time_training(cell)
+    def setup(self, cell, device):
+        self.net, self.x, self.dy = ready(OWN_CELL, cell, device)
+        self.time_training(cell, device)
 
-    def time_inference(self, cell):
+    def time_inference(self, cell, device):
         self.net(self.x)
+        wait(device)
 
-    def time_training(self, cell):
+    def time_training(self, cell, device):
         tape = self.net.forward(self.x)[2]
         self.net.backward(tape, self.dy)
+        wait(device)

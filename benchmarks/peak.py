@@ -27,7 +27,7 @@ class FractionOfPeak:
     def setup(self, shape):
         from benchmarks.fma_peak import multiply_add
 
-        self.net, self.x, self.dy = ready(COMPUTE_BOUND[shape], "LSTM")
+        self.net, self.x, self.dy = ready(COMPUTE_BOUND[shape], "LSTM", "cpu")
         self.work = multiply_adds(COMPUTE_BOUND[shape])
         self.multiply_add = multiply_add
         self._train()

@@ -117,7 +117,11 @@ def _backward(tape: Tape, dy, d_state) -> Gradients:
     dx = arrays.returned(_user_layout(network, batch.unpack(dx), tape.batched), kind)
     states = _split(network, batch.unsort(d_states), tape.batched, kind)
     returned = arrays.returned(flat, kind)
-    return Gradients(params if returned is flat else network.layout.views(returned), returned, dx, states)
+    if kind is not None:
+        params = {name: arrays.returned(view, kind) for name, view in params.items()}
+    elif returned is not flat:
+        params = network.layout.views(returned)
+    return Gradients(params, returned, dx, states)
 
 
 def _checked_input(network: Network, x, lengths) -> tuple[np.ndarray, Batch, bool]:
