@@ -17,6 +17,9 @@ from nblstm import validate
 from nblstm.codegen import cache
 from nblstm.cpu.threads import num_threads
 from nblstm.cpu.vector import vector_unit
+from nblstm.cuda.cell_functions import Sizes
+from nblstm.cuda.gpu import H100
+from nblstm.cuda.variant import described
 from nblstm.device import cuda_unavailable, device
 
 
@@ -44,6 +47,16 @@ def info() -> str:
     return "\n".join(f"{name:10} {value}" for name, value in rows.items())
 
 
+def _layouts(chosen) -> str:
+    """The kernels of a layer for each of some sizes, a line each."""
+    cell = getattr(nblstm.cells, chosen.cell)
+    gpu = H100 if cuda_unavailable() else import_module("nblstm.cuda.runtime").gpu(0)
+    if not isinstance(cell, nblstm.Cell) or cell.stages > 1:
+        return f"{chosen.cell} is no cell with one recurrent product: a launch and a product for each step"
+    sizes, D = Sizes.of(cell), 1 + chosen.bidirectional
+    return "\n".join([gpu.name, *(described(gpu, sizes, H, B, D) for H in chosen.hidden for B in chosen.batch)])
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m nblstm", description=__doc__)
@@ -51,7 +64,15 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("info", help="versions, device, threads, vector width, cache folder")
     ahead = commands.add_parser("warmup", help="compile the kernels of LSTM, GRU and RNN ahead of their first use")
     ahead.add_argument("--dtype", nargs="+", choices=validate.DTYPES, default=["float32"])
+    layouts = commands.add_parser("layouts", help="which CUDA kernels a layer gets, on the GPU here or else an H100")
+    layouts.add_argument("--cell", choices=nblstm.cells.__all__, default="lstm")
+    layouts.add_argument("--hidden", type=int, nargs="+", default=[64, 128, 256, 512, 768, 1024, 2048], metavar="H")
+    layouts.add_argument("--batch", type=int, nargs="+", default=[1, 16, 64, 128], metavar="B")
+    layouts.add_argument("--bidirectional", action="store_true")
     chosen = parser.parse_args(arguments)
+    if chosen.command == "layouts":
+        print(_layouts(chosen))
+        return 0
     if chosen.command == "warmup":
         for dtype in chosen.dtype:
             nblstm.warmup(dtype=dtype)

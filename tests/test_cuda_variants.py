@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 
 from nblstm import cells
+from nblstm.__main__ import main
 from nblstm.cuda.cell_functions import Sizes
-from nblstm.cuda.gpu import Gpu
+from nblstm.cuda.gpu import A100, H100, Gpu
 from nblstm.cuda.persistent import tiled
 from nblstm.cuda.variant import candidates, choose, cost
 
-H100 = Gpu("H100", (9, 0), 132, 227 * 1024)
-A100 = Gpu("A100", (8, 0), 108, 163 * 1024)
 WITHOUT_COOPERATION = Gpu("H100 in slices", (9, 0), 132, 227 * 1024, cooperative=False)
 LSTM, GRU = Sizes.of(cells.lstm), Sizes.of(cells.gru)
 
@@ -72,6 +71,17 @@ def test_every_candidate_fits(gpu, n, H, B, D, backward):
 
 def test_a_layout_says_what_it_is():
     assert str(choose(H100, LSTM, 768, 16, 1, "float32", False)).startswith("96 blocks together, 1 slices of 16 rows")
+
+
+def test_choices_can_be_printed(capsys):
+    assert main(["layouts", "--cell", "gru", "--hidden", "64", "2048", "--batch", "16"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    assert lines[1].split()[:5] == ["H", "64", "B", "16", "forward"]
+    assert "alone" in lines[1]
+    assert lines[4].endswith("a launch and a product for each step")
+    assert main(["layouts", "--cell", "gru_reset_before"]) == 0
+    assert "each step" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("backward", [False, True])

@@ -33,3 +33,8 @@ class Gpu:
     shared_memory: int
     registers: int = 65536
     cooperative: bool = True
+
+
+#: For looking at choices without a GPU.
+H100 = Gpu("H100", (9, 0), 132, 227 * 1024)
+A100 = Gpu("A100", (8, 0), 108, 163 * 1024)

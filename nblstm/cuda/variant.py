@@ -202,3 +202,12 @@ def choose(gpu: Gpu, n: Sizes, H: int, B: int, D: int, dtype: str, backward: boo
     found = list(candidates(gpu, n, H, B, D, backward))
     best = min(found, key=lambda v: (cost(gpu, v), v.threads), default=None)
     return best if best and cost(gpu, best) < cost_of_steps(gpu, n, H, B, D) else None
+
+
+def described(gpu: Gpu, n: Sizes, H: int, B: int, D: int = 1) -> str:
+    """What `choose` gives a float32 layer forward and backward, a line each."""
+    lines = []
+    for name, backward in (("forward", False), ("backward", True)):
+        layout = choose(gpu, n, H, B, D, "float32", backward)
+        lines.append(f"H {H:5} B {B:5} {name:8} {layout or 'a launch and a product for each step'}")
+    return "\n".join(lines)
