@@ -1,6 +1,7 @@
 """The house: imports point down only, files stay small, and importing nblstm brings in nothing that it need not."""
 
 import ast
+import importlib
 from pathlib import Path
 
 import pytest
@@ -34,9 +35,13 @@ ALLOWED = {
         "nn", "stack", "batch", "memory", "layout", "training", "validate", "configured", "seeds", "cells", "device",
     },
     "models": {"layers", "training", "nn", "validate", "configured", "seeds"},
+    # Keras's names of modules, for what lies further down.
+    **{name: {"layers"} for name in ("activations", "constraints", "initializers", "regularizers")},
+    **{name: {"training"} for name in ("callbacks", "losses", "metrics", "optimizers")},
     "interop": {"models", "layers", "nn", "training", "cells", "validate"},
     "warmup": {"validate", "device", "cells"},
-    "__init__": {"cells", "nn", "training", "device", "models", "layers", "seeds", "warmup", "cpu"},  # cpu: threads
+    "__init__": {"cells", "nn", "training", "device", "models", "layers", "seeds", "warmup", "cpu"}  # cpu: threads
+    | {"activations", "constraints", "initializers", "regularizers", "callbacks", "losses", "metrics", "optimizers"},
     "__main__": {"codegen", "cpu", "cuda", "device", "validate", "nblstm"},
 }  # fmt: skip
 
@@ -154,3 +159,13 @@ def test_all_public_names_exist_and_are_documented():
     for module in (nblstm.cells, nblstm.layers, nblstm.models, nblstm.nn, nblstm.training):
         for name in module.__all__:
             assert getattr(module, name).__doc__, f"{module.__name__}.{name}"
+
+
+@pytest.mark.parametrize("name", [name for name, parts in ALLOWED.items() if parts in ({"layers"}, {"training"})])
+def test_modules_have_keras_names(name):
+    """A Keras program's ``from keras.optimizers import Adam`` needs no more than another package."""
+    module = importlib.import_module(f"nblstm.{name}")
+    below = importlib.import_module(f"nblstm.{next(iter(ALLOWED[name]))}.{name}")
+    assert below.__all__
+    for public in below.__all__:
+        assert getattr(module, public) is getattr(below, public)

@@ -15,6 +15,12 @@ import numpy as np
 
 from nblstm.cells import functions
 
+__all__ = [
+    "ActivationFunction", "elu", "exponential", "gelu", "get", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh",
+    "leaky_relu", "linear", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu", "sigmoid", "silu",
+    "softmax", "softplus", "softsign", "swish", "tanh",
+]  # fmt: skip
+
 Array = np.ndarray
 
 

@@ -10,6 +10,10 @@ from nblstm.configured import Configured
 from nblstm.layers import shapes
 from nblstm.layers.registry import Registry
 
+__all__ = [
+    "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "get", "max_norm", "min_max_norm", "non_neg", "unit_norm",
+]  # fmt: skip
+
 CONSTRAINTS = Registry("constraint")
 
 #: Keras's: it keeps a norm of 0 from dividing.

@@ -11,6 +11,12 @@ from nblstm.configured import Configured
 from nblstm.layers import shapes
 from nblstm.layers.registry import Registry
 
+__all__ = [
+    "Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Identity", "Initializer", "LecunNormal",
+    "LecunUniform", "Ones", "Orthogonal", "RandomNormal", "RandomUniform", "TruncatedNormal", "VarianceScaling",
+    "Zeros", "get",
+]  # fmt: skip
+
 INITIALIZERS = Registry("initializer")
 
 

@@ -10,6 +10,10 @@ from nblstm.configured import Configured
 from nblstm.layers import shapes
 from nblstm.layers.registry import Registry
 
+__all__ = [
+    "L1", "L1L2", "L2", "Regularizer", "get", "l1", "l1_l2", "l2",
+]  # fmt: skip
+
 REGULARIZERS = Registry("regularizer")
 
 

@@ -153,11 +153,17 @@ class Learner(Feed):
         return sum((layer.regularization_loss() for layer in self._layers), 0.0)
 
     def check_targets(self, y: np.ndarray) -> None:
-        """Refuse targets out of range before training; with masks, what is masked may be anything, so batches tell."""
+        """Refuse targets of a wrong shape or out of range, before training.
+
+        Where there are masks, what is masked may be anything, and only batches can tell.
+        """
         shape = self.output_shape
-        if self._objective is None or shape is None or shape[-1] is None or self.makes_masks:
+        if self._objective is None or shape is None or shape[-1] is None:
             return
-        self._objective.loss.check_range(y, len(shape), shape[-1])
+        sizes = [n or (y.shape[axis] if axis < y.ndim else 1) for axis, n in enumerate(shape)]
+        prediction = np.broadcast_to(np.zeros((), self.layers[-1].dtype), sizes)
+        mask = np.broadcast_to(np.array(False), sizes[:-1]) if self.makes_masks else None
+        self._objective.loss.target(prediction, y, mask)
 
     def _prepare(self) -> None:
         """Give the optimizer the layers, unless it has them and its state already."""

@@ -190,11 +190,6 @@ class SparseCategoricalCrossentropy(Loss):
             raise ValueError(f"target contains {labels[wrong][0]}; give class numbers, 0 to {classes - 1}")
         return labels.astype(np.intp), mask
 
-    def check_range(self, y_true, ndim, width):
-        """As in `Loss`; the targets are class numbers."""
-        if y_true.ndim == ndim - 1 or y_true.shape[-1] == 1:
-            self.target(np.zeros((2, width)), np.array([y_true.min(), y_true.max()], y_true.dtype), None)
-
     def rows(self, prediction, target):
         """The equation and its gradient: ``softmax(x) - onehot``, or ``1 / s - onehot / p[t]`` with s = sum(p)."""
         flat = prediction.reshape(-1, prediction.shape[-1])

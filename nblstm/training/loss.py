@@ -129,25 +129,6 @@ class Loss(Configured):
         target = validate.real_array("target", target, prediction.dtype)
         return like("target", target, prediction.shape), mask
 
-    def check_range(self, y_true: np.ndarray, ndim: int, width: int) -> None:
-        """Refuse targets that are out of range, by the smallest and the largest of them.
-
-        Parameters
-        ----------
-        y_true : ndarray
-            Targets of any number of rows.
-        ndim, width : int
-            Dimensions and last size of the predictions.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If one is; shapes are not looked at.
-        """
-        if y_true.ndim == ndim:
-            extremes = np.array([y_true.min(), y_true.max()], y_true.dtype)
-            self.target(np.zeros((2, width)), np.repeat(extremes[:, None], width, axis=1), None)
-
     def _checked(self, y_true, y_pred, mask):
         given = float_array("prediction", y_pred)
         if given.ndim == 0 or given.size == 0:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from nblstm.training import schedules
 from nblstm.training.arguments import flag, from_table, real
 from nblstm.training.optimizer import Optimizer
+
+__all__ = [
+    "SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "get", "schedules",
+]  # fmt: skip
 
 
 class SGD(Optimizer):

@@ -1,0 +1,3 @@
+"""Keras's name for `nblstm.layers.activations`."""
+
+from nblstm.layers.activations import *

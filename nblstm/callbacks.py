@@ -1,0 +1,3 @@
+"""Keras's name for `nblstm.training.callbacks`."""
+
+from nblstm.training.callbacks import *

@@ -1,0 +1,3 @@
+"""Keras's name for `nblstm.layers.constraints`."""
+
+from nblstm.layers.constraints import *

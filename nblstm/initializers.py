@@ -1,0 +1,3 @@
+"""Keras's name for `nblstm.layers.initializers`."""
+
+from nblstm.layers.initializers import *

@@ -1,0 +1,3 @@
+"""Keras's name for `nblstm.training.losses`."""
+
+from nblstm.training.losses import *

@@ -1,0 +1,3 @@
+"""Keras's name for `nblstm.training.metrics`."""
+
+from nblstm.training.metrics import *

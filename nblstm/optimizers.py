@@ -1,0 +1,3 @@
+"""Keras's name for `nblstm.training.optimizers`."""
+
+from nblstm.training.optimizers import *

@@ -1,0 +1,3 @@
+"""Keras's name for `nblstm.layers.regularizers`."""
+
+from nblstm.layers.regularizers import *
