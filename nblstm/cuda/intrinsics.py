@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from llvmlite import ir
-from numba import types
+from numba import cuda, types
 from numba.cuda import cgutils
 from numba.cuda.extending import intrinsic
 
@@ -58,15 +58,9 @@ def _assembly(builder, result, text: str, constraints: str, args):
     return builder.call(ir.InlineAsm(function, text, clobbers, side_effect=True), args)
 
 
-@intrinsic
-def sync_block(typingctx):
-    """Wait for all threads of the block; what they wrote is then visible to all of them."""
-
-    def codegen(context, builder, signature, args):
-        _assembly(builder, ir.VoidType(), "bar.sync 0;", "", [])
-        return context.get_dummy_value()
-
-    return types.void(), codegen
+#: A barrier and a shuffle must be reached by all threads together. The compiler knows that of its own intrinsics; a
+#: piece of PTX it might copy into both branches of an `if` before it.
+sync_block = cuda.syncthreads
 
 
 @intrinsic
@@ -74,9 +68,15 @@ def shuffle(typingctx, value, mask):
     """The ``value`` of the thread of this warp whose lane differs in the bits of ``mask``."""
 
     def codegen(context, builder, signature, args):
-        lanes = builder.trunc(args[1], ir.IntType(32))
-        text = "shfl.sync.bfly.b32 $0, $1, $2, 31, 0xffffffff;"
-        return _assembly(builder, ir.FloatType(), text, "=f,f,r", [args[0], lanes])
+        integer = ir.IntType(32)
+        result = ir.LiteralStructType([integer, ir.IntType(1)])
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(result, [integer] * 5), "llvm.nvvm.shfl.sync.i32"
+        )
+        everyone, butterfly, last = (ir.Constant(integer, k) for k in (0xFFFFFFFF, 3, 31))
+        given = [everyone, butterfly, builder.bitcast(args[0], integer), builder.trunc(args[1], integer), last]
+        taken = builder.extract_value(builder.call(function, given), 0)
+        return builder.bitcast(taken, ir.FloatType())
 
     return types.float32(types.float32, types.int64), codegen
 
