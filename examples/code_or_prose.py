@@ -1,0 +1,80 @@
+"""Tell code from prose: lines of the standard library's sources, against those of its comments and docstrings."""
+
+import argparse
+import collections
+import re
+import sysconfig
+import tokenize
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+import nblstm
+from nblstm.layers import GRU, LSTM, Dense, Embedding, SimpleRNN
+from nblstm.models import Sequential
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("--cell", choices=["lstm", "gru", "simple_rnn"], default="lstm")
+parser.add_argument("--quick", action="store_true", help="few files: a few seconds, and a worse result")
+options = parser.parse_args()
+layer = {"lstm": LSTM, "gru": GRU, "simple_rnn": SimpleRNN}[options.cell]
+nblstm.set_random_seed(0)
+LENGTH, VOCABULARY = 20, 4_000  # of a line, in words and signs; how many of these are told apart
+
+
+def lines(path):
+    """The lines of a file as (text, 1 if it is prose else 0), less what marks comments and docstrings."""
+    kinds, before = collections.defaultdict(set), tokenize.NEWLINE
+    for token in tokenize.generate_tokens(path.open(encoding="utf-8").readline):
+        alone = before in (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)  # a string that is all of a statement
+        prose = token.type == tokenize.COMMENT or (token.type == tokenize.STRING and alone)
+        for line in range(token.start[0], token.end[0] + 1) if token.string.strip() else ():
+            kinds[line].add(int(prose))
+        before = before if token.type in (tokenize.NL, tokenize.COMMENT) else token.type
+    for line, text in enumerate(path.read_text("utf-8").splitlines(), 1):
+        if len(kinds[line]) == 1 and re.search(r"\w", text):
+            yield text.strip(' #"'), *kinds[line]
+
+
+# Every fifth file is held out, so that no line is judged by its neighbours.
+files = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))[:: 8 if options.quick else 1]
+text, kind = zip(*(line for k, file in enumerate(files) if k % 5 for line in lines(file)), strict=True)
+test_text, test_kind = zip(*(line for file in files[::5] for line in lines(file)), strict=True)
+words = re.compile(r"\w+|[^\w\s]").findall
+counts = collections.Counter(word for line in text for word in words(line))
+vocabulary = {word: k for k, (word, _) in enumerate(counts.most_common(VOCABULARY - 2), 2)}
+
+
+def encoded(texts):
+    """(N, LENGTH) numbers: 0 is padding behind a line, 1 a word or sign that is not in the vocabulary."""
+    numbers = [[vocabulary.get(word, 1) for word in words(text)[:LENGTH]] for text in texts]
+    return np.array([line + [0] * (LENGTH - len(line)) for line in numbers])
+
+
+x, y = encoded(text), np.eye(2)[list(kind)]  # one column for code, one for prose
+x_test, y_test = encoded(test_text), np.eye(2)[list(test_kind)]
+model = Sequential()
+model.add(Embedding(VOCABULARY, 32, input_length=LENGTH, mask_zero=True))
+model.add(layer(32))
+model.add(Dense(2, activation="softmax"))
+model.compile(loss="categorical_crossentropy", optimizer="adam", metrics=["accuracy"])
+model.summary()
+model.fit(x, y, epochs=1 if options.quick else 3, batch_size=64)
+loss, accuracy = model.evaluate(x_test, y_test, verbose=0)
+p = model.predict(x_test, verbose=0)[:, 1]
+right = f"{accuracy:.1%} of {len(p):,} held-out lines are right"
+print(f"\n{right} ({1 - np.mean(test_kind):.1%} are code); cross-entropy {loss:.3f}\nMost wrong:")
+for k in np.argsort(np.abs(p - test_kind))[-8:]:
+    print(f"  p(prose) {p[k]:.3f}, it is {('code', 'prose')[test_kind[k]]}: {test_text[k]:.80}")
+
+# A picture of the piece in which code and prose alternate the most.
+first = np.convolve(np.diff(test_kind) != 0, np.ones(29), "valid").argmax()
+figure = Figure(figsize=(8, 6))
+figure.suptitle(f"p(prose): blue 0, red 1; {right}", fontsize=11)
+for row, k in enumerate(range(first, first + 30)):
+    said = f"{p[k]:.2f} {'     ' if (p[k] > 0.5) == test_kind[k] else 'wrong'} {test_text[k]:.85}"
+    figure.text(0.02, 0.92 - row / 33, said, family="monospace", size=8, color=(p[k], 0, 1 - p[k]))
+(output := Path(__file__).parent / "output").mkdir(exist_ok=True)
+figure.savefig(output / "code_or_prose.png", dpi=100)
+print("\nPicture:", output / "code_or_prose.png")
