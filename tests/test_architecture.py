@@ -30,7 +30,7 @@ ALLOWED = {
     "stack": {"batch", "layout", "cells", "device"},
     "engine": {"stack", "validate", "batch", "memory"},
     "nn": {"engine", "stack", "device", "layout", "validate", "batch", "memory", "cells"},
-    "training": {"nn", "validate", "configured"},
+    "training": {"nn", "validate", "configured", "device"},
     "layers": {
         "nn", "stack", "batch", "memory", "layout", "training", "validate", "configured", "seeds", "cells", "device",
     },

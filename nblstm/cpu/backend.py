@@ -10,6 +10,7 @@ from nblstm.arrays import HostArrays
 from nblstm.cells.cell import Cell
 from nblstm.cpu.inference import Inference, infer
 from nblstm.cpu.layer import backward, forward
+from nblstm.cpu.update import Update
 from nblstm.cpu.warmup import compile_kernels
 from nblstm.cpu.weights import Weights, pack_weights
 
@@ -24,6 +25,7 @@ class Backend:
     forward = staticmethod(forward)
     backward = staticmethod(backward)
     prepare = Inference
+    updates = Update
     compile_kernels = staticmethod(compile_kernels)
     _context = nullcontext()
 

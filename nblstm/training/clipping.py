@@ -16,10 +16,17 @@ def _limit(name: str, value) -> float:
     return float(value)
 
 
+#: Numbers that are squared together: what is converted then stays in the cache, and needs no new memory.
+_BLOCK = 16384
+
+
 def _norm(array: np.ndarray) -> float:
     """The Euclidean norm, summed in float64: squares of float32 overflow early."""
-    wide = array.astype(np.float64).ravel()
-    return math.sqrt(float(np.dot(wide, wide)))
+    flat, total = array.ravel(), 0.0
+    for start in range(0, flat.size, _BLOCK):
+        wide = flat[start : start + _BLOCK].astype(np.float64)
+        total += float(np.dot(wide, wide))
+    return math.sqrt(total)
 
 
 def clip_by_value(gradients: Sequence[Gradients | None], max_value: float) -> None:

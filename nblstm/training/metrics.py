@@ -143,12 +143,15 @@ class Accuracy(Metric):
     def values(self, y_true, y_pred, mask=None):
         """1 where they agree, else 0."""
         target, prediction = np.shape(y_true), _prediction(y_pred).shape
-        kind: type[Metric] = CategoricalAccuracy
+        kind: Metric = _CATEGORICAL
         if prediction[-1] == 1 or len(prediction) == 1:
-            kind = BinaryAccuracy
+            kind = _BINARY
         elif len(target) < len(prediction) or target[-1] == 1:
-            kind = SparseCategoricalAccuracy
-        return kind().values(y_true, y_pred)
+            kind = _SPARSE
+        return kind.values(y_true, y_pred)
+
+
+_BINARY, _CATEGORICAL, _SPARSE = BinaryAccuracy(), CategoricalAccuracy(), SparseCategoricalAccuracy()
 
 
 class RootMeanSquaredError(Metric):

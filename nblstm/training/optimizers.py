@@ -56,15 +56,27 @@ class SGD(Optimizer):
         """The momentum, if there is any."""
         return ("momentum",) if self.momentum else ()
 
-    def update(self, p, g, slots, rate):
-        """The equation."""
-        change = -rate * g
-        if self.momentum:
-            m = slots["momentum"]
-            m *= self.momentum
-            m += change
-            change = self.momentum * m + change if self.nesterov else m
-        p += change
+    def equation(self):
+        """With or without momentum."""
+        return (_sgd_nesterov if self.nesterov else _sgd_momentum) if self.momentum else _sgd
+
+    def constants(self, rate):
+        """The learning rate, and the momentum if there is any."""
+        return (rate, self.momentum) if self.momentum else (rate,)
+
+
+def _sgd(p, g, rate):
+    return (p - rate * g,)
+
+
+def _sgd_momentum(p, g, m, rate, momentum):
+    m = momentum * m - rate * g
+    return p + m, m
+
+
+def _sgd_nesterov(p, g, m, rate, momentum):
+    m = momentum * m - rate * g
+    return p + momentum * m - rate * g, m
 
 
 class RMSprop(Optimizer):
@@ -115,25 +127,41 @@ class RMSprop(Optimizer):
         """The mean of squares, and as asked for, momentum and mean."""
         return ("velocity", *["momentum"] * bool(self.momentum), *["average_gradient"] * self.centered)
 
-    def update(self, p, g, slots, rate):
-        """The equation."""
-        v = slots["velocity"]
-        v *= self.rho
-        v += (1 - self.rho) * np.square(g)
-        variance = v
+    def equation(self):
+        """With or without momentum, centered or not."""
         if self.centered:
-            a = slots["average_gradient"]
-            a *= self.rho
-            a += (1 - self.rho) * g
-            # Never negative but for rounding, which under the root would give NaN where a gradient is constant.
-            variance = np.maximum(v - np.square(a), 0)
-        change = rate * g / np.sqrt(variance + self.epsilon)
-        if self.momentum:
-            m = slots["momentum"]
-            m *= self.momentum
-            m += change
-            change = m
-        p -= change
+            return _rmsprop_centered_momentum if self.momentum else _rmsprop_centered
+        return _rmsprop_momentum if self.momentum else _rmsprop
+
+    def constants(self, rate):
+        """The learning rate, rho and 1 - rho, epsilon, what else the equation takes."""
+        zero = (0.0,) * self.centered
+        return (rate, self.rho, 1 - self.rho, self.epsilon, *zero, *(self.momentum,) * bool(self.momentum))
+
+
+def _rmsprop(p, g, v, rate, rho, rest, epsilon):
+    v = rho * v + rest * (g * g)
+    return p - rate * g / np.sqrt(v + epsilon), v
+
+
+def _rmsprop_momentum(p, g, v, m, rate, rho, rest, epsilon, momentum):
+    v = rho * v + rest * (g * g)
+    m = momentum * m + rate * g / np.sqrt(v + epsilon)
+    return p - m, v, m
+
+
+def _rmsprop_centered(p, g, v, a, rate, rho, rest, epsilon, zero):
+    v = rho * v + rest * (g * g)
+    a = rho * a + rest * g
+    # Never negative but for rounding, which under the root would give NaN where a gradient is constant.
+    return p - rate * g / np.sqrt(np.maximum(v - a * a, zero) + epsilon), v, a
+
+
+def _rmsprop_centered_momentum(p, g, v, m, a, rate, rho, rest, epsilon, zero, momentum):
+    v = rho * v + rest * (g * g)
+    a = rho * a + rest * g
+    m = momentum * m + rate * g / np.sqrt(np.maximum(v - a * a, zero) + epsilon)
+    return p - m, v, m, a
 
 
 class Adam(Optimizer):
@@ -185,15 +213,28 @@ class Adam(Optimizer):
         """Both moments, and the largest second one."""
         return ("momentum", "velocity", *["velocity_hat"] * self.amsgrad)
 
-    def update(self, p, g, slots, rate):
-        """The equation."""
-        m, v, t = slots["momentum"], slots["velocity"], self.iterations + 1
+    def equation(self):
+        """With or without the largest second moment."""
+        return _adam_amsgrad if self.amsgrad else _adam
+
+    def constants(self, rate):
+        """The learning rate corrected for the number of steps, 1 - beta_1, 1 - beta_2 and epsilon."""
+        t = self.iterations + 1
         alpha = rate * (1 - self.beta_2**t) ** 0.5 / (1 - self.beta_1**t)
-        m += (1 - self.beta_1) * (g - m)
-        v += (1 - self.beta_2) * (np.square(g) - v)
-        if self.amsgrad:
-            v = np.maximum(slots["velocity_hat"], v, out=slots["velocity_hat"])
-        p -= alpha * m / (np.sqrt(v) + self.epsilon)
+        return alpha, 1 - self.beta_1, 1 - self.beta_2, self.epsilon
+
+
+def _adam(p, g, m, v, alpha, rest_1, rest_2, epsilon):
+    m += rest_1 * (g - m)
+    v += rest_2 * (g * g - v)
+    return p - alpha * m / (np.sqrt(v) + epsilon), m, v
+
+
+def _adam_amsgrad(p, g, m, v, largest, alpha, rest_1, rest_2, epsilon):
+    m += rest_1 * (g - m)
+    v += rest_2 * (g * g - v)
+    largest = np.maximum(largest, v)
+    return p - alpha * m / (np.sqrt(largest) + epsilon), m, v, largest
 
 
 class AdamW(Adam):
