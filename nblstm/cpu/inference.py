@@ -13,8 +13,8 @@ from nblstm import memory
 from nblstm.batch import Batch
 from nblstm.cells.cell import Cell
 from nblstm.cpu import threads
-from nblstm.cpu.jobs import FORWARD, address, array_address
-from nblstm.cpu.plans import DTYPES, forward_plan
+from nblstm.cpu.jobs import DTYPES, FORWARD, address, array_address
+from nblstm.cpu.plans import forward_plan
 from nblstm.cpu.weights import Weights
 
 _X, _Y, _STATE = (FORWARD.index(field) for field in ("x", "y", "state"))

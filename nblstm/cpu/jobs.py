@@ -76,6 +76,9 @@ GRADIENTS = (
     "gemm",
 )  # fmt: skip
 
+#: Names of dtypes by their size in bytes; a NumPy dtype takes 3 us to say its name.
+DTYPES = {4: "float32", 8: "float64"}
+
 
 def pointer_type(fields):
     """The Numba type of a kernel's first argument."""

@@ -7,8 +7,8 @@ import numpy as np
 from nblstm import memory
 from nblstm.batch import Batch
 from nblstm.cells.cell import Cell
-from nblstm.cpu.jobs import address
-from nblstm.cpu.plans import DTYPES, BackwardPlan, ForwardPlan, Sizes, forward_plan
+from nblstm.cpu.jobs import DTYPES, address
+from nblstm.cpu.plans import BackwardPlan, ForwardPlan, Sizes, forward_plan
 from nblstm.cpu.threads import num_threads
 from nblstm.cpu.turn import TARGETS, Turn
 from nblstm.cpu.weights import Weights

@@ -18,7 +18,7 @@ from nblstm.cpu.backward import backward_kernel, shared_backward_kernel
 from nblstm.cpu.forward import forward_kernel, shared_forward_kernel
 from nblstm.cpu.gemm import gemm
 from nblstm.cpu.gradients import gradients_kernel
-from nblstm.cpu.jobs import BACKWARD, FORWARD, GRADIENTS, Jobs, address
+from nblstm.cpu.jobs import BACKWARD, DTYPES, FORWARD, GRADIENTS, Jobs, address
 from nblstm.cpu.pointwise import backward_rows, forward_rows
 from nblstm.cpu.split import FEW_ROWS, TINY, TINY_FEW_ROWS, cut, spans, steps_ahead
 from nblstm.cpu.together import sync_size
@@ -131,10 +131,6 @@ class Scratch:
         if self.shared:
             self.h[:] = state[0][:, None]
             self.sync[:] = 0
-
-
-#: By size in bytes; a NumPy dtype takes 3 us to say its name.
-DTYPES = {4: "float32", 8: "float64"}
 
 
 def forward_plan(

@@ -7,8 +7,10 @@ changed: whoever holds one computes with those parameters, whatever happens to t
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numba import types
@@ -19,7 +21,7 @@ from nblstm.codegen.compiler import compiled
 from nblstm.codegen.pointers import offset, pointer_to, record
 from nblstm.cpu import threads
 from nblstm.cpu.gemm import padded, panel_columns
-from nblstm.cpu.jobs import PACK, Jobs, address, array_address, pointer_type
+from nblstm.cpu.jobs import DTYPES, PACK, Jobs, address, array_address, pointer_type
 from nblstm.layout import suffix
 
 
@@ -91,56 +93,86 @@ def pack_weights(cell: Cell, parameters: dict[str, np.ndarray], layer: int, dire
     """
     end = suffix(layer, direction)
     w_ih, w_hh = parameters[f"weight_ih{end}"], parameters[f"weight_hh{end}"]
-    dtype, H = w_hh.dtype.name, w_hh.shape[1]
+    H, item = w_hh.shape[1], w_hh.itemsize
     G, split = len(cell.gates), len(cell.split)
-    from_input, from_recurrence = input_order(cell), recurrent_order(cell)
 
     bias = np.zeros((len(cell.preactivations), H), w_hh.dtype)
-    if f"bias_ih{end}" in parameters:
-        bias[:G] = parameters[f"bias_ih{end}"].reshape(G, H)[from_input]
-        bias[split:] += parameters[f"bias_hh{end}"].reshape(G, H)[from_recurrence]
+    b_ih, b_hh = parameters.get(f"bias_ih{end}"), parameters.get(f"bias_hh{end}")
+    if b_ih is not None:
+        bias[:G] = b_ih.reshape(G, H)[input_order(cell)]
+    if b_hh is not None:
+        bias[split:] += b_hh.reshape(G, H)[recurrent_order(cell)]
     vectors = [parameters[f"{vector}{end}"] for vector in cell.vectors]
-
-    panels = []
-    prepared = _packing(cell, w_ih.shape[1], H, dtype)
-    for matrix, (jobs, parts, size, tiny) in zip((w_ih, w_hh) * (1 + training), prepared, strict=False):
-        packed = memory.empty((size,), matrix.dtype)
-        panels.append(packed)
-        completed = jobs.completed([{"matrix": address(matrix), "packed": address(packed)}])
-        threads.run(pack_kernel(dtype), array_address(completed), parts, tiny=tiny)
-    back_x, back_h = panels[2:] if training else (None, None)
     flat_vectors = np.concatenate(vectors) if vectors else np.empty(0, w_hh.dtype)
+
+    prepared = _packing(cell, w_ih.shape[1], H, item, training)
+    packed = memory.empty((prepared.starts[-1],), w_hh.dtype)
+    jobs, at, matrices = prepared.jobs[:], address(packed), (address(w_ih), address(w_hh))
+    for k, start in enumerate(prepared.starts[:-1]):
+        jobs[k * len(PACK) + _MATRIX] = matrices[k % 2]
+        jobs[k * len(PACK) + _PACKED] = at + start * item
+    threads.run(pack_kernel(DTYPES[item]), array_address(jobs), prepared.parts, tiny=prepared.tiny)
+    panels = [packed[a:b] for a, b in pairwise(prepared.starts)]
+    back_x, back_h = panels[2:] if training else (None, None)
     return Weights(panels[0], panels[1], back_x, back_h, bias.reshape(-1), flat_vectors)
 
 
-@lru_cache(maxsize=256)
-def _packing(cell: Cell, I: int, H: int, dtype: str) -> list[tuple[Jobs, int, int, bool]]:
-    """Jobs for the panels of a `Weights` in its order, each with parts, numbers, and whether it is little work.
+_MATRIX, _PACKED = PACK.index("matrix"), PACK.index("packed")
+
+
+@dataclass(frozen=True)
+class _Packing:
+    """Jobs for the panels of a `Weights`, one record after another.
 
     To put them together took longer than to pack the matrices of a small network, and training packs in each step.
+
+    Attributes
+    ----------
+    jobs : array of int64
+    parts : int
+        Of all of them.
+    starts : list of int
+        Where each one's panels begin in an array for all, and where the last ends.
+    tiny : bool
+        Whether it is little work.
     """
-    G, prepared = len(cell.gates), []
-    for transposed in (1, 0):
+
+    jobs: array
+    parts: int
+    starts: list[int]
+    tiny: bool
+
+
+@lru_cache(maxsize=256)
+def _packing(cell: Cell, I: int, H: int, item: int, training: bool) -> _Packing:
+    dtype, G = DTYPES[item], len(cell.gates)
+    records, starts = [], [0]
+    for transposed in (1, 0)[: 1 + training]:
         for inner, order in ((I, input_order(cell)), (H, recurrent_order(cell))):
             N, K = (G * H, inner) if transposed else (inner, G * H)
             parts = padded(N, dtype) // panel_columns(dtype)
-            jobs = Jobs(PACK, [dict(
+            records.append(dict(
                 parts=parts, N=N, K=K, block=H, order=address(order), transposed=transposed, matrix_row=inner,
-            )])  # fmt: skip
-            prepared.append((jobs, parts, padded(N, dtype) * K, N * K < 50_000))
-    return prepared
+            ))  # fmt: skip
+            starts.append(starts[-1] + padded(N, dtype) * K)
+    parts = sum(record["parts"] for record in records)
+    return _Packing(Jobs(PACK, records).completed([]), parts, starts, starts[-1] < 100_000)
 
 
 @cache
 def pack_kernel(dtype: str) -> int:
-    """Address of the kernel that fills one panel; its jobs are `jobs.PACK`."""
+    """Address of the kernel that fills one panel; its jobs are `jobs.PACK`, each with parts of its own."""
 
     def make():
         real, PANEL = getattr(types, dtype), panel_columns(dtype)
         integer = types.int64
 
         def pack(jobs, part):
-            job = record(jobs, 0)
+            which = 0
+            while part >= record(jobs, which).parts:
+                part -= record(jobs, which).parts
+                which += 1
+            job = record(jobs, which)
             order = pointer_to(job.order, integer)
             matrix, N, K, block = pointer_to(job.matrix, real), job.N, job.K, job.block
             panel = offset(pointer_to(job.packed, real), part * PANEL * K)
