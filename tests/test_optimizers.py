@@ -271,3 +271,20 @@ def test_centered_rmsprop_of_a_constant_gradient_stays_finite():
     for _ in range(300):
         optimizer.step(gradients_of(np.full(4, 37.7, np.float32)))
     assert np.isfinite(module.flat_parameters()).all()
+
+
+@pytest.mark.parametrize("make", [lambda: SGD(momentum=0.5), lambda: RMSprop(momentum=0.5, centered=True), Adam])
+def test_what_was_forgotten_is_zero(make):
+    """A moment that decays for ever ends as 0, and not as a subnormal number, which would make each step slow."""
+    linear = nn.Linear(3, 2, seed=0)
+    optimizer = make()
+    optimizer.build(linear)
+    gradient = nn.Gradients({}, np.ones(8, "float32"), None)
+    optimizer.step([gradient])
+    gradient.flat[:] = 0
+    seen = []
+    for _ in range(1500):
+        optimizer.step([gradient])
+        seen += [np.abs(slot).min() for slot in optimizer.state().values() if slot.shape == (8,)]
+    assert min(value for value in seen if value) > np.finfo("float32").tiny
+    assert 0 in seen

@@ -26,6 +26,10 @@ _FIELDS = ("size", "constants", "p", "g")  # then one for each slot
 class Update:
     """``p, *slots = equation(keep * p, g, *slots, *constants)``, for each number of the arrays.
 
+    Slots near the smallest normal number become 0: what remains of a gradient that has long been 0, as that of a rare
+    word, would else end as a subnormal number that no factor makes smaller, and a step of Adam with 100,000 of them
+    takes 39 us instead of 22 (Zen 4; on other processors it is worse).
+
     Parameters
     ----------
     equation : callable
@@ -40,13 +44,14 @@ class Update:
     def __init__(self, equation: Callable, slots, size: int, dtype: str, constants: int):
         self._kernel = update_kernel(equation, len(slots), constants, dtype)
         self._slots = tuple(slots)  # alive as long as their addresses are in the job
-        self._constants = np.empty(1 + constants, dtype)
+        self._constants = np.empty(2 + constants, dtype)
+        self._constants[0] = np.finfo(dtype).tiny / np.finfo(dtype).eps
         self._parts = -(-size // BLOCK)
         self._job = array("q", [size, address(self._constants), 0, 0, *map(address, slots)])
 
     def run(self, p: np.ndarray, g: np.ndarray, keep: float, constants: tuple[float, ...]) -> None:
         """Update ``p`` and the slots; not from two threads at once."""
-        self._constants[0], self._constants[1:] = keep, constants
+        self._constants[1], self._constants[2:] = keep, constants
         self._job[2], self._job[3] = address(p), address(g)
         threads.run(self._kernel, array_address(self._job), self._parts, tiny=self._parts < 3)
 
@@ -75,16 +80,18 @@ def _emit(slots: int, constants: int) -> str:
     arrays = ["p", "g", *(f"s{k}" for k in range(slots))]
     given = [f"c{k}" for k in range(constants)]
     values = ", ".join([f"{name}[k]" for name in arrays[1:]] + given)
-    results = ", ".join(f"{name}[k]" for name in arrays if name != "g")
+    results = ", ".join(["p[k]", *(f"n{k}" for k in range(slots))])
+    kept = "".join(f"\n        s{k}[k] = n{k} if abs(n{k}) > least else zero" for k in range(slots))
     fields = ["p", "g", *(f"slot_{k}" for k in range(slots))]
     pointers = ", ".join(f"offset(pointer_to(job.{field}, real), start)" for field in fields)
-    loaded = ", ".join(f"constants[{k}]" for k in range(1 + constants))
+    loaded = ", ".join(f"constants[{k}]" for k in range(2 + constants))
     return f"""
 @inlined
-def block(n, {", ".join(arrays)}, keep, {", ".join(given)}):
+def block(n, {", ".join(arrays)}, least, keep, {", ".join(given)}):
     distinct()
+    zero = least - least
     for k in range(n):
-        ({results},) = equation(keep * p[k], {values})
+        ({results},) = equation(keep * p[k], {values}){kept}
 
 
 def update(jobs, part):

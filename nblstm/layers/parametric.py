@@ -171,6 +171,11 @@ class Parametric(Module):
             )
         self.load_state_dict(dict(zip(names, weights, strict=True)))
 
+    @property
+    def described(self) -> dict[str, Parameter]:
+        """What the parameters are, by name; empty before `build`."""
+        return self._parameters
+
     def regularization_loss(self) -> float:
         """The sum of the parameters' penalties; 0 if the layer is not trainable."""
         pairs = ((p.regularizer, self._own[name]) for name, p in self._parameters.items())

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from nblstm.layers.layer import LAYERS, Layer, register
+from nblstm.layers.parametric import Parameter
 from nblstm.layers.shapes import Shape, batch_shape, dimensions
 from nblstm.nn import Gradients
 
@@ -83,6 +84,11 @@ class TimeDistributed(Layer):
     def load_state_dict(self, state: dict) -> None:
         """Set the parameters of the layer within."""
         self.layer.load_state_dict(state)
+
+    @property
+    def described(self) -> dict[str, Parameter]:
+        """Those of the layer within."""
+        return self.layer.described
 
     def regularization_loss(self) -> float:
         """That of the layer within."""

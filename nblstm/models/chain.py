@@ -36,6 +36,7 @@ class Chain:
         self._layers: list[Layer] = []
         self._announced: InputLayer | None = None
         self._input_shape: Shape | None = None
+        self._particular: tuple[list[int], list[int], list[int]] | None = None
         for layer in layers or ():
             self.add(layer)
 
@@ -127,6 +128,7 @@ class Chain:
                 layer.build(at, self.generator)
             at = layer._output_shape(at)
         self._input_shape = shape
+        self._changed()
 
     def check_input_shape(self, shape) -> Shape:
         """The shape for which to build: what is known of it, or else ``shape``."""
@@ -138,7 +140,20 @@ class Chain:
         return known
 
     def _changed(self) -> None:
-        """The layers are others than before."""
+        """The layers, or their parameters, are others than before."""
+        self._particular = None
+
+    @property
+    def particular(self) -> tuple[list[int], list[int], list[int]]:
+        """Which layers have parameters, penalties of them, and constraints; the model is built."""
+        if self._particular is None:
+            described = [layer.described.values() for layer in self._layers]
+            self._particular = (
+                [k for k, found in enumerate(described) if found],
+                [k for k, found in enumerate(described) if any(p.regularizer is not None for p in found)],
+                [k for k, found in enumerate(described) if any(p.constraint is not None for p in found)],
+            )
+        return self._particular
 
     @property
     def layers(self) -> list[Layer]:
@@ -229,11 +244,13 @@ class Chain:
 
         The way back ends at the first layer that is trained: gradients of what lies before it are never computed.
         """
-        gradients: list[Gradients | None] = [None] * len(self._layers)
+        layers, first = self._layers, 0
         d: Any = dy
-        first = next((k for k, layer in enumerate(self._layers) if _learns(layer)), len(self._layers))
-        for k in range(len(self._layers) - 1, first - 1, -1):
-            layer = self._layers[k]
+        gradients: list[Gradients | None] = [None] * len(layers)
+        while first < len(layers) and not (layers[first].trainable and layers[first].count_params()):
+            first += 1
+        for k in range(len(layers) - 1, first - 1, -1):
+            layer = layers[k]
             d, found = layer.backward(tape.tapes[k], d, input_gradient=k > first)
             if layer.trainable:
                 gradients[k] = found
@@ -244,7 +261,3 @@ class Chain:
 
 def _agree(known: int | None, came: int | None) -> bool:
     return known is None or came is None or known == came
-
-
-def _learns(layer: Layer) -> bool:
-    return layer.trainable and layer.count_params() > 0

@@ -123,14 +123,15 @@ class Learner(Feed):
         """Backward, and a step of the optimizer."""
         optimizer: Any = self.optimizer
         self._prepare()
-        gradients = self.backward(tape, d_prediction)
-        for layer, gradient in zip(self._layers, gradients, strict=True):
-            if gradient is not None:
-                layer.add_regularization_gradient(gradient)
-        optimizer.step(gradients)
-        for layer, gradient in zip(self._layers, gradients, strict=True):
-            if gradient is not None:
-                layer.apply_constraints()
+        gradients, layers = self.backward(tape, d_prediction), self._layers
+        parametric, penalized, constrained = self.particular
+        for k in penalized:
+            if (gradient := gradients[k]) is not None:
+                layers[k].add_regularization_gradient(gradient)
+        optimizer.step([gradients[k] for k in parametric])
+        for k in constrained:
+            if gradients[k] is not None:
+                layers[k].apply_constraints()
 
     def test_step(self, x: np.ndarray, y, weight) -> None:
         """Take a batch that has been checked into the measurements."""
@@ -150,7 +151,7 @@ class Learner(Feed):
         return self._objective.logs()
 
     def _penalty(self) -> float:
-        return sum((layer.regularization_loss() for layer in self._layers), 0.0)
+        return sum((self._layers[k].regularization_loss() for k in self.particular[1]), 0.0)
 
     def check_targets(self, y: np.ndarray) -> None:
         """Refuse targets of a wrong shape or out of range, before training.
@@ -166,10 +167,13 @@ class Learner(Feed):
         self._objective.loss.target(prediction, y, mask)
 
     def _prepare(self) -> None:
-        """Give the optimizer the layers, unless it has them and its state already."""
+        """Give the optimizer the layers that have parameters, unless it has them and its state already."""
         assert self.optimizer is not None
-        if self.optimizer.modules != self._layers:
-            self.optimizer.build(self._layers)
+        modules = [self._layers[k] for k in self.particular[0]]
+        if self.optimizer.modules != modules:
+            if not modules:
+                raise ValueError("no layer has parameters, so there is nothing to train; add one, such as Dense(1)")
+            self.optimizer.build(modules)
 
     def _need_compiled(self, method: str) -> None:
         if not self.compiled:
