@@ -8,6 +8,7 @@ from tolerances import DTYPES, GRADIENT, OUTPUT, assert_close
 from nblstm import nn
 from nblstm.layout import Layout
 from nblstm.training import SGD, Adam, AdamW, RMSprop, optimizers, schedules
+from nblstm.training.optimizer import Optimizer
 
 RNG = np.random.default_rng(0)
 START, DRAWN = keras_training.arrays("optimizers/p"), keras_training.arrays("optimizers/g")
@@ -288,3 +289,56 @@ def test_what_was_forgotten_is_zero(make):
         seen += [np.abs(slot).min() for slot in optimizer.state().values() if slot.shape == (8,)]
     assert min(value for value in seen if value) > np.finfo("float32").tiny
     assert 0 in seen
+
+
+class Signs(Optimizer):
+    """An optimizer of the user's own: fixed steps against the sign of a running sum."""
+
+    def __init__(self, modules=None, learning_rate=0.5, *, weight_decay=None):
+        super().__init__(modules, learning_rate, weight_decay, None, None, None)
+
+    def slot_names(self):
+        return ("total",)
+
+    def update(self, p, g, slots, rate):
+        slots["total"] += g
+        p -= rate * np.sign(slots["total"])
+
+
+def test_an_equation_of_arrays():
+    linear = nn.Linear(2, 1, seed=0)
+    linear.load_state_dict({"weight": [[1.0, 2.0]], "bias": [3.0]})
+    optimizer = Signs(linear, weight_decay=0.1)
+    for g in ([1, -1, 0], [-3, -1, 0]):
+        optimizer.step([nn.Gradients({}, np.array(g, "float32"), None)])
+    # Twice p - 0.05 p, then 0.5 down, up, not at all; and 0.5 up, up, not at all.
+    expected = [(1 * 0.95 - 0.5) * 0.95 + 0.5, (2 * 0.95 + 0.5) * 0.95 + 0.5, 3 * 0.95**2]
+    assert_close(linear.flat_parameters(), expected, OUTPUT["float32"])
+
+
+def test_an_optimizer_without_an_equation():
+    class Nothing(Optimizer):
+        def __init__(self):
+            super().__init__(None, 0.1, None, None, None, None)
+
+        def slot_names(self):
+            return ()
+
+    optimizer, linear = Nothing(), nn.Linear(2, 1)
+    optimizer.build(linear)
+    with pytest.raises(NotImplementedError, match="Nothing has no constants; define"):
+        optimizer.step([nn.Gradients({}, np.zeros(3, "float32"), None)])
+
+
+def test_large_modules_are_updated_as_small_ones():
+    """Several blocks, on all threads: the same bits as each number alone."""
+    n = 100_003
+    values, gradient = RNG.normal(size=n).astype("float32"), RNG.normal(size=n).astype("float32")
+    large = nn.Module(Layout.of({"w": (n,)}), values.copy())
+    part = slice(70_000, 70_100)
+    small = nn.Module(Layout.of({"w": (100,)}), values[part].copy())
+    for module, g in ((large, gradient), (small, gradient[part])):
+        optimizer = Adam(module, amsgrad=True, weight_decay=0.1)
+        for _ in range(3):
+            optimizer.step([nn.Gradients({"w": g}, g, None)])
+    assert np.array_equal(large.flat_parameters()[part], small.flat_parameters())
