@@ -18,6 +18,7 @@ ALLOWED = {
     "cells": set(),
     "layout": {"cells"},
     "memory": set(),
+    "blas": set(),
     "batch": {"memory"},
     "validate": set(),
     "configured": set(),
@@ -29,10 +30,11 @@ ALLOWED = {
     "cuda": {"codegen", "layout", "batch", "cells", "arrays", "validate"},
     "stack": {"batch", "layout", "cells", "device"},
     "engine": {"stack", "validate", "batch", "memory"},
-    "nn": {"engine", "stack", "device", "layout", "validate", "batch", "memory", "cells"},
+    "nn": {"blas", "engine", "stack", "device", "layout", "validate", "batch", "memory", "cells"},
     "training": {"nn", "validate", "configured", "device"},
     "layers": {
-        "nn", "stack", "batch", "memory", "layout", "training", "validate", "configured", "seeds", "cells", "device",
+        "blas", "nn", "stack", "batch", "memory", "layout", "training", "validate", "configured", "seeds", "cells",
+        "device",
     },
     "models": {"layers", "training", "nn", "validate", "configured", "seeds"},
     # Keras's names of modules, for what lies further down.
@@ -49,7 +51,7 @@ ALLOWED = {
 WINDOWS = {("cells/cell.py", "codegen")}
 
 #: Libraries that any part may import; all others are foreign.
-LIBRARIES = {"numba", "numpy", "scipy", "llvmlite", "platformdirs"}
+LIBRARIES = {"numba", "numpy", "scipy", "llvmlite", "platformdirs", "threadpoolctl"}
 
 #: Libraries that a function may import where it draws something, and that need not be there.
 OPTIONAL = {"matplotlib", "tqdm"}

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from nblstm import blas
 from nblstm.layers import activations, constraints, initializers, regularizers, shapes
 from nblstm.layers.layer import Layer
 from nblstm.layers.parametric import Parameter
@@ -64,7 +65,7 @@ class Affine(Layer):
     def _forward(self, x, training, mask, generator):
         y_shape: Any = self._output_shape(x.shape)
         rows = self._rows(x)
-        z = rows @ self._kernel_matrix()
+        z = blas.product(rows, self._kernel_matrix())
         if self.use_bias:
             z += self._own["bias"]
         y, kept = self.activation.forward(z, own=True)
@@ -73,7 +74,7 @@ class Affine(Layer):
     def _backward(self, saved, dy, gradients, input_gradient):
         rows, kept, x_shape = saved
         dz = self.activation.backward(kept, dy.reshape(kept.shape))
-        np.matmul(rows.T, dz, out=gradients["kernel"].reshape(rows.shape[1], dz.shape[1]))
+        blas.product(rows.T, dz, out=gradients["kernel"].reshape(rows.shape[1], dz.shape[1]))
         if self.use_bias:
             dz.sum(axis=0, out=gradients["bias"])
-        return self._d_input(dz @ self._kernel_matrix().T, x_shape) if input_gradient else None
+        return self._d_input(blas.product(dz, self._kernel_matrix().T), x_shape) if input_gradient else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nblstm import validate
+from nblstm import blas, validate
 from nblstm.engine import Gradients
 from nblstm.layout import Layout
 from nblstm.nn.module import Module
@@ -64,7 +64,7 @@ class Linear(Module):
         if x.ndim == 0 or x.shape[-1] != self.in_features:
             raise ValueError(f"x has shape {x.shape}; its last dimension needs the {self.in_features} in_features")
         own = self._layout.views(self._flat)
-        y = x @ own["weight"].T
+        y = blas.product(x, own["weight"].T)
         if "bias" in own:
             y += own["bias"]
         return y, x
@@ -88,7 +88,7 @@ class Linear(Module):
         flat = np.zeros(self._layout.size, self.dtype)
         params = self._layout.views(flat)
         rows = dy.reshape(-1, self.out_features)
-        np.matmul(rows.T, tape.reshape(-1, self.in_features), out=params["weight"])
+        blas.product(rows.T, tape.reshape(-1, self.in_features), out=params["weight"])
         if "bias" in params:
             rows.sum(axis=0, out=params["bias"])
-        return Gradients(params, flat, dy @ self._layout.views(self._flat)["weight"])
+        return Gradients(params, flat, blas.product(dy, self._layout.views(self._flat)["weight"]))

@@ -16,8 +16,9 @@ def _limit(name: str, value) -> float:
     return float(value)
 
 
-#: Numbers that are squared together: what is converted then stays in the cache, and needs no new memory.
-_BLOCK = 16384
+#: Numbers that are squared together: what is converted then stays in the cache, and needs no new memory. Of 10,000 and
+#: more, OpenBLAS would put the sum on several threads; see blas.py for what that does.
+_BLOCK = 8192
 
 
 def _norm(array: np.ndarray) -> float:

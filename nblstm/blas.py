@@ -1,0 +1,80 @@
+"""NumPy's products on the calling thread alone.
+
+OpenBLAS's other threads, when a product is done, wait for the next one in a busy loop, for some 25 ms: on cores that
+nblstm's kernels are to run on. A training step of LSTM(128) and Dense(60), T=40, B=128, I=60, took 30 ms on two cores,
+of which 0.3 ms were products, and takes 20 without these threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import cache
+
+import numpy as np
+
+#: Multiply-adds below which no BLAS wakes other threads, so that there is nothing to keep from it. OpenBLAS splits
+#: products of a matrix and a vector from 9,216 on, those of matrices from 262,144 on.
+FEW = 9_000
+
+#: Multiply-adds of a product that is worth all threads: more than 25 ms on one.
+MANY = 2_000_000_000
+
+
+@cache
+def _libraries() -> list:
+    """Those that compute NumPy's products, as objects with ``num_threads`` and ``set_num_threads``.
+
+    There are none to be set where NumPy has Apple's Accelerate.
+    """
+    from threadpoolctl import ThreadpoolController  # 7 ms with its look at what is loaded
+
+    return ThreadpoolController().select(user_api="blas").lib_controllers
+
+
+class _Limit:
+    """``with limit:`` the libraries have one thread.
+
+    Where several threads of Python are inside, the first to leave sets the numbers back: that costs the others time,
+    while the last one could be a thread of which threadpoolctl takes no orders for OpenBLAS, and would not.
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._inside, self._before = 0, []
+
+    def __enter__(self) -> None:
+        with self._lock:
+            libraries = _libraries()
+            if not self._inside:
+                self._before = [library.num_threads for library in libraries]
+            self._inside += 1
+            for library in libraries:
+                library.set_num_threads(1)
+
+    def __exit__(self, *exception) -> None:
+        with self._lock:
+            self._inside -= 1
+            for library, number in zip(_libraries(), self._before, strict=True):
+                library.set_num_threads(number)
+
+
+_one_thread = _Limit()
+
+
+def product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """``a @ b``, on the calling thread unless it is very large.
+
+    Parameters
+    ----------
+    a : ndarray, shape (..., K)
+    b : ndarray, shape (K, N)
+    out : ndarray, shape (..., N), optional
+
+    Returns
+    -------
+    ndarray, shape (..., N)
+    """
+    if FEW <= a.size * b.shape[1] < MANY:
+        with _one_thread:
+            return np.matmul(a, b, out=out)
+    return np.matmul(a, b, out=out)

@@ -1,0 +1,82 @@
+"""Products on the calling thread: what they give, how many threads BLAS has meanwhile, and afterwards."""
+
+import threading
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from nblstm import blas
+
+RNG = np.random.default_rng(0)
+
+
+def blas_threads():
+    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+
+@pytest.fixture
+def two_threads():
+    with threadpool_limits(2, user_api="blas"):
+        if not blas_threads():
+            pytest.skip("NumPy's BLAS here has no number of threads")
+        yield
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (100, 90), (2, 70, 90), (0, 5)])
+def test_products(shape):
+    a, b = RNG.normal(size=shape), RNG.normal(size=(shape[-1], 70))
+    expected = np.einsum("...k,kn->...n", a, b)
+    np.testing.assert_allclose(blas.product(a, b), expected, atol=1e-12)
+    out = np.empty_like(expected)
+    assert blas.product(a, b, out=out) is out
+    np.testing.assert_allclose(out, expected, atol=1e-12)
+
+
+def test_one_thread_inside_and_as_before_outside(two_threads):
+    before = blas_threads()
+    with blas._one_thread:
+        assert set(blas_threads()) == {1}
+    assert blas_threads() == before
+    with pytest.raises(ZeroDivisionError), blas._one_thread:
+        _ = 1 / 0
+    assert blas_threads() == before
+
+
+def test_as_before_when_several_threads_have_been_inside(two_threads):
+    before, barrier = blas_threads(), threading.Barrier(3)
+    a = RNG.normal(size=(60, 60))
+
+    def multiply():
+        barrier.wait(10)
+        for _ in range(300):
+            blas.product(a, a)
+
+    others = [threading.Thread(target=multiply) for _ in range(2)]
+    for other in others:
+        other.start()
+    multiply()
+    for other in others:
+        other.join()
+    assert blas_threads() == before
+
+
+def test_layers_wake_no_thread_of_blas(two_threads, monkeypatch):
+    """The number of threads is asked for at each product that is large enough for several."""
+    from nblstm import nn
+    from nblstm.layers import Dense
+
+    seen = []
+    matmul = np.matmul
+
+    def watched(a, b, **options):
+        seen.append((a.size * b.shape[-1], max(blas_threads())))
+        return matmul(a, b, **options)
+
+    monkeypatch.setattr(blas.np, "matmul", watched)
+    x = RNG.normal(size=(100, 80)).astype("float32")
+    for layer in (Dense(90, input_shape=(80,)), nn.Linear(80, 90)):
+        y, tape = layer.forward(x)
+        layer.backward(tape, y)
+    assert len(seen) == 6
+    assert all(threads == 1 for size, threads in seen if size > 262_144)
