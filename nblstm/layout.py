@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -39,14 +40,20 @@ class Layout:
             size += prod(shape)
         return cls(shapes, starts, size, frozenset(transposed))
 
+    @cached_property
+    def _places(self) -> list[tuple[str, slice, tuple[int, ...], bool]]:
+        """Name, place in the buffer, shape in memory, and whether that is to be transposed."""
+        return [
+            (name, slice(start, start + prod(self.shapes[name])), self.shapes[name][:: -1 if turned else 1], turned)
+            for name, start in self.starts.items() for turned in [name in self.transposed]
+        ]  # fmt: skip
+
     def views(self, flat: np.ndarray) -> dict[str, np.ndarray]:
         """The parameters by name, each a view of ``flat``."""
-        views = {}
-        for name, start in self.starts.items():
-            shape = self.shapes[name]
-            view = flat[start : start + prod(shape)]
-            views[name] = view.reshape(shape[::-1]).T if name in self.transposed else view.reshape(shape)
-        return views
+        return {
+            name: flat[place].reshape(shape).T if turned else flat[place].reshape(shape)
+            for name, place, shape, turned in self._places
+        }
 
 
 def suffix(layer: int, direction: int) -> str:

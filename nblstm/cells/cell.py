@@ -61,7 +61,7 @@ class Cell:
         """The states in the order in which BPTT keeps them: the output, then the others."""
         return (self.output, *(state for state in self.states if state != self.output))
 
-    @property
+    @cached_property
     def preactivations(self) -> tuple[str, ...]:
         """The arguments that come from matrix products, in the order that kernels keep them in memory.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cache, lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -38,6 +38,10 @@ class Weights:
     bias : ndarray, shape (P H,)
         The constant of every pre-activation, ``bias_ih + bias_hh`` where both reach one.
     vectors : ndarray, shape (V H,)
+    forward : dict of str to int
+        Addresses for a forward job.
+    backward : tuple of int
+        Addresses of ``back_x``, ``back_h`` and ``vectors``.
     """
 
     w_x: np.ndarray
@@ -46,16 +50,8 @@ class Weights:
     back_h: np.ndarray | None
     bias: np.ndarray
     vectors: np.ndarray
-
-    @cached_property
-    def forward(self) -> dict[str, int]:
-        """Addresses for a forward job."""
-        return {name: address(getattr(self, name)) for name in ("w_x", "w_h", "bias", "vectors")}
-
-    @cached_property
-    def backward(self) -> tuple[int, int, int]:
-        """Addresses of ``back_x``, ``back_h`` and ``vectors``."""
-        return address(self.back_x), address(self.back_h), address(self.vectors)
+    forward: dict[str, int]
+    backward: tuple[int, ...]
 
 
 @cache
@@ -113,8 +109,11 @@ def pack_weights(cell: Cell, parameters: dict[str, np.ndarray], layer: int, dire
         jobs[k * len(PACK) + _PACKED] = at + start * item
     threads.run(pack_kernel(DTYPES[item]), array_address(jobs), prepared.parts, tiny=prepared.tiny)
     panels = [packed[a:b] for a, b in pairwise(prepared.starts)]
+    places = [at + start * item for start in prepared.starts[:-1]]
+    forward = {"w_x": places[0], "w_h": places[1], "bias": address(bias), "vectors": address(flat_vectors)}
     back_x, back_h = panels[2:] if training else (None, None)
-    return Weights(panels[0], panels[1], back_x, back_h, bias.reshape(-1), flat_vectors)
+    backward = (*(places[2:] if training else (0, 0)), forward["vectors"])
+    return Weights(panels[0], panels[1], back_x, back_h, bias.reshape(-1), flat_vectors, forward, backward)
 
 
 _MATRIX, _PACKED = PACK.index("matrix"), PACK.index("packed")

@@ -167,21 +167,32 @@ class CellLayer(Layer):
         """Parameters, or their gradients, by torch's names and in torch's shapes, which the kernels read."""
         views = {"weight_ih_l0": own["kernel"].T, "weight_hh_l0": own["recurrent_kernel"].T}
         if self.use_bias:
-            bias = np.atleast_2d(own["bias"])
-            views |= dict(zip(("bias_ih_l0", "bias_hh_l0"), bias, strict=False))
-        return views | {f"{name}_l0": own[name] for name in self.cell.vectors}
+            bias = own["bias"]
+            if bias.ndim == 1:
+                views["bias_ih_l0"] = bias
+            else:
+                views["bias_ih_l0"], views["bias_hh_l0"] = bias
+        for name in self.cell.vectors:
+            views[f"{name}_l0"] = own[name]
+        return views
 
-    def _packed(self, own: dict[str, np.ndarray], training: bool) -> list:
-        views = self._views(own)
-        if self.use_bias:
-            views.setdefault("bias_hh_l0", np.zeros_like(views["bias_ih_l0"]))
-        return stack.pack(self._network, views, training)
+    def _hold(self, layout, flat: np.ndarray) -> None:
+        super()._hold(layout, flat)
+        self._own_views: dict[str, np.ndarray] | None = None
+
+    def _packed(self, training: bool) -> list:
+        if self._own_views is None:
+            views = self._views(self._own)
+            if self.use_bias:
+                views.setdefault("bias_hh_l0", np.zeros_like(views["bias_ih_l0"]))
+            self._own_views = views
+        return stack.pack(self._network, self._own_views, training)
 
     def _weights(self, training: bool) -> list:
         """The weights as the kernels read them, packed anew when the parameters may have changed."""
         weights = None if self._lent else self._cache.get(training)
         if weights is None:
-            weights = self._derived(training, lambda own: self._packed(own, training))
+            weights = self._derived(training, lambda own: self._packed(training))
         return weights
 
     def _copied(self, **changes):

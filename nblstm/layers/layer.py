@@ -116,7 +116,7 @@ class Layer(Configured, Parametric):
 
     def _converted(self, x) -> np.ndarray:
         """The input as an array of the dtype that the layer computes in."""
-        return validate.real_array("x", x, self.dtype)
+        return validate.real_array("x", x, self._flat.dtype)
 
     @property
     def output_shape(self) -> Shape | None:
@@ -203,7 +203,7 @@ class Layer(Configured, Parametric):
             If the shape does not fit, or the tape is another layer's.
         """
         self._own_tape(tape)
-        dy = validate.shaped("dy", validate.real_array("dy", dy, self.dtype), tape.y_shape, "that of the output")
+        dy = validate.shaped("dy", validate.real_array("dy", dy, self._flat.dtype), tape.y_shape, "that of the output")
         flat = np.zeros(self._layout.size, self.dtype)
         gradients = self._layout.views(flat)
         dx: Any = self._backward(tape.saved, dy, gradients, input_gradient)

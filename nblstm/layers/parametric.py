@@ -62,7 +62,6 @@ class Parametric(Module):
 
     def _hold(self, layout: Layout, flat: np.ndarray) -> None:
         super().__init__(layout, flat)
-        self._own = layout.views(flat)  # not lent, so that what `_derived` keeps stays valid
 
     def _output_shape(self, shape: Shape) -> Shape:
         """The output's shape; raises ValueError if the input's does not fit."""

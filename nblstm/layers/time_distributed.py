@@ -81,6 +81,10 @@ class TimeDistributed(Layer):
         """Those of the layer within, which has to know that they are lent."""
         return self.layer.flat_parameters()
 
+    def forget(self) -> None:
+        """As the layer within, whose parameters they are."""
+        self.layer.forget()
+
     def load_state_dict(self, state: dict) -> None:
         """Set the parameters of the layer within."""
         self.layer.load_state_dict(state)

@@ -36,6 +36,7 @@ class Module:
     def __init__(self, layout: Layout, flat: np.ndarray):
         self._layout = layout
         self._flat = flat
+        self._own = layout.views(flat)  # not lent, so that what `_derived` keeps stays valid
         self.dtype = flat.dtype.name
         self._lock = threading.RLock()
         self._loan: weakref.ref = weakref.ref(_Loan(flat))
@@ -56,6 +57,12 @@ class Module:
                 self._loan = weakref.ref(loan)
             self._lent = True
             return np.asarray(loan)
+
+    def forget(self) -> None:
+        """Let go of what was derived from the parameters, after a write to ``_flat`` itself, which is never lent."""
+        for module in (self, *self._parts):
+            with module._lock:
+                module._cache.clear()
 
     def parameters(self) -> dict[str, np.ndarray]:
         """The parameters by torch's names; writing to them changes the module.
@@ -119,7 +126,7 @@ class Module:
                 self._cache.clear()
                 self._lent = self._loan() is not None
             if key not in self._cache:
-                self._cache[key] = make(self._layout.views(self._flat))
+                self._cache[key] = make(self._own)
             return self._cache[key]
 
     def __reduce__(self):

@@ -129,13 +129,14 @@ class Optimizer(Configured):
         gradients = [gradients] if isinstance(gradients, Gradients) else list(gradients)
         if not self.modules:
             raise RuntimeError("the optimizer has no modules to train; give them first, by build(modules)")
-        parameters = [module.flat_parameters() for module in self.modules]
+        parameters = [module._flat for module in self.modules]
         self._check(gradients, parameters)
         rate = self._rate()
         self._clip(gradients)
         for k, (p, g) in enumerate(zip(parameters, gradients, strict=True)):
             if g is not None and p.size:
                 self._update(k, p, g.flat, rate)
+                self.modules[k].forget()
         self.iterations += 1
 
     def slot_names(self) -> tuple[str, ...]:
