@@ -1,20 +1,9 @@
 """nblstm: a recurrent engine, compiled by Numba. You write a cell's equations; it derives and compiles the rest."""
 
-from nblstm import (
-    activations,
-    callbacks,
-    cells,
-    constraints,
-    initializers,
-    layers,
-    losses,
-    metrics,
-    models,
-    nn,
-    optimizers,
-    regularizers,
-    training,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from nblstm import cells, nn
 from nblstm.cells.cell import Cell, cell
 from nblstm.cells.functions import (
     abs,
@@ -41,10 +30,25 @@ from nblstm.cells.functions import (
 from nblstm.cells.graph import CellError
 from nblstm.cpu.threads import num_threads, set_num_threads
 from nblstm.device import device, set_device
-from nblstm.layers import Input
-from nblstm.models import Sequential
 from nblstm.seeds import set_random_seed
 from nblstm.warmup import warmup
+
+if TYPE_CHECKING:
+    from nblstm import (
+        activations,
+        callbacks,
+        constraints,
+        initializers,
+        layers,
+        losses,
+        metrics,
+        models,
+        optimizers,
+        regularizers,
+        training,
+    )
+    from nblstm.layers import Input
+    from nblstm.models import Sequential
 
 __version__ = "0.1.0"
 
@@ -55,3 +59,23 @@ __all__ = [
     "relu", "selu", "set_device", "set_num_threads", "set_random_seed", "sigmoid", "softplus", "softsign", "sqrt",
     "swish", "tanh", "training", "warmup", "where",
 ]  # fmt: skip
+
+#: What is imported when it is first asked for, and whence: half of the time that importing all of nblstm takes.
+_LATER = {
+    **dict.fromkeys(
+        ("activations", "callbacks", "constraints", "initializers", "layers", "losses", "metrics", "models",
+         "optimizers", "regularizers", "training")
+    ),
+    "Input": "nblstm.layers", "Sequential": "nblstm.models",
+}  # fmt: skip
+
+
+def __getattr__(name: str):
+    if name not in _LATER:
+        raise AttributeError(f"module 'nblstm' has no attribute {name!r}")
+    home = _LATER[name]
+    return getattr(import_module(home), name) if home else import_module(f"nblstm.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
