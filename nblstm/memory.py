@@ -12,8 +12,8 @@ _LINE = 64
 
 #: Arrays of more bytes than this are handed on from one that is gone to the next of about its size. The C library gives
 #: such memory back to the system, which then clears every page anew: 18 ms in a training step of 225 (T=50, B=64,
-#: I=H=512).
-LARGE = 4_000_000
+#: I=H=512), and 0.5 in one of 2.7 (T=30, B=32, I=1, H=100).
+LARGE = 1_000_000
 
 #: Bytes kept for that at most.
 KEPT = 256_000_000

@@ -15,8 +15,9 @@ from nblstm.cpu.weights import Weights
 from nblstm.layout import suffix
 
 #: Passes that take less memory than this leave it, and the jobs that refer to it, to the next: of a step of H = 64,
-#: forward and backward, that is half of the time. They are few, as tapes are let go of one after another.
-KEEP = 1_000_000
+#: forward and backward, that is half of the time; of T=8, B=32, H=128, with 2 MB, a fifth of the forward pass. They are
+#: few, as tapes are let go of one after another.
+KEEP = 4_000_000
 
 
 class LayerTape:
