@@ -152,13 +152,14 @@ def microkernel(dtype: str):
             on = _Vectors(builder, dtype)
             in_last = builder.sub(columns, builder.mul(builder.sub(vectors, _index(1)), _index(on.lanes)))
             mask = on.first(in_last)
-            masked = builder.zext(builder.icmp_signed("<", in_last, _index(on.lanes)), _INDEX)
+            partial = builder.icmp_signed("<", columns, _index(max_vectors * on.lanes))
+            masked = builder.zext(partial, _INDEX)
             shape = builder.add(builder.mul(rows, _index(16)), builder.add(builder.mul(vectors, _index(2)), masked))
             after, nowhere = builder.append_basic_block("after"), builder.append_basic_block("nowhere")
             shapes = builder.switch(shape, nowhere)
             for r in range(1, max_rows + 1):
                 for v in range(1, max_vectors + 1):
-                    for m in (0, 1):
+                    for m in (0, 1) if v == max_vectors else (1,):
                         shapes.add_case(_index(16 * r + 2 * v + m), here := builder.append_basic_block("block"))
                         builder.position_at_end(here)
                         _block(on, r, v, mask if m else None, *operands)
