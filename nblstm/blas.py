@@ -7,10 +7,11 @@ of which 0.3 ms were products, and takes 20 without these threads.
 
 from __future__ import annotations
 
-import threading
 from functools import cache
 
 import numpy as np
+
+from nblstm import locks
 
 #: Multiply-adds below which no BLAS wakes other threads, so that there is nothing to keep from it. OpenBLAS splits
 #: products of a matrix and a vector from 9,216 on, those of matrices from 262,144 on.
@@ -39,7 +40,7 @@ class _Limit:
     """
 
     def __init__(self):
-        self._lock = threading.Lock()
+        self._lock = locks.lock()
         self._inside, self._before = 0, []
 
     def __enter__(self) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import math
-import threading
+from collections import deque
 
 import numpy as np
+
+from nblstm import locks
 
 _LINE = 64
 
@@ -20,15 +22,20 @@ KEPT = 256_000_000
 
 
 class _Spare:
-    """Memory of large arrays that are gone, the latest last."""
+    """Memory of large arrays that are gone, the latest last.
+
+    `keep` runs wherever the garbage collector does, and so also within `take`: it never waits.
+    """
 
     def __init__(self):
-        self._lock = threading.Lock()
+        self._lock = locks.lock()
         self._blocks: list[np.ndarray] = []
+        self._arrived: deque[np.ndarray] = deque()
 
     def take(self, size: int) -> np.ndarray:
         """At least ``size`` bytes, at most a quarter more."""
         with self._lock:
+            self._settle()
             for k in reversed(range(len(self._blocks))):
                 if size <= self._blocks[k].nbytes <= size + size // 4:
                     return self._blocks.pop(k)
@@ -36,10 +43,18 @@ class _Spare:
 
     def keep(self, block: np.ndarray) -> None:
         """For the next who needs it, unless it is too large."""
-        with self._lock:
-            self._blocks.append(block)
-            while sum(kept.nbytes for kept in self._blocks) > KEPT:
-                self._blocks.pop(0)
+        self._arrived.append(block)
+        if self._lock.acquire(blocking=False):  # otherwise the next does it
+            try:
+                self._settle()
+            finally:
+                self._lock.release()
+
+    def _settle(self) -> None:
+        while self._arrived:
+            self._blocks.append(self._arrived.popleft())
+        while sum(kept.nbytes for kept in self._blocks) > KEPT:
+            self._blocks.pop(0)
 
 
 _spare = _Spare()
@@ -48,8 +63,8 @@ _spare = _Spare()
 class _Block:
     """Memory on loan: alive as long as any array in it is."""
 
-    def __init__(self, size: int):
-        self._memory = _spare.take(size)
+    def __init__(self, memory: np.ndarray):
+        self._memory = memory
         self.__array_interface__ = self._memory.__array_interface__
 
     def __del__(self, keep=_spare.keep):  # bound here, as globals may be gone when the interpreter ends
@@ -65,7 +80,7 @@ def empty(shape: tuple[int, ...], dtype) -> np.ndarray:
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size < 8 * _LINE:  # too little to be shared, and this function takes 1 us
         return np.empty(shape, dtype)
-    raw = np.empty(size + _LINE, np.uint8) if size < LARGE else np.asarray(_Block(size + _LINE))
+    raw = np.empty(size + _LINE, np.uint8) if size < LARGE else np.asarray(_Block(_spare.take(size + _LINE)))
     address = ctypes.addressof(ctypes.c_char.from_buffer(raw))  # type: ignore[arg-type]
     return np.ndarray(shape, dtype, raw, -address % _LINE)
 

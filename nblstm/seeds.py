@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import random
-import threading
 
 import numpy as np
 
-from nblstm import validate
+from nblstm import locks, validate
 
-_lock = threading.Lock()
-_source = np.random.default_rng()
+_lock = locks.lock()
+_source: np.random.Generator | None = None  # set by `set_random_seed`
 
 
 def set_random_seed(seed: int) -> None:
@@ -40,8 +39,8 @@ def set_random_seed(seed: int) -> None:
 
 
 def generator(seed: int | None = None) -> np.random.Generator:
-    """A new generator from a seed; without one, from the source that `set_random_seed` sets."""
+    """A new generator from a seed; without one, from what `set_random_seed` set, else from the system's entropy."""
     if seed is not None:
         return np.random.default_rng(validate.whole_number("seed", seed))
     with _lock:
-        return _source.spawn(1)[0]
+        return np.random.default_rng() if _source is None else _source.spawn(1)[0]

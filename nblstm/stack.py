@@ -7,7 +7,7 @@ either all its own, or all NumPy's, which are copied there and back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -44,6 +44,9 @@ class Network:
     dropout: float
     dtype: str
     device: str
+
+    def __reduce__(self):
+        return Network, tuple(getattr(self, field.name) for field in fields(self))
 
     @cached_property
     def layout(self) -> Layout:
@@ -82,6 +85,9 @@ class Tape:
     masks: list
     batched: bool = True
     kind: object = None
+
+    def __reduce__(self):
+        raise TypeError("a tape cannot be copied or pickled, as it belongs to one network; run its forward() again")
 
 
 def pack(network: Network, parameters: dict[str, np.ndarray], training: bool) -> list[list]:

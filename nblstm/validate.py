@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import os
 
 import numpy as np
 
@@ -34,6 +35,13 @@ def probability(name: str, value) -> float:
     if not 0 <= float(value) < 1:
         raise ValueError(f"{name} is {value}; give a number, 0 or more and below 1")
     return float(value)
+
+
+def flag(name: str, value) -> bool:
+    """``value`` as a bool; 0 and 1 are taken for one."""
+    if not isinstance(value, bool | np.bool_ | numbers.Integral) or value not in (0, 1):
+        raise TypeError(f"{name} is {value!r}; give True or False")
+    return bool(value)
 
 
 def dtype_name(value) -> str:
@@ -71,7 +79,10 @@ def lengths_array(lengths, B: int, T: int) -> np.ndarray | None:
     """Sequence lengths as int64 (B,), or None."""
     if lengths is None:
         return None
-    array = np.atleast_1d(np.asarray(lengths))
+    try:
+        array = np.atleast_1d(np.asarray(lengths))
+    except ValueError:
+        raise ValueError(f"lengths is a ragged nest of lists; give {B} integers from 0 to {T}") from None
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError(f"lengths contains {array[~np.isfinite(array)][0]}; give whole numbers from 0 to {T}")
     whole = array.dtype.kind in "iu" or (array.dtype.kind == "f" and bool((array == np.floor(array)).all()))
@@ -83,3 +94,24 @@ def lengths_array(lengths, B: int, T: int) -> np.ndarray | None:
     if outside.any():
         raise ValueError(f"lengths contains {int(array[outside][0])}; x has {T} steps, so give numbers from 0 to {T}")
     return array.astype(np.int64)
+
+
+def path(name: str, value) -> str:
+    """``value`` as a path."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; give a path, such as 'model'")
+    text = os.fspath(value)
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ValueError(f"{name} is {text!r}; give a path, such as 'model'")
+    return text
+
+
+def target_path(name: str, value) -> str:
+    """``value`` as the path of a file that can be written: its folder is there, and it is none itself."""
+    text = path(name, value)
+    folder = os.path.dirname(os.path.abspath(text))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"{name} is {text!r} and there is no folder {folder!r}; make it first")
+    if os.path.isdir(text):
+        raise IsADirectoryError(f"{name} is {text!r}, which is a folder; give the path of a file in it")
+    return text

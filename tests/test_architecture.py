@@ -17,12 +17,13 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 ALLOWED = {
     "cells": set(),
     "layout": {"cells"},
-    "memory": set(),
-    "blas": set(),
+    "locks": set(),
+    "memory": {"locks"},
+    "blas": {"locks"},
     "batch": {"memory"},
     "validate": set(),
     "configured": set(),
-    "seeds": {"validate"},
+    "seeds": {"validate", "locks"},
     "device": set(),  # and cpu or cuda by name, lazily
     "codegen": {"cells"},
     "arrays": {"batch", "memory", "validate"},
@@ -30,11 +31,11 @@ ALLOWED = {
     "cuda": {"codegen", "layout", "batch", "cells", "arrays", "validate"},
     "stack": {"batch", "layout", "cells", "device"},
     "engine": {"stack", "validate", "batch", "memory"},
-    "nn": {"blas", "engine", "stack", "device", "layout", "validate", "batch", "memory", "cells"},
+    "nn": {"blas", "engine", "stack", "device", "layout", "validate", "batch", "memory", "cells", "seeds", "locks"},
     "training": {"nn", "validate", "configured", "device"},
     "layers": {
         "blas", "nn", "stack", "batch", "memory", "layout", "training", "validate", "configured", "seeds", "cells",
-        "device",
+        "device", "locks",
     },
     "models": {"layers", "training", "nn", "validate", "configured", "seeds"},
     # Keras's names of modules, for what lies further down.

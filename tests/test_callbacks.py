@@ -84,6 +84,14 @@ def test_csv_logger(tmp_path):
     assert rows[0]["val_loss"] == "NA" != rows[1]["val_loss"]
 
 
+def test_csv_logger_looks_for_its_folder_first(tmp_path):
+    trained = model()
+    trained.build((None, 3))
+    before = trained.get_weights()
+    message_of(FileNotFoundError, lambda: fit(callbacks.CSVLogger(tmp_path / "a/b"), of=trained), "there is no folder")
+    assert all(map(np.array_equal, trained.get_weights(), before))
+
+
 def test_model_checkpoint(tmp_path):
     trained = model()
     every = callbacks.ModelCheckpoint(tmp_path / "a/{epoch:02d}-{loss:.1f}.nblstm")
@@ -154,7 +162,8 @@ def test_arguments():
     message_of(TypeError, lambda: callbacks.EarlyStopping(patience=1.5), "patience is 1.5")
     message_of(ValueError, lambda: callbacks.ReduceLROnPlateau(factor=1), "factor is 1; give a number")
     message_of(ValueError, lambda: callbacks.ModelCheckpoint("m", save_freq="batch"), "save_freq is 'batch'")
-    message_of(ValueError, lambda: callbacks.BackupAndRestore(""), "backup_dir is empty")
+    message_of(ValueError, lambda: callbacks.BackupAndRestore(""), "backup_dir is ''; give a path")
+    message_of(TypeError, lambda: callbacks.ModelCheckpoint(3), "filepath is 3 of type int; give a path")
     message_of(TypeError, lambda: callbacks.LambdaCallback(on_epoch=print), "there is no 'on_epoch' in a fit; give one")
     message_of(TypeError, lambda: callbacks.LambdaCallback(on_epoch_end=3), "on_epoch_end is 3; give a function")
     message_of(TypeError, lambda: callbacks.LearningRateScheduler(0.1), "schedule is 0.1; give a function")

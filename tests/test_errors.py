@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nblstm
-from nblstm import nn
+from nblstm import layers, nn
 
 X = np.random.default_rng(0).normal(size=(4, 2, 3))
 H = np.zeros((1, 2, 5))
@@ -54,6 +54,30 @@ def test_sizes_may_be_numpy_integers():
 )
 def test_dropout(value, error):
     message_of(error, lambda: lstm(dropout=value), f"dropout is {value!r}", "0 or more and below 1")
+
+
+@pytest.mark.parametrize("name", ["bias", "batch_first", "bidirectional"])
+@pytest.mark.parametrize("value", ["no", None, 2, 1.0, np.array([True])])
+def test_flags(name, value):
+    message_of(TypeError, lambda: lstm(**{name: value}), f"{name} is {value!r}; give True or False")
+
+
+def test_flags_may_be_numpy_bools():
+    assert nn.GRU(3, 5, bidirectional=np.True_, batch_first=0)(X)[0].shape == (4, 2, 10)
+
+
+@pytest.mark.parametrize(
+    ("value", "error"), [(-1, ValueError), (1.5, TypeError), ("a", TypeError), (True, TypeError), ([1, 2], TypeError)]
+)
+def test_seed(value, error):
+    for make in (lambda: nn.GRU(3, 5, seed=value), lambda: nn.Linear(3, 5, seed=value)):
+        message_of(error, make, f"seed is {value!r}", "give a whole number, 0 or more")
+
+
+@pytest.mark.parametrize("H", [10**9, 10**18, 10**400])
+def test_sizes_that_no_memory_holds(H):
+    for make in (lambda: nn.GRU(3, H), lambda: nn.Linear(H, H), lambda: layers.Dense(H).build((None, H))):
+        message_of(MemoryError, make, "there would be", "parameters, more than the memory holds; choose smaller sizes")
 
 
 @pytest.mark.parametrize("value", ["float16", "int32", "complex64", "nonsense", object, None, 3])
@@ -110,6 +134,7 @@ def test_x_of_a_batch_first_network():
         ([1], ValueError, ("shape (1,)", "2 sequences", "shape (2,)")),
         ([1, 2, 3], ValueError, ("shape (3,)", "shape (2,)")),
         ([[1, 2]], ValueError, ("shape (1, 2)",)),
+        ([[1], [2, 3]], ValueError, ("ragged nest", "2 integers from 0 to 4")),
         (3, ValueError, ("2 sequences",)),
         ([5, 2], ValueError, ("contains 5", "4 steps", "from 0 to 4")),
         ([2, -1], ValueError, ("contains -1", "from 0 to 4")),

@@ -60,7 +60,11 @@ FIT = {
     "epochs": ((X, Y), {"epochs": 2.5}, TypeError, "epochs is 2.5 of type float"),
     "initial_epoch": ((X, Y), {"initial_epoch": -1}, ValueError, "initial_epoch is -1"),
     "verbose": ((X, Y), {"verbose": 3}, ValueError, "verbose is 3; give 0 for nothing"),
-    "split": ((X, Y), {"validation_split": 1.0}, ValueError, "validation_split is 1.0; give a number from 0"),
+    "split": ((X, Y), {"validation_split": 1.0}, ValueError, "validation_split is 1.0; give a number, 0 or more"),
+    "split_type": ((X, Y), {"validation_split": "a"}, TypeError, "validation_split is 'a' of type str"),
+    "shuffle": ((X, Y), {"shuffle": "batch"}, TypeError, "shuffle is 'batch'; give True or False"),
+    "dict": (({"x": X}, Y), {}, TypeError, "x has dtype object; give an array of numbers"),
+    "validation_type": ((X, Y), {"validation_data": 3}, TypeError, "validation_data is int; give (x, y)"),
     "split_all": ((X, Y), {"validation_split": 0.99}, ValueError, "leaves 0 to train on and 12 to validate with"),
     "validation": ((X, Y), {"validation_data": (X,)}, ValueError, "validation_data has 1 parts; give (x, y)"),
     "validation_nan": ((X, Y), {"validation_data": (X * np.nan, Y)}, ValueError, "x has nan at [0, 0]"),
@@ -186,6 +190,7 @@ def test_predict_and_evaluate():
     model = regression()
     message_of(ValueError, lambda: model.predict(X[:, :3]), "x has shape (12, 3); the model takes (None, 4)")
     message_of(ValueError, lambda: model.predict(X[:0]), "which is no sample")
+    message_of(ValueError, lambda: model.predict(X, batch_size=0), "batch_size is 0; give a whole number, 1 or more")
     message_of(ValueError, lambda: model.predict(iter([])), "predict got no batch")
     message_of(ValueError, lambda: model.evaluate(iter([]), verbose=0), "the evaluation got no batch")
     message_of(ValueError, lambda: model.evaluate(X, Y[:3], verbose=0), "x has 12 samples and y has 3")

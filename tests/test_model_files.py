@@ -12,6 +12,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from messages import message_of
 from processes import start
 
 from nblstm import cell, tanh
@@ -130,6 +131,19 @@ def test_weights_alone(tmp_path):
     assert all(map(np.array_equal, other.get_weights(), mine))
     with pytest.raises(ValueError, match="it holds a 'weights' and not a 'model'"):
         load_model(tmp_path / "w")
+
+
+def test_paths(tmp_path):
+    model = Sequential([Dense(2, input_dim=3)])
+    missing, text = tmp_path / "none" / "m", "give a path"
+    for use in (model.save, model.save_weights, model.load_weights, load_model):
+        message_of(TypeError, lambda use=use: use(3), "filepath is 3 of type int", text)
+        message_of(TypeError, lambda use=use: use(io.BytesIO()), "of type BytesIO", text)
+        message_of(ValueError, lambda use=use: use(""), "filepath is ''", text)
+    for write in (model.save, model.save_weights):
+        message_of(FileNotFoundError, lambda write=write: write(missing), f"no folder {str(missing.parent)!r}; make it")
+        message_of(IsADirectoryError, lambda write=write: write(tmp_path), "which is a folder; give the path of a file")
+    assert not list(tmp_path.iterdir())
 
 
 def test_overwriting(tmp_path):

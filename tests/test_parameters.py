@@ -220,13 +220,3 @@ def test_a_tape_keeps_the_weights_of_its_forward_pass(change):
     after = net.backward(tape, dy)
     np.testing.assert_array_equal(after.flat, before.flat)
     np.testing.assert_array_equal(after.x, before.x)
-
-
-@pytest.mark.parametrize("copy", ["copy", "deepcopy", "pickle"])
-def test_copies_go_by_state_dict(copy):
-    import copy as copying
-    import pickle
-
-    take = {"copy": copying.copy, "deepcopy": copying.deepcopy, "pickle": pickle.dumps}[copy]
-    with pytest.raises(TypeError, match="state_dict"):
-        take(lstm())

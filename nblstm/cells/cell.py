@@ -5,9 +5,12 @@ from __future__ import annotations
 import inspect
 import keyword
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, wraps
+from importlib import import_module
+from operator import attrgetter
 
 from nblstm.cells.graph import NUMERIC, CellError
 from nblstm.cells.trace import Graph, trace
@@ -95,6 +98,41 @@ class Cell:
         from nblstm.codegen.emit import emit  # cells import nothing from above; this is a window, not a beam
 
         return emit(self, dtype)
+
+    def __copy__(self) -> Cell:
+        return self
+
+    def __deepcopy__(self, memo) -> Cell:
+        return self
+
+    def __reduce__(self):
+        """By the name of the module's variable that holds this cell, else by its factory, else by its equations."""
+        place = self.equations.__module__, self.equations.__qualname__
+        if _found(*place) is self:
+            return _found, place
+        fields = (self.name, self.gates, self.states, self.split, self.second, self.vectors, self.output)
+        return vars(self).get("_made_by") or (Cell, (*fields, self.equations, self.__doc__))
+
+
+def _found(module: str, name: str):
+    """What a module, or a class in it, has under a name; None if there is none."""
+    try:
+        return attrgetter(name)(sys.modules.get(module) or import_module(module))
+    except (AttributeError, ImportError):
+        return None
+
+
+def factory(make: Callable[..., Cell]) -> Callable[..., Cell]:
+    """`functools.cache` for a function that makes cells, which remember how they were made: so they can be pickled."""
+
+    @wraps(make)
+    def remembered(*arguments) -> Cell:
+        made = make(*arguments)
+        vars(made)["_made_by"] = cached, arguments
+        return made
+
+    cached = cache(remembered)
+    return cached
 
 
 def _names(cell_name: str, kind: str, names: str) -> tuple[str, ...]:

@@ -1,8 +1,6 @@
 """The gated recurrent unit."""
 
-from functools import cache
-
-from nblstm.cells.cell import Cell, cell
+from nblstm.cells.cell import Cell, cell, factory
 from nblstm.cells.functions import activation as activation_named
 from nblstm.cells.functions import sigmoid, tanh
 
@@ -46,7 +44,7 @@ def gru_with(activation="tanh", recurrent_activation="sigmoid", reset_after=True
     return _gru(activation_named(activation), activation_named(recurrent_activation), bool(reset_after))
 
 
-@cache
+@factory
 def _gru(act, gate, reset_after: bool) -> Cell:
     @cell(gates="z r n", states="h", split="n")
     def gru_after(z, r, n_x, n_h, h):

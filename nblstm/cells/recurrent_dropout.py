@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from functools import cache
 
-from nblstm.cells.cell import Cell, cell
+from nblstm.cells.cell import Cell, cell, factory
 from nblstm.cells.graph import CellError
 
 
-@cache
+@factory
 def recurrent_dropout(base: Cell) -> Cell:
     """The same cell, whose recurrent product sees the first state through a mask: one mask for all steps.
 

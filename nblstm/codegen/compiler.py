@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 
@@ -13,6 +14,10 @@ from nblstm.codegen.options import KERNEL
 
 _lock = threading.RLock()
 _loaded: dict[str, tuple[object, int]] = {}  # key -> (library, which must outlive its code; address)
+
+# A fork waits until nobody compiles, so that no lock of Numba's stays shut in the child.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def compiled(name: str, text: str, make: Callable[[], tuple[Callable, object]]) -> int:

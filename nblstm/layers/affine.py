@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from nblstm import blas
+from nblstm import blas, validate
 from nblstm.layers import activations, constraints, initializers, regularizers, shapes
 from nblstm.layers.layer import Layer
 from nblstm.layers.parametric import Parameter
@@ -25,7 +25,7 @@ class Affine(Layer):
         super().__init__(**kwargs)
         shapes.only("activity_regularizer", activity_regularizer, None)
         self.activation = activations.get(activation)
-        self.use_bias = bool(use_bias)
+        self.use_bias = validate.flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)

@@ -89,7 +89,7 @@ class CellLayer(Layer):
         shapes.only("unroll", unroll, False)
         self.activity_regularizer, self.unroll = None, False
         self.units = validate.positive_integer("units", units)
-        self.use_bias = bool(use_bias)
+        self.use_bias = validate.flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.recurrent_initializer = initializers.get(recurrent_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
@@ -102,11 +102,13 @@ class CellLayer(Layer):
         self.dropout = validate.probability("dropout", dropout)
         self.recurrent_dropout = validate.probability("recurrent_dropout", recurrent_dropout)
         self.seed, self.generator = seed, seeded(seed)
-        self.return_sequences, self.return_state = bool(return_sequences), bool(return_state)
-        self.go_backwards, self.stateful = bool(go_backwards), bool(stateful)
+        self.return_sequences = validate.flag("return_sequences", return_sequences)
+        self.return_state = validate.flag("return_state", return_state)
+        self.go_backwards = validate.flag("go_backwards", go_backwards)
+        self.stateful = validate.flag("stateful", stateful)
         self.keeps_steps_apart = self.return_sequences and not self.go_backwards
-        self.zero_output_for_mask = bool(zero_output_for_mask)
-        self.learn_initial_state = bool(learn_initial_state)
+        self.zero_output_for_mask = validate.flag("zero_output_for_mask", zero_output_for_mask)
+        self.learn_initial_state = validate.flag("learn_initial_state", learn_initial_state)
         self.cell = self._make_cell()
         self.cell.graph  # noqa: B018  traced here, so that a cell's errors come before the first use
         self._output = self.cell.states.index(self.cell.output)

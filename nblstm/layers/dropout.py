@@ -11,11 +11,7 @@ from nblstm.layers.shapes import dimensions
 
 def seeded(seed: int | None) -> np.random.Generator | None:
     """A layer's own source of randomness, if it is given a seed."""
-    if seed is None:
-        return None
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"seed is {seed!r}; give a whole number, 0 or more, or None")
-    return np.random.default_rng(seed)
+    return None if seed is None else seeds.generator(seed)
 
 
 def dropout_factors(source: np.random.Generator, rate: float, shape: tuple[int, ...], dtype) -> np.ndarray:

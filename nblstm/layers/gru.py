@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nblstm import validate
 from nblstm.cells import gru_with
 from nblstm.layers import activations, shapes
 from nblstm.layers.layer import register
@@ -60,7 +61,7 @@ class GRU(Recurrent):
     ):  # fmt: skip
         self.activation = activations.get(activation)
         self.recurrent_activation = activations.get(recurrent_activation)
-        self.reset_after = bool(reset_after)
+        self.reset_after = validate.flag("reset_after", reset_after)
         self.use_cudnn = shapes.without_cudnn(use_cudnn)
         super().__init__(
             units=units, use_bias=use_bias, kernel_initializer=kernel_initializer,

@@ -101,7 +101,12 @@ class Layer(Configured, Parametric):
             batch_input_shape = shapes.batch_shape("batch_input_shape", batch_input_shape)
         self.batch_input_shape: Shape | None = batch_input_shape
         dtype = validate.dtype_name("float32" if dtype is None else dtype)
-        super().__init__(name or _automatic_name(kind), bool(trainable), dtype)
+        super().__init__(name or _automatic_name(kind), validate.flag("trainable", trainable), dtype)
+
+    def __reduce__(self):
+        """For copies and pickle: what files hold too, and the random state."""
+        own = self.input_shape, self.state_dict(), getattr(self, "states", None), self.generator
+        return _restored, (type(self), self.get_config(), *own)
 
     def __repr__(self):
         return f"<{type(self).__name__} {self.name}: {self.input_shape} -> {self.output_shape}>"
@@ -242,6 +247,19 @@ class Layer(Configured, Parametric):
                     f"{self.input_shape[axis]} in dimension {axis}"
                 )
         return x
+
+
+def _restored(cls: type[Layer], config, input_shape, parameters, states, generator) -> Layer:
+    """What copies and pickles of a layer are made by."""
+    layer = cls.from_config(config)
+    if input_shape is not None:
+        layer.build(input_shape)
+        layer.load_state_dict(parameters)
+    if states is not None:
+        layer.reset_states(states)
+    if layer.generator is not None:
+        layer.generator.bit_generator.state = generator.bit_generator.state
+    return layer
 
 
 def serialize(layer: Layer) -> dict[str, Any]:

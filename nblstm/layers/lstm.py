@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from nblstm import validate
 from nblstm.cells import lstm_with
 from nblstm.layers import activations, shapes
 from nblstm.layers.initializers import Initializer
@@ -62,7 +63,7 @@ class LSTM(Recurrent):
     ):  # fmt: skip
         self.activation = activations.get(activation)
         self.recurrent_activation = activations.get(recurrent_activation)
-        self.unit_forget_bias = bool(unit_forget_bias)
+        self.unit_forget_bias = validate.flag("unit_forget_bias", unit_forget_bias)
         self.use_cudnn = shapes.without_cudnn(use_cudnn)
         super().__init__(
             units=units, use_bias=use_bias, kernel_initializer=kernel_initializer,

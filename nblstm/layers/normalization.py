@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from nblstm import validate
 from nblstm.layers import constraints, initializers, regularizers, shapes
 from nblstm.layers.layer import Layer, register
 from nblstm.layers.parametric import Parameter
@@ -50,7 +51,7 @@ class LayerNormalization(Layer):
             raise TypeError(f"axis is {axis!r}; give a whole number or a list of them")
         self.epsilon = shapes.number("epsilon", epsilon, 0)
         self.keeps_steps_apart = self.fixed_axes == (-1,)
-        self.center, self.scale = bool(center), bool(scale)
+        self.center, self.scale = validate.flag("center", center), validate.flag("scale", scale)
         self.beta_initializer = initializers.get(beta_initializer)
         self.gamma_initializer = initializers.get(gamma_initializer)
         self.beta_regularizer = regularizers.get(beta_regularizer)

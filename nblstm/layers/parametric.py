@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from nblstm import validate
+from nblstm import locks, validate
 from nblstm.layers import shapes
 from nblstm.layers.initializers import Initializer
 from nblstm.layers.regularizers import Regularizer
 from nblstm.layers.shapes import Shape
 from nblstm.layout import Layout
 from nblstm.nn import Gradients, Module
+from nblstm.nn.module import allocated
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Parametric(Module):
         self.name, self.trainable = name, trainable
         self.input_shape: Shape | None = None
         self._parameters: dict[str, Parameter] = {}
-        self._build_lock = threading.Lock()
+        self._build_lock = locks.lock()
         self._hold(Layout.of({}), np.empty(0, dtype))
 
     def _hold(self, layout: Layout, flat: np.ndarray) -> None:
@@ -127,7 +127,7 @@ class Parametric(Module):
         return shape, self._parameters_for(shape)
 
     def _initial(self, layout: Layout, parameters: dict[str, Parameter], generator) -> np.ndarray:
-        flat = np.empty(layout.size, self.dtype)
+        flat = allocated(layout, lambda: np.empty(layout.size, self.dtype))
         for name, view in layout.views(flat).items():
             values = parameters[name].initializer(view.shape, self.dtype, generator)
             view[...] = validate.shaped(f"the initial {name!r}", values, view.shape, f"that of {self._label}")

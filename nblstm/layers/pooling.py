@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from nblstm import validate
 from nblstm.layers import shapes
 from nblstm.layers.layer import Layer, register
 from nblstm.layers.shapes import Shape
@@ -110,7 +111,7 @@ class GlobalAveragePooling1D(Layer):
     def __init__(self, data_format=None, keepdims: bool = False, **kwargs):
         super().__init__(**kwargs)
         shapes.choice("data_format", data_format or "channels_last", ("channels_last",))
-        self.data_format, self.keepdims = "channels_last", bool(keepdims)
+        self.data_format, self.keepdims = "channels_last", validate.flag("keepdims", keepdims)
 
     def _output_shape(self, shape: Shape) -> Shape:
         if shape[1] == 0:

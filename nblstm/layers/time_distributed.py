@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from nblstm import validate
 from nblstm.layers.layer import LAYERS, Layer, register
 from nblstm.layers.parametric import Parameter
 from nblstm.layers.shapes import Shape, batch_shape, dimensions
@@ -55,7 +56,7 @@ class TimeDistributed(Layer):
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        self.layer.trainable = bool(value)
+        self.layer.trainable = validate.flag("trainable", value)
 
     @property
     def generator(self):

@@ -26,8 +26,8 @@ class Feed(Chain):
         validation_split: float,
     ) -> tuple[Batches, Samples | None]:  # fmt: skip
         """The batches to train with, and the samples that ``validation_split`` keeps back."""
-        if not 0 <= validation_split < 1:
-            raise ValueError(f"validation_split is {validation_split}; give a number from 0 up to, but not, 1")
+        validation_split = validate.probability("validation_split", validation_split)
+        shuffle = validate.flag("shuffle", shuffle)
         if is_iterable(x):
             if validation_split:
                 raise ValueError("validation_split needs arrays and x is an iterable; give validation_data")
@@ -47,6 +47,8 @@ class Feed(Chain):
         if given is None:
             return None
         if not isinstance(given, tuple | list):
+            if not is_iterable(given):
+                raise TypeError(f"validation_data is {type(given).__name__}; give (x, y), or an iterable of batches")
             return self._iterable(given, None, None, None, "validation_steps", steps)
         if len(given) not in (2, 3):
             raise ValueError(f"validation_data has {len(given)} parts; give (x, y) or (x, y, sample_weight)")
@@ -98,7 +100,7 @@ class Feed(Chain):
 
 def is_iterable(x) -> bool:
     """Whether x is a generator, a loader or the like, and not something that becomes an array."""
-    arrays = str | bytes | list | tuple | np.ndarray
+    arrays = str | bytes | list | tuple | dict | np.ndarray
     return isinstance(x, Iterable) and not isinstance(x, arrays) and not hasattr(x, "__array__")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nblstm import validate
 from nblstm.layers import deserialize, serialize
 from nblstm.training import archive, losses, metrics, optimizers
 
@@ -43,26 +44,32 @@ def unbuilt(cls, config) -> tuple[Any, Any]:
 
 
 def save_model(model, path, overwrite: bool, include_optimizer: bool) -> None:
-    """Write what a model is, its parameters and sources of randomness, and how it was compiled."""
+    """Write a model to a file."""
     model._need_built()
-    content = {
-        "config": config(model), "weights": weights(model), "states": states(model), "generators": generators(model),
-        "compile": None,
-    }  # fmt: skip
+    try:
+        values = content(model, include_optimizer)
+    except TypeError as error:
+        raise TypeError(f"{error}; or save without it, by include_optimizer=False") from None
+    _write(path, "model", values, overwrite)
+
+
+def content(model, include_optimizer: bool = True) -> dict[str, Any]:
+    """What a model is, its parameters and sources of randomness, and how it was compiled."""
+    made = None
     if model.compiled and include_optimizer:
         objective = model._objective
-        try:
-            content["compile"] = {
-                "optimizer": model.optimizer.record(),
-                "loss": objective.loss.record(),
-                "metrics": [metric.record() for metric in objective.metrics],
-                "weighted_metrics": [metric.record() for metric in objective.weighted_metrics],
-                "bptt_steps": model._bptt_steps,
-                "state": model.optimizer.state() if model.optimizer.modules else None,
-            }
-        except TypeError as error:
-            raise TypeError(f"{error}; or save without it, by include_optimizer=False") from None
-    _write(path, "model", content, overwrite)
+        made = {
+            "optimizer": model.optimizer.record(),
+            "loss": objective.loss.record(),
+            "metrics": [metric.record() for metric in objective.metrics],
+            "weighted_metrics": [metric.record() for metric in objective.weighted_metrics],
+            "bptt_steps": model._bptt_steps,
+            "state": model.optimizer.state() if model.optimizer.modules else None,
+        }
+    return {
+        "config": config(model), "weights": weights(model) if model.built else None, "states": states(model),
+        "generators": generators(model), "compile": made,
+    }  # fmt: skip
 
 
 def save_weights(model, path, overwrite: bool) -> None:
@@ -74,8 +81,8 @@ def save_weights(model, path, overwrite: bool) -> None:
 def load_weights(model, path) -> None:
     """Set the parameters from a file."""
     model._need_built()
-    content = archive.read(path, "weights", "model")
-    _understood(path, lambda: _checked_set(model, content["weights"]))
+    values = archive.read(path, "weights", "model")
+    _understood(path, lambda: _checked_set(model, values["weights"]))
 
 
 def _checked_set(model, values) -> None:
@@ -84,8 +91,9 @@ def _checked_set(model, values) -> None:
 
 
 def _write(path, kind: str, content: dict[str, Any], overwrite: bool) -> None:
-    if not overwrite and os.path.exists(path):
-        raise FileExistsError(f"there is a file {os.fspath(path)!r} already; give overwrite=True to replace it")
+    path = validate.target_path("filepath", path)
+    if not validate.flag("overwrite", overwrite) and os.path.exists(path):
+        raise FileExistsError(f"there is a file {path!r} already; give overwrite=True to replace it")
     archive.write(path, kind, content)
 
 
@@ -112,17 +120,18 @@ def load_model(filepath, compile: bool = True):
     """
     from nblstm.models.sequential import Sequential  # which imports this module
 
-    content = archive.read(filepath, "model")
-    return _understood(filepath, lambda: _model(Sequential, content, compile))
+    values = archive.read(filepath, "model")
+    return _understood(filepath, lambda: restored(Sequential, values, compile))
 
 
-def _model(cls, content: dict[str, Any], compile: bool):
-    model, shape = unbuilt(cls, content["config"])
-    values = content["weights"]
-    _check_weights(model, shape, values)
-    model.build(shape)
-    set_weights(model, values)
-    made = content["compile"]
+def restored(cls, values: dict[str, Any], compile: bool = True):
+    """The model of a `content`."""
+    model, shape = unbuilt(cls, values["config"])
+    if values["weights"] is not None:
+        _check_weights(model, shape, values["weights"])
+        model.build(shape)
+        set_weights(model, values["weights"])
+    made = values["compile"]
     if compile and made is not None:
         model.compile(
             optimizers.get(made["optimizer"]), losses.get(made["loss"]),
@@ -133,8 +142,8 @@ def _model(cls, content: dict[str, Any], compile: bool):
         if made["state"] is not None:
             model._prepare()
             model.optimizer.load_state(made["state"])
-    set_states(model, content["states"])
-    set_generators(model, content["generators"])
+    set_states(model, values["states"])
+    set_generators(model, values["generators"])
     return model
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nblstm import seeds
+from nblstm import seeds, validate
 from nblstm.layers import Layer
 from nblstm.models import saving
 from nblstm.models.summary import table
@@ -69,11 +69,15 @@ class Sequential(Trainer):
         number = next(_counter) if name is None else 0
         self.name = name or (f"sequential_{number}" if number else "sequential")
         super().__init__(layers, seeds.generator(seed))
-        if not trainable:
+        if not validate.flag("trainable", trainable):
             self.trainable = False
 
     def __repr__(self):
         return f"<Sequential {self.name}: {', '.join(layer.name for layer in self._layers) or 'no layers'}>"
+
+    def __reduce__(self):
+        """For copies and pickle: what files hold."""
+        return saving.restored, (type(self), saving.content(self))
 
     def __call__(self, x, training: bool = False, mask=None) -> np.ndarray:
         """The output for one batch; see `predict` for many.
@@ -100,7 +104,7 @@ class Sequential(Trainer):
     @trainable.setter
     def trainable(self, value: bool) -> None:
         for layer in self._layers:
-            layer.trainable = bool(value)
+            layer.trainable = validate.flag("trainable", value)
 
     @property
     def weights(self) -> list[np.ndarray]:
@@ -252,14 +256,9 @@ class Sequential(Trainer):
         saving.save_weights(self, filepath, overwrite)
 
     def load_weights(self, filepath) -> None:
-        """Set the parameters from a file that `save_weights` or `save` wrote.
+        """Set the parameters from a file that `save_weights` or `save` wrote; raises as `load_model` does.
 
-        Raises
-        ------
-        ValueError
-            If the file is damaged or has not the parameters of these layers; then nothing has been changed.
-        OSError
-            If it cannot be read.
+        If they are not those of these layers, nothing has been changed.
         """
         saving.load_weights(self, filepath)
 

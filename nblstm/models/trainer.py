@@ -147,7 +147,8 @@ class Trainer(Learner):
         TypeError, ValueError
             If x does not fit the model.
         """
-        if isinstance(x, np.ndarray) and not callbacks and steps is None and 0 < len(x) <= (batch_size or BATCH_SIZE):
+        size = BATCH_SIZE if batch_size is None else validate.positive_integer("batch_size", batch_size)
+        if isinstance(x, np.ndarray) and x.ndim and 0 < len(x) <= size and steps is None and not callbacks:
             return self.predict_on_batch(x)
         batches = self.input_batches(x, batch_size, steps)
         shown = verbosity(verbose)

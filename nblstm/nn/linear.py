@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from nblstm import blas, validate
+from nblstm import blas, seeds, validate
 from nblstm.engine import Gradients
 from nblstm.layout import Layout
-from nblstm.nn.module import Module
+from nblstm.nn.module import Module, uniform
 
 
 class Linear(Module):
@@ -32,11 +32,10 @@ class Linear(Module):
         self.in_features = validate.positive_integer("in_features", in_features)
         self.out_features = validate.positive_integer("out_features", out_features)
         shapes: dict[str, tuple[int, ...]] = {"weight": (self.out_features, self.in_features)}
-        if bias:
+        if validate.flag("bias", bias):
             shapes["bias"] = (self.out_features,)
-        layout, bound = Layout.of(shapes), self.in_features**-0.5
-        values = np.random.default_rng(seed).uniform(-bound, bound, layout.size)
-        super().__init__(layout, values.astype(validate.dtype_name(dtype)))
+        layout, dtype = Layout.of(shapes), validate.dtype_name(dtype)
+        super().__init__(layout, uniform(layout, self.in_features, seeds.generator(seed), dtype))
 
     def __call__(self, x) -> np.ndarray:
         """Apply the layer.

@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
-import threading
+import copy
 import weakref
+from collections.abc import Callable
 from contextlib import ExitStack
+from decimal import Decimal
 
 import numpy as np
 
-from nblstm import validate
+from nblstm import locks, validate
 from nblstm.layout import Layout
+
+
+def allocated(layout: Layout, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """The buffer of all parameters, from ``make``.
+
+    Raises
+    ------
+    MemoryError
+        If there is no room for it.
+    """
+    try:
+        return make()
+    except (MemoryError, OverflowError, ValueError):  # the latter two where no address or no float is large enough
+        raise MemoryError(
+            f"there would be {Decimal(layout.size):.3g} parameters, more than the memory holds; choose smaller sizes"
+        ) from None
+
+
+def uniform(layout: Layout, features: int, generator: np.random.Generator, dtype: str) -> np.ndarray:
+    """Initial parameters as torch's: uniform in ±1 / sqrt(features)."""
+
+    def make() -> np.ndarray:
+        bound = features**-0.5
+        return generator.uniform(-bound, bound, layout.size).astype(dtype)
+
+    return allocated(layout, make)
 
 
 class _Loan:
@@ -34,11 +62,15 @@ class Module:
     _parts: tuple[Module, ...] = ()
 
     def __init__(self, layout: Layout, flat: np.ndarray):
+        self.dtype = flat.dtype.name
+        self._begin(layout, flat)
+
+    def _begin(self, layout: Layout, flat: np.ndarray) -> None:
+        """Take the parameters; nothing is derived from them yet."""
         self._layout = layout
         self._flat = flat
         self._own = layout.views(flat)  # not lent, so that what `_derived` keeps stays valid
-        self.dtype = flat.dtype.name
-        self._lock = threading.RLock()
+        self._lock = locks.reentrant_lock()
         self._loan: weakref.ref = weakref.ref(_Loan(flat))
         self._lent = False
         self._cache: dict = {}
@@ -129,5 +161,15 @@ class Module:
                 self._cache[key] = make(self._own)
             return self._cache[key]
 
-    def __reduce__(self):
-        raise TypeError(f"{type(self).__name__} cannot be copied or pickled; keep its state_dict() instead")
+    def __getstate__(self) -> dict:
+        """For copies and pickle: all but what is derived from the parameters."""
+        derived = ("_own", "_lock", "_loan", "_lent", "_cache")
+        return {name: value for name, value in vars(self).items() if name not in derived}
+
+    def __copy__(self) -> Module:
+        """With parameters of its own: were they shared, one module could not see the other's changes."""
+        return copy.deepcopy(self)
+
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update(state)
+        self._begin(self._layout, self._flat)

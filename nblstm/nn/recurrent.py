@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from nblstm import engine, stack, validate
+from nblstm import engine, seeds, stack, validate
 from nblstm.cells.cell import Cell
 from nblstm.device import device_for
 from nblstm.engine import Gradients
-from nblstm.nn.module import Module
+from nblstm.nn.module import Module, uniform
 from nblstm.nn.replay import SHAPES, Replay
 from nblstm.nn.stepper import Stepper
 from nblstm.stack import Network, Tape
@@ -38,7 +38,7 @@ class Recurrent(Module):
     device : str, optional
         Overrides `nblstm.set_device` and ``NBLSTM_DEVICE``.
     seed : int, optional
-        Of initial values and dropout; without it they differ from run to run.
+        Of initial values and dropout; without it they differ from run to run, unless `set_random_seed` was called.
 
     Raises
     ------
@@ -66,19 +66,25 @@ class Recurrent(Module):
             input_size=validate.positive_integer("input_size", input_size),
             hidden_size=validate.positive_integer("hidden_size", hidden_size),
             num_layers=validate.positive_integer("num_layers", num_layers),
-            directions=2 if bidirectional else 1,
-            bias=bool(bias),
-            batch_first=bool(batch_first),
+            directions=1 + validate.flag("bidirectional", bidirectional),
+            bias=validate.flag("bias", bias),
+            batch_first=validate.flag("batch_first", batch_first),
             dropout=validate.probability("dropout", dropout),
             dtype=validate.dtype_name(dtype),
             device=device_for(device),
         )
         cell.graph  # noqa: B018  traced here, so that a cell's errors come before the first use
-        initial, self._generator = np.random.default_rng(seed).spawn(2)
-        layout, bound = self._network.layout, self._network.hidden_size**-0.5
-        super().__init__(layout, initial.uniform(-bound, bound, layout.size).astype(self._network.dtype))
+        initial, self._generator = seeds.generator(seed).spawn(2)
+        layout = self._network.layout
+        super().__init__(layout, uniform(layout, self._network.hidden_size, initial, self._network.dtype))
+
+    def _begin(self, layout, flat: np.ndarray) -> None:
+        super()._begin(layout, flat)
         self._replays: dict[tuple[int, ...], list[Replay]] = {}
         self._last_shape: tuple[int, ...] = ()
+
+    def __getstate__(self) -> dict:
+        return super().__getstate__() | {"_replays": {}}
 
     @property
     def cell(self) -> Cell:

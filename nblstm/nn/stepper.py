@@ -46,6 +46,9 @@ class Stepper:
         self._pass: Any = None
         self._kind: Any = None  # of the last input; states come out as it
 
+    def __reduce__(self):
+        return _resumed, (type(self), self._module, self._B, self.state)
+
     def __call__(self, x_t) -> np.ndarray:
         """Advance by one step.
 
@@ -106,3 +109,10 @@ class Stepper:
         with self._network.backend.active():
             state = self._module._to_tuple(state)
             self._states[...] = engine.initial_state(self._network, state, self._B, True, "state")
+
+
+def _resumed(cls: type[Stepper], module, batch_size: int, state) -> Stepper:
+    """A stepper as another left off: what copies and pickles are made by."""
+    stepper = cls(module, batch_size)
+    stepper.reset(state)
+    return stepper

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from nblstm import validate
+
 FORMAT, VERSION = "nblstm", 1
 CONFIG = "config.json"
 
@@ -49,7 +51,7 @@ def write(path, kind: str, content: dict[str, Any]) -> None:
     OSError
         If the file cannot be written.
     """
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(validate.target_path("filepath", path)))
     arrays: list[np.ndarray] = []
     values = _taken_out(content, arrays)
     config = json.dumps({"format": FORMAT, "version": VERSION, "kind": kind, "content": values}).encode()
@@ -77,12 +79,13 @@ def read(path, *kinds: str) -> dict[str, Any]:
     OSError
         If it cannot be read.
     """
+    path = validate.path("filepath", path)
     with open(path, "rb") as file:
         try:
             return _read_members(file, kinds)
         except _REFUSED as error:
             reason = str(error) or type(error).__name__
-            raise ValueError(f"{os.fspath(path)!r} is no file of nblstm's, or it is damaged: {reason}") from None
+            raise ValueError(f"{path!r} is no file of nblstm's, or it is damaged: {reason}") from None
 
 
 #: What zipfile, numpy.lib.format and json raise of a file that they do not understand.

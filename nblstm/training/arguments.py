@@ -19,13 +19,6 @@ def real(
     return float(value)
 
 
-def flag(name: str, value) -> bool:
-    """``value`` as a bool."""
-    if value not in (True, False):
-        raise TypeError(f"{name} is {value!r}; give True or False")
-    return bool(value)
-
-
 def from_table(kind: str, identifier, table: dict[str, type], base: type):
     """The object that a user names: by a name, a class, a configuration, or by giving the object itself.
 

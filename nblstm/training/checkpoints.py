@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from nblstm import validate
 from nblstm.training import archive
 from nblstm.training.callback import Callback
 from nblstm.training.monitors import Monitor
@@ -45,8 +46,9 @@ class ModelCheckpoint(Monitor):
         initial_value_threshold: float | None = None,
     ):  # fmt: skip
         super().__init__(monitor, mode)
-        self.filepath, self.verbose = os.fspath(filepath), verbose
-        self.save_best_only, self.save_weights_only = bool(save_best_only), bool(save_weights_only)
+        self.filepath, self.verbose = validate.path("filepath", filepath), verbose
+        self.save_best_only = validate.flag("save_best_only", save_best_only)
+        self.save_weights_only = validate.flag("save_weights_only", save_weights_only)
         self.save_freq = _checked_frequency(save_freq)
         self.best = initial_value_threshold
         self._epoch = self._batches = 0
@@ -143,10 +145,9 @@ class BackupAndRestore(Callback):
         delete_checkpoint: bool = True,
     ):  # fmt: skip
         super().__init__()
-        if not os.fspath(backup_dir):
-            raise ValueError("backup_dir is empty; give a folder")
-        self.backup_dir, self.save_freq = Path(backup_dir), _checked_frequency(save_freq)
-        self.double_checkpoint, self.delete_checkpoint = bool(double_checkpoint), bool(delete_checkpoint)
+        self.backup_dir, self.save_freq = Path(validate.path("backup_dir", backup_dir)), _checked_frequency(save_freq)
+        self.double_checkpoint = validate.flag("double_checkpoint", double_checkpoint)
+        self.delete_checkpoint = validate.flag("delete_checkpoint", delete_checkpoint)
         self._batches = 0
 
     @property

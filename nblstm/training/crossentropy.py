@@ -7,8 +7,9 @@ import numbers
 import numpy as np
 
 from nblstm import validate
-from nblstm.training.arguments import flag, real
+from nblstm.training.arguments import real
 from nblstm.training.loss import Loss, like, mean_of_rows
+from nblstm.validate import flag
 
 #: Keras's backend.epsilon(): probabilities are clipped to [EPSILON, 1 - EPSILON].
 EPSILON = 1e-7

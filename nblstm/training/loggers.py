@@ -8,6 +8,7 @@ import math
 import os
 from typing import Any
 
+from nblstm import validate
 from nblstm.training.arguments import real
 from nblstm.training.callback import Callback
 
@@ -32,12 +33,14 @@ class CSVLogger(Callback):
         super().__init__()
         if not isinstance(separator, str) or len(separator) != 1:
             raise ValueError(f"separator is {separator!r}; give one character")
-        self.filename, self.separator, self.append = os.fspath(filename), separator, bool(append)
+        self.filename, self.separator = validate.path("filename", filename), separator
+        self.append = validate.flag("append", append)
         self._names: list[str] | None = None
         self._keep: int | None = None  # bytes of the file that a fit which is taken up again goes on with
 
     def on_train_begin(self, logs=None) -> None:
         """Begin anew; the file is written when the first epoch has ended."""
+        validate.target_path("filename", self.filename)
         self._names = self._keep = None
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
@@ -89,7 +92,7 @@ class TerminateOnNaN(Callback):
 
     def __init__(self, raise_error: bool = False):
         super().__init__()
-        self.raise_error = bool(raise_error)
+        self.raise_error = validate.flag("raise_error", raise_error)
 
     def on_batch_end(self, batch: int, logs=None) -> None:
         """Look at the loss."""

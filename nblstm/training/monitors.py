@@ -109,7 +109,7 @@ class EarlyStopping(Monitor):
         self.patience = validate.whole_number("patience", patience)
         self.start_from_epoch = validate.whole_number("start_from_epoch", start_from_epoch)
         self.verbose, self.baseline = verbose, baseline
-        self.restore_best_weights = bool(restore_best_weights)
+        self.restore_best_weights = validate.flag("restore_best_weights", restore_best_weights)
         self._begin()
 
     def _begin(self) -> None:

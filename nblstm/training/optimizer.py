@@ -98,6 +98,10 @@ class Optimizer(Configured):
         self._slots = [{name: np.zeros_like(module.flat_parameters()) for name in names} for module in modules]
         self._updates = [None] * len(modules)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickle: compiled updates hold addresses."""
+        return vars(self) | {"_updates": [None] * len(self.modules)}
+
     @property
     def learning_rate(self) -> float:
         """The learning rate of the next step; may be set between steps, unless it follows a schedule."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from nblstm.training import schedules
-from nblstm.training.arguments import flag, from_table, real
+from nblstm.training.arguments import from_table, real
 from nblstm.training.optimizer import Optimizer
+from nblstm.validate import flag
 
 __all__ = [
     "SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "get", "schedules",

@@ -7,7 +7,8 @@ import numbers
 from bisect import bisect_left
 
 from nblstm.configured import Configured
-from nblstm.training.arguments import flag, from_table, real
+from nblstm.training.arguments import from_table, real
+from nblstm.validate import flag
 
 
 class Schedule(Configured):
