@@ -8,8 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.peers import markdown, startup
+from benchmarks.peers import markdown, program_times, startup
 from benchmarks.peers.processes import Contest
+from benchmarks.peers.programs import PROGRAMS
 from benchmarks.peers.tables import KINDS, PEERS
 
 CELLS = ("lstm", "gru", "rnn")
@@ -18,9 +19,11 @@ CELLS = ("lstm", "gru", "rnn")
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
-    kinds, contenders = [*KINDS, "startup"], ["nblstm", *PEERS]
+    kinds, contenders = [*KINDS, "startup", "programs"], ["nblstm", *PEERS, *program_times.PEERS]
     parser.add_argument("--kinds", nargs="+", choices=kinds, default=kinds, help="what to measure (default: all)")
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=CELLS)
+    parser.add_argument("--programs", nargs="+", choices=PROGRAMS, default=list(PROGRAMS), metavar="NAME",
+                        help="only these programs (default: all)")  # fmt: skip
     parser.add_argument("--shapes", nargs="+", metavar="NAME", help="only these rows (default: all)")
     parser.add_argument("--only", nargs="+", choices=contenders, default=contenders, metavar="CONTENDER",
                         help="only these contenders (default: all that are installed)")  # fmt: skip
@@ -62,6 +65,10 @@ def main() -> int:
             results = startup.measure(contest, chosen.only)
             record.append({"kind": kind, "rounds": results})
             sections.append(startup.section(results))
+        if kind == "programs":
+            results = program_times.measure(contest, chosen.programs, chosen.only)
+            record.append({"kind": kind, "rounds": results})
+            sections += program_times.sections(results)
     contest.close()
 
     machine = markdown.machine(chosen.threads, contest.cpus, chosen.rounds, chosen.seconds, contest.versions)

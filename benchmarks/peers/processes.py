@@ -122,14 +122,21 @@ class Contest:
             self._processes[key] = self.start(*key)
         return self._processes[key]
 
+    def installed(self, contender: str) -> bool:
+        """Whether nobody has found it absent."""
+        return contender not in self._absent
+
     def close(self) -> None:
         """End all processes."""
         for process in self._processes.values():
             process.close()
 
     def _fail(self, row: Row, entrant: Entrant, reason: str) -> None:
+        self.fail(f"{entrant.work.cell}, {row.shape.name}, {entrant.label}, {entrant.method}", reason)
+
+    def fail(self, place: str, reason: str) -> None:
+        """Note what could not be measured, and why."""
         print(reason, file=sys.stderr)
-        place = f"{entrant.work.cell}, {row.shape.name}, {entrant.label}, {entrant.method}"
         self.failures.append(f"{place}: {reason.strip().splitlines()[-1]}")
 
     def times(self, row: Row) -> dict[str, list[float]]:

@@ -5,6 +5,7 @@ They are written once, for Keras and nblstm: a contender gives its library.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -105,7 +106,7 @@ def _generate_text_task(generator) -> Task:
             yield windows(text, starts.integers(len(text) - MAXLEN, size=128))
 
     held_out_windows = windows(held_out, np.arange(0, len(held_out) - MAXLEN, 10))
-    fit = {"steps_per_epoch": 500, "validation_data": held_out_windows}
+    fit = {"steps_per_epoch": 500, "shuffle": False, "validation_data": held_out_windows}
     return Task(lambda: {"x": batches(), **fit}, held_out_windows[0][:1])
 
 
@@ -124,7 +125,7 @@ def _forecast_months_task(generator) -> Task:
         for k, ends in enumerate(np.random.default_rng(1).integers(48, 420, size=(10_000, 32))):
             yield record[ends[:, None] + np.arange(-12 * (k % 4 + 1), 0)], record[ends]
 
-    return Task(lambda: {"x": batches(), "steps_per_epoch": 12}, record[None, :24], epochs=50)
+    return Task(lambda: {"x": batches(), "steps_per_epoch": 12, "shuffle": False}, record[None, :24], epochs=50)
 
 
 @dataclass(frozen=True)
@@ -160,3 +161,35 @@ PROGRAMS = {
         "LSTM(100) on (12 to 48, 1), relu, 12 batches of 32", _forecast_months, _forecast_months_task
     ),
 }  # fmt: skip
+
+
+class Running:
+    """A program in some library: its first epoch, those after it, and predictions for one row.
+
+    Parameters
+    ----------
+    name : str
+    library : str
+        ``"keras"`` or ``"nblstm"``.
+    """
+
+    def __init__(self, name: str, library: str):
+        self._model, self._task = compiled(name, Library(library)), PROGRAMS[name].task()
+
+    def first_epoch(self) -> dict[str, list[float]]:
+        """Losses of an epoch with the batches in order, by their names in the history; for comparison."""
+        arguments = self._task.fit() | {"shuffle": False}
+        measured = self._model.fit(**arguments, epochs=1, verbose=0).history
+        return {name: values for name, values in measured.items() if "loss" in name}
+
+    def epoch(self) -> float:
+        """Seconds of an epoch, one of as many as the task says."""
+        begin = time.perf_counter()
+        self._model.fit(**self._task.fit(), epochs=self._task.epochs, verbose=0)
+        return (time.perf_counter() - begin) / self._task.epochs
+
+    def predict(self) -> np.ndarray:
+        return self._model.predict(self._task.row, verbose=0)
+
+    def predict_on_batch(self) -> np.ndarray:
+        return self._model.predict_on_batch(self._task.row)

@@ -19,8 +19,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 
-def pin(threads: int, cpus: list[int]) -> None:
-    """Give this process its cores and each library its number of threads, before any is imported."""
+def pin(threads: int, cpus: list[int], backend: str = "") -> None:
+    """Give this process its cores and each library its number of threads, before any is imported; Keras its backend."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cpus)
     for name in ("OMP", "MKL", "OPENBLAS", "NBLSTM"):
@@ -29,6 +29,8 @@ def pin(threads: int, cpus: list[int]) -> None:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ["JAX_PLATFORMS"] = "cpu"
+    if backend:
+        os.environ["KERAS_BACKEND"] = backend
     backends = [name for name in ("tensorflow", "jax", "torch") if find_spec(name)]
     os.environ.setdefault("KERAS_BACKEND", (backends or ["tensorflow"])[0])
 
@@ -78,9 +80,11 @@ class Worker:
     """What a request asks for: each public method is one, its arguments the request's other fields."""
 
     def __init__(self, contender: str, threads: int):
+        self.library = contender
         self.module = import_module(f"benchmarks.peers.{contender}_")
         self.versions = self.module.start(threads)
         self.calls: dict[str, object] = {}
+        self.program = None
 
     def _contender(self, work: dict, method: str):
         from benchmarks.peers.work import Work, data
@@ -122,9 +126,26 @@ class Worker:
         peak = peak_memory(lambda: self.module.Contender(work, numbers, training), lambda made: getattr(made, method)())
         return {"value": peak}
 
+    def first_epoch(self, program: str) -> dict:
+        """Begin with a program: losses of its first epoch, and what it then predicts."""
+        from benchmarks.peers.programs import Running
+
+        self.program = Running(program, self.library)
+        return self.program.first_epoch() | {"predicted": self.program.predict().ravel().tolist()}
+
+    def epoch(self) -> dict:
+        """Time an epoch of the program."""
+        return {"value": self.program.epoch()}
+
+    def row(self, method: str, seconds: float) -> dict:
+        """Time what the program predicts for one row."""
+        median, calls = median_time(getattr(self.program, method), seconds)
+        return {"value": median, "calls": calls}
+
     def release(self) -> dict:
         """Forget all entrants."""
         self.calls.clear()
+        self.program = None
         gc.collect()
         return {}
 
@@ -132,11 +153,12 @@ class Worker:
 def main() -> None:
     """Serve until standard input ends."""
     contender, threads, cpus = sys.argv[1:]
+    library, _, backend = contender.partition("-")
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    pin(int(threads), [int(cpu) for cpu in cpus.split(",")])
+    pin(int(threads), [int(cpu) for cpu in cpus.split(",")], backend)
     try:
-        worker = Worker(contender, int(threads))
+        worker = Worker(library, int(threads))
     except ImportError as error:
         print(json.dumps({"absent": str(error)}), file=answers)
         return
