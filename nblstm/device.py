@@ -73,7 +73,7 @@ def device() -> str:
     """The device in use: what `set_device` chose, else ``NBLSTM_DEVICE``, else ``"auto"``, resolved."""
     if _chosen is not None:
         return _chosen
-    return resolve(os.environ.get("NBLSTM_DEVICE", "auto"), "the variable NBLSTM_DEVICE")
+    return resolve(os.environ.get("NBLSTM_DEVICE") or "auto", "the variable NBLSTM_DEVICE")
 
 
 def device_for(requested: str | None) -> str:

@@ -76,6 +76,45 @@ def test_what_symbols_cannot_do(equations):
     assert "nblstm" in tried(equations)
 
 
+@pytest.mark.parametrize(
+    ("equations", "said"),
+    [
+        (lambda a, b, h: a + nblstm.sqrt(-1.0), "math domain error"),
+        (lambda a, b, h: a * 10**400, "int too large"),
+        (lambda a, b, h: a + 1 / 0, "division by zero"),
+        (lambda a, b, h: [a][3], "list index out of range"),
+        (lambda a, b, h: a * math.inf, "has the constant inf, or comes to it; use finite numbers"),
+        (lambda a, b, h: a * np.float32("nan"), "has the constant nan"),
+        (lambda a, b, h: nblstm.maximum(a, -1e200 * nblstm.exp(500.0)), "has the constant -inf"),
+    ],
+)
+def test_what_has_no_value(equations, said):
+    assert said in tried(equations)
+
+
+def test_long_equations():
+    """More operations in a row than Python's functions may call each other."""
+
+    @cell(gates="a", states="h")
+    def long(a, h):
+        for _ in range(5000):
+            a = 0.5 * (a + h)
+        return a
+
+    compile(long.source(), "long", "exec")
+
+
+def test_what_is_decorated():
+    for thing in (3, "a", dict, len, tanh(0.5)):
+        with pytest.raises(CellError, match=r"cell\(\) decorates .*; put it above a function of scalars"):
+            cell(gates="a", states="h")(thing)
+
+
+def test_the_dtype_of_source():
+    with pytest.raises(ValueError, match="dtype is 'float16'; nblstm computes in float32 or float64"):
+        nblstm.cells.lstm.source("float16")
+
+
 def test_traced_powers():
     assert "exp(power * log(x))" in tried(lambda a, b, h: a**b)
     assert "exp(x * log(base))" in tried(lambda a, b, h: 2**a)

@@ -12,7 +12,8 @@ from functools import cache, cached_property, wraps
 from importlib import import_module
 from operator import attrgetter
 
-from nblstm.cells.graph import NUMERIC, CellError
+from nblstm.cells.graph import CellError
+from nblstm.cells.numeric import NUMERIC
 from nblstm.cells.trace import Graph, trace
 
 
@@ -95,6 +96,8 @@ class Cell:
         -------
         str
         """
+        if dtype not in ("float32", "float64"):
+            raise ValueError(f"dtype is {dtype!r}; nblstm computes in float32 or float64, so give one of these")
         from nblstm.codegen.emit import emit  # cells import nothing from above; this is a window, not a beam
 
         return emit(self, dtype)
@@ -193,6 +196,8 @@ def cell(
     """
 
     def decorate(equations: Callable) -> Cell:
+        if not inspect.isfunction(equations):
+            raise CellError(f"cell() decorates {equations!r}; put it above a function of scalars, its equations")
         name = equations.__name__
         named_states = _names(name, "states", states)
         made = Cell(

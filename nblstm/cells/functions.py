@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 
 from nblstm.cells import graph
-from nblstm.cells.graph import COMPARISONS, Value
+from nblstm.cells.graph import Value
+from nblstm.cells.numeric import COMPARISONS
 
 
 def _primitive(name, x):

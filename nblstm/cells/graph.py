@@ -7,8 +7,10 @@ anything twice, and arithmetic with 0 and 1 disappears as it is written.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Collection
 from weakref import WeakValueDictionary
+
+from nblstm.cells.numeric import NUMERIC
 
 
 class CellError(TypeError):
@@ -141,11 +143,14 @@ def as_value(x) -> Value:
     if isinstance(x, Value):
         return x
     try:
-        return Value("constant", float(x))
+        number = float(x)
     except CellError:
         raise  # x itself says what to write instead
     except (TypeError, ValueError):
         raise CellError(f"combines a traced value with {type(x).__name__} {x!r}; only numbers can be") from None
+    if not math.isfinite(number):
+        raise CellError(f"has the constant {number}, or comes to it; use finite numbers, such as 1e30")
+    return Value("constant", number)
 
 
 ZERO, ONE = as_value(0), as_value(1)
@@ -252,27 +257,6 @@ def power(a, exponent) -> Value:
     return result
 
 
-#: How each function evaluates on plain numbers: constants in a cell fold, and a cell can be called with floats.
-NUMERIC: dict[str, Callable[..., float]] = {
-    "exp": math.exp,
-    "expm1": math.expm1,
-    "log": math.log,
-    "log1p": math.log1p,
-    "sqrt": math.sqrt,
-    "abs": abs,
-    "sigmoid": lambda x: 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x)),
-    "tanh": math.tanh,
-    "erf": math.erf,
-    "minimum": min,
-    "maximum": max,
-}
-
-COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
-
-#: Functions that cost as much as ten multiplications: BPTT saves their results rather than computing them again.
-EXPENSIVE = frozenset({"exp", "expm1", "log", "log1p", "sqrt", "sigmoid", "tanh", "erf"})
-
-
 def function(name: str, *args) -> Value:
     """A function of `NUMERIC` on traced values or numbers."""
     values = tuple(map(as_value, args))
@@ -292,18 +276,21 @@ def select(condition: Value, a, b) -> Value:
     return a if a is b else Value("where", condition, a, b)
 
 
-def topological(outputs) -> list[Value]:
-    """Every node that the outputs need, operands before their users."""
+def topological(outputs, leaves: Collection[Value] = ()) -> list[Value]:
+    """Every node that the outputs need, operands before their users; of ``leaves``, no operands."""
     order: list[Value] = []
     seen: set[Value] = set()
-
-    def visit(node):
-        if node not in seen:
+    waiting = list(reversed(outputs))
+    while waiting:
+        node = waiting[-1]
+        if node in seen:
+            waiting.pop()
+            continue
+        operands = () if node in leaves else node.operands
+        missing = [operand for operand in operands if operand not in seen]
+        if missing:
+            waiting += reversed(missing)
+        else:
             seen.add(node)
-            for operand in node.operands:
-                visit(operand)
-            order.append(node)
-
-    for output in outputs:
-        visit(output)
+            order.append(waiting.pop())
     return order

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nblstm.cells.differentiate import gradients, values_to_save
+from nblstm.cells.differentiate import gradients
 from nblstm.cells.graph import CellError, Value, as_value, topological
+from nblstm.cells.saved import values_to_save
 
 if TYPE_CHECKING:
     from nblstm.cells.cell import Cell
@@ -80,9 +81,9 @@ def trace(cell: Cell) -> Graph:
         operand = _operand(list(second.values()))
     except CellError as error:
         raise CellError(f"cell {cell.name!r} {error}") from None
-    except (TypeError, AttributeError, NameError) as error:
+    except Exception as error:  # the equations are the user's: whatever they raise, they are no cell
         raise CellError(
-            f"cell {cell.name!r} could not be traced ({error}); "
+            f"cell {cell.name!r} could not be traced ({str(error) or type(error).__name__}); "
             "use operators, and the functions that nblstm exports, on its arguments"
         ) from error
     outputs, d_states = states, [Value("input", f"d{name}") for name in cell.states]

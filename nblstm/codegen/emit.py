@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections import Counter
 
 from nblstm.cells.cell import Cell
-from nblstm.cells.graph import COMPARISONS, Value
+from nblstm.cells.graph import Value, topological
+from nblstm.cells.numeric import COMPARISONS
 
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", **COMPARISONS}
 
 #: How tightly an operator binds in Python; equal operators group from the left.
 _BINDING = {"where": 0, **dict.fromkeys(COMPARISONS, 1), "add": 2, "sub": 2, "mul": 3, "div": 3, "neg": 4}
+
+#: Characters of an expression that is not broken up; Python's parser takes 100 parentheses within each other.
+LONGEST = 400
 
 
 def emit(cell: Cell, dtype: str) -> str:
@@ -68,8 +72,8 @@ def emit(cell: Cell, dtype: str) -> str:
 
 
 def _function(name: str, arguments, names: dict[Value, str], results: list[Value]) -> str:
-    """One function: a line for each value used more than once, everything else within an expression."""
-    order = _needed(results, names)
+    """One function: a line for each value used more than once, or long; everything else within an expression."""
+    order = [node for node in topological(results, leaves=names) if node not in names]
     uses: Counter[Value] = Counter(results)
     for node in order:
         uses.update(node.operands)
@@ -85,7 +89,8 @@ def _function(name: str, arguments, names: dict[Value, str], results: list[Value
 
     for node in order:
         expression = _expression(node, written)
-        if uses[node] > 1 and node.op != "constant" and node.op not in COMPARISONS:
+        shared = uses[node] > 1 and node.op != "constant"
+        if (shared or len(expression) > LONGEST) and node.op not in COMPARISONS:
             names[node] = f"v{len(lines)}"
             lines.append(f"    {names[node]} = {expression}\n")
         else:
@@ -93,23 +98,6 @@ def _function(name: str, arguments, names: dict[Value, str], results: list[Value
     comma = "," if len(results) == 1 else ""
     values = ", ".join(written(node) for node in results)
     return f"def {name}({', '.join(arguments)}):\n{''.join(lines)}    return ({values}{comma})\n"
-
-
-def _needed(results, names) -> list[Value]:
-    """What must be computed for the results, operands first; nodes that have a name are given."""
-    order: list[Value] = []
-    seen = set(names)
-
-    def visit(node):
-        if node not in seen:
-            seen.add(node)
-            for operand in node.operands:
-                visit(operand)
-            order.append(node)
-
-    for node in results:
-        visit(node)
-    return order
 
 
 def _expression(node: Value, written) -> str:
