@@ -63,6 +63,20 @@ def key(text: str, surroundings: str | None = None) -> str:
     return hashlib.sha256(f"{surroundings or environment()}\n{text}".encode()).hexdigest()[:32]
 
 
+def exists(name: str) -> bool:
+    """Whether something is stored under ``name``, be it whole or not."""
+    return (folder() / f"{name}.kernel").exists()
+
+
+def writable() -> bool:
+    """Whether objects can be stored."""
+    try:
+        folder().mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder(), os.W_OK)
+
+
 def load(name: str):
     """The object stored under ``name``, or None if there is none that is whole."""
     try:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from numba import cfunc
 from numba.core.registry import cpu_target
 
-from nblstm.codegen import cache
+from nblstm.codegen import aside, cache
 from nblstm.codegen.options import KERNEL
 
 _lock = threading.RLock()
@@ -41,8 +41,21 @@ def compiled(name: str, text: str, make: Callable[[], tuple[Callable, object]]) 
     entry = _loaded.get(key)
     if entry is None:
         with _lock:
-            entry = _loaded.get(key) or _loaded.setdefault(key, _load(f"{name}-{key}") or _build(name, key, make))
+            entry = _loaded.get(key) or _loaded.setdefault(key, _obtain(name, key, make))
     return entry[1]
+
+
+def stored(name: str) -> bool:
+    """Whether a kernel that its name describes, without a text, is in the cache."""
+    return cache.exists(f"{name}-{cache.key(name + chr(10))}")
+
+
+def _obtain(name: str, key: str, make) -> tuple[object, int]:
+    file = f"{name}-{key}"
+    found = _load(file)
+    if found is None and aside.delivers(name, file):
+        found = _load(file)
+    return found or _build(name, key, make)
 
 
 def _load(file: str) -> tuple[object, int] | None:

@@ -9,10 +9,12 @@ import numpy as np
 from nblstm.arrays import HostArrays
 from nblstm.cells.cell import Cell
 from nblstm.cpu.inference import Inference, infer
+from nblstm.cpu.jobs import DTYPES
 from nblstm.cpu.layer import backward, forward
 from nblstm.cpu.update import Update
-from nblstm.cpu.warmup import compile_kernels
+from nblstm.cpu.warmup import compile_aside, compile_kernels
 from nblstm.cpu.weights import Weights, pack_weights
+from nblstm.layout import suffix
 
 
 class Backend:
@@ -38,6 +40,7 @@ class Backend:
         cell: Cell, parameters: dict[str, np.ndarray], layer: int, directions: int, training: bool
     ) -> list[Weights]:
         """The weights of a layer as kernels read them, one for each direction."""
+        compile_aside(DTYPES[parameters[f"weight_hh{suffix(layer, 0)}"].itemsize], cell.stages, training)
         return [pack_weights(cell, parameters, layer, direction, training) for direction in range(directions)]
 
     @staticmethod

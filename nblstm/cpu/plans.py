@@ -101,8 +101,8 @@ class ForwardPlan:
             active=address(batch.active), offset=address(batch.offset), x_row=sizes.I,
             state_plane=sizes.state_plane, tape_row=H, saved_row=len(cell.graph.saved) * H,
             z_part=z_part, z_row=sizes.z_row,
-            gemm=gemm(dtype), pointwise=forward_rows(cell, dtype, training, cell.stages),
-            pointwise_first=forward_rows(cell, dtype, training, 1),
+            pointwise=forward_rows(cell, dtype, training, cell.stages),
+            pointwise_first=forward_rows(cell, dtype, training, 1), gemm=gemm(dtype),
         ) for d, steps in enumerate(turn)]) for turn in turns]  # fmt: skip
 
     def prepared(self, turn: int, state: np.ndarray, records: list[dict]):
@@ -182,7 +182,10 @@ class BackwardPlan:
         self._blocks = -(-sizes.H // 96)
         self.weight_parts = len(sizes.cell.preactivations) * self._blocks
         by_units = self.cut.by_units
-        loop = (shared_backward_kernel if by_units else backward_kernel)(dtype, sizes.cell.stages)
+        stages = sizes.cell.stages
+        self._pointwise = {"pointwise": backward_rows(sizes.cell, dtype, 1),
+                           "pointwise_second": backward_rows(sizes.cell, dtype, stages)}  # fmt: skip
+        loop = (shared_backward_kernel if by_units else backward_kernel)(dtype, stages)
         self.kernels = loop, gradients_kernel(dtype)
         # Rows 64 bytes off a multiple of 4 KB: a power of two would put a whole column into one set of the L1 cache.
         self.dz_row = -(-sizes.z_row // 16) * 16 + 16
@@ -216,8 +219,7 @@ class BackwardPlan:
             active=address(batch.active), offset=address(batch.offset), d_state_plane=sizes.state_plane,
             dy_row=D * H, saved_row=len(cell.graph.saved) * H, tape_row=H,
             d_vectors_row=len(cell.vectors) * H, dz_row=self.dz_row, dz_start=lo,
-            gemm=gemm(dtype), pointwise=backward_rows(cell, dtype, 1),
-            pointwise_second=backward_rows(cell, dtype, cell.stages),
+            gemm=gemm(dtype), **self._pointwise,
         ) for (d, steps), (lo, _) in zip(chosen, rows, strict=True)])  # fmt: skip
         gradients, gradient_parts = [], []
         for (d, _), (lo, hi) in zip(chosen, rows, strict=True):

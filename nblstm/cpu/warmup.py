@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 from nblstm.cells.cell import Cell
+from nblstm.codegen import aside
+from nblstm.codegen.compiler import stored
 from nblstm.cpu import threads
 from nblstm.cpu.backward import backward_kernel, shared_backward_kernel
 from nblstm.cpu.forward import forward_kernel, shared_forward_kernel
@@ -12,8 +17,24 @@ from nblstm.cpu.pointwise import backward_rows, forward_rows
 from nblstm.cpu.weights import pack_kernel
 
 
+@cache
+def compile_aside(dtype: str, stages: int, training: bool) -> None:
+    """Begin to compile in a second process, unless they are in the cache, what serves all cells with so many stages.
+
+    What it has is about half of what is left, in the order in which this process will want it.
+    """
+    kernels: dict[str, tuple[Callable, tuple]] = {f"gemm_{dtype}": (gemm, (dtype,))}
+    if training:
+        kernels |= {f"backward_{stages}_{dtype}": (backward_kernel, (dtype, stages)),
+                    f"gradients_{dtype}": (gradients_kernel, (dtype,))}  # fmt: skip
+    missing = {name: kernel for name, kernel in kernels.items() if not stored(name)}
+    if missing:
+        aside.begin(missing)
+
+
 def compile_kernels(cell: Cell, dtype: str) -> None:
     """Compile, or load from the cache, the kernels for one cell and dtype; all but the cell's own serve all cells."""
+    compile_aside(dtype, cell.stages, True)
     threads.prepare()
     for kernel in (gemm, pack_kernel, gradients_kernel):
         kernel(dtype)

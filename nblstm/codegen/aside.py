@@ -1,0 +1,82 @@
+"""A second process that compiles some kernels into the cache while this one compiles others.
+
+Numba compiles under one lock, so threads would not help. With two cores and nothing in the cache, the first epoch of an
+LSTM takes 2.6 s so and 3.9 s alone. Nothing depends on it: what the process does not deliver is compiled where it is
+needed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from nblstm.codegen import cache
+
+#: Seconds for which a kernel is waited for that is not there yet: several times what any takes.
+PATIENCE = 5.0
+
+_processes: dict[str, subprocess.Popen] = {}  # by the names of the kernels that they have yet to deliver
+
+
+def begin(kernels: dict[str, tuple[Callable, tuple]]) -> None:
+    """Compile kernels in a process of its own: under the name of each, a function of a module and its arguments.
+
+    Does nothing where that could not help: with one core, without a folder to hand results over, or where there is no
+    interpreter to start.
+    """
+    if _cores() < 2 or not cache.writable() or not sys.executable or getattr(sys, "frozen", False):
+        return
+    package = str(Path(__file__).parents[2])
+    calls = [(function.__module__, function.__name__, arguments) for function, arguments in kernels.values()]
+    program = f"import sys; sys.path.insert(0, {package!r}); from nblstm.codegen.aside import main; main()"
+    command = [sys.executable, "-c", program, _environment(), json.dumps(calls)]
+    nowhere = subprocess.DEVNULL
+    try:
+        process = subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere)
+    except OSError:  # too little memory, or not allowed: then all is compiled here
+        return
+    _processes.update(dict.fromkeys(kernels, process))
+    atexit.register(_end, process)
+
+
+def delivers(name: str, file: str) -> bool:
+    """Whether a kernel that was not in the cache is there now; waits for it if it is under way."""
+    process = _processes.pop(name, None)
+    if process is None:
+        return False
+    until = time.monotonic() + PATIENCE
+    while process.poll() is None and time.monotonic() < until and not cache.exists(file):
+        time.sleep(0.002)
+    return cache.exists(file)
+
+
+def _cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _environment() -> str:
+    """What must be the same in both processes for kernels of the same names."""
+    return hashlib.sha256(cache.environment().encode()).hexdigest()
+
+
+def _end(process: subprocess.Popen) -> None:
+    process.terminate()
+    process.wait()
+
+
+def main() -> None:
+    """The process: compile what the command line names, in its order."""
+    environment, calls = sys.argv[1:]
+    if environment != _environment():  # the other has changed Numba's settings since it began
+        return
+    for module, function, arguments in json.loads(calls):
+        getattr(import_module(module), function)(*arguments)

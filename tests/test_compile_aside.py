@@ -1,0 +1,70 @@
+"""The second process that compiles: it delivers, and nothing goes wrong where it does not."""
+
+import os
+import time
+
+import numpy as np
+import pytest
+from processes import run_python
+
+from nblstm.codegen import aside, cache
+
+#: Prints the kernels that this process compiled itself, and the sum of what they compute.
+PROGRAM = """
+import numpy as np
+from nblstm import nn
+from nblstm.codegen import aside, compiler
+
+{before}
+built = []
+build = compiler._build
+compiler._build = lambda name, key, make: built.append(name) or build(name, key, make)
+net = nn.LSTM(3, 5, seed=0)
+y, _, tape = net.forward(np.ones((4, 2, 3), "f4"))
+print(float(y.sum()), float(net.backward(tape, y).flat.sum()), *built)
+"""
+SHARED = {"gemm_float32", "backward_1_float32", "gradients_float32"}
+KILLED = "begin = aside.begin; aside.begin = lambda kernels: (begin(kernels), aside._processes['gemm_float32'].kill())"
+
+
+def run(folder, before=""):
+    y, gradient, *built = run_python(PROGRAM.format(before=before), NBLSTM_CACHE_DIR=str(folder)).split()
+    return (y, gradient), built
+
+
+needs_two_cores = pytest.mark.skipif(aside._cores() < 2, reason="one core: there is no second process")
+
+
+@needs_two_cores
+def test_it_delivers(tmp_path):
+    alone, built = run(tmp_path / "alone", "aside._cores = lambda: 1")
+    assert set(built) >= SHARED
+    shared, built = run(tmp_path / "shared")
+    assert not SHARED & set(built)
+    assert shared == alone
+    assert {path.name.split("-")[0] for path in (tmp_path / "shared").glob("gemm*")} == {"gemm_float32"}
+    again, built = run(tmp_path / "shared")
+    assert built == []
+    assert again == alone
+    killed, built = run(tmp_path / "killed", KILLED)
+    assert set(built) >= SHARED
+    assert killed == alone
+
+
+@needs_two_cores
+def test_what_it_does_not_deliver_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("NBLSTM_CACHE_DIR", str(tmp_path))
+    aside.begin({"nothing": (os.getpid, ()), "more": (np.zeros, ("no shape",))})
+    start = time.monotonic()
+    assert not aside.delivers("nothing", "nothing-of-this-name")
+    assert not aside.delivers("more", "nothing-of-this-name")
+    assert not aside.delivers("never begun", "nothing-of-this-name")
+    assert time.monotonic() - start < aside.PATIENCE * 2
+
+
+def test_no_process_without_a_folder(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("NBLSTM_CACHE_DIR", str(tmp_path / "file"))
+    assert not cache.writable()
+    aside.begin({"kernel": (os.getpid, ())})
+    assert "kernel" not in aside._processes
