@@ -44,8 +44,10 @@ if TYPE_CHECKING:
         metrics,
         models,
         optimizers,
+        preprocessing,
         regularizers,
         training,
+        utils,
     )
     from nblstm.layers import Input
     from nblstm.models import Sequential
@@ -55,16 +57,16 @@ __version__ = "0.1.0"
 __all__ = [
     "Cell", "CellError", "Input", "Sequential", "abs", "activations", "callbacks", "cell", "cells", "clip",
     "constraints", "device", "elu", "exp", "gelu", "hard_sigmoid", "hard_tanh", "initializers", "layers", "leaky_relu",
-    "log", "losses", "maximum", "metrics", "minimum", "models", "nn", "num_threads", "optimizers", "regularizers",
-    "relu", "selu", "set_device", "set_num_threads", "set_random_seed", "sigmoid", "softplus", "softsign", "sqrt",
-    "swish", "tanh", "training", "warmup", "where",
+    "log", "losses", "maximum", "metrics", "minimum", "models", "nn", "num_threads", "optimizers", "preprocessing",
+    "regularizers", "relu", "selu", "set_device", "set_num_threads", "set_random_seed", "sigmoid", "softplus",
+    "softsign", "sqrt", "swish", "tanh", "training", "utils", "warmup", "where",
 ]  # fmt: skip
 
 #: What is imported when it is first asked for, and whence: half of the time that importing all of nblstm takes.
 _LATER = {
     **dict.fromkeys(
         ("activations", "callbacks", "constraints", "initializers", "layers", "losses", "metrics", "models",
-         "optimizers", "regularizers", "training")
+         "optimizers", "preprocessing", "regularizers", "training", "utils")
     ),
     "Input": "nblstm.layers", "Sequential": "nblstm.models",
 }  # fmt: skip

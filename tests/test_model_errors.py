@@ -186,6 +186,14 @@ def test_layers():
     message_of(ValueError, lambda: model.fit(np.zeros((2, 3, 2)), np.zeros((2, 3, 3, 1)), verbose=0), "has no gradient")
 
 
+def test_one_sample_without_its_batch():
+    model = regression()
+    given = "x has shape (4,); the model takes (None, 4), with None for any size; for one sample give x[None]"
+    for call in (model, model.predict, model.predict_on_batch):
+        message_of(ValueError, lambda call=call: call(X[0]), given)
+    assert model.predict(X[0][None], verbose=0).shape == (1, 2)
+
+
 def test_predict_and_evaluate():
     model = regression()
     message_of(ValueError, lambda: model.predict(X[:, :3]), "x has shape (12, 3); the model takes (None, 4)")

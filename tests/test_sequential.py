@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from messages import message_of
 from tolerances import TRACE, assert_close
 
 from nblstm import set_random_seed
-from nblstm.layers import Dense, Dropout, Embedding, Flatten, Input, TimeDistributed
+from nblstm.layers import LSTM, Dense, Dropout, Embedding, Flatten, Input, TimeDistributed
 from nblstm.models import Sequential
 from nblstm.training import SGD
 
@@ -144,3 +145,13 @@ def test_a_generator_that_runs_out_ends_the_fit():
     assert history.epoch == [0, 1]
     with pytest.raises(ValueError, match="the first epoch got no batch"):
         model.fit(iter([]), epochs=2, verbose=0)
+
+
+def test_batches_of_a_fixed_size():
+    model = Sequential([LSTM(3, batch_input_shape=(4, 5, 2), stateful=True), Dense(1)], seed=0)
+    model.compile("adam", "mse")
+    x, y = np.ones((12, 5, 2)), np.ones(12)
+    history = model.fit(x, y, batch_size=4, shuffle=False, epochs=2, verbose=0)
+    assert history.params["steps"] == 3
+    assert model.evaluate(x, y, batch_size=4, verbose=0) < history.history["loss"][0]
+    message_of(ValueError, lambda: model.fit(x, y, batch_size=6, verbose=0), "batch", "4")

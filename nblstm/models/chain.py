@@ -197,11 +197,16 @@ class Chain:
             raise ValueError("the model has no layers; add one first")
         if not self.built:
             self.build((None, *x.shape[1:]))
-        known = self._input_shape
-        assert known is not None
-        if x.ndim != len(known) or not all(map(_agree, known[1:], x.shape[1:])):
-            raise ValueError(f"x has shape {x.shape}; the model takes {known}, with None for any size")
+        if not self._fits(x):
+            known: Any = self._input_shape
+            fix = "; for one sample give x[None]" if x.ndim + 1 == len(known) and self._fits(x[None]) else ""
+            raise ValueError(f"x has shape {x.shape}; the model takes {known}, with None for any size{fix}")
         return x
+
+    def _fits(self, x: np.ndarray) -> bool:
+        """Whether x has a shape that the model takes, the number of samples aside."""
+        known: Any = self._input_shape
+        return x.ndim == len(known) and all(map(_agree, known[1:], x.shape[1:]))
 
     def check_inputs(self, x: np.ndarray) -> None:
         """Refuse inputs, such as words out of a vocabulary, that the first layer would refuse in some batch.

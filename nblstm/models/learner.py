@@ -161,7 +161,8 @@ class Learner(Feed):
         shape = self.output_shape
         if self._objective is None or shape is None or shape[-1] is None:
             return
-        sizes = [n or (y.shape[axis] if axis < y.ndim else 1) for axis, n in enumerate(shape)]
+        known = (None, *shape[1:])  # even where a batch has a fixed size: these are the samples of all batches
+        sizes = [n or (y.shape[axis] if axis < y.ndim else 1) for axis, n in enumerate(known)]
         prediction = np.broadcast_to(np.zeros((), self.layers[-1].dtype), sizes)
         mask = np.broadcast_to(np.array(False), sizes[:-1]) if self.makes_masks else None
         self._objective.loss.target(prediction, y, mask)

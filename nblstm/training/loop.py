@@ -52,7 +52,7 @@ class Loop:
         self.epoch, self.done = initial_epoch, 0
         params = {"epochs": epochs, "steps": batches.steps, "verbose": verbose, "do_validation": validation is not None}
         self.callbacks = CallbackList(callbacks, model, params)
-        self.history = self._history()
+        self.history = self._history(params)
         self._backups = [c for c in self.callbacks.callbacks if isinstance(c, BackupAndRestore)]
 
     def run(self) -> History:
@@ -176,12 +176,13 @@ class Loop:
             return number % self.validation_freq == 0
         return number in self.validation_freq
 
-    def _history(self) -> History:
+    def _history(self, params: dict[str, Any]) -> History:
         for callback in self.callbacks.callbacks:
             if isinstance(callback, History):
                 return callback
         history = History()
         history.set_model(self.model)
+        history.set_params(params)
         self.callbacks.callbacks.append(history)
         return history
 
