@@ -52,7 +52,7 @@ print(f"\nHeld out, of digits that training never saw: {accuracy:.1%} right, bin
 # Three that it is sure of, and the three that it gets most wrong.
 p = model.predict(x_test, verbose=0)[:, 0]
 error = np.abs(p - y_test)
-figure = Figure(figsize=(7, 4.6), layout="constrained")
+figure = Figure(figsize=(6.4, 5.6), layout="constrained")
 figure.suptitle(f"Counting up or down? {accuracy:.1%} of 2,000 held-out sequences are right")
 for ax, k in zip(figure.subplots(6, 1), [0, 1, 2, *np.argsort(error)[-3:]], strict=True):
     ax.imshow(np.hstack(x_test[k].reshape(10, 8, 8)), cmap="gray_r")

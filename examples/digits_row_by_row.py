@@ -7,8 +7,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
+from tqdm import tqdm
 
 import nblstm
+from nblstm.callbacks import LambdaCallback
 from nblstm.layers import GRU, LSTM, RNN, Dense, SimpleRNN
 from nblstm.models import Sequential
 
@@ -44,7 +46,9 @@ model.add(layer(64))
 model.add(Dense(10, activation="softmax"))
 model.compile(loss="sparse_categorical_crossentropy", optimizer="adam", metrics=["accuracy"])
 model.summary()
-history = model.fit(x, y, epochs=3 if options.quick else 80, validation_data=(x_test, y_test), verbose=2)
+with tqdm(total=3 if options.quick else 80, desc="training", unit="epoch") as progress:
+    advance = LambdaCallback(on_epoch_end=lambda epoch, logs: (progress.set_postfix(logs), progress.update()))
+    history = model.fit(x, y, epochs=progress.total, validation_data=(x_test, y_test), verbose=0, callbacks=[advance])
 
 loss, accuracy = model.evaluate(x_test, y_test, verbose=0)
 predicted = model.predict(x_test, verbose=0).argmax(axis=1)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 import nblstm
 from nblstm.layers import GRU, LSTM, Dense, SimpleRNN
 from nblstm.models import Sequential
-from nblstm.optimizers import Adam
+from nblstm.optimizers import Adam, schedules
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--cell", choices=["lstm", "gru", "simple_rnn"], default="lstm")
@@ -46,7 +46,7 @@ steps, epochs = (20, 2) if options.quick else (500, 10)
 model = Sequential()
 model.add(layer(128, input_shape=(MAXLEN, len(chars))))
 model.add(Dense(len(chars), activation="softmax"))
-model.compile(loss="sparse_categorical_crossentropy", optimizer=Adam(0.004))
+model.compile(loss="sparse_categorical_crossentropy", optimizer=Adam(schedules.CosineDecay(0.004, steps * epochs)))
 model.summary()
 history = model.fit(batches(), steps_per_epoch=steps, epochs=epochs, validation_data=(x_test, y_test))
 perplexity = np.exp(history.history["val_loss"][-1])

@@ -59,8 +59,8 @@ print(f"\nHeld out: digit {digit:.1%} right, direction {direction:.1%}, both {bo
 
 figure = Figure(figsize=(7, 7.5), layout="constrained")
 figure.suptitle(f"Digit {digit:.1%} right, direction {direction:.1%}, both {both:.1%}")
-wrong = np.flatnonzero(predicted != y_test)
-shown = [*np.flatnonzero(predicted == y_test)[: 6 - len(wrong[:2])], *wrong[:2]]
+right, wrong = (np.flatnonzero(found) for found in (predicted == y_test, predicted != y_test))
+shown = [*(right[y_test[right] % 4 == k][0] for k in range(4) if k in y_test[right] % 4), *wrong, *right][:6]
 for axes, k in zip(figure.subplots(6, FRAMES), shown, strict=True):
     for ax, frame in zip(axes, x_test[k, ..., 0], strict=True):
         ax.imshow(frame, cmap="gray_r")
