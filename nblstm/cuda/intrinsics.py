@@ -1,4 +1,4 @@
-"""Instructions that Numba does not offer: typed pointers, groups of numbers, and PTX. The only file with inline PTX."""
+"""Instructions that Numba does not offer: typed pointers, places of threads, and the only inline PTX."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numba import cuda, types
 from numba.cuda import cgutils
 from numba.cuda.extending import intrinsic
 
-_QUAD = 4  # numbers of 32 bits that one instruction moves
+from nblstm.cuda.groups import QUAD
 
 
 @intrinsic
@@ -110,89 +110,13 @@ def load_quad_coherent(typingctx, pointer, index):
 
     def codegen(context, builder, signature, args):
         place = builder.gep(args[0], [args[1]])
-        four = ir.LiteralStructType([ir.FloatType()] * _QUAD)
+        four = ir.LiteralStructType([ir.FloatType()] * QUAD)
         text = "ld.relaxed.gpu.global.v4.f32 {$0, $1, $2, $3}, [$4];"
         loaded = _assembly(builder, four, text, "=f,=f,=f,=f,l", [place])
-        values = [builder.extract_value(loaded, k) for k in range(_QUAD)]
+        values = [builder.extract_value(loaded, k) for k in range(QUAD)]
         return cgutils.pack_array(builder, values)
 
-    return types.UniTuple(types.float32, _QUAD)(types.CPointer(types.float32), types.int64), codegen
-
-
-def _quad_load(builder, pointer, index):
-    """Four numbers at ``pointer[index]``, as one instruction; the address is a multiple of 16 bytes."""
-    vector = ir.VectorType(pointer.type.pointee, _QUAD)
-    place = builder.bitcast(builder.gep(pointer, [index]), vector.as_pointer())
-    loaded = builder.load(place)
-    loaded.align = 16
-    return [builder.extract_element(loaded, ir.Constant(ir.IntType(32), k)) for k in range(_QUAD)]
-
-
-@cache
-def load_quads(count: int):
-    """A function that loads ``count`` groups of four numbers, ``stride`` apart; addresses are multiples of 16 bytes."""
-
-    @intrinsic
-    def made(typingctx, pointer, stride):
-        def codegen(context, builder, signature, args):
-            values, place = [], args[0]
-            for _ in range(count):
-                values += _quad_load(builder, place, ir.Constant(ir.IntType(64), 0))
-                place = builder.gep(place, [args[1]])
-            return cgutils.pack_array(builder, values)
-
-        return types.UniTuple(types.float32, _QUAD * count)(types.CPointer(types.float32), types.int64), codegen
-
-    return made
-
-
-@intrinsic
-def store_quad(typingctx, pointer, index, values):
-    """Four numbers to an address that is a multiple of 16 bytes."""
-
-    def codegen(context, builder, signature, args):
-        vector = ir.VectorType(ir.FloatType(), _QUAD)
-        value = ir.Constant(vector, ir.Undefined)
-        for k, item in enumerate(cgutils.unpack_tuple(builder, args[2], _QUAD)):
-            value = builder.insert_element(value, item, ir.Constant(ir.IntType(32), k))
-        place = builder.bitcast(builder.gep(args[0], [args[1]]), vector.as_pointer())
-        builder.store(value, place, align=16)
-        return context.get_dummy_value()
-
-    four = types.UniTuple(types.float32, _QUAD)
-    return types.void(types.CPointer(types.float32), types.int64, four), codegen
-
-
-@cache
-def multiply(outputs: int, rows: int, quads: int):
-    """Straight-line code: a loop over so many tuple elements would be Python's, at compile time, for seconds."""
-
-    @intrinsic
-    def made(typingctx, sums, weights, inputs, quad_stride, row_stride):
-        def codegen(context, builder, signature, args):
-            totals = cgutils.unpack_tuple(builder, args[0], outputs * rows)
-            factors = cgutils.unpack_tuple(builder, args[1], _QUAD * outputs * quads)
-            real = ir.FloatType()
-            fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(real, [real] * 3), "llvm.fma.f32")
-            at_quad = args[2]
-            for q in range(quads):
-                at_row = at_quad
-                for row in range(rows):
-                    values = _quad_load(builder, at_row, ir.Constant(ir.IntType(64), 0))
-                    for output in range(outputs):
-                        k = row * outputs + output
-                        for e in range(_QUAD):
-                            factor = factors[(q * outputs + output) * _QUAD + e]
-                            totals[k] = builder.call(fma, [factor, values[e], totals[k]])
-                    at_row = builder.gep(at_row, [args[4]])
-                at_quad = builder.gep(at_quad, [args[3]])
-            return cgutils.pack_array(builder, totals)
-
-        result = types.UniTuple(types.float32, outputs * rows)
-        taken = types.UniTuple(types.float32, _QUAD * outputs * quads)
-        return result(result, taken, types.CPointer(types.float32), types.int64, types.int64), codegen
-
-    return made
+    return types.UniTuple(types.float32, QUAD)(types.CPointer(types.float32), types.int64), codegen
 
 
 def pointer(real):
@@ -230,85 +154,3 @@ def shared_memory(real):
         return result(), codegen
 
     return shared
-
-
-@cache
-def load_many(real, count: int):
-    """See `Primitives.load`."""
-    pointer_type = types.CPointer(real)
-
-    @intrinsic
-    def load(typingctx, pointer, stride):
-        def codegen(context, builder, signature, args):
-            values, place = [], args[0]
-            for _ in range(count):
-                values.append(builder.load(place))
-                place = builder.gep(place, [args[1]])
-            return _packed(context, builder, signature.return_type, values)
-
-        return _tuple(real, count)(pointer_type, types.int64), codegen
-
-    return load
-
-
-@cache
-def store_many(real, count: int):
-    """See `Primitives.store`."""
-    pointer_type = types.CPointer(real)
-
-    @intrinsic
-    def store(typingctx, pointer, stride, values):
-        def codegen(context, builder, signature, args):
-            place = args[0]
-            for value in _unpacked(builder, args[2], count):
-                builder.store(value, place)
-                place = builder.gep(place, [args[1]])
-            return context.get_dummy_value()
-
-        return types.void(pointer_type, types.int64, _tuple(real, count)), codegen
-
-    return store
-
-
-@cache
-def zeros(real, count: int):
-    """See `Primitives.zeros`."""
-
-    @intrinsic
-    def made(typingctx):
-        def codegen(context, builder, signature, args):
-            zero = ir.Constant(context.get_value_type(real), 0.0)
-            return _packed(context, builder, signature.return_type, [zero] * count)
-
-        return _tuple(real, count)(), codegen
-
-    return made
-
-
-@cache
-def choose(real, count: int):
-    """See `Primitives.choose`."""
-
-    @intrinsic
-    def made(typingctx, condition, a, b):
-        def codegen(context, builder, signature, args):
-            pairs = zip(_unpacked(builder, args[1], count), _unpacked(builder, args[2], count), strict=True)
-            values = [builder.select(args[0], x, y) for x, y in pairs]
-            return _packed(context, builder, signature.return_type, values)
-
-        both = _tuple(real, count)
-        return both(types.boolean, both, both), codegen
-
-    return made
-
-
-def _tuple(real, count: int):
-    return types.UniTuple(real, count) if count else types.Tuple(())
-
-
-def _packed(context, builder, kind, values):
-    return cgutils.pack_array(builder, values) if values else context.make_tuple(builder, kind, ())
-
-
-def _unpacked(builder, value, count: int):
-    return cgutils.unpack_tuple(builder, value, count) if count else []

@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from nblstm.cells.cell import Cell
 from nblstm.cuda.cell_functions import Sizes, cell_functions
-from nblstm.cuda.meeting import COUNTER_STRIDE, meeting
+from nblstm.cuda.persistent_parts import (
+    exchanging,
+    keeping_weights,
+    locating,
+    multiplying,
+    placing,
+    remembering,
+    spanning,
+)
 from nblstm.cuda.tuples import (
     add,
     add_to_output,
@@ -40,118 +48,73 @@ def backward_kernel(p, cell: Cell, v: Variant):
     """The kernel of a cell and a layout, for some primitives; its arguments are `ARGUMENTS`."""
     n_, reverse = Sizes.of(cell), cell_functions(cell, p)["reverse"]
     G, P, S, K, V = n_.G, n_.P, n_.S, n_.K, n_.V
-    M, LANES, QUADS, REGISTERS, ROWS, TILES = v.outputs, v.lanes, v.quads, v.in_registers, v.rows, v.tiles
-    H, D = v.hidden, v.directions
-    THREADS, INNER, REPLICAS = v.threads, v.inner, v.lanes // (v.rows * v.outputs)
-    ALONE, MANY = v.blocks == 1, v.chunks > 1
-    COLUMNS, SLOTS = 2 * v.rows * v.inner, 2 * v.rows * v.inner + v.shared_weights
-    numbers, integers, words, offset, shared = p.numbers, p.integers, p.words, p.offset, p.shared
-    thread, block, sync_block, (arrive, wait) = p.thread, p.block, p.sync_block, meeting(p)
-    load_quad_coherent, load_quad, store_quad = p.load_quad_coherent, p.load_quads(1), p.store_quad
-    load_column, load_weights, zeros = p.load_quads(M), p.load_quads(REGISTERS * M), p.zeros(M * ROWS)
-    multiply, multiply_quad = p.multiply(M, ROWS, REGISTERS), p.multiply(M, ROWS, 1)
-    load_states, load_others, load_saved, load_vectors = p.load(S), p.load(S - 1), p.load(K), p.load(V)
+    H, D, ROWS, TILE_WEIGHTS = v.hidden, v.directions, v.rows, v.quads * v.outputs * v.threads * 4
+    numbers, integers, offset = p.numbers, p.integers, p.offset
+    thread, shared, sync_block = p.thread, p.shared, p.sync_block
+    place, span, locate, read = placing(p, v, v.outputs), spanning(p), locating(p), reading(p, n_, v)
+    keep, product, reduce = keeping_weights(p, v), multiplying(p, v), reduce_over_lanes(p, v.lanes, ROWS * v.outputs, 1)
+    box_of, desk, gather, arrive, wait = exchanging(p, v)
+    remember, recall = remembering(p, v)
+    load_states, load_saved, load_vectors = p.load(S), p.load(K), p.load(V)
     store_states, store_z, store_vectors, store_gates = p.store(S), p.store(P), p.store(V), p.store(G)
+    choose, choose_gates, choose_vectors = p.choose(S), p.choose(G), p.choose(V)
     no_gates, no_vectors = p.zeros(G), p.zeros(V)
-    choose, choose_vectors, choose_gates, add_vectors = p.choose(S), p.choose(V), p.choose(G), add(p, V)
-    reduce, recurrent = reduce_over_lanes(p, LANES, ROWS * M, 1), recurrent_part(p, n_)
-    with_output, plus_output, plus_recurrent = all_states(p, n_), add_to_output(p, n_), add_to_recurrent(p, n_)
+    add_vectors, recurrent = add(p, V), recurrent_part(p, n_)
+    plus_output, plus_recurrent = add_to_output(p, n_), add_to_recurrent(p, n_)
 
     def backward(
         tiles, vectors, d_state, d_state_plane, dy, y, tape, saved, previous_0, previous_1, lengths, offsets, dz,
         d_vectors, mail, counters, error, patience, B, T, n, first, last, start_0, start_1, blocks, chunks, quads,
     ):  # fmt: skip
-        tid = thread()
-        lane, group, part = tid % LANES, block() // blocks, block() % blocks
+        tid, inputs = thread(), shared()
+        group, part, lane, unit, my_row, answers = place(blocks)
         d, row_0 = group % D, group // D * ROWS * chunks
-        item = lane // REPLICAS
-        unit, my_row = (part * TILES + tid // LANES) * M + item % M, item // M
-        mine = unit < H and lane % REPLICAS == 0
-        u = min(unit, H - 1)
-        inputs = shared()
-        columns, slots = offset(inputs, COLUMNS + tid * 4), offset(inputs, SLOTS + tid)
-        weights_at = offset(numbers(tiles), ((d * blocks + part) * QUADS * M * THREADS + tid) * 4)
-        weights = load_weights(weights_at, THREADS * 4)
-        for k in range(REGISTERS * M, QUADS * M):
-            store_quad(columns, (k - REGISTERS * M) * THREADS * 4, load_quad(offset(weights_at, k * THREADS * 4), 0))
-        for k in range(tid, COLUMNS, THREADS):
-            inputs[k] = 0
-        sync_block()
-
+        mine, u = unit < H and answers, min(unit, H - 1)
+        weights = keep(inputs, offset(numbers(tiles), (d * blocks + part) * TILE_WEIGHTS + tid * 4), tid)
         vector, d_vector = load_vectors(offset(numbers(vectors), d * V * H + u), H), no_vectors()
-        start, longest = start_1 if d else start_0, integers(lengths)[row_0]
+        start, (begin, end) = start_1 if d else start_0, span(d, first, last, T, integers(lengths)[row_0])
         previous = integers(previous_1 if d else previous_0)
-        begin = max(first, T - longest) if d else first
-        end = last if d else min(last, longest)
-        box = offset(numbers(mail), group * 2 * chunks * ROWS * INNER)
-        counter, errors, arrivals = offset(words(counters), group * COUNTER_STRIDE), words(error), 0
         at_y, at_tape = offset(numbers(y), d * H + u), offset(numbers(tape), d * (S - 1) * (B + n) * H + u)
 
-        d_states = load_states(offset(numbers(d_state), (d * B + min(row_0 + my_row, B - 1)) * H + u), d_state_plane)
-        if MANY:
-            for chunk in range(chunks):
-                b = min(row_0 + chunk * ROWS + my_row, B - 1)
-                d_states = load_states(offset(numbers(d_state), (d * B + b) * H + u), d_state_plane)
-                store_states(offset(slots, chunk * S * THREADS), THREADS, d_states)
+        box = box_of(mail, group, chunks, inputs)
+        for chunk in range(chunks):
+            b = min(row_0 + chunk * ROWS + my_row, B - 1)
+            d_states = load_states(offset(numbers(d_state), (d * B + b) * H + u), d_state_plane)
+            remember(inputs, tid, chunk, d_states)
 
         for k in range(end - begin):
-            i, parity = end - 1 - k, k & 1
+            i, copy = end - 1 - k, k & 1
             t = T - 1 - i if d else i
             for chunk in range(chunks):
                 b = row_0 + chunk * ROWS + my_row
-                running = b < B and t < integers(lengths)[min(b, B - 1)]
-                row = integers(offsets)[t] + b - start if running else 0
-                before = previous[row]
-                new = with_output(at_y[(B + row) * D * H], load_others(offset(at_tape, (B + row) * H), (B + n) * H))
-                old = with_output(at_y[before * D * H], load_others(offset(at_tape, before * H), (B + n) * H))
+                running, row = locate(t, b, B, lengths, offsets, start)
+                new, old = read(at_y, at_tape, B, n, B + row), read(at_y, at_tape, B, n, previous[row])
                 values = load_saved(offset(numbers(saved), (d * n + row) * K * H + u), H)
-                if MANY:
-                    d_states = load_states(offset(slots, chunk * S * THREADS), THREADS)
+                d_states = recall(inputs, tid, chunk, d_states)
                 d_new = plus_output(d_states, numbers(dy)[((start + row) * D + d) * H + u])
                 d_sums, d_old, d_used = reverse(d_new, values, old, new, vector)
                 d_states = choose(running, d_old, d_states)
                 d_vector = choose_vectors(running, add_vectors(d_vector, d_used), d_vector)
-                if MANY:
-                    store_states(offset(slots, chunk * S * THREADS), THREADS, d_states)
+                remember(inputs, tid, chunk, d_states)
                 if mine and b < B:
                     d_gates = choose_gates(running, recurrent(d_sums), no_gates())
-                    if ALONE:
-                        store_gates(offset(inputs, (parity * ROWS + my_row) * INNER + u), H, d_gates)
-                    else:
-                        place = ((parity * chunks + chunk) * ROWS + my_row) * INNER + u
-                        store_gates(offset(box, place), H, d_gates)
+                    store_gates(desk(box, copy, chunks, chunk, my_row, u), H, d_gates)
                 if mine and running:
                     store_z(offset(numbers(dz), (d * n + row) * P * H + u), H, d_sums)
-            if not ALONE:
-                arrive(counter)
-                arrivals += 1
-                wait(counter, arrivals * blocks, errors, patience)
+            arrive(counters, group)
+            wait(counters, group, (k + 1) * blocks, error, patience)
             for chunk in range(chunks):
-                b = row_0 + chunk * ROWS + my_row
-                running = b < B and t < integers(lengths)[min(b, B - 1)]
-                if ALONE:
-                    gates = offset(inputs, parity * ROWS * INNER)
-                else:
-                    gates = offset(inputs, (chunk & 1) * ROWS * INNER)
-                    sent = offset(box, (parity * chunks + chunk) * ROWS * INNER)
-                    for q in range(tid * 4, ROWS * INNER, THREADS * 4):
-                        store_quad(gates, q, load_quad_coherent(sent, q))
+                running, row = locate(t, row_0 + chunk * ROWS + my_row, B, lengths, offsets, start)
+                gates = gather(box, inputs, copy, chunks, chunk, tid)
                 sync_block()
-                sums = multiply(zeros(), weights, offset(gates, lane * 4), LANES * 4, INNER)
-                for q in range(REGISTERS, quads):
-                    column = load_column(offset(columns, (q - REGISTERS) * M * THREADS * 4), THREADS * 4)
-                    sums = multiply_quad(sums, column, offset(gates, (q * LANES + lane) * 4), 0, INNER)
-                total = reduce(sums, lane)
-                if MANY:
-                    d_states = load_states(offset(slots, chunk * S * THREADS), THREADS)
+                total = reduce(product(weights, inputs, gates, tid, lane, quads), lane)
+                d_states = recall(inputs, tid, chunk, d_states)
                 d_states = choose(running, plus_recurrent(d_states, total[0]), d_states)
-                if MANY:
-                    store_states(offset(slots, chunk * S * THREADS), THREADS, d_states)
+                remember(inputs, tid, chunk, d_states)
 
         for chunk in range(chunks):
             b = row_0 + chunk * ROWS + my_row
-            if MANY:
-                d_states = load_states(offset(slots, chunk * S * THREADS), THREADS)
+            d_states = recall(inputs, tid, chunk, d_states)
             if mine and b < B:
                 store_states(offset(numbers(d_state), (d * B + b) * H + u), d_state_plane, d_states)
         if mine and row_0 + my_row < B:
@@ -159,3 +122,14 @@ def backward_kernel(p, cell: Cell, v: Variant):
             store_vectors(at_vectors, H, add_vectors(load_vectors(at_vectors, H), d_vector))
 
     return backward
+
+
+def reading(p, n_: Sizes, v: Variant):
+    """``read(at_y, at_tape, B, n, row)``: a unit's states in a row of the record, before which the initial ones lie."""
+    H, D, offset, load_others, with_output = v.hidden, v.directions, p.offset, p.load(n_.S - 1), all_states(p, n_)
+
+    @p.inlined
+    def read(at_y, at_tape, B, n, row):
+        return with_output(at_y[row * D * H], load_others(offset(at_tape, row * H), (B + n) * H))
+
+    return read

@@ -13,7 +13,7 @@ from functools import cached_property
 from numba import cuda, types
 
 from nblstm.codegen.scalar import functions_for
-from nblstm.cuda import intrinsics
+from nblstm.cuda import groups, intrinsics
 
 
 def inlined(function):
@@ -40,9 +40,9 @@ class Primitives:
     add_release = staticmethod(intrinsics.add_release)
     load_acquire = staticmethod(intrinsics.load_acquire)
     load_quad_coherent = staticmethod(intrinsics.load_quad_coherent)
-    load_quads = staticmethod(intrinsics.load_quads)
-    store_quad = staticmethod(intrinsics.store_quad)
-    multiply = staticmethod(intrinsics.multiply)
+    load_quads = staticmethod(groups.load_quads)
+    store_quad = staticmethod(groups.store_quad)
+    multiply = staticmethod(groups.multiply)
 
     def __init__(self, dtype: str):
         self.dtype = dtype
@@ -75,16 +75,16 @@ class Primitives:
 
     def load(self, count: int):
         """``load(count)(pointer, stride)``: a tuple of numbers, ``stride`` apart."""
-        return intrinsics.load_many(self.real, count)
+        return groups.load_many(self.real, count)
 
     def store(self, count: int):
         """``store(count)(pointer, stride, values)``."""
-        return intrinsics.store_many(self.real, count)
+        return groups.store_many(self.real, count)
 
     def zeros(self, count: int):
         """``zeros(count)()``: a tuple of zeros."""
-        return intrinsics.zeros(self.real, count)
+        return groups.zeros(self.real, count)
 
     def choose(self, count: int):
         """``choose(count)(condition, a, b)``: one tuple or the other."""
-        return intrinsics.choose(self.real, count)
+        return groups.choose(self.real, count)
