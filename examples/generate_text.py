@@ -21,10 +21,10 @@ layer = {"lstm": LSTM, "gru": GRU, "simple_rnn": SimpleRNN}[options.cell]
 nblstm.set_random_seed(0)
 random, MAXLEN = np.random.default_rng(0), 40
 
-# Each paragraph once, as topics quote each other, and no tables. The last tenth of the text is held out.
-topics = sorted(pydoc_data.topics.topics.items())
-paragraphs = (" ".join(paragraph.split()) for _, topic in topics for paragraph in topic.split("\n\n"))
-text = "\n".join(dict.fromkeys(paragraph for paragraph in paragraphs if not paragraph.startswith("+--")))
+# Each paragraph once, as topics quote each other, less tables and lines drawn. The last tenth of the text is held out.
+paragraphs = "\n\n".join(topic for _, topic in sorted(pydoc_data.topics.topics.items())).split("\n\n")
+words = ([word for word in p.split() if len(word) < 4 or len({*word}) > 1] for p in paragraphs if p[:3] != "+--")
+text = "\n".join(dict.fromkeys(map(" ".join, words)))
 chars = sorted(set(text))
 train, test = np.split(np.array([chars.index(char) for char in text]), [len(text) * 9 // 10])
 one_hot = np.eye(len(chars), dtype="float32")
