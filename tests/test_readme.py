@@ -49,7 +49,9 @@ def test_links(page):
 
 def test_files_to_open():
     """The last table names files below nblstm/, later ones in a row without the folder of the first."""
-    rows = re.findall(r"^\| .* \| (`.*) \|$", text("README.md").partition("## Which file to open")[2], flags=re.MULTILINE)
+    rows = re.findall(
+        r"^\| .* \| (`.*) \|$", text("README.md").partition("## Which file to open")[2], flags=re.MULTILINE
+    )
     assert len(rows) > 10
     for row in rows:
         folder = ""
