@@ -20,7 +20,7 @@ from nblstm.cpu.gemm import gemm
 from nblstm.cpu.gradients import gradients_kernel
 from nblstm.cpu.jobs import BACKWARD, DTYPES, FORWARD, GRADIENTS, Jobs, address
 from nblstm.cpu.pointwise import backward_rows, forward_rows
-from nblstm.cpu.split import FEW_ROWS, TINY, TINY_FEW_ROWS, cut, spans, steps_ahead
+from nblstm.cpu.split import FEW_ROWS, TINY, TINY_FEW_ROWS, cut, row_bounds, spans, steps_ahead
 from nblstm.cpu.together import sync_size
 from nblstm.cpu.weights import input_order, recurrent_order
 
@@ -196,6 +196,7 @@ class BackwardPlan:
             [batch.previous(d, (group[0][0], group[-1][1])) for d, group in enumerate(turn)] for turn in turns
         ]
         started: set[int] = set()
+        self._bounds: list[np.ndarray] = []
         self.segments: list[list[Segment]] = [[] for _ in turns]
         for k in reversed(range(len(turns))):
             walks = [group if d else group[::-1] for d, group in enumerate(turns[k])]
@@ -213,14 +214,18 @@ class BackwardPlan:
         sizes, batch = self._sizes, self._batch
         cell, I, H, D, dtype = sizes.cell, sizes.I, sizes.H, sizes.D, sizes.dtype
         rows = [batch.rows(steps) for _, steps in chosen]
+        # Parts of each segment end together, whatever the lengths; a batch of equal lengths is always cut alike.
+        alike = self.cut.by_units or batch.uniform
+        bounds = [self.cut.bounds if alike else row_bounds(batch, self.cut.parts, steps) for _, steps in chosen]
+        self._bounds += bounds  # jobs have their addresses
         backward = Jobs(BACKWARD, [dict(
-            parts=self.cut.parts, bounds=address(self.cut.bounds), T=batch.T, B=batch.B, H=H,
+            parts=self.cut.parts, bounds=address(own), T=batch.T, B=batch.B, H=H,
             recurrent_columns=len(cell.gates) * H, **sizes.products, reverse=d, **_in_order(steps, batch.T, d),
             active=address(batch.active), offset=address(batch.offset), d_state_plane=sizes.state_plane,
             dy_row=D * H, saved_row=len(cell.graph.saved) * H, tape_row=H,
             d_vectors_row=len(cell.vectors) * H, dz_row=self.dz_row, dz_start=lo,
             gemm=gemm(dtype), **self._pointwise,
-        ) for (d, steps), (lo, _) in zip(chosen, rows, strict=True)])  # fmt: skip
+        ) for (d, steps), (lo, _), own in zip(chosen, rows, bounds, strict=True)])  # fmt: skip
         gradients, gradient_parts = [], []
         for (d, _), (lo, hi) in zip(chosen, rows, strict=True):
             row_block = max(1, min(128, -(-(hi - lo) // threads.num_threads())))

@@ -71,11 +71,16 @@ def cut(batch: Batch, H: int, columns: int, directions: int, tiny: bool) -> Cut:
         parts = max(1, min(blocks, threads_each))
         bounds = np.minimum(np.arange(parts + 1) * blocks // parts * UNIT_BLOCK, H)
         return Cut(parts > 1, bounds if parts > 1 else np.array([0, batch.B], np.int64), batch.B)
-    parts = min(batch.B, threads_each)
-    work = np.concatenate(([0], np.cumsum(batch.lengths)))
-    bounds = np.searchsorted(work, np.arange(parts + 1) * batch.N / parts).astype(np.int64)
-    bounds[0], bounds[-1] = 0, batch.B
+    bounds = row_bounds(batch, min(batch.B, threads_each), (0, batch.T))
     return Cut(False, bounds, int(np.diff(bounds).max()))
+
+
+def row_bounds(batch: Batch, parts: int, steps: tuple[int, int]) -> np.ndarray:
+    """Rows of the batch in parts that have about as much to do as one another between two steps."""
+    work = np.cumsum(np.concatenate(([0], np.clip(batch.lengths, *steps) - steps[0])))
+    bounds = np.searchsorted(work, np.arange(parts + 1) * work[-1] / parts).astype(np.int64)
+    bounds[0], bounds[-1] = 0, batch.B
+    return bounds
 
 
 def steps_ahead(T: int, rows: int, z_row: int) -> int:
