@@ -1,4 +1,4 @@
-"""The same bits for any number of threads, right answers for many callers at once, after a fork, and for ever."""
+"""The same bits for any number of threads, right answers for many callers at once, and for ever."""
 
 import os
 import threading
@@ -166,95 +166,6 @@ print(y.tobytes().hex(), gradients.flat[::97].tobytes().hex())
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this platform cannot take cores away")
 def test_more_threads_than_cores():
     assert run_python(ONE_CORE, NBLSTM_NUM_THREADS="7") == run_python(ONE_CORE, NBLSTM_NUM_THREADS="1")
-
-
-# --- forks ----------------------------------------------------------------------------------------
-
-FORK = """
-import os
-import sys
-import numpy as np
-from nblstm import nn
-net, x = nn.LSTM(17, 33, seed=0), np.random.default_rng(0).normal(size=(13, 21, 17)).astype("f4")
-
-def compute():
-    y, _, tape = net.forward(x)
-    return net.backward(tape, y).flat
-
-expected = compute()  # the parent's helpers run now; a child has none of them
-children = []
-for _ in range(3):
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if all(np.array_equal(compute(), expected) for _ in range(5)) else 1)
-    children.append(child)
-    assert np.array_equal(compute(), expected)
-print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
-@pytest.mark.parametrize("count", ["1", "2", "3"])
-def test_a_forked_child_computes_the_same(count):
-    assert run_python(FORK, NBLSTM_NUM_THREADS=count).strip() == "[0, 0, 0]"
-
-
-WORKERS = """
-import multiprocessing
-import os
-import threading
-import numpy as np
-from nblstm import nn
-net, x = nn.LSTM(17, 33, seed=0), np.random.default_rng(0).normal(size=(13, 21, 17)).astype("f4")
-
-def compute(_=None):
-    y, _, tape = net.forward(x)
-    return net.backward(tape, y).flat
-
-expected = compute()
-stop = threading.Event()
-
-def go_on():
-    while not stop.is_set():
-        compute()
-        net.parameters()  # lent and gone: the weights are packed anew each time
-
-others = [threading.Thread(target=go_on) for _ in range(2)]
-for other in others:
-    other.start()
-try:
-    with multiprocessing.get_context("fork").Pool(2, maxtasksperchild=2) as pool:
-        print(all(np.array_equal(result, expected) for result in pool.map(compute, range(12), chunksize=1)))
-finally:
-    stop.set()
-    for other in others:
-        other.join()
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
-def test_workers_are_forked_while_threads_compute():
-    assert run_python(WORKERS, NBLSTM_NUM_THREADS="2").strip() == "True"
-
-
-LOCKS = """
-import os
-from nblstm import locks, memory, nn
-from nblstm.codegen import compiler
-net = nn.LSTM(3, 5)
-held = [net._lock, memory._spare._lock, locks.lock(), locks.reentrant_lock()]
-for lock in held:
-    lock.acquire()
-child = os.fork()
-if child == 0:
-    os._exit(0 if all(lock.acquire(timeout=5) for lock in [*held, compiler._lock]) else 1)
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
-def test_no_lock_stays_shut_in_a_forked_child():
-    assert run_python(LOCKS).strip() == "0"
 
 
 # --- memory ---------------------------------------------------------------------------------------

@@ -1,0 +1,114 @@
+"""Layers against their definitions; masks."""
+
+import numpy as np
+import pytest
+from tolerances import DTYPES, OUTPUT, assert_close
+
+from nblstm.layers import (
+    Conv2D,
+    Dense,
+    Dropout,
+    Embedding,
+    GlobalAveragePooling1D,
+    Input,
+    LayerNormalization,
+    Masking,
+    TimeDistributed,
+    activations,
+)  # fmt: skip
+
+RNG = np.random.default_rng(0)
+
+
+# --- masks --------------------------------------------------------------------------------------------
+
+
+def test_masks_of_layers():
+    x, mask = np.array([[[1.0, 0.0], [0.0, 0.0]]]), np.array([[False, True]])
+    assert Masking().compute_mask(x).tolist() == [[True, False]]
+    assert Masking().compute_mask(x, mask).tolist() == [[True, False]]
+    assert Embedding(5, 2, mask_zero=True).compute_mask([[3, 0]]).tolist() == [[True, False]]
+    assert Embedding(5, 2).compute_mask([[3, 0]]) is None
+    for layer in (Dense(2), Dropout(0.5), LayerNormalization(), TimeDistributed(Dense(2)), Input((2, 2))):
+        assert layer.compute_mask(x, mask) is mask
+    assert GlobalAveragePooling1D().compute_mask(x, mask) is None
+
+
+def test_masked_steps_may_hold_anything():
+    x, mask = np.ones((2, 3, 1)), np.array([[1, 1, 0], [0, 0, 0]])
+    x[~mask.astype(bool)] = np.nan
+    layer = GlobalAveragePooling1D()
+    y, tape = layer.forward(x, mask=mask)
+    assert y.tolist() == [[1.0], [0.0]]
+    assert layer.backward(tape, np.ones_like(y))[0][..., 0].tolist() == [[0.5, 0.5, 0], [0, 0, 0]]
+
+
+# --- equations ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("axis", [1, 2, [1, 3], (-1, 2), [3, 1, 2]])
+def test_layer_normalization_over_any_axes(axis):
+    x = RNG.normal(3, 2, (2, 3, 4, 5))
+    layer = LayerNormalization(axis, epsilon=0.1, gamma_initializer="random_normal", dtype="float64")
+    y = layer(x)
+    gamma = layer.get_weights()[0]
+    axes = tuple(sorted(a % 4 for a in np.atleast_1d(axis)))
+    assert gamma.shape == tuple(x.shape[a] for a in axes)
+    for k in np.ndindex(*[1 if a in axes else n for a, n in enumerate(x.shape)]):
+        part = tuple(slice(None) if a in axes else i for a, i in enumerate(k))
+        expected = (x[part] - x[part].mean()) / np.sqrt(x[part].var() + 0.1) * gamma
+        assert_close(y[part], expected, OUTPUT["float64"])
+
+
+def test_convolution_is_the_sum_of_its_definition():
+    x, layer = RNG.normal(size=(1, 5, 6, 2)), Conv2D(3, (2, 3), strides=(2, 1), dtype="float64")
+    y, (kernel, bias) = layer(x), layer.get_weights()
+    for i, j, f in np.ndindex(2, 4, 3):
+        window = x[0, 2 * i : 2 * i + 2, j : j + 3]
+        assert y[0, i, j, f] == pytest.approx(np.sum(window * kernel[..., f]) + bias[f])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", activations.FUNCTIONS)
+def test_activations_far_out_are_finite(name, dtype):
+    function, x = activations.get(name), np.array([[-80.0, -30.0, -1e-3, 0.0, 1e-3, 30.0, 80.0]], dtype)
+    y, kept = function.forward(x)
+    dx = function.backward(kept, np.ones_like(x))
+    assert y.dtype == dx.dtype == dtype
+    assert np.isfinite(y).all()
+    assert np.isfinite(dx).all()
+    assert np.array_equal(function(x), y)
+
+
+def test_softmax_does_not_overflow():
+    y = activations.softmax(np.array([[1e4, 0.0, -1e4]], "float32"))
+    assert y.tolist() == [[1, 0, 0]]
+    assert activations.log_softmax(np.array([[1e4, 0.0]], "float32")).tolist() == [[0, -1e4]]
+    assert activations.sigmoid(np.array([-100.0]))[0] == pytest.approx(np.exp(-100))
+
+
+def test_an_activation_of_your_own():
+    sine = activations.ActivationFunction("sine", np.sin, lambda x, dy: dy * np.cos(x), "input")
+    layer = Dense(3, sine, dtype="float64")
+    y, tape = layer.forward(np.ones((2, 4)))
+    assert_close(y, np.sin(np.ones((2, 4)) @ layer.get_weights()[0]), OUTPUT["float64"])
+    assert layer.backward(tape, y)[0].shape == (2, 4)
+
+
+def test_embedding_gradient_of_repeated_words():
+    layer = Embedding(4, 2, weights=np.arange(8.0).reshape(4, 2))
+    y, tape = layer.forward([[3, 3, 0]])
+    assert y.tolist() == [[[6, 7], [6, 7], [0, 1]]]
+    assert layer(np.array([3.0], "float32")).tolist() == [[6, 7]]
+    dx, gradients = layer.backward(tape, np.ones_like(y))
+    assert dx is None
+    assert gradients.params["embeddings"].tolist() == [[1, 1], [0, 0], [0, 0], [2, 2]]
+
+
+def test_input_layers_pass_data_on():
+    x = RNG.normal(size=(2, 3))
+    assert Input((3,))(x) is x
+    assert Input((3,), dtype="float32")(x).dtype == "float32"
+    words, tape = Input((None,), dtype="int32").forward(np.array([[1.0, 2.0]]))
+    assert words.dtype == "int32"
+    assert tape.layer.backward(tape, np.ones((1, 2))) == (None, None)
