@@ -39,7 +39,8 @@ def golden_layer(case, dtype):
 def test_there_are_golden_vectors():
     assert {case["class"] for case in CASES.values()} >= {
         "Activation", "Conv1D", "Conv2D", "Dense", "Dropout", "Embedding", "Flatten", "GlobalAveragePooling1D",
-        "LayerNormalization", "Masking", "MaxPooling1D", "MaxPooling2D", "RepeatVector", "Reshape", "TimeDistributed",
+        "GlobalMaxPooling1D", "LayerNormalization", "Masking", "MaxPooling1D", "MaxPooling2D", "RepeatVector",
+        "Reshape", "SpatialDropout1D", "TimeDistributed",
     }  # fmt: skip
     assert {case["arguments"].get("activation") for case in CASES.values()} >= set(layers.activations.FUNCTIONS)
 

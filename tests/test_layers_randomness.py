@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tolerances import DTYPES, OUTPUT, assert_close
 
-from nblstm.layers import Dense, Dropout, TimeDistributed, initializers
+from nblstm.layers import Dense, Dropout, SpatialDropout1D, TimeDistributed, initializers
 
 RNG = np.random.default_rng(0)
 
@@ -36,7 +36,9 @@ def test_dropout_with_a_seed_is_its_own_and_goes_on():
 
 
 def test_dropout_of_whole_features():
-    y, _ = Dropout(0.5, noise_shape=(None, 1, None), seed=0).forward(np.ones((4, 5, 6)), training=True)
+    dropped = Dropout(0.5, noise_shape=(None, 1, None), seed=0), SpatialDropout1D(0.5, seed=0)
+    y, again = (layer.forward(np.ones((4, 5, 6)), training=True)[0] for layer in dropped)
+    assert np.array_equal(y, again)
     assert (y == y[:, :1]).all()
     assert 0 < (y == 0).mean() < 1
 

@@ -40,6 +40,8 @@ LAYERS = [
     Conv2D(3, (2, 3), padding="same", dilation_rate=2, kernel_initializer=initializers.he_uniform(seed=np.int64(3))),
     MaxPooling2D((2, 3), 1),
     GlobalAveragePooling1D(keepdims=True),
+    layers.GlobalMaxPooling1D(),
+    layers.SpatialDropout1D(0.3, seed=4),
     Dropout(0.3, noise_shape=(None, 1), seed=4),
     Embedding(5, 3, mask_zero=True, input_length=4, embeddings_regularizer="l2"),
     Embedding(5, 3, weights=np.ones((5, 3)), batch_input_shape=(2, 4)),

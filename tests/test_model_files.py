@@ -28,7 +28,7 @@ from nblstm.layers import (
     TimeDistributed,
     register_cell,
 )
-from nblstm.models import Sequential, load_model
+from nblstm.models import Sequential, clone_model, load_model, model_from_json, save_model
 from nblstm.training import Adam, losses, schedules
 
 RNG = np.random.default_rng(0)
@@ -139,6 +139,20 @@ def test_paths(tmp_path):
         message_of(FileNotFoundError, lambda write=write: write(missing), f"no folder {str(missing.parent)!r}; make it")
         message_of(IsADirectoryError, lambda write=write: write(tmp_path), "which is a folder; give the path of a file")
     assert not list(tmp_path.iterdir())
+
+
+def test_models_from_a_description(tmp_path):
+    model, x, _ = words()
+    for other in (clone_model(model), model_from_json(model.to_json(indent=2))):
+        assert other.to_json() == model.to_json()
+        assert not other.compiled
+        other.set_weights(model.get_weights())
+        assert np.array_equal(other.predict(x), model.predict(x))
+    save_model(model, tmp_path / "saved")
+    assert load_model(tmp_path / "saved").to_json() == model.to_json()
+    message_of(TypeError, lambda: clone_model(3), "model is 3; give a Sequential")
+    message_of(ValueError, lambda: model_from_json("[1"), "json_string is no JSON", "give what to_json() gave")
+    message_of(ValueError, lambda: model_from_json("{}"), "json_string describes no Sequential; give what to_json")
 
 
 def test_overwriting(tmp_path):

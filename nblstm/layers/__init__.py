@@ -6,7 +6,7 @@ from nblstm.layers.cell_layer import CellLayer
 from nblstm.layers.cell_registry import register_cell
 from nblstm.layers.convolution import Conv1D, Conv2D
 from nblstm.layers.dense import Activation, Dense
-from nblstm.layers.dropout import Dropout
+from nblstm.layers.dropout import Dropout, SpatialDropout1D
 from nblstm.layers.embedding import Embedding
 from nblstm.layers.gru import GRU
 from nblstm.layers.input import Input, InputLayer
@@ -15,7 +15,7 @@ from nblstm.layers.lstm import LSTM
 from nblstm.layers.masking import Masking
 from nblstm.layers.normalization import LayerNormalization
 from nblstm.layers.parametric import Parameter
-from nblstm.layers.pooling import GlobalAveragePooling1D, MaxPooling1D, MaxPooling2D
+from nblstm.layers.pooling import GlobalAveragePooling1D, GlobalMaxPooling1D, MaxPooling1D, MaxPooling2D
 from nblstm.layers.recurrent import Recurrent
 from nblstm.layers.reshaping import Flatten, RepeatVector, Reshape
 from nblstm.layers.rnn import RNN, SimpleRNN
@@ -24,8 +24,8 @@ from nblstm.layers.time_distributed import TimeDistributed
 
 __all__ = [
     "GRU", "LSTM", "RNN", "Activation", "Bidirectional", "CellLayer", "Conv1D", "Conv2D", "Dense", "Dropout",
-    "Embedding", "Flatten", "GlobalAveragePooling1D", "Input", "InputLayer", "Layer", "LayerNormalization",
-    "Masking", "MaxPooling1D", "MaxPooling2D", "Parameter", "Recurrent", "RepeatVector", "Reshape", "SimpleRNN",
-    "Stepper", "Tape", "TimeDistributed", "activations", "constraints", "deserialize", "initializers", "register",
-    "register_cell", "regularizers", "serialize",
+    "Embedding", "Flatten", "GlobalAveragePooling1D", "GlobalMaxPooling1D", "Input", "InputLayer", "Layer",
+    "LayerNormalization", "Masking", "MaxPooling1D", "MaxPooling2D", "Parameter", "Recurrent", "RepeatVector",
+    "Reshape", "SimpleRNN", "SpatialDropout1D", "Stepper", "Tape", "TimeDistributed", "activations", "constraints",
+    "deserialize", "initializers", "register", "register_cell", "regularizers", "serialize",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Dropout."""
+"""Dropout, of single numbers or of whole features."""
 
 from __future__ import annotations
 
@@ -21,8 +21,34 @@ def dropout_factors(source: np.random.Generator, rate: float, shape: tuple[int, 
     return kept.astype(dtype) / dtype.type(1 - rate)
 
 
+class _Dropout(Layer):
+    """A subclass says in `_drawn_shape` which numbers are dropped together."""
+
+    supports_masking = True
+    keeps_steps_apart = True
+
+    def __init__(self, rate: float, seed: int | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.rate = validate.probability("rate", rate)
+        self.seed, self.generator = seed, seeded(seed)
+
+    def _drawn_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of what is drawn, broadcast over x."""
+        raise NotImplementedError(f"{type(self).__name__} has no _drawn_shape; write it")
+
+    def _forward(self, x, training, mask, generator):
+        if not training or not self.rate:
+            return x, None
+        source = self.generator or generator or seeds.generator()
+        factors = dropout_factors(source, self.rate, self._drawn_shape(x.shape), x.dtype)
+        return x * factors, factors
+
+    def _backward(self, saved, dy, gradients, input_gradient):
+        return dy if saved is None else dy * saved
+
+
 @register()
-class Dropout(Layer):
+class Dropout(_Dropout):
     """While training, sets entries to 0 with probability ``rate`` and scales the others up, to keep the mean.
 
     Parameters
@@ -42,24 +68,9 @@ class Dropout(Layer):
     N. Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15, 2014.
     """
 
-    supports_masking = True
-    keeps_steps_apart = True
-
     def __init__(self, rate: float, noise_shape=None, seed: int | None = None, **kwargs):
-        super().__init__(**kwargs)
-        self.rate = validate.probability("rate", rate)
+        super().__init__(rate, seed, **kwargs)
         self.noise_shape = None if noise_shape is None else dimensions("noise_shape", noise_shape)
-        self.seed, self.generator = seed, seeded(seed)
-
-    def _forward(self, x, training, mask, generator):
-        if not training or not self.rate:
-            return x, None
-        source = self.generator or generator or seeds.generator()
-        factors = dropout_factors(source, self.rate, self._drawn_shape(x.shape), x.dtype)
-        return x * factors, factors
-
-    def _backward(self, saved, dy, gradients, input_gradient):
-        return dy if saved is None else dy * saved
 
     def _drawn_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
         if self.noise_shape is None:
@@ -68,3 +79,27 @@ class Dropout(Layer):
         if len(drawn) != len(x_shape) or any(d not in (None, 1, n) for d, n in zip(drawn, x_shape, strict=True)):
             raise ValueError(f"noise_shape is {drawn} and x has shape {x_shape}; give 1, None or x's size for each")
         return tuple(n if d is None else d for d, n in zip(drawn, x_shape, strict=True))
+
+
+@register()
+class SpatialDropout1D(_Dropout):
+    """`Dropout` of the same features in all steps of a sequence, (B, T, C).
+
+    Parameters
+    ----------
+    rate : float
+        0 or more and below 1.
+    seed : int, optional
+        As of `Dropout`.
+    **kwargs
+        Of `Layer`.
+
+    References
+    ----------
+    J. Tompson et al., "Efficient object localization using convolutional networks", CVPR 2015.
+    """
+
+    ndim = 3
+
+    def _drawn_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return x_shape[0], 1, x_shape[2]

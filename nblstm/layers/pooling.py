@@ -1,4 +1,4 @@
-"""Pooling: the largest entry of each window, the mean of all steps."""
+"""Pooling: the largest entry of each window, the mean or the largest entry of all steps."""
 
 from __future__ import annotations
 
@@ -88,8 +88,24 @@ class MaxPooling2D(_MaxPooling):
         super().__init__(pool_size, strides, padding, data_format, **kwargs)
 
 
+class _GlobalPooling(Layer):
+    """All steps become one."""
+
+    ndim = 3
+
+    def __init__(self, data_format=None, keepdims: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        shapes.choice("data_format", data_format or "channels_last", ("channels_last",))
+        self.data_format, self.keepdims = "channels_last", validate.flag("keepdims", keepdims)
+
+    def _output_shape(self, shape: Shape) -> Shape:
+        if shape[1] == 0:
+            raise ValueError(f"{self._label} got shape {tuple(shape)}; give 1 step or more")
+        return (shape[0], 1, shape[2]) if self.keepdims else (shape[0], shape[2])
+
+
 @register("GlobalAvgPool1D")
-class GlobalAveragePooling1D(Layer):
+class GlobalAveragePooling1D(_GlobalPooling):
     """The mean over time of the steps that the mask leaves: (B, T, C) to (B, C).
 
     Parameters
@@ -105,18 +121,7 @@ class GlobalAveragePooling1D(Layer):
     A sequence of which no step is left has the mean 0, not Keras's NaN.
     """
 
-    ndim = 3
     supports_masking = True
-
-    def __init__(self, data_format=None, keepdims: bool = False, **kwargs):
-        super().__init__(**kwargs)
-        shapes.choice("data_format", data_format or "channels_last", ("channels_last",))
-        self.data_format, self.keepdims = "channels_last", validate.flag("keepdims", keepdims)
-
-    def _output_shape(self, shape: Shape) -> Shape:
-        if shape[1] == 0:
-            raise ValueError(f"{self._label} got shape {tuple(shape)}; give 1 step or more to take the mean of")
-        return (shape[0], 1, shape[2]) if self.keepdims else (shape[0], shape[2])
 
     def compute_mask(self, x, mask=None) -> None:
         """None: no steps are left."""
@@ -137,3 +142,35 @@ class GlobalAveragePooling1D(Layer):
 
     def _backward(self, saved, dy, gradients, input_gradient):
         return saved * dy.reshape(dy.shape[0], 1, dy.shape[-1])
+
+
+@register("GlobalMaxPool1D")
+class GlobalMaxPooling1D(_GlobalPooling):
+    """The largest entries over time: (B, T, C) to (B, C).
+
+    Parameters
+    ----------
+    data_format : {None, "channels_last"}
+    keepdims : bool, default False
+        Whether the result is (B, 1, C).
+    **kwargs
+        Of `Layer`.
+
+    Notes
+    -----
+    As Keras's, it knows no masks and warns of one: masked steps take part. Behind a recurrent layer they change
+    nothing, as they repeat the output before them.
+    """
+
+    def _forward(self, x, training, mask, generator):
+        self._output_shape(x.shape)
+        largest = x.argmax(axis=1)[:, None]
+        y = np.take_along_axis(x, largest, axis=1)
+        return (y if self.keepdims else y[:, 0]), (largest, x.shape)
+
+    def _backward(self, saved, dy, gradients, input_gradient):
+        """The gradient goes to the first of the largest entries."""
+        largest, x_shape = saved
+        dx = np.zeros(x_shape, dy.dtype)
+        np.put_along_axis(dx, largest, dy.reshape(largest.shape), axis=1)
+        return dx

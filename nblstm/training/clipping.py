@@ -23,7 +23,7 @@ _BLOCK = 8192
 
 def _norm(array: np.ndarray) -> float:
     """The Euclidean norm, summed in float64: squares of float32 overflow early."""
-    flat, total = array.ravel(), 0.0
+    flat, total = array.ravel("K"), 0.0  # in the order of memory: a recurrent kernel is stored by columns
     for start in range(0, flat.size, _BLOCK):
         wide = flat[start : start + _BLOCK].astype(np.float64)
         total += float(np.dot(wide, wide))
