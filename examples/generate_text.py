@@ -17,7 +17,7 @@ parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--cell", choices=["lstm", "gru", "simple_rnn"], default="lstm")
 parser.add_argument("--quick", action="store_true", help="a few steps: a few seconds, and gibberish")
 options = parser.parse_args()
-layer = {"lstm": LSTM, "gru": GRU, "simple_rnn": SimpleRNN}[options.cell]
+layer, rate = {"lstm": (LSTM, 0.01), "gru": (GRU, 0.01), "simple_rnn": (SimpleRNN, 0.003)}[options.cell]
 nblstm.set_random_seed(0)
 random, MAXLEN = np.random.default_rng(0), 40
 
@@ -46,7 +46,7 @@ steps, epochs = (20, 2) if options.quick else (500, 10)
 model = Sequential()
 model.add(layer(128, input_shape=(MAXLEN, len(chars))))
 model.add(Dense(len(chars), activation="softmax"))
-model.compile(Adam(schedules.CosineDecay(0.01, steps * epochs), clipnorm=1.0), "sparse_categorical_crossentropy")
+model.compile(Adam(schedules.CosineDecay(rate, steps * epochs), clipnorm=1.0), "sparse_categorical_crossentropy")
 model.summary()
 history = model.fit(batches(), steps_per_epoch=steps, epochs=epochs, validation_data=(x_test, y_test))
 perplexity = np.exp(history.history["val_loss"][-1])
