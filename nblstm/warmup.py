@@ -27,6 +27,8 @@ def warmup(cells: Cell | Iterable[Cell] = BUILT_IN, dtype="float32") -> None:
     TypeError, ValueError
         If something is no cell, or the dtype is another.
     """
+    if not isinstance(cells, Cell | Iterable):
+        raise TypeError(f"cells is {cells!r}; give a cell made by nblstm.cell, or a list of some")
     chosen = [cells] if isinstance(cells, Cell) else list(cells)
     for one in chosen:
         if not isinstance(one, Cell):

@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from messages import message_of
 from tolerances import DTYPES, OUTPUT, assert_close
 
 from nblstm import nn
 from nblstm.layout import Layout
-from nblstm.training import clip_by_global_norm, clip_by_norm, clip_by_value
+from nblstm.training import Adam, clip_by_global_norm, clip_by_norm, clip_by_value
 
 RNG = np.random.default_rng(0)
 
@@ -92,3 +93,15 @@ def test_clipping_by_norm_needs_the_parameters():
 def test_limits(clip, limit):
     with pytest.raises(ValueError, match=r"max_\w+ is .*above 0"):
         clip([], limit)
+
+
+@pytest.mark.parametrize("gradients", [3, None, np.ones(3), [np.ones(3)], {"a": 1}])
+def test_what_are_no_gradients(gradients):
+    module = nn.Linear(3, 1)
+    for act in (
+        lambda: clip_by_value(gradients, 1),
+        lambda: clip_by_norm(gradients, 1),
+        lambda: clip_by_global_norm(gradients, 1),
+        lambda: Adam([module]).step(gradients),
+    ):
+        message_of(TypeError, act, f"gradients is {type(gradients).__name__}; give a list of what backward() returned")

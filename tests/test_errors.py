@@ -250,11 +250,12 @@ def test_linear_sizes(name):
     message_of(ValueError, lambda: nn.Linear(**{"in_features": 3, "out_features": 2, name: 0}), f"{name} is 0")
 
 
-@pytest.mark.parametrize("count", [0, -1, 1.5, "2", None])
+@pytest.mark.parametrize("count", [0, -1, 1.5, "2", None, True])
 def test_thread_counts(count):
     message_of(ValueError, lambda: nblstm.set_num_threads(count), repr(count), "1 or more")
 
 
 def test_warmup():
+    message_of(TypeError, lambda: nblstm.warmup(3), "cells is 3", "nblstm.cell")
     message_of(TypeError, lambda: nblstm.warmup(["lstm"]), "cells contains 'lstm'", "nblstm.cells")
     message_of(ValueError, lambda: nblstm.warmup(dtype="float16"), "dtype is float16")

@@ -204,6 +204,11 @@ def test_shapes_that_do_not_fit(name, target, prediction, said):
         (lambda: metrics.TopKCategoricalAccuracy(0), ValueError, "k is 0"),
         (lambda: metrics.BinaryAccuracy(threshold="x"), ValueError, "threshold is 'x'"),
         (lambda: metrics.Mean().update_state([1.0, 2.0], [1.0, np.inf]), ValueError, "sample_weight contains inf"),
+        (
+            lambda: metrics.Mean("m").update_state("x"),
+            TypeError,
+            "the values of metric 'm' have dtype <U1; give numbers",
+        ),
         (lambda: metrics.Mean().update_state([1.0, 2.0], [1.0] * 3), ValueError, "sample_weight has shape"),
     ],
 )

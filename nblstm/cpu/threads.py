@@ -15,6 +15,7 @@ helper that has not woken. While one Python thread has the helpers, others do al
 from __future__ import annotations
 
 import ctypes
+import numbers
 import os
 import threading
 from functools import cache
@@ -220,14 +221,14 @@ def set_num_threads(count: int) -> None:
         If ``count`` is not a positive integer.
     """
     global _threads, _pool
-    if not isinstance(count, int) or count < 1:
+    if isinstance(count, bool) or not isinstance(count, numbers.Integral) or count < 1:
         raise ValueError(f"set_num_threads got {count!r}; give a number of threads, 1 or more")
     with _starting:
         if _pool is not None and count != _threads:
             with _pool.busy:
                 _pool.end()
                 _pool = None
-        _threads = count
+        _threads = int(count)
 
 
 def _started() -> _Pool:

@@ -10,6 +10,22 @@ import numpy as np
 from nblstm.nn import Gradients
 
 
+def listed(gradients) -> list[Gradients | None]:
+    """One for each module, as a list; a single one stands for itself.
+
+    Raises
+    ------
+    TypeError
+        If there is anything but what ``backward`` returns, or None.
+    """
+    gradients = [gradients] if isinstance(gradients, Gradients) else gradients
+    if not isinstance(gradients, Sequence) or not all(g is None or isinstance(g, Gradients) for g in gradients):
+        raise TypeError(
+            f"gradients is {type(gradients).__name__}; give a list of what backward() returned, one for each module"
+        )
+    return list(gradients)
+
+
 def _limit(name: str, value) -> float:
     if not (isinstance(value, int | float) and value > 0):
         raise ValueError(f"{name} is {value!r}; give a number above 0")
@@ -41,11 +57,11 @@ def clip_by_value(gradients: Sequence[Gradients | None], max_value: float) -> No
 
     Raises
     ------
-    ValueError
-        If ``max_value`` is not a positive number.
+    TypeError, ValueError
+        If there is anything but gradients, or ``max_value`` is not a positive number.
     """
     limit = _limit("max_value", max_value)
-    for g in gradients:
+    for g in listed(gradients):
         if g is not None:
             np.clip(g.flat, -limit, limit, out=g.flat)
 
@@ -70,7 +86,7 @@ def clip_by_norm(gradients: Sequence[Gradients | None], max_norm: float) -> None
     A gradient whose norm is not finite is left as it is: it is reported by the loss, not hidden.
     """
     limit = _limit("max_norm", max_norm)
-    present = [g for g in gradients if g is not None]
+    present = [g for g in listed(gradients) if g is not None]
     for g in present:
         named = sum(view.size for view in g.params.values())
         if named != g.flat.size:
@@ -106,7 +122,7 @@ def clip_by_global_norm(gradients: Sequence[Gradients | None], max_norm: float) 
     R. Pascanu, T. Mikolov and Y. Bengio, "On the difficulty of training recurrent neural networks", ICML 2013.
     """
     limit = _limit("max_norm", max_norm)
-    present = [g for g in gradients if g is not None]
+    present = [g for g in listed(gradients) if g is not None]
     norm = math.hypot(*(_norm(g.flat) for g in present))
     if limit < norm < math.inf:
         for g in present:

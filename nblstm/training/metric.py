@@ -49,6 +49,8 @@ class Mean(Configured):
             If shapes do not fit, or a weight is not finite.
         """
         values = np.asarray(values)
+        if values.dtype.kind not in "fiub":
+            raise TypeError(f"the values of metric {self.name!r} have dtype {values.dtype}; give numbers")
         if sample_weight is None and mask is None:
             rows = values.shape[0] if values.ndim else 1
             total = np.count_nonzero(values) if values.dtype == bool else np.add.reduce(values, None, np.float64)

@@ -14,7 +14,7 @@ from nblstm.device import backend_of
 from nblstm.nn import Gradients, Module
 from nblstm.training import schedules
 from nblstm.training.arguments import real
-from nblstm.training.clipping import clip_by_global_norm, clip_by_norm, clip_by_value
+from nblstm.training.clipping import clip_by_global_norm, clip_by_norm, clip_by_value, listed
 
 
 class Optimizer(Configured):
@@ -130,7 +130,7 @@ class Optimizer(Configured):
         ValueError
             If the gradients do not fit them; then nothing has been changed.
         """
-        gradients = [gradients] if isinstance(gradients, Gradients) else list(gradients)
+        gradients = listed(gradients)
         if not self.modules:
             raise RuntimeError("the optimizer has no modules to train; give them first, by build(modules)")
         parameters = [module._flat for module in self.modules]
