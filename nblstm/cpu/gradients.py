@@ -13,7 +13,7 @@ from numba import njit, types
 
 from nblstm.codegen.compiler import compiled
 from nblstm.codegen.options import INLINE
-from nblstm.codegen.pointers import call, offset, pointer_to, record
+from nblstm.codegen.pointers import call, distinct, offset, pointer_to, record
 from nblstm.cpu.gemm import panel_columns
 from nblstm.cpu.jobs import GRADIENTS, pointer_type
 
@@ -27,26 +27,50 @@ def gradients_kernel(dtype: str) -> int:
         ITEM = real.bitwidth // 8
 
         @njit(**INLINE)
+        def add_rows(rows, units, dz, dz_row, total):
+            """Add rows of dz to ``total``, one after the other; four in each walk, for fewer loads and stores of it."""
+            distinct()
+            r = 0
+            while r + 4 <= rows:
+                row = offset(dz, r * dz_row)
+                for n in range(units):
+                    total[n] = total[n] + row[n] + row[dz_row + n] + row[2 * dz_row + n] + row[3 * dz_row + n]
+                r += 4
+            while r < rows:
+                row = offset(dz, r * dz_row)
+                for n in range(units):
+                    total[n] += row[n]
+                r += 1
+
+        @njit(**INLINE)
         def weight_block(job, units, N, dz, inputs, inputs_row, d_weight, d_bias, row):
             """Rows ``row`` to ``row + units`` of dW = dz^T inputs (.., N) and of db."""
             target = offset(pointer_to(d_weight, real), row * N)
             start, start_row = (target, N) if job.accumulate else (pointer_to(job.zeros, real), 0)
-            call(job.gemm, (
-                units, 0, N, job.rows,
-                dz, 1, job.dz_row,
-                pointer_to(inputs, real), PANEL, inputs_row,
-                start, start_row,
-                target, N,
-                0,
-            ))  # fmt: skip
+            if N == 1:  # a column: as a row, dz^T fills vectors of which it would use one lane
+                call(job.gemm, (
+                    1, 0, units, job.rows,
+                    pointer_to(inputs, real), 1, inputs_row,
+                    dz, PANEL, job.dz_row,
+                    start, 0,
+                    target, 0,
+                    0,
+                ))  # fmt: skip
+            else:
+                call(job.gemm, (
+                    units, 0, N, job.rows,
+                    dz, 1, job.dz_row,
+                    pointer_to(inputs, real), PANEL, inputs_row,
+                    start, start_row,
+                    target, N,
+                    0,
+                ))  # fmt: skip
             if d_bias != 0:
                 total = offset(pointer_to(d_bias, real), row)
                 if not job.accumulate:
                     for n in range(units):
                         total[n] = 0
-                for r in range(job.rows):
-                    for n in range(units):
-                        total[n] += dz[r * job.dz_row + n]
+                add_rows(job.rows, units, dz, job.dz_row, total)
 
         def gradients(jobs, part):
             parts = record(jobs, 0).parts
