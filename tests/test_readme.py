@@ -1,4 +1,4 @@
-"""The programs in README.md and docs/ run as they stand, and the files that they name are there."""
+"""The programs in the READMEs and in docs/ run as they stand, and the files that they name are there."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", *sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").glob("*.md"))]
+DOCS = sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").glob("*.md"))
+PAGES = ["README.md", "examples/README.md", *DOCS]
 
 
 def text(page):

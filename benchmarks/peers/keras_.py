@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import keras
 import numpy as np
 
@@ -21,12 +23,12 @@ def start(threads: int) -> dict[str, str]:
 
         tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
         tensorflow.config.threading.set_inter_op_parallelism_threads(1)
-        return {"keras": f"{keras.__version__} on tensorflow {tensorflow.__version__}"}
+        return {f"keras on tensorflow {tensorflow.__version__}": keras.__version__}
     if BACKEND == "torch":
         import torch
 
         torch.set_num_threads(threads)
-    return {"keras": f"{keras.__version__} on {BACKEND}"}
+    return {f"keras on {BACKEND} {import_module(BACKEND).__version__}": keras.__version__}
 
 
 def _compiled(layer):
