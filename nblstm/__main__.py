@@ -1,11 +1,13 @@
-"""``python -m nblstm info`` and ``warmup``: what this installation is, and its kernels compiled ahead."""
+"""``python -m nblstm``: what this installation is, kernels compiled ahead, which CUDA kernels a layer gets."""
 
 from __future__ import annotations
 
 import argparse
 import platform
 import sys
+from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 import llvmlite
 import numba
@@ -22,13 +24,12 @@ from nblstm.cuda.gpu import H100
 from nblstm.cuda.variant import described
 from nblstm.device import cuda_unavailable, device
 
+#: The ready-made cells by their names.
+CELLS = {name: made for name, made in vars(nblstm.cells).items() if isinstance(made, nblstm.Cell)}
+
 
 def info() -> str:
     """Versions, device, threads, vector width and cache folder, a line each."""
-    try:
-        chosen = device()
-    except (RuntimeError, ValueError) as error:
-        chosen = f"unusable: {error}"
     unit, folder = vector_unit(), cache.folder()
     kernels = list(folder.glob("*.kernel")) if folder.is_dir() else []
     size = sum(kernel.stat().st_size for kernel in kernels) / 1e6
@@ -37,22 +38,34 @@ def info() -> str:
         "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "libraries": f"numba {numba.__version__}, llvmlite {llvmlite.__version__}, "
         f"numpy {numpy.__version__}, scipy {scipy.__version__}",
-        "device": chosen,
+        "device": _said(device),
         "CPU": f"{numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name()}, {unit.name}: "
         f"{unit.lanes('float32')} float32 or {unit.lanes('float64')} float64 in one of {unit.registers} registers",
-        "threads": num_threads(),
+        "threads": _said(num_threads),
         "CUDA": cuda_unavailable() or ", ".join(import_module("nblstm.cuda").names()),
         "cache": f"{folder} ({len(kernels)} kernels, {size:.1f} MB)",
     }
     return "\n".join(f"{name:10} {value}" for name, value in rows.items())
 
 
+def _said(ask: Callable[[], Any]) -> str:
+    """What it gives, or why it does not."""
+    try:
+        return str(ask())
+    except (RuntimeError, ValueError) as error:
+        return f"unusable: {error}"
+
+
+def _size(text: str) -> int:
+    return validate.positive_integer("the size", int(text))
+
+
 def _layouts(chosen) -> str:
     """The kernels of a layer for each of some sizes, a line each."""
-    cell = getattr(nblstm.cells, chosen.cell)
+    cell = CELLS[chosen.cell]
     gpu = H100 if cuda_unavailable() else import_module("nblstm.cuda.runtime").gpu(0)
-    if not isinstance(cell, nblstm.Cell) or cell.stages > 1:
-        return f"{chosen.cell} is no cell with one recurrent product: a launch and a product for each step"
+    if cell.stages > 1:
+        return f"{chosen.cell} has two recurrent products: launches and products for each step"
     sizes, D = Sizes.of(cell), 1 + chosen.bidirectional
     return "\n".join([gpu.name, *(described(gpu, sizes, H, B, D) for H in chosen.hidden for B in chosen.batch)])
 
@@ -65,17 +78,20 @@ def main(arguments: list[str] | None = None) -> int:
     ahead = commands.add_parser("warmup", help="compile the kernels of LSTM, GRU and RNN ahead of their first use")
     ahead.add_argument("--dtype", nargs="+", choices=validate.DTYPES, default=["float32"])
     layouts = commands.add_parser("layouts", help="which CUDA kernels a layer gets, on the GPU here or else an H100")
-    layouts.add_argument("--cell", choices=nblstm.cells.__all__, default="lstm")
-    layouts.add_argument("--hidden", type=int, nargs="+", default=[64, 128, 256, 512, 768, 1024, 2048], metavar="H")
-    layouts.add_argument("--batch", type=int, nargs="+", default=[1, 16, 64, 128], metavar="B")
+    layouts.add_argument("--cell", choices=CELLS, default="lstm")
+    layouts.add_argument("--hidden", type=_size, nargs="+", default=[64, 128, 256, 512, 768, 1024, 2048], metavar="H")
+    layouts.add_argument("--batch", type=_size, nargs="+", default=[1, 16, 64, 128], metavar="B")
     layouts.add_argument("--bidirectional", action="store_true")
     chosen = parser.parse_args(arguments)
     if chosen.command == "layouts":
         print(_layouts(chosen))
         return 0
     if chosen.command == "warmup":
-        for dtype in chosen.dtype:
-            nblstm.warmup(dtype=dtype)
+        try:
+            for dtype in chosen.dtype:
+                nblstm.warmup(dtype=dtype)
+        except (RuntimeError, ValueError) as error:
+            parser.exit(1, f"{error}\n")
     print(info())
     return 0
 

@@ -48,7 +48,22 @@ def test_a_folder_that_does_not_exist_yet(tmp_path):
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("arguments", [[], ["infos"], ["info", "more"]])
+def test_threads_that_cannot_be_are_said_not_raised():
+    assert info(NBLSTM_NUM_THREADS="two")["threads"].startswith("unusable: NBLSTM_NUM_THREADS is 'two'")
+
+
+def test_a_warmup_that_cannot_be(monkeypatch, capsys):
+    monkeypatch.setenv("NBLSTM_DEVICE", "nonsense")
+    with pytest.raises(SystemExit) as caught:
+        main(["warmup"])
+    assert caught.value.code == 1
+    assert capsys.readouterr().err.startswith("the variable NBLSTM_DEVICE is 'nonsense'; the devices are")
+
+
+WRONG = [[], ["infos"], ["info", "more"], ["layouts", "--hidden", "0"], ["layouts", "--cell", "lstm_with"]]
+
+
+@pytest.mark.parametrize("arguments", WRONG)
 def test_wrong_arguments(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         main(arguments)

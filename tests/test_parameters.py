@@ -220,3 +220,17 @@ def test_a_tape_keeps_the_weights_of_its_forward_pass(change):
     after = net.backward(tape, dy)
     np.testing.assert_array_equal(after.flat, before.flat)
     np.testing.assert_array_equal(after.x, before.x)
+
+
+def test_arguments_can_be_read():
+    net = nn.GRU(3, 5, num_layers=2, bias=False, batch_first=True, dropout=0.25, bidirectional=True, dtype="float64")
+    read = (net.input_size, net.hidden_size, net.num_layers, net.bias, net.batch_first, net.dropout, net.bidirectional)
+    assert read == (3, 5, 2, False, True, 0.25, True)
+    with pytest.raises(AttributeError):
+        net.hidden_size = 7
+    assert repr(net) == (
+        "GRU(3, 5, num_layers=2, bias=False, batch_first=True, dropout=0.25, bidirectional=True, dtype='float64')"
+    )
+    assert repr(nn.LSTM(3, 5)) == "LSTM(3, 5)"
+    assert repr(nn.Recurrent(cells.lstm_peephole, 3, 5)) == "Recurrent(lstm_peephole, 3, 5)"
+    assert repr(nn.Linear(3, 2, bias=False, dtype="float64")) == "Linear(3, 2, bias=False, dtype='float64')"

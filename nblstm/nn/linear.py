@@ -37,6 +37,10 @@ class Linear(Module):
         layout, dtype = Layout.of(shapes), validate.dtype_name(dtype)
         super().__init__(layout, uniform(layout, self.in_features, seeds.generator(seed), dtype))
 
+    def __repr__(self):
+        options = ", bias=False" * ("bias" not in self._own) + f", dtype={self.dtype!r}" * (self.dtype != "float32")
+        return f"Linear({self.in_features}, {self.out_features}{options})"
+
     def __call__(self, x) -> np.ndarray:
         """Apply the layer.
 

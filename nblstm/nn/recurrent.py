@@ -14,6 +14,10 @@ from nblstm.nn.stepper import Stepper
 from nblstm.stack import Network, Tape
 
 
+def _of_network(name: str) -> property:
+    return property(lambda self: getattr(self._network, name), doc="As given.")
+
+
 class Recurrent(Module):
     """A stack of recurrent layers of one cell.
 
@@ -46,6 +50,11 @@ class Recurrent(Module):
         If an argument is not as described.
     CellError
         If the cell's equations can't be traced.
+
+    Attributes
+    ----------
+    cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype
+        As given.
 
     Notes
     -----
@@ -86,17 +95,21 @@ class Recurrent(Module):
     def __getstate__(self) -> dict:
         return super().__getstate__() | {"_replays": {}}
 
-    @property
-    def cell(self) -> Cell:
-        """The cell."""
-        return self._network.cell
+    cell = _of_network("cell")
+    input_size = _of_network("input_size")
+    hidden_size = _of_network("hidden_size")
+    num_layers = _of_network("num_layers")
+    bias = _of_network("bias")
+    batch_first = _of_network("batch_first")
+    dropout = _of_network("dropout")
+    bidirectional = property(lambda self: self._network.directions == 2, doc="As given.")
 
     def __repr__(self):
-        n = self._network
-        options = [f"{n.input_size}, {n.hidden_size}", f"num_layers={n.num_layers}"]
-        options += [name for name in ("batch_first",) if getattr(n, name)]
-        options += ["bidirectional"] * (n.directions == 2) + [f"dtype={n.dtype}"]
-        return f"{type(self).__name__}<{n.cell.name}>({', '.join(options)})"
+        given = [self.cell.name] * (type(self) is Recurrent) + [str(self.input_size), str(self.hidden_size)]
+        defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
+        options = {name: getattr(self, name) for name in defaults} | {"dtype": self.dtype}
+        changed = [f"{name}={v!r}" for name, v in options.items() if v != defaults.get(name, "float32")]
+        return f"{type(self).__name__}({', '.join([*given, *changed])})"
 
     def __call__(self, x, state=None, lengths=None):
         """Inference.
