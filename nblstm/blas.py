@@ -13,9 +13,9 @@ import numpy as np
 
 from nblstm import locks
 
-#: Multiply-adds below which no BLAS wakes other threads, so that there is nothing to keep from it. OpenBLAS splits
-#: products of a matrix and a vector from 9,216 on, those of matrices from 262,144 on.
-FEW = 9_000
+#: Multiply-adds below which no BLAS wakes other threads, so that there is nothing to keep from it, which takes 4 us.
+#: OpenBLAS splits products of matrices from 262,144 on, those of a matrix and a vector from 9,216 on.
+FEW, FEW_OF_A_VECTOR = 250_000, 9_000
 
 #: Multiply-adds of a product that is worth all threads: more than 25 ms on one.
 MANY = 2_000_000_000
@@ -75,7 +75,9 @@ def product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.n
     -------
     ndarray, shape (..., N)
     """
-    if FEW <= a.size * b.shape[1] < MANY:
+    N = b.shape[1]
+    few = FEW_OF_A_VECTOR if N == 1 or a.shape[-2:-1] in ((), (1,)) else FEW
+    if few <= a.size * N < MANY:
         with _one_thread:
             return np.matmul(a, b, out=out)
     return np.matmul(a, b, out=out)
