@@ -136,6 +136,7 @@ def test_the_reason_is_one_sentence(found, index, said, monkeypatch):
     }  # fmt: skip
     monkeypatch.setattr(availability, "find_spec", lambda name: name in installed or None)
     monkeypatch.setattr(availability, "import_module", modules.__getitem__)
-    reason = availability.unavailable.__wrapped__(index)
+    monkeypatch.setattr(availability, "_asked_by", None)
+    reason = availability._unavailable.__wrapped__(index)
     assert reason.startswith(said)
     assert "\n" not in reason

@@ -1,5 +1,6 @@
 """Launches and errors of the runtime, with a CuPy and a compiler that only write down what they are asked for."""
 
+import os
 import sys
 from contextlib import nullcontext
 from importlib import import_module
@@ -8,6 +9,8 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
+import nblstm
+from nblstm.cuda import availability
 from nblstm.cuda.kernel import Kernel
 
 KERNEL = Kernel("kernel", "float32", 256, "", None)
@@ -128,3 +131,18 @@ def test_out_of_memory_is_one_sentence(fake):
         fake.runtime.active(),
     ):
         raise OutOfMemoryError("3 bytes")
+
+
+def test_a_forked_child_is_told_to_be_spawned(fake, monkeypatch):
+    monkeypatch.setattr(availability, "_asked_by", os.getpid())
+    with fake.runtime.active():
+        pass
+    monkeypatch.setattr(availability, "_asked_by", os.getppid())
+    with (
+        pytest.raises(RuntimeError, match=r"GPU 0 cannot be used: this process was forked .*'spawn'"),
+        fake.runtime.active(),
+    ):
+        pass
+    assert "forked from one that had used CUDA" in availability.unavailable()
+    monkeypatch.setenv("NBLSTM_DEVICE", "auto")
+    assert nblstm.device() == "cpu"

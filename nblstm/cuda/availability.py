@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -11,9 +12,27 @@ from nblstm.cuda.gpu import OLDEST
 _INSTALL = "install it with: pip install 'nblstm[cuda]'"
 
 
-@cache
+#: CUDA, once it has been asked for anything, cannot be used in children that are forked from then on.
+FORKED = (
+    "this process was forked from one that had used CUDA, which then does not work here; start workers by "
+    "multiprocessing's 'spawn' or 'forkserver'"
+)
+_asked_by: int | None = None  # the process
+
+
+def forked() -> bool:
+    """Whether an ancestor of this process has used CUDA, and not this one."""
+    return _asked_by is not None and _asked_by != os.getpid()
+
+
 def unavailable(index: int = 0) -> str | None:
     """Why the GPU of this number can't be used, as a clause; None if it can."""
+    return FORKED if forked() else _unavailable(index)
+
+
+@cache
+def _unavailable(index: int) -> str | None:
+    global _asked_by
     for module, package in (("numba_cuda", "numba-cuda"), ("cupy", "CuPy")):
         if find_spec(module) is None:
             return f"the package {package} is not installed; {_INSTALL}"
@@ -23,6 +42,7 @@ def unavailable(index: int = 0) -> str | None:
         return f"CuPy cannot be imported ({_first_line(error)}); {_INSTALL}"
     try:
         count = runtime.getDeviceCount()
+        _asked_by = os.getpid()
         driver = runtime.driverGetVersion()
     except runtime.CUDARuntimeError as error:
         return f"no NVIDIA GPU with a working driver was found ({_first_line(error)}); install or update the driver"

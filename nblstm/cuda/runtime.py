@@ -9,6 +9,7 @@ from functools import cache, lru_cache
 import cupy
 import numpy as np
 
+from nblstm.cuda.availability import FORKED, forked
 from nblstm.cuda.batch import DeviceBatch
 from nblstm.cuda.compiler import compiled
 from nblstm.cuda.gpu import Gpu
@@ -58,6 +59,8 @@ class Runtime:
     @contextmanager
     def active(self):
         """Make this the GPU that CuPy works on; running out of its memory is said in a sentence."""
+        if forked():
+            raise RuntimeError(f"GPU {self.index} cannot be used: {FORKED}, or use the device 'cpu'")
         try:
             with self._device:
                 yield
