@@ -65,7 +65,7 @@ def _count_digits(library):
 
 def _count_digits_task(generator) -> Task:
     x, y = generator.random((10_000, 10, 64), np.float32), generator.integers(2, size=10_000)
-    return Task(lambda: {"x": x, "y": y}, x[:1])
+    return Task(lambda: {"x": x, "y": y}, x[:1], epochs=5)
 
 
 def _digits_row_by_row(library):
