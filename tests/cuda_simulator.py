@@ -149,10 +149,11 @@ def as_generator(function):
 
 
 class _Running:
-    """Which thread runs, and the shared memory of its block."""
+    """Which thread runs, the shared memory of its block, and the copies that threads have begun: made when they end."""
 
     thread = block = block_size = 0
     shared: Memory
+    copies: dict
 
 
 _running = _Running()
@@ -222,8 +223,14 @@ class SimulatedPrimitives:
         return load_acquire
 
     @staticmethod
-    def load_quad_coherent(pointer, index):
-        return tuple(pointer.memory.values[pointer.quad(index)])
+    def begin_copy(target, source, index):
+        target.quad(index, True)
+        _running.copies.setdefault((_running.block, _running.thread), []).append((target, source, index))
+
+    @staticmethod
+    def end_copies():
+        for target, source, index in _running.copies.pop((_running.block, _running.thread), ()):
+            target.memory.values[target.quad(index, True)] = source.memory.values[source.quad(index)]
 
     @staticmethod
     def load_quads(count):
@@ -296,7 +303,7 @@ class Grid:
         self.of_block = [self.all[b * threads : (b + 1) * threads] for b in range(blocks)]
 
     def run(self) -> None:
-        alive = list(self.all)
+        alive, _running.copies = list(self.all), {}
         with np.errstate(all="ignore"):
             while alive:
                 ready = [thread for thread in alive if thread.waiting[0] in ("ready", "pause")]
@@ -308,6 +315,8 @@ class Grid:
                 for block in range(self.blocks):
                     self.meet(block)
                 alive = [thread for thread in alive if thread.waiting[0] != "done"]
+        if _running.copies:
+            raise SimulatedError(f"{len(_running.copies)} threads ended before the copies that they began")
 
     def resume(self, thread: Thread) -> None:
         _running.thread, _running.block, _running.block_size = thread.thread, thread.block, self.threads
@@ -386,6 +395,9 @@ class SimulatedRuntime:
         return np.array(array, order="C")
 
     to_host = device_array
+
+    def made(self, array) -> np.ndarray:
+        return array
 
     def here(self, array) -> np.ndarray:
         return array

@@ -83,11 +83,11 @@ def test_torch_tensors_are_not_copied():
 
 def test_out_of_memory_is_said_and_the_next_call_works():
     with chosen("cuda"):
-        net = nn.LSTM(8, 8, seed=0)
-        small = np.ones((3, 2, 8), "float32")
+        net = nn.LSTM(1, 512, seed=0)  # what it computes takes 2,048 times the room of its input
+        small = np.ones((3, 2, 1), "float32")
         expected, _ = net(small)
         cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
-        huge = cupy.cuda.runtime.memGetInfo()[1] // 4 // 8 // 64
+        huge = cupy.cuda.runtime.memGetInfo()[1] // 4 // 2048 // 16
         with pytest.raises(MemoryError, match="out of memory"):
-            net.forward(np.broadcast_to(np.float32(0), (huge, 16, 8)))
+            net.forward(np.broadcast_to(np.float32(0), (huge, 16, 1)))
         np.testing.assert_array_equal(net(small)[0], expected)

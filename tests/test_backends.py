@@ -98,6 +98,16 @@ def test_checkpoints(every):
     assert_close(gradients.x, expected.x, GRADIENT["float32"])
 
 
+def test_a_checkpoint_in_which_one_direction_has_no_row():
+    lengths, rng = [1, 2, 0], np.random.default_rng(0)
+    x, dy = rng.normal(size=(6, 3, 4)), rng.normal(size=(6, 3, 14))
+    net = nn.LSTM(4, 7, bidirectional=True, seed=0)
+    _, _, tape = net.forward(x, lengths=lengths)
+    expected = net.backward(tape, dy).flat
+    _, _, tape = net.forward(x, lengths=lengths, checkpoint=2)
+    assert_close(net.backward(tape, dy).flat, expected, GRADIENT["float32"])
+
+
 def test_dropout_between_layers():
     p = problem(LSTM[1], RAGGED)
     outputs = []

@@ -1,5 +1,6 @@
 """Kernels compiled for real GPUs, on a machine without one: what the compiler and the assembler say about them."""
 
+import inspect
 import re
 from functools import lru_cache
 
@@ -30,6 +31,11 @@ def check(kernel, gpu):
     """The PTX of a kernel; fails on what makes one slow without making it wrong."""
     ptx, log = made_for(kernel, gpu)
     assert f".target sm_{gpu.capability[0]}{gpu.capability[1]}" in ptx
+    taken = re.findall(r"^\s*\.param (\S+)(?= \S+_param_\d+[,\s])", ptx, re.MULTILINE)
+    count = len(inspect.signature(kernel.make(compiler.Primitives(kernel.dtype))).parameters)
+    assert taken == [".u64"] * count, "a launch gives 8 bytes for each argument"
+    assert f".maxntid {kernel.threads}, 1, 1" in ptx
+    assert ".global.nc" not in ptx, "a load that does not see what other blocks write"
     assert not re.search(r"\.local\b|\bcall\b|\.extern \.func", ptx), "memory of threads, or a call"
     assert not re.search(r"\b(ld|st)\.(v\d\.)?[fbu]\d+", ptx), "an access to memory of unknown kind"
     if kernel.dtype == "float32":
@@ -93,7 +99,20 @@ def test_kernels_of_a_sequence(cell, gpu, H, B, D, backward):
     ptx = check(kernel, gpu)
     assert "ld.shared.v4.f32" in ptx
     assert "shfl.sync.bfly.b32" in ptx
-    assert ("ld.acquire.gpu" in ptx) == ("red.release.gpu" in ptx) == (variant.blocks > 1)
+    for used in ("ld.acquire.gpu", "red.release.gpu", "cp.async.cg", "cp.async.wait_all"):
+        assert (used in ptx) == (variant.blocks > 1)
+    if variant.blocks > 1:
+        check_waiting(ptx)
+
+
+def check_waiting(ptx):
+    """Threads wait for their copies, then for each other, before they multiply; a counter is looked at in a loop."""
+    places = [found.start() for found in re.finditer(r"cp\.async\.wait_all", ptx)]
+    for place in places:
+        behind = ptx[place:]
+        assert behind.index("bar.sync") < behind.index("ld.shared.v4.f32")
+    look = re.search(r"^(\$L__BB\w+):(?:(?!^\$L__BB).)*?ld\.acquire\.gpu", ptx, re.MULTILINE | re.DOTALL)
+    assert look, "no look at a counter inside a block that can be entered again"
 
 
 def test_machine_code_is_kept(tmp_path, monkeypatch):

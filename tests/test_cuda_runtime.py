@@ -125,12 +125,18 @@ def test_the_error_word_is_looked_at_after_kernels_that_wait(fake):
     runtime.check()
 
 
-def test_out_of_memory_is_one_sentence(fake):
+@pytest.mark.parametrize(
+    "error",
+    [OutOfMemoryError("3 bytes"), RuntimeError("cudaErrorMemoryAllocation: out of memory"),
+     RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: out of memory"), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")],
+    ids=["pool", "runtime", "driver", "cuBLAS"],
+)  # fmt: skip
+def test_out_of_memory_is_one_sentence(fake, error):
     with (
         pytest.raises(MemoryError, match=r"GPU 0 \(fake\) is out of memory .*use smaller batches"),
         fake.runtime.active(),
     ):
-        raise OutOfMemoryError("3 bytes")
+        raise error
 
 
 def test_a_forked_child_is_told_to_be_spawned(fake, monkeypatch):
@@ -146,3 +152,8 @@ def test_a_forked_child_is_told_to_be_spawned(fake, monkeypatch):
     assert "forked from one that had used CUDA" in availability.unavailable()
     monkeypatch.setenv("NBLSTM_DEVICE", "auto")
     assert nblstm.device() == "cpu"
+
+
+def test_other_errors_of_cuda_stay_what_they_are(fake):
+    with pytest.raises(RuntimeError, match="IllegalAddress"), fake.runtime.active():
+        raise RuntimeError("cudaErrorIllegalAddress: an illegal memory access was encountered")

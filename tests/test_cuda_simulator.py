@@ -120,9 +120,14 @@ def not_aligned():
     p.store_quad(shared(), 4 * thread() + 1, (1.0, 1.0, 1.0, 1.0))
 
 
+def never_ended():
+    p.begin_copy(shared(), p.offset(shared(), 128), 4 * thread())
+
+
 MISTAKES = {
     written_and_read_at_once: "no barrier between", one_place_for_all: "no barrier between", outside: "is outside",
     half_a_barrier: "left behind", half_a_shuffle: "wait", two_masks: "shuffle by", not_aligned: "not aligned",
+    never_ended: "ended before the copies",
 }  # fmt: skip
 
 
@@ -160,6 +165,18 @@ def test_a_block_that_is_lost_raises_and_the_next_call_works(monkeypatch):
             net(x)
         monkeypatch.undo()
         np.testing.assert_array_equal(net(x)[0], expected)
+
+
+def test_a_step_whose_block_is_lost_raises(monkeypatch):
+    with chosen("simulated together") as runtime:
+        step = nn.LSTM(3, 7, seed=0).stepper(2)
+        complete = runtime.launch
+        monkeypatch.setattr(runtime, "patience", 20)
+        monkeypatch.setattr(
+            runtime, "launch", lambda kernel, blocks, *rest, **more: complete(kernel, blocks - 1, *rest, **more)
+        )
+        with pytest.raises(RuntimeError, match="waited in vain"):
+            step(np.ones((2, 3), "float32"))
 
 
 def test_launches_are_checked():

@@ -87,7 +87,8 @@ class DeviceArrays:
 
     def copy(self, target, values) -> None:
         """Fill an array, from one of this GPU or of NumPy."""
-        target[...] = self._runtime.device_array(values) if isinstance(values, np.ndarray) else values
+        with self._runtime.active():
+            target[...] = self._runtime.device_array(values) if isinstance(values, np.ndarray) else values
 
     def batch(self, T: int, B: int, lengths: np.ndarray | None) -> DeviceBatch:
         """How a batch is packed."""

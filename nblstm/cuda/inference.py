@@ -55,3 +55,4 @@ class Inference:
         """Run on what was bound."""
         with self._runtime.active():
             self._y[...] = infer(self._runtime, self._cell, self._weights, self._batch, self._x, states)
+            self._runtime.check()

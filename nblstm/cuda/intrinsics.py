@@ -105,18 +105,33 @@ def load_acquire(typingctx, cell):
 
 
 @intrinsic
-def load_quad_coherent(typingctx, pointer, index):
-    """Four numbers that other blocks have written, from the cache that all share; on 16 bytes."""
+def begin_copy(typingctx, target, source, index):
+    """Four numbers that other blocks have written, to the same index in shared memory; both on 16 bytes.
+
+    From the cache that all blocks share, past this multiprocessor's own. A thread goes on at once and can have many
+    copies under way, where a load that is then stored makes it wait for each.
+    """
 
     def codegen(context, builder, signature, args):
-        place = builder.gep(args[0], [args[1]])
-        four = ir.LiteralStructType([ir.FloatType()] * QUAD)
-        text = "ld.relaxed.gpu.global.v4.f32 {$0, $1, $2, $3}, [$4];"
-        loaded = _assembly(builder, four, text, "=f,=f,=f,=f,l", [place])
-        values = [builder.extract_value(loaded, k) for k in range(QUAD)]
-        return cgutils.pack_array(builder, values)
+        target, source = (builder.gep(place, [args[2]]) for place in args[:2])
+        shared = builder.addrspacecast(target, target.type.pointee.as_pointer(3))
+        text = f"cp.async.cg.shared.global [$0], [$1], {4 * QUAD};"
+        _assembly(builder, ir.VoidType(), text, "l,l", [shared, source])
+        return context.get_dummy_value()
 
-    return types.UniTuple(types.float32, QUAD)(types.CPointer(types.float32), types.int64), codegen
+    real = types.CPointer(types.float32)
+    return types.void(real, real, types.int64), codegen
+
+
+@intrinsic
+def end_copies(typingctx):
+    """Wait for all copies that this thread began; the other threads see them behind the next barrier."""
+
+    def codegen(context, builder, signature, args):
+        _assembly(builder, ir.VoidType(), "cp.async.wait_all;", "", [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
 
 
 def pointer(real):

@@ -10,6 +10,9 @@ from __future__ import annotations
 #: Numbers (of 32 bits) between two counters, so that each has a cache line of its own.
 COUNTER_STRIDE = 32
 
+#: Looks at a counter for each look at the error word: one takes as long as the other, and every step waits for both.
+LOOKS = 64
+
 
 def meeting(p):
     """``arrive(counter)`` and ``wait(counter, target, error, patience)``, for all threads of a block."""
@@ -28,7 +31,7 @@ def meeting(p):
             looks = 0
             while load_acquire(counter) < target:
                 looks += 1
-                if looks > patience or load_acquire(error) != 0:
+                if looks > patience or (looks % LOOKS == 0 and load_acquire(error) != 0):
                     add_release(error, 1)
                     break
         sync_block()

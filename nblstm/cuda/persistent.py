@@ -70,7 +70,7 @@ def _tiles(runtime, weights: LayerWeights, v: Variant, backward: bool):
     """`tiled`, kept with the weights it was made from."""
     key = (v, backward)
     if key not in weights.tiles:
-        weights.tiles[key] = tiled(runtime.xp, weights.w_hh, v, backward)
+        weights.tiles[key] = runtime.made(tiled(runtime.xp, weights.w_hh, v, backward))
     return weights.tiles[key]
 
 

@@ -50,7 +50,7 @@ def backward_kernel(p, cell: Cell, v: Variant):
     G, P, S, K, V = n_.G, n_.P, n_.S, n_.K, n_.V
     H, D, ROWS, TILE_WEIGHTS = v.hidden, v.directions, v.rows, v.quads * v.outputs * v.threads * 4
     numbers, integers, offset = p.numbers, p.integers, p.offset
-    thread, shared, sync_block = p.thread, p.shared, p.sync_block
+    thread, shared = p.thread, p.shared
     place, span, locate, read = placing(p, v, v.outputs), spanning(p), locating(p), reading(p, n_, v)
     keep, product, reduce = keeping_weights(p, v), multiplying(p, v), reduce_over_lanes(p, v.lanes, ROWS * v.outputs, 1)
     box_of, desk, gather, arrive, wait = exchanging(p, v)
@@ -106,7 +106,6 @@ def backward_kernel(p, cell: Cell, v: Variant):
             for chunk in range(chunks):
                 running, row = locate(t, row_0 + chunk * ROWS + my_row, B, lengths, offsets, start)
                 gates = gather(box, inputs, copy, chunks, chunk, tid)
-                sync_block()
                 total = reduce(product(weights, inputs, gates, tid, lane, quads), lane)
                 d_states = recall(inputs, tid, chunk, d_states)
                 d_states = choose(running, plus_recurrent(d_states, total[0]), d_states)

@@ -45,7 +45,7 @@ def forward_kernel(p, cell: Cell, v: Variant, training: bool):
     G, P, S, V = n_.G, n_.P, n_.S, n_.V
     H, D, ROWS, TILE_WEIGHTS = v.hidden, v.directions, v.rows, v.quads * v.outputs * v.threads * 4
     numbers, integers, offset = p.numbers, p.integers, p.offset
-    thread, shared, sync_block = p.thread, p.shared, p.sync_block
+    thread, shared = p.thread, p.shared
     place, span, locate = placing(p, v, 1), spanning(p), locating(p)
     keep, product, reduce = keeping_weights(p, v), multiplying(p, v), reduce_over_lanes(p, v.lanes, ROWS, G)
     box_of, desk, gather, arrive, wait = exchanging(p, v)
@@ -84,7 +84,6 @@ def forward_kernel(p, cell: Cell, v: Variant, training: bool):
                 if chunk == 0:
                     wait(counters, group, (i - begin + 1) * blocks, error, patience)
                 h = gather(box, inputs, copy, chunks, chunk, tid)
-                sync_block()
                 sums = reduce(product(weights, inputs, h, tid, lane, quads), lane)
                 states = recall(inputs, tid, chunk, states)
                 new, values = advance(add_up(from_input, sums, (), biases), states, vector)

@@ -97,11 +97,12 @@ def exchanging(p, v: Variant):
 
     ``box(mail, group, chunks, inputs)`` is where the group's numbers lie, two copies of ``chunks`` chunks of rows;
     ``desk(box, copy, chunks, chunk, row, u)`` the place of one; ``gather(box, inputs, copy, chunks, chunk, tid)`` the
-    rows of a chunk in shared memory, once the block has synchronised. A block alone has them there anyway.
+    rows of a chunk in shared memory, for all threads at once and chunk after chunk: those of the next are on their way
+    while these are multiplied. A block alone has its rows there anyway.
     """
     ROWS, INNER, THREADS = v.rows, v.inner, v.threads
-    numbers, words, offset = p.numbers, p.words, p.offset
-    load_quad, store_quad = p.load_quad_coherent, p.store_quad
+    numbers, words, offset, sync_block = p.numbers, p.words, p.offset, p.sync_block
+    begin_copy, end_copies = p.begin_copy, p.end_copies
     arrive_all, wait_for_all = meeting(p)
 
     @p.inlined
@@ -114,6 +115,7 @@ def exchanging(p, v: Variant):
 
     @p.inlined
     def gathered(box, inputs, copy, chunks, chunk, tid):
+        sync_block()
         return offset(inputs, copy * ROWS * INNER)
 
     @p.inlined
@@ -133,12 +135,21 @@ def exchanging(p, v: Variant):
         return offset(box, ((copy * chunks + chunk) * ROWS + row) * INNER + u)
 
     @p.inlined
-    def gather(box, inputs, copy, chunks, chunk, tid):
+    def fetch(box, inputs, copy, chunks, chunk, tid):
         rows = offset(inputs, (chunk & 1) * ROWS * INNER)
         sent = offset(box, (copy * chunks + chunk) * ROWS * INNER)
         for k in range(tid * 4, ROWS * INNER, THREADS * 4):
-            store_quad(rows, k, load_quad(sent, k))
-        return rows
+            begin_copy(rows, sent, k)
+
+    @p.inlined
+    def gather(box, inputs, copy, chunks, chunk, tid):
+        if chunk == 0:
+            fetch(box, inputs, copy, chunks, chunk, tid)
+        end_copies()
+        sync_block()  # behind it, nobody reads the rows before these any more: the next ones take their place
+        if chunk + 1 < chunks:
+            fetch(box, inputs, copy, chunks, chunk + 1, tid)
+        return offset(inputs, (chunk & 1) * ROWS * INNER)
 
     @p.inlined
     def arrive(counters, group):

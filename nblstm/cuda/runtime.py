@@ -18,6 +18,9 @@ from nblstm.cuda.kernel import Kernel
 #: Bytes of shared memory that a block may have without asking for more.
 _WITHOUT_ASKING = 48 * 1024
 
+#: How CuPy's pool, the runtime, the driver and cuBLAS say that there is no memory left.
+_NO_MEMORY = ("out of memory", "OUT_OF_MEMORY", "cudaErrorMemoryAllocation", "CUBLAS_STATUS_ALLOC_FAILED")
+
 
 class Runtime:
     """One GPU. Work goes to CuPy's current stream, arrays into CuPy's memory pool.
@@ -64,7 +67,10 @@ class Runtime:
         try:
             with self._device:
                 yield
-        except cupy.cuda.memory.OutOfMemoryError as error:
+        except (cupy.cuda.memory.OutOfMemoryError, RuntimeError) as error:
+            # The errors of CUDA's libraries are RuntimeErrors.
+            if isinstance(error, RuntimeError) and not any(words in str(error) for words in _NO_MEMORY):
+                raise
             cupy.get_default_memory_pool().free_all_blocks()
             raise MemoryError(
                 f"GPU {self.index} ({self.gpu.name}) is out of memory ({error}); use smaller batches, "
@@ -76,8 +82,13 @@ class Runtime:
         return self._batches(T, B) if lengths is None else DeviceBatch(T, B, lengths, self)
 
     def device_array(self, array: np.ndarray):
-        """A copy of a NumPy array in the GPU's memory."""
-        return cupy.asarray(np.ascontiguousarray(array))
+        """A copy of a NumPy array in the GPU's memory, made when this returns: what is kept is read on any stream."""
+        return cupy.asarray(np.ascontiguousarray(array), blocking=True)
+
+    def made(self, array):
+        """An array of this GPU, when it has been computed: as `device_array`, for what is kept."""
+        cupy.cuda.get_current_stream().synchronize()
+        return array
 
     def here(self, array):
         """A device array on this GPU; one of another GPU is copied."""

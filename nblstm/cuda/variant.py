@@ -28,6 +28,9 @@ _MEETING, _SYNC, _STEP = 2500, 60, 20_000
 #: Multiply-adds of a multiprocessor in a cycle, and what a library's product of such a kind reaches of them.
 _PER_CYCLE, _OF_PEAK = 128, 0.5
 
+#: Bytes that a multiprocessor gets in a cycle from the cache that all share, while all of them ask.
+_FROM_OTHERS = 28
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -103,7 +106,10 @@ class Variant:
         """An estimate of one step."""
         multiply = self.outputs * self.rows * self.quads * 4 * self.threads / min(_PER_CYCLE, self.threads)
         loads = self.rows * self.quads * self.threads / 32 * 4 + self.shared_weights / 32
-        return (_SYNC if self.blocks == 1 else _MEETING) + self.chunks * (_SYNC + max(multiply, loads))
+        if self.blocks == 1:
+            return 2 * _SYNC + max(multiply, loads)
+        fetch = 4 * self.rows * self.inner / _FROM_OTHERS  # of all chunks but the first while others are multiplied
+        return _MEETING + fetch + self.chunks * (_SYNC + max(multiply, loads, fetch))
 
     def __str__(self):
         where = "alone" if self.blocks == 1 else f"{self.blocks} blocks together"
@@ -162,7 +168,8 @@ def _together(gpu, n, H, B, D, outputs, units, lanes, inner, rows) -> Iterator[V
             continue
         slices = min(gpu.multiprocessors // (D * blocks), -(-B // rows))
         chunks = -(-B // (rows * slices))
-        made = _fitted(gpu, n, H, D, outputs, lanes, inner, rows, chunks, tiles, blocks, -(-B // (rows * chunks)))
+        slices = -(-B // (rows * chunks))
+        made = _fitted(gpu, n, H, D, outputs, lanes, inner, rows, chunks, tiles, blocks, slices)
         if made is not None:
             yield made
 
