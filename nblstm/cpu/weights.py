@@ -13,12 +13,13 @@ from functools import cache, lru_cache
 from itertools import pairwise
 
 import numpy as np
-from numba import types
+from numba import njit, types
 
 from nblstm import memory
 from nblstm.cells.cell import Cell
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.pointers import offset, pointer_to, record
+from nblstm.codegen.options import INLINE
+from nblstm.codegen.pointers import distinct, offset, pointer_to, record
 from nblstm.cpu import threads
 from nblstm.cpu.gemm import padded, panel_columns
 from nblstm.cpu.jobs import DTYPES, PACK, Jobs, address, array_address, pointer_type
@@ -166,6 +167,13 @@ def pack_kernel(dtype: str) -> int:
         real, PANEL = getattr(types, dtype), panel_columns(dtype)
         integer = types.int64
 
+        @njit(**INLINE)
+        def column(ks, source, target):
+            """Numbers of a row of the matrix, one below the other."""
+            distinct()
+            for k in range(ks):
+                target[k * PANEL] = source[k]
+
         def pack(jobs, part):
             which = 0
             while part >= record(jobs, which).parts:
@@ -183,8 +191,11 @@ def pack_kernel(dtype: str) -> int:
                     for c in range(columns):
                         n = part * PANEL + c
                         source = offset(matrix, (order[n // block] * block + n % block) * job.matrix_row + k0)
-                        for k in range(ks):
-                            panel[(k0 + k) * PANEL + c] = source[k]
+                        target = offset(panel, k0 * PANEL + c)
+                        if ks == 16:
+                            column(16, source, target)
+                        else:
+                            column(ks, source, target)
             else:
                 for k in range(K):
                     source = offset(matrix, (order[k // block] * block + k % block) * job.matrix_row + part * PANEL)
