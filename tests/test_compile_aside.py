@@ -32,12 +32,12 @@ def run(folder, before=""):
     return (y, gradient), built
 
 
-needs_two_cores = pytest.mark.skipif(aside._cores() < 2, reason="one core: there is no second process")
+needs_two_cores = pytest.mark.skipif(aside.cores() < 2, reason="one core: there is no second process")
 
 
 @needs_two_cores
 def test_it_delivers(tmp_path):
-    alone, built = run(tmp_path / "alone", "aside._cores = lambda: 1")
+    alone, built = run(tmp_path / "alone", "aside.cores = lambda: 1")
     assert set(built) >= SHARED
     shared, built = run(tmp_path / "shared")
     assert not SHARED & set(built)

@@ -32,7 +32,7 @@ def begin(kernels: dict[str, tuple[Callable, tuple]]) -> None:
     Does nothing where that could not help: with one core, without a folder to hand results over, or where there is no
     interpreter to start.
     """
-    if _cores() < 2 or not cache.writable() or not sys.executable or getattr(sys, "frozen", False):
+    if cores() < 2 or not cache.writable() or not sys.executable or getattr(sys, "frozen", False):
         return
     package = str(Path(__file__).parents[2])
     calls = [(function.__module__, function.__name__, arguments) for function, arguments in kernels.values()]
@@ -58,8 +58,8 @@ def delivers(name: str, file: str) -> bool:
     return cache.exists(file)
 
 
-def _cores() -> int:
-    """How many this process may use."""
+def cores() -> int:
+    """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
