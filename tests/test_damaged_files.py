@@ -167,6 +167,10 @@ def test_configs_of_other_kinds(content, tmp_path):
         if fragment not in ("there is no", "saved layer"):
             assert fragment in message, (fragment, message)
     refused(rewritten(content, path, lambda config: config.update(version=7)), "its format is version 7")
+    for long in (layer_config(units="4\n" * 10**5), lambda config: config.update(version="4\n" * 10**5)):
+        message = refused(rewritten(content, path, long))
+        assert len(message) < 1000
+        assert "\n" not in message
     refused(rewritten(content, path, lambda config: config.update(content=3)), "has no content")
 
 

@@ -69,7 +69,9 @@ def test_inference_draws_nothing():
 
 def test_none_behind_the_last_layer():
     x = np.ones((5, 3, 6))
-    np.testing.assert_array_equal(pipe(layers=1).forward(x)[0], x)
+    with pytest.warns(UserWarning, match="it does nothing here"):
+        one = pipe(layers=1)
+    np.testing.assert_array_equal(one.forward(x)[0], x)
     # Two layers between which something is dropped leave factors 0 and 1 / (1 - p); three would leave its square too.
     assert set(np.unique(drawn(9, 9, 9).round(12))) == {0, round(1 / (1 - P), 12)}
     assert round((1 - P) ** -2, 12) in np.unique(drawn(9, 9, 9, layers=3).round(12))

@@ -43,6 +43,16 @@ def test_sizes(name, value, error):
     message_of(error, lambda: nn.GRU(**sizes), f"{name} is {value!r}", "give a whole number, 1 or more")
 
 
+def test_layers_without_end():
+    message_of(ValueError, lambda: nn.GRU(3, 5, num_layers=10**9), "num_layers is 1000000000; give 10000 or fewer")
+
+
+def test_dropout_that_has_nothing_to_do():
+    with pytest.warns(UserWarning, match="dropout is 0.5 and num_layers is 1; it acts between layers") as caught:
+        nn.LSTM(3, 5, dropout=0.5)
+    assert caught[0].filename == __file__
+
+
 def test_sizes_may_be_numpy_integers():
     y, _ = nn.GRU(np.int64(3), np.uint8(5), num_layers=np.int32(2))(X)
     assert y.shape == (4, 2, 5)
@@ -250,9 +260,9 @@ def test_linear_sizes(name):
     message_of(ValueError, lambda: nn.Linear(**{"in_features": 3, "out_features": 2, name: 0}), f"{name} is 0")
 
 
-@pytest.mark.parametrize("count", [0, -1, 1.5, "2", None, True])
+@pytest.mark.parametrize("count", [0, -1, 1.5, "2", None, True, 10**6])
 def test_thread_counts(count):
-    message_of(ValueError, lambda: nblstm.set_num_threads(count), repr(count), "1 or more")
+    message_of(ValueError, lambda: nblstm.set_num_threads(count), repr(count), "from 1 to ")
 
 
 def test_warmup():

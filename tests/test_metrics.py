@@ -35,6 +35,19 @@ def test_keras(case, dtype):
     assert updated(metric, *first) == pytest.approx(results[0], rel=OUTPUT[dtype])
 
 
+def test_called_they_add_a_batch_and_give_the_mean_so_far():
+    metric = metrics.MeanSquaredError()
+    assert metric([[1.0], [2.0]], [[1.5], [2.0]]) == pytest.approx(0.125)
+    assert metric([[0.0], [0.0]], [[1.0], [1.0]], sample_weight=[1.0, 0.0]) == pytest.approx(1.25 / 3)
+    assert metrics.Mean()([1.0, 3.0]) == 2.0
+
+
+def test_an_error_names_the_metric():
+    metric = metrics.MeanSquaredError("mine")
+    with pytest.raises(ValueError, match=r"metric 'mine': target has shape \(4,\); it needs that of the prediction"):
+        metric.update_state(np.zeros(4), np.zeros((4, 3)))
+
+
 # --- by hand --------------------------------------------------------------------------------------
 
 
@@ -139,7 +152,7 @@ def test_accuracy_goes_by_the_shapes(name, target, prediction, kind):
         ("bce", metrics.BinaryCrossentropy, "bce"),
         (metrics.BinaryAccuracy, metrics.BinaryAccuracy, "binary_accuracy"),
         (metrics.BinaryAccuracy(name="mine"), metrics.BinaryAccuracy, "mine"),
-        (losses.huber, metrics.LossMetric, "huber_loss"),
+        (losses.huber, metrics.LossMetric, "huber"),
         (losses.Huber(2.0, name="mine"), metrics.LossMetric, "mine"),
     ],
 )

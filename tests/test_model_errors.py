@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from messages import message_of
 
-from nblstm.layers import LSTM, Conv1D, Dense, Embedding, Flatten, Input, Masking
+from nblstm.layers import GRU, LSTM, Bidirectional, Conv1D, Dense, Embedding, Flatten, Input, Masking
 from nblstm.models import Sequential
 from nblstm.training import Adam
 
@@ -67,13 +67,21 @@ FIT = {
     "validation_type": ((X, Y), {"validation_data": 3}, TypeError, "validation_data is int; give (x, y)"),
     "split_all": ((X, Y), {"validation_split": 0.99}, ValueError, "leaves 0 to train on and 12 to validate with"),
     "validation": ((X, Y), {"validation_data": (X,)}, ValueError, "validation_data has 1 parts; give (x, y)"),
-    "validation_nan": ((X, Y), {"validation_data": (X * np.nan, Y)}, ValueError, "x has nan at [0, 0]"),
+    "validation_nan": ((X, Y), {"validation_data": (X * np.nan, Y)}, ValueError, "validation_data: x has nan at [0"),
+    "validation_steps": (
+        (X, Y), {"validation_data": (X, Y), "validation_steps": 0}, ValueError, "validation_steps is 0"
+    ),
+    "validation_batch_size": (
+        (X, Y), {"validation_split": 0.5, "validation_batch_size": 0}, ValueError, "validation_batch_size is 0"
+    ),
+    "validation_epochs": ((X, Y), {"validation_freq": [0, 2]}, ValueError, "validation_freq is [0, 2]; give the epo"),
     "validation_freq": ((X, Y), {"validation_freq": 0}, ValueError, "validation_freq is 0; give the epochs"),
     "steps": ((X, Y), {"steps_per_epoch": 0}, ValueError, "steps_per_epoch is 0"),
     "two_weights": (
         (X, Y), {"class_weight": {0: 1}, "sample_weight": np.ones(12)}, ValueError, "are both given; give one"
     ),
     "class_weight": ((X, Y), {"class_weight": [1, 2]}, TypeError, "class_weight is [1, 2]; give a dict from class"),
+    "class_weight_nan": ((X, Y), {"class_weight": {0: np.nan}}, ValueError, "class_weight has nan at [0]; remove"),
     "class_weight_steps": (
         (X, Y[..., None]), {"class_weight": {0: 1}}, ValueError, "needs one class per sample and y"
     ),
@@ -169,6 +177,11 @@ def test_layers():
     message_of(ValueError, lambda: model.add(Dense(2, name="a")), "there is a layer named 'a' already")
     message_of(ValueError, lambda: model.add(Conv1D(2, 9)), "no window of (9,) fits")
     message_of(ValueError, lambda: model.add(LSTM(2, return_state=True)), "returns its states too")
+    last_alone = Sequential([LSTM(2, name="l")])
+    for layer in (LSTM(2, name="m"), Conv1D(2, 2, name="m"), Bidirectional(GRU(2), name="m")):
+        expected = "layer 'm' needs sequences and 'l' before it gives its last output alone; make 'l' with return_seq"
+        message_of(ValueError, lambda layer=layer: last_alone.add(layer), expected)
+    assert [layer.name for layer in last_alone.layers] == ["l"]
     assert [layer.name for layer in model.layers] == ["a"]
     message_of(
         ValueError, lambda: model.build((None, 9, 3)), "the model takes (None, 4, 3) and input_shape is (None, 9, 3)"
@@ -198,6 +211,10 @@ def test_predict_and_evaluate():
     model = regression()
     message_of(ValueError, lambda: model.predict(X[:, :3]), "x has shape (12, 3); the model takes (None, 4)")
     message_of(ValueError, lambda: model.predict(X[:0]), "which is no sample")
+    message_of(ValueError, lambda: model.predict(X, verbose=3), "verbose is 3; give 0 for nothing")
+    message_of(TypeError, lambda: model.evaluate(X, Y, return_dict="no"), "return_dict is 'no'; give True or False")
+    message_of(TypeError, lambda: model.train_on_batch(X, Y, return_dict=2), "return_dict is 2; give True or False")
+    message_of(TypeError, lambda: model.summary(line_length="a"), "line_length is 'a' of type str")
     message_of(ValueError, lambda: model.predict(X, batch_size=0), "batch_size is 0; give a whole number, 1 or more")
     message_of(ValueError, lambda: model.predict(iter([])), "predict got no batch")
     message_of(ValueError, lambda: model.evaluate(iter([]), verbose=0), "the evaluation got no batch")

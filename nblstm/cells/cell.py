@@ -102,6 +102,9 @@ class Cell:
 
         return emit(self, dtype)
 
+    def __repr__(self):
+        return f"<cell {self.name}: gates {' '.join(self.gates)}, states {' '.join(self.states)}>"
+
     def __copy__(self) -> Cell:
         return self
 

@@ -189,14 +189,19 @@ def _default_threads() -> int:
     asked = os.environ.get("NBLSTM_NUM_THREADS", "")
     if not asked:
         return int(numba.config.NUMBA_NUM_THREADS)
-    if not asked.isdigit() or int(asked) < 1:
-        raise ValueError(f"NBLSTM_NUM_THREADS is {asked!r}; set it to a number of threads, 1 or more, or unset it")
+    if not asked.isdigit() or not 1 <= int(asked) <= most_threads():
+        raise ValueError(f"NBLSTM_NUM_THREADS is {asked!r}; set it to a number from 1 to {most_threads()}, or unset it")
     return int(asked)
 
 
 _threads: int | None = None
 _pool: _Pool | None = None
 _starting = threading.Lock()
+
+
+def most_threads() -> int:
+    """How many threads may be asked for: each has a pipe, of which a process has no more than some hundreds."""
+    return max(64, 4 * (os.cpu_count() or 1))
 
 
 def num_threads() -> int:
@@ -213,16 +218,16 @@ def set_num_threads(count: int) -> None:
     Parameters
     ----------
     count : int
-        1 or more.
+        From 1 to 64, or to four for each core if that is more.
 
     Raises
     ------
     ValueError
-        If ``count`` is not a positive integer.
+        If ``count`` is not such a number.
     """
     global _threads, _pool
-    if isinstance(count, bool) or not isinstance(count, numbers.Integral) or count < 1:
-        raise ValueError(f"set_num_threads got {count!r}; give a number of threads, 1 or more")
+    if isinstance(count, bool) or not isinstance(count, numbers.Integral) or not 1 <= count <= most_threads():
+        raise ValueError(f"set_num_threads got {count!r}; give a number of threads from 1 to {most_threads()}")
     with _starting:
         if _pool is not None and count != _threads:
             with _pool.busy:

@@ -4,7 +4,7 @@ from nblstm.layers import activations, constraints, initializers, regularizers
 from nblstm.layers.bidirectional import Bidirectional
 from nblstm.layers.cell_layer import CellLayer
 from nblstm.layers.cell_registry import register_cell
-from nblstm.layers.convolution import Conv1D, Conv2D
+from nblstm.layers.convolution import Conv1D, Conv2D, Convolution1D, Convolution2D
 from nblstm.layers.dense import Activation, Dense
 from nblstm.layers.dropout import Dropout, SpatialDropout1D
 from nblstm.layers.embedding import Embedding
@@ -15,7 +15,16 @@ from nblstm.layers.lstm import LSTM
 from nblstm.layers.masking import Masking
 from nblstm.layers.normalization import LayerNormalization
 from nblstm.layers.parametric import Parameter
-from nblstm.layers.pooling import GlobalAveragePooling1D, GlobalMaxPooling1D, MaxPooling1D, MaxPooling2D
+from nblstm.layers.pooling import (
+    GlobalAveragePooling1D,
+    GlobalAvgPool1D,
+    GlobalMaxPool1D,
+    GlobalMaxPooling1D,
+    MaxPool1D,
+    MaxPool2D,
+    MaxPooling1D,
+    MaxPooling2D,
+)
 from nblstm.layers.recurrent import Recurrent
 from nblstm.layers.reshaping import Flatten, RepeatVector, Reshape
 from nblstm.layers.rnn import RNN, SimpleRNN
@@ -23,9 +32,10 @@ from nblstm.layers.stepper import Stepper
 from nblstm.layers.time_distributed import TimeDistributed
 
 __all__ = [
-    "GRU", "LSTM", "RNN", "Activation", "Bidirectional", "CellLayer", "Conv1D", "Conv2D", "Dense", "Dropout",
-    "Embedding", "Flatten", "GlobalAveragePooling1D", "GlobalMaxPooling1D", "Input", "InputLayer", "Layer",
-    "LayerNormalization", "Masking", "MaxPooling1D", "MaxPooling2D", "Parameter", "Recurrent", "RepeatVector",
-    "Reshape", "SimpleRNN", "SpatialDropout1D", "Stepper", "Tape", "TimeDistributed", "activations", "constraints",
+    "GRU", "LSTM", "RNN", "Activation", "Bidirectional", "CellLayer", "Conv1D", "Conv2D", "Convolution1D",
+    "Convolution2D", "Dense", "Dropout", "Embedding", "Flatten", "GlobalAveragePooling1D", "GlobalAvgPool1D",
+    "GlobalMaxPool1D", "GlobalMaxPooling1D", "Input", "InputLayer", "Layer", "LayerNormalization", "Masking",
+    "MaxPool1D", "MaxPool2D", "MaxPooling1D", "MaxPooling2D", "Parameter", "Recurrent", "RepeatVector", "Reshape",
+    "SimpleRNN", "SpatialDropout1D", "Stepper", "Tape", "TimeDistributed", "activations", "constraints",
     "deserialize", "initializers", "register", "register_cell", "regularizers", "serialize",
 ]  # fmt: skip

@@ -125,3 +125,7 @@ class Conv2D(_Convolution):
     """
 
     rank = 2
+
+
+# Keras's other names.
+Convolution1D, Convolution2D = Conv1D, Conv2D

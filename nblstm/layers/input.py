@@ -43,7 +43,10 @@ class InputLayer(Layer):
         given |= {key: kwargs.pop(key, None) for key in ("input_shape", "batch_input_shape")}
         shape, batch_shape = (given[a] if given[a] is not None else given[b] for a, b in _SYNONYMS)
         if (shape is None) == (batch_shape is None) or (batch_size is not None and shape is None):
-            raise ValueError(f"{type(self).__name__} got {given}; give shape, or batch_shape instead")
+            came = [name for name, value in [*given.items(), ("batch_size", batch_size)] if value is not None]
+            raise ValueError(
+                f"an Input got {' and '.join(came) or 'no shape'}; give shape=(T, I), without the batch, or batch_shape"
+            )
         if shape is not None:
             size = None if batch_size is None else validate.positive_integer("batch_size", batch_size)
             batch_shape = (size, *dimensions("shape", shape))

@@ -174,3 +174,8 @@ class GlobalMaxPooling1D(_GlobalPooling):
         dx = np.zeros(x_shape, dy.dtype)
         np.put_along_axis(dx, largest, dy.reshape(largest.shape), axis=1)
         return dx
+
+
+# Keras's other names.
+MaxPool1D, MaxPool2D = MaxPooling1D, MaxPooling2D
+GlobalAvgPool1D, GlobalMaxPool1D = GlobalAveragePooling1D, GlobalMaxPooling1D

@@ -68,6 +68,7 @@ class Chain:
         if not self._layers:
             shape = self._input_shape or layer.batch_input_shape
         else:
+            _check_steps(self._layers[-1], layer)
             shape = self._output_shape() if self.built else None
         if shape is not None and rebuild:
             layer.build(shape, self.generator)
@@ -262,6 +263,15 @@ class Chain:
             if d is None and k > first:
                 raise ValueError(f"layer {layer.name!r} has no gradient for its input; put it first")
         return gradients
+
+
+def _check_steps(before: Layer, layer: Layer) -> None:
+    """Refuse a layer for sequences behind a recurrent one that gives its last output alone: the usual mistake."""
+    if getattr(before, "return_sequences", None) is False and 3 in (layer.ndim, layer.min_ndim):
+        raise ValueError(
+            f"layer {layer.name!r} needs sequences and {before.name!r} before it gives its last output alone; make "
+            f"{before.name!r} with return_sequences=True"
+        )
 
 
 def _agree(known: int | None, came: int | None) -> bool:

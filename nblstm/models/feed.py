@@ -43,7 +43,7 @@ class Feed(Chain):
     ) -> Batches | None:
         """The batches to evaluate with after an epoch; None if there are none."""
         if held_out is not None:
-            return _in_order(held_out, batch_size, steps)
+            return _in_order(held_out, batch_size, steps, "validation_")
         if given is None:
             return None
         if not isinstance(given, tuple | list):
@@ -52,7 +52,11 @@ class Feed(Chain):
             return self._iterable(given, None, None, None, "validation_steps", steps)
         if len(given) not in (2, 3):
             raise ValueError(f"validation_data has {len(given)} parts; give (x, y) or (x, y, sample_weight)")
-        return self.batches(given[0], given[1], given[2] if len(given) == 3 else None, batch_size, steps)
+        try:
+            found = self.samples(given[0], given[1], given[2] if len(given) == 3 else None, None)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"validation_data: {error}") from None
+        return _in_order(found, batch_size, steps, "validation_")
 
     def batches(self, x, y, sample_weight, batch_size: int | None, steps: int | None) -> Batches:
         """Batches in order, to evaluate with."""
@@ -104,15 +108,15 @@ def is_iterable(x) -> bool:
     return isinstance(x, Iterable) and not isinstance(x, arrays) and not hasattr(x, "__array__")
 
 
-def _size(batch_size: int | None) -> int:
-    return validate.positive_integer("batch_size", BATCH_SIZE if batch_size is None else batch_size)
+def _size(batch_size: int | None, purpose: str = "") -> int:
+    return validate.positive_integer(f"{purpose}batch_size", BATCH_SIZE if batch_size is None else batch_size)
 
 
-def _in_order(found: Samples, batch_size: int | None, steps: int | None) -> ArrayBatches:
+def _in_order(found: Samples, batch_size: int | None, steps: int | None, purpose: str = "") -> ArrayBatches:
     """Batches of views, of all samples or of those in the first ``steps`` batches."""
-    size = _size(batch_size)
+    size = _size(batch_size, purpose)
     if steps is not None:
-        found = Samples(*found.between(0, size * validate.positive_integer("steps", steps)))
+        found = Samples(*found.between(0, size * validate.positive_integer(f"{purpose}steps", steps)))
     return ArrayBatches(found, size)
 
 

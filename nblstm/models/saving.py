@@ -241,7 +241,7 @@ def _understood(path, make: Callable[[], Any]):
     try:
         return make()
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{os.fspath(path)!r} cannot be loaded: {error}") from error
+        raise ValueError(f"{os.fspath(path)!r} cannot be loaded: {archive.in_short(error)}") from error
     except Exception as error:
-        reason = f"its content is not what save() writes ({type(error).__name__}: {error})"
+        reason = f"its content is not what save() writes ({type(error).__name__}: {archive.in_short(error)})"
         raise ValueError(f"{os.fspath(path)!r} cannot be loaded: {reason}") from error

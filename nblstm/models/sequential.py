@@ -187,7 +187,7 @@ class Sequential(Trainer):
         Parameters
         ----------
         line_length : int, optional
-            Columns of the table; as many as it needs if not given.
+            Columns of the table, if it needs no more.
         print_fn : callable, optional
             Called with the text in place of `print`.
         """

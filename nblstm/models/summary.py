@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from nblstm import validate
+
 HEADINGS = ("Layer (type)", "Output Shape", "Param #")
 
 
@@ -10,6 +12,7 @@ def table(model, line_length: int | None = None) -> str:
     rows = [_row(layer) for layer in model.layers]
     needed = [max(len(row[k]) for row in (HEADINGS, *rows)) for k in range(3)]
     if line_length is not None:
+        validate.positive_integer("line_length", line_length)
         needed[0] = max(needed[0], line_length - needed[1] - needed[2] - 10)
 
     def line(cells) -> str:

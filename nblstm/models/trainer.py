@@ -84,7 +84,7 @@ class Trainer(Learner):
             x, y, sample_weight, class_weight, batch_size, steps_per_epoch, shuffle,
             0.0 if validation_data is not None else validation_split,
         )  # fmt: skip
-        size = validation_batch_size or batch_size
+        size = batch_size if validation_batch_size is None else validation_batch_size
         validation = self.validation_batches(validation_data, held_out, size, validation_steps)
         return loop.Loop(self, batches, callbacks, epochs, first, shown, validation, validation_freq).run()
 
@@ -113,7 +113,7 @@ class Trainer(Learner):
             As in `fit`.
         """
         self._need_compiled("evaluate")
-        shown = verbosity(verbose)
+        shown, return_dict = verbosity(verbose), validate.flag("return_dict", return_dict)
         batches = self.batches(x, y, sample_weight, batch_size, steps)
         listed = CallbackList(callbacks, self, {"epochs": 1, "steps": batches.steps, "verbose": shown})
         progress = Progress(shown, "", batches.steps)
@@ -148,10 +148,10 @@ class Trainer(Learner):
             If x does not fit the model.
         """
         size = BATCH_SIZE if batch_size is None else validate.positive_integer("batch_size", batch_size)
+        shown = verbosity(verbose)
         if isinstance(x, np.ndarray) and x.ndim and 0 < len(x) <= size and steps is None and not callbacks:
             return self.predict_on_batch(x)
         batches = self.input_batches(x, batch_size, steps)
-        shown = verbosity(verbose)
         listed = CallbackList(callbacks, self, {"epochs": 1, "steps": batches.steps, "verbose": shown})
         return loop.predict(self, batches, listed, Progress(min(shown, 1), "", batches.steps))
 
@@ -166,6 +166,7 @@ class Trainer(Learner):
     ):
         """One step of the optimizer; loss and metrics of this batch, before it, as `evaluate` returns them."""
         self._need_compiled("train_on_batch")
+        return_dict = validate.flag("return_dict", return_dict)
         data = self.samples(x, y, sample_weight, class_weight)
         self.reset_metrics()
         self.train_step(data.x, data.y, data.weight)
@@ -174,6 +175,7 @@ class Trainer(Learner):
     def test_on_batch(self, x, y=None, sample_weight=None, return_dict: bool = False):
         """Loss and metrics of one batch, as `evaluate` returns them."""
         self._need_compiled("test_on_batch")
+        return_dict = validate.flag("return_dict", return_dict)
         data = self.samples(x, y, sample_weight, None)
         self.reset_metrics()
         self.test_step(data.x, data.y, data.weight)
@@ -181,10 +183,12 @@ class Trainer(Learner):
 
 
 def _check_frequency(validation_freq) -> None:
-    number = isinstance(validation_freq, numbers.Integral) and not isinstance(validation_freq, bool)
-    if not (number and validation_freq > 0) and not isinstance(validation_freq, list | tuple | set):
-        came = f"validation_freq is {validation_freq!r}"
-        raise ValueError(f"{came}; give the epochs from one validation to the next, 1 or more, or a list of epochs")
+    epochs = validation_freq if isinstance(validation_freq, list | tuple | set) else [validation_freq]
+    if not all(
+        isinstance(epoch, numbers.Integral) and not isinstance(epoch, bool) and int(epoch) > 0 for epoch in epochs
+    ):
+        fix = "give the epochs from one validation to the next, 1 or more, or a list of epochs, counted from 1"
+        raise ValueError(f"validation_freq is {validation_freq!r}; {fix}")
 
 
 def _flat(logs: dict[str, float]) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from nblstm import engine, seeds, stack, validate
@@ -12,6 +14,16 @@ from nblstm.nn.module import Module, uniform
 from nblstm.nn.replay import SHAPES, Replay
 from nblstm.nn.stepper import Stepper
 from nblstm.stack import Network, Tape
+
+#: A network with more layers is a mistake, and naming its parameters alone would take minutes and more.
+MOST_LAYERS = 10_000
+
+
+def _checked_layers(num_layers: int) -> int:
+    count = validate.positive_integer("num_layers", num_layers)
+    if count > MOST_LAYERS:
+        raise ValueError(f"num_layers is {count}; give {MOST_LAYERS} or fewer")
+    return count
 
 
 def _of_network(name: str) -> property:
@@ -34,7 +46,8 @@ class Recurrent(Module):
     batch_first : bool, default False
         Whether input and output are (B, T, features) rather than (T, B, features).
     dropout : float, default 0.0
-        Probability with which training (`forward`) sets an output between layers to 0; others are scaled up.
+        Probability with which training (`forward`) sets an output between layers to 0; others are scaled up. With
+        one layer there is nothing between layers, and a warning.
     bidirectional : bool, default False
         Whether each layer also reads the sequence backwards (D = 2 directions); outputs lie side by side.
     dtype : {"float32", "float64"}
@@ -74,7 +87,7 @@ class Recurrent(Module):
             cell=cell,
             input_size=validate.positive_integer("input_size", input_size),
             hidden_size=validate.positive_integer("hidden_size", hidden_size),
-            num_layers=validate.positive_integer("num_layers", num_layers),
+            num_layers=_checked_layers(num_layers),
             directions=1 + validate.flag("bidirectional", bidirectional),
             bias=validate.flag("bias", bias),
             batch_first=validate.flag("batch_first", batch_first),
@@ -83,6 +96,11 @@ class Recurrent(Module):
             device=device_for(device),
         )
         cell.graph  # noqa: B018  traced here, so that a cell's errors come before the first use
+        if self.dropout and self.num_layers == 1:
+            warnings.warn(
+                f"dropout is {self.dropout} and num_layers is 1; it acts between layers, so it does nothing here",
+                stacklevel=2 if type(self) is Recurrent else 3,
+            )
         initial, self._generator = seeds.generator(seed).spawn(2)
         layout = self._network.layout
         super().__init__(layout, uniform(layout, self._network.hidden_size, initial, self._network.dtype))

@@ -84,8 +84,14 @@ def read(path, *kinds: str) -> dict[str, Any]:
         try:
             return _read_members(file, kinds)
         except _REFUSED as error:
-            reason = str(error) or type(error).__name__
+            reason = in_short(error) or type(error).__name__
             raise ValueError(f"{path!r} is no file of nblstm's, or it is damaged: {reason}") from None
+
+
+def in_short(error: Exception) -> str:
+    """What an error says, on one line: it may quote a file's content, which can be anything."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:300]} ..."
 
 
 #: What zipfile, numpy.lib.format and json raise of a file that they do not understand.

@@ -46,7 +46,7 @@ def from_table(kind: str, identifier, table: dict[str, type], base: type):
             raise ValueError(f"{kind} has keys {sorted(map(str, identifier))}; give class_name, and config as a dict")
         name, config = identifier.get("class_name"), identifier.get("config", {})
     if not isinstance(name, str):
-        raise TypeError(f"{kind} is {name!r}; give a name such as {next(iter(table))!r}, or a {base.__name__}")
+        raise TypeError(f"{kind} is {name!r}; give a name such as {next(iter(table))!r}, or an object of its class")
     if name not in table:
         raise ValueError(f"{kind} is {name!r}; give one of {', '.join(table)}")
     return table[name](**config)

@@ -135,6 +135,7 @@ def class_weights(y: np.ndarray, class_weight) -> np.ndarray:
         raise ValueError(
             f"class_weight needs one class per sample and y has shape {y.shape}; give sample_weight instead"
         )
+    check_finite("class_weight", np.array([*class_weight.values()], float))
     labels = y if y.ndim == 1 else y[:, 0] if y.shape[1] == 1 else y.argmax(axis=1)
     classes, places = np.unique(np.round(labels), return_inverse=True)
     return np.array([class_weight.get(int(c), 1.0) for c in classes])[places.reshape(-1)]

@@ -86,9 +86,13 @@ def pad_sequences(
     shapes = {row.shape[1:] for row in rows if len(row)}
     if len(shapes) > 1:
         raise ValueError(f"sequences have steps of shapes {sorted(shapes)}; give steps of one shape")
-    dtype = np.dtype(dtype)
-    if isinstance(value, str) and dtype.kind not in "OU":
-        raise ValueError(f"value is {value!r} and dtype is {dtype}; give dtype=object for strings")
+    try:
+        dtype = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype is {dtype!r}; give a NumPy dtype, such as 'int32' or 'float32'") from None
+    words = [value] if isinstance(value, str) else [row.flat[0] for row in rows if row.dtype.kind not in "fiubc"]
+    if words and dtype.kind not in "OU":
+        raise ValueError(f"there is {words[0]!r}, which is no number, and dtype is {dtype}; give dtype=object")
     padded = np.full((len(rows), T, *(shapes.pop() if shapes else ())), value, dtype)
     for own, row in zip(padded, rows, strict=True):
         row = row[:T] if truncating == "post" else row[max(len(row) - T, 0) :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nblstm.training import rowwise
 from nblstm.training.arguments import from_table
 from nblstm.training.crossentropy import (
     BinaryCrossentropy,
@@ -40,11 +41,12 @@ _ALIASES = {
     "bce": BinaryCrossentropy, "BCE": BinaryCrossentropy,
 }  # fmt: skip
 _TABLE = {function.__name__: made for function, made in _FUNCTIONS.items()} | _ALIASES
+_FUNCTIONS |= {getattr(rowwise, name): _TABLE[name] for name in rowwise.__all__}
 _TABLE |= {made.__name__: made for made in _FUNCTIONS.values()}
 
 
 def is_own(identifier) -> bool:
-    """Whether ``identifier`` is one of this module's functions, such as `huber`."""
+    """Whether ``identifier`` is one of nblstm's functions, such as `huber`."""
     return any(function is identifier for function in _FUNCTIONS)
 
 
@@ -55,7 +57,7 @@ def get(identifier) -> Loss:
     ----------
     identifier : str, Loss, type, dict or callable
         Keras's names and aliases: ``"mse"``, ``"binary_crossentropy"``, ``"Huber"``; ``{"class_name": ...,
-        "config": ...}``; a function of this module; or one of the user's own, as in `LossFunction`.
+        "config": ...}``; a function of this module or of `rowwise`; or one of the user's own, as in `LossFunction`.
 
     Returns
     -------

@@ -66,6 +66,11 @@ class Mean(Configured):
         self._total += float(_rows(values * weight).sum())
         self._count += float(_rows(weight).sum())
 
+    def __call__(self, *batch, **weights) -> float:
+        """`update_state`, then `result`."""
+        self.update_state(*batch, **weights)
+        return self.result()
+
     def result(self) -> float:
         """The mean over all batches since the last `reset_state`; 0 before any."""
         return self._total / self._count if self._count else 0.0
@@ -112,7 +117,11 @@ class Metric(Mean):
         TypeError, ValueError
             If shapes do not fit, or a weight is not finite.
         """
-        super().update_state(self.values(y_true, y_pred, mask), sample_weight, mask)
+        try:
+            values = self.values(y_true, y_pred, mask)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"metric {self.name!r}: {error}") from None
+        super().update_state(values, sample_weight, mask)
 
     def values(self, y_true, y_pred, mask=None) -> np.ndarray:
         """The equation: values of shape (B, ...)."""

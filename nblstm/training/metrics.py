@@ -281,8 +281,8 @@ def get(identifier) -> Mean:
         If there is none of that name.
     """
     if isinstance(identifier, Loss) or losses.is_own(identifier):
-        return LossMetric(losses.get(identifier))
-    if callable(identifier) and not isinstance(identifier, type):
+        return LossMetric(losses.get(identifier), getattr(identifier, "__name__", None))
+    if callable(identifier) and not isinstance(identifier, type | Mean):
         return MetricFunction(identifier)
     short = isinstance(identifier, str) and identifier.lower() in ("accuracy", "acc")
     metric = from_table("metric", identifier.lower() if short else identifier, _TABLE, Mean)
