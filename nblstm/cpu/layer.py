@@ -124,7 +124,7 @@ def backward(
     if plan is None:
         plan = batch.plans[key] = BackwardPlan(Sizes(*key[:5], DTYPES[item]), batch, tape.checkpoint)
     dx = memory.empty((D, N, I), x.dtype) if input_gradient else None
-    d_vectors = np.zeros((D, B, len(cell.vectors) * H), x.dtype)
+    d_vectors = np.zeros((D, B, len(cell.vectors) * H), x.dtype) if cell.vectors else None
     ends = [suffix(layer, d) for d in range(D)]
     arrays = [[d_parameters.get(name + end) for name in TARGETS] for end in ends]
     if not any(plan.segments):  # no kernel will run
@@ -134,9 +134,10 @@ def backward(
     for number in reversed(range(len(plan.segments))):
         turn = tape.turn or _computed_again(cell, tape, batch, number)
         turn.backward(plan, tape.weights, x, dy, d_state, targets, d_vectors, dx)
-    for d, end in enumerate(ends):
-        for v, vector in enumerate(cell.vectors):
-            d_vectors[d, :, v * H : (v + 1) * H].sum(axis=0, out=d_parameters[vector + end])
+    if d_vectors is not None:
+        for d, end in enumerate(ends):
+            for v, vector in enumerate(cell.vectors):
+                d_vectors[d, :, v * H : (v + 1) * H].sum(axis=0, out=d_parameters[vector + end])
     if dx is None:
         return None
     return dx[0] if D == 1 else dx.sum(axis=0)

@@ -124,7 +124,7 @@ class Turn:
 
     def backward(
         self, plan: BackwardPlan, weights: list[Weights], x: np.ndarray, dy: np.ndarray | None, d_state: np.ndarray,
-        targets: list[list[int]], d_vectors: np.ndarray, dx: np.ndarray | None,
+        targets: list[list[int]], d_vectors: np.ndarray | None, dx: np.ndarray | None,
     ) -> None:  # fmt: skip
         """BPTT through the turn.
 
@@ -139,7 +139,7 @@ class Turn:
             Gradient with respect to the states after the turn; that of the states before it on return.
         targets : list of list of int
             For each direction, where the gradients of `TARGETS` go, 0 where there is none.
-        d_vectors : ndarray, shape (D, B, V H)
+        d_vectors : ndarray, shape (D, B, V H), or None
             Gradients of the cell's vectors for each row of the batch, which are added to.
         dx : ndarray, shape (D, N, I), or None
         """
@@ -189,13 +189,14 @@ class _Backward:
         x_at, d_state_at, d_vectors_at = address(x), address(d_state), address(d_vectors)
         dy_at, dy_row, dy_next = (address(plan.zeros), 0, 0) if dy is None else (address(dy), D * H, H * item)
         dx_at, dx_next = (0, 0) if dx is None else (address(dx), dx.strides[0])
+        d_vectors_next = 0 if d_vectors is None else d_vectors.strides[0]
         for segment, (loop, gradients) in zip(self._segments, self._jobs, strict=True):
             for k, d in enumerate(segment.directions):
                 start, lo = k * len(BACKWARD), segment.rows[k][0]
                 loop[start + _D_STATE] = d_state_at + d * B * H * item
                 loop[start + _DY], loop[start + _DY_ROW] = dy_at + d * dy_next, dy_row
                 back_x_at, loop[start + _W_H], loop[start + _VECTORS] = weights[d].backward
-                loop[start + _D_VECTORS] = d_vectors_at + d * d_vectors.strides[0]
+                loop[start + _D_VECTORS] = d_vectors_at + d * d_vectors_next
                 own = gradients[k]
                 own[_PARTS] = plan.weight_parts if dx is None else segment.parts[k]
                 own[_ROWS_OF_X], own[_W_X] = x_at + lo * I * item, back_x_at

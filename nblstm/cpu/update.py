@@ -20,11 +20,12 @@ from nblstm.cpu.jobs import address, array_address, pointer_type
 #: Numbers of one part, a multiple of a cache line's.
 BLOCK = 16384
 
-_FIELDS = ("size", "constants", "p", "g")  # then one for each slot
+_FIELDS = ("parts", "size", "constants", "p", "g")  # then one for each slot
+_PARTS, _P, _G = (_FIELDS.index(field) for field in ("parts", "p", "g"))
 
 
 class Update:
-    """``p, *slots = equation(keep * p, g, *slots, *constants)``, for each number of the arrays.
+    """``p, *slots = equation(keep * p, g, *slots, *constants)``, for each number of some arrays, in one launch.
 
     Slots near the smallest normal number become 0: what remains of a gradient that has long been 0, as that of a rare
     word, would else end as a subnormal number that no factor makes smaller, and a step of Adam with 100,000 of them
@@ -35,30 +36,42 @@ class Update:
     equation : callable
         Module-level function of floats: it may use operators, `numpy.sqrt` and `numpy.maximum`, and constants that it
         is given, as a literal would be of another type.
-    slots : sequence of ndarray
-        Contiguous, of one length and dtype; updated with each `run`.
+    slots : sequence of sequence of ndarray
+        Those of each array p: contiguous, of its length, all of one dtype; updated with each `run`.
+    sizes : sequence of int
+        Length of each array p.
     constants : int
         How many the equation takes.
     """
 
-    def __init__(self, equation: Callable, slots, size: int, dtype: str, constants: int):
-        self._kernel = update_kernel(equation, len(slots), constants, dtype)
-        self._slots = tuple(slots)  # alive as long as their addresses are in the job
+    def __init__(self, equation: Callable, slots, sizes, dtype: str, constants: int):
+        self._kernel = update_kernel(equation, len(slots[0]), constants, dtype)
+        self._slots = [tuple(own) for own in slots]  # alive as long as their addresses are in the jobs
         self._constants = np.empty(2 + constants, dtype)
         self._constants[0] = np.finfo(dtype).tiny / np.finfo(dtype).eps
-        self._parts = -(-size // BLOCK)
-        self._job = array("q", [size, address(self._constants), 0, 0, *map(address, slots)])
+        self._parts = [-(-size // BLOCK) for size in sizes]
+        self._record = len(_FIELDS) + len(slots[0])
+        self._jobs = array("q")
+        for size, own in zip(sizes, slots, strict=True):
+            self._jobs.extend([0, size, address(self._constants), 0, 0, *map(address, own)])
 
-    def run(self, p: np.ndarray, g: np.ndarray, keep: float, constants: tuple[float, ...]) -> None:
-        """Update ``p`` and the slots; not from two threads at once."""
+    def run(self, ps, gs, keep: float, constants: tuple[float, ...]) -> None:
+        """Update arrays and slots, but for those whose gradient is None; not from two threads at once."""
         self._constants[1], self._constants[2:] = keep, constants
-        self._job[2], self._job[3] = address(p), address(g)
-        threads.run(self._kernel, array_address(self._job), self._parts, tiny=self._parts < 3)
+        jobs, total, at = self._jobs, 0, 0
+        for p, g, parts in zip(ps, gs, self._parts, strict=True):
+            if g is None:
+                jobs[at + _PARTS] = 0
+            else:
+                jobs[at + _PARTS], jobs[at + _P], jobs[at + _G] = parts, address(p), address(g)
+                total += parts
+            at += self._record
+        threads.run(self._kernel, array_address(jobs), total, tiny=total < 3)
 
 
 @cache
 def update_kernel(equation: Callable, slots: int, constants: int, dtype: str) -> int:
-    """Address of the kernel that updates one block; its job has `_FIELDS` and the slots."""
+    """Address of the kernel that updates one block; its jobs have `_FIELDS` and the slots, and parts of their own."""
     text = _emit(slots, constants)
 
     def make():
@@ -95,7 +108,11 @@ def block(n, {", ".join(arrays)}, least, keep, {", ".join(given)}):
 
 
 def update(jobs, part):
-    job = record(jobs, 0)
+    which = 0
+    while part >= record(jobs, which).parts:
+        part -= record(jobs, which).parts
+        which += 1
+    job = record(jobs, which)
     start = part * BLOCK
     constants = pointer_to(job.constants, real)
     block(min(BLOCK, job.size - start), {pointers}, {loaded})

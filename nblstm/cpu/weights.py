@@ -10,7 +10,6 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from itertools import pairwise
 
 import numpy as np
 from numba import njit, types
@@ -26,31 +25,27 @@ from nblstm.cpu.jobs import DTYPES, PACK, Jobs, address, array_address, pointer_
 from nblstm.layout import suffix
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Weights:
     """One direction of one layer.
 
     Attributes
     ----------
-    w_x, w_h : ndarray
-        Panels of ``weight_ih`` transposed (I, input columns) and ``weight_hh`` transposed (H, recurrent columns).
-    back_x, back_h : ndarray or None
-        Panels of the matrices themselves, for BPTT: (input columns, I) and (recurrent columns, H).
-    bias : ndarray, shape (P H,)
+    packed : ndarray
+        Panels of ``weight_ih`` transposed (I, input columns) and ``weight_hh`` transposed (H, recurrent columns); for
+        BPTT then those of the matrices themselves, (input columns, I) and (recurrent columns, H).
+    bias : ndarray, shape (P, H)
         The constant of every pre-activation, ``bias_ih + bias_hh`` where both reach one.
-    vectors : ndarray, shape (V H,)
+    vectors : ndarray, shape (V H,), or None
     forward : dict of str to int
         Addresses for a forward job.
     backward : tuple of int
-        Addresses of ``back_x``, ``back_h`` and ``vectors``.
+        Addresses of the two matrices for BPTT, 0 without it, and of ``vectors``.
     """
 
-    w_x: np.ndarray
-    w_h: np.ndarray
-    back_x: np.ndarray | None
-    back_h: np.ndarray | None
+    packed: np.ndarray
     bias: np.ndarray
-    vectors: np.ndarray
+    vectors: np.ndarray | None
     forward: dict[str, int]
     backward: tuple[int, ...]
 
@@ -91,30 +86,33 @@ def pack_weights(cell: Cell, parameters: dict[str, np.ndarray], layer: int, dire
     end = suffix(layer, direction)
     w_ih, w_hh = parameters[f"weight_ih{end}"], parameters[f"weight_hh{end}"]
     H, item = w_hh.shape[1], w_hh.itemsize
-    G, split = len(cell.gates), len(cell.split)
+    prepared = _packing(cell, w_ih.shape[1], H, item, training)
+    bias = _bias(cell, prepared.in_order, parameters.get(f"bias_ih{end}"), parameters.get(f"bias_hh{end}"), w_hh)
+    vectors = np.concatenate([parameters[f"{vector}{end}"] for vector in cell.vectors]) if cell.vectors else None
 
+    packed = memory.empty((prepared.size,), w_hh.dtype)
+    jobs, at, matrices = prepared.jobs[:], address(packed), (address(w_ih), address(w_hh))
+    places = [at + start for start in prepared.starts]
+    for k, place in enumerate(places):
+        jobs[k * len(PACK) + _MATRIX] = matrices[k % 2]
+        jobs[k * len(PACK) + _PACKED] = place
+    threads.run(pack_kernel(DTYPES[item]), array_address(jobs), prepared.parts, tiny=prepared.tiny)
+    forward = {"w_x": places[0], "w_h": places[1], "bias": address(bias), "vectors": address(vectors)}
+    backward = (*(places[2:] if training else (0, 0)), forward["vectors"])
+    return Weights(packed, bias, vectors, forward, backward)
+
+
+def _bias(cell: Cell, in_order: bool, b_ih: np.ndarray | None, b_hh: np.ndarray | None, w_hh: np.ndarray) -> np.ndarray:
+    """The constant of every pre-activation."""
+    if in_order and b_ih is not None:
+        return b_ih.copy() if b_hh is None else b_ih + b_hh
+    G, H, split = len(cell.gates), w_hh.shape[1], len(cell.split)
     bias = np.zeros((len(cell.preactivations), H), w_hh.dtype)
-    b_ih, b_hh = parameters.get(f"bias_ih{end}"), parameters.get(f"bias_hh{end}")
     if b_ih is not None:
         bias[:G] = b_ih.reshape(G, H)[input_order(cell)]
     if b_hh is not None:
         bias[split:] += b_hh.reshape(G, H)[recurrent_order(cell)]
-    vectors = [parameters[f"{vector}{end}"] for vector in cell.vectors]
-    flat_vectors = np.concatenate(vectors) if vectors else np.empty(0, w_hh.dtype)
-
-    prepared = _packing(cell, w_ih.shape[1], H, item, training)
-    packed = memory.empty((prepared.starts[-1],), w_hh.dtype)
-    jobs, at, matrices = prepared.jobs[:], address(packed), (address(w_ih), address(w_hh))
-    for k, start in enumerate(prepared.starts[:-1]):
-        jobs[k * len(PACK) + _MATRIX] = matrices[k % 2]
-        jobs[k * len(PACK) + _PACKED] = at + start * item
-    threads.run(pack_kernel(DTYPES[item]), array_address(jobs), prepared.parts, tiny=prepared.tiny)
-    panels = [packed[a:b] for a, b in pairwise(prepared.starts)]
-    places = [at + start * item for start in prepared.starts[:-1]]
-    forward = {"w_x": places[0], "w_h": places[1], "bias": address(bias), "vectors": address(flat_vectors)}
-    back_x, back_h = panels[2:] if training else (None, None)
-    backward = (*(places[2:] if training else (0, 0)), forward["vectors"])
-    return Weights(panels[0], panels[1], back_x, back_h, bias.reshape(-1), flat_vectors, forward, backward)
+    return bias
 
 
 _MATRIX, _PACKED = PACK.index("matrix"), PACK.index("packed")
@@ -132,21 +130,27 @@ class _Packing:
     parts : int
         Of all of them.
     starts : list of int
-        Where each one's panels begin in an array for all, and where the last ends.
+        Where each one's panels begin in an array for all, in bytes.
+    size : int
+        Numbers of that array.
     tiny : bool
         Whether it is little work.
+    in_order : bool
+        Whether pre-activations are the gates, in their order.
     """
 
     jobs: array
     parts: int
     starts: list[int]
+    size: int
     tiny: bool
+    in_order: bool
 
 
 @lru_cache(maxsize=256)
 def _packing(cell: Cell, I: int, H: int, item: int, training: bool) -> _Packing:
     dtype, G = DTYPES[item], len(cell.gates)
-    records, starts = [], [0]
+    records, sizes = [], []
     for transposed in (1, 0)[: 1 + training]:
         for inner, order in ((I, input_order(cell)), (H, recurrent_order(cell))):
             N, K = (G * H, inner) if transposed else (inner, G * H)
@@ -154,9 +158,10 @@ def _packing(cell: Cell, I: int, H: int, item: int, training: bool) -> _Packing:
             records.append(dict(
                 parts=parts, N=N, K=K, block=H, order=address(order), transposed=transposed, matrix_row=inner,
             ))  # fmt: skip
-            starts.append(starts[-1] + padded(N, dtype) * K)
-    parts = sum(record["parts"] for record in records)
-    return _Packing(Jobs(PACK, records).completed([]), parts, starts, starts[-1] < 100_000)
+            sizes.append(padded(N, dtype) * K)
+    parts, starts = sum(record["parts"] for record in records), [item * sum(sizes[:k]) for k in range(len(sizes))]
+    in_order = cell.preactivations == cell.gates
+    return _Packing(Jobs(PACK, records).completed([]), parts, starts, sum(sizes), sum(sizes) < 100_000, in_order)
 
 
 @cache

@@ -79,6 +79,7 @@ def pack_layer(runtime, cell: Cell, parameters: dict[str, np.ndarray], layer: in
         bias = np.zeros((len(cell.preactivations), H), w_h.dtype)
         if f"bias_ih{end}" in parameters:
             bias[:G] = parameters[f"bias_ih{end}"].reshape(G, H)[list(input_order(cell))]
+        if f"bias_hh{end}" in parameters:
             bias[split:] += parameters[f"bias_hh{end}"].reshape(G, H)[list(recurrent_order(cell))]
         biases.append(bias.reshape(-1))
         vectors.append(np.concatenate([*(parameters[f"{name}{end}"] for name in cell.vectors), np.empty(0, w_h.dtype)]))

@@ -79,8 +79,11 @@ class ActivationFunction:
 
 
 def _sigmoid(x):
-    e = np.exp(-np.abs(x))  # at most 1: nothing overflows, and small results keep their digits
-    return np.where(x >= 0, 1, e) / (1 + e)
+    e = np.negative(x)
+    np.minimum(e, 88 if x.itemsize == 4 else 709, out=e)  # beyond, exp overflows; and 1 / (1 + e) keeps small results
+    np.exp(e, out=e)
+    e += 1
+    return np.divide(1, e, out=e)
 
 
 def _softplus(x):

@@ -76,5 +76,5 @@ class Affine(Layer):
         dz = self.activation.backward(kept, dy.reshape(kept.shape))
         blas.product(rows.T, dz, out=gradients["kernel"].reshape(rows.shape[1], dz.shape[1]))
         if self.use_bias:
-            dz.sum(axis=0, out=gradients["bias"])
+            np.add.reduce(dz, axis=0, out=gradients["bias"])
         return self._d_input(blas.product(dz, self._kernel_matrix().T), x_shape) if input_gradient else None

@@ -184,10 +184,7 @@ class CellLayer(Layer):
 
     def _packed(self, training: bool) -> list:
         if self._own_views is None:
-            views = self._views(self._own)
-            if self.use_bias:
-                views.setdefault("bias_hh_l0", np.zeros_like(views["bias_ih_l0"]))
-            self._own_views = views
+            self._own_views = self._views(self._own)
         return stack.pack(self._network, self._own_views, training)
 
     def _weights(self, training: bool) -> list:

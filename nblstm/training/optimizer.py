@@ -70,7 +70,7 @@ class Optimizer(Configured):
         self.modules: list[Module] = []
         self._sizes: list[int] = []
         self._slots: list[dict[str, np.ndarray]] = []
-        self._updates: list[Any] = []
+        self._updates: list[tuple[list[int], Any]] | None = None
         if modules is not None:
             self.build(modules)
 
@@ -96,11 +96,11 @@ class Optimizer(Configured):
         self._sizes = [module.flat_parameters().size for module in modules]
         names = self.slot_names()
         self._slots = [{name: np.zeros_like(module.flat_parameters()) for name in names} for module in modules]
-        self._updates = [None] * len(modules)
+        self._updates = None
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickle: compiled updates hold addresses."""
-        return vars(self) | {"_updates": [None] * len(self.modules)}
+        return vars(self) | {"_updates": None}
 
     @property
     def learning_rate(self) -> float:
@@ -137,10 +137,10 @@ class Optimizer(Configured):
         self._check(gradients, parameters)
         rate = self._rate()
         self._clip(gradients)
-        for k, (p, g) in enumerate(zip(parameters, gradients, strict=True)):
-            if g is not None and p.size:
-                self._update(k, p, g.flat, rate)
-                self.modules[k].forget()
+        self._update(parameters, [None if g is None else g.flat for g in gradients], rate)
+        for module, g in zip(self.modules, gradients, strict=True):
+            if g is not None:
+                module.forget()
         self.iterations += 1
 
     def slot_names(self) -> tuple[str, ...]:
@@ -243,21 +243,31 @@ class Optimizer(Configured):
             if g is not None and g.flat.dtype != p.dtype:
                 raise ValueError(f"gradients have dtype {g.flat.dtype}; the module has {p.dtype}, so give that")
 
-    def _update(self, k: int, p: np.ndarray, g: np.ndarray, rate: float) -> None:
-        """Module k's step, weight decay included."""
+    def _update(self, parameters: list[np.ndarray], flat: list[np.ndarray | None], rate: float) -> None:
+        """The modules' steps, weight decay included."""
         decay = 0.0 if self.weight_decay is None else self.weight_decay * rate
         if type(self).update is not Optimizer.update:
-            if decay:
-                p -= p * decay
-            self.update(p, g, self._slots[k], rate)
+            for p, g, slots in zip(parameters, flat, self._slots, strict=True):
+                if g is not None:
+                    if decay:
+                        p -= p * decay
+                    self.update(p, g, slots, rate)
             return
         constants = self.constants(rate)
-        update = self._updates[k]
-        if update is None:
-            slots = list(self._slots[k].values())
-            made = backend_of("cpu").updates(self.equation(), slots, p.size, p.dtype.name, len(constants))
-            update = self._updates[k] = made
-        update.run(p, g, 1 - decay, constants)
+        if self._updates is None:
+            self._updates = self._compiled(parameters, len(constants))
+        for modules, update in self._updates:
+            update.run([parameters[k] for k in modules], [flat[k] for k in modules], 1 - decay, constants)
+
+    def _compiled(self, parameters: list[np.ndarray], constants: int) -> list[tuple[list[int], Any]]:
+        """The compiled equation for the modules of each dtype."""
+        made = []
+        for dtype in sorted({p.dtype.name for p in parameters}):
+            modules = [k for k, p in enumerate(parameters) if p.dtype == dtype]
+            slots, sizes = [list(self._slots[k].values()) for k in modules], [parameters[k].size for k in modules]
+            update = backend_of("cpu").updates(self.equation(), slots, sizes, dtype, constants)
+            made.append((modules, update))
+        return made
 
     def _clip(self, gradients) -> None:
         if self.clipnorm is not None:
