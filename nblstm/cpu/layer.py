@@ -10,7 +10,7 @@ from nblstm.cells.cell import Cell
 from nblstm.cpu.jobs import DTYPES, address
 from nblstm.cpu.plans import BackwardPlan, ForwardPlan, Sizes, forward_plan
 from nblstm.cpu.threads import num_threads
-from nblstm.cpu.turn import TARGETS, Turn
+from nblstm.cpu.turn import Turn, target_names
 from nblstm.cpu.weights import Weights
 from nblstm.layout import suffix
 
@@ -125,19 +125,17 @@ def backward(
         plan = batch.plans[key] = BackwardPlan(Sizes(*key[:5], DTYPES[item]), batch, tape.checkpoint)
     dx = memory.empty((D, N, I), x.dtype) if input_gradient else None
     d_vectors = np.zeros((D, B, len(cell.vectors) * H), x.dtype) if cell.vectors else None
-    ends = [suffix(layer, d) for d in range(D)]
-    arrays = [[d_parameters.get(name + end) for name in TARGETS] for end in ends]
+    targets = [[address(d_parameters.get(name)) for name in names] for names in target_names(layer, D)]
     if not any(plan.segments):  # no kernel will run
-        for array in (array for own in arrays for array in own if array is not None):
-            array[...] = 0
-    targets = [[address(array) for array in own] for own in arrays]
+        for name in (name for names in target_names(layer, D) for name in names if name in d_parameters):
+            d_parameters[name][...] = 0
     for number in reversed(range(len(plan.segments))):
         turn = tape.turn or _computed_again(cell, tape, batch, number)
         turn.backward(plan, tape.weights, x, dy, d_state, targets, d_vectors, dx)
     if d_vectors is not None:
-        for d, end in enumerate(ends):
+        for d in range(D):
             for v, vector in enumerate(cell.vectors):
-                d_vectors[d, :, v * H : (v + 1) * H].sum(axis=0, out=d_parameters[vector + end])
+                d_vectors[d, :, v * H : (v + 1) * H].sum(axis=0, out=d_parameters[vector + suffix(layer, d)])
     if dx is None:
         return None
     return dx[0] if D == 1 else dx.sum(axis=0)

@@ -267,11 +267,12 @@ def run(kernel: int, jobs: int, parts: int, *, tiny: bool = False) -> None:
         The work takes less than about 20 us: do it on the calling thread.
     """
     if not tiny and parts > 1 and num_threads() > 1:
-        pool = _started()
+        pool = _pool or _started()
         if pool.busy.acquire(blocking=False):
             try:
-                pool.run(kernel, jobs, parts)
+                if pool is _pool:  # else `set_num_threads` has ended it meanwhile
+                    pool.run(kernel, jobs, parts)
+                    return
             finally:
                 pool.busy.release()
-            return
     _functions()[0](kernel, jobs, parts)

@@ -8,6 +8,7 @@ call is written into the jobs by `Turn.run` and `Turn.backward`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -17,9 +18,11 @@ from nblstm.cpu import threads
 from nblstm.cpu.jobs import BACKWARD, FORWARD, GRADIENTS, address, array_address
 from nblstm.cpu.plans import BackwardPlan, ForwardPlan
 from nblstm.cpu.weights import Weights
+from nblstm.layout import suffix
 
 #: Parameters whose gradients are matrix products and sums over rows.
 TARGETS = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
+
 
 _X, _STATE, *_WEIGHTS = (FORWARD.index(field) for field in ("x", "state", "w_x", "w_h", "bias", "vectors"))
 _D_STATE, _DY, _DY_ROW, _W_H, _VECTORS, _D_VECTORS = (
@@ -28,6 +31,12 @@ _D_STATE, _DY, _DY_ROW, _W_H, _VECTORS, _D_VECTORS = (
 _PARTS, _ROWS_OF_X, _H, _H_ROW, _W_X, _DX, *_TARGETS = (
     GRADIENTS.index(field) for field in ("parts", "x", "h", "h_row", "w_x", "dx", *(f"d_{name}" for name in TARGETS))
 )
+
+
+@cache
+def target_names(layer: int, directions: int) -> list[list[str]]:
+    """`TARGETS` of a layer, for each direction."""
+    return [[name + suffix(layer, d) for name in TARGETS] for d in range(directions)]
 
 
 @dataclass(frozen=True)

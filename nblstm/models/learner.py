@@ -151,7 +151,8 @@ class Learner(Feed):
         return self._objective.logs()
 
     def _penalty(self) -> float:
-        return sum((self._layers[k].regularization_loss() for k in self.particular[1]), 0.0)
+        penalized = self.particular[1]
+        return sum([self._layers[k].regularization_loss() for k in penalized], 0.0) if penalized else 0.0
 
     def check_targets(self, y: np.ndarray) -> None:
         """Refuse targets of a wrong shape or out of range, before training.

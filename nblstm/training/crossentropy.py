@@ -23,8 +23,8 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 def _clipped(probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities away from 0 and 1, and where they were so: elsewhere the gradient is 0."""
-    low, high = probability.dtype.type(EPSILON), probability.dtype.type(1 - EPSILON)
-    clipped = np.minimum(np.maximum(probability, low), high)
+    clipped = np.maximum(probability, EPSILON)
+    np.minimum(clipped, 1 - EPSILON, out=clipped)
     return clipped, clipped == probability
 
 
@@ -39,7 +39,7 @@ def _fractions(name: str, target, prediction: np.ndarray, advice: str) -> np.nda
         needs = f"it needs that of the prediction, {prediction.shape}"
         raise ValueError(f"target has shape {target.shape}; {needs}{advice}")
     target = like("target", target, prediction.shape)
-    if not (target.min() >= 0 and target.max() <= 1):
+    if not (np.minimum.reduce(target, None) >= 0 and np.maximum.reduce(target, None) <= 1):
         outside = ~((target >= 0) & (target <= 1))
         raise ValueError(f"target contains {target[outside][0]}; {name} takes numbers from 0 to 1")
     return target
