@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 
 from nblstm import memory, validate
-from nblstm.batch import Batch, uniform_batch
 
 
 class Guests:
@@ -39,7 +38,7 @@ class Guests:
 
 
 class HostArrays:
-    """NumPy arrays."""
+    """NumPy arrays; the CPU backend adds ``batch``, which says how a batch is packed."""
 
     @staticmethod
     def real(name: str, value, dtype: str) -> np.ndarray:
@@ -65,11 +64,6 @@ class HostArrays:
     def copy(target: np.ndarray, values: np.ndarray) -> None:
         """Fill an array."""
         np.copyto(target, values)
-
-    @staticmethod
-    def batch(T: int, B: int, lengths: np.ndarray | None) -> Batch:
-        """How a batch is packed."""
-        return uniform_batch(T, B) if lengths is None else Batch(T, B, lengths)
 
     @staticmethod
     def visiting(batch, rows, *, states, targets: dict | None = None) -> Guests:

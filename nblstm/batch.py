@@ -7,7 +7,7 @@ Work and memory are then proportional to the sum of the lengths. A batch of equa
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -45,16 +45,24 @@ class Batch:
         else:
             self.order = np.argsort(-lengths, kind="stable")
             self.lengths = np.ascontiguousarray(lengths[self.order], dtype=np.int64)
-            self.N = int(self.lengths.sum())
-            # How many lengths exceed t: B less the place where t would go among the ascending lengths.
-            self.active = (B - np.searchsorted(self.lengths[::-1], np.arange(T), side="right")).astype(np.int64)
-            steps = np.repeat(np.arange(T), self.active)
-            self.index = steps * B + self.order[np.arange(self.N) - np.repeat(self._offsets(), self.active)]
-        self.offset = self._offsets()
+            runs = np.arange(T)[:, None] < self.lengths
+            self.active = runs.sum(axis=1)
+            self.index = (np.arange(0, T * B, B)[:, None] + self.order)[runs]
+            self.N = len(self.index)
+        self.offset = np.cumsum(self.active) - self.active
         self.plans: dict = {}  # how kernels walk this batch, made once for each kind of pass by whoever launches them
 
-    def _offsets(self) -> np.ndarray:
-        return np.concatenate(([0], np.cumsum(self.active)[:-1])).astype(np.int64)[: self.T]
+    @cached_property
+    def places(self) -> np.ndarray:
+        """For each row of the padded batch (T B,), the packed row that it is, -1 for those beyond a sequence's end."""
+        places = np.full(self.T * self.B, -1, np.int64)
+        places[self.index] = np.arange(self.N)
+        return places
+
+    @property
+    def steps(self) -> int:
+        """Steps in which any sequence runs."""
+        return int(self.lengths[0]) if self.B else 0
 
     def rows(self, steps: tuple[int, int]) -> tuple[int, int]:
         """The packed rows of some consecutive steps, from the first to before the last."""

@@ -26,7 +26,7 @@ ALLOWED = {
     "seeds": {"validate", "locks"},
     "device": set(),  # and cpu or cuda by name, lazily
     "codegen": {"cells"},
-    "arrays": {"batch", "memory", "validate"},
+    "arrays": {"memory", "validate"},
     "cpu": {"codegen", "layout", "batch", "memory", "cells", "arrays"},
     "cuda": {"codegen", "layout", "batch", "cells", "arrays", "validate"},
     "stack": {"batch", "layout", "cells", "device"},

@@ -7,6 +7,7 @@ from networks import CELLS, Case, network, problem
 from tolerances import OUTPUT, assert_close
 
 from nblstm import cells, nn
+from nblstm.cpu.rows import HostBatch
 
 LSTM = reference.CELLS["lstm"]
 CASE = Case(T=5, B=3, I=4, H=7, num_layers=2, bidirectional=True)
@@ -21,6 +22,29 @@ def net(dtype="float64", batch_first=False):
 
 def oracle(x, lengths=None, states=P.states):
     return reference.forward(LSTM, P.params, x, states, lengths, num_layers=2, bidirectional=True)
+
+
+def rows_by_hand(x, lengths):
+    """Packed rows of a time-major batch, step by step, the longest sequence first, equal ones in their order."""
+    order = sorted(range(len(lengths)), key=lambda b: -lengths[b])
+    return np.array([x[t, b] for t in range(len(x)) for b in order if t < lengths[b]]).reshape(-1, x.shape[2])
+
+
+@pytest.mark.parametrize(("shape", "lengths"), [
+    ((5, 4, 3), [3, 0, 5, 3]), ((7, 3, 1), [1, 2, 1]), ((3, 2, 5), [0, 0]),
+    ((61, 9, 67), [61, 3, 59, 7, 0, 60, 31, 5, 2]),
+])  # fmt: skip
+@pytest.mark.parametrize("layout", ["time first", "batch first", "every other feature"])
+def test_rows_are_packed_and_unpacked(shape, lengths, layout):
+    T, B, K = shape
+    wide = np.random.default_rng(1).normal(size=(T, B, 2 * K)).astype("float32")
+    x = {"time first": wide[..., :K].copy(), "batch first": wide[..., :K].swapaxes(0, 1).copy().swapaxes(0, 1),
+         "every other feature": wide[..., ::2]}[layout]  # fmt: skip
+    batch = HostBatch(T, B, np.array(lengths))
+    rows = batch.pack(x)
+    np.testing.assert_array_equal(rows, rows_by_hand(x, lengths))
+    padded = np.where(np.arange(T)[:, None, None] < np.array(lengths)[None, :, None], x, 0)
+    np.testing.assert_array_equal(batch.unpack(rows), padded)
 
 
 def test_batch_first():

@@ -6,11 +6,11 @@ from contextlib import nullcontext
 
 import numpy as np
 
-from nblstm.arrays import HostArrays
 from nblstm.cells.cell import Cell
 from nblstm.cpu.inference import Inference, infer
 from nblstm.cpu.jobs import DTYPES
 from nblstm.cpu.layer import backward, forward
+from nblstm.cpu.rows import Arrays
 from nblstm.cpu.update import Update
 from nblstm.cpu.warmup import compile_aside, compile_kernels
 from nblstm.cpu.weights import Weights, pack_weights
@@ -20,7 +20,7 @@ from nblstm.layout import suffix
 class Backend:
     """The kernels of the CPU, and NumPy's arrays."""
 
-    arrays = HostArrays()
+    arrays = Arrays()
     #: Whether a pass over small arrays of its own, copied in and out, is the quicker one.
     replays = True
     infer = staticmethod(infer)

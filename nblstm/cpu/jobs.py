@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from array import array
+from functools import cache
 
 import numba
 import numpy as np
@@ -85,6 +86,11 @@ def pointer_type(fields):
     return numba.types.CPointer(numba.from_dtype(np.dtype([(field, np.int64) for field in fields])))
 
 
+@cache
+def _places(fields: tuple[str, ...]) -> dict[str, int]:
+    return {field: k for k, field in enumerate(fields)}
+
+
 class Jobs:
     """Records for a kernel, one after another: made once for some sizes, completed for each call.
 
@@ -96,7 +102,7 @@ class Jobs:
     """
 
     def __init__(self, fields: tuple[str, ...], records: list[dict]):
-        self._index = {field: k for k, field in enumerate(fields)}
+        self._index = _places(fields)
         self._template = array("q", bytes(8 * len(fields) * len(records)))
         self._set(self._template, records)
 

@@ -89,7 +89,9 @@ class ForwardPlan:
         z_part = 0 if self.cut.by_units else segment * rows * sizes.z_row
         self.z_size = z_part * parts or segment * rows * sizes.z_row
         self.kernel = (shared_forward_kernel if self.cut.by_units else forward_kernel)(dtype, cell.stages)
-        groups = [(group[0][0], group[-1][1]) if group else (0, 0) for group in spans(batch, checkpoint)]
+        groups = [(0, batch.steps)]
+        if checkpoint is not None:
+            groups = [(group[0][0], group[-1][1]) if group else (0, 0) for group in spans(batch, checkpoint)]
         turns = _directions(groups, D)
         self.turns = [[batch.rows(steps) for steps in turn] for turn in turns]
         self.parts = parts * D

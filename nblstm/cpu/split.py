@@ -75,13 +75,14 @@ def cut(batch: Batch, H: int, columns: int, directions: int, tiny: bool) -> Cut:
         bounds = np.minimum(np.arange(parts + 1) * blocks // parts * UNIT_BLOCK, H)
         return Cut(parts > 1, bounds if parts > 1 else np.array([0, batch.B], np.int64), batch.B)
     bounds = row_bounds(batch, min(batch.B, threads_each), (0, batch.T))
-    return Cut(False, bounds, int(np.diff(bounds).max()))
+    return Cut(False, bounds, max(b - a for a, b in pairwise(bounds.tolist())))
 
 
 def row_bounds(batch: Batch, parts: int, steps: tuple[int, int]) -> np.ndarray:
     """Rows of the batch in parts that have about as much to do as one another between two steps."""
-    work = np.cumsum(np.concatenate(([0], np.clip(batch.lengths, *steps) - steps[0])))
-    bounds = np.searchsorted(work, np.arange(parts + 1) * work[-1] / parts).astype(np.int64)
+    work = np.zeros(batch.B + 1, np.int64)
+    np.cumsum(np.minimum(np.maximum(batch.lengths, steps[0]), steps[1]) - steps[0], out=work[1:])
+    bounds = np.searchsorted(work, np.arange(parts + 1) * work[-1] / parts)
     bounds[0], bounds[-1] = 0, batch.B
     return bounds
 
@@ -97,8 +98,7 @@ def segments(batch: Batch) -> list[tuple[int, int]]:
     if batch.N == 0:
         return []
     cuts = np.searchsorted(batch.offset, np.arange(SEGMENT_ROWS, batch.N, SEGMENT_ROWS))
-    steps = int((batch.active > 0).sum())
-    edges = [0, *sorted({int(c) for c in cuts if 0 < c < steps}), steps]
+    edges = [0, *sorted({int(c) for c in cuts if 0 < c < batch.steps}), batch.steps]
     return list(pairwise(edges))
 
 

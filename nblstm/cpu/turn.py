@@ -17,6 +17,7 @@ from nblstm.cells.cell import Cell
 from nblstm.cpu import threads
 from nblstm.cpu.jobs import BACKWARD, FORWARD, GRADIENTS, address, array_address
 from nblstm.cpu.plans import BackwardPlan, ForwardPlan
+from nblstm.cpu.rows import taken
 from nblstm.cpu.weights import Weights
 from nblstm.layout import suffix
 
@@ -225,6 +226,6 @@ class _Backward:
                 record = self._records[d]
                 rows = slice(lo - record.start, hi - record.start)
                 h = record.histories[0]
-                h = h[rows] if plan.in_place(d) else h[self._previous[d][rows]]
+                h = h[rows] if plan.in_place(d) else taken(h, self._previous[d][rows])
                 jobs[_H], jobs[_H_ROW] = address(h), h.strides[0] // h.itemsize
                 threads.run(plan.kernels[1], array_address(jobs), jobs[_PARTS], tiny=plan.tiny)
