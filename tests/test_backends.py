@@ -1,7 +1,5 @@
 """What every backend must do, on small shapes: the CPU, CUDA's kernels in the simulator, and a GPU if there is one."""
 
-from contextlib import nullcontext
-
 import numpy as np
 import pytest
 import reference
@@ -9,6 +7,7 @@ from backends import chosen, names
 from networks import CELLS, Case, check_gradients, check_outputs, problem
 from reference import make_cell
 from test_custom_cells import ODD, WHOLE
+from test_dropout import pipe
 from tolerances import GRADIENT, OUTPUT, assert_close
 
 from nblstm import layers, models, nn
@@ -122,6 +121,15 @@ def test_dropout_between_layers():
     assert_close(lstm(dropout=0.5)(p.x)[0], lstm()(p.x)[0], OUTPUT["float32"])
 
 
+def test_what_dropout_drops_has_no_gradient():
+    """Layers that hand on their input show what was drawn between them, in both directions of time."""
+    net, x = pipe(dtype="float32"), np.ones((4, 3, 6), "float32")
+    factors, _, tape = net.forward(x)
+    assert (factors == 0).any()
+    dy = np.random.default_rng(0).normal(size=x.shape).astype("float32")
+    assert_close(net.backward(tape, dy).x, factors * dy, GRADIENT["float32"])
+
+
 def test_steps():
     net = nn.GRU(3, 7, 2, dtype="float32", seed=0)
     x = np.random.default_rng(0).normal(size=(4, 2, 3)).astype("float32")
@@ -230,32 +238,86 @@ def test_errors_come_before_any_work():
 # --- layers and models ----------------------------------------------------------------------------
 
 
+def here_and_on_the_cpu(compute):
+    """Arrays that ``compute`` gives on this backend, against those that it gives on the CPU."""
+    ours = compute()
+    with chosen("cpu"):
+        expected = compute()
+    for one, other in zip(ours, expected, strict=True):
+        assert_close(one, other, GRADIENT["float32"])
+
+
 def test_a_layer_with_a_mask():
     x = np.random.default_rng(0).normal(size=(3, 5, 2)).astype("float32")
     mask = np.array([[1, 0, 1, 1, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]], bool)
-    results = []
-    for device in (None, "cpu"):
-        with chosen("cpu") if device else nullcontext():
-            layer = layers.GRU(6, return_sequences=True, recurrent_dropout=0.5, seed=1)
-            layer.build(x.shape)
-            for k, value in enumerate(layer.parameters().values()):
-                value[...] = np.random.default_rng(k).normal(size=value.shape) / 3
-            y, tape = layer.forward(x, training=True, mask=mask)
-            dx, gradients = layer.backward(tape, np.ones_like(y))
-            results.append([y, dx, gradients.flat])
-    for ours, theirs in zip(*results, strict=True):
-        assert_close(ours, theirs, GRADIENT["float32"])
+
+    def compute():
+        layer = layers.GRU(6, return_sequences=True, recurrent_dropout=0.5, seed=1)
+        y, tape = drawn_parameters(layer, x).forward(x, training=True, mask=mask)
+        dx, gradients = layer.backward(tape, np.ones_like(y))
+        return [y, dx, gradients.flat]
+
+    here_and_on_the_cpu(compute)
 
 
-def test_a_model_learns():
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(12, 4, 2)).astype("float32")
-    target = x.sum(axis=(1, 2), keepdims=True)[:, 0]
-    model = models.Sequential([layers.Input((4, 2)), layers.LSTM(5, seed=1), layers.Dense(1)])
-    model.compile(optimizer="sgd", loss="mse")
-    history = model.fit(x, target, batch_size=6, epochs=2, verbose=0, shuffle=False)
-    losses = history.history["loss"]
-    assert losses[1] < losses[0]
-    assert model.evaluate(x, target, verbose=0) == pytest.approx(
-        np.mean((model.predict(x, verbose=0) - target) ** 2), rel=1e-4
-    )
+def drawn_parameters(layer, x):
+    """The layer, built for x, with parameters none of which is 0."""
+    layer.build(x.shape)
+    layer.set_weights([np.random.default_rng(k).normal(size=w.shape) / 3 for k, w in enumerate(layer.get_weights())])
+    return layer
+
+
+def test_a_layers_states():
+    """Learned ones, given ones, their gradients, those that a batch hands on to the next, and steps."""
+    x = np.random.default_rng(0).normal(size=(3, 4, 2)).astype("float32")
+    given = [np.full((3, 5), value, "float32") for value in (0.5, -0.5)]
+
+    def compute():
+        options = dict(return_sequences=True, return_state=True, learn_initial_state=True)
+        layer = drawn_parameters(layers.RNN(CELLS["lstm_peephole"][0], 5, go_backwards=True, **options), x)
+        outputs, tape = layer.forward(x)
+        _, learned = layer.backward(tape, outputs)
+        again, tape = layer.forward(x, initial_state=given)
+        dx, gradients = layer.backward(tape, again)
+        results = [*outputs, learned.flat, *again, dx, gradients.flat, *gradients.state]
+        stateful = drawn_parameters(layers.LSTM(5, stateful=True, name="s"), x)
+        step = stateful.stepper(3)
+        steps = [step(x[:, t]).copy() for t in range(2)]
+        return [*results, *steps, stateful(x), stateful(x)]
+
+    here_and_on_the_cpu(compute)
+
+
+def classifier():
+    """Words with gaps to two classes, through a stack of both directions."""
+    words = np.array([[1, 2, 0, 3], [0, 0, 4, 1], [2, 0, 0, 0], [0, 0, 0, 0], [1, 2, 3, 4], [4, 0, 1, 0]])
+    model = models.Sequential(
+        [
+            layers.Input((4,)), layers.Embedding(5, 3, mask_zero=True),
+            layers.Bidirectional(layers.LSTM(3, return_sequences=True)), layers.GRU(4), layers.Dense(2, "softmax"),
+        ],
+        seed=0,
+    )  # fmt: skip
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model, words, np.array([0, 1, 0, 1, 1, 0])
+
+
+def tagger():
+    """A number for each step, trained in chunks of two steps."""
+    x = np.random.default_rng(0).normal(size=(6, 4, 2)).astype("float32")
+    model = models.Sequential([layers.Input((4, 2)), layers.LSTM(5, return_sequences=True), layers.Dense(1)], seed=0)
+    model.compile("sgd", "mse", bptt_steps=2)
+    return model, x, x.cumsum(axis=1)[..., :1]
+
+
+@pytest.mark.parametrize("make", [classifier, tagger])
+def test_a_model_trains_as_on_the_cpu(make):
+    def compute():
+        model, x, y = make()
+        history = model.fit(x, y, batch_size=4, epochs=2, validation_data=(x, y), verbose=0).history
+        measured = np.array(
+            [*history.values(), [model.evaluate(x[:3], y[:3], verbose=0, return_dict=True)["loss"]] * 2]
+        )
+        return [measured, model.predict(x, batch_size=4, verbose=0), *model.get_weights()]
+
+    here_and_on_the_cpu(compute)
