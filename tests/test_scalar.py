@@ -1,11 +1,14 @@
 """The compiled scalar functions over their whole range, against NumPy in longer numbers."""
 
+import ctypes
+
 import numpy as np
 import pytest
-from numba import njit
+from numba import types
 from tolerances import DTYPES
 
 from nblstm.codegen.scalar import BOUNDS, scalar_functions
+from nblstm.codegen.target import kernel
 
 TRUTH = {
     "exp": np.exp,
@@ -25,15 +28,18 @@ def on_arrays(name, dtype):
     """The compiled function over an array, in a loop as kernels have it."""
     scalar = scalar_functions(dtype)[name]
 
-    @njit(error_model="numpy")
-    def loop(x, y):
-        for k in range(x.size):
+    def loop(size, x, y):
+        for k in range(size):
             y[k] = scalar(x[k])
 
+    pointer = types.CPointer(getattr(types, dtype))
+    made = kernel(loop, types.void(types.int64, pointer, pointer))
+    call = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)(made.address)
+
     def evaluate(x):
-        x = np.asarray(x, dtype)
+        x = np.ascontiguousarray(x, dtype)
         y = np.empty_like(x)
-        loop(x, y)
+        call(x.size, x.ctypes.data, y.ctypes.data)
         return y
 
     return evaluate

@@ -23,6 +23,8 @@ import llvmlite
 import numba
 import platformdirs
 
+from nblstm.codegen.target import machine
+
 _CHECKSUM = 32  # bytes of SHA-256 in front of the payload
 
 
@@ -41,10 +43,8 @@ def folder() -> Path:
 @cache
 def environment() -> str:
     """Everything but the kernel's own text that its machine code for this CPU depends on."""
-    from numba.core.registry import cpu_target
-
-    target = cpu_target.target_context.codegen().magic_tuple()
-    parts = (numba.__version__, llvmlite.__version__, platform.python_version(), str(target), str(numba.config.OPT))
+    processor = machine().magic_tuple()
+    parts = (numba.__version__, llvmlite.__version__, platform.python_version(), str(processor), str(numba.config.OPT))
     return "\n".join((*parts, sources("codegen", "cpu")))
 
 

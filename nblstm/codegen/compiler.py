@@ -6,11 +6,8 @@ import os
 import threading
 from collections.abc import Callable
 
-from numba import cfunc
-from numba.core.registry import cpu_target
-
 from nblstm.codegen import aside, cache
-from nblstm.codegen.options import KERNEL
+from nblstm.codegen.target import kernel, machine
 
 _lock = threading.RLock()
 _loaded: dict[str, tuple[object, int]] = {}  # key -> (library, which must outlive its code; address)
@@ -63,7 +60,7 @@ def _load(file: str) -> tuple[object, int] | None:
     if stored is None:
         return None
     symbol, serialized = stored
-    library = cpu_target.target_context.codegen().unserialize_library(serialized)
+    library = machine().unserialize_library(serialized)
     return library, library.get_pointer_to_function(symbol)
 
 
@@ -72,6 +69,6 @@ def _build(name: str, key: str, make) -> tuple[object, int]:
     # Symbols are shared by all code in the process: without the key, two dtypes of one kernel that separate
     # processes compiled could bear one name.
     function.__name__ = function.__qualname__ = f"{name}_{key}"
-    built = cfunc(signature, **KERNEL)(function)
+    built = kernel(function, signature)
     cache.store(f"{name}-{key}", (built.native_name, built._library.serialize_using_object_code()))
     return built._library, built.address

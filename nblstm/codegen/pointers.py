@@ -8,7 +8,8 @@ AVX-512, array indexing instead of this cost 10 times the pointwise part, becaus
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.core.typing.templates import AttributeTemplate
+from numba.extending import infer_getattr, intrinsic, lower_getattr_generic, models, register_model
 
 
 @intrinsic
@@ -32,16 +33,47 @@ def pointer_to(typingctx, address, real):
     return result(types.int64, real), codegen
 
 
+class Records(types.Type):
+    """A pointer to structures whose fields are int64; as a value, the first of them, its fields read as attributes."""
+
+    def __init__(self, fields):
+        self.fields = tuple(fields)
+        super().__init__(f"Records({', '.join(fields)})")
+
+    @property
+    def mangling_args(self):
+        """A short name for symbols."""
+        return "Records", (len(self.fields),)
+
+
+@register_model(Records)
+class _RecordsModel(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        super().__init__(manager, kind, ir.IntType(64).as_pointer())
+
+
+@infer_getattr
+class _Fields(AttributeTemplate):
+    key = Records
+
+    def generic_resolve(self, kind, field):
+        return types.int64 if field in kind.fields else None
+
+
+@lower_getattr_generic(Records)
+def _field(context, builder, kind, value, field):
+    return builder.load(builder.gep(value, [ir.Constant(ir.IntType(64), kind.fields.index(field))]))
+
+
 @intrinsic
-def record(typingctx, pointer, index):
-    """The structure at ``pointer[index]``, its fields read as attributes; nothing is copied or counted."""
-    structure = pointer.dtype
+def record(typingctx, records, index):
+    """The structure ``records[index]``; nothing is copied or counted."""
+    size = ir.Constant(ir.IntType(64), len(records.fields))
 
     def codegen(context, builder, signature, args):
-        place = builder.gep(args[0], [args[1]])
-        return builder.bitcast(place, context.get_value_type(structure))
+        return builder.gep(args[0], [builder.mul(args[1], size)])
 
-    return structure(pointer, types.int64), codegen
+    return records(records, types.int64), codegen
 
 
 @intrinsic

@@ -18,10 +18,10 @@ from functools import cache
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
-from nblstm.codegen.options import INLINE
+from nblstm.codegen.target import inlined
 
 # Largest error of a result, in units in its last place, wherever the result is a normal number; below that
 # (|x| > 87 in float32, > 708 in float64) sigmoid and exp may return 0 for a subnormal number.
@@ -74,7 +74,7 @@ def scalar_functions(dtype: str) -> dict:
     dict of str to Numba dispatcher
         ``exp expm1 log log1p sqrt abs sigmoid tanh erf minimum maximum``, each from scalars of ``dtype`` to one.
     """
-    return functions_for(dtype, njit(**INLINE), power_of_two)
+    return functions_for(dtype, inlined, power_of_two)
 
 
 def functions_for(dtype: str, compiled: Callable, power_of_two: Callable) -> dict:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from functools import cache
 
-from numba import njit, types
+from numba import types
 
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.options import INLINE
+from nblstm.codegen.integers import larger, smaller
 from nblstm.codegen.pointers import call, offset, pointer_to, record
+from nblstm.codegen.target import inlined
 from nblstm.cpu.gemm import panel_columns
 from nblstm.cpu.jobs import BACKWARD, pointer_type
 from nblstm.cpu.together import together
@@ -24,7 +25,7 @@ def _functions(dtype: str, stages: int):
     """The parts of a step, on batch rows from b0 and hidden units u0 to u1."""
     real, integer, PANEL = getattr(types, dtype), types.int64, panel_columns(dtype)
 
-    @njit(**INLINE)
+    @inlined
     def pointwise(job, kernel, t, b0, rows, u0, u1):
         """The cell's gradient, or a stage of it, for step t."""
         H, B, row = job.H, job.B, pointer_to(job.offset, integer)[t] + b0
@@ -45,7 +46,7 @@ def _functions(dtype: str, stages: int):
             offset(dz, (row - job.dz_start) * job.dz_row + u0), job.dz_row,
         ))  # fmt: skip
 
-    @njit(**INLINE)
+    @inlined
     def product(job, t, b0, rows, u0, u1, start, width, target, target_row):
         """Add to the target what step t's pre-activations say about what their weights multiplied: some columns'."""
         row = pointer_to(job.offset, integer)[t] + b0
@@ -59,12 +60,12 @@ def _functions(dtype: str, stages: int):
             t % 2,
         ))  # fmt: skip
 
-    @njit(**INLINE)
+    @inlined
     def second_gradient(job, t, b0, rows, u0, u1):
         """Gradient of the second gates' pre-activations at step t."""
         pointwise(job, job.pointwise_second, t, b0, rows, u0, u1)
 
-    @njit(**INLINE)
+    @inlined
     def cell_gradient(job, t, b0, rows, u0, u1):
         """Gradient of step t's pre-activations; that of the states changes in place, but for the recurrence."""
         if stages == 2:
@@ -73,7 +74,7 @@ def _functions(dtype: str, stages: int):
             product(job, t, b0, rows, u0, u1, 0, job.second_columns, d_operand, job.dz_row)
         pointwise(job, job.pointwise, t, b0, rows, u0, u1)
 
-    @njit(**INLINE)
+    @inlined
     def recurrent_gradient(job, t, b0, rows, u0, u1):
         """Add what step t's pre-activations say about the outputs of the step before."""
         H = job.H
@@ -100,7 +101,7 @@ def backward_kernel(dtype: str, stages: int) -> int:
             for back in range(job.last - job.first):
                 s = job.last - 1 - back
                 t = job.T - 1 - s if job.reverse else s
-                rows = min(max(pointer_to(job.active, integer)[t] - b0, 0), b1 - b0)
+                rows = smaller(larger(pointer_to(job.active, integer)[t] - b0, 0), b1 - b0)
                 if rows > 0:
                     if stages == 2:
                         second_gradient(job, t, b0, rows, 0, job.H)
@@ -120,7 +121,7 @@ def shared_backward_kernel(dtype: str, stages: int) -> int:
         integer = types.int64
         second_gradient, cell_gradient, recurrent_gradient = _functions(dtype, stages)
 
-        @njit(**INLINE)
+        @inlined
         def task(job, part, phase):
             """The last product of one step, which needs all units of what came before, and the first part of the next.
 

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from functools import cache
 
-from numba import njit, types
+from numba import types
 
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.options import INLINE
+from nblstm.codegen.integers import larger, smaller
 from nblstm.codegen.pointers import call, offset, pointer_to, record
+from nblstm.codegen.target import inlined
 from nblstm.cpu.gemm import panel_columns
 from nblstm.cpu.jobs import FORWARD, pointer_type
 from nblstm.cpu.together import together
@@ -27,12 +28,12 @@ def _functions(dtype: str, stages: int):
     """The parts of a step, on batch rows b0 to b1 and hidden units u0 to u1."""
     real, integer, PANEL = getattr(types, dtype), types.int64, panel_columns(dtype)
 
-    @njit(**INLINE)
+    @inlined
     def columns(block, columns, H, u0, u1):
         """Columns of a block of H that belong to some units; of all blocks at once for all units."""
         return (0, columns) if u1 - u0 == H else (block * H + u0, block * H + u1)
 
-    @njit(**INLINE)
+    @inlined
     def input_products(job, z, t0, steps, b0, b1, u0, u1):
         """Input's share of the pre-activations for ``steps`` steps from t0, into rows of z."""
         H, I, z_row, fed = job.H, job.I, job.z_row, job.input_columns
@@ -42,10 +43,10 @@ def _functions(dtype: str, stages: int):
             start, end = columns(block, fed, H, u0, u1)
             # Panel by panel, so that each panel of weights is fetched once for all steps.
             while start < end:
-                until = min(end, (start // PANEL + 1) * PANEL)
+                until = smaller(end, (start // PANEL + 1) * PANEL)
                 t = t0
                 while t < t0 + steps:
-                    rows, together = min(max(active[t] - b0, 0), b1 - b0), 1
+                    rows, together = smaller(larger(active[t] - b0, 0), b1 - b0), 1
                     if rows == b1 - b0 and rows == active[t]:
                         # The part has all of the batch: rows of consecutive steps adjoin, take them at once.
                         while t + together < t0 + steps and active[t + together] == rows:
@@ -67,7 +68,7 @@ def _functions(dtype: str, stages: int):
                 for u in range(u0, u1):
                     target[u] = constant[u]
 
-    @njit(**INLINE)
+    @inlined
     def all_zero(a, a_row, rows, H):
         """Whether nothing recurs yet: R 0 is 0. It ends at the first number that is not, so costs nothing later on."""
         for r in range(rows):
@@ -76,7 +77,7 @@ def _functions(dtype: str, stages: int):
                     return False
         return True
 
-    @njit(**INLINE)
+    @inlined
     def product(job, z, t, a, a_row, skipped, width, rows, u0, u1):
         """Add to z what the recurrent weights make of ``a``, in ``width`` columns behind the first ``skipped``."""
         H, z_row, start = job.H, job.z_row, job.recurrent_start
@@ -95,7 +96,7 @@ def _functions(dtype: str, stages: int):
                 t % 2,
             ))  # fmt: skip
 
-    @njit(**INLINE)
+    @inlined
     def pointwise(job, kernel, z, t, b0, rows, u0, u1):
         """The cell, or a stage of it, for the step whose pre-activations are in z."""
         H, z_row, row = job.H, job.z_row, pointer_to(job.offset, integer)[t] + b0
@@ -111,13 +112,13 @@ def _functions(dtype: str, stages: int):
             offset(saved, row * job.saved_row + u0), job.saved_row,
         ))  # fmt: skip
 
-    @njit(**INLINE)
+    @inlined
     def first_stage(job, z, t, h, b0, rows, u0, u1):
         """From the outputs ``h`` of the step before, the operand of the second product."""
         product(job, z, t, h, job.H, job.second_columns, job.recurrent_columns - job.second_columns, rows, u0, u1)
         pointwise(job, job.pointwise_first, z, t, b0, rows, u0, u1)
 
-    @njit(**INLINE)
+    @inlined
     def last_stage(job, z, t, h, b0, rows, u0, u1):
         """From the operand, or from ``h`` where there is one product, the states, which change in place."""
         if stages == 2:
@@ -147,12 +148,12 @@ def forward_kernel(dtype: str, stages: int) -> int:
             h = offset(pointer_to(job.state, real), b0 * H)
             s0 = job.first
             while s0 < job.last:  # not range(first, last, segment): a kernel that could raise would need Python
-                steps = min(job.segment, job.last - s0)
+                steps = smaller(job.segment, job.last - s0)
                 t0 = T - s0 - steps if job.reverse else s0  # the segment is t0 ... t0 + steps - 1 either way
                 input_products(job, z, t0, steps, b0, b1, 0, H)
                 for s in range(steps):
                     t = t0 + (steps - 1 - s if job.reverse else s)
-                    rows = min(max(active[t] - b0, 0), b1 - b0)
+                    rows = smaller(larger(active[t] - b0, 0), b1 - b0)
                     if rows > 0:
                         z_t = offset(z, (t - t0) * (b1 - b0) * job.z_row)
                         if stages == 2:
@@ -173,7 +174,7 @@ def shared_forward_kernel(dtype: str, stages: int) -> int:
         real, integer = getattr(types, dtype), types.int64
         input_products, first_stage, last_stage = _functions(dtype, stages)
 
-        @njit(**INLINE)
+        @inlined
         def task(job, part, phase):
             """A stage of a step for some units. Outputs go through two planes in turn: others still read the last."""
             T, B, H, active = job.T, job.B, job.H, pointer_to(job.active, integer)
@@ -181,7 +182,7 @@ def shared_forward_kernel(dtype: str, stages: int) -> int:
             z, state, h = pointer_to(job.z, real), pointer_to(job.state, real), pointer_to(job.h, real)
             done = phase // stages
             s, s0 = job.first + done, job.first + done // job.segment * job.segment
-            steps = min(job.segment, job.last - s0)
+            steps = smaller(job.segment, job.last - s0)
             t0 = T - s0 - steps if job.reverse else s0
             if s == s0 and phase % stages == 0:
                 input_products(job, z, t0, steps, 0, B, u0, u1)

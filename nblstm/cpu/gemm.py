@@ -11,6 +11,7 @@ from functools import cache
 from numba import types
 
 from nblstm.codegen.compiler import compiled
+from nblstm.codegen.integers import larger, smaller
 from nblstm.codegen.pointers import offset
 from nblstm.cpu.microkernel import microkernel
 from nblstm.cpu.vector import vector_unit
@@ -62,12 +63,12 @@ def gemm(dtype: str) -> int:
             tiles = (M + MAX_ROWS - 1) // MAX_ROWS
             k0 = 0
             while True:
-                k = K - k0 if tiles == 1 else min(K - k0, K_BLOCK)
+                k = K - k0 if tiles == 1 else smaller(K - k0, K_BLOCK)
                 first, panels = n0 // PANEL, (n1 + PANEL - 1) // PANEL - n0 // PANEL
                 for walked in range(panels):
                     panel = first + (panels - 1 - walked if descending else walked)
-                    n = max(n0, panel * PANEL)
-                    columns = min(n1, (panel + 1) * PANEL) - n
+                    n = larger(n0, panel * PANEL)
+                    columns = smaller(n1, (panel + 1) * PANEL) - n
                     vectors = (columns + LANES - 1) // LANES
                     b_block = offset(b, panel * b_panel + n - panel * PANEL + k0 * b_k)
                     m = 0

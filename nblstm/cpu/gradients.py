@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from functools import cache
 
-from numba import njit, types
+from numba import types
 
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.options import INLINE
+from nblstm.codegen.integers import smaller
 from nblstm.codegen.pointers import call, distinct, offset, pointer_to, record
+from nblstm.codegen.target import inlined
 from nblstm.cpu.gemm import panel_columns
 from nblstm.cpu.jobs import GRADIENTS, pointer_type
 
@@ -26,7 +27,7 @@ def gradients_kernel(dtype: str) -> int:
         real, integer, PANEL = getattr(types, dtype), types.int64, panel_columns(dtype)
         ITEM = real.bitwidth // 8
 
-        @njit(**INLINE)
+        @inlined
         def add_rows(rows, units, dz, dz_row, total):
             """Add rows of dz to ``total``, one after the other; four in each walk, for fewer loads and stores of it."""
             distinct()
@@ -42,7 +43,7 @@ def gradients_kernel(dtype: str) -> int:
                     total[n] += row[n]
                 r += 1
 
-        @njit(**INLINE)
+        @inlined
         def weight_block(job, units, N, dz, inputs, inputs_row, d_weight, d_bias, row):
             """Rows ``row`` to ``row + units`` of dW = dz^T inputs (.., N) and of db."""
             target = offset(pointer_to(d_weight, real), row * N)
@@ -83,7 +84,7 @@ def gradients_kernel(dtype: str) -> int:
                 r = (part - job.weight_parts) * job.row_block
                 fed = job.gates * H
                 call(job.gemm, (
-                    min(job.row_block, rows - r), 0, I, fed,
+                    smaller(job.row_block, rows - r), 0, I, fed,
                     offset(dz, r * dz_row), dz_row, 1,
                     pointer_to(job.w_x, real), fed * PANEL, PANEL,
                     pointer_to(job.zeros, real), 0,
@@ -94,7 +95,7 @@ def gradients_kernel(dtype: str) -> int:
 
             blocks = (H + block - 1) // block
             kind, u = part // blocks, part % blocks * block
-            units = min(block, H - u)
+            units = smaller(block, H - u)
             dz_block = offset(dz, kind * H + u)
             if kind < job.gates:
                 row = pointer_to(job.input_order, integer)[kind] * H + u

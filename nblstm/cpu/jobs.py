@@ -10,8 +10,9 @@ import ctypes
 from array import array
 from functools import cache
 
-import numba
 import numpy as np
+
+from nblstm.codegen.pointers import Records
 
 #: Copies a weight matrix into panels; see `weights.py`.
 PACK = (
@@ -81,9 +82,9 @@ GRADIENTS = (
 DTYPES = {4: "float32", 8: "float64"}
 
 
-def pointer_type(fields):
+def pointer_type(fields) -> Records:
     """The Numba type of a kernel's first argument."""
-    return numba.types.CPointer(numba.from_dtype(np.dtype([(field, np.int64) for field in fields])))
+    return Records(fields)
 
 
 @cache

@@ -14,14 +14,14 @@ import linecache
 import re
 from functools import cache
 
-from numba import njit, types
+from numba import types
 
 from nblstm.cells.cell import Cell
 from nblstm.codegen.compiler import compiled
 from nblstm.codegen.emit import emit
-from nblstm.codegen.options import INLINE
 from nblstm.codegen.pointers import distinct, offset
 from nblstm.codegen.scalar import scalar_functions
+from nblstm.codegen.target import inlined
 
 #: Arguments of ``forward_rows``; strides and sizes are int64, counted in elements. The first ``units`` of each row's H
 #: units are computed.
@@ -77,7 +77,7 @@ def _compile(name, cell, dtype, body, arguments) -> int:
     def make():
         real = getattr(types, dtype)
         names = {**scalar_functions(dtype), "real": real, "distinct": distinct, "offset": offset,
-                 "inlined": njit(**INLINE)}  # fmt: skip
+                 "inlined": inlined}  # fmt: skip
         scalar = r"^def (operand|forward|backward_second|backward)\("
         decorated = re.sub(scalar, r"@inlined\ndef \1(", text, flags=re.MULTILINE)
         file = f"<nblstm cell {name}>"

@@ -22,13 +22,13 @@ from functools import cache
 
 import numba
 import numpy as np
-from numba import njit, types
+from numba import types
 
 from nblstm import memory
 from nblstm.codegen.atomics import atomic_add, atomic_exchange_if, atomic_load, atomic_store, pause
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.options import INLINE
 from nblstm.codegen.pointers import call, offset
+from nblstm.codegen.target import inlined
 from nblstm.cpu.jobs import address
 
 # Shared memory of the pool: one cell for each on a cache line of its own, so that they do not slow each other.
@@ -70,7 +70,7 @@ def _functions():
 
         return alone, types.void(size, size, size)
 
-    @njit(**INLINE)
+    @inlined
     def take_parts(pool):
         part = atomic_add(offset(pool, NEXT), 1)
         while part < pool[WORK + 2]:

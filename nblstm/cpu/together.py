@@ -11,11 +11,12 @@ with two threads and empty parts, beside 0.9 us for a whole step of H = 64 on th
 
 from __future__ import annotations
 
-from numba import njit, types
+from numba import types
 
 from nblstm.codegen.atomics import atomic_exchange_if, atomic_load, atomic_store, pause
-from nblstm.codegen.options import INLINE
+from nblstm.codegen.integers import smaller
 from nblstm.codegen.pointers import offset, pointer_to
+from nblstm.codegen.target import inlined
 
 #: Rounds of waiting, 25 ns each, before another's part is taken: about three steps of H = 64.
 PATIENCE = 100
@@ -36,7 +37,7 @@ def together(task):
     """
     integer = types.int64
 
-    @njit(**INLINE)
+    @inlined
     def attempt(job, sync, part, phase):
         """Do a part of a phase unless somebody has begun it."""
         begun = offset(sync, PART * part + BEGUN)
@@ -46,13 +47,13 @@ def together(task):
             return True
         return False
 
-    @njit(**INLINE)
+    @inlined
     def work(job, parts, part, phases):
         sync = pointer_to(job.sync, integer)
         patience = PATIENCE
         phase = phases
         for other in range(parts):  # one who comes late begins where all are
-            phase = min(phase, atomic_load(offset(sync, PART * other + DONE)))
+            phase = smaller(phase, atomic_load(offset(sync, PART * other + DONE)))
         while phase < phases:
             attempt(job, sync, part, phase)
             for turn in range(parts):

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from functools import cache
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.options import INLINE
+from nblstm.codegen.integers import smaller
 from nblstm.codegen.pointers import distinct, offset, pointer_to, record
+from nblstm.codegen.target import inlined
 from nblstm.cpu import threads
 from nblstm.cpu.jobs import address, array_address, pointer_type
 
@@ -77,8 +78,9 @@ def update_kernel(equation: Callable, slots: int, constants: int, dtype: str) ->
     def make():
         fields = (*_FIELDS, *(f"slot_{k}" for k in range(slots)))
         names = {
-            "inlined": njit(**INLINE), "equation": njit(**INLINE)(equation), "real": getattr(types, dtype),
-            "distinct": distinct, "offset": offset, "pointer_to": pointer_to, "record": record, "BLOCK": BLOCK,
+            "inlined": inlined, "equation": inlined(equation), "real": getattr(types, dtype),
+            "distinct": distinct, "offset": offset, "pointer_to": pointer_to, "record": record,
+            "smaller": smaller, "BLOCK": BLOCK,
         }  # fmt: skip
         file = f"<nblstm update {equation.__name__}>"
         linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)  # for tracebacks
@@ -115,5 +117,5 @@ def update(jobs, part):
     job = record(jobs, which)
     start = part * BLOCK
     constants = pointer_to(job.constants, real)
-    block(min(BLOCK, job.size - start), {pointers}, {loaded})
+    block(smaller(BLOCK, job.size - start), {pointers}, {loaded})
 """

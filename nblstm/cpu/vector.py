@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from numba.core.registry import cpu_target
+from nblstm.codegen.target import machine
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class VectorUnit:
 @cache
 def vector_unit() -> VectorUnit:
     """The vector unit that Numba compiles for (``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES`` are respected)."""
-    triple, _, features = cpu_target.target_context.codegen().magic_tuple()
+    triple, _, features = machine().magic_tuple()
     has = {feature[1:] for feature in features.split(",") if feature.startswith("+")}
     if triple.startswith(("aarch64", "arm64")):
         return VectorUnit("NEON", 16, 32, fma=True)

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
 from nblstm import memory
 from nblstm.cells.cell import Cell
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.options import INLINE
+from nblstm.codegen.integers import smaller
 from nblstm.codegen.pointers import distinct, offset, pointer_to, record
+from nblstm.codegen.target import inlined
 from nblstm.cpu import threads
 from nblstm.cpu.gemm import padded, panel_columns
 from nblstm.cpu.jobs import DTYPES, PACK, Jobs, address, array_address, pointer_type
@@ -172,7 +173,7 @@ def pack_kernel(dtype: str) -> int:
         real, PANEL = getattr(types, dtype), panel_columns(dtype)
         integer = types.int64
 
-        @njit(**INLINE)
+        @inlined
         def column(ks, source, target):
             """Numbers of a row of the matrix, one below the other."""
             distinct()
@@ -188,11 +189,11 @@ def pack_kernel(dtype: str) -> int:
             order = pointer_to(job.order, integer)
             matrix, N, K, block = pointer_to(job.matrix, real), job.N, job.K, job.block
             panel = offset(pointer_to(job.packed, real), part * PANEL * K)
-            columns = min(PANEL, N - part * PANEL)
+            columns = smaller(PANEL, N - part * PANEL)
             if job.transposed:
                 # 16 inner rows at a time: what is written meanwhile, 16 rows of a panel, stays in the L1 cache.
                 for k0 in range(0, K, 16):
-                    ks = min(16, K - k0)
+                    ks = smaller(16, K - k0)
                     for c in range(columns):
                         n = part * PANEL + c
                         source = offset(matrix, (order[n // block] * block + n % block) * job.matrix_row + k0)
