@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 from importlib import import_module
 
+import pytest
 from cuda_simulator import SimulatedRuntime
 
 import nblstm.cuda
@@ -61,3 +62,11 @@ def names() -> list[str]:
     """Those that can be used here."""
     gpu = [] if nblstm.cuda.unavailable() else ["cuda"]
     return ["cpu", *gpu, *(f"simulated {name}" for name in CHOICES)]
+
+
+@pytest.fixture(params=names(), autouse=True)
+def backend(request):
+    """The name of the backend that networks are made on; simulated ones must have been launched on."""
+    with chosen(request.param) as runtime:
+        yield request.param
+        assert runtime is None or runtime.launched or "unlaunched" in request.keywords

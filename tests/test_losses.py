@@ -7,10 +7,8 @@ import pytest
 from golden import keras_training
 from tolerances import DIFFERENCES, DTYPES, GRADIENT, OUTPUT, assert_close
 
-from nblstm import losses as keras_losses
-from nblstm import metrics as keras_metrics
 from nblstm import training
-from nblstm.training import losses, rowwise
+from nblstm.training import losses
 
 RNG = np.random.default_rng(0)
 B, T, C = 4, 3, 5
@@ -164,20 +162,6 @@ def test_functions_take_the_prediction_first(function, options, made):
     expected, expected_gradient = made.value_and_gradient(target, SOFTMAX, WEIGHTS, MASK)
     assert value == expected
     np.testing.assert_array_equal(gradient, expected_gradient)
-
-
-def test_keras_functions_take_the_target_first_and_give_a_value_per_row():
-    assert keras_losses.mean_squared_error(ONE_HOT, NUMBERS).shape == (B, T)
-    np.testing.assert_allclose(keras_losses.mean_squared_error(BITS, NUMBERS), np.square(NUMBERS - BITS).mean(-1))
-    np.testing.assert_allclose(keras_losses.mean_absolute_error(BITS, NUMBERS), np.abs(NUMBERS - BITS).mean(-1))
-    np.testing.assert_allclose(keras_losses.huber(BITS, NUMBERS, 0.3), huber(NUMBERS - BITS, 0.3).mean(-1))
-    np.testing.assert_allclose(keras_losses.binary_crossentropy(BITS, SIGMOID), bits(SIGMOID, BITS).mean(-1))
-    expected = -np.log(np.take_along_axis(SOFTMAX, LABELS[..., None], -1)[..., 0])
-    np.testing.assert_allclose(keras_losses.categorical_crossentropy(ONE_HOT, SOFTMAX), expected)
-    np.testing.assert_allclose(keras_losses.sparse_categorical_crossentropy(LABELS, LOGITS, True), expected)
-    assert keras_metrics.huber is keras_losses.huber
-    for name in rowwise.__all__:
-        assert type(losses.get(getattr(keras_losses, name))) is type(losses.get(name))
 
 
 # --- stability ------------------------------------------------------------------------------------

@@ -1,10 +1,20 @@
 """The programs in the READMEs and in docs/ run as they stand, and the files that they name are there."""
 
+import importlib
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from nblstm import optimizers
+
+#: Keras's second names, and what a program that comes from Keras does not need.
+NOT_KERAS = {
+    "ActivationFunction", "CellLayer", "Configured", "Convolution1D", "Convolution2D", "GlobalAvgPool1D", "GlobalMaxPool1D",
+    "Initializer", "InputLayer", "Layer", "Loss", "LossFunction", "LossMetric", "MaxPool1D", "MaxPool2D", "Metric",
+    "MetricFunction", "Optimizer", "Parameter", "Recurrent", "Regularizer", "Schedule", "Sequence", "Stepper", "Tape",
+}  # fmt: skip
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").glob("*.md"))
@@ -46,6 +56,20 @@ def test_links(page):
     folder = (ROOT / page).parent
     for target in re.findall(r"\]\(([^)#:]+)\)", text(page)):
         assert (folder / target).exists(), target
+
+
+def test_the_page_for_keras_names_what_there_is():
+    table = text("docs/keras.md").partition("## What there is")[2].partition("\n\nOnly here")[0]
+    rows = re.findall(r"^\| (`.*?) \| (.*) \|$", table, flags=re.MULTILINE)
+    assert len(rows) == 9
+    for modules, listed in rows:
+        homes = [importlib.import_module(f"nblstm.{name}") for name in re.findall(r"`(\w+)`", modules)]
+        homes += [optimizers.schedules] * (optimizers in homes)
+        listed = set(re.findall(r"`(\w+)`", listed))
+        for name in listed:
+            assert any(hasattr(home, name) for home in homes), name
+        there = {name for home in homes for name in vars(home) if name[0].isupper()}
+        assert there - listed <= NOT_KERAS, there - listed
 
 
 def test_files_to_open():
