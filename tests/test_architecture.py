@@ -181,3 +181,10 @@ def test_modules_have_keras_names(name):
             assert getattr(module, public) is getattr(below, public)
     for public in ours:
         assert getattr(module, public) is getattr(rowwise, public)
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if part_of(file) in ("cpu", "codegen")])
+def test_kernels_are_compiled_for_their_own_target(file):
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    names = {name.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for name in node.names}
+    assert not names & {"njit", "jit", "cfunc"}, "use codegen.target.inlined: what Numba's own target knows takes 0.3 s"

@@ -8,14 +8,15 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
 from nblstm import memory
 from nblstm.arrays import HostArrays
 from nblstm.batch import Batch, uniform_batch
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.options import INLINE
+from nblstm.codegen.integers import smaller
 from nblstm.codegen.pointers import distinct, offset, pointer_to, record
+from nblstm.codegen.target import inlined
 from nblstm.cpu import threads
 from nblstm.cpu.jobs import DTYPES, Jobs, address, array_address, pointer_type
 
@@ -34,7 +35,7 @@ def rows_kernel(dtype: str) -> int:
     def make():
         real = getattr(types, dtype)
 
-        @njit(**INLINE)
+        @inlined
         def copy(columns, source, target):
             distinct()
             for k in range(columns):
@@ -43,7 +44,7 @@ def rows_kernel(dtype: str) -> int:
         def rows(jobs, part):
             job = record(jobs, 0)
             index, source = pointer_to(job.index, types.int64), pointer_to(job.source, real)
-            for r in range(part * job.block, min(job.rows, (part + 1) * job.block)):
+            for r in range(part * job.block, smaller(job.rows, (part + 1) * job.block)):
                 target, place = offset(pointer_to(job.target, real), r * job.columns), index[r]
                 if place < 0:
                     for k in range(job.columns):
