@@ -11,9 +11,10 @@ from nblstm import optimizers
 
 #: Keras's second names, and what a program that comes from Keras does not need.
 NOT_KERAS = {
-    "ActivationFunction", "CellLayer", "Configured", "Convolution1D", "Convolution2D", "GlobalAvgPool1D", "GlobalMaxPool1D",
-    "Initializer", "InputLayer", "Layer", "Loss", "LossFunction", "LossMetric", "MaxPool1D", "MaxPool2D", "Metric",
-    "MetricFunction", "Optimizer", "Parameter", "Recurrent", "Regularizer", "Schedule", "Sequence", "Stepper", "Tape",
+    "ActivationFunction", "CellLayer", "Configured", "Convolution1D", "Convolution2D", "GlobalAvgPool1D",
+    "GlobalMaxPool1D", "Initializer", "InputLayer", "Layer", "Loss", "LossFunction", "LossMetric", "MaxPool1D",
+    "MaxPool2D", "Metric", "MetricFunction", "Optimizer", "Parameter", "Recurrent", "Regularizer", "Schedule", "Sequence",
+    "Stepper", "Tape",
 }  # fmt: skip
 
 ROOT = Path(__file__).parents[1]
