@@ -13,8 +13,8 @@ from nblstm import optimizers
 NOT_KERAS = {
     "ActivationFunction", "CellLayer", "Configured", "Convolution1D", "Convolution2D", "GlobalAvgPool1D",
     "GlobalMaxPool1D", "Initializer", "InputLayer", "Layer", "Loss", "LossFunction", "LossMetric", "MaxPool1D",
-    "MaxPool2D", "Metric", "MetricFunction", "Optimizer", "Parameter", "Recurrent", "Regularizer", "Schedule", "Sequence",
-    "Stepper", "Tape",
+    "MaxPool2D", "Metric", "MetricFunction", "Optimizer", "Parameter", "Recurrent", "Regularizer", "Schedule",
+    "Sequence", "Stepper", "Tape",
 }  # fmt: skip
 
 ROOT = Path(__file__).parents[1]
