@@ -155,3 +155,16 @@ def test_batches_of_a_fixed_size():
     assert history.params["steps"] == 3
     assert model.evaluate(x, y, batch_size=4, verbose=0) < history.history["loss"][0]
     message_of(ValueError, lambda: model.fit(x, y, batch_size=6, verbose=0), "batch", "4")
+
+
+def test_class_weights_are_for_training_alone():
+    x, y = RNG.normal(size=(20, 4)), RNG.integers(0, 2, (20, 1))
+    losses = []
+    for weights in (None, {0: 1.0, 1: 5.0}):
+        model = Sequential([Input((4,)), Dense(1, "sigmoid")], seed=0)
+        model.compile(SGD(0.0), "binary_crossentropy")
+        history = model.fit(x, y, validation_split=0.5, class_weight=weights, verbose=0).history
+        losses.append((history["loss"], history["val_loss"]))
+    (plain, held_out), (weighted, held_out_too) = losses
+    assert held_out == held_out_too == [model.evaluate(x[10:], y[10:], verbose=0)]
+    assert weighted[0] > plain[0]

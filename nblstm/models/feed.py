@@ -35,6 +35,8 @@ class Feed(Chain):
         found, held_out = self.samples(x, y, sample_weight, class_weight), None
         if validation_split:
             found, held_out = found.split(validation_split)
+            if class_weight is not None:  # which is for training alone, as in Keras
+                held_out = Samples(held_out.x, held_out.y)
         count = None if steps is None else validate.positive_integer("steps_per_epoch", steps)
         return ArrayBatches(found, _size(batch_size), self.generator if shuffle else None, count), held_out
 

@@ -47,7 +47,7 @@ class Trainer(Learner):
         shuffle : bool, default True
             Whether arrays are put in a new random order for each epoch.
         class_weight : dict of int to float, optional
-            Weights of samples by their class; 1 for classes that it lacks.
+            Weights of samples by their class, in training alone; 1 for classes that it lacks.
         sample_weight : array_like, shape (N,) or (N, T), optional
             Weights of samples, or of steps, in the loss.
         initial_epoch : int, default 0
