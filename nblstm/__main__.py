@@ -72,7 +72,7 @@ def _layouts(chosen) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m nblstm", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m nblstm", description=(__doc__ or "").replace("``", ""))
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="versions, device, threads, vector width, cache folder")
     ahead = commands.add_parser("warmup", help="compile the kernels of LSTM, GRU and RNN ahead of their first use")

@@ -5,8 +5,12 @@ import pytest
 from differences import differences
 from tolerances import DIFFERENCES, assert_close
 
+from nblstm import layers
 from nblstm.layers import (
+    GRU,
+    LSTM,
     Activation,
+    Bidirectional,
     Conv1D,
     Conv2D,
     Dense,
@@ -22,6 +26,7 @@ from nblstm.layers import (
     MaxPooling2D,
     RepeatVector,
     Reshape,
+    SpatialDropout1D,
     TimeDistributed,
     activations,
 )  # fmt: skip
@@ -36,6 +41,7 @@ CASES = {
     "dense_no_bias": (lambda: Dense(3, "softmax", False, **D), (2, 1, 3, 2), None),
     "dropout": (lambda: Dropout(0.4, seed=3, **D), (6, 5), None),
     "dropout_noise": (lambda: Dropout(0.4, (None, 1, None), seed=3, **D), (3, 4, 5), None),
+    "dropout_features": (lambda: SpatialDropout1D(0.4, seed=3, **D), (3, 4, 5), None),
     "embedding": (lambda: Embedding(6, 3, **D), (3, 4), None),
     "embedding_flat": (lambda: Embedding(3, 2, mask_zero=True, **D), (7,), None),
     "masking": (lambda: Masking(0.5, **D), (3, 4, 2), None),
@@ -69,10 +75,29 @@ CASES = {
     ),
     "steps_twice": (lambda: TimeDistributed(TimeDistributed(Dense(2, **D))), (2, 3, 2, 4), None),
     "steps_embedding": (lambda: TimeDistributed(Embedding(4, 2, **D)), (2, 3, 4), None),
+    "steps_norm": (lambda: TimeDistributed(LayerNormalization([1, 2], **D)), (2, 3, 2, 4), None),
+    "steps_max": (lambda: TimeDistributed(MaxPooling1D(2, **D)), (2, 3, 4, 2), None),
+    "steps_lstm": (lambda: TimeDistributed(LSTM(2, return_sequences=True, **D)), (2, 3, 4, 2), None),
+    "steps_both": (
+        lambda: TimeDistributed(Bidirectional(GRU(2, **D))), (3, 4, 2, 3), np.stack([MASK, ~MASK], axis=-1),
+    ),
 }  # fmt: skip
 CASES |= {
     f"activation_{name}": (lambda name=name: Activation(name, **D), (3, 4, 6), None) for name in activations.FUNCTIONS
 }
+
+
+def layers_of(layer):
+    """The class of a layer, and of the one within."""
+    return {type(layer)} | (layers_of(layer.layer) if hasattr(layer, "layer") else set())
+
+
+def test_every_layer_is_here():
+    """But for recurrent ones, which have a table of their own."""
+    here = set().union(*(layers_of(make()) for make, _, _ in CASES.values()))
+    registered = {getattr(layers, name) for name in layers.__all__ if isinstance(getattr(layers, name), type)}
+    kinds = {kind for kind in registered if issubclass(kind, layers.Layer) and not issubclass(kind, layers.Recurrent)}
+    assert kinds - {layers.Layer, layers.CellLayer} <= here
 
 
 def problem(case):

@@ -18,7 +18,7 @@ CELLS = ("lstm", "gru", "rnn")
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=(__doc__ or "").replace("``", ""))
     kinds, contenders = [*KINDS, "startup", "programs"], ["nblstm", *PEERS, *program_times.PEERS]
     parser.add_argument("--kinds", nargs="+", choices=kinds, default=kinds, help="what to measure (default: all)")
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=CELLS)
