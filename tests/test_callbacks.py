@@ -119,6 +119,8 @@ def test_learning_rates():
     assert fit(plateau, of=model(SGD(0.1))).history["learning_rate"] == [0.1, 0.1, 0.05]
     scheduled = model(Adam(schedules.ExponentialDecay(0.1, 10, 0.5)))
     message_of(TypeError, lambda: fit(halved, of=scheduled), "the learning rate follows a schedule")
+    message_of(TypeError, lambda: fit(plateau, of=scheduled), "the learning rate follows a schedule")
+    assert scheduled.optimizer.iterations == 0
     wrong = callbacks.LearningRateScheduler(lambda epoch, rate: -1)
     message_of(ValueError, lambda: fit(wrong), "the learning rate that schedule gives is -1")
 
@@ -148,7 +150,7 @@ def test_early_stopping_says_what_it_does(capsys):
     up = callbacks.EarlyStopping("mae")
     fit(up, epochs=2)
     message_of(
-        ValueError, lambda: fit(callbacks.EarlyStopping("f"), of=model(metrics=[f])),
+        ValueError, lambda: fit(callbacks.EarlyStopping("f"), of=model(metrics=[f]), epochs=1),
         "cannot tell whether more or less of 'f' is better; give mode='max' or mode='min'",
     )  # fmt: skip
 

@@ -40,9 +40,10 @@ class Monitor(Callback):
 
     def improves(self, value: float, on: float | None) -> bool:
         """Whether ``value`` is better than ``on`` by more than ``min_delta``; anything is better than None."""
+        direction = self._direction()
         if on is None:
             return True
-        return value + self.min_delta < on if self._direction() == "min" else value - self.min_delta > on
+        return value + self.min_delta < on if direction == "min" else value - self.min_delta > on
 
     def monitored(self, logs: dict[str, Any]) -> float | None:
         """The number in the logs; warns if it is not there."""
@@ -198,6 +199,8 @@ class ReduceLROnPlateau(Monitor):
 
     def on_train_begin(self, logs=None) -> None:
         """Begin anew."""
+        optimizer = self.model.optimizer
+        optimizer.learning_rate = optimizer.learning_rate  # which a schedule refuses: now, not hours later
         self.best, self.wait, self.cooldown_counter = None, 0, 0
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
