@@ -188,3 +188,16 @@ def test_launches_are_checked():
     ):  # fmt: skip
         with pytest.raises(AssertionError):
             runtime.launch(kernel, blocks, threads, arguments, **options)
+
+
+@pytest.mark.parametrize("kind", ["steps", "alone", "together"])
+def test_no_grid_depends_on_the_number_of_steps(kind):
+    """A dimension of a grid may end at 65,535; sequences do not."""
+    grids = []
+    for T in (2, 7):
+        with chosen(f"simulated {kind}") as runtime:
+            net = nn.LSTM(3, 7, bidirectional=True, seed=0)
+            y, _, tape = net.forward(np.ones((T, 2, 3)))
+            net.backward(tape, y)
+            grids.append(set(runtime.launched))
+    assert grids[0] == grids[1]
