@@ -21,7 +21,6 @@ from pathlib import Path
 
 import llvmlite
 import numba
-import platformdirs
 
 from nblstm.codegen.target import machine
 
@@ -37,7 +36,11 @@ def folder() -> Path:
     if own:
         return Path(own)
     numbas = os.environ.get("NUMBA_CACHE_DIR")
-    return Path(numbas) / "nblstm" if numbas else Path(platformdirs.user_cache_dir("nblstm", appauthor=False))
+    if numbas:
+        return Path(numbas) / "nblstm"
+    import platformdirs  # here, as it takes 2 ms of importing nblstm
+
+    return Path(platformdirs.user_cache_dir("nblstm", appauthor=False))
 
 
 @cache

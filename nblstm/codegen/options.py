@@ -16,6 +16,9 @@ _COMMON = {
 #: A kernel: compiled for given types, callable by address.
 KERNEL = _COMMON
 
-#: A function that disappears into its caller; a call that stays keeps the loop around it scalar. Nobody else calls it,
-#: and what Numba would make for callers in Python and C took 20 of 30 ms for each such function.
-INLINE = {**_COMMON, "forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+#: A function that kernels call. Nobody else does, and what Numba would make for callers in Python and C took 20 of 30
+#: ms for each such function.
+CALL = {**_COMMON, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+#: A function that disappears into its caller; a call that stays keeps the loop around it scalar.
+INLINE = {**CALL, "forceinline": True}

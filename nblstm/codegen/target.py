@@ -23,9 +23,9 @@ from numba.core.compiler_machinery import PassManager
 from numba.core.descriptors import TargetDescriptor
 from numba.core.dispatcher import Dispatcher
 from numba.core.target_extension import CPU, dispatcher_registry, jit_registry, target_override, target_registry
-from numba.core.typing import mathdecl, templates
+from numba.core.typing import templates
 
-from nblstm.codegen.options import INLINE, KERNEL
+from nblstm.codegen.options import CALL, INLINE, KERNEL
 
 _NAME = "nblstm"
 
@@ -34,6 +34,8 @@ class _Typing(typing.Context):
     """What functions there are, and what they return: Python's own, `math`'s, and those of `numpy` below."""
 
     def load_additional_registries(self):
+        from numba.core.typing import mathdecl
+
         self.install_registry(mathdecl.registry)
         self.install_registry(_typed)
 
@@ -167,6 +169,11 @@ class _Pipeline(compiler.CompilerBase):
 def inlined(function: Callable) -> Dispatcher:
     """A function that disappears into the kernels that call it; see `options.INLINE`."""
     return _Inlined(function, targetoptions={"nopython": True, **INLINE}, pipeline_class=_Pipeline)
+
+
+def called(function: Callable) -> Dispatcher:
+    """A function that kernels call, unless LLVM inlines it: for one that is large, called twice, and not in a loop."""
+    return _Inlined(function, targetoptions={"nopython": True, **CALL}, pipeline_class=_Pipeline)
 
 
 def kernel(function: Callable, signature) -> Any:

@@ -14,7 +14,7 @@ from numba import types
 from nblstm.codegen.compiler import compiled
 from nblstm.codegen.integers import smaller
 from nblstm.codegen.pointers import call, distinct, offset, pointer_to, record
-from nblstm.codegen.target import inlined
+from nblstm.codegen.target import called, inlined
 from nblstm.cpu.gemm import panel_columns
 from nblstm.cpu.jobs import GRADIENTS, pointer_type
 
@@ -43,7 +43,7 @@ def gradients_kernel(dtype: str) -> int:
                     total[n] += row[n]
                 r += 1
 
-        @inlined
+        @called
         def weight_block(job, units, N, dz, inputs, inputs_row, d_weight, d_bias, row):
             """Rows ``row`` to ``row + units`` of dW = dz^T inputs (.., N) and of db."""
             target = offset(pointer_to(d_weight, real), row * N)
