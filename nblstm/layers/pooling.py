@@ -158,8 +158,8 @@ class GlobalMaxPooling1D(_GlobalPooling):
 
     Notes
     -----
-    As Keras's, it knows no masks and warns of one: masked steps take part. Behind a recurrent layer they change
-    nothing, as they repeat the output before them.
+    As Keras's, it knows no masks and warns of one: masked steps take part. Behind a recurrent layer those at the end
+    change nothing, as they repeat the output before them; those at the beginning, and all of a Bidirectional's, are 0.
     """
 
     def _forward(self, x, training, mask, generator):
