@@ -72,6 +72,14 @@ def test_sizes(make, name, value, error):
         (ValueError, lambda: layers.regularizers.l2(-1), ("l2 is -1", "0 or more")),
         (ValueError, lambda: layers.constraints.max_norm(np.nan), ("max_value is nan",)),
         (TypeError, lambda: layers.constraints.unit_norm(axis=0.5), ("axis is 0.5",)),
+        (
+            ValueError, lambda: Dense(3, kernel_constraint=layers.constraints.max_norm(axis=2)).build((None, 4)),
+            ("axis is 2 and the parameter has shape (4, 3); give one of its 2 dimensions",),
+        ),
+        (
+            ValueError, lambda: Dense(3, bias_constraint=lambda w: w[:1]).build((None, 4)),
+            ("what the constraint of 'bias' gives has shape (1,); it needs shape (3,)",),
+        ),
         (TypeError, lambda: LayerNormalization(axis="last"), ("axis is 'last'",)),
         (ValueError, lambda: LayerNormalization(epsilon=-1), ("epsilon is -1",)),
         (TypeError, lambda: Masking("0"), ("mask_value is '0'",)),

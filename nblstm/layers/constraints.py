@@ -39,7 +39,13 @@ class _Norm(Configured):
                 raise TypeError(f"axis is {axis!r}; give a whole number or a list of them")
 
     def _norms(self, w: np.ndarray) -> np.ndarray:
-        return np.sqrt(np.sum(np.square(w), axis=self.axis, keepdims=True))
+        try:
+            squares = np.sum(np.square(w), axis=self.axis, keepdims=True)
+        except np.exceptions.AxisError:
+            raise ValueError(
+                f"axis is {self.axis} and the parameter has shape {w.shape}; give one of its {w.ndim} dimensions"
+            ) from None
+        return np.sqrt(squares)
 
 
 @CONSTRAINTS.register("max_norm")

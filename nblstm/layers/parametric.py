@@ -131,6 +131,10 @@ class Parametric(Module):
         for name, view in layout.views(flat).items():
             values = parameters[name].initializer(view.shape, self.dtype, generator)
             view[...] = validate.shaped(f"the initial {name!r}", values, view.shape, f"that of {self._label}")
+            constraint = parameters[name].constraint
+            if constraint is not None:  # tried here, so that it does not fail behind the first step of training
+                given = np.asarray(constraint(view.copy()))
+                validate.shaped(f"what the constraint of {name!r} gives", given, view.shape, "that of the parameter")
         return flat
 
     def count_params(self) -> int:
