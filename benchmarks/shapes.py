@@ -43,6 +43,12 @@ COMPUTE_BOUND = {name: SHAPES[name] for name in ("mid", "large", "xl")}
 #: A cell of the user's own.
 OWN_CELL = Shape("own_cell", 100, 32, 64, 128)
 
+#: The same beside the peers: from where a loop in Python is what takes time to where arithmetic is.
+OWN_CELLS = {name: SHAPES[name] for name in ("seq100_b1_h128", "binary")} | {
+    OWN_CELL.name: OWN_CELL,
+    "mid": SHAPES["mid"],
+}
+
 #: Batches of sequences of different lengths.
 RAGGED = {"ragged": Shape("ragged", 100, 32, 64, 128), "mid": SHAPES["mid"], "large": SHAPES["large"]}
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from benchmarks.peers.work import Work, data
-from benchmarks.shapes import COMPUTE_BOUND, OWN_CELL, RAGGED, SHAPES, STEPS, Shape
+from benchmarks.shapes import COMPUTE_BOUND, OWN_CELLS, RAGGED, SHAPES, STEPS, Shape
 
 PEERS = ("torch", "onnxruntime", "jax", "keras")
 Medians = dict[str, float]
@@ -140,7 +140,7 @@ def own_cell(shapes, cells):
     tables = []
     for method in ("inference", "training"):
         rows = []
-        for shape in shapes({OWN_CELL.name: OWN_CELL}):
+        for shape in shapes(OWN_CELLS):
             own, built_in = Work.of(shape, "peephole"), Work.of(shape)
             entrants = [Entrant(name, name, own, method) for name in ("nblstm", "torch", "jax")]
             entrants += [Entrant(f"{name} LSTM", name, built_in, method) for name in ("nblstm", "torch")]

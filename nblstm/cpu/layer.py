@@ -133,9 +133,9 @@ def backward(
         turn = tape.turn or _computed_again(cell, tape, batch, number)
         turn.backward(plan, tape.weights, x, dy, d_state, targets, d_vectors, dx)
     if d_vectors is not None:
-        for d in range(D):
-            for v, vector in enumerate(cell.vectors):
-                d_vectors[d, :, v * H : (v + 1) * H].sum(axis=0, out=d_parameters[vector + suffix(layer, d)])
+        for d, totals in enumerate(np.add.reduce(d_vectors, axis=1)):
+            for vector, total in zip(cell.vectors, totals.reshape(-1, H), strict=True):
+                d_parameters[vector + suffix(layer, d)][:] = total
     if dx is None:
         return None
     return dx[0] if D == 1 else dx.sum(axis=0)
