@@ -199,6 +199,28 @@ def test_layers():
     message_of(ValueError, lambda: model.fit(np.zeros((2, 3, 2)), np.zeros((2, 3, 3, 1)), verbose=0), "has no gradient")
 
 
+def test_batches_of_stateful_layers_have_one_size():
+    x = RNG.normal(size=(10, 4, 3))
+    for fixed in (None, 4):
+        model = Sequential([Input((4, 3), batch_size=fixed), LSTM(2, stateful=True, name="s"), Dense(2)])
+        model.compile("adam", "mse")
+        message = (
+            f"10 samples make batches of 4 and 2, and layer 's' is stateful; give batches of {fixed or 'one size'}, "
+        )
+        options = {"batch_size": 4, "verbose": 0}
+        refused(model, ValueError, lambda m=model, o=options: m.fit(x, Y[:10], **o), message)
+        refused(
+            model, ValueError, lambda m=model, o=options: m.fit(x[:8], Y[:8], validation_data=(x, Y[:10]), **o), message
+        )
+        message_of(ValueError, lambda m=model, o=options: m.predict(x, **o), message)
+        model.fit(x[:8], Y[:8], **options)
+        model.predict(x, steps=2, **options)
+    message_of(
+        ValueError, lambda: model.fit(x[:6], Y[:6], batch_size=3, verbose=0),
+        "6 samples make batches of 3, and layer 's' is stateful; give batches of 4",
+    )  # fmt: skip
+
+
 def test_one_sample_without_its_batch():
     model = regression()
     given = "x has shape (4,); the model takes (None, 4), with None for any size; for one sample give x[None]"

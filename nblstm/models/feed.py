@@ -38,14 +38,16 @@ class Feed(Chain):
             if class_weight is not None:  # which is for training alone, as in Keras
                 held_out = Samples(held_out.x, held_out.y)
         count = None if steps is None else validate.positive_integer("steps_per_epoch", steps)
-        return ArrayBatches(found, _size(batch_size), self.generator if shuffle else None, count), held_out
+        size = _size(batch_size)
+        self._check_stateful(len(found), size)
+        return ArrayBatches(found, size, self.generator if shuffle else None, count), held_out
 
     def validation_batches(
         self, given, held_out: Samples | None, batch_size: int | None, steps: int | None
     ) -> Batches | None:
         """The batches to evaluate with after an epoch; None if there are none."""
         if held_out is not None:
-            return _in_order(held_out, batch_size, steps, "validation_")
+            return self._in_order(held_out, batch_size, steps, "validation_")
         if given is None:
             return None
         if not isinstance(given, tuple | list):
@@ -58,20 +60,20 @@ class Feed(Chain):
             found = self.samples(given[0], given[1], given[2] if len(given) == 3 else None, None)
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation_data: {error}") from None
-        return _in_order(found, batch_size, steps, "validation_")
+        return self._in_order(found, batch_size, steps, "validation_")
 
     def batches(self, x, y, sample_weight, batch_size: int | None, steps: int | None) -> Batches:
         """Batches in order, to evaluate with."""
         if is_iterable(x):
             return self._iterable(x, y, sample_weight, None, "steps", steps)
-        return _in_order(self.samples(x, y, sample_weight, None), batch_size, steps)
+        return self._in_order(self.samples(x, y, sample_weight, None), batch_size, steps)
 
     def input_batches(self, x, batch_size: int | None, steps: int | None) -> Batches:
         """Batches of inputs alone, to predict for."""
         if is_iterable(x):
             count = None if steps is None else validate.positive_integer("steps", steps)
             return IterableBatches(x, lambda given: (self.converted(_inputs(given)), None, None), count)
-        return _in_order(Samples(self.converted(data.array("x", x, self.dtype))), batch_size, steps)
+        return self._in_order(Samples(self.converted(data.array("x", x, self.dtype))), batch_size, steps)
 
     def samples(self, x, y, sample_weight, class_weight) -> Samples:
         """Arrays that fit the model, checked."""
@@ -88,6 +90,30 @@ class Feed(Chain):
 
     def check_targets(self, y: np.ndarray) -> None:
         """Refuse targets that the loss would refuse in some batch."""
+
+    def _in_order(
+        self, found: Samples, batch_size: int | None, steps: int | None, purpose: str = ""
+    ) -> ArrayBatches:  # fmt: skip
+        """Batches of views, of all samples or of those in the first ``steps`` batches."""
+        size = _size(batch_size, purpose)
+        if steps is not None:
+            found = Samples(*found.between(0, size * validate.positive_integer(f"{purpose}steps", steps)))
+        self._check_stateful(len(found), size)
+        return ArrayBatches(found, size)
+
+    def _check_stateful(self, N: int, batch_size: int) -> None:
+        """Refuse batches of several sizes where a layer hands on its states: before the first, not at the last."""
+        stateful = [layer.name for layer in self._layers if getattr(layer, "stateful", False)]
+        if not stateful:
+            return
+        size, rest = min(batch_size, N), N % min(batch_size, N)
+        fixed = self._input_shape[0] if self._input_shape else None
+        if rest or fixed not in (None, size):
+            sizes = f"{size} and {rest}" if rest else f"{size}"
+            raise ValueError(
+                f"{N} samples make batches of {sizes}, and layer {stateful[0]!r} is stateful; give batches of "
+                f"{fixed or 'one size'}, by batch_size and the number of samples"
+            )
 
     def _iterable(self, x, y, sample_weight, class_weight, name: str, steps: int | None) -> IterableBatches:
         if y is not None or sample_weight is not None:
@@ -112,14 +138,6 @@ def is_iterable(x) -> bool:
 
 def _size(batch_size: int | None, purpose: str = "") -> int:
     return validate.positive_integer(f"{purpose}batch_size", BATCH_SIZE if batch_size is None else batch_size)
-
-
-def _in_order(found: Samples, batch_size: int | None, steps: int | None, purpose: str = "") -> ArrayBatches:
-    """Batches of views, of all samples or of those in the first ``steps`` batches."""
-    size = _size(batch_size, purpose)
-    if steps is not None:
-        found = Samples(*found.between(0, size * validate.positive_integer(f"{purpose}steps", steps)))
-    return ArrayBatches(found, size)
 
 
 def _inputs(given):
