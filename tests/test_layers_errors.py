@@ -239,6 +239,10 @@ def test_what_cannot_be_saved():
     message_of(TypeError, Dense(2, kernel_constraint=np.abs).get_config, "kernel_constraint", "cannot be saved")
 
 
+def test_a_layer_is_no_data():
+    message_of(TypeError, lambda: Dense(2, name="d")(Input((3,), name="i")), "Dense 'd' got the layer 'i', and no data")
+
+
 def test_names_are_registered_once():
     with pytest.raises(ValueError, match="'Dense' is registered already"):
 

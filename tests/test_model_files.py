@@ -101,6 +101,11 @@ def test_without_optimizer(tmp_path):
     model.compile("sgd", lambda y, p: (np.square(p - y).mean(-1), 2 * (p - y)))
     with pytest.raises(TypeError, match=r"cannot be saved.*; or save without it, by include_optimizer=False"):
         model.save(tmp_path / "c")
+    constrained = Sequential([Input((3,)), Dense(2, kernel_constraint=np.abs)])
+    with pytest.raises(
+        TypeError, match=r"kernel_constraint is absolute, which cannot be saved; give one of .* its name$"
+    ):
+        constrained.save(tmp_path / "c")
     assert not (tmp_path / "c").exists()
 
 

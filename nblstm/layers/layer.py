@@ -235,6 +235,11 @@ class Layer(Configured, Parametric):
         return None
 
     def _checked_input(self, x) -> np.ndarray:
+        if isinstance(x, Layer):
+            raise TypeError(
+                f"{self._label} got the layer {x.name!r}, and no data; put both into a Sequential, there is no "
+                "functional API"
+            )
         x = self._converted(x)
         self._check_ndim(x.shape)
         if self.input_shape is None:

@@ -46,6 +46,7 @@ def unbuilt(cls, config) -> tuple[Any, Any]:
 def save_model(model, path, overwrite: bool, include_optimizer: bool) -> None:
     """Write a model to a file."""
     model._need_built()
+    config(model)  # layers that cannot be saved say so first; what follows is of loss, metrics and optimizer
     try:
         values = content(model, include_optimizer)
     except TypeError as error:
