@@ -1,7 +1,7 @@
 """A second process that compiles some kernels into the cache while this one compiles others.
 
 Numba compiles under one lock, so threads would not help. With two cores and nothing in the cache, the first epoch of an
-LSTM takes 1.7 s so and 2.6 s alone. Nothing depends on it: what the process does not deliver is compiled where it is
+LSTM takes 1.6 s so and 2.6 s alone. Nothing depends on it: what the process does not deliver is compiled where it is
 needed.
 """
 
