@@ -101,8 +101,10 @@ def _elu(alpha, scale) -> tuple[Callable, Callable]:
 
 
 def _softmax(x):
-    e = np.exp(x - np.max(x, axis=-1, keepdims=True))
-    return e / np.sum(e, axis=-1, keepdims=True)
+    e = x - np.maximum.reduce(x, -1, keepdims=True)
+    np.exp(e, out=e)
+    e /= np.add.reduce(e, -1, keepdims=True)
+    return e
 
 
 def _d_softmax(y, dy):

@@ -17,6 +17,7 @@ from nblstm.layers.dropout import seeded
 from nblstm.layers.layer import Layer
 from nblstm.layers.parametric import Parameter
 from nblstm.layers.shapes import Shape
+from nblstm.nn.replay import Replays
 from nblstm.stack import Network
 
 
@@ -159,6 +160,11 @@ class CellLayer(Layer):
             directions=1, bias=self.use_bias, batch_first=False, dropout=0.0, dtype=self.dtype,
             device=device_for(None),
         )  # fmt: skip
+
+    @cached_property
+    def _replays(self) -> Replays:
+        """For inference on small inputs."""
+        return Replays(self._network)
 
     @cached_property
     def _dropout_network(self) -> Network:

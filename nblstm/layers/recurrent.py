@@ -79,6 +79,11 @@ class Recurrent(CellStates):
             If something does not fit.
         """
         x, steps = self._checked(x, mask)
+        from_zero = initial_state is None and not self.stateful and not self.learn_initial_state
+        if from_zero and isinstance(steps, AllSteps):
+            again = self._replays(self, x.swapaxes(0, 1))
+            if again is not None:
+                return self._finished(steps, again[0].reshape(-1, self.units), again[1])
         states = steps.batch.sort(self._initial_states(len(x), initial_state))
         rows = stack.infer(self._network, self._weights(False), steps.batch, steps.rows(x), states)
         return self._finished(steps, rows, steps.batch.unsort(states))
