@@ -163,3 +163,23 @@ def test_dropout_is_the_same_in_all_steps():
     dropped = (dx == 0).all(axis=1)  # (B, I)
     assert 0.3 < dropped.mean() < 0.7
     assert np.array_equal(dx == 0, np.broadcast_to(dropped[:, None], dx.shape))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"return_sequences": True, "go_backwards": True}, {"learn_initial_state": True}]
+)
+def test_calls_with_the_same_shape_give_what_forward_gives(options):
+    """From the third on they use memory of their own, also when the weights have changed meanwhile."""
+    layer = LSTM(5, return_state=True, **options)
+    random = np.random.default_rng(2)
+    for k in range(8):
+        x = random.normal(size=(3, 7, 4)).astype("float32")
+        if k == 5:
+            layer.set_weights([random.normal(size=w.shape) for w in layer.get_weights()])
+        results, expected = layer(x), layer.forward(x)[0]
+        for ours, theirs in zip(results, expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+            ours[...] = np.nan  # what comes out is the caller's
+    mask = np.tile(np.arange(7) < 4, (3, 1))
+    for ours, theirs in zip(layer(x, mask), layer.forward(x, mask=mask)[0], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
