@@ -202,7 +202,12 @@ class Recurrent(CellStates):
         """What a pass returns; states (S, 1, B, H) are carried over if they are to be."""
         if self.stateful:
             self._carry(states)
-        y = steps.outputs(rows) if self.return_sequences else steps.last(states[self._output, 0])
+        if self.return_sequences:
+            y = steps.outputs(rows)
+        else:
+            y = steps.last(states[self._output, 0])
+            if self.return_state:
+                y = y.copy()  # else who writes to it would write to a state
         return [y, *states[:, 0]] if self.return_state else y
 
     def _checked_gradients(self, tape: Tape, dy) -> tuple[np.ndarray, np.ndarray]:
