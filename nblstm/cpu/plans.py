@@ -20,7 +20,7 @@ from nblstm.cpu.gemm import gemm
 from nblstm.cpu.gradients import gradients_kernel
 from nblstm.cpu.jobs import BACKWARD, DTYPES, FORWARD, GRADIENTS, Jobs, address
 from nblstm.cpu.pointwise import backward_rows, forward_rows
-from nblstm.cpu.split import FEW_ROWS, TINY, TINY_FEW_ROWS, cut, row_bounds, spans, steps_ahead
+from nblstm.cpu.split import FEW_ROWS, TINY, TINY_FEW_ROWS, TINY_GRADIENTS, cut, row_bounds, spans, steps_ahead
 from nblstm.cpu.together import sync_size
 from nblstm.cpu.weights import input_order, recurrent_order
 
@@ -49,9 +49,9 @@ class Sizes(NamedTuple):
             "operand_start": len(cell.preactivations) * H,
         }  # fmt: skip
 
-    def tiny(self, batch: Batch) -> bool:
-        """Whether a pass is too little work for threads."""
-        limit = TINY if batch.N >= 2 * FEW_ROWS else TINY_FEW_ROWS
+    def tiny(self, batch: Batch, few_rows: int) -> bool:
+        """Whether a pass is too little work for threads; fewer multiply-adds than ``few_rows`` are, of a few rows."""
+        limit = TINY if batch.N >= 2 * FEW_ROWS else few_rows
         return batch.N * len(self.cell.gates) * self.H * (self.I + self.H) < limit
 
 
@@ -82,7 +82,7 @@ class ForwardPlan:
 
     def __init__(self, sizes: Sizes, batch: Batch, training: bool, checkpoint: int | None):
         cell, H, D, dtype = sizes.cell, sizes.H, sizes.D, sizes.dtype
-        self.tiny = sizes.tiny(batch)
+        self.tiny = sizes.tiny(batch, TINY_FEW_ROWS)
         self.cut = cut(batch, H, len(cell.gates) * H, D, self.tiny)
         rows, parts = self.cut.rows, self.cut.parts
         segment = steps_ahead(batch.T, rows, sizes.z_row)
@@ -177,7 +177,7 @@ class BackwardPlan:
     def __init__(self, sizes: Sizes, batch: Batch, checkpoint: int | None):
         self._sizes, self._batch = sizes, batch
         dtype = sizes.dtype
-        self.tiny = sizes.tiny(batch)
+        self.tiny = sizes.tiny(batch, TINY_GRADIENTS)
         self.cut = cut(batch, sizes.H, len(sizes.cell.gates) * sizes.H, sizes.D, self.tiny)
         self._orders = input_order(sizes.cell), recurrent_order(sizes.cell)
         self.zeros = np.zeros(max(sizes.I, sizes.H), dtype)

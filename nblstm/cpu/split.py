@@ -18,6 +18,11 @@ TINY = 500_000
 #: H = 128 takes 6.7 us on one thread or two, one of H = 160 takes 11.8 or 8.3.
 TINY_FEW_ROWS = 160_000
 
+#: And the same in BPTT, where the gradients of the weights are little more than memory written, which is slow to come
+#: from a core that wrote to it before: a step of H = 256 takes 0.16 ms on one thread and 0.15 to 0.35 on two, one of
+#: H = 512 takes 1.05 and 0.68.
+TINY_GRADIENTS = 1_000_000
+
 #: With fewer rows than this for each thread, parts are hidden units: a part by rows would read all weights for them.
 FEW_ROWS = 4
 
