@@ -60,7 +60,7 @@ figure = Figure(figsize=(9, 4), layout="constrained")
 left, right = figure.subfigures(1, 2)
 ax = left.subplots()
 history.plot("accuracy", ax=ax)
-ax.set(title=f"{accuracy:.1%} of the held-out digits are right", ylim=(0.8, 1))
+ax.set(title=f"{accuracy:.1%} of the held-out digits are right", ylim=(0 if options.quick else 0.8, 1))
 right.suptitle("Most wrong: what it is, what it was taken for")
 doubtful = np.argsort(model.predict(x_test, verbose=0)[np.arange(len(y_test)), y_test])[:12]
 for ax, k in zip(right.subplots(3, 4).flat, doubtful, strict=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 
 from nblstm import memory
@@ -127,8 +129,9 @@ def backward(
     d_vectors = np.zeros((D, B, len(cell.vectors) * H), x.dtype) if cell.vectors else None
     targets = [[address(d_parameters.get(name)) for name in names] for names in target_names(layer, D)]
     if not any(plan.segments):  # no kernel will run
-        for name in (name for names in target_names(layer, D) for name in names if name in d_parameters):
-            d_parameters[name][...] = 0
+        for name in chain(*target_names(layer, D)):
+            if name in d_parameters:
+                d_parameters[name][...] = 0
     for number in reversed(range(len(plan.segments))):
         turn = tape.turn or _computed_again(cell, tape, batch, number)
         turn.backward(plan, tape.weights, x, dy, d_state, targets, d_vectors, dx)

@@ -24,7 +24,6 @@ from nblstm.layout import suffix
 #: Parameters whose gradients are matrix products and sums over rows.
 TARGETS = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
 
-
 _X, _STATE, *_WEIGHTS = (FORWARD.index(field) for field in ("x", "state", "w_x", "w_h", "bias", "vectors"))
 _D_STATE, _DY, _DY_ROW, _W_H, _VECTORS, _D_VECTORS = (
     BACKWARD.index(field) for field in ("d_state", "dy", "dy_row", "w_h", "vectors", "d_vectors")

@@ -35,7 +35,7 @@ class Weights:
     packed : ndarray
         Panels of ``weight_ih`` transposed (I, input columns) and ``weight_hh`` transposed (H, recurrent columns); for
         BPTT then those of the matrices themselves, (input columns, I) and (recurrent columns, H).
-    bias : ndarray, shape (P, H)
+    bias : ndarray, P H numbers
         The constant of every pre-activation, ``bias_ih + bias_hh`` where both reach one.
     vectors : ndarray, shape (V H,), or None
     forward : dict of str to int
@@ -104,7 +104,7 @@ def pack_weights(cell: Cell, parameters: dict[str, np.ndarray], layer: int, dire
 
 
 def _bias(cell: Cell, in_order: bool, b_ih: np.ndarray | None, b_hh: np.ndarray | None, w_hh: np.ndarray) -> np.ndarray:
-    """The constant of every pre-activation."""
+    """The constant of every pre-activation, one block of H after another."""
     if in_order and b_ih is not None:
         return b_ih.copy() if b_hh is None else b_ih + b_hh
     G, H, split = len(cell.gates), w_hh.shape[1], len(cell.split)
