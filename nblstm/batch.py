@@ -34,30 +34,38 @@ class Batch:
         The sequence in each sorted place; None where nothing needs sorting or packing.
     """
 
+    order: np.ndarray | None = None
+
     def __init__(self, T: int, B: int, lengths: np.ndarray | None = None):
         self.T, self.B = T, B
-        self.uniform = lengths is None or bool((lengths == T).all())
-        self.order: np.ndarray | None = None
+        self.N = T * B if lengths is None else int(np.add.reduce(lengths))
+        self.uniform = self.N == T * B
+        self.plans: dict = {}  # how kernels walk this batch, made once for each kind of pass by whoever launches them
         if lengths is None or self.uniform:
-            self.N = T * B
             self.lengths = np.full(B, T, np.int64)
             self.active = np.full(T, B, np.int64)
+            self.offset = np.arange(T) * B
         else:
-            self.order = np.argsort(-lengths, kind="stable")
-            self.lengths = np.ascontiguousarray(lengths[self.order], dtype=np.int64)
-            runs = np.arange(T)[:, None] < self.lengths
-            self.active = runs.sum(axis=1)
-            self.index = (np.arange(0, T * B, B)[:, None] + self.order)[runs]
-            self.N = len(self.index)
+            self._arrange(lengths)
+
+    def _arrange(self, lengths: np.ndarray) -> None:
+        """Set what depends on lengths that differ."""
+        self.order = np.argsort(-lengths, kind="stable")
+        self.lengths = np.ascontiguousarray(lengths[self.order], dtype=np.int64)
+        self.active = (np.arange(self.T)[:, None] < self.lengths).sum(axis=1)
         self.offset = np.cumsum(self.active) - self.active
-        self.plans: dict = {}  # how kernels walk this batch, made once for each kind of pass by whoever launches them
 
     @cached_property
-    def places(self) -> np.ndarray:
-        """For each row of the padded batch (T B,), the packed row that it is, -1 for those beyond a sequence's end."""
-        places = np.full(self.T * self.B, -1, np.int64)
-        places[self.index] = np.arange(self.N)
-        return places
+    def rank(self) -> np.ndarray:
+        """The sorted place of each sequence (B,)."""
+        return np.arange(self.B) if self.order is None else np.argsort(self.order)
+
+    @cached_property
+    def index(self) -> np.ndarray:
+        """For each packed row (N,), the row of the padded batch (T B,) that it is."""
+        if self.order is None:
+            return np.arange(self.N)
+        return (np.arange(self.T)[:, None] * self.B + self.order)[np.arange(self.B) < self.active[:, None]]
 
     @property
     def steps(self) -> int:
@@ -111,11 +119,7 @@ class Batch:
 
     def unsort(self, state: np.ndarray) -> np.ndarray:
         """States (..., B, H) in the caller's order."""
-        if self.order is None:
-            return state
-        result = np.empty_like(state)
-        result[..., self.order, :] = state
-        return result
+        return state if self.order is None else np.take(state, self.rank, axis=-2)
 
 
 @lru_cache(maxsize=64)

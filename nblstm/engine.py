@@ -74,7 +74,9 @@ def _forward(network: Network, weights, given, state, lengths, generator, checkp
     arrays = network.backend.arrays
     kind = arrays.kind(given)
     x, batch, batched = _checked_input(network, given, lengths)
-    states = batch.sort(initial_state(network, state, batch.B, batched, "state"))
+    states = initial_state(network, state, batch.B, batched, "state")
+    if state is not None:
+        states = batch.sort(states)
     rows = batch.pack(x)
     if generator is None:
         y = stack.infer(network, weights, batch, rows, states)

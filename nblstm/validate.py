@@ -90,9 +90,9 @@ def lengths_array(lengths, B: int, T: int) -> np.ndarray | None:
         raise TypeError(f"lengths has dtype {array.dtype} and no whole numbers; give integers from 0 to {T}")
     if array.shape != (B,):
         raise ValueError(f"lengths has shape {array.shape}; the batch has {B} sequences, so give shape ({B},)")
-    outside = (array < 0) | (array > T)
-    if outside.any():
-        raise ValueError(f"lengths contains {int(array[outside][0])}; x has {T} steps, so give numbers from 0 to {T}")
+    if B and not 0 <= array.min() <= array.max() <= T:
+        first = array[(array < 0) | (array > T)][0]
+        raise ValueError(f"lengths contains {int(first)}; x has {T} steps, so give numbers from 0 to {T}")
     return array.astype(np.int64)
 
 

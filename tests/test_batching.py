@@ -1,5 +1,7 @@
 """What inputs may look like: layouts, dtypes, lengths, and no batch at all."""
 
+from itertools import combinations_with_replacement, pairwise
+
 import numpy as np
 import pytest
 import reference
@@ -7,7 +9,9 @@ from networks import CELLS, Case, network, problem
 from tolerances import OUTPUT, assert_close
 
 from nblstm import cells, nn
-from nblstm.cpu.rows import HostBatch
+from nblstm.batch import Batch
+from nblstm.cpu.ragged import HostBatch
+from nblstm.cpu.split import row_bounds
 
 LSTM = reference.CELLS["lstm"]
 CASE = Case(T=5, B=3, I=4, H=7, num_layers=2, bidirectional=True)
@@ -45,6 +49,40 @@ def test_rows_are_packed_and_unpacked(shape, lengths, layout):
     np.testing.assert_array_equal(rows, rows_by_hand(x, lengths))
     padded = np.where(np.arange(T)[:, None, None] < np.array(lengths)[None, :, None], x, 0)
     np.testing.assert_array_equal(batch.unpack(rows), padded)
+
+
+@pytest.mark.parametrize("kind", [Batch, HostBatch])
+@pytest.mark.parametrize("lengths", [[3, 0, 5, 3], [0, 0], [1], [4, 4, 4, 2], [6, 1, 0, 6, 0, 2, 3, 2, 5]])
+def test_how_a_batch_is_arranged(kind, lengths):
+    T, B = 7, len(lengths)
+    batch = kind(T, B, np.array(lengths))
+    order = sorted(range(B), key=lambda b: -lengths[b])
+    index = [t * B + b for t in range(T) for b in order if t < lengths[b]]
+    active = [sum(n > t for n in lengths) for t in range(T)]
+    expected = {
+        "order": order, "rank": [order.index(b) for b in range(B)], "lengths": [lengths[b] for b in order],
+        "active": active, "offset": [sum(active[:t]) for t in range(T)], "index": index, "N": len(index),
+        "steps": max(lengths), "uniform": False,
+    }  # fmt: skip
+    for name, value in expected.items():
+        np.testing.assert_array_equal(getattr(batch, name), value, name)
+    state = np.random.default_rng(0).normal(size=(2, 3, B, 5))
+    np.testing.assert_array_equal(batch.sort(state), state[:, :, order])
+    np.testing.assert_array_equal(batch.unsort(state[:, :, order]), state)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 4])
+@pytest.mark.parametrize("steps", [(0, 9), (2, 5), (7, 9), (4, 4)])
+@pytest.mark.parametrize("lengths", [[8, 4, 3, 2, 1], [9, 9, 9, 9, 9], [7, 7, 1, 0, 0], [9], [3, 3, 2, 2, 2, 1]])
+def test_rows_are_cut_into_parts_of_about_the_same_work(lengths, steps, parts):
+    B = len(lengths)
+    work = np.clip(lengths, *steps) - steps[0]
+    bounds = row_bounds(Batch(9, B, np.array(lengths)), parts, steps)
+    assert len(bounds) == parts + 1
+    assert (bounds[0], bounds[-1]) == (0, B)
+    every_cut = ((0, *inner, B) for inner in combinations_with_replacement(range(B + 1), parts - 1))
+    most = [max(sum(work[a:b]) for a, b in pairwise(cut)) for cut in (bounds, *every_cut)]
+    assert most[0] == min(most)
 
 
 def test_batch_first():

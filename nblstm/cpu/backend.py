@@ -10,7 +10,7 @@ from nblstm.cells.cell import Cell
 from nblstm.cpu.inference import Inference, infer
 from nblstm.cpu.jobs import DTYPES
 from nblstm.cpu.layer import backward, forward
-from nblstm.cpu.rows import Arrays
+from nblstm.cpu.ragged import Arrays
 from nblstm.cpu.update import Update
 from nblstm.cpu.warmup import compile_aside, compile_kernels
 from nblstm.cpu.weights import Weights, pack_weights

@@ -114,6 +114,12 @@ class Jobs:
                 values[start + index[field]] = value
             start += len(index)
 
+    def further(self, records: list[dict]) -> Jobs:
+        """Jobs in which these fields have values as well."""
+        jobs = Jobs.__new__(Jobs)
+        jobs._index, jobs._template = self._index, self.completed(records)
+        return jobs
+
     def completed(self, records: list[dict]) -> array:
         """A copy in which further fields have values; `array_address` of it is what the kernel takes."""
         values = self._template[:]

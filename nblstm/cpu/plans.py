@@ -5,6 +5,7 @@ A pass over a short sequence takes microseconds; putting its jobs together took 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import zip_longest
 from typing import NamedTuple
 
@@ -65,6 +66,18 @@ def _in_order(steps: tuple[int, int], T: int, d: int) -> dict[str, int]:
     return {"first": T - steps[1], "last": T - steps[0]} if d else {"first": steps[0], "last": steps[1]}
 
 
+@lru_cache(maxsize=256)
+def _forward_jobs(sizes: Sizes, training: bool) -> Jobs:
+    """Of each direction, what the batch has no part in: lengths differ in every call, and these are most fields."""
+    cell, I, H, D, dtype = sizes.cell, sizes.I, sizes.H, sizes.D, sizes.dtype
+    return Jobs(FORWARD, [dict(
+        I=I, H=H, input_columns=len(cell.gates) * H, recurrent_columns=len(cell.gates) * H, **sizes.products,
+        reverse=d, x_row=I, state_plane=sizes.state_plane, tape_row=H, saved_row=len(cell.graph.saved) * H,
+        z_row=sizes.z_row, pointwise=forward_rows(cell, dtype, training, cell.stages),
+        pointwise_first=forward_rows(cell, dtype, training, 1), gemm=gemm(dtype),
+    ) for d in range(D)])  # fmt: skip
+
+
 class ForwardPlan:
     """A forward pass, in one turn or, with checkpoints, in several.
 
@@ -96,16 +109,15 @@ class ForwardPlan:
         self.turns = [[batch.rows(steps) for steps in turn] for turn in turns]
         self.parts = parts * D
         self.spare: list = []  # see `layer.py`
-        self._jobs = [Jobs(FORWARD, [dict(
-            parts=parts, bounds=address(self.cut.bounds), T=batch.T, B=batch.B, I=sizes.I, H=H,
-            input_columns=len(cell.gates) * H, recurrent_columns=len(cell.gates) * H, **sizes.products,
-            reverse=d, segment=segment, **_in_order(steps, batch.T, d),
-            active=address(batch.active), offset=address(batch.offset), x_row=sizes.I,
-            state_plane=sizes.state_plane, tape_row=H, saved_row=len(cell.graph.saved) * H,
-            z_part=z_part, z_row=sizes.z_row,
-            pointwise=forward_rows(cell, dtype, training, cell.stages),
-            pointwise_first=forward_rows(cell, dtype, training, 1), gemm=gemm(dtype),
-        ) for d, steps in enumerate(turn)]) for turn in turns]  # fmt: skip
+        of_batch = dict(
+            parts=parts, bounds=address(self.cut.bounds), T=batch.T, B=batch.B, segment=segment,
+            active=address(batch.active), offset=address(batch.offset), z_part=z_part,
+        )  # fmt: skip
+        self._jobs = [
+            _forward_jobs(sizes, training).further([
+                of_batch | _in_order(steps, batch.T, d) for d, steps in enumerate(turn)
+            ]) for turn in turns
+        ]  # fmt: skip
 
     def prepared(self, turn: int, state: np.ndarray, records: list[dict]):
         """Scratch memory for states (S, D, B, H), and jobs with its addresses and those in the records."""

@@ -1,24 +1,23 @@
-"""Rows moved between padded and packed batches, on all threads.
+"""Rows of arrays moved to other places, on all threads, as between padded and packed batches.
 
 NumPy does it on one, in two passes where it writes zeros first: T=64, B=64, H=256 are unpacked in 150 us so, and in 79.
 """
 
 from __future__ import annotations
 
+from array import array
 from functools import cache
 
 import numpy as np
 from numba import types
 
 from nblstm import memory
-from nblstm.arrays import HostArrays
-from nblstm.batch import Batch, uniform_batch
 from nblstm.codegen.compiler import compiled
 from nblstm.codegen.integers import smaller
 from nblstm.codegen.pointers import distinct, offset, pointer_to, record
 from nblstm.codegen.target import inlined
 from nblstm.cpu import threads
-from nblstm.cpu.jobs import DTYPES, Jobs, address, array_address, pointer_type
+from nblstm.cpu.jobs import DTYPES, address, array_address, pointer_type
 
 #: What `rows_kernel` is told: row r of the target is the source's row ``index[r]``, or zeros where that is below 0. The
 #: source's rows come in groups of ``group``, with a stride of their own.
@@ -26,6 +25,9 @@ ROWS = ("rows", "block", "columns", "index", "source", "source_row", "group", "s
 
 #: Fewer numbers than this are moved on the calling thread: about 5 us.
 TINY = 30_000
+
+#: Blocks for each thread: whoever has zeros to write, the later steps of a padded batch, takes more of them.
+BLOCKS = 4
 
 
 @cache
@@ -80,33 +82,9 @@ def taken(source: np.ndarray, index: np.ndarray) -> np.ndarray:
     group = source.shape[1] if source.ndim == 3 else max(1, len(source))
     target, rows = memory.empty((len(index), K), source.dtype), len(index)
     tiny = rows * K < TINY
-    parts = 1 if tiny else threads.num_threads()
-    job = Jobs(ROWS, [dict(
-        rows=rows, block=-(-rows // parts), columns=K, index=address(index), source=address(source),
-        source_row=row // item, group=group, source_group=outer // item, target=address(target),
-    )]).completed([])  # fmt: skip
+    parts = 1 if tiny else BLOCKS * threads.num_threads()
+    job = array("q", (  # in the order of ROWS
+        rows, -(-rows // parts), K, address(index), address(source), row // item, group, outer // item, address(target)
+    ))  # fmt: skip
     threads.run(rows_kernel(DTYPES[item]), array_address(job), parts, tiny=tiny)
     return target
-
-
-class HostBatch(Batch):
-    """A batch of different lengths, packed and unpacked by the kernel."""
-
-    def pack(self, x: np.ndarray) -> np.ndarray:
-        """Rows of a time-major batch (T, B, K), packed: C-contiguous (N, K)."""
-        return super().pack(x) if self.uniform else taken(x, self.index)
-
-    def unpack(self, rows: np.ndarray) -> np.ndarray:
-        """Packed rows (N, K) as a time-major batch (T, B, K), 0 beyond each sequence's end."""
-        if self.uniform:
-            return super().unpack(rows)
-        return taken(rows, self.places).reshape(self.T, self.B, rows.shape[1])
-
-
-class Arrays(HostArrays):
-    """NumPy arrays."""
-
-    @staticmethod
-    def batch(T: int, B: int, lengths: np.ndarray | None) -> Batch:
-        """How a batch is packed."""
-        return uniform_batch(T, B) if lengths is None else HostBatch(T, B, lengths)

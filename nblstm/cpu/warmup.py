@@ -14,6 +14,7 @@ from nblstm.cpu.forward import forward_kernel, shared_forward_kernel
 from nblstm.cpu.gemm import gemm
 from nblstm.cpu.gradients import gradients_kernel
 from nblstm.cpu.pointwise import backward_rows, forward_rows
+from nblstm.cpu.ragged import arrange_kernel
 from nblstm.cpu.rows import rows_kernel
 from nblstm.cpu.weights import pack_kernel
 
@@ -37,6 +38,7 @@ def compile_kernels(cell: Cell, dtype: str) -> None:
     """Compile, or load from the cache, the kernels for one cell and dtype; all but the cell's own serve all cells."""
     compile_aside(dtype, cell.stages, True)
     threads.prepare()
+    arrange_kernel()
     for kernel in (gemm, pack_kernel, gradients_kernel, rows_kernel):
         kernel(dtype)
     for loop in (forward_kernel, shared_forward_kernel, backward_kernel, shared_backward_kernel):

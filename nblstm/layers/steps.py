@@ -59,8 +59,7 @@ class MaskedSteps:
         T = int(lengths.max(initial=0))
         # A batch made before has its plans with it: 50 of 90 us for one sequence.
         self.batch = batch = uniform_batch(T, B) if (lengths == T).all() else Batch(T, B, lengths)
-        packed = np.arange(batch.N) if batch.uniform else batch.index
-        step, self._b = np.divmod(packed, B)
+        step, self._b = np.divmod(batch.index, B)
         # The valid steps, sequence by sequence; step k of sequence b is the k-th of its own.
         _, valid = np.nonzero(mask)
         self._t = valid[(np.cumsum(lengths) - lengths)[self._b] + step]
@@ -78,13 +77,10 @@ class MaskedSteps:
     @cached_property
     def _source(self) -> np.ndarray:
         """For each sequence and step (B, T), the packed row whose output stands there; N for 0."""
-        batch, (B, _) = self.batch, self._mask.shape
-        place = np.arange(B)
-        if batch.order is not None:
-            place[batch.order] = np.arange(B)
+        batch = self.batch
         done = np.cumsum(self._mask, axis=1)
         nothing = (done == 0) | ~self._mask if self._zero_output else done == 0
-        return np.where(nothing, batch.N, np.append(batch.offset, 0)[done - 1] + place[:, None])
+        return np.where(nothing, batch.N, np.append(batch.offset, 0)[done - 1] + batch.rank[:, None])
 
     def outputs(self, rows: np.ndarray) -> np.ndarray:
         """Outputs (B, T, H) from packed rows (N, H): masked steps repeat the output before them, 0 at first."""
