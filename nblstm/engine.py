@@ -11,7 +11,7 @@ from nblstm.batch import Batch
 from nblstm.stack import Network, Tape
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class Gradients:
     """Gradients of a loss.
 
@@ -21,7 +21,7 @@ class Gradients:
         By parameter name, each a view of ``flat``.
     flat : ndarray
         All of them in one buffer, in the order of the network's own.
-    x : ndarray
+    x : ndarray or None
         With respect to the input, in its shape.
     state : tuple of ndarray
         With respect to the initial states.
@@ -29,7 +29,7 @@ class Gradients:
 
     params: dict[str, np.ndarray]
     flat: np.ndarray
-    x: np.ndarray
+    x: np.ndarray | None = None
     state: tuple[np.ndarray, ...] = ()
 
 

@@ -61,7 +61,7 @@ class Network:
         return backend_of(self.device)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class Tape:
     """What `backward` needs of a training pass. Opaque; it can be used any number of times.
 

@@ -167,6 +167,24 @@ def test_a_tape_is_used_up_by_nothing(case):
     assert gradients is gradients_again is None or np.array_equal(gradients.flat, gradients_again.flat)
 
 
+@pytest.mark.parametrize("case", ["dense_steps", "embedding", "conv2d", "norm_axes"])
+def test_gradients_go_where_others_were(case):
+    make, shape, mask = CASES[case]
+    layer, rng = make(), np.random.default_rng(0)
+    x = rng.integers(6, size=shape) if case == "embedding" else rng.normal(size=shape)
+    y, tape = layer.forward(x, mask=mask)
+    dy = rng.normal(size=y.shape)
+    _, gradients = layer.backward(tape, dy)
+    _, old = layer.backward(tape, dy)
+    old.flat.fill(np.nan)
+    assert layer.backward(tape, dy, into=old)[1] is old
+    assert np.array_equal(gradients.flat, old.flat)
+    other = Dense(2, **D)
+    _, others = other.backward(other.forward(np.ones((1, 1)))[1], np.ones((1, 2)))
+    with pytest.raises(ValueError, match=r"into has 4 numbers of float64 .* has \d+ of float64"):
+        layer.backward(tape, dy, into=others)
+
+
 def test_ties_in_a_window_go_to_the_first():
     layer = MaxPooling1D(3, dtype="float64")
     y, tape = layer.forward(np.array([[[1.0], [2.0], [2.0]]]))

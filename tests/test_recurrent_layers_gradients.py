@@ -154,6 +154,21 @@ def test_a_tape_is_used_up_by_nothing(case):
     assert np.array_equal(gradients.flat, gradients_again.flat)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_go_where_others_were(case):
+    problem = Problem(case)
+    _, tape = problem.forward()
+    dx, gradients = problem.layer.backward(tape, problem.dy)
+    _, old = problem.layer.backward(tape, problem.dy)
+    old.flat.fill(np.nan)
+    dx_again, again = problem.layer.backward(tape, problem.dy, into=old)
+    assert again is old
+    assert np.array_equal(gradients.flat, again.flat)
+    assert np.array_equal(dx, dx_again)
+    for state, state_again in zip(gradients.state, again.state, strict=True):
+        assert np.array_equal(state, state_again)
+
+
 @pytest.mark.parametrize("case", ["gru_gaps", "lstm_states", "both_ave", "both_lists_states"])
 def test_none_is_a_gradient_of_zeros(case):
     problem = Problem(case)

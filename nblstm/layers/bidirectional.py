@@ -180,7 +180,9 @@ class Bidirectional(Layer):
         outputs = [self._separate(d, output)[0] for d, (output, _) in enumerate(done)]
         return y, Tape(self, merged.shape, ([tape for _, tape in done], outputs))
 
-    def backward(self, tape: Tape, dy, *, input_gradient: bool = True) -> tuple[np.ndarray | None, Gradients]:
+    def backward(
+        self, tape: Tape, dy, *, input_gradient: bool = True, into: Gradients | None = None
+    ) -> tuple[np.ndarray | None, Gradients]:  # fmt: skip
         """Gradients of both layers; see `Recurrent`. With a list as output, dy is one too, with None for zeros."""
         self._own_tape(tape)
         tapes, outputs = tape.saved
@@ -191,8 +193,10 @@ class Bidirectional(Layer):
         ]
         (dx_forwards, forwards), (dx_backwards, backwards) = done
         dx: Any = dx_forwards + dx_backwards if input_gradient else None
-        flat = np.concatenate([forwards.flat, backwards.flat])
-        return dx, Gradients(self._layout.views(flat), flat, dx, forwards.state + backwards.state)
+        gradients = self._gradients(into)
+        np.concatenate([forwards.flat, backwards.flat], out=gradients.flat)
+        gradients.x, gradients.state = dx, forwards.state + backwards.state
+        return dx, gradients
 
     def _separate(self, direction: int, output) -> tuple[np.ndarray, list[np.ndarray]]:
         """The output of a direction, its steps in the input's order, and its states."""

@@ -17,6 +17,7 @@ from nblstm.layers.dropout import seeded
 from nblstm.layers.layer import Layer
 from nblstm.layers.parametric import Parameter
 from nblstm.layers.shapes import Shape
+from nblstm.nn import Gradients
 from nblstm.nn.replay import Replays
 from nblstm.stack import Network
 
@@ -78,6 +79,7 @@ class CellLayer(Layer):
     ndim = 3
     fixed_axes = (-1,)
     supports_masking = True
+    _last_targets: tuple[Gradients, dict[str, np.ndarray]] | None = None
 
     def __init__(
         self, *, units, use_bias, kernel_initializer, recurrent_initializer, bias_initializer, kernel_regularizer,
@@ -184,9 +186,16 @@ class CellLayer(Layer):
             views[f"{name}_l0"] = own[name]
         return views
 
+    def _targets(self, gradients: Gradients) -> dict[str, np.ndarray]:
+        """The `_views` of gradients, which often are those of the call before."""
+        if self._last_targets is None or self._last_targets[0] is not gradients:
+            self._last_targets = gradients, self._views(gradients.params)
+        return self._last_targets[1]
+
     def _hold(self, layout, flat: np.ndarray) -> None:
         super()._hold(layout, flat)
         self._own_views: dict[str, np.ndarray] | None = None
+        self._last_targets = None
 
     def _packed(self, training: bool) -> list:
         if self._own_views is None:

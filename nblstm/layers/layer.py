@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nblstm import validate
+from nblstm import memory, validate
 from nblstm.configured import Configured, constructor_arguments
 from nblstm.layers import shapes
 from nblstm.layers.parametric import Parametric
@@ -25,7 +25,7 @@ register = LAYERS.register
 _counters: defaultdict[str, itertools.count] = defaultdict(itertools.count)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class Tape:
     """What `Layer.backward` needs of a forward pass; it can be used any number of times.
 
@@ -182,7 +182,7 @@ class Layer(Configured, Parametric):
         return y, Tape(self, y.shape, saved)
 
     def backward(
-        self, tape: Tape, dy, *, input_gradient: bool = True
+        self, tape: Tape, dy, *, input_gradient: bool = True, into: Gradients | None = None
     ) -> tuple[np.ndarray | None, Gradients | None]:  # fmt: skip
         """Gradients of the input and of the parameters.
 
@@ -194,6 +194,8 @@ class Layer(Configured, Parametric):
             Gradient of the loss with respect to the output, in its shape.
         input_gradient : bool, default True
             False leaves the input's gradient out, where nothing needs it.
+        into : Gradients, optional
+            From an earlier call, to be overwritten: training makes no new arrays in each step.
 
         Returns
         -------
@@ -209,11 +211,24 @@ class Layer(Configured, Parametric):
         """
         self._own_tape(tape)
         dy = validate.shaped("dy", validate.real_array("dy", dy, self._flat.dtype), tape.y_shape, "that of the output")
-        flat = np.zeros(self._layout.size, self.dtype)
-        gradients = self._layout.views(flat)
-        dx: Any = self._backward(tape.saved, dy, gradients, input_gradient)
-        dx = dx if input_gradient else None
-        return dx, Gradients(gradients, flat, dx) if gradients else None
+        gradients = self._gradients(into)
+        gradients.flat.fill(0)
+        dx = self._backward(tape.saved, dy, gradients.params, input_gradient)
+        gradients.x = dx = dx if input_gradient else None
+        return dx, gradients if gradients.params else None
+
+    def _gradients(self, into: Gradients | None) -> Gradients:
+        """Where the parameters' gradients go: into new arrays, or those of an earlier pass."""
+        layout, dtype = self._layout, self._flat.dtype
+        if into is None:
+            flat = memory.empty((layout.size,), dtype)
+            return Gradients(layout.views(flat), flat)
+        if into.flat.shape != (layout.size,) or into.flat.dtype != dtype:
+            came = f"{into.flat.size} numbers of {into.flat.dtype}"
+            raise ValueError(
+                f"into has {came} and {self._label} has {layout.size} of {dtype}; give what its backward() returned"
+            )
+        return into
 
     def _own_tape(self, tape: Tape) -> None:
         if not isinstance(tape, Tape) or tape.layer is not self:

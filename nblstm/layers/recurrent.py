@@ -16,7 +16,7 @@ from nblstm.layers.steps import AllSteps, MaskedSteps, steps_of
 from nblstm.nn import Gradients
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class _Pass:
     """What a forward pass leaves for BPTT.
 
@@ -132,7 +132,9 @@ class Recurrent(CellStates):
         shape = (y[0] if self.return_state else y).shape
         return y, Tape(self, shape, _Pass(steps, tape, factors, recurrent_factors, learned))
 
-    def backward(self, tape: Tape, dy, *, input_gradient: bool = True) -> tuple[np.ndarray | None, Gradients]:
+    def backward(
+        self, tape: Tape, dy, *, input_gradient: bool = True, into: Gradients | None = None
+    ) -> tuple[np.ndarray | None, Gradients]:  # fmt: skip
         """BPTT.
 
         Parameters
@@ -143,6 +145,8 @@ class Recurrent(CellStates):
             Gradient of the loss with respect to what `forward` returned; None for zeros.
         input_gradient : bool, default True
             False leaves the input's gradient out, where nothing needs it.
+        into : Gradients, optional
+            From an earlier call, to be overwritten.
 
         Returns
         -------
@@ -167,19 +171,19 @@ class Recurrent(CellStates):
             nothing = np.zeros_like(d_states[:1])
             d_states = np.concatenate([nothing, d_states, nothing])
         d_states = steps.batch.sort(d_states)
-        flat = memory.empty((self._layout.size,), self.dtype)
-        gradients = self._layout.views(flat)
-        dx: Any = stack.backward(done.tape, d_rows, d_states, self._views(gradients), input_gradient)
+        gradients = self._gradients(into)
+        dx: Any = stack.backward(done.tape, d_rows, d_states, self._targets(gradients), input_gradient)
         d_states = steps.batch.unsort(d_states)
         if m is not None:
             d_states[1] += m * d_states[0]
             d_states = d_states[1 : 1 + S]
         if self.learn_initial_state:
             for name, d_state in zip(self.cell.states, d_states, strict=True):
-                gradients[f"initial_{name}"][...] = d_state[0].sum(axis=0) if done.learned else 0
+                gradients.params[f"initial_{name}"][...] = d_state[0].sum(axis=0) if done.learned else 0
         if dx is not None:
             dx = self._d_input(done, dx)
-        return dx, Gradients(gradients, flat, dx, tuple(d_states[:, 0]))
+        gradients.x, gradients.state = dx, tuple(d_states[:, 0])
+        return dx, gradients
 
     def _d_input(self, done: _Pass, d_rows: np.ndarray) -> np.ndarray:
         dx = done.steps.d_rows(d_rows)

@@ -13,7 +13,7 @@ from nblstm.layers.shapes import Shape, batch_shape
 from nblstm.nn import Gradients
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class Tape:
     """What `Chain.backward` needs of a forward pass, and the mask of its output."""
 
@@ -245,21 +245,25 @@ class Chain:
             x = y
         return x, Tape(tapes, mask)
 
-    def backward(self, tape: Tape, dy: np.ndarray) -> list[Gradients | None]:
+    def backward(
+        self, tape: Tape, dy: np.ndarray, into: list[Gradients | None] | None = None
+    ) -> list[Gradients | None]:  # fmt: skip
         """The gradients of each layer's parameters, None where there are none or they are not trained.
 
-        The way back ends at the first layer that is trained: gradients of what lies before it are never computed.
+        The way back ends at the first layer that is trained: gradients of what lies before it are never computed. What
+        is in ``into``, from an earlier call, is overwritten.
         """
         layers, first = self._layers, 0
+        into = into or [None] * len(layers)
         d: Any = dy
         gradients: list[Gradients | None] = [None] * len(layers)
         while first < len(layers) and not (layers[first].trainable and layers[first].count_params()):
             first += 1
         for k in range(len(layers) - 1, first - 1, -1):
             layer = layers[k]
-            d, found = layer.backward(tape.tapes[k], d, input_gradient=k > first)
-            if layer.trainable:
-                gradients[k] = found
+            d, found = layer.backward(tape.tapes[k], d, input_gradient=k > first, into=into[k])
+            if found is not None and layer.trainable:
+                found.x, gradients[k] = None, found  # else the inputs' gradients would live on with the others
             if d is None and k > first:
                 raise ValueError(f"layer {layer.name!r} has no gradient for its input; put it first")
         return gradients

@@ -11,6 +11,7 @@ from nblstm.layers.shapes import only
 from nblstm.models import truncation
 from nblstm.models.chain import Tape
 from nblstm.models.feed import Feed
+from nblstm.nn import Gradients
 from nblstm.training import optimizers
 from nblstm.training.history import History
 from nblstm.training.objective import Objective
@@ -24,6 +25,7 @@ class Learner(Feed):
         self.optimizer: Optimizer | None = None
         self._objective: Objective | None = None
         self._bptt_steps: int | None = None
+        self._gradients: list[Gradients | None] | None = None  # of the last step, for the next one to overwrite
         self.history: History | None = None
         self.stop_training = False
         super().__init__(layers, generator)
@@ -69,6 +71,10 @@ class Learner(Feed):
             truncation.check(self)
         objective, optimizer = Objective(loss, metrics, weighted_metrics), optimizers.get(optimizer)
         self._objective, self.optimizer, self._bptt_steps = objective, optimizer, steps
+
+    def _changed(self) -> None:
+        super()._changed()
+        self._gradients = None
 
     @property
     def compiled(self) -> bool:
@@ -123,7 +129,8 @@ class Learner(Feed):
         """Backward, and a step of the optimizer."""
         optimizer: Any = self.optimizer
         self._prepare()
-        gradients, layers = self.backward(tape, d_prediction), self._layers
+        gradients, layers = self.backward(tape, d_prediction, self._gradients), self._layers
+        self._gradients = gradients
         parametric, penalized, constrained = self.particular
         for k in penalized:
             if (gradient := gradients[k]) is not None:

@@ -134,11 +134,12 @@ class Optimizer(Configured):
         if not self.modules:
             raise RuntimeError("the optimizer has no modules to train; give them first, by build(modules)")
         parameters = [module._flat for module in self.modules]
-        self._check(gradients, parameters)
+        flat = [None if g is None else g.flat for g in gradients]
+        self._check(flat, parameters)
         rate = self._rate()
         self._clip(gradients)
-        self._update(parameters, [None if g is None else g.flat for g in gradients], rate)
-        for module, g in zip(self.modules, gradients, strict=True):
+        self._update(parameters, flat, rate)
+        for module, g in zip(self.modules, flat, strict=True):
             if g is not None:
                 module.forget()
         self.iterations += 1
@@ -226,22 +227,18 @@ class Optimizer(Configured):
             return self._learning_rate
         return real(f"the learning rate of step {self.iterations}", float(self._learning_rate(self.iterations)))
 
-    def _check(self, gradients, parameters) -> None:
-        if len(gradients) == len(parameters) == len(self._sizes) and all(
-            p.size == size and (g is None or (g.flat.shape == p.shape and g.flat.dtype == p.dtype))
-            for g, p, size in zip(gradients, parameters, self._sizes, strict=True)
-        ):
-            return
+    def _check(self, flat: list[np.ndarray | None], parameters: list[np.ndarray]) -> None:
         sizes = [p.size for p in parameters]
         if sizes != self._sizes:
             raise ValueError(f"the modules have {sizes} parameters and had {self._sizes}; call build(modules) again")
-        needed = [p.shape for p in parameters]
-        came = [None if g is None else g.flat.shape for g in gradients]
-        if len(came) != len(needed) or any(a not in (None, b) for a, b in zip(came, needed, strict=True)):
+        came, needed = [None if g is None else g.shape for g in flat], [p.shape for p in parameters]
+        if came != needed and (
+            len(came) != len(needed) or any(a not in (None, b) for a, b in zip(came, needed, strict=True))
+        ):
             raise ValueError(f"gradients have {came} numbers; the modules have {needed}, in that order")
-        for g, p in zip(gradients, parameters, strict=True):
-            if g is not None and g.flat.dtype != p.dtype:
-                raise ValueError(f"gradients have dtype {g.flat.dtype}; the module has {p.dtype}, so give that")
+        for g, p in zip(flat, parameters, strict=True):
+            if g is not None and g.dtype != p.dtype:
+                raise ValueError(f"gradients have dtype {g.dtype}; the module has {p.dtype}, so give that")
 
     def _update(self, parameters: list[np.ndarray], flat: list[np.ndarray | None], rate: float) -> None:
         """The modules' steps, weight decay included."""
