@@ -11,6 +11,7 @@ from nblstm.cpu.inference import Inference, infer
 from nblstm.cpu.jobs import DTYPES
 from nblstm.cpu.layer import backward, forward
 from nblstm.cpu.ragged import Arrays
+from nblstm.cpu.repeated import Repeated
 from nblstm.cpu.update import Update
 from nblstm.cpu.warmup import compile_aside, compile_kernels
 from nblstm.cpu.weights import Weights, pack_weights
@@ -27,6 +28,7 @@ class Backend:
     forward = staticmethod(forward)
     backward = staticmethod(backward)
     prepare = Inference
+    repeated = Repeated
     updates = Update
     compile_kernels = staticmethod(compile_kernels)
     _context = nullcontext()

@@ -9,9 +9,8 @@ import numpy as np
 from nblstm import memory
 from nblstm.batch import Batch
 from nblstm.cells.cell import Cell
-from nblstm.cpu.jobs import DTYPES, address
-from nblstm.cpu.plans import BackwardPlan, ForwardPlan, Sizes, forward_plan
-from nblstm.cpu.threads import num_threads
+from nblstm.cpu.jobs import address
+from nblstm.cpu.plans import ForwardPlan, backward_plan, forward_plan
 from nblstm.cpu.turn import Turn, target_names
 from nblstm.cpu.weights import Weights
 from nblstm.layout import suffix
@@ -119,12 +118,9 @@ def backward(
     dx : ndarray, shape (N, I), or None
     """
     _, D, B, H = d_state.shape
-    x, item = tape.x, d_state.itemsize
+    x = tape.x
     N, I = x.shape
-    key = (cell, I, H, D, d_state.strides[0] // item, item, "backward", tape.checkpoint, num_threads())
-    plan = batch.plans.get(key)
-    if plan is None:
-        plan = batch.plans[key] = BackwardPlan(Sizes(*key[:5], DTYPES[item]), batch, tape.checkpoint)
+    plan = backward_plan(cell, batch, I, d_state, tape.checkpoint)
     dx = memory.empty((D, N, I), x.dtype) if input_gradient else None
     d_vectors = np.zeros((D, B, len(cell.vectors) * H), x.dtype) if cell.vectors else None
     targets = [[address(d_parameters.get(name)) for name in names] for names in target_names(layer, D)]
@@ -136,12 +132,17 @@ def backward(
         turn = tape.turn or _computed_again(cell, tape, batch, number)
         turn.backward(plan, tape.weights, x, dy, d_state, targets, d_vectors, dx)
     if d_vectors is not None:
-        for d, totals in enumerate(np.add.reduce(d_vectors, axis=1)):
-            for vector, total in zip(cell.vectors, totals.reshape(-1, H), strict=True):
-                d_parameters[vector + suffix(layer, d)][:] = total
+        set_vectors(cell, d_vectors, d_parameters, layer)
     if dx is None:
         return None
     return dx[0] if D == 1 else dx.sum(axis=0)
+
+
+def set_vectors(cell: Cell, d_vectors: np.ndarray, d_parameters: dict, layer: int) -> None:
+    """Set the gradients of the cell's vectors from those of each row of the batch, (D, B, V H)."""
+    for d, totals in enumerate(np.add.reduce(d_vectors, axis=1)):
+        for vector, total in zip(cell.vectors, totals.reshape(len(cell.vectors), -1), strict=True):
+            d_parameters[vector + suffix(layer, d)][:] = total
 
 
 def _computed_again(cell: Cell, tape: LayerTape, batch: Batch, number: int) -> Turn:

@@ -254,3 +254,14 @@ class BackwardPlan:
             )]))  # fmt: skip
             started.add(d)
         return Segment([d for d, _ in chosen], rows, backward, gradients, gradient_parts)
+
+
+def backward_plan(cell: Cell, batch: Batch, I: int, d_state: np.ndarray, checkpoint: int | None) -> BackwardPlan:
+    """The plan for BPTT from gradients of the states (S, D, B, H); made once for each kind."""
+    _, D, _, H = d_state.shape
+    item = d_state.itemsize
+    key = (cell, I, H, D, d_state.strides[0] // item, item, "backward", checkpoint, threads.num_threads())
+    plan = batch.plans.get(key)
+    if plan is None:
+        plan = batch.plans[key] = BackwardPlan(Sizes(*key[:5], DTYPES[item]), batch, checkpoint)
+    return plan

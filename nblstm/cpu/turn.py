@@ -114,22 +114,36 @@ class Turn:
             ys = [memory.empty((B + hi - lo, H), state.dtype) for lo, hi in spans]
         self.records = [Record.empty(cell, lo, hi - lo, y) for (lo, hi), y in zip(spans, ys, strict=True)]
         self._scratch, self._jobs = plan.prepared(number, state, [record.addresses(B) for record in self.records])
-        self._spare: list[_Backward] = []
+        self._spare: list[Return] = []
         self.nbytes = self._scratch.nbytes + sum(r.y.nbytes + r.states.nbytes + r.saved.nbytes for r in self.records)
 
     def run(self, weights: list[Weights], x: np.ndarray, state: np.ndarray) -> None:
         """Forward, from the packed rows x and from ``state``, which becomes the states after the turn."""
+        self.bind(weights, x, state)
+        self.begin(state)
+        self.launch(state)
+
+    def bind(self, weights: list[Weights], x: np.ndarray, state: np.ndarray) -> None:
+        """Write into the jobs where all of it is."""
         B, H = state.shape[2:]
         x_at, state_at, jobs = address(x), address(state), self._jobs
-        for d, (record, own) in enumerate(zip(self.records, weights, strict=True)):
-            for history, before in zip(record.histories, state[:, d], strict=True):
-                history[:B] = before
+        for d, own in enumerate(weights):
             start = d * len(FORWARD)
             jobs[start + _X], jobs[start + _STATE] = x_at, state_at + d * B * H * x.itemsize
             for k, at in zip(_WEIGHTS, own.forward.values(), strict=True):
                 jobs[start + k] = at
+
+    def begin(self, state: np.ndarray) -> None:
+        """Record the states before the turn."""
+        B = state.shape[2]
+        for d, record in enumerate(self.records):
+            for history, before in zip(record.histories, state[:, d], strict=True):
+                history[:B] = before
+
+    def launch(self, state: np.ndarray) -> None:
+        """Run on what was bound, ``state`` among it."""
         self._scratch.prepare(state)
-        threads.run(self._plan.kernel, array_address(jobs), self._plan.parts, tiny=self._plan.tiny)
+        threads.run(self._plan.kernel, array_address(self._jobs), self._plan.parts, tiny=self._plan.tiny)
 
     def backward(
         self, plan: BackwardPlan, weights: list[Weights], x: np.ndarray, dy: np.ndarray | None, d_state: np.ndarray,
@@ -155,15 +169,15 @@ class Turn:
         try:
             made = self._spare.pop()
         except IndexError:  # the first time, or another thread has it
-            made = _Backward(plan, self)
+            made = Return(plan, self)
         if made.plan is not plan:
-            made = _Backward(plan, self)
+            made = Return(plan, self)
         made.bind(weights, x, dy, d_state, targets, d_vectors, dx)
         made.run()
         self._spare.append(made)
 
 
-class _Backward:
+class Return:
     """The memory and jobs of BPTT through one turn."""
 
     def __init__(self, plan: BackwardPlan, turn: Turn):
@@ -191,7 +205,7 @@ class _Backward:
             self._jobs.append((loop, gradients))
 
     def bind(self, weights, x, dy, d_state, targets, d_vectors, dx) -> None:
-        """Write into the jobs what changes from call to call."""
+        """Write into the jobs what may change from call to call; see `Turn.backward`."""
         plan, item = self.plan, x.itemsize
         _, D, B, H = d_state.shape
         I = x.shape[1]

@@ -1,8 +1,8 @@
 """Weights in the order in which kernels read them.
 
 The microkernel reads a matrix panel by panel: ``P`` columns of every row k side by side. Torch's matrices (G H, K) are
-transposed and cut into such panels before a pass. A `Weights` is made from one state of the parameters and never
-changed: whoever holds one computes with those parameters, whatever happens to the buffer they came from.
+transposed and cut into such panels before a pass. A `Weights` has one state of the parameters until its owner packs it
+anew: whoever holds one computes with those parameters, whatever happens to the buffer they came from.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Weights:
     packed : ndarray
         Panels of ``weight_ih`` transposed (I, input columns) and ``weight_hh`` transposed (H, recurrent columns); for
         BPTT then those of the matrices themselves, (input columns, I) and (recurrent columns, H).
-    bias : ndarray, P H numbers
+    bias : ndarray, shape (P, H)
         The constant of every pre-activation, ``bias_ih + bias_hh`` where both reach one.
     vectors : ndarray, shape (V H,), or None
     forward : dict of str to int
@@ -84,36 +84,67 @@ def pack_weights(cell: Cell, parameters: dict[str, np.ndarray], layer: int, dire
     -------
     Weights
     """
-    end = suffix(layer, direction)
-    w_ih, w_hh = parameters[f"weight_ih{end}"], parameters[f"weight_hh{end}"]
-    H, item = w_hh.shape[1], w_hh.itemsize
-    prepared = _packing(cell, w_ih.shape[1], H, item, training)
-    bias = _bias(cell, prepared.in_order, parameters.get(f"bias_ih{end}"), parameters.get(f"bias_hh{end}"), w_hh)
-    vectors = np.concatenate([parameters[f"{vector}{end}"] for vector in cell.vectors]) if cell.vectors else None
-
-    packed = memory.empty((prepared.size,), w_hh.dtype)
-    jobs, at, matrices = prepared.jobs[:], address(packed), (address(w_ih), address(w_hh))
-    places = [at + start for start in prepared.starts]
-    for k, place in enumerate(places):
-        jobs[k * len(PACK) + _MATRIX] = matrices[k % 2]
-        jobs[k * len(PACK) + _PACKED] = place
-    threads.run(pack_kernel(DTYPES[item]), array_address(jobs), prepared.parts, tiny=prepared.tiny)
-    forward = {"w_x": places[0], "w_h": places[1], "bias": address(bias), "vectors": address(vectors)}
-    backward = (*(places[2:] if training else (0, 0)), forward["vectors"])
-    return Weights(packed, bias, vectors, forward, backward)
+    packer = Packer(cell, parameters, layer, direction, training)
+    packer.pack()
+    return packer.weights
 
 
-def _bias(cell: Cell, in_order: bool, b_ih: np.ndarray | None, b_hh: np.ndarray | None, w_hh: np.ndarray) -> np.ndarray:
-    """The constant of every pre-activation, one block of H after another."""
-    if in_order and b_ih is not None:
-        return b_ih.copy() if b_hh is None else b_ih + b_hh
-    G, H, split = len(cell.gates), w_hh.shape[1], len(cell.split)
-    bias = np.zeros((len(cell.preactivations), H), w_hh.dtype)
-    if b_ih is not None:
-        bias[:G] = b_ih.reshape(G, H)[input_order(cell)]
-    if b_hh is not None:
-        bias[split:] += b_hh.reshape(G, H)[recurrent_order(cell)]
-    return bias
+class Packer:
+    """Packs the parameters of one direction of one layer, again and again, into the same memory.
+
+    Parameters
+    ----------
+    cell, parameters, layer, direction, training
+        As of `pack_weights`; the arrays stay where they are.
+
+    Attributes
+    ----------
+    weights : Weights
+        Undefined before the first `pack`.
+    """
+
+    def __init__(self, cell: Cell, parameters: dict[str, np.ndarray], layer: int, direction: int, training: bool):
+        end = suffix(layer, direction)
+        w_ih, w_hh = parameters[f"weight_ih{end}"], parameters[f"weight_hh{end}"]
+        H, item, dtype = w_hh.shape[1], w_hh.itemsize, w_hh.dtype
+        self._cell, self._prepared = cell, _packing(cell, w_ih.shape[1], H, item, training)
+        self._biases = [parameters.get(f"bias_{which}{end}") for which in ("ih", "hh")]
+        self._vectors = [parameters[f"{vector}{end}"] for vector in cell.vectors]
+        self._matrices = w_ih, w_hh  # alive as long as the jobs have their addresses
+        packed, bias = memory.empty((self._prepared.size,), dtype), np.zeros((len(cell.preactivations), H), dtype)
+        vectors = np.empty(len(cell.vectors) * H, dtype) if cell.vectors else None
+
+        self._jobs, at = self._prepared.jobs[:], address(packed)
+        places = [at + start for start in self._prepared.starts]
+        for k, place in enumerate(places):
+            self._jobs[k * len(PACK) + _MATRIX] = address(self._matrices[k % 2])
+            self._jobs[k * len(PACK) + _PACKED] = place
+        self._kernel = pack_kernel(DTYPES[item])
+        forward = {"w_x": places[0], "w_h": places[1], "bias": address(bias), "vectors": address(vectors)}
+        backward = (*(places[2:] if training else (0, 0)), forward["vectors"])
+        self.weights = Weights(packed, bias, vectors, forward, backward)
+
+    def pack(self) -> None:
+        """Fill the weights from the parameters as they are now."""
+        prepared = self._prepared
+        self._add_biases(self.weights.bias)
+        if self.weights.vectors is not None:
+            np.concatenate(self._vectors, out=self.weights.vectors)
+        threads.run(self._kernel, array_address(self._jobs), prepared.parts, tiny=prepared.tiny)
+
+    def _add_biases(self, total: np.ndarray) -> None:
+        """The constant of every pre-activation, one block of H after another."""
+        b_ih, b_hh = self._biases
+        cell, (P, H) = self._cell, total.shape
+        if self._prepared.in_order and b_ih is not None:
+            total[...] = (b_ih if b_hh is None else b_ih + b_hh).reshape(P, H)
+            return
+        total.fill(0)
+        G, split = len(cell.gates), len(cell.split)
+        if b_ih is not None:
+            total[:G] = b_ih.reshape(G, H)[input_order(cell)]
+        if b_hh is not None:
+            total[split:] += b_hh.reshape(G, H)[recurrent_order(cell)]
 
 
 _MATRIX, _PACKED = PACK.index("matrix"), PACK.index("packed")

@@ -18,7 +18,7 @@ from nblstm.layers.layer import Layer
 from nblstm.layers.parametric import Parameter
 from nblstm.layers.shapes import Shape
 from nblstm.nn import Gradients
-from nblstm.nn.replay import Replays
+from nblstm.nn.replay import Replays, TrainingReplays
 from nblstm.stack import Network
 
 
@@ -169,6 +169,11 @@ class CellLayer(Layer):
         return Replays(self._network)
 
     @cached_property
+    def _training_replays(self) -> TrainingReplays:
+        """For training on small inputs."""
+        return TrainingReplays(self._network)
+
+    @cached_property
     def _dropout_network(self) -> Network:
         """The same with recurrent dropout, which changes the states, but no weights."""
         return replace(self._network, cell=recurrent_dropout(self.cell))
@@ -197,10 +202,14 @@ class CellLayer(Layer):
         self._own_views: dict[str, np.ndarray] | None = None
         self._last_targets = None
 
-    def _packed(self, training: bool) -> list:
+    def _parameter_views(self) -> dict[str, np.ndarray]:
+        """The `_views` of the parameters."""
         if self._own_views is None:
             self._own_views = self._views(self._own)
-        return stack.pack(self._network, self._own_views, training)
+        return self._own_views
+
+    def _packed(self, training: bool) -> list:
+        return stack.pack(self._network, self._parameter_views(), training)
 
     def _weights(self, training: bool) -> list:
         """The weights as the kernels read them, packed anew when the parameters may have changed."""

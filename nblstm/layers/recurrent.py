@@ -14,6 +14,7 @@ from nblstm.layers.states import CellStates
 from nblstm.layers.stepper import Stepper
 from nblstm.layers.steps import AllSteps, MaskedSteps, steps_of
 from nblstm.nn import Gradients
+from nblstm.nn.replay import TrainingReplay
 
 
 @dataclass(slots=True, eq=False)
@@ -79,8 +80,7 @@ class Recurrent(CellStates):
             If something does not fit.
         """
         x, steps = self._checked(x, mask)
-        from_zero = initial_state is None and not self.stateful and not self.learn_initial_state
-        if from_zero and isinstance(steps, AllSteps):
+        if steps.all and self._starts_from_zero(initial_state):
             again = self._replays(self, x.swapaxes(0, 1))
             if again is not None:
                 return self._finished(steps, again[0].reshape(-1, self.units), again[1])
@@ -108,6 +108,10 @@ class Recurrent(CellStates):
         tape : Tape
         """
         x, steps = self._checked(x, mask)
+        if self._starts_from_zero(initial_state) and not (training and (self.dropout or self.recurrent_dropout)):
+            replay = self._training_replays(self, self._parameter_views(), *x.shape[1::-1]) if steps.all else None
+            if replay is not None:
+                return self._forward_again(replay, steps, x)
         B, S = len(x), len(self.cell.states)
         learned = initial_state is None and self._carried is None and self.learn_initial_state
         states = self._initial_states(B, initial_state)
@@ -160,9 +164,12 @@ class Recurrent(CellStates):
             If a shape does not fit, or the tape is another layer's.
         """
         self._own_tape(tape)
+        if isinstance(tape.saved, TrainingReplay):
+            return self._backward_again(tape, dy, input_gradient, into)
         done: _Pass = tape.saved
         steps, S = done.steps, len(self.cell.states)
-        dy, d_states = self._checked_gradients(tape, dy)
+        d_states = memory.zeros((S, 1, tape.y_shape[0], self.units), self.dtype)
+        dy = self._checked_gradients(tape, dy, d_states)
         if not self.return_sequences:
             d_states[self._output, 0] += steps.d_last(dy)
         d_rows = steps.d_outputs(dy) if self.return_sequences else None
@@ -184,6 +191,32 @@ class Recurrent(CellStates):
             dx = self._d_input(done, dx)
         gradients.x, gradients.state = dx, tuple(d_states[:, 0])
         return dx, gradients
+
+    def _forward_again(self, replay: TrainingReplay, steps: AllSteps | MaskedSteps, x: np.ndarray):
+        """As `forward`, where a pass over sequences of this shape has its arrays and jobs from the last time."""
+        passes = replay.passes
+        np.copyto(passes.x, x.swapaxes(0, 1))
+        passes.forward()
+        rows = passes.y.copy().reshape(-1, self.units) if self.return_sequences else passes.y
+        y = self._finished(steps, rows, passes.states.copy())
+        return y, Tape(self, (y[0] if self.return_state else y).shape, replay)
+
+    def _backward_again(self, tape: Tape, dy, input_gradient: bool, into: Gradients | None):
+        """As `backward`, after `_forward_again`."""
+        passes = tape.saved.passes
+        with tape.saved.lock:
+            passes.d_states.fill(0)
+            dy = self._checked_gradients(tape, dy, passes.d_states)
+            if self.return_sequences:
+                np.copyto(passes.dy, dy.swapaxes(0, 1))
+            else:
+                passes.d_states[self._output, 0] += dy
+            gradients = self._gradients(into)
+            passes.backward(self._targets(gradients), self.return_sequences, input_gradient)
+            dx = passes.dx.swapaxes(0, 1).copy() if input_gradient else None
+            gradients.state = tuple(passes.d_states[:, 0].copy())
+        gradients.x = dx if dx is None or not self.go_backwards else dx[:, ::-1]
+        return gradients.x, gradients
 
     def _d_input(self, done: _Pass, d_rows: np.ndarray) -> np.ndarray:
         dx = done.steps.d_rows(d_rows)
@@ -214,11 +247,10 @@ class Recurrent(CellStates):
                 y = y.copy()  # else who writes to it would write to a state
         return [y, *states[:, 0]] if self.return_state else y
 
-    def _checked_gradients(self, tape: Tape, dy) -> tuple[np.ndarray, np.ndarray]:
-        """Gradients of the output, and of the final states as a new array (S, 1, B, H)."""
-        B, S = tape.y_shape[0], len(self.cell.states)
-        d_states = memory.zeros((S, 1, B, self.units), self.dtype)
+    def _checked_gradients(self, tape: Tape, dy, d_states: np.ndarray) -> np.ndarray:
+        """The gradient of the output; those of the final states, if given, go to ``d_states`` (S, 1, B, H)."""
         if self.return_state:
+            S, B = len(self.cell.states), tape.y_shape[0]
             if not isinstance(dy, list | tuple) or len(dy) != 1 + S:
                 came = f"{len(dy)} arrays" if isinstance(dy, list | tuple) else type(dy).__name__
                 raise ValueError(f"dy is {came}; give a list of {1 + S} like the output, with None for zeros")
@@ -226,10 +258,9 @@ class Recurrent(CellStates):
             for k, (name, value) in enumerate(zip(self.cell.states, given, strict=True)):
                 if value is not None:
                     d_states[k, 0] = self._state_array(f"dy of the state {name!r}", value, B)
-        if dy is None and self.return_state:
-            return np.zeros(tape.y_shape, self.dtype), d_states
-        dy = validate.real_array("dy", dy, self.dtype)
-        return validate.shaped("dy", dy, tape.y_shape, "that of the output"), d_states
+            if dy is None:
+                return np.zeros(tape.y_shape, self.dtype)
+        return validate.shaped("dy", validate.real_array("dy", dy, self.dtype), tape.y_shape, "that of the output")
 
     def stepper(self, batch_size: int = 1) -> Stepper:
         """One step at a time, the states staying inside: for streaming and sampling.

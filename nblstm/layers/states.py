@@ -59,6 +59,10 @@ class CellStates(CellLayer):
                 return shape[0]
         return None
 
+    def _starts_from_zero(self, given) -> bool:
+        """Whether a batch starts with states of 0, as every other would."""
+        return given is None and not self.stateful and not self.learn_initial_state
+
     def _initial_states(self, B: int, given=None) -> np.ndarray:
         """The states that a batch starts with, as a new array (S, 1, B, H)."""
         if self.stateful:

@@ -22,6 +22,8 @@ class AllSteps:
         Sequences and steps.
     """
 
+    all = True
+
     def __init__(self, B: int, T: int):
         self.batch = uniform_batch(T, B)
 
@@ -50,6 +52,8 @@ class MaskedSteps:
     zero_output : bool
         Whether outputs of masked steps are 0, rather than those of the steps before them.
     """
+
+    all = False
 
     def __init__(self, mask: np.ndarray, zero_output: bool):
         self._mask, self._zero_output = mask, zero_output

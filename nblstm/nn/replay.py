@@ -1,18 +1,21 @@
-"""Inference on small inputs, again and again: what does not change from call to call is done once."""
+"""Passes over small inputs, again and again: what does not change from call to call is done once."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from nblstm import memory
+from nblstm import locks, memory
 from nblstm.batch import uniform_batch
 from nblstm.stack import Network
 
 #: Inputs, outputs and states of more bytes than this are not copied once more to save 5 us.
 SMALL = 65_536
 
-#: Shapes that a network keeps ready.
-SHAPES = 8
+#: Training passes that take more bytes than this are not kept.
+SMALL_TRAINING = 4_000_000
+
+#: Shapes that a network keeps ready, and training passes for each.
+SHAPES, THREADS = 8, 4
 
 
 class Replay:
@@ -115,3 +118,84 @@ class Replays:
             if len(self._spare) == SHAPES:
                 self._spare.clear()
             self._spare[x.shape] = []
+
+
+class TrainingReplay:
+    """A training pass on loan: when this is gone, the next one can have it.
+
+    Attributes
+    ----------
+    passes : Repeated
+        Of the device, with arrays of its own.
+    lock : Lock
+        Theirs, for BPTT: the same tape may be used by several threads.
+    """
+
+    __slots__ = ("_spare", "lock", "passes")
+
+    def __init__(self, passes, lock, spare: list):
+        self.passes, self.lock, self._spare = passes, lock, spare
+
+    def __del__(self):
+        if len(self._spare) < THREADS:
+            self._spare.append((self.passes, self.lock))
+
+    def __reduce__(self):
+        raise TypeError("a tape cannot be copied or pickled, as it belongs to one layer; run its forward() again")
+
+
+class TrainingReplays:
+    """Training passes of a layer, from zero states, over batches of a shape that has come twice; any thread may call.
+
+    Parameters
+    ----------
+    network : Network
+        Of one layer.
+    """
+
+    def __init__(self, network: Network):
+        self._network = network
+        self._spare: dict[tuple[int, int], list] = {}  # by steps and sequences
+        self._last: tuple[int, int] | None = None
+
+    def __call__(self, module, parameters: dict[str, np.ndarray], T: int, B: int) -> TrainingReplay | None:
+        """One for T steps of B sequences, with the parameters as they are now; None where none is to be kept.
+
+        Parameters
+        ----------
+        module : Module
+            Whose parameters they are.
+        parameters : dict of str to ndarray
+            By torch's names, where they always are.
+        """
+        spare = self._spare.get((T, B))
+        if spare is None:
+            last, self._last = self._last, (T, B)
+            if last == (T, B):
+                self._begin(T, B)
+            return None
+        try:
+            passes, lock = spare.pop()
+        except IndexError:
+            passes = lock = None
+        if passes is None or not passes.current:
+            network = self._network
+            passes = network.backend.repeated(network.cell, parameters, T, B, network.directions)
+            lock = locks.lock()
+
+        def packed(_):
+            passes.pack()
+            return passes
+
+        if not module._is_current(passes, passes):
+            module._derived(passes, packed)
+        return TrainingReplay(passes, lock, spare)
+
+    def _begin(self, T: int, B: int) -> None:
+        network = self._network
+        kept = len(network.cell.states) + len(network.cell.graph.saved) + 3 * len(network.cell.gates)
+        numbers = T * B * (2 * network.input_size + network.directions * network.hidden_size * kept)
+        if network.backend.replays and T * B and numbers * np.dtype(network.dtype).itemsize <= SMALL_TRAINING:
+            if len(self._spare) == SHAPES:
+                self._spare.clear()
+            self._spare[T, B] = []

@@ -1,0 +1,103 @@
+"""A training pass through one layer that is the same each time: what does not change from call to call is done once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nblstm import memory
+from nblstm.batch import uniform_batch
+from nblstm.cells.cell import Cell
+from nblstm.cpu import threads
+from nblstm.cpu.jobs import address
+from nblstm.cpu.layer import set_vectors
+from nblstm.cpu.plans import backward_plan, forward_plan
+from nblstm.cpu.turn import Return, Turn, target_names
+from nblstm.cpu.weights import Packer
+
+
+class Repeated:
+    """Forward and BPTT through one layer, all directions, from zero states, over sequences of equal length.
+
+    It has arrays of its own, to which the kernels' arguments refer for good, and writes into them in each call: the
+    caller fills and reads them. For one thread at a time.
+
+    Parameters
+    ----------
+    cell : Cell
+    parameters : dict of str to ndarray
+        By torch's names; the arrays stay where they are.
+    T, B : int
+        Steps and sequences.
+    directions : int
+
+    Attributes
+    ----------
+    x, dx : ndarray, shape (T, B, I)
+        Inputs; the gradient with respect to them.
+    y, dy : ndarray, shape (T, B, D H)
+        Outputs; the gradient with respect to them.
+    states, d_states : ndarray, shape (S, D, B, H)
+        Those after the last step; the gradient with respect to them, and after `backward` to the initial ones.
+    """
+
+    def __init__(self, cell: Cell, parameters: dict[str, np.ndarray], T: int, B: int, directions: int):
+        w_ih = parameters["weight_ih_l0"]
+        I, H, S = w_ih.shape[1], parameters["weight_hh_l0"].shape[1], len(cell.states)
+        self._cell, self._parameters, self._threads = cell, parameters, threads.num_threads()
+        self._packers = [Packer(cell, parameters, 0, d, True) for d in range(directions)]
+        self._weights = [packer.weights for packer in self._packers]
+        batch = uniform_batch(T, B)
+        self.states, self.d_states = (memory.zeros((S, directions, B, H), w_ih.dtype) for _ in range(2))
+        self._turn = Turn(cell, forward_plan(cell, batch, I, self.states, True, None), 0, self.states)
+        self._return = Return(backward_plan(cell, batch, I, self.d_states, None), self._turn)
+        self._x, self._dy = memory.empty((T * B, I), w_ih.dtype), memory.empty((T * B, directions * H), w_ih.dtype)
+        self._dx = memory.empty((directions, T * B, I), w_ih.dtype)
+        self._d_vectors = np.zeros((directions, B, len(cell.vectors) * H), w_ih.dtype) if cell.vectors else None
+        self._turn.bind(self._weights, self._x, self.states)
+        self._turn.begin(self.states)
+        self._bound: tuple = ()
+        assert self._turn.y is not None  # the directions have the same rows
+        self.x, self.dy, self.dx = (rows.reshape(T, B, -1) for rows in (self._x, self._dy, self._dx[0]))
+        self.y = self._turn.y[B:].reshape(T, B, -1)
+
+    @property
+    def current(self) -> bool:
+        """Whether work would be cut in the same way now."""
+        return self._threads == threads.num_threads()
+
+    def pack(self) -> None:
+        """Take the parameters as they are now."""
+        for packer in self._packers:
+            packer.pack()
+
+    def forward(self) -> None:
+        """From ``x`` to ``y`` and ``states``."""
+        self.states.fill(0)
+        self._turn.launch(self.states)
+
+    def backward(self, targets: dict[str, np.ndarray], outputs: bool, inputs: bool) -> None:
+        """From ``d_states`` and ``dy`` to ``targets``, ``dx`` and ``d_states``, after `forward`.
+
+        Parameters
+        ----------
+        targets : dict of str to ndarray
+            By torch's names: gradients of the parameters, which are set. A bias may be left out.
+        outputs : bool
+            Whether there is a ``dy``; otherwise it counts as 0.
+        inputs : bool
+            Whether ``dx`` is wanted.
+        """
+        if self._bound[:1] != (id(targets),) or self._bound[1:3] != (outputs, inputs):
+            at = [[address(targets.get(name)) for name in names] for names in target_names(0, len(self._weights))]
+            self._return.bind(
+                self._weights, self._x, self._dy if outputs else None, self.d_states, at, self._d_vectors,
+                self._dx if inputs else None,
+            )  # fmt: skip
+            self._bound = id(targets), outputs, inputs, targets  # kept, so that no other has its id
+        if self._d_vectors is not None:
+            self._d_vectors.fill(0)
+        self._return.run()
+        if self._d_vectors is not None:
+            set_vectors(self._cell, self._d_vectors, targets, 0)
+        if inputs and len(self._dx) > 1:
+            self._dx[0] += self._dx[1]
