@@ -23,7 +23,9 @@ def two_threads():
         yield
 
 
-@pytest.mark.parametrize("shape", [(3, 4), (100, 90), (2, 70, 90), (0, 5)])
+@pytest.mark.parametrize(
+    "shape", [(3, 4), (100, 90), (2, 70, 90), (0, 5), (5, 1), (2, 3, 1), (1, 1), (1,), (1, 150), (1, 9000)]
+)
 def test_products(shape):
     a, b = RNG.normal(size=shape), RNG.normal(size=(shape[-1], 70))
     expected = np.einsum("...k,kn->...n", a, b)

@@ -193,9 +193,10 @@ class CellLayer(Layer):
 
     def _targets(self, gradients: Gradients) -> dict[str, np.ndarray]:
         """The `_views` of gradients, which often are those of the call before."""
-        if self._last_targets is None or self._last_targets[0] is not gradients:
-            self._last_targets = gradients, self._views(gradients.params)
-        return self._last_targets[1]
+        last = self._last_targets
+        if last is None or last[0] is not gradients:
+            last = self._last_targets = gradients, self._views(gradients.params)
+        return last[1]
 
     def _hold(self, layout, flat: np.ndarray) -> None:
         super()._hold(layout, flat)

@@ -194,27 +194,28 @@ class Recurrent(CellStates):
 
     def _forward_again(self, replay: TrainingReplay, steps: AllSteps | MaskedSteps, x: np.ndarray):
         """As `forward`, where a pass over sequences of this shape has its arrays and jobs from the last time."""
-        passes = replay.passes
-        np.copyto(passes.x, x.swapaxes(0, 1))
-        passes.forward()
-        rows = passes.y.copy().reshape(-1, self.units) if self.return_sequences else passes.y
-        y = self._finished(steps, rows, passes.states.copy())
+        repeated = replay.repeated
+        np.copyto(repeated.x, x.swapaxes(0, 1))
+        repeated.forward()
+        rows = repeated.y.copy().reshape(-1, self.units) if self.return_sequences else repeated.y
+        rows.flags.writeable = False  # as the outputs of every other pass
+        y = self._finished(steps, rows, repeated.states.copy())
         return y, Tape(self, (y[0] if self.return_state else y).shape, replay)
 
     def _backward_again(self, tape: Tape, dy, input_gradient: bool, into: Gradients | None):
         """As `backward`, after `_forward_again`."""
-        passes = tape.saved.passes
+        repeated = tape.saved.repeated
         with tape.saved.lock:
-            passes.d_states.fill(0)
-            dy = self._checked_gradients(tape, dy, passes.d_states)
+            repeated.d_states.fill(0)
+            dy = self._checked_gradients(tape, dy, repeated.d_states)
             if self.return_sequences:
-                np.copyto(passes.dy, dy.swapaxes(0, 1))
+                np.copyto(repeated.dy, dy.swapaxes(0, 1))
             else:
-                passes.d_states[self._output, 0] += dy
+                repeated.d_states[self._output, 0] += dy
             gradients = self._gradients(into)
-            passes.backward(self._targets(gradients), self.return_sequences, input_gradient)
-            dx = passes.dx.swapaxes(0, 1).copy() if input_gradient else None
-            gradients.state = tuple(passes.d_states[:, 0].copy())
+            repeated.backward(self._targets(gradients), self.return_sequences, input_gradient)
+            dx = repeated.dx.swapaxes(0, 1).copy() if input_gradient else None
+            gradients.state = tuple(repeated.d_states[:, 0].copy())
         gradients.x = dx if dx is None or not self.go_backwards else dx[:, ::-1]
         return gradients.x, gradients
 

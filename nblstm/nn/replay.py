@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 
 from nblstm import locks, memory
@@ -125,20 +127,20 @@ class TrainingReplay:
 
     Attributes
     ----------
-    passes : Repeated
+    repeated : Repeated
         Of the device, with arrays of its own.
     lock : Lock
         Theirs, for BPTT: the same tape may be used by several threads.
     """
 
-    __slots__ = ("_spare", "lock", "passes")
+    __slots__ = ("_spare", "lock", "repeated")
 
-    def __init__(self, passes, lock, spare: list):
-        self.passes, self.lock, self._spare = passes, lock, spare
+    def __init__(self, repeated, lock, spare: list):
+        self.repeated, self.lock, self._spare = repeated, lock, spare
 
     def __del__(self):
         if len(self._spare) < THREADS:
-            self._spare.append((self.passes, self.lock))
+            self._spare.append((self.repeated, self.lock))
 
     def __reduce__(self):
         raise TypeError("a tape cannot be copied or pickled, as it belongs to one layer; run its forward() again")
@@ -156,7 +158,7 @@ class TrainingReplays:
     def __init__(self, network: Network):
         self._network = network
         self._spare: dict[tuple[int, int], list] = {}  # by steps and sequences
-        self._last: tuple[int, int] | None = None
+        self._once: deque[tuple[int, int]] = deque(maxlen=SHAPES)
 
     def __call__(self, module, parameters: dict[str, np.ndarray], T: int, B: int) -> TrainingReplay | None:
         """One for T steps of B sequences, with the parameters as they are now; None where none is to be kept.
@@ -170,31 +172,33 @@ class TrainingReplays:
         """
         spare = self._spare.get((T, B))
         if spare is None:
-            last, self._last = self._last, (T, B)
-            if last == (T, B):
+            if (T, B) in self._once:
                 self._begin(T, B)
+            else:
+                self._once.append((T, B))
             return None
         try:
-            passes, lock = spare.pop()
+            repeated, lock = spare.pop()
         except IndexError:
-            passes = lock = None
-        if passes is None or not passes.current:
+            repeated = lock = None
+        if repeated is None or not repeated.current:
             network = self._network
-            passes = network.backend.repeated(network.cell, parameters, T, B, network.directions)
+            repeated = network.backend.repeated(network.cell, parameters, T, B, network.directions)
             lock = locks.lock()
 
         def packed(_):
-            passes.pack()
-            return passes
+            repeated.pack()
+            return repeated
 
-        if not module._is_current(passes, passes):
-            module._derived(passes, packed)
-        return TrainingReplay(passes, lock, spare)
+        if not module._is_current(repeated, repeated):
+            module._derived(repeated, packed)
+        return TrainingReplay(repeated, lock, spare)
 
     def _begin(self, T: int, B: int) -> None:
         network = self._network
         kept = len(network.cell.states) + len(network.cell.graph.saved) + 3 * len(network.cell.gates)
         numbers = T * B * (2 * network.input_size + network.directions * network.hidden_size * kept)
+        numbers += 3 * network.layout.size  # weights in both orders, and their gradients
         if network.backend.replays and T * B and numbers * np.dtype(network.dtype).itemsize <= SMALL_TRAINING:
             if len(self._spare) == SHAPES:
                 self._spare.clear()
