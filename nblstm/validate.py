@@ -57,6 +57,8 @@ def dtype_name(value) -> str:
 
 def real_array(name: str, value, dtype: str | np.dtype) -> np.ndarray:
     """``value`` as an array of ``dtype``, any layout; integers, bools and floats of another width are converted."""
+    if type(value) is np.ndarray and value.dtype is dtype:  # what one layer gives the next
+        return value
     try:
         array = np.asarray(value)
     except ValueError:

@@ -261,7 +261,9 @@ class Recurrent(CellStates):
                     d_states[k, 0] = self._state_array(f"dy of the state {name!r}", value, B)
             if dy is None:
                 return np.zeros(tape.y_shape, self.dtype)
-        return validate.shaped("dy", validate.real_array("dy", dy, self.dtype), tape.y_shape, "that of the output")
+        return validate.shaped(
+            "dy", validate.real_array("dy", dy, self._flat.dtype), tape.y_shape, "that of the output"
+        )
 
     def stepper(self, batch_size: int = 1) -> Stepper:
         """One step at a time, the states staying inside: for streaming and sampling.

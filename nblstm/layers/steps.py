@@ -6,7 +6,7 @@ a row's valid steps move together, to its front, and the outputs move back to wh
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -109,8 +109,14 @@ class MaskedSteps:
     d_last = last
 
 
+@lru_cache(maxsize=64)
+def all_steps(B: int, T: int) -> AllSteps:
+    """Every step of B sequences of length T."""
+    return AllSteps(B, T)
+
+
 def steps_of(mask: np.ndarray | None, B: int, T: int, zero_output: bool) -> AllSteps | MaskedSteps:
     """The steps that a mask (B, T) leaves, all without one."""
     if mask is None or mask.all():
-        return AllSteps(B, T)
+        return all_steps(B, T)
     return MaskedSteps(mask, zero_output)

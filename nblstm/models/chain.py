@@ -253,12 +253,11 @@ class Chain:
         The way back ends at the first layer that is trained: gradients of what lies before it are never computed. What
         is in ``into``, from an earlier call, is overwritten.
         """
-        layers, first = self._layers, 0
+        layers = self._layers
         into = into or [None] * len(layers)
         d: Any = dy
         gradients: list[Gradients | None] = [None] * len(layers)
-        while first < len(layers) and not (layers[first].trainable and layers[first].count_params()):
-            first += 1
+        first = next((k for k in self.particular[0] if layers[k].trainable), len(layers))
         for k in range(len(layers) - 1, first - 1, -1):
             layer = layers[k]
             d, found = layer.backward(tape.tapes[k], d, input_gradient=k > first, into=into[k])
