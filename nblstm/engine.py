@@ -110,7 +110,7 @@ def backward(tape: Tape, dy, d_state=None) -> Gradients:
 def _backward(tape: Tape, dy, d_state) -> Gradients:
     network, batch, arrays = tape.network, tape.batch, tape.network.backend.arrays
     kind = tape.kind if dy is None else arrays.kind(dy)
-    dy = None if dy is None else batch.pack(_checked_output_gradient(tape, dy))
+    dy = None if dy is None else batch.pack(output_gradient(network, dy, batch.T, batch.B, tape.batched))
     d_states = batch.sort(initial_state(network, d_state, batch.B, tape.batched, "dstate"))
     flat = arrays.empty((network.layout.size,), network.dtype)
     params = network.layout.views(flat)
@@ -166,12 +166,11 @@ def initial_state(network: Network, state, B: int, batched: bool, name: str) -> 
     return result
 
 
-def _checked_output_gradient(tape: Tape, dy) -> np.ndarray:
+def output_gradient(network: Network, dy, T: int, B: int, batched: bool) -> np.ndarray:
     """The outputs' gradient as a time-major batch."""
-    network, T, B = tape.network, tape.batch.T, tape.batch.B
     features = network.hidden_size * network.directions
     dy = network.backend.arrays.real("dy", dy, network.dtype)
-    if not tape.batched:
+    if not batched:
         return validate.shaped("dy", dy, (T, features), "that of y, (T, D * H)")[:, None]
     if network.batch_first:
         return validate.shaped("dy", dy, (B, T, features), "that of y, (B, T, D * H)").swapaxes(0, 1)

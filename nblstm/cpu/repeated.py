@@ -14,9 +14,12 @@ from nblstm.cpu.plans import backward_plan, forward_plan
 from nblstm.cpu.turn import Return, Turn, target_names
 from nblstm.cpu.weights import Packer
 
+#: The first of `TARGETS`, which every layer has.
+FIRST = "weight_ih_l0"
+
 
 class Repeated:
-    """Forward and BPTT through one layer, all directions, from zero states, over sequences of equal length.
+    """Forward and BPTT through one layer, all directions, over sequences of equal length.
 
     It has arrays of its own, to which the kernels' arguments refer for good, and writes into them in each call: the
     caller fills and reads them. For one thread at a time.
@@ -37,13 +40,16 @@ class Repeated:
     y, dy : ndarray, shape (T, B, D H)
         Outputs; the gradient with respect to them.
     states, d_states : ndarray, shape (S, D, B, H)
-        Those after the last step; the gradient with respect to them, and after `backward` to the initial ones.
+        Those before the first step, and after `forward` those after the last; the gradient with respect to them, and
+        after `backward` to the initial ones.
     """
 
     def __init__(self, cell: Cell, parameters: dict[str, np.ndarray], T: int, B: int, directions: int):
-        w_ih = parameters["weight_ih_l0"]
+        w_ih = parameters[FIRST]
         I, H, S = w_ih.shape[1], parameters["weight_hh_l0"].shape[1], len(cell.states)
         self._cell, self._parameters, self._threads = cell, parameters, threads.num_threads()
+        self._names = target_names(0, directions)
+        self._parameters_at = self._addresses(parameters, False)
         self._packers = [Packer(cell, parameters, 0, d, True) for d in range(directions)]
         self._weights = [packer.weights for packer in self._packers]
         batch = uniform_batch(T, B)
@@ -54,8 +60,14 @@ class Repeated:
         self._dx = memory.empty((directions, T * B, I), w_ih.dtype)
         self._d_vectors = np.zeros((directions, B, len(cell.vectors) * H), w_ih.dtype) if cell.vectors else None
         self._turn.bind(self._weights, self._x, self.states)
-        self._turn.begin(self.states)
+        self._starts = [
+            (history[:B], state)
+            for d, record in enumerate(self._turn.records)
+            for history, state in zip(record.histories, self.states[:, d], strict=True)
+        ]
+        self._from_zero = False
         self._bound: tuple = ()
+        self._targets: dict | None = None  # kept, so that no other has its identity
         assert self._turn.y is not None  # the directions have the same rows
         self.x, self.dy, self.dx = (rows.reshape(T, B, -1) for rows in (self._x, self._dy, self._dx[0]))
         self.y = self._turn.y[B:].reshape(T, B, -1)
@@ -70,12 +82,17 @@ class Repeated:
         for packer in self._packers:
             packer.pack()
 
-    def forward(self) -> None:
-        """From ``x`` to ``y`` and ``states``."""
-        self.states.fill(0)
+    def forward(self, from_zero: bool = True) -> None:
+        """From ``x`` and ``states``, or zeros in their place, to ``y`` and ``states``."""
+        if from_zero:
+            self.states.fill(0)
+        if not (from_zero and self._from_zero):
+            for history, state in self._starts:
+                history[...] = state
+            self._from_zero = from_zero
         self._turn.launch(self.states)
 
-    def backward(self, targets: dict[str, np.ndarray], outputs: bool, inputs: bool) -> None:
+    def backward(self, targets: dict[str, np.ndarray], outputs: bool, inputs: bool, alike: bool = False) -> None:
         """From ``d_states`` and ``dy`` to ``targets``, ``dx`` and ``d_states``, after `forward`.
 
         Parameters
@@ -86,14 +103,18 @@ class Repeated:
             Whether there is a ``dy``; otherwise it counts as 0.
         inputs : bool
             Whether ``dx`` is wanted.
+        alike : bool
+            Whether they lie in one buffer as the parameters do in theirs, which saves looking for each.
         """
-        if self._bound[:1] != (id(targets),) or self._bound[1:3] != (outputs, inputs):
-            at = [[address(targets.get(name)) for name in names] for names in target_names(0, len(self._weights))]
+        if targets is not self._targets:
+            self._return.aim(self._addresses(targets, alike))
+            self._targets = targets
+        if self._bound != (outputs, inputs):
             self._return.bind(
-                self._weights, self._x, self._dy if outputs else None, self.d_states, at, self._d_vectors,
+                self._weights, self._x, self._dy if outputs else None, self.d_states, self._d_vectors,
                 self._dx if inputs else None,
             )  # fmt: skip
-            self._bound = id(targets), outputs, inputs, targets  # kept, so that no other has its id
+            self._bound = outputs, inputs
         if self._d_vectors is not None:
             self._d_vectors.fill(0)
         self._return.run()
@@ -101,3 +122,10 @@ class Repeated:
             set_vectors(self._cell, self._d_vectors, targets, 0)
         if inputs and len(self._dx) > 1:
             self._dx[0] += self._dx[1]
+
+    def _addresses(self, targets: dict[str, np.ndarray], alike: bool) -> list[list[int]]:
+        """Those of `TARGETS` for each direction, 0 where there is none."""
+        if not alike:
+            return [[address(targets.get(name)) for name in names] for names in self._names]
+        moved = address(targets[FIRST]) - self._parameters_at[0][0]
+        return [[at and at + moved for at in own] for own in self._parameters_at]

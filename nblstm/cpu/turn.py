@@ -7,6 +7,7 @@ call is written into the jobs by `Turn.run` and `Turn.backward`.
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from functools import cache
 
@@ -28,9 +29,10 @@ _X, _STATE, *_WEIGHTS = (FORWARD.index(field) for field in ("x", "state", "w_x",
 _D_STATE, _DY, _DY_ROW, _W_H, _VECTORS, _D_VECTORS = (
     BACKWARD.index(field) for field in ("d_state", "dy", "dy_row", "w_h", "vectors", "d_vectors")
 )
-_PARTS, _ROWS_OF_X, _H, _H_ROW, _W_X, _DX, *_TARGETS = (
-    GRADIENTS.index(field) for field in ("parts", "x", "h", "h_row", "w_x", "dx", *(f"d_{name}" for name in TARGETS))
+_PARTS, _ROWS_OF_X, _H, _H_ROW, _W_X, _DX, _FIRST_TARGET = (
+    GRADIENTS.index(field) for field in ("parts", "x", "h", "h_row", "w_x", "dx", f"d_{TARGETS[0]}")
 )
+_TARGETS = slice(_FIRST_TARGET, _FIRST_TARGET + len(TARGETS))  # one after another
 
 
 @cache
@@ -172,7 +174,8 @@ class Turn:
             made = Return(plan, self)
         if made.plan is not plan:
             made = Return(plan, self)
-        made.bind(weights, x, dy, d_state, targets, d_vectors, dx)
+        made.bind(weights, x, dy, d_state, d_vectors, dx)
+        made.aim(targets)
         made.run()
         self._spare.append(made)
 
@@ -203,8 +206,12 @@ class Return:
             gradients = [jobs.completed([{"dz": recorded[d]["dz"]}])
                          for d, jobs in zip(segment.directions, segment.gradients, strict=True)]  # fmt: skip
             self._jobs.append((loop, gradients))
+            for d, (lo, _), own in zip(segment.directions, segment.rows, gradients, strict=True):
+                if plan.in_place(d):
+                    h = self._records[d].histories[0][lo - self._records[d].start :]
+                    own[_H], own[_H_ROW] = address(h), h.strides[0] // item
 
-    def bind(self, weights, x, dy, d_state, targets, d_vectors, dx) -> None:
+    def bind(self, weights, x, dy, d_state, d_vectors, dx) -> None:
         """Write into the jobs what may change from call to call; see `Turn.backward`."""
         plan, item = self.plan, x.itemsize
         _, D, B, H = d_state.shape
@@ -224,21 +231,26 @@ class Return:
                 own[_PARTS] = plan.weight_parts if dx is None else segment.parts[k]
                 own[_ROWS_OF_X], own[_W_X] = x_at + lo * I * item, back_x_at
                 own[_DX] = dx_at + d * dx_next + lo * I * item
-                for place, at in zip(_TARGETS, targets[d], strict=True):
-                    own[place] = at
+
+    def aim(self, targets: list[list[int]]) -> None:
+        """Write into the jobs where the gradients of the parameters go; see `Turn.backward`."""
+        addresses = [array("q", own) for own in targets]
+        for segment, (_, gradients) in zip(self._segments, self._jobs, strict=True):
+            for d, jobs in zip(segment.directions, gradients, strict=True):
+                jobs[_TARGETS] = addresses[d]
 
     def run(self) -> None:
         """Launch: for each segment the loop over time, then the gradients that it leads to."""
         plan = self.plan
+        (loop_kernel, gradients_kernel), tiny, by_units = plan.kernels, plan.tiny, plan.cut.by_units
         for segment, (loop, gradients) in zip(self._segments, self._jobs, strict=True):
-            if plan.cut.by_units:
+            if by_units:
                 self._sync.fill(0)
-            parts = plan.cut.parts * len(segment.directions)
-            threads.run(plan.kernels[0], array_address(loop), parts, tiny=plan.tiny)
-            for d, (lo, hi), jobs in zip(segment.directions, segment.rows, gradients, strict=True):
-                record = self._records[d]
-                rows = slice(lo - record.start, hi - record.start)
-                h = record.histories[0]
-                h = h[rows] if plan.in_place(d) else taken(h, self._previous[d][rows])
-                jobs[_H], jobs[_H_ROW] = address(h), h.strides[0] // h.itemsize
-                threads.run(plan.kernels[1], array_address(jobs), jobs[_PARTS], tiny=plan.tiny)
+            threads.run(loop_kernel, array_address(loop), plan.cut.parts * len(gradients), tiny=tiny)
+            for k, jobs in enumerate(gradients):
+                d = segment.directions[k]
+                if not plan.in_place(d):
+                    (lo, hi), record = segment.rows[k], self._records[d]
+                    h = taken(record.histories[0], self._previous[d][lo - record.start : hi - record.start])
+                    jobs[_H], jobs[_H_ROW] = address(h), h.shape[1]
+                threads.run(gradients_kernel, array_address(jobs), jobs[_PARTS], tiny=tiny)

@@ -10,8 +10,9 @@ from nblstm import engine, seeds, stack, validate
 from nblstm.cells.cell import Cell
 from nblstm.device import device_for
 from nblstm.engine import Gradients
+from nblstm.nn import replayed
 from nblstm.nn.module import Module, uniform
-from nblstm.nn.replay import Replays
+from nblstm.nn.replay import Replays, TrainingReplay, TrainingReplays
 from nblstm.nn.stepper import Stepper
 from nblstm.stack import Network, Tape
 
@@ -107,10 +108,10 @@ class Recurrent(Module):
 
     def _begin(self, layout, flat: np.ndarray) -> None:
         super()._begin(layout, flat)
-        self._replays = Replays(self._network)
+        self._replays, self._training_replays = Replays(self._network), TrainingReplays(self._network)
 
     def __getstate__(self) -> dict:
-        return super().__getstate__() | {"_replays": None}
+        return super().__getstate__() | {"_replays": None, "_training_replays": None}
 
     cell = _of_network("cell")
     input_size = _of_network("input_size")
@@ -160,7 +161,9 @@ class Recurrent(Module):
         y, states, _ = engine.forward(self._network, self._weights(False), x, self._to_tuple(state), lengths)
         return y, self._from_tuple(states)
 
-    def forward(self, x, state=None, lengths=None, *, checkpoint: int | None = None) -> tuple[np.ndarray, tuple, Tape]:
+    def forward(
+        self, x, state=None, lengths=None, *, checkpoint: int | None = None
+    ) -> tuple[np.ndarray, tuple, Tape | TrainingReplay]:  # fmt: skip
         """Training: as calling the network, with dropout, and with what `backward` needs.
 
         Parameters
@@ -178,13 +181,18 @@ class Recurrent(Module):
         tape : Tape
             For `backward`, which uses the parameters as they are now.
         """
+        if lengths is None and checkpoint is None:
+            again = replayed.forward(self, x, self._to_tuple(state))
+            if again is not None:
+                y, states, replay = again
+                return y, self._from_tuple(states), replay
         y, states, tape = engine.forward(
             self._network, self._weights(True), x, self._to_tuple(state), lengths, self._generator, checkpoint
         )
         assert tape is not None
         return y, self._from_tuple(states), tape
 
-    def backward(self, tape: Tape, dy, dstate=None) -> Gradients:
+    def backward(self, tape: Tape | TrainingReplay, dy, dstate=None) -> Gradients:
         """Backpropagation through time.
 
         Parameters
@@ -206,10 +214,12 @@ class Recurrent(Module):
         TypeError, ValueError
             If a shape or dtype does not fit, or the tape is another network's.
         """
-        if not isinstance(tape, Tape) or tape.network is not self._network:
+        if not isinstance(tape, Tape | TrainingReplay) or tape.network is not self._network:
             raise ValueError("tape is not from this network's forward(); pass the third of its results")
-        gradients = engine.backward(tape, dy, self._to_tuple(dstate))
-        return Gradients(gradients.params, gradients.flat, gradients.x, self._from_tuple(gradients.state))
+        again = isinstance(tape, TrainingReplay)
+        gradients = (replayed if again else engine).backward(tape, dy, self._to_tuple(dstate))
+        gradients.state = self._from_tuple(gradients.state)
+        return gradients
 
     def _weights(self, training: bool):
         weights = None if self._lent else self._cache.get(training)

@@ -127,16 +127,17 @@ class TrainingReplay:
 
     Attributes
     ----------
+    network : Network
     repeated : Repeated
         Of the device, with arrays of its own.
     lock : Lock
         Theirs, for BPTT: the same tape may be used by several threads.
     """
 
-    __slots__ = ("_spare", "lock", "repeated")
+    __slots__ = ("_spare", "lock", "network", "repeated")
 
-    def __init__(self, repeated, lock, spare: list):
-        self.repeated, self.lock, self._spare = repeated, lock, spare
+    def __init__(self, network: Network, repeated, lock, spare: list):
+        self.network, self.repeated, self.lock, self._spare = network, repeated, lock, spare
 
     def __del__(self):
         if len(self._spare) < THREADS:
@@ -147,7 +148,7 @@ class TrainingReplay:
 
 
 class TrainingReplays:
-    """Training passes of a layer, from zero states, over batches of a shape that has come twice; any thread may call.
+    """Training passes of a layer over batches of a shape that has come twice; any thread may call.
 
     Parameters
     ----------
@@ -188,11 +189,12 @@ class TrainingReplays:
 
         def packed(_):
             repeated.pack()
-            return repeated
+            return lock
 
-        if not module._is_current(repeated, repeated):
-            module._derived(repeated, packed)
-        return TrainingReplay(repeated, lock, spare)
+        # The module remembers the lock in the place of the pass, which would stay for as long as the parameters do.
+        if not module._is_current(lock, lock):
+            module._derived(lock, packed)
+        return TrainingReplay(self._network, repeated, lock, spare)
 
     def _begin(self, T: int, B: int) -> None:
         network = self._network
