@@ -43,6 +43,13 @@ def gradients_kernel(dtype: str) -> int:
                     total[n] += row[n]
                 r += 1
 
+        @inlined
+        def set_row(N, scale, row, target):
+            """``scale`` times a row, plus 0, with which the product of matrices begins."""
+            distinct()
+            for k in range(N):
+                target[k] = scale * row[k] + real(0)
+
         @called
         def weight_block(job, units, N, dz, inputs, inputs_row, d_weight, d_bias, row):
             """Rows ``row`` to ``row + units`` of dW = dz^T inputs (.., N) and of db."""
@@ -57,6 +64,11 @@ def gradients_kernel(dtype: str) -> int:
                     target, 0,
                     0,
                 ))  # fmt: skip
+            elif job.rows == 1 and not job.accumulate:
+                # There is nothing to do but to write, so row by row, as they lie in memory: 285 us for one step of
+                # I = H = 512 on two threads, and 414 block by block.
+                for r in range(units):
+                    set_row(N, dz[r], pointer_to(inputs, real), offset(target, r * N))
             else:
                 call(job.gemm, (
                     units, 0, N, job.rows,
