@@ -14,7 +14,7 @@ from nblstm.stack import Network
 SMALL = 65_536
 
 #: Training passes that take more bytes than this are not kept.
-SMALL_TRAINING = 4_000_000
+SMALL_TRAINING = 8_000_000
 
 #: Shapes that a network keeps ready, and training passes for each.
 SHAPES, THREADS = 8, 4
