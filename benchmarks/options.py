@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.networks import CELLS, DEVICES, ready, wait
-from benchmarks.shapes import OWN_CELL, RAGGED, STEPS
+from benchmarks.shapes import CHARACTERS, OWN_CELL, RAGGED, STEPS
 
 
 class Step:
@@ -44,6 +44,29 @@ class Ragged:
 
     def time_training(self, shape, lengths, device):
         tape = self.net.forward(self.x, lengths=self.lengths)[2]
+        self.net.backward(tape, self.dy)
+        wait(device)
+
+
+class OneHot:
+    """Characters as one-hot rows, beside rows without zeros."""
+
+    params = (list(CHARACTERS), ["one_hot", "dense"], DEVICES)
+    param_names = ("shape", "rows", "device")
+    timeout = 120
+
+    def setup(self, shape, rows, device):
+        self.net, self.x, self.dy = ready(CHARACTERS[shape], "LSTM", device)
+        if rows == "one_hot":
+            self.x[...] = self.x == self.x.max(axis=-1, keepdims=True)
+        self.time_training(shape, rows, device)
+
+    def time_inference(self, shape, rows, device):
+        self.net(self.x)
+        wait(device)
+
+    def time_training(self, shape, rows, device):
+        tape = self.net.forward(self.x)[2]
         self.net.backward(tape, self.dy)
         wait(device)
 

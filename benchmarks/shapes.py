@@ -52,6 +52,9 @@ OWN_CELLS = {name: SHAPES[name] for name in ("seq100_b1_h128", "binary")} | {
 #: Batches of sequences of different lengths.
 RAGGED = {"ragged": Shape("ragged", 100, 32, 64, 128), "mid": SHAPES["mid"], "large": SHAPES["large"]}
 
+#: Text, character by character, as examples/generate_text.py reads it: a window, and a batch of them.
+CHARACTERS = {shape.name: shape for shape in (Shape("one", 40, 1, 103, 128), Shape("batch", 40, 128, 103, 128))}
+
 #: Gates of each cell; a network of G gates has G blocks of H rows in each of its matrices.
 GATES = {"lstm": 4, "gru": 3, "rnn": 1, "peephole": 4}
 

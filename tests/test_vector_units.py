@@ -21,12 +21,16 @@ CHECK = """
 import sys
 from test_golden import test_gradients
 from test_scalar import test_error_bound
+from test_sparse import test_outputs, test_same_bits_as_with_dense_neighbours
 from nblstm.cpu.vector import vector_unit
 
 for cell in sys.argv[1:]:
     for case in ("wide", "ragged_deep", "one_unit"):
         for dtype in ("float64", "float32"):
             test_gradients(f"{cell}_{case}", dtype)
+for dtype in ("float64", "float32") if "lstm" in sys.argv else ():
+    test_outputs("ragged", "scattered", dtype)
+    test_same_bits_as_with_dense_neighbours("few_rows", "scattered", dtype)
 if not vector_unit().fma:  # rounding differs
     for dtype in ("float64", "float32"):
         for name in ("exp", "sigmoid", "tanh"):

@@ -1,7 +1,7 @@
 """The loop over time, forward: one direction of one layer.
 
-T time, B batch, I input, H hidden. For a few steps at once the input's share of the pre-activations is computed as one
-matrix product; then, step by step, the recurrence adds its share in place and the cell turns them into states. A cell
+T time, B batch, I input, H hidden. For a few steps at once the input's share of the pre-activations is computed, see
+`inputs.py`; then, step by step, the recurrence adds its share in place and the cell turns them into states. A cell
 with second gates (`Cell.second`) takes two such stages in a step: the first gives the operand of the second's product.
 
 Work is cut into parts in one of two ways. By rows of the batch: a part runs all steps of its rows without waiting for
@@ -33,41 +33,6 @@ def _functions(dtype: str, stages: int):
     def columns(block, columns, H, u0, u1):
         """Columns of a block of H that belong to some units; of all blocks at once for all units."""
         return (0, columns) if u1 - u0 == H else (block * H + u0, block * H + u1)
-
-    @inlined
-    def input_products(job, z, t0, steps, b0, b1, u0, u1):
-        """Input's share of the pre-activations for ``steps`` steps from t0, into rows of z."""
-        H, I, z_row, fed = job.H, job.I, job.z_row, job.input_columns
-        active, first_row = pointer_to(job.active, integer), pointer_to(job.offset, integer)
-        x, w_x, bias = pointer_to(job.x, real), pointer_to(job.w_x, real), pointer_to(job.bias, real)
-        for block in range(1 if u1 - u0 == H else fed // H):
-            start, end = columns(block, fed, H, u0, u1)
-            # Panel by panel, so that each panel of weights is fetched once for all steps.
-            while start < end:
-                until = smaller(end, (start // PANEL + 1) * PANEL)
-                t = t0
-                while t < t0 + steps:
-                    rows, together = smaller(larger(active[t] - b0, 0), b1 - b0), 1
-                    if rows == b1 - b0 and rows == active[t]:
-                        # The part has all of the batch: rows of consecutive steps adjoin, take them at once.
-                        while t + together < t0 + steps and active[t + together] == rows:
-                            together += 1
-                    call(job.gemm, (
-                        rows * together, start, until, I,
-                        offset(x, (first_row[t] + b0) * job.x_row), job.x_row, 1,
-                        w_x, I * PANEL, PANEL,
-                        bias, 0,
-                        offset(z, (t - t0) * (b1 - b0) * z_row), z_row,
-                        0,
-                    ))  # fmt: skip
-                    t += together
-                start = until
-        for block in range(fed // H, (job.recurrent_start + job.recurrent_columns) // H):
-            constant = offset(bias, block * H)  # of pre-activations that the input does not feed
-            for r in range(steps * (b1 - b0)):
-                target = offset(z, r * z_row + block * H)
-                for u in range(u0, u1):
-                    target[u] = constant[u]
 
     @inlined
     def all_zero(a, a_row, rows, H):
@@ -138,7 +103,7 @@ def _functions(dtype: str, stages: int):
             product(job, z, t, h, job.H, 0, job.recurrent_columns, rows, u0, u1)
         pointwise(job, job.pointwise, z, t, b0, rows, u0, u1)
 
-    return input_products, first_stage, last_stage
+    return first_stage, last_stage
 
 
 @cache
@@ -147,7 +112,7 @@ def forward_kernel(dtype: str, stages: int) -> int:
 
     def make():
         real, integer = getattr(types, dtype), types.int64
-        input_products, first_stage, last_stage = _functions(dtype, stages)
+        first_stage, last_stage = _functions(dtype, stages)
 
         def forward(jobs, part):
             parts = record(jobs, 0).parts
@@ -161,7 +126,7 @@ def forward_kernel(dtype: str, stages: int) -> int:
             while s0 < job.last:  # not range(first, last, segment): a kernel that could raise would need Python
                 steps = smaller(job.segment, job.last - s0)
                 t0 = T - s0 - steps if job.reverse else s0  # the segment is t0 ... t0 + steps - 1 either way
-                input_products(job, z, t0, steps, b0, b1, 0, H)
+                call(job.input_products, (job, z, t0, steps, b0, b1, 0, H))
                 for s in range(steps):
                     t = t0 + (steps - 1 - s if job.reverse else s)
                     rows = smaller(larger(active[t] - b0, 0), b1 - b0)
@@ -183,7 +148,7 @@ def shared_forward_kernel(dtype: str, stages: int) -> int:
 
     def make():
         real, integer = getattr(types, dtype), types.int64
-        input_products, first_stage, last_stage = _functions(dtype, stages)
+        first_stage, last_stage = _functions(dtype, stages)
 
         @inlined
         def task(job, part, phase):
@@ -196,7 +161,7 @@ def shared_forward_kernel(dtype: str, stages: int) -> int:
             steps = smaller(job.segment, job.last - s0)
             t0 = T - s0 - steps if job.reverse else s0
             if s == s0 and phase % stages == 0:
-                input_products(job, z, t0, steps, 0, B, u0, u1)
+                call(job.input_products, (job, z, t0, steps, 0, B, u0, u1))
             t = T - 1 - s if job.reverse else s
             z_t, before = offset(z, (t - t0) * B * job.z_row), offset(h, done % 2 * B * H)
             if phase % stages < stages - 1:

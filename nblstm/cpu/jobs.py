@@ -35,12 +35,13 @@ FORWARD = (
     "segment",  # steps whose input products are computed at once
     "active", "offset",  # see Batch
     "x", "x_row",
+    "sparse",  # rows of x whose nonzeros are on average no more than this are multiplied without zeros; see sparse.py
     "w_x", "w_h", "bias", "vectors",  # see Weights
     "state", "state_plane",  # S planes of (B, H): initial states in, final states out
     "y", "y_row", "tape", "tape_plane", "tape_row", "saved", "saved_row",  # packed rows; see pointwise.FORWARD
     "z", "z_part", "z_row",  # scratch for each part's pre-activations
     "h", "sync",  # where parts are units: scratch for outputs, two planes (B, H); see together.py
-    "gemm", "pointwise", "pointwise_first",  # kernels; the last where there is a second product
+    "gemm", "input_products", "pointwise", "pointwise_first",  # kernels; the last where there is a second product
 )  # fmt: skip
 
 #: One direction of one layer, backward over some of its steps; see `backward.py`.

@@ -27,7 +27,7 @@ def _index(value: int) -> ir.Constant:
     return ir.Constant(_INDEX, value)
 
 
-class _Vectors:
+class Vectors:
     """LLVM instructions on vectors of one dtype, at one place in a function."""
 
     def __init__(self, builder: ir.IRBuilder, dtype: str):
@@ -42,11 +42,12 @@ class _Vectors:
         # llvmlite's declare_intrinsic does not know vectors.
         return cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(result, arguments), name)
 
-    def at(self, base, index):
+    def _at(self, base, index):
         return self.builder.bitcast(self.builder.gep(base, [index]), self.type.as_pointer())
 
     def load(self, base, index, mask=None):
-        address = self.at(base, index)
+        """A vector from ``base + index`` on; where the mask is 0, nothing is read and the vector has 0."""
+        address = self._at(base, index)
         if mask is None:
             value = self.builder.load(address)
             value.align = self.bytes
@@ -57,7 +58,8 @@ class _Vectors:
         return self.builder.call(load, [address, ir.Constant(_LANE, self.bytes), mask, zero])
 
     def store(self, value, base, index, mask=None):
-        address = self.at(base, index)
+        """Write a vector to ``base + index``, but nothing where the mask is 0."""
+        address = self._at(base, index)
         if mask is None:
             self.builder.store(value, address).align = self.bytes
             return
@@ -66,6 +68,7 @@ class _Vectors:
         self.builder.call(store, [value, address, ir.Constant(_LANE, self.bytes), mask])
 
     def splat(self, scalar):
+        """The vector that has one number everywhere."""
         return self._repeat(scalar, self.type)
 
     def _repeat(self, scalar, vector):
@@ -81,13 +84,14 @@ class _Vectors:
         return self.builder.icmp_signed("<", numbers, self._repeat(count, wide))
 
     def multiply_add(self, a, b, c):
+        """``a b + c``, rounded once where the machine can."""
         if not vector_unit().fma:  # llvm.fma would become a library call for each lane
             return self.builder.fadd(self.builder.fmul(a, b), c)
         name = f"llvm.fma.v{self.lanes}f{8 * self.bytes}"
         return self.builder.call(self._intrinsic(name, self.type, [self.type] * 3), [a, b, c])
 
 
-def _block(on: _Vectors, rows: int, vectors: int, mask, K, a, a_row, a_k, b, b_k, init, init_row, c, c_row):
+def _block(on: Vectors, rows: int, vectors: int, mask, K, a, a_row, a_k, b, b_k, init, init_row, c, c_row):
     """Emit one block of ``rows x vectors``; ``mask``, if any, guards the last vector of every row."""
     builder = on.builder
     masks = [None] * (vectors - 1) + [mask]
@@ -161,7 +165,7 @@ def microkernel(dtype: str):
     def block(typingctx, rows, vectors, columns, K, a, a_row, a_k, b, b_k, init, init_row, c, c_row):
         def codegen(context, builder, _, arguments):
             rows, vectors, columns, *operands = arguments
-            on = _Vectors(builder, dtype)
+            on = Vectors(builder, dtype)
             in_last = builder.sub(columns, builder.mul(builder.sub(vectors, _index(1)), _index(on.lanes)))
             mask = on.first(in_last)
             partial = builder.icmp_signed("<", columns, _index(max_vectors * on.lanes))

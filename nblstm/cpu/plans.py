@@ -19,8 +19,10 @@ from nblstm.cpu.backward import backward_kernel, shared_backward_kernel
 from nblstm.cpu.forward import forward_kernel, shared_forward_kernel
 from nblstm.cpu.gemm import gemm
 from nblstm.cpu.gradients import gradients_kernel
+from nblstm.cpu.inputs import input_products
 from nblstm.cpu.jobs import BACKWARD, DTYPES, FORWARD, GRADIENTS, Jobs, address
 from nblstm.cpu.pointwise import backward_rows, forward_rows
+from nblstm.cpu.sparse import sparse_limit
 from nblstm.cpu.split import FEW_ROWS, TINY, TINY_FEW_ROWS, TINY_GRADIENTS, cut, row_bounds, spans, steps_ahead
 from nblstm.cpu.together import sync_size
 from nblstm.cpu.weights import input_order, recurrent_order
@@ -74,7 +76,8 @@ def _forward_jobs(sizes: Sizes, training: bool) -> Jobs:
         I=I, H=H, input_columns=len(cell.gates) * H, recurrent_columns=len(cell.gates) * H, **sizes.products,
         reverse=d, x_row=I, state_plane=sizes.state_plane, tape_row=H, saved_row=len(cell.graph.saved) * H,
         z_row=sizes.z_row, pointwise=forward_rows(cell, dtype, training, cell.stages),
-        pointwise_first=forward_rows(cell, dtype, training, 1), gemm=gemm(dtype),
+        pointwise_first=forward_rows(cell, dtype, training, 1),
+        input_products=input_products(dtype), gemm=gemm(dtype),
     ) for d in range(D)])  # fmt: skip
 
 
@@ -112,6 +115,7 @@ class ForwardPlan:
         of_batch = dict(
             parts=parts, bounds=address(self.cut.bounds), T=batch.T, B=batch.B, segment=segment,
             active=address(batch.active), offset=address(batch.offset), z_part=z_part,
+            sparse=sparse_limit(sizes.I, len(cell.gates) * H // (parts if self.cut.by_units else 1)),
         )  # fmt: skip
         self._jobs = [
             _forward_jobs(sizes, training).further([

@@ -13,6 +13,7 @@ from nblstm.cpu.backward import backward_kernel, shared_backward_kernel
 from nblstm.cpu.forward import forward_kernel, shared_forward_kernel
 from nblstm.cpu.gemm import gemm
 from nblstm.cpu.gradients import gradients_kernel
+from nblstm.cpu.inputs import input_products
 from nblstm.cpu.pointwise import backward_rows, forward_rows
 from nblstm.cpu.ragged import arrange_kernel
 from nblstm.cpu.rows import rows_kernel
@@ -25,7 +26,8 @@ def compile_aside(dtype: str, stages: int, training: bool) -> None:
 
     What it has is about half of what is left, in the order in which this process will want it.
     """
-    kernels: dict[str, tuple[Callable, tuple]] = {f"gemm_{dtype}": (gemm, (dtype,))}
+    kernels: dict[str, tuple[Callable, tuple]] = {f"gemm_{dtype}": (gemm, (dtype,)),
+                                                  f"inputs_{dtype}": (input_products, (dtype,))}  # fmt: skip
     if training:
         kernels |= {f"backward_{stages}_{dtype}": (backward_kernel, (dtype, stages)),
                     f"gradients_{dtype}": (gradients_kernel, (dtype,))}  # fmt: skip
@@ -39,7 +41,7 @@ def compile_kernels(cell: Cell, dtype: str) -> None:
     compile_aside(dtype, cell.stages, True)
     threads.prepare()
     arrange_kernel()
-    for kernel in (gemm, pack_kernel, gradients_kernel, rows_kernel):
+    for kernel in (gemm, input_products, pack_kernel, gradients_kernel, rows_kernel):
         kernel(dtype)
     for loop in (forward_kernel, shared_forward_kernel, backward_kernel, shared_backward_kernel):
         loop(dtype, cell.stages)
