@@ -32,7 +32,7 @@ ALLOWED = {
     "stack": {"batch", "layout", "cells", "device"},
     "engine": {"stack", "validate", "batch", "memory"},
     "nn": {"blas", "engine", "stack", "device", "layout", "validate", "batch", "memory", "cells", "seeds", "locks"},
-    "training": {"nn", "validate", "configured", "device"},
+    "training": {"nn", "cells", "validate", "configured", "device"},
     "layers": {
         "blas", "nn", "stack", "batch", "memory", "layout", "training", "validate", "configured", "seeds", "cells",
         "device", "locks",

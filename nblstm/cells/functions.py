@@ -27,6 +27,11 @@ def log(x):
     return _primitive("log", x)
 
 
+def log1p(x):
+    """log(1 + x), exact for small x."""
+    return _primitive("log1p", x)
+
+
 def sqrt(x):
     """Square root."""
     return _primitive("sqrt", x)

@@ -56,23 +56,23 @@ def emit(cell: Cell, dtype: str) -> str:
     if graph.operand is None or graph.d_operand is None:
         return "\n\n".join((
             header,
-            _function("forward", cell.arguments, forward_names, [*graph.states, *graph.saved]),
-            _function("backward", backward_arguments, known, graph.d_inputs),
+            emit_function("forward", cell.arguments, forward_names, [*graph.states, *graph.saved]),
+            emit_function("backward", backward_arguments, known, graph.d_inputs),
         ))  # fmt: skip
     early, late = graph.saved[: graph.saved_early], graph.saved[graph.saved_early :]
     d = dict(zip(cell.arguments, graph.d_inputs, strict=True))
     return "\n\n".join((
         header,
-        _function("operand", cell.first_arguments, forward_names, [graph.operand, *early]),
-        _function("forward", cell.arguments, forward_names, [*graph.states, *late]),
-        _function("backward_second", backward_arguments, known, [d[name] for name in cell.second]),
-        _function("backward", ["doperand", *backward_arguments], {**known, graph.d_operand: "doperand"},
+        emit_function("operand", cell.first_arguments, forward_names, [graph.operand, *early]),
+        emit_function("forward", cell.arguments, forward_names, [*graph.states, *late]),
+        emit_function("backward_second", backward_arguments, known, [d[name] for name in cell.second]),
+        emit_function("backward", ["doperand", *backward_arguments], {**known, graph.d_operand: "doperand"},
                   [graph.operand, *(d[name] for name in cell.first_arguments)]),
     ))  # fmt: skip
 
 
-def _function(name: str, arguments, names: dict[Value, str], results: list[Value]) -> str:
-    """One function: a line for each value used more than once, or long; everything else within an expression."""
+def emit_function(name: str, arguments, names: dict[Value, str], results: list[Value]) -> str:
+    """Source of a function that returns a tuple: a line for each value used more than once, or long."""
     order = [node for node in topological(results, leaves=names) if node not in names]
     uses: Counter[Value] = Counter(results)
     for node in order:

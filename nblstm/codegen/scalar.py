@@ -4,8 +4,8 @@ On the CPU they are compiled so that loops over them become vector code.
 
 ``math.exp`` and ``math.tanh`` are library calls that LLVM cannot vectorise. Here each function is straight-line
 arithmetic around one core, ``exp(r) - 1`` on ``|r| <= ln(2) / 2``, with a Chebyshev-node polynomial (remainder
-below 8e-9 for float32, 2e-17 for float64). Error bounds over the whole range, infinities and NaN
-included, are in `BOUNDS`; ``tests/test_scalar.py`` checks them.
+below 8e-9 for float32, 2e-17 for float64); the CPU's logarithms are in `logarithm`. Error bounds over the whole range,
+infinities and NaN included, are in `BOUNDS`; ``tests/test_scalar.py`` checks them.
 
 References
 ----------
@@ -21,13 +21,14 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from nblstm.codegen.logarithm import logarithms
 from nblstm.codegen.target import inlined
 
 # Largest error of a result, in units in its last place, wherever the result is a normal number; below that
 # (|x| > 87 in float32, > 708 in float64) sigmoid and exp may return 0 for a subnormal number.
 BOUNDS = {
-    "float32": {"exp": 2.0, "expm1": 3.0, "sigmoid": 3.0, "tanh": 4.0},
-    "float64": {"exp": 2.0, "expm1": 3.0, "sigmoid": 3.0, "tanh": 4.0},
+    "float32": {"exp": 2.0, "expm1": 3.0, "log": 1.0, "log1p": 2.0, "sigmoid": 3.0, "tanh": 4.0},
+    "float64": {"exp": 2.0, "expm1": 3.0, "log": 1.0, "log1p": 2.0, "sigmoid": 3.0, "tanh": 4.0},
 }
 
 
@@ -74,7 +75,7 @@ def scalar_functions(dtype: str) -> dict:
     dict of str to Numba dispatcher
         ``exp expm1 log log1p sqrt abs sigmoid tanh erf minimum maximum``, each from scalars of ``dtype`` to one.
     """
-    return functions_for(dtype, inlined, power_of_two)
+    return functions_for(dtype, inlined, power_of_two) | logarithms(dtype, inlined)
 
 
 def functions_for(dtype: str, compiled: Callable, power_of_two: Callable) -> dict:

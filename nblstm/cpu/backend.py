@@ -10,6 +10,7 @@ from nblstm.cells.cell import Cell
 from nblstm.cpu.inference import Inference, infer
 from nblstm.cpu.jobs import DTYPES
 from nblstm.cpu.layer import backward, forward
+from nblstm.cpu.loss import loss_of_numbers
 from nblstm.cpu.ragged import Arrays
 from nblstm.cpu.repeated import Repeated
 from nblstm.cpu.update import Update
@@ -30,6 +31,7 @@ class Backend:
     prepare = Inference
     repeated = Repeated
     updates = Update
+    loss_of_numbers = staticmethod(loss_of_numbers)
     compile_kernels = staticmethod(compile_kernels)
     _context = nullcontext()
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numbers
+from functools import cache
 
 import numpy as np
 
 from nblstm import validate
+from nblstm.cells.functions import exp, log, log1p, where
+from nblstm.cells.loss import LossEquation
 from nblstm.training.arguments import real
-from nblstm.training.loss import Loss, like, mean_of_rows
+from nblstm.training.loss import Loss, like
 from nblstm.validate import flag
 
 #: Keras's backend.epsilon(): probabilities are clipped to [EPSILON, 1 - EPSILON].
@@ -33,16 +36,31 @@ def _several_classes(prediction: np.ndarray) -> None:
         raise ValueError("prediction has one class in a row; give (B, ..., classes), or use binary_crossentropy")
 
 
-def _fractions(name: str, target, prediction: np.ndarray, advice: str) -> np.ndarray:
-    target = validate.real_array("target", target, prediction.dtype)
-    if target.ndim < prediction.ndim and prediction.shape[-1] > 1:
-        needs = f"it needs that of the prediction, {prediction.shape}"
-        raise ValueError(f"target has shape {target.shape}; {needs}{advice}")
-    target = like("target", target, prediction.shape)
+def _fractions(name: str, target: np.ndarray) -> None:
     if not (np.minimum.reduce(target, None) >= 0 and np.maximum.reduce(target, None) <= 1):
         outside = ~((target >= 0) & (target <= 1))
         raise ValueError(f"target contains {target[outside][0]}; {name} takes numbers from 0 to 1")
-    return target
+
+
+def _fully_shaped(target: np.ndarray, prediction: np.ndarray, advice: str) -> None:
+    if target.ndim < prediction.ndim and prediction.shape[-1] > 1:
+        needs = f"it needs that of the prediction, {prediction.shape}"
+        raise ValueError(f"target has shape {target.shape}; {needs}{advice}")
+
+
+@cache
+def _binary(from_logits: bool, label_smoothing: float) -> LossEquation:
+    def smoothed(t):
+        return t * (1 - label_smoothing) + 0.5 * label_smoothing
+
+    def of_probability(p, t):
+        t, p = smoothed(t), where(p < EPSILON, EPSILON, where(p > 1 - EPSILON, 1 - EPSILON, p))
+        return -(t * log(p) + (1 - t) * log(1 - p))
+
+    def of_logit(x, t):
+        return where(x > 0, x, 0) - smoothed(t) * x + log1p(exp(where(x > 0, -x, x)))
+
+    return LossEquation("binary_crossentropy", of_logit if from_logits else of_probability, fractions=True)
 
 
 class BinaryCrossentropy(Loss):
@@ -72,25 +90,18 @@ class BinaryCrossentropy(Loss):
         self.label_smoothing = real("label_smoothing", label_smoothing, high=1)
 
     def target(self, prediction, target, mask):
-        """Numbers from 0 to 1, smoothed."""
-        target = _fractions(self.name, target, prediction, "")
-        if self.label_smoothing:
-            target = target * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
-        return target, mask
+        """As given."""
+        target = validate.real_array("target", target, prediction.dtype)
+        _fully_shaped(target, prediction, "")
+        return like("target", target, prediction.shape), mask
 
-    def rows(self, prediction, target):
-        """The equation and its gradient: ``(p - t) / (p (1 - p))``, or ``sigmoid(x) - t``, over C."""
-        width = prediction.shape[-1]
-        if self.from_logits:
-            e = np.exp(-np.abs(prediction))
-            values = np.maximum(prediction, 0) - target * prediction + np.log1p(e)
-            gradient = np.where(prediction >= 0, e.dtype.type(1), e) / (1 + e) - target
-        else:
-            p, inside = _clipped(prediction)
-            q = 1 - p
-            values = -(target * np.log(p) + (1 - target) * np.log(q))
-            gradient = inside * (p - target) / (p * q)
-        return mean_of_rows(values), gradient if width == 1 else gradient / width
+    def check(self, target):
+        """Refuse what is not from 0 to 1."""
+        _fractions(self.name, target)
+
+    def equation(self):
+        """Of probabilities or logits, with smoothed targets."""
+        return _binary(self.from_logits, self.label_smoothing)
 
 
 class CategoricalCrossentropy(Loss):
@@ -122,7 +133,10 @@ class CategoricalCrossentropy(Loss):
     def target(self, prediction, target, mask):
         """A distribution over the classes, such as one-hot rows, smoothed."""
         _several_classes(prediction)
-        target = _fractions(self.name, target, prediction, "; for class numbers use sparse_categorical_crossentropy")
+        target = validate.real_array("target", target, prediction.dtype)
+        _fully_shaped(target, prediction, "; for class numbers use sparse_categorical_crossentropy")
+        target = like("target", target, prediction.shape)
+        _fractions(self.name, target)
         if self.label_smoothing:
             target = target * (1 - self.label_smoothing) + self.label_smoothing / prediction.shape[-1]
         return target, mask

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 
 from nblstm import validate
+from nblstm.cells.loss import LossEquation
 from nblstm.configured import Configured
+from nblstm.device import backend_of
 from nblstm.training import weights
 
 REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight")
-
 
 _COMPUTED = tuple(np.dtype(name) for name in validate.DTYPES)
 
@@ -29,8 +32,9 @@ def like(name: str, value: np.ndarray, needed: tuple[int, ...]) -> np.ndarray:
 
     Nothing else is broadcast, since (B, 1) against (B,) would mean (B, B) values.
     """
-    ones_apart = value.shape == (*needed, 1) or (*value.shape, 1) == needed
-    if not ones_apart and value.shape != needed:
+    if value.shape == needed:
+        return value
+    if value.shape != (*needed, 1) and (*value.shape, 1) != needed:
         raise ValueError(f"{name} has shape {value.shape}; it needs that of the prediction, {needed}")
     return value.reshape(needed)
 
@@ -41,10 +45,17 @@ def mean_of_rows(values: np.ndarray) -> np.ndarray:
     return values[..., 0] if width == 1 else np.add.reduce(values, axis=-1) / width
 
 
+@cache
+def _of_numbers() -> Callable:
+    """What computes compiled equations: losses are computed on the CPU, where targets are."""
+    return backend_of("cpu").loss_of_numbers
+
+
 class Loss(Configured):
     """A loss: one value per row of predictions, reduced to their weighted mean.
 
-    Subclasses give the equation, `rows`, and what their targets must be, `target`.
+    Subclasses give the equation, either that of one number, `equation`, whose mean over a row is the row's value and
+    which is compiled, or that of arrays, `rows`; and what their targets must be, `target` and `check`.
 
     Parameters
     ----------
@@ -105,6 +116,66 @@ class Loss(Configured):
             If shapes do not fit, a target or weight is out of its range, or there is nothing to average.
         """
         given, rows, target, mask = self._checked(y_true, y_pred, mask)
+        if sample_weight is None and mask is None and type(self).rows is Loss.rows:
+            divisor = rows.shape[-1] if self.reduction == "sum" else rows.size
+            total, gradient = _of_numbers()(self.equation(), rows, target, 1 / divisor)
+        else:
+            total, divisor, gradient = self._weighted(rows, target, sample_weight, mask)
+        if total != total:
+            self.check(target)
+        return total / divisor, gradient.reshape(given.shape)
+
+    def values(self, y_true, y_pred, mask=None) -> np.ndarray:
+        """One value per row, shape (B, ...), neither weighted nor reduced."""
+        _, rows, target, _ = self._checked(y_true, y_pred, mask)
+        values = self.rows(rows, target)[0]
+        if np.isnan(values).any():
+            self.check(target)
+        return values
+
+    def equation(self) -> LossEquation:
+        """The equation of one number."""
+        raise NotImplementedError(f"{type(self).__name__} has no equation; define rows(prediction, target)")
+
+    def rows(self, prediction: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The equation of arrays: values (B, ...) and d value / d prediction (B, ..., C), a new array."""
+        values = np.empty(prediction.shape, prediction.dtype)
+        _, gradient = _of_numbers()(self.equation(), prediction, target, 1 / prediction.shape[-1], values)
+        return mean_of_rows(values), gradient
+
+    def target(self, prediction: np.ndarray, target, mask: np.ndarray | None):
+        """The target as `rows` takes it, and the mask with what the target itself leaves out."""
+        target = validate.real_array("target", target, prediction.dtype)
+        return like("target", target, prediction.shape), mask
+
+    def check(self, target: np.ndarray) -> None:
+        """Refuse a target, as `target` gives it, that has what is out of range.
+
+        Beside such a target, a compiled equation is worth NaN; it is checked when a loss has come out so.
+        """
+
+    def checked_target(self, prediction: np.ndarray, target, mask: np.ndarray | None):
+        """As `target`, and what that gives has been checked."""
+        target, mask = self.target(prediction, target, mask)
+        self.check(target)
+        return target, mask
+
+    def _checked(self, y_true, y_pred, mask):
+        given = float_array("prediction", y_pred)
+        if given.ndim == 0 or given.size == 0:
+            raise ValueError(f"prediction has shape {given.shape}, with no entries in a row; give at least one row")
+        rows = given
+        if given.ndim == 1:
+            rows, shape = given[:, None], np.shape(y_true)
+            if shape not in (given.shape, rows.shape):
+                raise ValueError(f"target has shape {shape}; it needs that of the prediction, {given.shape}")
+        if mask is not None:
+            mask = weights.mask_array(mask, rows.shape[:-1])
+        taken = self.target if type(self).rows is Loss.rows else self.checked_target
+        return given, rows, *taken(rows, y_true, mask)
+
+    def _weighted(self, rows: np.ndarray, target: np.ndarray, sample_weight, mask) -> tuple[float, float, np.ndarray]:
+        """The weighted sum, what to divide it by, and the gradient of the quotient."""
         shape = rows.shape[:-1]
         weight, divisor = self._weights(shape, weights.weight_array(sample_weight, shape, rows.dtype), mask, rows.dtype)
         values, gradient = self.rows(rows, target)
@@ -113,32 +184,7 @@ class Loss(Configured):
             gradient *= (weight / divisor)[..., None]
         else:
             gradient *= 1 / divisor
-        return float(np.add.reduce(values, None, np.float64)) / divisor, gradient.reshape(given.shape)
-
-    def values(self, y_true, y_pred, mask=None) -> np.ndarray:
-        """One value per row, shape (B, ...), neither weighted nor reduced."""
-        _, rows, target, _ = self._checked(y_true, y_pred, mask)
-        return self.rows(rows, target)[0]
-
-    def rows(self, prediction: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The equation: values (B, ...) and d value / d prediction (B, ..., C), a new array."""
-        raise NotImplementedError(f"{type(self).__name__} has no equation; define rows(prediction, target)")
-
-    def target(self, prediction: np.ndarray, target, mask: np.ndarray | None):
-        """The target as `rows` takes it, and the mask with what the target itself leaves out."""
-        target = validate.real_array("target", target, prediction.dtype)
-        return like("target", target, prediction.shape), mask
-
-    def _checked(self, y_true, y_pred, mask):
-        given = float_array("prediction", y_pred)
-        if given.ndim == 0 or given.size == 0:
-            raise ValueError(f"prediction has shape {given.shape}, with no entries in a row; give at least one row")
-        rows = given[:, None] if given.ndim == 1 else given
-        if given.ndim == 1:
-            shape = np.shape(y_true)
-            if shape not in (given.shape, rows.shape):
-                raise ValueError(f"target has shape {shape}; it needs that of the prediction, {given.shape}")
-        return given, rows, *self.target(rows, y_true, weights.mask_array(mask, rows.shape[:-1]))
+        return float(np.add.reduce(values, None, np.float64)), divisor, gradient
 
     def _weights(self, shape, weight, mask, dtype):
         """One weight per value, or None, and what to divide their weighted sum by."""

@@ -24,10 +24,12 @@ def _prediction(y_pred) -> np.ndarray:
     return prediction
 
 
-def _pair(y_true, y_pred) -> tuple[np.ndarray, np.ndarray]:
+def _pair(y_true, y_pred, whole: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Target and prediction in one shape and dtype; integers stay what they are if the target may be ``whole``."""
     prediction = _prediction(y_pred)
-    target = validate.real_array("target", y_true, prediction.dtype)
-    return like("target", target, prediction.shape), prediction
+    if not (whole and type(y_true) is np.ndarray and y_true.dtype.kind in "iub"):
+        y_true = validate.real_array("target", y_true, prediction.dtype)
+    return like("target", y_true, prediction.shape), prediction
 
 
 class BinaryAccuracy(Metric):
@@ -48,7 +50,7 @@ class BinaryAccuracy(Metric):
 
     def values(self, y_true, y_pred, mask=None):
         """1 where they agree, else 0."""
-        target, prediction = _pair(y_true, y_pred)
+        target, prediction = _pair(y_true, y_pred, whole=True)
         return (prediction > self.threshold) == target
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
+from nblstm.cells.functions import abs, where
+from nblstm.cells.loss import LossEquation
 from nblstm.training.arguments import real
-from nblstm.training.loss import Loss, mean_of_rows
+from nblstm.training.loss import Loss
 
 
 class MeanSquaredError(Loss):
@@ -20,10 +24,9 @@ class MeanSquaredError(Loss):
     def __init__(self, reduction: str = "sum_over_batch_size", name: str = "mean_squared_error"):
         super().__init__(reduction, name)
 
-    def rows(self, prediction, target):
-        """The equation and its gradient, ``2 (prediction - target) / C``."""
-        difference = prediction - target
-        return mean_of_rows(np.square(difference)), difference * (2 / prediction.shape[-1])
+    def equation(self):
+        """The square."""
+        return _SQUARED
 
 
 class MeanAbsoluteError(Loss):
@@ -38,10 +41,9 @@ class MeanAbsoluteError(Loss):
     def __init__(self, reduction: str = "sum_over_batch_size", name: str = "mean_absolute_error"):
         super().__init__(reduction, name)
 
-    def rows(self, prediction, target):
-        """The equation and its gradient, ``sign(prediction - target) / C``, 0 where they are equal."""
-        difference = prediction - target
-        return mean_of_rows(np.abs(difference)), np.sign(difference) / prediction.shape[-1]
+    def equation(self):
+        """The absolute value; its gradient is 0 where prediction and target are equal."""
+        return _ABSOLUTE
 
 
 class Huber(Loss):
@@ -68,12 +70,22 @@ class Huber(Loss):
         super().__init__(reduction, name)
         self.delta = real("delta", delta, above=True)
 
-    def rows(self, prediction, target):
-        """The equation and its gradient, the difference clipped to ±delta, over C."""
-        difference = prediction - target
-        clipped = np.clip(difference, -self.delta, self.delta)
-        # d clip(d) - clip(d)**2 / 2 is both branches in one.
-        return mean_of_rows(clipped * (difference - 0.5 * clipped)), clipped / prediction.shape[-1]
+    def equation(self):
+        """Of this ``delta``."""
+        return _huber(self.delta)
+
+
+_SQUARED = LossEquation("squared", lambda p, t: (p - t) ** 2)
+_ABSOLUTE = LossEquation("absolute", lambda p, t: abs(p - t))
+
+
+@cache
+def _huber(delta: float) -> LossEquation:
+    def value(p, t):
+        d = abs(p - t)
+        return where(d <= delta, d * d / 2, delta * (d - delta / 2))
+
+    return LossEquation("huber", value)
 
 
 def mean_squared_error(prediction, target, sample_weight=None, mask=None) -> tuple[float, np.ndarray]:

@@ -1,0 +1,35 @@
+"""Equations of losses, traced as those of cells are; the gradient is derived."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from nblstm.cells.differentiate import gradients
+from nblstm.cells.graph import ONE, Value
+
+
+@dataclass(frozen=True, eq=False)
+class LossEquation:
+    """What a predicted number p is worth beside its target t: ``value(p, t)``.
+
+    Attributes
+    ----------
+    name : str
+        What kernels are called by.
+    value : callable
+    fractions : bool
+        Targets are numbers from 0 to 1; beside another, a prediction is worth NaN.
+    """
+
+    name: str
+    value: Callable
+    fractions: bool = False
+
+    @cached_property
+    def traced(self) -> tuple[list[Value], list[Value]]:
+        """The inputs p and t; the value and its derivative by p."""
+        p, t = Value("input", "p"), Value("input", "t")
+        value = self.value(p, t)
+        return [p, t], [value, *gradients([value], [ONE], [p])]
