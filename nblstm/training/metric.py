@@ -49,12 +49,13 @@ class Mean(Configured):
             If shapes do not fit, or a weight is not finite.
         """
         values = np.asarray(values)
-        if values.dtype.kind not in "fiub":
+        kind = values.dtype.kind
+        if kind not in "fiub":
             raise TypeError(f"the values of metric {self.name!r} have dtype {values.dtype}; give numbers")
         if sample_weight is None and mask is None:
-            rows = values.shape[0] if values.ndim else 1
-            total = np.count_nonzero(values) if values.dtype == bool else np.add.reduce(values, None, np.float64)
-            self._total += float(total) * rows / max(values.size, 1)
+            size, rows = values.size, len(values) if values.ndim else 1
+            total = np.count_nonzero(values) if kind == "b" else float(np.add.reduce(values, None, np.float64))
+            self._total += total if rows == size else total * rows / max(size, 1)
             self._count += rows
             return
         values = values.astype(np.float64)

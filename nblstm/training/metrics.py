@@ -24,12 +24,27 @@ def _prediction(y_pred) -> np.ndarray:
     return prediction
 
 
-def _pair(y_true, y_pred, whole: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Target and prediction in one shape and dtype; integers stay what they are if the target may be ``whole``."""
+def _pair(y_true, y_pred) -> tuple[np.ndarray, np.ndarray]:
     prediction = _prediction(y_pred)
-    if not (whole and type(y_true) is np.ndarray and y_true.dtype.kind in "iub"):
+    target = validate.real_array("target", y_true, prediction.dtype)
+    return like("target", target, prediction.shape), prediction
+
+
+def _binary(y_true, prediction: np.ndarray, threshold: float) -> np.ndarray:
+    if not (type(y_true) is np.ndarray and y_true.dtype.kind in "iub"):  # those are compared as they are
         y_true = validate.real_array("target", y_true, prediction.dtype)
-    return like("target", y_true, prediction.shape), prediction
+    # In the target's dtype: NumPy takes twice as long to compare bools with other numbers.
+    return (prediction > threshold).astype(y_true.dtype) == like("target", y_true, prediction.shape)
+
+
+def _categorical(y_true, prediction: np.ndarray) -> np.ndarray:
+    target = np.asarray(y_true)
+    validate.shaped("target", target, prediction.shape, "that of the prediction, a one-hot row for each")
+    return target.argmax(axis=-1) == prediction.argmax(axis=-1)
+
+
+def _sparse(y_true, prediction: np.ndarray) -> np.ndarray:
+    return like("target", np.asarray(y_true), prediction.shape[:-1]) == prediction.argmax(axis=-1)
 
 
 class BinaryAccuracy(Metric):
@@ -50,8 +65,7 @@ class BinaryAccuracy(Metric):
 
     def values(self, y_true, y_pred, mask=None):
         """1 where they agree, else 0."""
-        target, prediction = _pair(y_true, y_pred, whole=True)
-        return (prediction > self.threshold) == target
+        return _binary(y_true, _prediction(y_pred), self.threshold)
 
 
 class CategoricalAccuracy(Metric):
@@ -69,10 +83,7 @@ class CategoricalAccuracy(Metric):
 
     def values(self, y_true, y_pred, mask=None):
         """1 where they agree, else 0."""
-        prediction = _prediction(y_pred)
-        target = np.asarray(y_true)
-        validate.shaped("target", target, prediction.shape, "that of the prediction, a one-hot row for each")
-        return target.argmax(axis=-1) == prediction.argmax(axis=-1)
+        return _categorical(y_true, _prediction(y_pred))
 
 
 class SparseCategoricalAccuracy(Metric):
@@ -90,8 +101,7 @@ class SparseCategoricalAccuracy(Metric):
 
     def values(self, y_true, y_pred, mask=None):
         """1 where they agree, else 0."""
-        prediction = _prediction(y_pred)
-        return like("target", np.asarray(y_true), prediction.shape[:-1]) == prediction.argmax(axis=-1)
+        return _sparse(y_true, _prediction(y_pred))
 
 
 class TopKCategoricalAccuracy(Metric):
@@ -144,16 +154,13 @@ class Accuracy(Metric):
 
     def values(self, y_true, y_pred, mask=None):
         """1 where they agree, else 0."""
-        target, prediction = np.shape(y_true), _prediction(y_pred).shape
-        kind: Metric = _CATEGORICAL
-        if prediction[-1] == 1 or len(prediction) == 1:
-            kind = _BINARY
-        elif len(target) < len(prediction) or target[-1] == 1:
-            kind = _SPARSE
-        return kind.values(y_true, y_pred)
-
-
-_BINARY, _CATEGORICAL, _SPARSE = BinaryAccuracy(), CategoricalAccuracy(), SparseCategoricalAccuracy()
+        prediction = _prediction(y_pred)
+        if prediction.shape[-1] == 1 or prediction.ndim == 1:
+            return _binary(y_true, prediction, 0.5)
+        target = np.shape(y_true)
+        if len(target) < prediction.ndim or target[-1] == 1:
+            return _sparse(y_true, prediction)
+        return _categorical(y_true, prediction)
 
 
 class RootMeanSquaredError(Metric):
