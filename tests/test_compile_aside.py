@@ -68,3 +68,34 @@ def test_no_process_without_a_folder(tmp_path, monkeypatch):
     assert not cache.writable()
     aside.begin({"kernel": (os.getpid, ())})
     assert "kernel" not in aside._processes
+
+
+@needs_two_cores
+def test_what_is_foreseen_is_done_while_another_kernel_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("NBLSTM_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(aside, "_foreseen", {})
+    done = []
+    aside.foresee(done.append, 1)
+    aside.foresee(done.append, 2)
+    aside.foresee(done.append, 1)
+    assert not aside.delivers("never begun", "nothing-of-this-name")
+    assert done == []
+    aside.begin({"slow": (time.sleep, (0.5,))})
+    assert not aside.delivers("slow", "nothing-of-this-name")
+    assert done == [1, 2]
+
+
+@needs_two_cores
+def test_a_fit_foresees_its_loss_and_its_optimizer(tmp_path):
+    program = """
+import numpy as np
+from nblstm.codegen import aside
+from nblstm.layers import Dense
+from nblstm.models import Sequential
+
+model = Sequential([Dense(1)])
+model.compile("adam", "mse")
+model.fit(np.ones((4, 3), "f4"), np.ones((4, 1), "f4"), verbose=0)
+print(*(call[0].__name__ for call in aside._foreseen))
+"""
+    assert run_python(program, NBLSTM_CACHE_DIR=str(tmp_path)).split() == ["loss_kernel", "update_kernel"]

@@ -24,6 +24,15 @@ from nblstm.codegen import cache
 PATIENCE = 5.0
 
 _processes: dict[str, subprocess.Popen] = {}  # by the names of the kernels that they have yet to deliver
+_foreseen: dict[tuple, None] = {}  # functions with their arguments, in order and each once
+
+
+def foresee(function: Callable, *arguments) -> None:
+    """Call a function that compiles a kernel when this process would else wait for the second one.
+
+    It will be needed soon, and is compiled then if nothing was waited for.
+    """
+    _foreseen[(function, *arguments)] = None
 
 
 def begin(kernels: dict[str, tuple[Callable, tuple]]) -> None:
@@ -56,7 +65,12 @@ def delivers(name: str, file: str) -> bool:
         return False
     until = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < until and not cache.exists(file):
-        time.sleep(0.002)
+        if _foreseen:
+            function, *arguments = call = next(iter(_foreseen))
+            del _foreseen[call]
+            function(*arguments)
+        else:
+            time.sleep(0.002)
     return cache.exists(file)
 
 

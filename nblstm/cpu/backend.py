@@ -7,14 +7,15 @@ from contextlib import nullcontext
 import numpy as np
 
 from nblstm.cells.cell import Cell
+from nblstm.codegen.aside import foresee
 from nblstm.cpu.inference import Inference, infer
 from nblstm.cpu.jobs import DTYPES
 from nblstm.cpu.layer import backward, forward
-from nblstm.cpu.loss import loss_of_numbers
+from nblstm.cpu.loss import loss_kernel, loss_of_numbers
 from nblstm.cpu.ragged import Arrays
 from nblstm.cpu.repeated import Repeated
-from nblstm.cpu.update import Update
-from nblstm.cpu.warmup import compile_aside, compile_kernels
+from nblstm.cpu.update import Update, update_kernel
+from nblstm.cpu.warmup import compile_aside, compile_kernels, foresee_backward
 from nblstm.cpu.weights import Weights, pack_weights
 from nblstm.layout import suffix
 
@@ -31,7 +32,10 @@ class Backend:
     prepare = Inference
     repeated = Repeated
     updates = Update
+    update_kernel = staticmethod(update_kernel)
     loss_of_numbers = staticmethod(loss_of_numbers)
+    loss_kernel = staticmethod(loss_kernel)
+    foresee = staticmethod(foresee)
     compile_kernels = staticmethod(compile_kernels)
     _context = nullcontext()
 
@@ -44,7 +48,10 @@ class Backend:
         cell: Cell, parameters: dict[str, np.ndarray], layer: int, directions: int, training: bool
     ) -> list[Weights]:
         """The weights of a layer as kernels read them, one for each direction."""
-        compile_aside(DTYPES[parameters[f"weight_hh{suffix(layer, 0)}"].itemsize], cell.stages, training)
+        dtype = DTYPES[parameters[f"weight_hh{suffix(layer, 0)}"].itemsize]
+        compile_aside(dtype, cell.stages, training)
+        if training:
+            foresee_backward(cell, dtype)
         return [pack_weights(cell, parameters, layer, direction, training) for direction in range(directions)]
 
     @staticmethod

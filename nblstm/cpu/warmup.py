@@ -36,6 +36,13 @@ def compile_aside(dtype: str, stages: int, training: bool) -> None:
         aside.begin(missing)
 
 
+@cache
+def foresee_backward(cell: Cell, dtype: str) -> None:
+    """Compile what only this cell has in its backward pass while others are waited for."""
+    for stage in range(1, cell.stages + 1):
+        aside.foresee(backward_rows, cell, dtype, stage)
+
+
 def compile_kernels(cell: Cell, dtype: str) -> None:
     """Compile, or load from the cache, the kernels for one cell and dtype; all but the cell's own serve all cells."""
     compile_aside(dtype, cell.stages, True)

@@ -147,6 +147,13 @@ class Learner(Feed):
         value = objective.loss(y, prediction, weight, mask)
         objective.add(y, prediction, weight, mask, value + self._penalty())
 
+    def _foresee(self, weighted: bool) -> None:
+        """Name the kernels that the first step will need last, of loss and optimizer."""
+        assert self._objective is not None
+        assert self.optimizer is not None
+        self._objective.loss.foresee(self.dtype, weighted or self.makes_masks)
+        self.optimizer.foresee(self.dtype)
+
     def reset_metrics(self) -> None:
         """Forget what was measured."""
         assert self._objective is not None

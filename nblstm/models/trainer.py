@@ -86,6 +86,7 @@ class Trainer(Learner):
         )  # fmt: skip
         size = batch_size if validation_batch_size is None else validation_batch_size
         validation = self.validation_batches(validation_data, held_out, size, validation_steps)
+        self._foresee(sample_weight is not None or class_weight is not None)
         return loop.Loop(self, batches, callbacks, epochs, first, shown, validation, validation_freq).run()
 
     def evaluate(

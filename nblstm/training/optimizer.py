@@ -240,6 +240,12 @@ class Optimizer(Configured):
             if g is not None and g.dtype != p.dtype:
                 raise ValueError(f"gradients have dtype {g.dtype}; the module has {p.dtype}, so give that")
 
+    def foresee(self, dtype: str) -> None:
+        """Compile what steps will need while other kernels are waited for."""
+        if type(self).update is Optimizer.update:
+            backend, constants = backend_of("cpu"), len(self.constants(0.0))
+            backend.foresee(backend.update_kernel, self.equation(), len(self.slot_names()), constants, dtype)
+
     def _update(self, parameters: list[np.ndarray], flat: list[np.ndarray | None], rate: float) -> None:
         """The modules' steps, weight decay included."""
         decay = 0.0 if self.weight_decay is None else self.weight_decay * rate
