@@ -73,7 +73,11 @@ class HostArrays:
     @staticmethod
     def kept(array: np.ndarray, given) -> np.ndarray:
         """``array``, or a copy where it may be memory of what a user ``given``, which can change."""
-        return array.copy() if np.may_share_memory(array, given) else array
+        if not np.may_share_memory(array, given):
+            return array
+        copy = memory.empty(array.shape, array.dtype)
+        np.copyto(copy, array)
+        return copy
 
     @staticmethod
     def dropout_factors(generator: np.random.Generator, rows: np.ndarray, probability: float) -> np.ndarray:
