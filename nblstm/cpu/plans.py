@@ -148,7 +148,7 @@ class Scratch:
         """Before each run from the states (S, D, B, H): both planes of outputs from them, counters from 0."""
         if self.shared:
             self.h[:] = state[0][:, None]
-            self.sync[:] = 0
+            self.sync.fill(0)
 
 
 def forward_plan(

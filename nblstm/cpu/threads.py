@@ -42,7 +42,7 @@ SPIN, YIELD = 1000, 500
 
 _ALONE = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 _HELP = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
-_LEAD = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+_LEAD = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 8)
 
 
 @cache
@@ -110,8 +110,9 @@ def _functions():
         return help, types.void(cell, size, size, size)
 
     def make_lead():
-        def lead(pool, helpers, number, write, give_way):
+        def lead(pool, helpers, write, give_way, number, kernel, jobs, parts):
             """Open the work under a number, do parts of it, close it, wait until all helpers have left."""
+            pool[WORK], pool[WORK + 1], pool[WORK + 2] = kernel, jobs, parts
             atomic_store(offset(pool, NEXT), 0)
             atomic_store(offset(pool, OPEN), number)
             for helper in range(helpers):
@@ -128,7 +129,7 @@ def _functions():
                 else:  # a helper lost its core in the middle of a part: let it have this one
                     call(give_way, ())
 
-        return lead, types.void(cell, size, size, size, size)
+        return lead, types.void(cell, size, size, size, size, size, size, size)
 
     return (
         _ALONE(compiled("threads_alone", "", make_alone)),
@@ -166,8 +167,7 @@ class _Pool:
 
     def run(self, kernel: int, jobs: int, parts: int) -> None:
         self.number += 1
-        self.memory[WORK : WORK + 3] = kernel, jobs, parts
-        self._lead(self._address, self._helpers, self.number, self._write, self._give_way)
+        self._lead(self._address, self._helpers, self._write, self._give_way, self.number, kernel, jobs, parts)
 
     def end(self) -> None:
         """Send the helpers away; nobody may be using the pool."""

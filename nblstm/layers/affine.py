@@ -69,7 +69,7 @@ class Affine(Layer):
         if self.use_bias:
             z += self._own["bias"]
         y, kept = self.activation.forward(z, own=True)
-        return y.reshape(y_shape), (rows, kept, x.shape)
+        return y if y.shape == y_shape else y.reshape(y_shape), (rows, kept, x.shape)
 
     def _backward(self, saved, dy, gradients, input_gradient):
         rows, kept, x_shape = saved

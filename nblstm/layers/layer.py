@@ -147,7 +147,10 @@ class Layer(Configured, Parametric):
 
     def __call__(self, x, mask=None) -> np.ndarray:
         """Inference; see `forward`."""
-        return self.forward(x, mask=mask)[0]
+        x = self._checked_input(x)
+        if mask is not None:
+            mask = checked_mask(mask, x.shape)
+        return self._forward(x, False, mask, None)[0]
 
     def forward(
         self, x, *, training: bool = False, mask=None, generator: np.random.Generator | None = None
@@ -255,7 +258,9 @@ class Layer(Configured, Parametric):
                 f"{self._label} got the layer {x.name!r}, and no data; put both into a Sequential, there is no "
                 "functional API"
             )
-        x = self._converted(x)
+        x, known = self._converted(x), self.input_shape
+        if known is not None and x.shape[1:] == known[1:]:
+            return x
         self._check_ndim(x.shape)
         if self.input_shape is None:
             self.build((None, *x.shape[1:]))

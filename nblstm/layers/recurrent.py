@@ -81,9 +81,10 @@ class Recurrent(CellStates):
         """
         x, steps = self._checked(x, mask)
         if steps.all and self._starts_from_zero(initial_state):
-            again = self._replays(self, x.swapaxes(0, 1))
+            again = self._replays(self, x.swapaxes(0, 1), self.return_sequences)
             if again is not None:
-                return self._finished(steps, again[0].reshape(-1, self.units), again[1])
+                rows, states = again
+                return self._finished(steps, rows.reshape(-1, self.units) if self.return_sequences else rows, states)
         states = steps.batch.sort(self._initial_states(len(x), initial_state))
         rows = stack.infer(self._network, self._weights(False), steps.batch, steps.rows(x), states)
         return self._finished(steps, rows, steps.batch.unsort(states))

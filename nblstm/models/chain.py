@@ -196,7 +196,7 @@ class Chain:
         x = np.asarray(x) if self._announced is None else self._announced._converted(x)
         if not self._layers:
             raise ValueError("the model has no layers; add one first")
-        if not self.built:
+        if self._particular is None and not self.built:
             self.build((None, *x.shape[1:]))
         if not self._fits(x):
             known: Any = self._input_shape
@@ -207,7 +207,7 @@ class Chain:
     def _fits(self, x: np.ndarray) -> bool:
         """Whether x has a shape that the model takes, the number of samples aside."""
         known: Any = self._input_shape
-        return x.ndim == len(known) and all(map(_agree, known[1:], x.shape[1:]))
+        return x.shape[1:] == known[1:] or (x.ndim == len(known) and all(map(_agree, known[1:], x.shape[1:])))
 
     def check_inputs(self, x: np.ndarray) -> None:
         """Refuse inputs, such as words out of a vocabulary, that the first layer would refuse in some batch.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 import numpy as np
 
@@ -65,12 +66,12 @@ class Replay:
         """Whether it would be made in the same way now."""
         return self._pass.current
 
-    def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Outputs as calling the network gives them, and all final states in one array."""
+    def __call__(self, x: np.ndarray, outputs: bool) -> tuple[np.ndarray | None, np.ndarray]:
+        """Outputs as calling the network gives them, if they are wanted, and all final states in one array."""
         np.copyto(self._x, x)
         self._all_states.fill(0)
         self._pass.launch(self._all_states)
-        return self._y.copy(), self._states.copy()
+        return self._y.copy() if outputs else None, self._states.copy()
 
 
 class Replays:
@@ -86,7 +87,7 @@ class Replays:
         self._spare: dict[tuple[int, ...], list[Replay]] = {}  # by shape; one for each thread that calls at once
         self._last: tuple[int, ...] = ()
 
-    def __call__(self, module, x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    def __call__(self, module, x: np.ndarray, outputs: bool = True) -> tuple[Any, np.ndarray] | None:
         """The result of a `Replay`; None where the input is too large for one, or its shape has not come twice.
 
         Parameters
@@ -95,6 +96,8 @@ class Replays:
             Whose weights these are: it has ``_weights`` and ``_is_current``.
         x : ndarray
             Of the network's dtype, if there is to be a result.
+        outputs : bool, default True
+            Whether those of all steps are wanted; otherwise None stands for them.
         """
         network, shape = self._network, x.shape
         spare = self._spare.get(shape)
@@ -111,7 +114,7 @@ class Replays:
             replay = None
         if replay is None or not (replay.current and module._is_current(False, replay.weights)):
             replay = Replay(network, module._weights(False), shape)
-        result = replay(x)
+        result = replay(x, outputs)
         spare.append(replay)
         return result
 
