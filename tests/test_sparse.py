@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import reference
 from networks import CELLS, Case, network, problem, rounded
-from tolerances import DTYPES, OUTPUT, assert_close
+from tolerances import DIFFERENCES, DTYPES, OUTPUT, assert_close
 
 import nblstm
-from nblstm.cpu import split
+from nblstm.cpu import plans, split
 
-#: Large enough for zeros to be looked for, and cut by rows, by hidden units and over segments of time.
+#: Cut by rows, by hidden units and over segments of time.
 CASES = {
     "rows": Case(T=13, B=21, I=67, H=33),
     "few_rows": Case(T=9, B=2, I=103, H=131),
@@ -57,6 +57,9 @@ def inputs(pattern, case):
 @pytest.fixture(autouse=True)
 def _undo(monkeypatch):
     monkeypatch.setattr(split, "cores", lambda: 64)  # threads share steps even where cores are few
+    # Zeros are looked for in small products, too.
+    monkeypatch.setattr(plans, "SPARSE_WORK", 0)
+    monkeypatch.setattr(plans, "sparse_limit", lambda n, columns: n // 20)
     before = nblstm.num_threads()
     yield
     nblstm.set_num_threads(before)
@@ -85,6 +88,23 @@ def test_outputs(case, pattern, dtype):
             assert_close(ours, theirs, OUTPUT[dtype])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("pattern", ["one_hot", "scattered"])
+@pytest.mark.parametrize("case", ["rows", "ragged", "segments"])
+def test_gradients(case, pattern, dtype):
+    case, (made, oracle) = CASES[case], CELLS["lstm"]
+    net, p, x = network(made, oracle, case, dtype), problem(oracle, case), inputs(pattern, case)
+    samples = 2 if case.T > 100 else 8
+    expected = reference.loss_gradients(
+        oracle, p.params, x, p.dy, p.dstates, p.states, samples=samples, **case.options
+    )  # fmt: skip
+    for _ in range(2):  # the first may only ask for the kernel
+        gradients = net.backward(net.forward(x, p.states, case.lengths)[2], p.dy, p.dstates)
+        for name, gradient in gradients.params.items():
+            assert_close(gradient, expected[name], DIFFERENCES[dtype])
+        assert_close(gradients.x, expected["x"], DIFFERENCES[dtype])
+
+
 @pytest.mark.parametrize("pattern", ["one_hot", "scattered", "first_steps"])
 @pytest.mark.parametrize("case", CASES)
 def test_same_bits_for_any_number_of_threads(case, pattern):
@@ -109,6 +129,7 @@ def test_same_bits_as_with_dense_neighbours(case, pattern, dtype):
     case, (made, oracle) = CASES[case], CELLS["lstm"]
     net, p, x = network(made, oracle, case, dtype), problem(oracle, case), inputs(pattern, case)
     nblstm.set_num_threads(1)
+    results(net, p, x, case.lengths)  # the first may only ask for a kernel
     more = 2 * case.B
     crowd = problem(oracle, replace(case, B=more, lengths=case.lengths and 2 * case.lengths))
 
@@ -137,6 +158,20 @@ def test_weights_of_zeros_are_not_read(case):
     np.testing.assert_array_equal(net(x, p.states, case.lengths)[0], expected)
     x[0] = 1
     assert np.isnan(net(x, p.states, case.lengths)[0]).any()
+
+
+@pytest.mark.parametrize("case", ["rows", "ragged", "segments"])
+def test_gradients_of_zeros_are_not_read(case):
+    """Nor does an input that is always 0 let a NaN into its weights' gradients."""
+    case, (made, oracle) = CASES[case], CELLS["gru"]
+    net, p = network(made, oracle, case, "float32"), problem(oracle, case)
+    x, dy = inputs("one_hot", case), p.dy.copy()
+    x[..., case.I // 2] = 0
+    dy[0, 1] = np.nan
+    for _ in range(2):
+        params = net.backward(net.forward(x, p.states, case.lengths)[2], dy, p.dstates).params
+    assert np.isnan(params["weight_ih_l0"]).any()
+    assert not params["weight_ih_l0"][:, case.I // 2].any()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e-30])

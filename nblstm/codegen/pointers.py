@@ -33,6 +33,19 @@ def pointer_to(typingctx, address, real):
     return result(types.int64, real), codegen
 
 
+@intrinsic(prefer_literal=True)
+def local(typingctx, real, count):
+    """A pointer to ``count`` numbers, a constant, in the memory of the calling function."""
+    number = count.literal_value
+
+    def codegen(context, builder, signature, args):
+        memory = cgutils.alloca_once(builder, context.get_value_type(real.dtype), number)
+        memory.align = 64
+        return memory
+
+    return types.CPointer(real.dtype)(real, count), codegen
+
+
 class Records(types.Type):
     """A pointer to structures whose fields are int64; as a value, the first of them, its fields read as attributes."""
 

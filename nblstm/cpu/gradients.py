@@ -12,11 +12,12 @@ from functools import cache
 from numba import types
 
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.integers import smaller
+from nblstm.codegen.integers import larger, smaller
 from nblstm.codegen.pointers import call, distinct, offset, pointer_to, record
 from nblstm.codegen.target import called, inlined
 from nblstm.cpu.gemm import panel_columns
 from nblstm.cpu.jobs import GRADIENTS, pointer_type
+from nblstm.cpu.sparse import sparse_functions
 
 
 @cache
@@ -26,6 +27,7 @@ def gradients_kernel(dtype: str) -> int:
     def make():
         real, integer, PANEL = getattr(types, dtype), types.int64, panel_columns(dtype)
         ITEM = real.bitwidth // 8
+        nonzeros = sparse_functions(dtype)[0]
 
         @inlined
         def add_rows(rows, units, dz, dz_row, total):
@@ -50,11 +52,33 @@ def gradients_kernel(dtype: str) -> int:
             for k in range(N):
                 target[k] = scale * row[k] + real(0)
 
+        @inlined
+        def mostly_zeros(job):
+            """Whether rows of x have few nonzeros on average; it ends once the first have too many, even for 16."""
+            x, found, r = pointer_to(job.x, real), 0, 0
+            while r < job.rows and found <= job.sparse * larger(r, 16):
+                found += nonzeros(offset(x, r * job.x_row), job.I)
+                r += 1
+            return r == job.rows and found <= job.sparse * r
+
+        @inlined
+        def sparse_block_made(job):
+            """Whether there is the kernel that skips zeros; asks for it if not."""
+            if job.sparse_block == 0:
+                pointer_to(job.asked, integer)[0] = 1
+            return job.sparse_block != 0
+
         @called
         def weight_block(job, units, N, dz, inputs, inputs_row, d_weight, d_bias, row):
             """Rows ``row`` to ``row + units`` of dW = dz^T inputs (.., N) and of db."""
             target = offset(pointer_to(d_weight, real), row * N)
             start, start_row = (target, N) if job.accumulate else (pointer_to(job.zeros, real), 0)
+            if d_bias != 0:  # first, as it walks through dz in order, which then is in the L2 cache
+                total = offset(pointer_to(d_bias, real), row)
+                if not job.accumulate:
+                    for n in range(units):
+                        total[n] = 0
+                add_rows(job.rows, units, dz, job.dz_row, total)
             if N == 1:  # a column: as a row, dz^T fills vectors of which it would use one lane
                 call(job.gemm, (
                     1, 0, units, job.rows,
@@ -69,6 +93,10 @@ def gradients_kernel(dtype: str) -> int:
                 # I = H = 512 on two threads, and 414 block by block.
                 for r in range(units):
                     set_row(N, dz[r], pointer_to(inputs, real), offset(target, r * N))
+            elif inputs == job.x and mostly_zeros(job) and sparse_block_made(job):
+                call(job.sparse_block, (
+                    job.rows, units, N, dz, job.dz_row, pointer_to(inputs, real), inputs_row, start, start_row, target,
+                ))  # fmt: skip
             else:
                 call(job.gemm, (
                     units, 0, N, job.rows,
@@ -78,12 +106,6 @@ def gradients_kernel(dtype: str) -> int:
                     target, N,
                     0,
                 ))  # fmt: skip
-            if d_bias != 0:
-                total = offset(pointer_to(d_bias, real), row)
-                if not job.accumulate:
-                    for n in range(units):
-                        total[n] = 0
-                add_rows(job.rows, units, dz, job.dz_row, total)
 
         def gradients(jobs, part):
             parts = record(jobs, 0).parts

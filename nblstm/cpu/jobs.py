@@ -35,7 +35,7 @@ FORWARD = (
     "segment",  # steps whose input products are computed at once
     "active", "offset",  # see Batch
     "x", "x_row",
-    "sparse",  # rows of x whose nonzeros are on average no more than this are multiplied without zeros; see sparse.py
+    "sparse",  # rows of x with no more nonzeros than this on average are multiplied without zeros; see sparse.py
     "w_x", "w_h", "bias", "vectors",  # see Weights
     "state", "state_plane",  # S planes of (B, H): initial states in, final states out
     "y", "y_row", "tape", "tape_plane", "tape_row", "saved", "saved_row",  # packed rows; see pointwise.FORWARD
@@ -72,6 +72,8 @@ GRADIENTS = (
     "block", "row_block",  # weight rows, or packed rows, of one part
     "input_order", "recurrent_order",  # the cell's gate for each block of pre-activations
     "dz", "dz_row", "x", "x_row", "h", "h_row",
+    "sparse",  # as in FORWARD
+    "sparse_block", "asked",  # its kernel, 0 until it was asked for; where a 1 asks for it
     "w_x", "zeros",
     "dx", "dx_row",
     "d_weight_ih", "d_weight_hh", "d_bias_ih", "d_bias_hh",  # biases 0 where there are none

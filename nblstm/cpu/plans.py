@@ -5,6 +5,7 @@ A pass over a short sequence takes microseconds; putting its jobs together took 
 
 from __future__ import annotations
 
+from array import array
 from functools import lru_cache
 from itertools import zip_longest
 from typing import NamedTuple
@@ -20,9 +21,10 @@ from nblstm.cpu.forward import forward_kernel, shared_forward_kernel
 from nblstm.cpu.gemm import gemm
 from nblstm.cpu.gradients import gradients_kernel
 from nblstm.cpu.inputs import input_products
-from nblstm.cpu.jobs import BACKWARD, DTYPES, FORWARD, GRADIENTS, Jobs, address
+from nblstm.cpu.jobs import BACKWARD, DTYPES, FORWARD, GRADIENTS, Jobs, address, array_address
 from nblstm.cpu.pointwise import backward_rows, forward_rows
 from nblstm.cpu.sparse import sparse_limit
+from nblstm.cpu.sparse_gradients import WEIGHT_ROWS, sparse_weight_block
 from nblstm.cpu.split import FEW_ROWS, TINY, TINY_FEW_ROWS, TINY_GRADIENTS, cut, row_bounds, spans, steps_ahead
 from nblstm.cpu.together import sync_size
 from nblstm.cpu.weights import input_order, recurrent_order
@@ -164,6 +166,13 @@ def forward_plan(
     return plan
 
 
+#: dW_ih of fewer multiply-adds in a pass than this stays dense, whatever the inputs: to skip zeros could save 0.2 ms on
+#: two threads, and the kernel takes 0.3 s to compile.
+SPARSE_WORK = 20_000_000
+
+_sparse_blocks: dict[str, int] = {}  # by dtype, once they were asked for
+
+
 class Segment(NamedTuple):
     """BPTT over some steps: of each direction that still has any, the loop over time, then its gradients in parts."""
 
@@ -188,6 +197,10 @@ class BackwardPlan:
     weight_parts : int
         The parts of `gradients.py` that are not about the input's gradient: the first ones.
     zeros : ndarray, shape (max(I, H),)
+    sparse_block : int
+        Address of `sparse_weight_block`, 0 before anybody asked for it.
+    asked : array of one int64
+        Where kernels ask for it, by a 1.
     """
 
     def __init__(self, sizes: Sizes, batch: Batch, checkpoint: int | None):
@@ -195,9 +208,10 @@ class BackwardPlan:
         dtype = sizes.dtype
         self.tiny = sizes.tiny(batch, TINY_GRADIENTS)
         self.cut = cut(batch, sizes.H, len(sizes.cell.gates) * sizes.H, sizes.D, self.tiny)
+        self.asked, self.sparse_block = array("q", [0]), _sparse_blocks.get(dtype, 0)
         self._orders = input_order(sizes.cell), recurrent_order(sizes.cell)
         self.zeros = np.zeros(max(sizes.I, sizes.H), dtype)
-        self._blocks = -(-sizes.H // 96)
+        self._blocks = -(-sizes.H // WEIGHT_ROWS)
         self.weight_parts = len(sizes.cell.preactivations) * self._blocks
         by_units = self.cut.by_units
         stages = sizes.cell.stages
@@ -224,6 +238,12 @@ class BackwardPlan:
         everything = [span for turn in self.segments for segment in turn for span in segment.rows]
         self.dz_rows = max((hi - lo for lo, hi in everything), default=0)
 
+    def answer(self) -> None:
+        """Compile the kernel that was asked for; the jobs that follow are to know of it."""
+        dtype = self._sizes.dtype
+        self.sparse_block = _sparse_blocks[dtype] = sparse_weight_block(dtype)
+        self.asked[0] = 0
+
     def in_place(self, d: int) -> bool:
         """Whether the outputs before the steps of consecutive rows lie one after another as well."""
         return self._batch.uniform and d == 0
@@ -245,6 +265,8 @@ class BackwardPlan:
             gemm=gemm(dtype), **self._pointwise,
         ) for (d, steps), (lo, _), own in zip(chosen, rows, bounds, strict=True)])  # fmt: skip
         gradients, gradient_parts = [], []
+        worth = batch.N * len(cell.gates) * H * I >= SPARSE_WORK
+        sparse = sparse_limit(I, -(-H // self._blocks)) if worth else -1
         for (d, _), (lo, hi) in zip(chosen, rows, strict=True):
             row_block = max(1, min(128, -(-(hi - lo) // threads.num_threads())))
             gradient_parts.append(self.weight_parts + -(-(hi - lo) // row_block))
@@ -254,7 +276,7 @@ class BackwardPlan:
                 block=-(-H // self._blocks), row_block=row_block,
                 input_order=address(self._orders[0]), recurrent_order=address(self._orders[1]),
                 dz_row=self.dz_row, x_row=I, zeros=address(self.zeros), dx_row=I, accumulate=int(d in started),
-                gemm=gemm(dtype),
+                sparse=sparse, asked=array_address(self.asked), gemm=gemm(dtype),
             )]))  # fmt: skip
             started.add(d)
         return Segment([d for d, _ in chosen], rows, backward, gradients, gradient_parts)

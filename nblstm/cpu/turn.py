@@ -29,8 +29,8 @@ _X, _STATE, *_WEIGHTS = (FORWARD.index(field) for field in ("x", "state", "w_x",
 _D_STATE, _DY, _DY_ROW, _W_H, _VECTORS, _D_VECTORS = (
     BACKWARD.index(field) for field in ("d_state", "dy", "dy_row", "w_h", "vectors", "d_vectors")
 )
-_PARTS, _ROWS_OF_X, _H, _H_ROW, _W_X, _DX, _FIRST_TARGET = (
-    GRADIENTS.index(field) for field in ("parts", "x", "h", "h_row", "w_x", "dx", f"d_{TARGETS[0]}")
+_PARTS, _ROWS_OF_X, _H, _H_ROW, _W_X, _DX, _SPARSE_BLOCK, _FIRST_TARGET = (
+    GRADIENTS.index(field) for field in ("parts", "x", "h", "h_row", "w_x", "dx", "sparse_block", f"d_{TARGETS[0]}")
 )
 _TARGETS = slice(_FIRST_TARGET, _FIRST_TARGET + len(TARGETS))  # one after another
 
@@ -203,7 +203,7 @@ class Return:
             loop = segment.backward.completed([
                 recorded[d] | {"sync": address(self._sync) + d * plan.sync_size * 8} for d in segment.directions
             ])  # fmt: skip
-            gradients = [jobs.completed([{"dz": recorded[d]["dz"]}])
+            gradients = [jobs.completed([{"dz": recorded[d]["dz"], "sparse_block": plan.sparse_block}])
                          for d, jobs in zip(segment.directions, segment.gradients, strict=True)]  # fmt: skip
             self._jobs.append((loop, gradients))
             for d, (lo, _), own in zip(segment.directions, segment.rows, gradients, strict=True):
@@ -254,3 +254,8 @@ class Return:
                     h = taken(record.histories[0], self._previous[d][lo - record.start : hi - record.start])
                     jobs[_H], jobs[_H_ROW] = address(h), h.shape[1]
                 threads.run(gradients_kernel, array_address(jobs), jobs[_PARTS], tiny=tiny)
+        if plan.asked[0]:
+            plan.answer()
+            for _, gradients in self._jobs:
+                for jobs in gradients:
+                    jobs[_SPARSE_BLOCK] = plan.sparse_block

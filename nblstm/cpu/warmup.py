@@ -17,6 +17,7 @@ from nblstm.cpu.inputs import input_products
 from nblstm.cpu.pointwise import backward_rows, forward_rows
 from nblstm.cpu.ragged import arrange_kernel
 from nblstm.cpu.rows import rows_kernel
+from nblstm.cpu.sparse_gradients import sparse_weight_block
 from nblstm.cpu.weights import pack_kernel
 
 
@@ -26,11 +27,12 @@ def compile_aside(dtype: str, stages: int, training: bool) -> None:
 
     What it has is about half of what is left, in the order in which this process will want it.
     """
-    kernels: dict[str, tuple[Callable, tuple]] = {f"gemm_{dtype}": (gemm, (dtype,)),
-                                                  f"inputs_{dtype}": (input_products, (dtype,))}  # fmt: skip
+    kernels: dict[str, tuple[Callable, tuple]] = {f"gemm_{dtype}": (gemm, (dtype,))}
     if training:
         kernels |= {f"backward_{stages}_{dtype}": (backward_kernel, (dtype, stages)),
                     f"gradients_{dtype}": (gradients_kernel, (dtype,))}  # fmt: skip
+    else:
+        kernels |= {f"inputs_{dtype}": (input_products, (dtype,))}
     missing = {name: kernel for name, kernel in kernels.items() if not stored(name)}
     if missing:
         aside.begin(missing)
@@ -48,7 +50,7 @@ def compile_kernels(cell: Cell, dtype: str) -> None:
     compile_aside(dtype, cell.stages, True)
     threads.prepare()
     arrange_kernel()
-    for kernel in (gemm, input_products, pack_kernel, gradients_kernel, rows_kernel):
+    for kernel in (gemm, input_products, pack_kernel, gradients_kernel, sparse_weight_block, rows_kernel):
         kernel(dtype)
     for loop in (forward_kernel, shared_forward_kernel, backward_kernel, shared_backward_kernel):
         loop(dtype, cell.stages)
