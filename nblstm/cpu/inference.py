@@ -74,11 +74,11 @@ class Inference:
         for jobs, k, base, delta in self._patches:
             jobs[k] = bases[base] + delta
 
-    def launch(self, states: np.ndarray) -> None:
-        """Run on what was bound."""
+    def launch(self, states: np.ndarray, zero: bool = False) -> None:
+        """Run on what was bound, the states among it; ``zero`` says that they are all 0."""
         for scratch, here, kernel, jobs, parts, tiny in self._launches:
             if scratch.shared:
-                scratch.prepare(states[:, here])
+                scratch.prepare(None if zero else states[:, here])
             threads.run(kernel, jobs, parts, tiny=tiny)
 
 

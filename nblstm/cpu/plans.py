@@ -146,10 +146,13 @@ class Scratch:
             for own, h, sync in zip(self.addresses, self.h, self.sync, strict=True):
                 own |= {"h": address(h), "sync": address(sync)}
 
-    def prepare(self, state: np.ndarray) -> None:
-        """Before each run from the states (S, D, B, H): both planes of outputs from them, counters from 0."""
+    def prepare(self, state: np.ndarray | None) -> None:
+        """Before each run from the states (S, D, B, H), None for zeros: both planes of outputs from them, counters."""
         if self.shared:
-            self.h[:] = state[0][:, None]
+            if state is None:
+                self.h.fill(0)
+            else:
+                self.h[:] = state[0][:, None]
             self.sync.fill(0)
 
 

@@ -70,7 +70,7 @@ class Replay:
         """Outputs as calling the network gives them, if they are wanted, and all final states in one array."""
         np.copyto(self._x, x)
         self._all_states.fill(0)
-        self._pass.launch(self._all_states)
+        self._pass.launch(self._all_states, zero=True)
         return self._y.copy() if outputs else None, self._states.copy()
 
 
