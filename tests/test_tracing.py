@@ -8,6 +8,7 @@ import reference
 from networks import CELLS
 
 from nblstm import abs, cell, clip, exp, log, maximum, minimum, sigmoid, softplus, sqrt, tanh, where
+from nblstm.cells import functions
 from nblstm.cells.differentiate import gradients
 from nblstm.cells.functions import gelu
 from nblstm.cells.graph import ONE, ZERO, Value, as_value
@@ -99,6 +100,19 @@ def test_derivative_of_what_does_not_depend_is_zero():
 def test_subgradient_at_zero_is_zero(function):
     (derivative,) = gradients([function(a)], [Value("input", "d")], [a])
     assert evaluated(derivative, {"a": 0.0, "d": 1.0}) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("softplus", 0.5), ("log_sigmoid", 0.5), ("swish", 0.5), ("gelu", 0.5), ("mish", 0.6), ("elu", 1.0),
+        ("selu", 1.0507009873554805 * 1.6732632423543772), ("softsign", 1.0), ("hard_swish", 0.5), ("relu", 0.0),
+    ],
+)  # fmt: skip
+def test_derivative_at_zero(name, expected):
+    """Where both cases of a function meet, and where a cell is that has seen only zeros."""
+    (derivative,) = gradients([functions.ACTIVATIONS[name](a)], [Value("input", "d")], [a])
+    assert evaluated(derivative, {"a": 0.0, "d": 1.0}) == pytest.approx(expected, rel=1e-12)
 
 
 # --- what is saved --------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ def leaky_relu(x, negative_slope=0.01):
 
 def elu(x, alpha=1.0):
     """``x`` above 0, ``alpha * (e**x - 1)`` below (Clevert et al. 2015)."""
-    return where(x > 0, x, alpha * _primitive("expm1", minimum(x, 0.0)))
+    return where(x > 0, x, alpha * _primitive("expm1", where(x > 0, 0.0, x)))
 
 
 def selu(x):
@@ -106,8 +106,8 @@ def selu(x):
 
 
 def softplus(x):
-    """log(1 + e**x), with no overflow."""
-    return maximum(x, 0.0) + _primitive("log1p", exp(-abs(x)))
+    """log(1 + e**x), with no overflow; not of ``abs`` and ``maximum``, whose gradients at 0 are 0."""
+    return where(x > 0, x, 0.0) + _primitive("log1p", exp(where(x > 0, -x, x)))
 
 
 def log_sigmoid(x):

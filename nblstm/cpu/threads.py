@@ -268,7 +268,7 @@ def run(kernel: int, jobs: int, parts: int, *, tiny: bool = False) -> None:
     """
     if not tiny and parts > 1 and num_threads() > 1:
         pool = _pool or _started()
-        if pool.busy.acquire(blocking=False):
+        if pool.busy.acquire(False):
             try:
                 if pool is _pool:  # else `set_num_threads` has ended it meanwhile
                     pool.run(kernel, jobs, parts)

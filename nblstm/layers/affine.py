@@ -60,7 +60,7 @@ class Affine(Layer):
 
     def _kernel_matrix(self) -> np.ndarray:
         kernel = self._own["kernel"]
-        return kernel.reshape(-1, kernel.shape[-1])
+        return kernel if kernel.ndim == 2 else kernel.reshape(-1, kernel.shape[-1])
 
     def _forward(self, x, training, mask, generator):
         y_shape: Any = self._output_shape(x.shape)

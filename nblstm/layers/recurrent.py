@@ -196,7 +196,7 @@ class Recurrent(CellStates):
     def _forward_again(self, replay: TrainingReplay, steps: AllSteps | MaskedSteps, x: np.ndarray):
         """As `forward`, where a pass over sequences of this shape has its arrays and jobs from the last time."""
         repeated = replay.repeated
-        np.copyto(repeated.x, x.swapaxes(0, 1))
+        repeated.x[...] = x.swapaxes(0, 1)
         repeated.forward()
         rows = repeated.y.copy().reshape(-1, self.units) if self.return_sequences else repeated.y
         rows.flags.writeable = False  # as the outputs of every other pass
@@ -210,7 +210,7 @@ class Recurrent(CellStates):
             repeated.d_states.fill(0)
             dy = self._checked_gradients(tape, dy, repeated.d_states)
             if self.return_sequences:
-                np.copyto(repeated.dy, dy.swapaxes(0, 1))
+                repeated.dy[...] = dy.swapaxes(0, 1)
             else:
                 repeated.d_states[self._output, 0] += dy
             gradients = self._gradients(into)

@@ -68,7 +68,7 @@ class Replay:
 
     def __call__(self, x: np.ndarray, outputs: bool) -> tuple[np.ndarray | None, np.ndarray]:
         """Outputs as calling the network gives them, if they are wanted, and all final states in one array."""
-        np.copyto(self._x, x)
+        self._x[...] = x
         self._all_states.fill(0)
         self._pass.launch(self._all_states, zero=True)
         return self._y.copy() if outputs else None, self._states.copy()
