@@ -60,7 +60,7 @@ class Dense(Affine):
         return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
 
     def _d_input(self, d_rows, x_shape):
-        return d_rows if d_rows.shape == x_shape else d_rows.reshape(x_shape)
+        return d_rows.reshape(x_shape)
 
 
 @register()

@@ -198,8 +198,10 @@ class Recurrent(CellStates):
         repeated = replay.repeated
         repeated.x[...] = x.swapaxes(0, 1)
         repeated.forward()
-        rows = repeated.y.copy().reshape(-1, self.units) if self.return_sequences else repeated.y
-        rows.flags.writeable = False  # as the outputs of every other pass
+        rows = repeated.y
+        if self.return_sequences:
+            rows = rows.copy().reshape(-1, self.units)
+            rows.flags.writeable = False  # as where a tape reads them
         y = self._finished(steps, rows, repeated.states.copy())
         return y, Tape(self, (y[0] if self.return_state else y).shape, replay)
 

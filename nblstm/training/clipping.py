@@ -19,7 +19,7 @@ def listed(gradients) -> list[Gradients | None]:
         If there is anything but what ``backward`` returns, or None.
     """
     gradients = [gradients] if isinstance(gradients, Gradients) else gradients
-    if not isinstance(gradients, list | tuple) or not {type(g) for g in gradients} <= {Gradients, type(None)}:
+    if not isinstance(gradients, Sequence) or not all(g is None or isinstance(g, Gradients) for g in gradients):
         raise TypeError(
             f"gradients is {type(gradients).__name__}; give a list of what backward() returned, one for each module"
         )
