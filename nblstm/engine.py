@@ -8,7 +8,7 @@ import numpy as np
 
 from nblstm import stack, validate
 from nblstm.batch import Batch
-from nblstm.stack import Network, Tape
+from nblstm.stack import Network, Tape, Weights
 
 
 @dataclass(slots=True, eq=False)
@@ -35,7 +35,7 @@ class Gradients:
 
 def forward(
     network: Network,
-    weights: list[list],
+    weights: Weights,
     x,
     state,
     lengths,
@@ -47,8 +47,8 @@ def forward(
     Parameters
     ----------
     network : Network
-    weights : list of list
-        From `pack`.
+    weights : Weights
+        From `stack.pack`.
     x : array_like, shape (T, B, I), (B, T, I) if ``batch_first``, or (T, I)
     state : tuple of array_like or None
         Initial states, each (num_layers D, B, H), or (num_layers D, H) for an input with no batch dimension.

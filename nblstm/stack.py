@@ -16,6 +16,7 @@ from nblstm.batch import Batch
 from nblstm.cells.cell import Cell
 from nblstm.device import backend_of
 from nblstm.layout import Layout, recurrent_layout
+from nblstm.pool import Pool
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Network:
     dropout: float
     dtype: str
     device: str
+
+    @cached_property
+    def pool(self) -> Pool:
+        """Passes that are kept from call to call."""
+        return Pool()
 
     def __reduce__(self):
         return Network, tuple(getattr(self, field.name) for field in fields(self))
@@ -90,21 +96,38 @@ class Tape:
         raise TypeError("a tape cannot be copied or pickled, as it belongs to one network; run its forward() again")
 
 
-def pack(network: Network, parameters: dict[str, np.ndarray], training: bool) -> list[list]:
-    """Parameters as the device's kernels read them, by layer and direction."""
-    return [
+@dataclass(slots=True, eq=False)
+class Weights:
+    """One state of a network's parameters, as the device's kernels read them.
+
+    Attributes
+    ----------
+    layers : list of list
+        By layer and direction.
+    pool : Pool
+        Passes of inference with these weights.
+    """
+
+    layers: list[list]
+    pool: Pool
+
+
+def pack(network: Network, parameters: dict[str, np.ndarray], training: bool) -> Weights:
+    """The parameters as the device's kernels read them, for training or for inference."""
+    layers = [
         network.backend.pack_layer(network.cell, parameters, layer, network.directions, training)
         for layer in range(network.num_layers)
     ]
+    return Weights(layers, Pool(network.pool))
 
 
-def infer(network: Network, weights: list[list], batch: Batch, rows: np.ndarray, states: np.ndarray) -> np.ndarray:
+def infer(network: Network, weights: Weights, batch: Batch, rows: np.ndarray, states: np.ndarray) -> np.ndarray:
     """Inference on packed rows.
 
     Parameters
     ----------
     network : Network
-    weights : list of list
+    weights : Weights
         From `pack`, not for training.
     batch : Batch
     rows : ndarray, shape (N, I)
@@ -116,12 +139,12 @@ def infer(network: Network, weights: list[list], batch: Batch, rows: np.ndarray,
     -------
     ndarray, shape (N, D H)
     """
-    return network.backend.infer(network.cell, weights, batch, rows, states)
+    return network.backend.infer(network.cell, weights.pool, weights.layers, batch, rows, states)
 
 
 def forward(
     network: Network,
-    weights: list[list],
+    weights: Weights,
     batch: Batch,
     rows: np.ndarray,
     states: np.ndarray,
@@ -151,9 +174,11 @@ def forward(
     backend, D = network.backend, network.directions
     with backend.active(), backend.arrays.visiting(batch, rows, states=states) as guests:
         rows = guests.rows
-        for layer, layer_weights in enumerate(weights):
+        for layer, layer_weights in enumerate(weights.layers):
             here = guests.states[:, layer * D : (layer + 1) * D]
-            rows, tape = backend.forward(network.cell, layer_weights, guests.batch, rows, here, checkpoint)
+            rows, tape = backend.forward(
+                network.cell, network.pool, layer_weights, guests.batch, rows, here, checkpoint
+            )
             tapes.append(tape)
             if network.dropout and layer < network.num_layers - 1:
                 masks.append(backend.arrays.dropout_factors(generator, rows, network.dropout))
@@ -193,7 +218,7 @@ def backward(
         for layer in reversed(range(network.num_layers)):
             here = guests.states[:, layer * D : (layer + 1) * D]
             d_rows = backend.backward(
-                network.cell, tape.layers[layer], guests.batch, d_rows, here, guests.targets, layer,
+                network.cell, network.pool, tape.layers[layer], guests.batch, d_rows, here, guests.targets, layer,
                 bool(layer) or input_gradient,
             )  # fmt: skip
             if layer and tape.masks:

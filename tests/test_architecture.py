@@ -27,11 +27,14 @@ ALLOWED = {
     "device": set(),  # and cpu or cuda by name, lazily
     "codegen": {"cells"},
     "arrays": {"memory", "validate"},
-    "cpu": {"codegen", "layout", "batch", "memory", "cells", "arrays"},
+    "pool": set(),
+    "cpu": {"codegen", "layout", "batch", "memory", "cells", "arrays", "locks", "pool"},
     "cuda": {"codegen", "layout", "batch", "cells", "arrays", "validate"},
-    "stack": {"batch", "layout", "cells", "device"},
+    "stack": {"batch", "layout", "cells", "device", "pool"},
     "engine": {"stack", "validate", "batch", "memory"},
-    "nn": {"blas", "engine", "stack", "device", "layout", "validate", "batch", "memory", "cells", "seeds", "locks"},
+    "nn": {
+        "blas", "engine", "stack", "device", "layout", "validate", "batch", "memory", "cells", "seeds", "locks", "pool",
+    },
     "training": {"nn", "cells", "validate", "configured", "device"},
     "layers": {
         "blas", "nn", "stack", "batch", "memory", "layout", "training", "validate", "configured", "seeds", "cells",

@@ -14,7 +14,8 @@ from tolerances import DIFFERENCES, OUTPUT, assert_close
 
 import nblstm
 from nblstm import nn
-from nblstm.nn.replay import THREADS, TrainingReplay
+from nblstm.nn.replay import TrainingReplay
+from nblstm.pool import COPIES
 
 CASES = {
     "lstm": ("lstm", Case(T=5, B=3, I=4, H=7)),
@@ -93,7 +94,7 @@ def test_the_same_bits_as_the_first_time(name):
     """Several tapes at once, used in any order and twice, with and without states, while the parameters change."""
     net, _, _, (x, states, dy, dstates) = made(name)
     passes = []
-    for k in range(THREADS + 2):
+    for k in range(COPIES + 2):
         given = (x * (k + 1), (states, None)[k % 2], (dy, None, -dy)[k % 3], (dstates, dstates, None)[k % 3])
         expected = first_time(net, *given)
         x_k = given[0].copy()
@@ -213,11 +214,11 @@ def test_threads_at_once():
 def test_tapes_that_are_gone_leave_few_passes():
     net, _, _, (x, *_) = made("lstm")
     again(net, x)
-    tapes = [net.forward(x)[2] for _ in range(3 * THREADS)]
-    passes = [weakref.ref(tape.repeated) for tape in tapes]
+    tapes = [net.forward(x)[2] for _ in range(3 * COPIES)]
+    passes = [weakref.ref(tape.made) for tape in tapes]
     del tapes
     gc.collect()
-    assert sum(one() is not None for one in passes) == THREADS
+    assert sum(one() is not None for one in passes) == COPIES
 
 
 def test_copies():

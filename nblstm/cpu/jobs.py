@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from array import array
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -95,44 +96,77 @@ def _places(fields: tuple[str, ...]) -> dict[str, int]:
     return {field: k for k, field in enumerate(fields)}
 
 
-class Jobs:
-    """Records for a kernel, one after another: made once for some sizes, completed for each call.
+class Arguments:
+    """Records of int64 for a kernel, one after another, and the arrays that their addresses refer to.
+
+    An address gets in only as the array that it belongs to, which is then kept: memory that a kernel is given is alive.
 
     Parameters
     ----------
     fields : tuple of str
-    records : list of dict
-        Values of the fields that do not differ from call to call.
+    records : sequence of dict
+        For each record the values of some fields, the others are 0: an int; an array, for the address of its first
+        number; or a tuple of an array and an int, for an address so many bytes behind that.
+
+    Attributes
+    ----------
+    fields : tuple of str
+    values : array of int64
+        To be read, and written where a field is no address.
+    at : int
+        Address of ``values``: what the kernel is given.
     """
 
-    def __init__(self, fields: tuple[str, ...], records: list[dict]):
-        self._index = _places(fields)
-        self._template = array("q", bytes(8 * len(fields) * len(records)))
-        self._set(self._template, records)
+    __slots__ = ("_index", "_kept", "_pointed", "at", "fields", "values")
 
-    def _set(self, values: array, records: list[dict]) -> None:
-        index, start = self._index, 0
+    def __init__(self, fields: tuple[str, ...], records):
+        self._begin(fields, array("q", bytes(8 * len(fields) * len(records))), [])
+        self._set(records)
+
+    def _begin(self, fields: tuple[str, ...], values: array, kept: list) -> None:
+        self.fields, self._index, self.values, self._kept = fields, _places(fields), values, kept
+        self._pointed: dict[int, np.ndarray] = {}
+        self.at = values.buffer_info()[0]
+
+    def _set(self, records) -> None:
+        values, index, start, last, at = self.values, self._index, 0, None, 0
         for record in records:
             for field, value in record.items():
-                values[start + index[field]] = value
+                if type(value) is int:
+                    values[start + index[field]] = value
+                elif value is not None:
+                    own, delta = value if type(value) is tuple else (value, 0)
+                    if own is not last:  # several fields often are places in one array
+                        at, last = address(own), own
+                        self._kept.append(own)
+                    values[start + index[field]] = at + delta
             start += len(index)
 
-    def further(self, records: list[dict]) -> Jobs:
-        """Jobs in which these fields have values as well."""
-        jobs = Jobs.__new__(Jobs)
-        jobs._index, jobs._template = self._index, self.completed(records)
-        return jobs
+    def completed(self, records) -> Arguments:
+        """A copy in which further fields have values."""
+        copy = Arguments.__new__(Arguments)
+        copy._begin(self.fields, self.values[:], self._kept[:])
+        copy._set(records)
+        return copy
 
-    def completed(self, records: list[dict]) -> array:
-        """A copy in which further fields have values; `array_address` of it is what the kernel takes."""
-        values = self._template[:]
-        self._set(values, records)
-        return values
+    def point(self, k: int, own: np.ndarray | None, delta: int = 0) -> None:
+        """Set value ``k`` to ``delta`` bytes behind an array's first number, or to 0 for None, until the next time."""
+        if own is None:
+            self.values[k] = 0
+            self._pointed.pop(k, None)
+        else:
+            self.values[k] = address(own) + delta
+            self._pointed[k] = own
 
+    def point_all(self, k: int, own: np.ndarray, deltas: Sequence[int | None]) -> None:
+        """As `point` for each of the values from ``k`` on, with one array; None is 0."""
+        at = address(own)
+        self.values[k : k + len(deltas)] = array("q", [0 if delta is None else at + delta for delta in deltas])
+        self._pointed[k] = own
 
-def array_address(jobs: array) -> int:
-    """Where completed jobs are."""
-    return jobs.buffer_info()[0]
+    def let_go(self) -> None:
+        """Keep none of the arrays from `point`; a launch needs others first."""
+        self._pointed.clear()
 
 
 def address(values: np.ndarray | None) -> int:

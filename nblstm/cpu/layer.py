@@ -9,16 +9,11 @@ import numpy as np
 from nblstm import memory
 from nblstm.batch import Batch
 from nblstm.cells.cell import Cell
-from nblstm.cpu.jobs import address
-from nblstm.cpu.plans import ForwardPlan, backward_plan, forward_plan
+from nblstm.cpu.plans import backward_plan, forward_plan, free_list
 from nblstm.cpu.turn import Turn, target_names
 from nblstm.cpu.weights import Weights
 from nblstm.layout import suffix
-
-#: Passes that take less memory than this leave it, and the jobs that refer to it, to the next: of a step of H = 64,
-#: forward and backward, that is half of the time; of T=8, B=32, H=128, with 2 MB, a fifth of the forward pass. They are
-#: few, as tapes are let go of one after another.
-KEEP = 4_000_000
+from nblstm.pool import Loan, Pool, shared_plan
 
 
 class LayerTape:
@@ -31,30 +26,29 @@ class LayerTape:
     weights : list of Weights
         As they were in the forward pass.
     checkpoint : int or None
-    turn : Turn or None
+    turn : Loan of a Turn, or None
         The whole pass; None with checkpoints.
     marks : list of ndarray, shape (S, D, B, H)
         With checkpoints, the states before each turn.
     """
 
-    def __init__(self, x: np.ndarray, weights: list[Weights], checkpoint: int | None, plan: ForwardPlan):
-        self.x, self.weights, self.checkpoint, self.plan = x, weights, checkpoint, plan
-        self.turn: Turn | None = None
+    def __init__(self, x: np.ndarray, weights: list[Weights], checkpoint: int | None):
+        self.x, self.weights, self.checkpoint = x, weights, checkpoint
+        self.turn: Loan | None = None
         self.marks: list[np.ndarray] = []
-
-    def __del__(self):
-        if self.turn is not None and self.turn.nbytes < KEEP and len(self.plan.spare) < 4:
-            self.plan.spare.append(self.turn)
 
 
 def forward(
-    cell: Cell, weights: list[Weights], batch: Batch, x: np.ndarray, state: np.ndarray, checkpoint: int | None
-) -> tuple[np.ndarray, LayerTape]:
+    cell: Cell, pool: Pool, weights: list[Weights], batch: Batch, x: np.ndarray, state: np.ndarray,
+    checkpoint: int | None,
+) -> tuple[np.ndarray, LayerTape]:  # fmt: skip
     """Run one layer over a packed batch, keeping what BPTT needs.
 
     Parameters
     ----------
     cell : Cell
+    pool : Pool
+        The network's.
     weights : list of Weights
         One per direction.
     batch : Batch
@@ -71,17 +65,20 @@ def forward(
     tape : LayerTape
     """
     _, D, B, H = state.shape
-    plan = forward_plan(cell, batch, x.shape[1], state, True, checkpoint)
-    tape = LayerTape(x, weights, checkpoint, plan)
-    if checkpoint is None:
-        try:
-            turn = plan.spare.pop()
-        except IndexError:
+    free = free_list(pool, batch, "forward", x.shape[1], state, checkpoint)
+    tape = LayerTape(x, weights, checkpoint)
+    turn = None if free is None else free.take()
+    if turn is None:
+        plan = shared_plan(free, lambda: forward_plan(cell, batch, x.shape[1], state, True, checkpoint))
+        if checkpoint is None:
             turn = Turn(cell, plan, 0, state)
+            if free is not None:
+                free.add(turn)
+    if checkpoint is None:
         turn.run(weights, x, state)
-        tape.turn = turn
+        tape.turn = Loan(turn, free)
         y = turn.y[B:]
-        return (y.copy() if turn.nbytes < KEEP else y), tape
+        return (y.copy() if free is not None and free.keeps else y), tape
     y = memory.empty((batch.N, D * H), x.dtype)
     for number, spans in enumerate(plan.turns):
         tape.marks.append(state.copy())
@@ -93,14 +90,16 @@ def forward(
 
 
 def backward(
-    cell: Cell, tape: LayerTape, batch: Batch, dy: np.ndarray | None, d_state: np.ndarray, d_parameters: dict,
-    layer: int, input_gradient: bool = True,
+    cell: Cell, pool: Pool, tape: LayerTape, batch: Batch, dy: np.ndarray | None, d_state: np.ndarray,
+    d_parameters: dict, layer: int, input_gradient: bool = True,
 ) -> np.ndarray | None:  # fmt: skip
     """BPTT through one layer.
 
     Parameters
     ----------
     cell : Cell
+    pool : Pool
+        The network's.
     tape : LayerTape
     batch : Batch
     dy : ndarray, shape (N, D H), or None
@@ -120,16 +119,17 @@ def backward(
     _, D, B, H = d_state.shape
     x = tape.x
     N, I = x.shape
-    plan = backward_plan(cell, batch, I, d_state, tape.checkpoint)
+    free = free_list(pool, batch, "backward", I, d_state, tape.checkpoint)
+    plan = shared_plan(free, lambda: backward_plan(cell, batch, I, d_state, tape.checkpoint))
     dx = memory.empty((D, N, I), x.dtype) if input_gradient else None
     d_vectors = np.zeros((D, B, len(cell.vectors) * H), x.dtype) if cell.vectors else None
-    targets = [[address(d_parameters.get(name)) for name in names] for names in target_names(layer, D)]
+    targets = [[d_parameters.get(name) for name in names] for names in target_names(layer, D)]
     if not any(plan.segments):  # no kernel will run
         for name in chain(*target_names(layer, D)):
             if name in d_parameters:
                 d_parameters[name][...] = 0
     for number in reversed(range(len(plan.segments))):
-        turn = tape.turn or _computed_again(cell, tape, batch, number)
+        turn = tape.turn.made if tape.turn is not None else _computed_again(cell, tape, batch, number)
         turn.backward(plan, tape.weights, x, dy, d_state, targets, d_vectors, dx)
     if d_vectors is not None:
         set_vectors(cell, d_vectors, d_parameters, layer)

@@ -21,13 +21,14 @@ from nblstm.cpu.forward import forward_kernel, shared_forward_kernel
 from nblstm.cpu.gemm import gemm
 from nblstm.cpu.gradients import gradients_kernel
 from nblstm.cpu.inputs import input_products
-from nblstm.cpu.jobs import BACKWARD, DTYPES, FORWARD, GRADIENTS, Jobs, address, array_address
+from nblstm.cpu.jobs import BACKWARD, DTYPES, FORWARD, GRADIENTS, Arguments
 from nblstm.cpu.pointwise import backward_rows, forward_rows
 from nblstm.cpu.sparse import sparse_limit
 from nblstm.cpu.sparse_gradients import WEIGHT_ROWS, sparse_weight_block
 from nblstm.cpu.split import FEW_ROWS, TINY, TINY_FEW_ROWS, TINY_GRADIENTS, cut, row_bounds, spans, steps_ahead
 from nblstm.cpu.together import sync_size
 from nblstm.cpu.weights import input_order, recurrent_order
+from nblstm.pool import FreeList, Pool
 
 
 class Sizes(NamedTuple):
@@ -71,10 +72,10 @@ def _in_order(steps: tuple[int, int], T: int, d: int) -> dict[str, int]:
 
 
 @lru_cache(maxsize=256)
-def _forward_jobs(sizes: Sizes, training: bool) -> Jobs:
+def _forward_arguments(sizes: Sizes, training: bool) -> Arguments:
     """Of each direction, what the batch has no part in: lengths differ in every call, and these are most fields."""
     cell, I, H, D, dtype = sizes.cell, sizes.I, sizes.H, sizes.D, sizes.dtype
-    return Jobs(FORWARD, [dict(
+    return Arguments(FORWARD, [dict(
         I=I, H=H, input_columns=len(cell.gates) * H, recurrent_columns=len(cell.gates) * H, **sizes.products,
         reverse=d, x_row=I, state_plane=sizes.state_plane, tape_row=H, saved_row=len(cell.graph.saved) * H,
         z_row=sizes.z_row, pointwise=forward_rows(cell, dtype, training, cell.stages),
@@ -94,8 +95,6 @@ class ForwardPlan:
         Pre-activations that one direction computes ahead.
     parts : int
         Of the kernel, all directions together.
-    spare : list
-        What passes leave for others of the plan.
     """
 
     def __init__(self, sizes: Sizes, batch: Batch, training: bool, checkpoint: int | None):
@@ -113,22 +112,23 @@ class ForwardPlan:
         turns = _directions(groups, D)
         self.turns = [[batch.rows(steps) for steps in turn] for turn in turns]
         self.parts = parts * D
-        self.spare: list = []  # see `layer.py`
         of_batch = dict(
-            parts=parts, bounds=address(self.cut.bounds), T=batch.T, B=batch.B, segment=segment,
-            active=address(batch.active), offset=address(batch.offset), z_part=z_part,
+            parts=parts, bounds=self.cut.bounds, T=batch.T, B=batch.B, segment=segment,
+            active=batch.active, offset=batch.offset, z_part=z_part,
             sparse=sparse_limit(sizes.I, len(cell.gates) * H // (parts if self.cut.by_units else 1)),
         )  # fmt: skip
-        self._jobs = [
-            _forward_jobs(sizes, training).further([
+        self.nbytes = self.cut.bounds.nbytes + batch.active.nbytes + batch.offset.nbytes
+        self._arguments = [
+            _forward_arguments(sizes, training).completed([
                 of_batch | _in_order(steps, batch.T, d) for d, steps in enumerate(turn)
             ]) for turn in turns
         ]  # fmt: skip
 
     def prepared(self, turn: int, state: np.ndarray, records: list[dict]):
-        """Scratch memory for states (S, D, B, H), and jobs with its addresses and those in the records."""
+        """Scratch memory for states (S, D, B, H), and the arguments of the kernel, with it and the records in them."""
         scratch = Scratch(self, state)
-        return scratch, self._jobs[turn].completed([r | own for r, own in zip(records, scratch.addresses, strict=True)])
+        records = [record | own for record, own in zip(records, scratch.fields, strict=True)]
+        return scratch, self._arguments[turn].completed(records)
 
 
 class Scratch:
@@ -137,14 +137,14 @@ class Scratch:
     def __init__(self, plan: ForwardPlan, state: np.ndarray):
         _, D, B, H = state.shape
         self.z = memory.empty((D, plan.z_size), state.dtype)
-        self.addresses = [{"z": address(z)} for z in self.z]
+        self.fields = [{"z": z} for z in self.z]
         self.nbytes = self.z.nbytes
         self.shared = plan.cut.by_units
         if self.shared:
             self.h = memory.empty((D, 2, B, H), state.dtype)
             self.sync = memory.empty((D, sync_size(plan.cut.parts)), np.int64)
-            for own, h, sync in zip(self.addresses, self.h, self.sync, strict=True):
-                own |= {"h": address(h), "sync": address(sync)}
+            for own, h, sync in zip(self.fields, self.h, self.sync, strict=True):
+                own |= {"h": h, "sync": sync}
 
     def prepare(self, state: np.ndarray | None) -> None:
         """Before each run from the states (S, D, B, H), None for zeros: both planes of outputs from them, counters."""
@@ -156,17 +156,40 @@ class Scratch:
             self.sync.fill(0)
 
 
+def _sizes(cell: Cell, I: int, state: np.ndarray) -> Sizes:
+    _, D, _, H = state.shape
+    return Sizes(cell, I, H, D, state.strides[0] // state.itemsize, DTYPES[state.itemsize])
+
+
+def free_list(
+    pool: Pool, batch: Batch, kind: str, I: int, state: np.ndarray, checkpoint: int | None
+) -> FreeList | None:
+    """Passes of a kind that a network keeps for batches like this one; None where it keeps none, or not yet.
+
+    Parameters
+    ----------
+    pool : Pool
+        The network's.
+    batch : Batch
+    kind : {"infer", "forward", "backward"}
+    I : int
+        Features of the layer's input.
+    state : ndarray, shape (S, D, B, H)
+        A slice of the states of all layers.
+    checkpoint : int or None
+    """
+    key = kind, batch.T, batch.B, I, state.strides[0], checkpoint, threads.num_threads()
+    if batch.uniform:
+        return pool.second(key)
+    # Lengths are others in the next call: for the layers of this one, and for as long as the batch is there.
+    return batch.derived.setdefault(key, FreeList())
+
+
 def forward_plan(
     cell: Cell, batch: Batch, I: int, state: np.ndarray, training: bool, checkpoint: int | None
 ) -> ForwardPlan:
-    """The plan for passes from states (S, D, B, H), a slice of those of all layers; made once for each kind."""
-    _, D, _, H = state.shape
-    key = (cell, I, H, D, state.strides[0] // state.itemsize, state.itemsize, training, checkpoint,
-           threads.num_threads())  # fmt: skip
-    plan = batch.plans.get(key)
-    if plan is None:
-        plan = batch.plans[key] = ForwardPlan(Sizes(*key[:5], DTYPES[state.itemsize]), batch, training, checkpoint)
-    return plan
+    """A plan for passes from states (S, D, B, H), a slice of those of all layers."""
+    return ForwardPlan(_sizes(cell, I, state), batch, training, checkpoint)
 
 
 #: dW_ih of fewer multiply-adds in a pass than this stays dense, whatever the inputs: to skip zeros could save 0.2 ms on
@@ -181,8 +204,8 @@ class Segment(NamedTuple):
 
     directions: list[int]
     rows: list[tuple[int, int]]
-    backward: Jobs
-    gradients: list[Jobs]
+    backward: Arguments
+    gradients: list[Arguments]
     parts: list[int]
 
 
@@ -207,7 +230,7 @@ class BackwardPlan:
     """
 
     def __init__(self, sizes: Sizes, batch: Batch, checkpoint: int | None):
-        self._sizes, self._batch = sizes, batch
+        self._sizes, self._uniform = sizes, batch.uniform
         dtype = sizes.dtype
         self.tiny = sizes.tiny(batch, TINY_GRADIENTS)
         self.cut = cut(batch, sizes.H, len(sizes.cell.gates) * sizes.H, sizes.D, self.tiny)
@@ -231,15 +254,16 @@ class BackwardPlan:
             [batch.previous(d, (group[0][0], group[-1][1])) for d, group in enumerate(turn)] for turn in turns
         ]
         started: set[int] = set()
-        self._bounds: list[np.ndarray] = []
         self.segments: list[list[Segment]] = [[] for _ in turns]
         for k in reversed(range(len(turns))):
             walks = [group if d else group[::-1] for d, group in enumerate(turns[k])]
             for cuts in zip_longest(*walks):
                 chosen = [(d, steps) for d, steps in enumerate(cuts) if steps is not None]
-                self.segments[k].append(self._segment(k, turns[k], chosen, started))
+                self.segments[k].append(self._segment(batch, chosen, started))
         everything = [span for turn in self.segments for segment in turn for span in segment.rows]
         self.dz_rows = max((hi - lo for lo, hi in everything), default=0)
+        self.nbytes = batch.active.nbytes + batch.offset.nbytes + self.zeros.nbytes
+        self.nbytes += sum(own.nbytes for turn in self.previous for own in turn)
 
     def answer(self) -> None:
         """Compile the kernel that was asked for; the jobs that follow are to know of it."""
@@ -249,20 +273,19 @@ class BackwardPlan:
 
     def in_place(self, d: int) -> bool:
         """Whether the outputs before the steps of consecutive rows lie one after another as well."""
-        return self._batch.uniform and d == 0
+        return self._uniform and d == 0
 
-    def _segment(self, k: int, turn: list, chosen: list[tuple[int, tuple[int, int]]], started: set[int]) -> Segment:
-        sizes, batch = self._sizes, self._batch
+    def _segment(self, batch: Batch, chosen: list[tuple[int, tuple[int, int]]], started: set[int]) -> Segment:
+        sizes = self._sizes
         cell, I, H, D, dtype = sizes.cell, sizes.I, sizes.H, sizes.D, sizes.dtype
         rows = [batch.rows(steps) for _, steps in chosen]
         # Parts of each segment end together, whatever the lengths; a batch of equal lengths is always cut alike.
         alike = self.cut.by_units or batch.uniform
         bounds = [self.cut.bounds if alike else row_bounds(batch, self.cut.parts, steps) for _, steps in chosen]
-        self._bounds += bounds  # jobs have their addresses
-        backward = Jobs(BACKWARD, [dict(
-            parts=self.cut.parts, bounds=address(own), T=batch.T, B=batch.B, H=H,
+        backward = Arguments(BACKWARD, [dict(
+            parts=self.cut.parts, bounds=own, T=batch.T, B=batch.B, H=H,
             recurrent_columns=len(cell.gates) * H, **sizes.products, reverse=d, **_in_order(steps, batch.T, d),
-            active=address(batch.active), offset=address(batch.offset), d_state_plane=sizes.state_plane,
+            active=batch.active, offset=batch.offset, d_state_plane=sizes.state_plane,
             dy_row=D * H, saved_row=len(cell.graph.saved) * H, tape_row=H,
             d_vectors_row=len(cell.vectors) * H, dz_row=self.dz_row, dz_start=lo,
             gemm=gemm(dtype), **self._pointwise,
@@ -273,24 +296,18 @@ class BackwardPlan:
         for (d, _), (lo, hi) in zip(chosen, rows, strict=True):
             row_block = max(1, min(128, -(-(hi - lo) // threads.num_threads())))
             gradient_parts.append(self.weight_parts + -(-(hi - lo) // row_block))
-            gradients.append(Jobs(GRADIENTS, [dict(
+            gradients.append(Arguments(GRADIENTS, [dict(
                 weight_parts=self.weight_parts,
                 rows=hi - lo, I=I, H=H, gates=len(cell.gates), **sizes.products,
                 block=-(-H // self._blocks), row_block=row_block,
-                input_order=address(self._orders[0]), recurrent_order=address(self._orders[1]),
-                dz_row=self.dz_row, x_row=I, zeros=address(self.zeros), dx_row=I, accumulate=int(d in started),
-                sparse=sparse, asked=array_address(self.asked), gemm=gemm(dtype),
+                input_order=self._orders[0], recurrent_order=self._orders[1],
+                dz_row=self.dz_row, x_row=I, zeros=self.zeros, dx_row=I, accumulate=int(d in started),
+                sparse=sparse, asked=self.asked, gemm=gemm(dtype),
             )]))  # fmt: skip
             started.add(d)
         return Segment([d for d, _ in chosen], rows, backward, gradients, gradient_parts)
 
 
 def backward_plan(cell: Cell, batch: Batch, I: int, d_state: np.ndarray, checkpoint: int | None) -> BackwardPlan:
-    """The plan for BPTT from gradients of the states (S, D, B, H); made once for each kind."""
-    _, D, _, H = d_state.shape
-    item = d_state.itemsize
-    key = (cell, I, H, D, d_state.strides[0] // item, item, "backward", checkpoint, threads.num_threads())
-    plan = batch.plans.get(key)
-    if plan is None:
-        plan = batch.plans[key] = BackwardPlan(Sizes(*key[:5], DTYPES[item]), batch, checkpoint)
-    return plan
+    """A plan for BPTT from gradients of the states (S, D, B, H)."""
+    return BackwardPlan(_sizes(cell, I, d_state), batch, checkpoint)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nblstm import memory
+from nblstm import locks, memory
 from nblstm.batch import uniform_batch
 from nblstm.cells.cell import Cell
 from nblstm.cpu import threads
@@ -39,6 +39,10 @@ class Repeated:
         Inputs; the gradient with respect to them.
     y, dy : ndarray, shape (T, B, D H)
         Outputs; the gradient with respect to them.
+    version : object
+        Of the parameters that it has, see `Module._pack`.
+    lock : Lock
+        For BPTT, as several threads may use one tape.
     states, d_states : ndarray, shape (S, D, B, H)
         Those before the first step, and after `forward` those after the last; the gradient with respect to them, and
         after `backward` to the initial ones.
@@ -47,9 +51,12 @@ class Repeated:
     def __init__(self, cell: Cell, parameters: dict[str, np.ndarray], T: int, B: int, directions: int):
         w_ih = parameters[FIRST]
         I, H, S = w_ih.shape[1], parameters["weight_hh_l0"].shape[1], len(cell.states)
-        self._cell, self._parameters, self._threads = cell, parameters, threads.num_threads()
-        self._names = target_names(0, directions)
-        self._parameters_at = self._addresses(parameters, False)
+        self._cell, self._threads = cell, threads.num_threads()
+        self._names, first = target_names(0, directions), address(parameters[FIRST])
+        self._deltas = [
+            [address(parameters[name]) - first if name in parameters else None for name in names]
+            for names in self._names
+        ]
         self._packers = [Packer(cell, parameters, 0, d, True) for d in range(directions)]
         self._weights = [packer.weights for packer in self._packers]
         batch = uniform_batch(T, B)
@@ -68,6 +75,8 @@ class Repeated:
         self._from_zero = False
         self._bound: tuple = ()
         self._targets: dict | None = None  # kept, so that no other has its identity
+        self.lock = locks.lock()
+        self.version: object = None
         assert self._turn.y is not None  # the directions have the same rows
         self.x, self.dy, self.dx = (rows.reshape(T, B, -1) for rows in (self._x, self._dy, self._dx[0]))
         self.y = self._turn.y[B:].reshape(T, B, -1)
@@ -92,6 +101,12 @@ class Repeated:
             self._from_zero = from_zero
         self._turn.launch(self.states)
 
+    @property
+    def nbytes(self) -> int:
+        """Of its arrays."""
+        own = [self._x, self._dy, self._dx, self.states, self.d_states, *(w.packed for w in self._weights)]
+        return self._turn.nbytes + self._return.nbytes + sum(array.nbytes for array in own)
+
     def backward(self, targets: dict[str, np.ndarray], outputs: bool, inputs: bool, alike: bool = False) -> None:
         """From ``d_states`` and ``dy`` to ``targets``, ``dx`` and ``d_states``, after `forward`.
 
@@ -104,10 +119,13 @@ class Repeated:
         inputs : bool
             Whether ``dx`` is wanted.
         alike : bool
-            Whether they lie in one buffer as the parameters do in theirs, which saves looking for each.
+            Whether the targets lie in one buffer as the parameters do in theirs: one address instead of four or eight.
         """
         if targets is not self._targets:
-            self._return.aim(self._addresses(targets, alike))
+            if alike:
+                self._return.aim_at(targets[FIRST], self._deltas)
+            else:
+                self._return.aim([[targets.get(name) for name in names] for names in self._names])
             self._targets = targets
         if self._bound != (outputs, inputs):
             self._return.bind(
@@ -122,10 +140,3 @@ class Repeated:
             set_vectors(self._cell, self._d_vectors, targets, 0)
         if inputs and len(self._dx) > 1:
             self._dx[0] += self._dx[1]
-
-    def _addresses(self, targets: dict[str, np.ndarray], alike: bool) -> list[list[int]]:
-        """Those of `TARGETS` for each direction, 0 where there is none."""
-        if not alike:
-            return [[address(targets.get(name)) for name in names] for names in self._names]
-        moved = address(targets[FIRST]) - self._parameters_at[0][0]
-        return [[at and at + moved for at in own] for own in self._parameters_at]

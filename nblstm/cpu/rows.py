@@ -5,7 +5,6 @@ NumPy does it on one, in two passes where it writes zeros first: T=64, B=64, H=2
 
 from __future__ import annotations
 
-from array import array
 from functools import cache
 
 import numpy as np
@@ -17,7 +16,7 @@ from nblstm.codegen.integers import smaller
 from nblstm.codegen.pointers import distinct, offset, pointer_to, record
 from nblstm.codegen.target import inlined
 from nblstm.cpu import threads
-from nblstm.cpu.jobs import DTYPES, address, array_address, pointer_type
+from nblstm.cpu.jobs import DTYPES, Arguments, pointer_type
 
 #: What `rows_kernel` is told: row r of the target is the source's row ``index[r]``, or zeros where that is below 0. The
 #: source's rows come in groups of ``group``, with a stride of their own.
@@ -83,8 +82,9 @@ def taken(source: np.ndarray, index: np.ndarray) -> np.ndarray:
     target, rows = memory.empty((len(index), K), source.dtype), len(index)
     tiny = rows * K < TINY
     parts = 1 if tiny else BLOCKS * threads.num_threads()
-    job = array("q", (  # in the order of ROWS
-        rows, -(-rows // parts), K, address(index), address(source), row // item, group, outer // item, address(target)
-    ))  # fmt: skip
-    threads.run(rows_kernel(DTYPES[item]), array_address(job), parts, tiny=tiny)
+    arguments = Arguments(ROWS, [dict(
+        rows=rows, block=-(-rows // parts), columns=K, index=index, source=source, source_row=row // item, group=group,
+        source_group=outer // item, target=target,
+    )])  # fmt: skip
+    threads.run(rows_kernel(DTYPES[item]), arguments, parts, tiny=tiny)
     return target

@@ -29,7 +29,7 @@ from nblstm.codegen.atomics import atomic_add, atomic_exchange_if, atomic_load, 
 from nblstm.codegen.compiler import compiled
 from nblstm.codegen.pointers import call, offset
 from nblstm.codegen.target import inlined
-from nblstm.cpu.jobs import address
+from nblstm.cpu.jobs import Arguments, address
 
 # Shared memory of the pool: one cell for each on a cache line of its own, so that they do not slow each other.
 OPEN, INSIDE, NEXT, WORK, HELPERS, LINE = 0, 8, 16, 24, 32, 8
@@ -255,13 +255,15 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def run(kernel: int, jobs: int, parts: int, *, tiny: bool = False) -> None:
-    """Call ``kernel(jobs, part)`` for every part, on all threads.
+def run(kernel: int, arguments: Arguments, parts: int, *, tiny: bool = False) -> None:
+    """Call ``kernel(arguments, part)`` for every part, on all threads.
 
     Parameters
     ----------
-    kernel, jobs : int
-        Addresses of a C function and of its first argument.
+    kernel : int
+        Address of a C function.
+    arguments : Arguments
+        Its first argument.
     parts : int
     tiny : bool
         The work takes less than about 20 us: do it on the calling thread.
@@ -271,8 +273,8 @@ def run(kernel: int, jobs: int, parts: int, *, tiny: bool = False) -> None:
         if pool.busy.acquire(False):
             try:
                 if pool is _pool:  # else `set_num_threads` has ended it meanwhile
-                    pool.run(kernel, jobs, parts)
+                    pool.run(kernel, arguments.at, parts)
                     return
             finally:
                 pool.busy.release()
-    _functions()[0](kernel, jobs, parts)
+    _functions()[0](kernel, arguments.at, parts)

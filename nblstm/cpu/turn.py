@@ -1,13 +1,12 @@
 """One turn of a training pass through one layer: its memory, and the jobs that refer to it.
 
-With checkpoints a pass has several turns, one after another; else it is one turn. Putting jobs together takes longer
-than a short sequence does, so the turns of small passes are used again, see `layer.py`; what then changes from call to
-call is written into the jobs by `Turn.run` and `Turn.backward`.
+With checkpoints a pass has several turns, one after another; else it is one turn. Putting arguments together takes
+longer than a short sequence does, so the turns of small passes are used again, see `layer.py`; what then changes from
+call to call is written into the arguments by `Turn.run` and `Turn.backward`.
 """
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass
 from functools import cache
 
@@ -16,7 +15,7 @@ import numpy as np
 from nblstm import memory
 from nblstm.cells.cell import Cell
 from nblstm.cpu import threads
-from nblstm.cpu.jobs import BACKWARD, FORWARD, GRADIENTS, address, array_address
+from nblstm.cpu.jobs import BACKWARD, FORWARD, GRADIENTS
 from nblstm.cpu.plans import BackwardPlan, ForwardPlan
 from nblstm.cpu.rows import taken
 from nblstm.cpu.weights import Weights
@@ -32,7 +31,6 @@ _D_STATE, _DY, _DY_ROW, _W_H, _VECTORS, _D_VECTORS = (
 _PARTS, _ROWS_OF_X, _H, _H_ROW, _W_X, _DX, _SPARSE_BLOCK, _FIRST_TARGET = (
     GRADIENTS.index(field) for field in ("parts", "x", "h", "h_row", "w_x", "dx", "sparse_block", f"d_{TARGETS[0]}")
 )
-_TARGETS = slice(_FIRST_TARGET, _FIRST_TARGET + len(TARGETS))  # one after another
 
 
 @cache
@@ -73,14 +71,14 @@ class Record:
         saved = memory.empty((n, len(cell.graph.saved) * H), y.dtype)
         return cls(start, y, states, saved, tuple(taped[state] for state in cell.states))
 
-    def addresses(self, first_row: int) -> dict[str, int]:
-        """For jobs that count packed rows from the batch's first, which they expect at ``first_row`` of the arrays."""
+    def fields(self, first_row: int) -> dict:
+        """Arguments of kernels that count packed rows from the first of the batch: row ``first_row`` of the arrays."""
         item, H = self.y.itemsize, self.y.shape[1]
         y_row, row = self.y.strides[0] // item, first_row - self.start
         return {
-            "y": address(self.y) + row * y_row * item, "y_row": y_row,
-            "tape": address(self.states) + row * H * item, "tape_plane": self.states.shape[1] * H,
-            "saved": address(self.saved) - self.start * self.saved.shape[1] * item,
+            "y": (self.y, row * y_row * item), "y_row": y_row,
+            "tape": (self.states, row * H * item), "tape_plane": self.states.shape[1] * H,
+            "saved": (self.saved, -self.start * self.saved.shape[1] * item),
         }  # fmt: skip
 
 
@@ -115,25 +113,32 @@ class Turn:
         else:
             ys = [memory.empty((B + hi - lo, H), state.dtype) for lo, hi in spans]
         self.records = [Record.empty(cell, lo, hi - lo, y) for (lo, hi), y in zip(spans, ys, strict=True)]
-        self._scratch, self._jobs = plan.prepared(number, state, [record.addresses(B) for record in self.records])
-        self._spare: list[Return] = []
-        self.nbytes = self._scratch.nbytes + sum(r.y.nbytes + r.states.nbytes + r.saved.nbytes for r in self.records)
+        self._scratch, self._arguments = plan.prepared(number, state, [record.fields(B) for record in self.records])
+        self._returns: list[Return] = []
+        self._nbytes = self._scratch.nbytes + sum(r.y.nbytes + r.states.nbytes + r.saved.nbytes for r in self.records)
+
+    @property
+    def nbytes(self) -> int:
+        """Of its memory, that of BPTT included once there was any."""
+        return self._nbytes + sum(made.nbytes for made in self._returns)
 
     def run(self, weights: list[Weights], x: np.ndarray, state: np.ndarray) -> None:
         """Forward, from the packed rows x and from ``state``, which becomes the states after the turn."""
         self.bind(weights, x, state)
         self.begin(state)
         self.launch(state)
+        self._arguments.let_go()
 
     def bind(self, weights: list[Weights], x: np.ndarray, state: np.ndarray) -> None:
-        """Write into the jobs where all of it is."""
+        """Set the addresses of weights, x and state in the kernel's arguments."""
         B, H = state.shape[2:]
-        x_at, state_at, jobs = address(x), address(state), self._jobs
+        point = self._arguments.point
         for d, own in enumerate(weights):
             start = d * len(FORWARD)
-            jobs[start + _X], jobs[start + _STATE] = x_at, state_at + d * B * H * x.itemsize
-            for k, at in zip(_WEIGHTS, own.forward.values(), strict=True):
-                jobs[start + k] = at
+            point(start + _X, x)
+            point(start + _STATE, state, d * B * H * x.itemsize)
+            for k, place in zip(_WEIGHTS, own.forward.values(), strict=True):
+                point(start + k, *place)
 
     def begin(self, state: np.ndarray) -> None:
         """Record the states before the turn."""
@@ -145,11 +150,11 @@ class Turn:
     def launch(self, state: np.ndarray) -> None:
         """Run on what was bound, ``state`` among it."""
         self._scratch.prepare(state)
-        threads.run(self._plan.kernel, array_address(self._jobs), self._plan.parts, tiny=self._plan.tiny)
+        threads.run(self._plan.kernel, self._arguments, self._plan.parts, tiny=self._plan.tiny)
 
     def backward(
         self, plan: BackwardPlan, weights: list[Weights], x: np.ndarray, dy: np.ndarray | None, d_state: np.ndarray,
-        targets: list[list[int]], d_vectors: np.ndarray | None, dx: np.ndarray | None,
+        targets: list[list[np.ndarray | None]], d_vectors: np.ndarray | None, dx: np.ndarray | None,
     ) -> None:  # fmt: skip
         """BPTT through the turn.
 
@@ -162,14 +167,14 @@ class Turn:
         dy : ndarray, shape (N, D H), or None
         d_state : ndarray, shape (S, D, B, H)
             Gradient with respect to the states after the turn; that of the states before it on return.
-        targets : list of list of int
-            For each direction, where the gradients of `TARGETS` go, 0 where there is none.
+        targets : list of list of ndarray
+            For each direction the gradients of `TARGETS`, which are set; None where there is none.
         d_vectors : ndarray, shape (D, B, V H), or None
             Gradients of the cell's vectors for each row of the batch, which are added to.
         dx : ndarray, shape (D, N, I), or None
         """
         try:
-            made = self._spare.pop()
+            made = self._returns.pop()
         except IndexError:  # the first time, or another thread has it
             made = Return(plan, self)
         if made.plan is not plan:
@@ -177,11 +182,12 @@ class Turn:
         made.bind(weights, x, dy, d_state, d_vectors, dx)
         made.aim(targets)
         made.run()
-        self._spare.append(made)
+        made.let_go()
+        self._returns.append(made)
 
 
 class Return:
-    """The memory and jobs of BPTT through one turn."""
+    """The memory and kernel arguments of BPTT through one turn."""
 
     def __init__(self, plan: BackwardPlan, turn: Turn):
         self.plan, self._records = plan, turn.records
@@ -191,71 +197,89 @@ class Return:
         self._dz = memory.empty((D, plan.dz_rows, plan.dz_row), y.dtype)
         self._sync = memory.empty((D, plan.sync_size), np.int64)
         recorded = [
-            record.addresses(0) | {
-                "previous": address(self._previous[d]) - record.start * 8,
-                "y_all": address(record.y), "tape_all": address(record.states),
-                "dz": address(self._dz) + d * plan.dz_rows * plan.dz_row * item,
+            record.fields(0) | {
+                "previous": (self._previous[d], -record.start * 8),
+                "y_all": record.y, "tape_all": record.states,
+                "dz": (self._dz, d * plan.dz_rows * plan.dz_row * item),
             }
             for d, record in enumerate(self._records)
         ]  # fmt: skip
-        self._jobs = []
+        self.nbytes = self._dz.nbytes + self._sync.nbytes
+        self._arguments = []
         for segment in self._segments:
             loop = segment.backward.completed([
-                recorded[d] | {"sync": address(self._sync) + d * plan.sync_size * 8} for d in segment.directions
+                recorded[d] | {"sync": (self._sync, d * plan.sync_size * 8)} for d in segment.directions
             ])  # fmt: skip
-            gradients = [jobs.completed([{"dz": recorded[d]["dz"], "sparse_block": plan.sparse_block}])
-                         for d, jobs in zip(segment.directions, segment.gradients, strict=True)]  # fmt: skip
-            self._jobs.append((loop, gradients))
-            for d, (lo, _), own in zip(segment.directions, segment.rows, gradients, strict=True):
+            gradients = []
+            for d, (lo, _), template in zip(segment.directions, segment.rows, segment.gradients, strict=True):
+                own = {"dz": recorded[d]["dz"], "sparse_block": plan.sparse_block}
                 if plan.in_place(d):
                     h = self._records[d].histories[0][lo - self._records[d].start :]
-                    own[_H], own[_H_ROW] = address(h), h.strides[0] // item
+                    own |= {"h": h, "h_row": h.strides[0] // item}
+                gradients.append(template.completed([own]))
+            self._arguments.append((loop, gradients))
 
     def bind(self, weights, x, dy, d_state, d_vectors, dx) -> None:
-        """Write into the jobs what may change from call to call; see `Turn.backward`."""
+        """Set the addresses of what may change from call to call in the arguments; see `Turn.backward`."""
         plan, item = self.plan, x.itemsize
         _, D, B, H = d_state.shape
         I = x.shape[1]
-        x_at, d_state_at, d_vectors_at = address(x), address(d_state), address(d_vectors)
-        dy_at, dy_row, dy_next = (address(plan.zeros), 0, 0) if dy is None else (address(dy), D * H, H * item)
-        dx_at, dx_next = (0, 0) if dx is None else (address(dx), dx.strides[0])
+        dy, dy_row, dy_next = (plan.zeros, 0, 0) if dy is None else (dy, D * H, H * item)
+        dx_next = 0 if dx is None else dx.strides[0]
         d_vectors_next = 0 if d_vectors is None else d_vectors.strides[0]
-        for segment, (loop, gradients) in zip(self._segments, self._jobs, strict=True):
+        for segment, (loop, gradients) in zip(self._segments, self._arguments, strict=True):
             for k, d in enumerate(segment.directions):
                 start, lo = k * len(BACKWARD), segment.rows[k][0]
-                loop[start + _D_STATE] = d_state_at + d * B * H * item
-                loop[start + _DY], loop[start + _DY_ROW] = dy_at + d * dy_next, dy_row
-                back_x_at, loop[start + _W_H], loop[start + _VECTORS] = weights[d].backward
-                loop[start + _D_VECTORS] = d_vectors_at + d * d_vectors_next
+                w_x, w_h, vectors = weights[d].backward
+                loop.point(start + _D_STATE, d_state, d * B * H * item)
+                loop.point(start + _DY, dy, d * dy_next)
+                loop.values[start + _DY_ROW] = dy_row
+                loop.point(start + _W_H, *w_h)
+                loop.point(start + _VECTORS, *vectors)
+                loop.point(start + _D_VECTORS, d_vectors, d * d_vectors_next)
                 own = gradients[k]
-                own[_PARTS] = plan.weight_parts if dx is None else segment.parts[k]
-                own[_ROWS_OF_X], own[_W_X] = x_at + lo * I * item, back_x_at
-                own[_DX] = dx_at + d * dx_next + lo * I * item
+                own.values[_PARTS] = plan.weight_parts if dx is None else segment.parts[k]
+                own.point(_ROWS_OF_X, x, lo * I * item)
+                own.point(_W_X, *w_x)
+                own.point(_DX, dx, d * dx_next + lo * I * item)
 
-    def aim(self, targets: list[list[int]]) -> None:
-        """Write into the jobs where the gradients of the parameters go; see `Turn.backward`."""
-        addresses = [array("q", own) for own in targets]
-        for segment, (_, gradients) in zip(self._segments, self._jobs, strict=True):
-            for d, jobs in zip(segment.directions, gradients, strict=True):
-                jobs[_TARGETS] = addresses[d]
+    def aim(self, targets: list[list[np.ndarray | None]]) -> None:
+        """Set the addresses of the gradients of the parameters in the arguments; see `Turn.backward`."""
+        for segment, (_, gradients) in zip(self._segments, self._arguments, strict=True):
+            for d, own in zip(segment.directions, gradients, strict=True):
+                for k, target in enumerate(targets[d]):
+                    own.point(_FIRST_TARGET + k, target)
+
+    def aim_at(self, first: np.ndarray, deltas: list[list[int | None]]) -> None:
+        """As `aim`, of gradients that lie in one buffer, so many bytes behind the first of them."""
+        for segment, (_, gradients) in zip(self._segments, self._arguments, strict=True):
+            for d, own in zip(segment.directions, gradients, strict=True):
+                own.point_all(_FIRST_TARGET, first, deltas[d])
+
+    def let_go(self) -> None:
+        """Keep none of the arrays from `bind` and `aim`, which are to be called before the next `run`."""
+        for loop, gradients in self._arguments:
+            for arguments in (loop, *gradients):
+                arguments.let_go()
 
     def run(self) -> None:
         """Launch: for each segment the loop over time, then the gradients that it leads to."""
         plan = self.plan
         (loop_kernel, gradients_kernel), tiny, by_units = plan.kernels, plan.tiny, plan.cut.by_units
-        for segment, (loop, gradients) in zip(self._segments, self._jobs, strict=True):
+        for segment, (loop, gradients) in zip(self._segments, self._arguments, strict=True):
             if by_units:
                 self._sync.fill(0)
-            threads.run(loop_kernel, array_address(loop), plan.cut.parts * len(gradients), tiny=tiny)
-            for k, jobs in enumerate(gradients):
+            threads.run(loop_kernel, loop, plan.cut.parts * len(gradients), tiny=tiny)
+            for k, own in enumerate(gradients):
                 d = segment.directions[k]
                 if not plan.in_place(d):
                     (lo, hi), record = segment.rows[k], self._records[d]
                     h = taken(record.histories[0], self._previous[d][lo - record.start : hi - record.start])
-                    jobs[_H], jobs[_H_ROW] = address(h), h.shape[1]
-                threads.run(gradients_kernel, array_address(jobs), jobs[_PARTS], tiny=tiny)
+                    own.point(_H, h)
+                    own.values[_H_ROW] = h.shape[1]
+                threads.run(gradients_kernel, own, own.values[_PARTS], tiny=tiny)
         if plan.asked[0]:
             plan.answer()
-            for _, gradients in self._jobs:
-                for jobs in gradients:
-                    jobs[_SPARSE_BLOCK] = plan.sparse_block
+            for _, gradients in self._arguments:
+                for own in gradients:
+                    own.values[_SPARSE_BLOCK] = plan.sparse_block

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import linecache
-from array import array
 from collections.abc import Callable
 from functools import cache
 
@@ -16,7 +15,7 @@ from nblstm.codegen.integers import smaller
 from nblstm.codegen.pointers import distinct, offset, pointer_to, record
 from nblstm.codegen.target import inlined
 from nblstm.cpu import threads
-from nblstm.cpu.jobs import address, array_address, pointer_type
+from nblstm.cpu.jobs import Arguments, pointer_type
 
 #: Numbers of one part, a multiple of a cache line's.
 BLOCK = 16384
@@ -47,27 +46,33 @@ class Update:
 
     def __init__(self, equation: Callable, slots, sizes, dtype: str, constants: int):
         self._kernel = update_kernel(equation, len(slots[0]), constants, dtype)
-        self._slots = [tuple(own) for own in slots]  # alive as long as their addresses are in the jobs
         self._constants = np.empty(2 + constants, dtype)
         self._constants[0] = np.finfo(dtype).tiny / np.finfo(dtype).eps
         self._parts = [-(-size // BLOCK) for size in sizes]
-        self._record = len(_FIELDS) + len(slots[0])
-        self._jobs = array("q")
-        for size, own in zip(sizes, slots, strict=True):
-            self._jobs.extend([0, size, address(self._constants), 0, 0, *map(address, own)])
+        fields = _fields(len(slots[0]))
+        self._record = len(fields)
+        self._arguments = Arguments(fields, [
+            dict(size=size, constants=self._constants, **dict(zip(fields[len(_FIELDS) :], own, strict=True)))
+            for size, own in zip(sizes, slots, strict=True)
+        ])  # fmt: skip
 
     def run(self, ps, gs, keep: float, constants: tuple[float, ...]) -> None:
         """Update arrays and slots, but for those whose gradient is None; not from two threads at once."""
         self._constants[1], self._constants[2:] = keep, constants
-        jobs, total, at = self._jobs, 0, 0
+        arguments, total, at = self._arguments, 0, 0
         for p, g, parts in zip(ps, gs, self._parts, strict=True):
-            if g is None:
-                jobs[at + _PARTS] = 0
-            else:
-                jobs[at + _PARTS], jobs[at + _P], jobs[at + _G] = parts, address(p), address(g)
+            arguments.values[at + _PARTS] = 0 if g is None else parts
+            if g is not None:
+                arguments.point(at + _P, p)
+                arguments.point(at + _G, g)
                 total += parts
             at += self._record
-        threads.run(self._kernel, array_address(jobs), total, tiny=total < 3)
+        threads.run(self._kernel, arguments, total, tiny=total < 3)
+        arguments.let_go()
+
+
+def _fields(slots: int) -> tuple[str, ...]:
+    return (*_FIELDS, *(f"slot_{k}" for k in range(slots)))
 
 
 @cache
@@ -76,7 +81,6 @@ def update_kernel(equation: Callable, slots: int, constants: int, dtype: str) ->
     text = _emit(slots, constants)
 
     def make():
-        fields = (*_FIELDS, *(f"slot_{k}" for k in range(slots)))
         names = {
             "inlined": inlined, "equation": inlined(equation), "real": getattr(types, dtype),
             "distinct": distinct, "offset": offset, "pointer_to": pointer_to, "record": record,
@@ -85,7 +89,7 @@ def update_kernel(equation: Callable, slots: int, constants: int, dtype: str) ->
         file = f"<nblstm update {equation.__name__}>"
         linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)  # for tracebacks
         exec(compile(text, file, "exec"), names)
-        return names["update"], types.void(pointer_type(fields), types.int64)
+        return names["update"], types.void(pointer_type(_fields(slots)), types.int64)
 
     return compiled(f"update_{equation.__name__}_{dtype}", f"{inspect.getsource(equation)}\n{text}", make)
 

@@ -7,7 +7,6 @@ anew: whoever holds one computes with those parameters, whatever happens to the 
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -22,8 +21,11 @@ from nblstm.codegen.pointers import distinct, offset, pointer_to, record
 from nblstm.codegen.target import inlined
 from nblstm.cpu import threads
 from nblstm.cpu.gemm import padded, panel_columns
-from nblstm.cpu.jobs import DTYPES, PACK, Jobs, address, array_address, pointer_type
+from nblstm.cpu.jobs import DTYPES, PACK, Arguments, pointer_type
 from nblstm.layout import suffix
+
+#: An array, and a number of bytes behind its first number.
+Place = tuple["np.ndarray | None", int]
 
 
 @dataclass(eq=False)
@@ -38,17 +40,17 @@ class Weights:
     bias : ndarray, shape (P, H)
         The constant of every pre-activation, ``bias_ih + bias_hh`` where both reach one.
     vectors : ndarray, shape (V H,), or None
-    forward : dict of str to int
-        Addresses for a forward job.
-    backward : tuple of int
-        Addresses of the two matrices for BPTT, 0 without it, and of ``vectors``.
+    forward : dict of str to tuple of (ndarray or None, int)
+        For a forward pass the arrays, and how many bytes behind their first number it begins; see `Arguments.point`.
+    backward : tuple of tuple of (ndarray or None, int)
+        The same of the two matrices for BPTT, None without it, and of ``vectors``.
     """
 
     packed: np.ndarray
     bias: np.ndarray
     vectors: np.ndarray | None
-    forward: dict[str, int]
-    backward: tuple[int, ...]
+    forward: dict[str, Place]
+    backward: tuple[Place, Place, Place]
 
 
 @cache
@@ -110,18 +112,17 @@ class Packer:
         self._cell, self._prepared = cell, _packing(cell, w_ih.shape[1], H, item, training)
         self._biases = [parameters.get(f"bias_{which}{end}") for which in ("ih", "hh")]
         self._vectors = [parameters[f"{vector}{end}"] for vector in cell.vectors]
-        self._matrices = w_ih, w_hh  # alive as long as the jobs have their addresses
         packed, bias = memory.empty((self._prepared.size,), dtype), np.zeros((len(cell.preactivations), H), dtype)
         vectors = np.empty(len(cell.vectors) * H, dtype) if cell.vectors else None
 
-        self._jobs, at = self._prepared.jobs[:], address(packed)
-        places = [at + start for start in self._prepared.starts]
-        for k, place in enumerate(places):
-            self._jobs[k * len(PACK) + _MATRIX] = address(self._matrices[k % 2])
-            self._jobs[k * len(PACK) + _PACKED] = place
+        places: list[Place] = [(packed, start) for start in self._prepared.starts]
+        self._arguments = self._prepared.arguments.completed([
+            {"matrix": (w_ih, w_hh)[k % 2], "packed": place} for k, place in enumerate(places)
+        ])  # fmt: skip
         self._kernel = pack_kernel(DTYPES[item])
-        forward = {"w_x": places[0], "w_h": places[1], "bias": address(bias), "vectors": address(vectors)}
-        backward = (*(places[2:] if training else (0, 0)), forward["vectors"])
+        forward: dict[str, Place] = {"w_x": places[0], "w_h": places[1], "bias": (bias, 0), "vectors": (vectors, 0)}
+        back_x, back_h = places[2:] if training else ((None, 0), (None, 0))
+        backward = back_x, back_h, forward["vectors"]
         self.weights = Weights(packed, bias, vectors, forward, backward)
 
     def pack(self) -> None:
@@ -130,7 +131,7 @@ class Packer:
         self._add_biases(self.weights.bias)
         if self.weights.vectors is not None:
             np.concatenate(self._vectors, out=self.weights.vectors)
-        threads.run(self._kernel, array_address(self._jobs), prepared.parts, tiny=prepared.tiny)
+        threads.run(self._kernel, self._arguments, prepared.parts, tiny=prepared.tiny)
 
     def _add_biases(self, total: np.ndarray) -> None:
         """The constant of every pre-activation, one block of H after another."""
@@ -147,18 +148,15 @@ class Packer:
             total[split:] += b_hh.reshape(G, H)[recurrent_order(cell)]
 
 
-_MATRIX, _PACKED = PACK.index("matrix"), PACK.index("packed")
-
-
 @dataclass(frozen=True)
 class _Packing:
-    """Jobs for the panels of a `Weights`, one record after another.
+    """Kernel arguments for the panels of a `Weights`, a record for each matrix.
 
     To put them together took longer than to pack the matrices of a small network, and training packs in each step.
 
     Attributes
     ----------
-    jobs : array of int64
+    arguments : Arguments
     parts : int
         Of all of them.
     starts : list of int
@@ -171,7 +169,7 @@ class _Packing:
         Whether pre-activations are the gates, in their order.
     """
 
-    jobs: array
+    arguments: Arguments
     parts: int
     starts: list[int]
     size: int
@@ -188,12 +186,12 @@ def _packing(cell: Cell, I: int, H: int, item: int, training: bool) -> _Packing:
             N, K = (G * H, inner) if transposed else (inner, G * H)
             parts = padded(N, dtype) // panel_columns(dtype)
             records.append(dict(
-                parts=parts, N=N, K=K, block=H, order=address(order), transposed=transposed, matrix_row=inner,
+                parts=parts, N=N, K=K, block=H, order=order, transposed=transposed, matrix_row=inner,
             ))  # fmt: skip
             sizes.append(padded(N, dtype) * K)
     parts, starts = sum(record["parts"] for record in records), [item * sum(sizes[:k]) for k in range(len(sizes))]
     in_order = cell.preactivations == cell.gates
-    return _Packing(Jobs(PACK, records).completed([]), parts, starts, sum(sizes), sum(sizes) < 100_000, in_order)
+    return _Packing(Arguments(PACK, records), parts, starts, sum(sizes), sum(sizes) < 100_000, in_order)
 
 
 @cache

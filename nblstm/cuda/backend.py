@@ -32,19 +32,19 @@ class Backend:
         with self.active():
             return pack_layer(self.runtime, cell, parameters, layer_index, directions)
 
-    def infer(self, cell: Cell, weights, batch, x, states):
-        """Inference through a stack; see `inference.infer`."""
+    def infer(self, cell: Cell, pool, weights, batch, x, states):
+        """Inference through a stack; see `inference.infer`. No pass is kept in the pool."""
         with self.active(), self.arrays.visiting(batch, x, states=states) as guests:
             y = inference.infer(self.runtime, cell, weights, guests.batch, guests.rows, guests.states)
             self.finish()
             return guests.home(y)
 
-    def forward(self, cell: Cell, weights, batch, x, state, checkpoint: int | None):
+    def forward(self, cell: Cell, pool, weights, batch, x, state, checkpoint: int | None):
         """See `layer.forward`."""
         return layer.forward(self.runtime, cell, weights, batch, x, state, checkpoint)
 
     def backward(
-        self, cell: Cell, tape, batch, dy, d_state, d_parameters: dict, layer_index: int, input_gradient: bool
+        self, cell: Cell, pool, tape, batch, dy, d_state, d_parameters: dict, layer_index: int, input_gradient: bool
     ):  # fmt: skip
         """See `layer.backward`."""
         return layer.backward(self.runtime, cell, tape, batch, dy, d_state, d_parameters, layer_index, input_gradient)

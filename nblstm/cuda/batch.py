@@ -29,18 +29,18 @@ class DeviceBatch(Batch):
     def of(cls, batch: Batch, runtime) -> DeviceBatch:
         """A batch that was packed on the host, on the GPU; kept with it."""
         key = ("cuda", runtime.index)
-        if key not in batch.plans:
+        if key not in batch.derived:
             lengths = np.empty(batch.B, np.int64)
             lengths[slice(None) if batch.order is None else batch.order] = batch.lengths
-            batch.plans[key] = runtime.batch(batch.T, batch.B, None if batch.uniform else lengths)
-        return batch.plans[key]
+            batch.derived[key] = runtime.batch(batch.T, batch.B, None if batch.uniform else lengths)
+        return batch.derived[key]
 
     def device_previous(self, direction: int, steps: tuple[int, int]):
         """`previous` as a device array, kept."""
         key = ("previous", direction, steps)
-        if key not in self.plans:
-            self.plans[key] = self._runtime.device_array(self.previous(direction, steps))
-        return self.plans[key]
+        if key not in self.derived:
+            self.derived[key] = self._runtime.device_array(self.previous(direction, steps))
+        return self.derived[key]
 
     def pack(self, x):
         """Rows of a time-major batch (T, B, K), packed: C-contiguous (N, K), a view where possible."""

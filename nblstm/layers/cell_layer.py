@@ -18,7 +18,6 @@ from nblstm.layers.layer import Layer
 from nblstm.layers.parametric import Parameter
 from nblstm.layers.shapes import Shape
 from nblstm.nn import Gradients
-from nblstm.nn.replay import Replays, TrainingReplays
 from nblstm.stack import Network
 
 
@@ -164,16 +163,6 @@ class CellLayer(Layer):
         )  # fmt: skip
 
     @cached_property
-    def _replays(self) -> Replays:
-        """For inference on small inputs."""
-        return Replays(self._network)
-
-    @cached_property
-    def _training_replays(self) -> TrainingReplays:
-        """For training on small inputs."""
-        return TrainingReplays(self._network)
-
-    @cached_property
     def _dropout_network(self) -> Network:
         """The same with recurrent dropout, which changes the states, but no weights."""
         return replace(self._network, cell=recurrent_dropout(self.cell))
@@ -209,10 +198,10 @@ class CellLayer(Layer):
             self._own_views = self._views(self._own)
         return self._own_views
 
-    def _packed(self, training: bool) -> list:
+    def _packed(self, training: bool) -> stack.Weights:
         return stack.pack(self._network, self._parameter_views(), training)
 
-    def _weights(self, training: bool) -> list:
+    def _weights(self, training: bool) -> stack.Weights:
         """The weights as the kernels read them, packed anew when the parameters may have changed."""
         weights = None if self._lent else self._cache.get(training)
         if weights is None:

@@ -14,7 +14,7 @@ from nblstm.layers.states import CellStates
 from nblstm.layers.stepper import Stepper
 from nblstm.layers.steps import AllSteps, MaskedSteps, steps_of
 from nblstm.nn import Gradients
-from nblstm.nn.replay import TrainingReplay
+from nblstm.nn.replay import TrainingReplay, replayed, training_replay
 
 
 @dataclass(slots=True, eq=False)
@@ -81,7 +81,7 @@ class Recurrent(CellStates):
         """
         x, steps = self._checked(x, mask)
         if steps.all and self._starts_from_zero(initial_state):
-            again = self._replays(self, x.swapaxes(0, 1), self.return_sequences)
+            again = replayed(self, x.swapaxes(0, 1), self.return_sequences)
             if again is not None:
                 rows, states = again
                 return self._finished(steps, rows.reshape(-1, self.units) if self.return_sequences else rows, states)
@@ -110,7 +110,7 @@ class Recurrent(CellStates):
         """
         x, steps = self._checked(x, mask)
         if self._starts_from_zero(initial_state) and not (training and (self.dropout or self.recurrent_dropout)):
-            replay = self._training_replays(self, self._parameter_views(), *x.shape[1::-1]) if steps.all else None
+            replay = training_replay(self, self._parameter_views(), *x.shape[1::-1]) if steps.all else None
             if replay is not None:
                 return self._forward_again(replay, steps, x)
         B, S = len(x), len(self.cell.states)
@@ -195,7 +195,7 @@ class Recurrent(CellStates):
 
     def _forward_again(self, replay: TrainingReplay, steps: AllSteps | MaskedSteps, x: np.ndarray):
         """As `forward`, where a pass over sequences of this shape has its arrays and jobs from the last time."""
-        repeated = replay.repeated
+        repeated = replay.made
         repeated.x[...] = x.swapaxes(0, 1)
         repeated.forward()
         rows = repeated.y
@@ -207,8 +207,8 @@ class Recurrent(CellStates):
 
     def _backward_again(self, tape: Tape, dy, input_gradient: bool, into: Gradients | None):
         """As `backward`, after `_forward_again`."""
-        repeated = tape.saved.repeated
-        with tape.saved.lock:
+        repeated = tape.saved.made
+        with repeated.lock:
             repeated.d_states.fill(0)
             dy = self._checked_gradients(tape, dy, repeated.d_states)
             if self.return_sequences:

@@ -6,7 +6,7 @@ a row's valid steps move together, to its front, and the outputs move back to wh
 
 from __future__ import annotations
 
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 
@@ -61,8 +61,7 @@ class MaskedSteps:
         lengths = np.count_nonzero(mask, axis=1)
         self._empty = lengths == 0
         T = int(lengths.max(initial=0))
-        # A batch made before has its plans with it: 50 of 90 us for one sequence.
-        self.batch = batch = uniform_batch(T, B) if (lengths == T).all() else Batch(T, B, lengths)
+        self.batch = batch = Batch(T, B, lengths)
         step, self._b = np.divmod(batch.index, B)
         # The valid steps, sequence by sequence; step k of sequence b is the k-th of its own.
         _, valid = np.nonzero(mask)
@@ -109,14 +108,8 @@ class MaskedSteps:
     d_last = last
 
 
-@lru_cache(maxsize=64)
-def all_steps(B: int, T: int) -> AllSteps:
-    """Every step of B sequences of length T."""
-    return AllSteps(B, T)
-
-
 def steps_of(mask: np.ndarray | None, B: int, T: int, zero_output: bool) -> AllSteps | MaskedSteps:
     """The steps that a mask (B, T) leaves, all without one."""
     if mask is None or mask.all():
-        return all_steps(B, T)
+        return AllSteps(B, T)
     return MaskedSteps(mask, zero_output)

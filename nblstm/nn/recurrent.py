@@ -10,9 +10,9 @@ from nblstm import engine, seeds, stack, validate
 from nblstm.cells.cell import Cell
 from nblstm.device import device_for
 from nblstm.engine import Gradients
-from nblstm.nn import replayed
+from nblstm.nn import training_passes
 from nblstm.nn.module import Module, uniform
-from nblstm.nn.replay import Replays, TrainingReplay, TrainingReplays
+from nblstm.nn.replay import TrainingReplay, replayed
 from nblstm.nn.stepper import Stepper
 from nblstm.stack import Network, Tape
 
@@ -106,13 +106,6 @@ class Recurrent(Module):
         layout = self._network.layout
         super().__init__(layout, uniform(layout, self._network.hidden_size, initial, self._network.dtype))
 
-    def _begin(self, layout, flat: np.ndarray) -> None:
-        super()._begin(layout, flat)
-        self._replays, self._training_replays = Replays(self._network), TrainingReplays(self._network)
-
-    def __getstate__(self) -> dict:
-        return super().__getstate__() | {"_replays": None, "_training_replays": None}
-
     cell = _of_network("cell")
     input_size = _of_network("input_size")
     hidden_size = _of_network("hidden_size")
@@ -155,7 +148,7 @@ class Recurrent(Module):
             If a shape, dtype or length does not fit.
         """
         if state is None and lengths is None and type(x) is np.ndarray:
-            again = self._replays(self, x)
+            again = replayed(self, x)
             if again is not None:
                 return again[0], self._from_tuple(tuple(again[1]))
         y, states, _ = engine.forward(self._network, self._weights(False), x, self._to_tuple(state), lengths)
@@ -182,7 +175,7 @@ class Recurrent(Module):
             For `backward`, which uses the parameters as they are now.
         """
         if lengths is None and checkpoint is None:
-            again = replayed.forward(self, x, self._to_tuple(state))
+            again = training_passes.forward(self, x, self._to_tuple(state))
             if again is not None:
                 y, states, replay = again
                 return y, self._from_tuple(states), replay
@@ -217,7 +210,7 @@ class Recurrent(Module):
         if not isinstance(tape, Tape | TrainingReplay) or tape.network is not self._network:
             raise ValueError("tape is not from this network's forward(); pass the third of its results")
         again = isinstance(tape, TrainingReplay)
-        gradients = (replayed if again else engine).backward(tape, dy, self._to_tuple(dstate))
+        gradients = (training_passes if again else engine).backward(tape, dy, self._to_tuple(dstate))
         gradients.state = self._from_tuple(gradients.state)
         return gradients
 

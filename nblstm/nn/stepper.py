@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from nblstm import engine, validate
-from nblstm.stack import Network
+from nblstm.stack import Network, Weights
 
 
 class _Steppable(Protocol):
@@ -18,7 +18,7 @@ class _Steppable(Protocol):
 
     def _is_current(self, key, value) -> bool: ...
 
-    def _weights(self, training: bool) -> list: ...
+    def _weights(self, training: bool) -> Weights: ...
 
 
 class Stepper:
@@ -42,7 +42,7 @@ class Stepper:
             self._batch = arrays.batch(1, self._B, None)
             self._x = arrays.empty((self._B, network.input_size), network.dtype)
             self._y = arrays.empty((self._B, network.hidden_size), network.dtype)
-        self._weights: list | None = None
+        self._weights: Weights | None = None
         self._pass: Any = None
         self._kind: Any = None  # of the last input; states come out as it
 
@@ -76,7 +76,7 @@ class Stepper:
             self._weights = self._module._weights(False)
             network = self._network
             self._pass = network.backend.prepare(
-                network.cell, self._weights, self._batch, network.input_size, self._states
+                network.cell, self._weights.layers, self._batch, network.input_size, self._states
             )
             self._pass.bind(self._x, self._y, self._states)
         self._kind = kind

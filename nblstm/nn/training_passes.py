@@ -10,7 +10,7 @@ import numpy as np
 
 from nblstm import engine, memory
 from nblstm.engine import Gradients
-from nblstm.nn.replay import TrainingReplay
+from nblstm.nn.replay import TrainingReplay, training_replay
 from nblstm.stack import Network
 
 
@@ -36,10 +36,10 @@ def forward(module, x, state) -> tuple[np.ndarray, tuple[np.ndarray, ...], Train
     if network.batch_first:
         x = x.swapaxes(0, 1)
     T, B, I = x.shape
-    replay = module._training_replays(module, module._own, T, B) if network.input_size == I else None
+    replay = training_replay(module, module._own, T, B) if network.input_size == I else None
     if replay is None:
         return None
-    repeated = replay.repeated
+    repeated = replay.made
     _set_states(network, repeated.states, state, "state")
     repeated.x[...] = x
     repeated.forward(state is None)
@@ -62,7 +62,7 @@ def backward(replay: TrainingReplay, dy, d_state) -> Gradients:
     Gradients
         In arrays of their own.
     """
-    network, repeated = replay.network, replay.repeated
+    network, repeated = replay.network, replay.made
     T, B, F = repeated.dy.shape
     dtype = repeated.dy.dtype
     if dy is not None:
@@ -73,7 +73,7 @@ def backward(replay: TrainingReplay, dy, d_state) -> Gradients:
             dy = dy.swapaxes(0, 1)
     flat = memory.empty((network.layout.size,), dtype)
     params = network.layout.views(flat)
-    with replay.lock:
+    with repeated.lock:
         _set_states(network, repeated.d_states, d_state, "dstate")
         if dy is not None:
             repeated.dy[...] = dy

@@ -1,0 +1,185 @@
+"""What a network keeps from call to call: passes whose memory and kernel arguments are ready, within a budget of bytes.
+
+To make a pass takes 50 to 300 us, to use one again 5. A pass is kept from the second use of its key on, a key being
+what it depends on: the shape of the input, the number of threads, whether BPTT follows. All networks of the process
+share one budget; what was used longest ago goes first, and what a network has goes with the network.
+
+Nothing here waits for a lock, since a pass may come back wherever the garbage collector runs: every change is one
+operation of a list or dict, which CPython does as a whole.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Hashable
+from functools import partial
+from itertools import count
+from typing import Any, Protocol
+
+#: Bytes of all passes that are kept.
+BUDGET = 64_000_000
+
+#: A pass of more bytes is made anew for each use, which then takes milliseconds.
+LARGEST = BUDGET // 8
+
+#: Passes kept for one key, as several threads may compute at once and several tapes be alive.
+COPIES = 4
+
+#: Keys that a network remembers after their first use, before it forgets them all: some 200 bytes each.
+REMEMBERED = 4096
+
+#: Bytes of the Python objects of one pass, beside its arrays (measured with tracemalloc: 9,000 for inference through
+#: one layer, 22,000 for training).
+OBJECTS = 20_000
+
+_clock = count()
+_pools: dict[int, weakref.ref[Pool]] = {}  # a list of its values is made in one operation; that of a WeakSet is not
+_made_since = 0  # bytes made since the budget was last looked at
+
+
+class Pass(Protocol):
+    """What a `FreeList` holds."""
+
+    @property
+    def nbytes(self) -> int:
+        """Of its arrays."""
+        ...
+
+
+class FreeList:
+    """Passes of one key that wait for their next use.
+
+    Attributes
+    ----------
+    plan : object
+        What they share, if anything; it has ``nbytes``.
+    used : int
+        When it was last asked for a pass: larger is later.
+    """
+
+    def __init__(self):
+        self.plan: Any = None
+        self.used = next(_clock)
+        self._room = COPIES
+        self._waiting: list[Any] = []
+        self._alive: list[weakref.ref] = []
+
+    def take(self) -> Any | None:
+        """A pass that waits, or None; it is the caller's alone."""
+        self.used = next(_clock)
+        try:
+            return self._waiting.pop()
+        except IndexError:
+            return None
+
+    def add(self, made: Pass) -> None:
+        """Count a new pass, which is the caller's until it is given back."""
+        global _made_since
+        if made.nbytes > LARGEST:
+            self._room = 0
+        self._alive.append(weakref.ref(made))
+        _made_since += made.nbytes + OBJECTS
+        # Looking at every pass of every network, 0.2 us each, is worth it once a sixteenth of the budget is new.
+        if _made_since > BUDGET // 16:
+            _made_since = 0
+            _keep_budget()
+
+    def give(self, made: Pass) -> None:
+        """Take a pass back."""
+        if len(self._waiting) < self._room:  # globals may be gone when the interpreter ends, and a pass come back
+            self._waiting.append(made)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether passes come back to it: they are not too large."""
+        return self._room > 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the plan, and of as many passes as may wait here at once."""
+        self._alive = [ref for ref in self._alive if ref() is not None]
+        sizes = sorted((made.nbytes + OBJECTS for ref in self._alive if (made := ref()) is not None), reverse=True)
+        return OBJECTS + getattr(self.plan, "nbytes", 0) + sum(sizes[: self._room])
+
+
+def shared_plan(free: FreeList | None, make: Callable[[], Any]) -> Any:
+    """The plan of a free list, made at its first use; a new one where there is no list."""
+    if free is None:
+        return make()
+    if free.plan is None:
+        free.plan = make()
+    return free.plan
+
+
+class Loan:
+    """A pass that goes back when the last reference to this object is gone."""
+
+    _free: FreeList | None = None  # where `__init__` was interrupted
+
+    def __init__(self, made: Pass, free: FreeList | None):
+        self.made = made
+        self._free = free
+
+    def __del__(self):
+        if self._free is not None:
+            self._free.give(self.made)
+
+
+class Pool:
+    """The passes that one network keeps, or one state of its weights.
+
+    Parameters
+    ----------
+    before : Pool, optional
+        What was used once there was used once here.
+    """
+
+    def __init__(self, before: Pool | None = None):
+        self._lists: dict[Hashable, FreeList] = {}
+        self._once: dict[Hashable, None] = {} if before is None else before._once
+        _pools[id(self)] = weakref.ref(self, partial(_gone, _pools, id(self)))
+
+    def get(self, key: Hashable) -> FreeList | None:
+        """The free list of a key, if it has one."""
+        return self._lists.get(key)
+
+    def second(self, key: Hashable) -> FreeList | None:
+        """The free list of a key that is used for the second time or more; None at the first time."""
+        free = self._lists.get(key)
+        if free is None:
+            if key not in self._once:
+                if len(self._once) >= REMEMBERED:
+                    self._once.clear()
+                self._once[key] = None
+                return None
+            free = self._lists.setdefault(key, FreeList())
+        return free
+
+    def forget(self, key: Hashable) -> None:
+        """Let go of a free list; a pass in use goes with its user."""
+        self._lists.pop(key, None)
+
+
+def _gone(pools: dict, key: int, ref: weakref.ref) -> None:
+    pools.pop(key, None)
+
+
+def kept_bytes() -> int:
+    """Bytes of the passes of all networks, those in use that may come back among them."""
+    return sum(free.nbytes for _, _, free in _free_lists())
+
+
+def _free_lists() -> list[tuple[Pool, Hashable, FreeList]]:
+    pools = [pool for ref in list(_pools.values()) if (pool := ref()) is not None]
+    return [(pool, key, free) for pool in pools for key, free in list(pool._lists.items())]
+
+
+def _keep_budget() -> None:
+    """Let go of what was used longest ago, until the rest is within the budget."""
+    lists = sorted(_free_lists(), key=lambda entry: entry[2].used)
+    total = sum(free.nbytes for _, _, free in lists)
+    for pool, key, free in lists:
+        if total <= BUDGET:
+            break
+        total -= free.nbytes
+        pool.forget(key)
