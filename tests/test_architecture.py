@@ -18,7 +18,7 @@ ALLOWED = {
     "cells": set(),
     "layout": {"cells"},
     "locks": set(),
-    "memory": {"locks"},
+    "memory": set(),
     "blas": {"locks"},
     "batch": {"memory"},
     "validate": set(),

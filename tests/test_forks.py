@@ -74,10 +74,10 @@ def test_workers_are_forked_while_threads_compute():
 
 LOCKS = """
 import os
-from nblstm import locks, memory, nn
+from nblstm import locks, nn
 from nblstm.codegen import compiler
 net = nn.LSTM(3, 5)
-held = [net._lock, memory._spare._lock, locks.lock(), locks.reentrant_lock()]
+held = [net._lock, locks.lock(), locks.reentrant_lock()]
 for lock in held:
     lock.acquire()
 child = os.fork()
