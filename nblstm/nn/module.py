@@ -70,7 +70,7 @@ class Module:
         self._layout = layout
         self._flat = flat
         self._own = layout.views(flat)  # not lent, so that what `_derived` keeps stays valid
-        self._lock = locks.reentrant_lock()
+        self._lock = locks.lock()
         self._loan: weakref.ref = weakref.ref(_Loan(flat))
         self._lent = False
         self._cache: dict = {}
