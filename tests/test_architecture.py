@@ -24,7 +24,7 @@ ALLOWED = {
     "batch": {"memory"},
     "validate": set(),
     "configured": set(),
-    "seeds": {"validate", "locks"},
+    "seeds": {"validate"},
     "device": set(),  # and cpu or cuda by name, lazily
     "codegen": {"cells", "undisturbed"},
     "arrays": {"memory", "validate"},
