@@ -25,7 +25,9 @@ _many = 1000
 
 def _without_the_dead() -> None:
     global _many
-    for key, known in tuple(_interned.items()):
+    entries = list(_interned.items())
+    while entries:  # the last first, as a key holds the operands, which are older
+        key, known = entries.pop()
         if known() is None:
             _interned.pop(key, None)
     _many = 1000 + 2 * len(_interned)
