@@ -7,6 +7,7 @@ of which 0.3 ms were products, and takes 20 without these threads.
 
 from __future__ import annotations
 
+import weakref
 from functools import cache
 
 import numpy as np
@@ -32,31 +33,42 @@ def _libraries() -> list:
     return ThreadpoolController().select(user_api="blas").lib_controllers
 
 
-class _Limit:
-    """``with limit:`` the libraries have one thread.
+class _Work:
+    """A product that is under way: there are weak references to it."""
 
-    Where several threads of Python are inside, the first to leave sets the numbers back: that costs the others time,
+
+class _Limit:
+    """From `enter` to `leave` the libraries have one thread.
+
+    Where several threads of Python are inside, each that leaves sets the numbers back: that costs the others time,
     while the last one could be a thread of which threadpoolctl takes no orders for OpenBLAS, and would not.
+
+    An exception of a signal's handler may end either of them at any point. `leave` is right after any part of `enter`,
+    and may be repeated; and if nobody does, the next who enters knows that those inside are gone.
     """
 
     def __init__(self):
         self._lock = locks.lock()
-        self._inside, self._before = 0, []
+        self._inside: list[weakref.ref[_Work]] = []
+        self._before: list[int] | None = None  # what is to be set back; None while there is nothing
 
-    def __enter__(self) -> None:
+    def enter(self, work: _Work) -> None:
         with self._lock:
             libraries = _libraries()
-            if not self._inside:
+            if self._before is None:
                 self._before = [library.num_threads for library in libraries]
-            self._inside += 1
+            self._inside.append(weakref.ref(work))
             for library in libraries:
                 library.set_num_threads(1)
 
-    def __exit__(self, *exception) -> None:
+    def leave(self, work: _Work) -> None:
         with self._lock:
-            self._inside -= 1
-            for library, number in zip(_libraries(), self._before, strict=True):
-                library.set_num_threads(number)
+            if self._before is not None:
+                for library, number in zip(_libraries(), self._before, strict=True):
+                    library.set_num_threads(number)
+            self._inside = [inside for inside in self._inside if inside() not in (None, work)]
+            if not self._inside:
+                self._before = None
 
 
 _one_thread = _Limit()
@@ -83,6 +95,14 @@ def product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.n
         if a.shape == (1, K) and out is None and 2 * K * N < FEW:
             # As two rows: a product of matrices. With K, N = 128, 103 it takes 2.7 us, and with the limit 5.6.
             return np.dot(a.repeat(2, 0), b)[:1]
-        with _one_thread:
+        work = _Work()
+        try:
+            _one_thread.enter(work)
             return multiply(a, b, out=out)
+        finally:
+            try:
+                _one_thread.leave(work)
+            except BaseException:
+                _one_thread.leave(work)  # what the exception cut short
+                raise
     return multiply(a, b, out=out)

@@ -1,33 +1,51 @@
-"""Locks that a forked child finds open, whoever held them in the parent."""
+"""Locks that a forked child finds open, whoever held them in the parent.
+
+Each is Python's own, re-entrant and made in C, which is why
+
+- a signal's handler that computes while its own thread holds one does not wait for ever;
+- an exception that a handler raises cannot come between taking one by ``with`` and the block that gives it back: Python
+  looks for signals behind calls, at jumps backwards and where functions begin, and none of these is there before the
+  block. (CPython 3.14 has such a place until its issue 148874 is mended.) Nothing else may be done with a lock: between
+  ``acquire()`` and ``try`` there is one in every version, and in an ``__enter__`` written in Python are many;
+- gevent and eventlet, which replace `threading.Lock`, have no part in it: to them all greenlets of a thread are one
+  holder. Nothing that is done under a lock lets another greenlet run.
+"""
 
 from __future__ import annotations
 
 import os
-import threading
 import weakref
-from typing import Any
+from _thread import RLock
 
-_made: weakref.WeakSet[Any] = weakref.WeakSet()
-
-
-def lock() -> threading.Lock:
-    """A `threading.Lock`; what it guards has to be whole whenever a thread may stop for good."""
-    return _known(threading.Lock())
+#: Weak references to all that there are, by their identity; see `_without_the_dead`.
+_made: dict[int, weakref.ref[RLock]] = {}
+_many = 64
 
 
-def reentrant_lock() -> threading.RLock:
-    """The same as a `threading.RLock`."""
-    return _known(threading.RLock())
-
-
-def _known(made):
-    _made.add(made)
+def lock() -> RLock:
+    """A lock; what it guards has to be whole whenever a thread may stop for good."""
+    made = RLock()
+    known = weakref.ref(made)
+    _made[id(known)] = known
+    if len(_made) > _many:
+        _without_the_dead()
     return made
 
 
+def _without_the_dead() -> None:
+    """Forget locks that are gone: here and not when they go, as `memory` says."""
+    global _many
+    for key, known in tuple(_made.items()):
+        if known() is None:
+            _made.pop(key, None)
+    _many = 64 + 2 * len(_made)
+
+
 def _open_all() -> None:
-    for made in list(_made):
-        made._at_fork_reinit()  # as the standard library does with its own
+    for known in tuple(_made.values()):
+        made = known()
+        if made is not None:
+            made._at_fork_reinit()  # type: ignore[attr-defined]  # as the standard library does with its own
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,14 +1,25 @@
-"""Arrays that begin on a cache line; large ones in memory that has been used before."""
+"""Arrays that begin on a cache line; large ones in memory that has been used before.
+
+When an object goes, no code of Python runs
+-------------------------------------------
+A ``__del__``, and the callback of a weak reference, run wherever the last reference happens to go: on any thread,
+between any two instructions, within whatever they are about to change, and when the interpreter ends. Code of Python
+there could wait for a lock that the interrupted code holds, finds globals and attributes gone at the end or after an
+``__init__`` that failed, and loses exceptions: that of a signal's handler, which may come at its first instruction as
+at any other, is printed and forgotten. So nblstm has no ``__del__``. What is to be used again is lent by a `Spare`: a
+weak reference that carries it, whose callback is a function written in C that only puts it back.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import math
+import weakref
 from collections import deque
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-
-from nblstm import locks
 
 _LINE = 64
 
@@ -21,68 +32,137 @@ LARGE = 100_000
 #: Bytes kept for that at most.
 KEPT = 256_000_000
 
+#: When memory has to be made, what has waited for more than so many requests goes first. Shapes that change in every
+#: step, or models that follow each other, leave sizes that nobody asks for again.
+PATIENCE = 64
 
-class _Spare:
-    """Memory of large arrays that are gone.
 
-    `keep` runs wherever the garbage collector does, and so also within `take`: it never waits.
+class _Loan(weakref.ref):
+    """A borrower, weakly, and what it was lent."""
+
+    __slots__ = ("thing",)
+    thing: Any
+
+
+class Spare:
+    """Things that are used again when whoever had them is gone; any thread may lend and take, at any time.
+
+    Parameters
+    ----------
+    most : int, optional
+        How many are kept; beyond that, the one that came back first is let go of.
+
+    Notes
+    -----
+    There is no lock, as each operation is a single call of a `collections.deque`, which is done or not done, whatever
+    other threads and the handlers of signals do.
+    """
+
+    __slots__ = ("_back",)
+
+    def __init__(self, most: int | None = None):
+        self._back: deque[Any] = deque(maxlen=most)  # things, or their loans
+
+    def take(self) -> Any:
+        """A thing that nobody has, the one that came back last; None if there is none."""
+        try:
+            thing = self._back.pop()
+        except IndexError:
+            return None
+        return thing.thing if type(thing) is _Loan else thing
+
+    def give(self, thing) -> None:
+        """Have a thing back that `take` gave, or a new one, of which the caller lets go."""
+        self._back.append(thing)
+
+    def lend(self, thing, borrower) -> object:
+        """Have a thing back when the borrower is gone.
+
+        Parameters
+        ----------
+        thing : object
+            It must not refer to the borrower, who would then never go.
+        borrower : object
+            Of a class whose objects can be referred to weakly.
+
+        Returns
+        -------
+        object
+            The loan, which the borrower has to keep as an attribute. If it goes with a cycle of references, which the
+            garbage collector ends at once, the thing goes with it.
+        """
+        loan = _Loan(borrower, self._back.append)
+        loan.thing = thing
+        return loan
+
+
+class _Blocks:
+    """Memory of large arrays: what nobody has, by its size.
+
+    No lock, no count of bytes that could miss one: what is taken out of a container is either put into the next, or
+    freed if an exception comes in between.
     """
 
     def __init__(self):
-        self._lock = locks.lock()
-        self._blocks: dict[int, list[np.ndarray]] = {}  # by size; sizes that were wanted last come last
-        self._total = 0
-        self._arrived: deque[np.ndarray] = deque()
+        self._back = Spare()
+        self._kept: dict[int, deque[np.ndarray]] = {}  # by size; sizes that came back last come last
+        self._since: dict[int, int] = {}  # the request at which a size came back for the last time
+        self._requests = 0
 
-    def take(self, size: int) -> np.ndarray:
-        """At least ``size`` bytes, at most an eighth more."""
+    def lent(self, size: int) -> np.ndarray:
+        """Memory for ``size`` bytes, of at most an eighth more, back when the last array in it is gone."""
         shift = size.bit_length() - 4
         size = (size + (1 << shift) - 1) >> shift << shift  # few sizes, so that there is one
-        with self._lock:
-            self._settle()
-            blocks = self._blocks.get(size)
-            if blocks:
-                self._total -= size
-                return blocks.pop()
-        return np.empty(size, np.uint8)
+        self._sort()
+        self._requests += 1
+        block = _popped(self._kept.get(size, deque()).pop)
+        if block is None:
+            for other, since in tuple(self._since.items()):
+                if since < self._requests - PATIENCE:
+                    self._kept.pop(other, None)
+                    self._since.pop(other, None)
+            block = np.empty(size, np.uint8)
+        return np.asarray(_Block(block, self._back))
 
-    def keep(self, block: np.ndarray) -> None:
-        """For the next who needs it, unless it is too large."""
-        self._arrived.append(block)
-        if self._lock.acquire(blocking=False):  # otherwise the next does it
-            try:
-                self._settle()
-            finally:
-                self._lock.release()
+    @property
+    def nbytes(self) -> int:
+        """Bytes that nobody has."""
+        return sum(size * len(blocks) for size, blocks in tuple(self._kept.items()))
 
-    def _settle(self) -> None:
-        while self._arrived:
-            block = self._arrived.popleft()
-            blocks = self._blocks.pop(block.size, [])
+    def _sort(self) -> None:
+        """Put what has come back where it is looked for, and let go of what is too much."""
+        came = False
+        while (block := self._back.take()) is not None:
+            blocks = self._kept.pop(block.size, None) or deque()
             blocks.append(block)
-            self._blocks[block.size] = blocks
-            self._total += block.size
-        while self._total > KEPT:
-            size, blocks = next(iter(self._blocks.items()))
-            if blocks:
-                blocks.pop(0)
-                self._total -= size
-            else:
-                del self._blocks[size]
+            self._kept[block.size] = blocks
+            self._since[block.size] = self._requests
+            came = True
+        if came:
+            for size, blocks in tuple(self._kept.items()):
+                while self.nbytes > KEPT and _popped(blocks.popleft) is not None:
+                    pass
+                if not blocks:
+                    self._kept.pop(size, None)
 
 
-_spare = _Spare()
+def _popped(pop: Callable[[], np.ndarray]) -> np.ndarray | None:
+    """A block; None if there is none, as another thread may have taken it just now."""
+    try:
+        return pop()
+    except IndexError:
+        return None
+
+
+_blocks = _Blocks()
 
 
 class _Block:
     """Memory on loan: alive as long as any array in it is."""
 
-    def __init__(self, memory: np.ndarray):
-        self._memory = memory
-        self.__array_interface__ = self._memory.__array_interface__
-
-    def __del__(self, keep=_spare.keep):  # bound here, as globals may be gone when the interpreter ends
-        keep(self._memory)
+    def __init__(self, memory: np.ndarray, spare: Spare):
+        self.__array_interface__ = memory.__array_interface__
+        self._loan = spare.lend(memory, self)
 
 
 def empty(shape: tuple[int, ...], dtype) -> np.ndarray:
@@ -94,7 +174,7 @@ def empty(shape: tuple[int, ...], dtype) -> np.ndarray:
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size < 8 * _LINE:  # too little to be shared, and this function takes 1 us
         return np.empty(shape, dtype)
-    raw = np.empty(size + _LINE, np.uint8) if size < LARGE else np.asarray(_Block(_spare.take(size + _LINE)))
+    raw = np.empty(size + _LINE, np.uint8) if size < LARGE else _blocks.lent(size + _LINE)
     address = ctypes.addressof(ctypes.c_char.from_buffer(raw))  # type: ignore[arg-type]
     return np.ndarray(shape, dtype, raw, -address % _LINE)
 

@@ -4,17 +4,17 @@ To make a pass takes 50 to 300 us, to use one again 5. A pass is kept from the s
 what it depends on: the shape of the input, the number of threads, whether BPTT follows. All networks of the process
 share one budget; what was used longest ago goes first, and what a network has goes with the network.
 
-Nothing here waits for a lock, since a pass may come back wherever the garbage collector runs: every change is one
-operation of a list or dict, which CPython does as a whole.
+There is no lock: every change is one operation of a dict or deque, which CPython does as a whole.
 """
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Hashable
-from functools import partial
 from itertools import count
 from typing import Any, Protocol
+
+from nblstm.memory import Spare
 
 #: Bytes of all passes that are kept.
 BUDGET = 64_000_000
@@ -33,7 +33,7 @@ REMEMBERED = 4096
 OBJECTS = 20_000
 
 _clock = count()
-_pools: dict[int, weakref.ref[Pool]] = {}  # a list of its values is made in one operation; that of a WeakSet is not
+_pools: dict[weakref.ref[Pool], None] = {}  # a tuple of its keys is made in one operation; that of a WeakSet is not
 _made_since = 0  # bytes made since the budget was last looked at
 
 
@@ -55,29 +55,28 @@ class FreeList:
         What they share, if anything; it has ``nbytes``.
     used : int
         When it was last asked for a pass: larger is later.
+    keeps : bool
+        Whether passes come back: they are not too large.
     """
 
     def __init__(self):
         self.plan: Any = None
         self.used = next(_clock)
-        self._room = COPIES
-        self._waiting: list[Any] = []
-        self._alive: list[weakref.ref] = []
+        self.keeps = True
+        self._waiting = Spare(COPIES)
+        self._made: list[weakref.ref] = []
 
     def take(self) -> Any | None:
         """A pass that waits, or None; it is the caller's alone."""
         self.used = next(_clock)
-        try:
-            return self._waiting.pop()
-        except IndexError:
-            return None
+        return self._waiting.take()
 
     def add(self, made: Pass) -> None:
-        """Count a new pass, which is the caller's until it is given back."""
+        """Count a new pass, which is the caller's alone."""
         global _made_since
         if made.nbytes > LARGEST:
-            self._room = 0
-        self._alive.append(weakref.ref(made))
+            self.keeps, self._waiting = False, Spare(0)
+        self._made.append(weakref.ref(made))
         _made_since += made.nbytes + OBJECTS
         # Looking at every pass of every network, 0.2 us each, is worth it once a sixteenth of the budget is new.
         if _made_since > BUDGET // 16:
@@ -86,20 +85,18 @@ class FreeList:
 
     def give(self, made: Pass) -> None:
         """Take a pass back."""
-        if len(self._waiting) < self._room:  # globals may be gone when the interpreter ends, and a pass come back
-            self._waiting.append(made)
+        self._waiting.give(made)
 
-    @property
-    def keeps(self) -> bool:
-        """Whether passes come back to it: they are not too large."""
-        return self._room > 0
+    def lend(self, made: Pass, borrower: object) -> object:
+        """Take a pass back when the borrower is gone; see `Spare.lend`."""
+        return self._waiting.lend(made, borrower)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the plan, and of as many passes as may wait here at once."""
-        self._alive = [ref for ref in self._alive if ref() is not None]
-        sizes = sorted((made.nbytes + OBJECTS for ref in self._alive if (made := ref()) is not None), reverse=True)
-        return OBJECTS + getattr(self.plan, "nbytes", 0) + sum(sizes[: self._room])
+        self._made = [ref for ref in self._made if ref() is not None]
+        sizes = sorted((made.nbytes + OBJECTS for ref in self._made if (made := ref()) is not None), reverse=True)
+        return OBJECTS + getattr(self.plan, "nbytes", 0) + (sum(sizes[:COPIES]) if self.keeps else 0)
 
 
 def shared_plan(free: FreeList | None, make: Callable[[], Any]) -> Any:
@@ -109,20 +106,6 @@ def shared_plan(free: FreeList | None, make: Callable[[], Any]) -> Any:
     if free.plan is None:
         free.plan = make()
     return free.plan
-
-
-class Loan:
-    """A pass that goes back when the last reference to this object is gone."""
-
-    _free: FreeList | None = None  # where `__init__` was interrupted
-
-    def __init__(self, made: Pass, free: FreeList | None):
-        self.made = made
-        self._free = free
-
-    def __del__(self):
-        if self._free is not None:
-            self._free.give(self.made)
 
 
 class Pool:
@@ -137,7 +120,7 @@ class Pool:
     def __init__(self, before: Pool | None = None):
         self._lists: dict[Hashable, FreeList] = {}
         self._once: dict[Hashable, None] = {} if before is None else before._once
-        _pools[id(self)] = weakref.ref(self, partial(_gone, _pools, id(self)))
+        _pools[weakref.ref(self, _pools.pop)] = None  # a callback made in C, see `memory`
 
     def get(self, key: Hashable) -> FreeList | None:
         """The free list of a key, if it has one."""
@@ -160,18 +143,14 @@ class Pool:
         self._lists.pop(key, None)
 
 
-def _gone(pools: dict, key: int, ref: weakref.ref) -> None:
-    pools.pop(key, None)
-
-
 def kept_bytes() -> int:
     """Bytes of the passes of all networks, those in use that may come back among them."""
     return sum(free.nbytes for _, _, free in _free_lists())
 
 
 def _free_lists() -> list[tuple[Pool, Hashable, FreeList]]:
-    pools = [pool for ref in list(_pools.values()) if (pool := ref()) is not None]
-    return [(pool, key, free) for pool in pools for key, free in list(pool._lists.items())]
+    pools = [pool for ref in tuple(_pools) if (pool := ref()) is not None]
+    return [(pool, key, free) for pool in pools for key, free in tuple(pool._lists.items())]
 
 
 def _keep_budget() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from itertools import count
 
 import numpy as np
 
-from nblstm import locks, validate
+from nblstm import validate
 
-_lock = locks.lock()
-_source: np.random.Generator | None = None  # set by `set_random_seed`
+#: Set by `set_random_seed`: its seed, and the numbers of the generators that come from it.
+_source: tuple[int, Iterator[int]] | None = None
 
 
 def set_random_seed(seed: int) -> None:
@@ -34,13 +36,14 @@ def set_random_seed(seed: int) -> None:
         raise ValueError(f"seed is {seed}; give a whole number from 0 to 2**32 - 1, which NumPy's old generator takes")
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002, which programs that call this function still draw from
-    with _lock:
-        _source = np.random.default_rng(seed)
+    _source = seed, count()
 
 
 def generator(seed: int | None = None) -> np.random.Generator:
     """A new generator from a seed; without one, from what `set_random_seed` set, else from the system's entropy."""
     if seed is not None:
         return np.random.default_rng(validate.whole_number("seed", seed))
-    with _lock:
-        return np.random.default_rng() if _source is None else _source.spawn(1)[0]
+    if _source is None:
+        return np.random.default_rng()
+    first, numbers = _source
+    return np.random.default_rng(np.random.SeedSequence(first, spawn_key=(next(numbers),)))  # as NumPy's spawn() does

@@ -36,13 +36,16 @@ def test_products(shape):
     np.testing.assert_allclose(out, expected, atol=1e-12)
 
 
-def test_one_thread_inside_and_as_before_outside(two_threads):
-    before = blas_threads()
-    with blas._one_thread:
-        assert set(blas_threads()) == {1}
+def test_one_thread_inside_and_as_before_outside(two_threads, monkeypatch):
+    before, seen = blas_threads(), []
+    a = RNG.normal(size=(100, 100))
+    monkeypatch.setattr(np, "dot", lambda *arguments, **options: seen.append(blas_threads()))
+    blas.product(a, a)
+    assert set(seen.pop()) == {1}
     assert blas_threads() == before
-    with pytest.raises(ZeroDivisionError), blas._one_thread:
-        _ = 1 / 0
+    monkeypatch.setattr(np, "dot", lambda *arguments, **options: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        blas.product(a, a)
     assert blas_threads() == before
 
 

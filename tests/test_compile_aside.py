@@ -56,9 +56,9 @@ def test_what_it_does_not_deliver_is_not_waited_for(tmp_path, monkeypatch):
     monkeypatch.setenv("NBLSTM_CACHE_DIR", str(tmp_path))
     aside.begin({"nothing": (os.getpid, ()), "more": (np.zeros, ("no shape",))})
     start = time.monotonic()
-    assert not aside.delivers("nothing", "nothing-of-this-name")
-    assert not aside.delivers("more", "nothing-of-this-name")
-    assert not aside.delivers("never begun", "nothing-of-this-name")
+    aside.deliver("nothing", "nothing-of-this-name")
+    aside.deliver("more", "nothing-of-this-name")
+    aside.deliver("never begun", "nothing-of-this-name")
     assert time.monotonic() - start < aside.PATIENCE * 2
 
 
@@ -78,10 +78,10 @@ def test_what_is_foreseen_is_done_while_another_kernel_is_waited_for(tmp_path, m
     aside.foresee(done.append, 1)
     aside.foresee(done.append, 2)
     aside.foresee(done.append, 1)
-    assert not aside.delivers("never begun", "nothing-of-this-name")
+    aside.deliver("never begun", "nothing-of-this-name")
     assert done == []
     aside.begin({"slow": (time.sleep, (0.5,))})
-    assert not aside.delivers("slow", "nothing-of-this-name")
+    aside.deliver("slow", "nothing-of-this-name")
     assert done == [1, 2]
 
 

@@ -74,15 +74,25 @@ def test_workers_are_forked_while_threads_compute():
 
 LOCKS = """
 import os
-from nblstm import locks, memory, nn
-from nblstm.codegen import compiler
+import threading
+from nblstm import locks, nn, undisturbed
 net = nn.LSTM(3, 5)
-held = [net._lock, memory._spare._lock, locks.lock(), locks.reentrant_lock()]
-for lock in held:
-    lock.acquire()
+held, may_end = [net._lock, locks.lock()], threading.Event()
+
+def hold():
+    for lock in held:
+        lock.acquire()
+    undisturbed.undisturbed(taken.set)
+    may_end.wait()
+
+taken = threading.Event()
+holder = threading.Thread(target=hold)
+holder.start()
+taken.wait()
 child = os.fork()
 if child == 0:
-    os._exit(0 if all(lock.acquire(timeout=5) for lock in [*held, compiler._lock]) else 1)
+    os._exit(0 if all(lock.acquire(timeout=5) for lock in [*held, undisturbed._turn]) else 1)
+may_end.set()
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 

@@ -7,8 +7,8 @@ anything twice, and arithmetic with 0 and 1 disappears as it is written.
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Collection
-from weakref import WeakValueDictionary
 
 from nblstm.cells.numeric import NUMERIC
 
@@ -17,7 +17,20 @@ class CellError(TypeError):
     """A cell's equations are not something nblstm can trace."""
 
 
-_interned: WeakValueDictionary[tuple, Value] = WeakValueDictionary()
+#: All nodes that there are, and some that are gone: a WeakValueDictionary forgets them by code of Python, in which an
+#: exception of a signal's handler would be lost.
+_interned: dict[tuple, weakref.ref[Value]] = {}
+_many = 1000
+
+
+def _without_the_dead() -> None:
+    global _many
+    entries = list(_interned.items())
+    while entries:  # the last first, as a key holds the operands, which are older
+        key, known = entries.pop()
+        if known() is None:
+            _interned.pop(key, None)
+    _many = 1000 + 2 * len(_interned)
 
 
 class Value:
@@ -40,11 +53,14 @@ class Value:
         """The node of that operation on those arguments, new or existing."""
         # A constant's sign matters: 0.0 == -0.0 would merge them.
         key = (op, *(("constant", a, math.copysign(1, a)) if isinstance(a, float) else a for a in args))
-        node = _interned.get(key)
+        known = _interned.get(key)
+        node = None if known is None else known()
         if node is None:
             node = super().__new__(cls)
             node.op, node.args = op, args
-            _interned[key] = node
+            _interned[key] = weakref.ref(node)
+            if len(_interned) > _many:
+                _without_the_dead()
         return node
 
     @property

@@ -19,6 +19,7 @@ from importlib import import_module
 from pathlib import Path
 
 from nblstm.codegen import cache
+from nblstm.undisturbed import nap
 
 #: Seconds for which a kernel is waited for that is not there yet: several times what any takes.
 PATIENCE = 5.0
@@ -58,20 +59,28 @@ def begin(kernels: dict[str, tuple[Callable, tuple]]) -> None:
     atexit.register(_end, process)
 
 
-def delivers(name: str, file: str) -> bool:
-    """Whether a kernel that was not in the cache is there now; waits for it if it is under way."""
-    process = _processes.pop(name, None)
+def deliver(name: str, file: str) -> None:
+    """Wait for a kernel that was not in the cache, if it is under way."""
+    process = _processes.get(name)
     if process is None:
-        return False
+        return
     until = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < until and not cache.exists(file):
-        if _foreseen:
-            function, *arguments = call = next(iter(_foreseen))
-            del _foreseen[call]
-            function(*arguments)
+        call = _next_foreseen()
+        if call is None:
+            nap(0.002)
         else:
-            time.sleep(0.002)
-    return cache.exists(file)
+            function, *arguments = call
+            function(*arguments)
+    _processes.pop(name, None)
+
+
+def _next_foreseen() -> tuple | None:
+    """The first of the calls, which is then this thread's alone."""
+    for call in tuple(_foreseen):
+        if _foreseen.pop(call, call) is None:
+            return call
+    return None
 
 
 def cores() -> int:

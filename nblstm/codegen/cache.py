@@ -22,7 +22,7 @@ from pathlib import Path
 import llvmlite
 import numba
 
-from nblstm.codegen.target import machine
+from nblstm.codegen.target import processor
 
 _CHECKSUM = 32  # bytes of SHA-256 in front of the payload
 
@@ -46,8 +46,9 @@ def folder() -> Path:
 @cache
 def environment() -> str:
     """Everything but the kernel's own text that its machine code for this CPU depends on."""
-    processor = machine().magic_tuple()
-    parts = (numba.__version__, llvmlite.__version__, platform.python_version(), str(processor), str(numba.config.OPT))
+    parts = (
+        numba.__version__, llvmlite.__version__, platform.python_version(), str(processor()), str(numba.config.OPT)
+    )  # fmt: skip
     return "\n".join((*parts, sources("codegen", "cpu")))
 
 

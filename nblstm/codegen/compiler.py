@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable
 
 from nblstm.codegen import aside, cache
 from nblstm.codegen.target import kernel, machine
+from nblstm.undisturbed import undisturbed
 
-_lock = threading.RLock()
 _loaded: dict[str, tuple[object, int]] = {}  # key -> (library, which must outlive its code; address)
-
-# A fork waits until nobody compiles, so that no lock of Numba's stays shut in the child.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def compiled(name: str, text: str, make: Callable[[], tuple[Callable, object]]) -> int:
@@ -37,8 +31,10 @@ def compiled(name: str, text: str, make: Callable[[], tuple[Callable, object]]) 
     key = cache.key(f"{name}\n{text}")
     entry = _loaded.get(key)
     if entry is None:
-        with _lock:
-            entry = _loaded.get(key) or _loaded.setdefault(key, _obtain(name, key, make))
+        file = f"{name}-{key}"
+        if not cache.exists(file):
+            aside.deliver(name, file)
+        entry = undisturbed(_obtain, name, key, make)
     return entry[1]
 
 
@@ -48,11 +44,10 @@ def stored(name: str) -> bool:
 
 
 def _obtain(name: str, key: str, make) -> tuple[object, int]:
-    file = f"{name}-{key}"
-    found = _load(file)
-    if found is None and aside.delivers(name, file):
-        found = _load(file)
-    return found or _build(name, key, make)
+    entry = _loaded.get(key)  # another thread may have asked for it first
+    if entry is None:
+        entry = _loaded[key] = _load(f"{name}-{key}") or _build(name, key, make)
+    return entry
 
 
 def _load(file: str) -> tuple[object, int] | None:

@@ -11,6 +11,7 @@ It is made of what Numba provides for other targets: contexts, a dispatcher, a p
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from numba.core.target_extension import CPU, dispatcher_registry, jit_registry, 
 from numba.core.typing import templates
 
 from nblstm.codegen.options import CALL, INLINE, KERNEL
+from nblstm.undisturbed import undisturbed
 
 _NAME = "nblstm"
 
@@ -185,8 +187,14 @@ def kernel(function: Callable, signature) -> Any:
 
 
 def machine() -> codegen.JITCPUCodegen:
-    """What kernels are compiled with and for."""
+    """What kernels are compiled with and for; to be asked for, and used, in `undisturbed` work."""
     return _target.target_context.codegen()
+
+
+@cache
+def processor() -> tuple[str, str, str]:
+    """What is compiled for: LLVM's triple, name and features of the CPU."""
+    return undisturbed(lambda: machine().magic_tuple())
 
 
 def _overloads(**options) -> Callable[[Callable], Dispatcher]:

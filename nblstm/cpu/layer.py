@@ -9,11 +9,11 @@ import numpy as np
 from nblstm import memory
 from nblstm.batch import Batch
 from nblstm.cells.cell import Cell
-from nblstm.cpu.plans import backward_plan, forward_plan, free_list
+from nblstm.cpu.plans import ForwardPlan, backward_plan, forward_plan, free_list
 from nblstm.cpu.turn import Turn, target_names
 from nblstm.cpu.weights import Weights
 from nblstm.layout import suffix
-from nblstm.pool import Loan, Pool, shared_plan
+from nblstm.pool import Pool, shared_plan
 
 
 class LayerTape:
@@ -26,15 +26,18 @@ class LayerTape:
     weights : list of Weights
         As they were in the forward pass.
     checkpoint : int or None
-    turn : Loan of a Turn, or None
+    turn : Turn or None
         The whole pass; None with checkpoints.
+    loan : object
+        Gives the turn back for others when the tape is gone.
     marks : list of ndarray, shape (S, D, B, H)
         With checkpoints, the states before each turn.
     """
 
     def __init__(self, x: np.ndarray, weights: list[Weights], checkpoint: int | None):
         self.x, self.weights, self.checkpoint = x, weights, checkpoint
-        self.turn: Loan | None = None
+        self.turn: Turn | None = None
+        self.loan: object = None
         self.marks: list[np.ndarray] = []
 
 
@@ -64,29 +67,39 @@ def forward(
     y : ndarray, shape (N, D H)
     tape : LayerTape
     """
-    _, D, B, H = state.shape
     free = free_list(pool, batch, "forward", x.shape[1], state, checkpoint)
     tape = LayerTape(x, weights, checkpoint)
-    turn = None if free is None else free.take()
+    turn: Turn | None = None if free is None else free.take()
     if turn is None:
         plan = shared_plan(free, lambda: forward_plan(cell, batch, x.shape[1], state, True, checkpoint))
-        if checkpoint is None:
-            turn = Turn(cell, plan, 0, state)
-            if free is not None:
-                free.add(turn)
-    if checkpoint is None:
-        turn.run(weights, x, state)
-        tape.turn = Loan(turn, free)
-        y = turn.y[B:]
-        return (y.copy() if free is not None and free.keeps else y), tape
-    y = memory.empty((batch.N, D * H), x.dtype)
+        if checkpoint is not None:
+            return _forward_with_checkpoints(cell, plan, tape, x, state), tape
+        turn = Turn(cell, plan, 0, state)
+        if free is not None:
+            free.add(turn)
+    turn.run(weights, x, state)
+    tape.turn = turn
+    assert turn.y is not None  # the directions have the same rows
+    y = turn.y[state.shape[2] :]
+    if free is not None and free.keeps:
+        tape.loan = free.lend(turn, tape)
+        y = y.copy()
+    return y, tape
+
+
+def _forward_with_checkpoints(
+    cell: Cell, plan: ForwardPlan, tape: LayerTape, x: np.ndarray, state: np.ndarray
+) -> np.ndarray:
+    """As `forward`, turn by turn: the tape keeps the states before each."""
+    _, D, B, H = state.shape
+    y = memory.empty((len(x), D * H), x.dtype)
     for number, spans in enumerate(plan.turns):
         tape.marks.append(state.copy())
         turn = Turn(cell, plan, number, state)
-        turn.run(weights, x, state)
+        turn.run(tape.weights, x, state)
         for d, (lo, hi) in enumerate(spans):
             y[lo:hi, d * H : (d + 1) * H] = turn.records[d].y[B:]
-    return y, tape
+    return y
 
 
 def backward(
@@ -129,7 +142,7 @@ def backward(
             if name in d_parameters:
                 d_parameters[name][...] = 0
     for number in reversed(range(len(plan.segments))):
-        turn = tape.turn.made if tape.turn is not None else _computed_again(cell, tape, batch, number)
+        turn = tape.turn or _computed_again(cell, tape, batch, number)
         turn.backward(plan, tape.weights, x, dy, d_state, targets, d_vectors, dx)
     if d_vectors is not None:
         set_vectors(cell, d_vectors, d_parameters, layer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from nblstm.codegen.target import machine
+from nblstm.codegen.target import processor
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class VectorUnit:
 @cache
 def vector_unit() -> VectorUnit:
     """The vector unit that Numba compiles for (``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES`` are respected)."""
-    triple, _, features = machine().magic_tuple()
+    triple, _, features = processor()
     has = {feature[1:] for feature in features.split(",") if feature.startswith("+")}
     if triple.startswith(("aarch64", "arm64")):
         return VectorUnit("NEON", 16, 32, fma=True)

@@ -180,7 +180,8 @@ class _Packing:
 @lru_cache(maxsize=256)
 def _packing(cell: Cell, I: int, H: int, item: int, training: bool) -> _Packing:
     dtype, G = DTYPES[item], len(cell.gates)
-    records, sizes = [], []
+    records: list[dict] = []
+    sizes = []
     for transposed in (1, 0)[: 1 + training]:
         for inner, order in ((I, input_order(cell)), (H, recurrent_order(cell))):
             N, K = (G * H, inner) if transposed else (inner, G * H)

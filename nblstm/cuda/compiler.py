@@ -14,6 +14,7 @@ from numba import cuda, types
 from nblstm.codegen import cache as files
 from nblstm.cuda.kernel import Kernel
 from nblstm.cuda.primitives import Primitives
+from nblstm.undisturbed import undisturbed
 
 
 @cache
@@ -86,16 +87,16 @@ def compiled(kernel: Kernel, capability: tuple[int, int]) -> Compiled:
     """
     identity = f"{kernel.name}\n{kernel.dtype}\n{kernel.threads}\n{capability}\n{kernel.text}"
     name = f"{kernel.name}-{files.key(identity, environment())}"
-    stored = files.load(name)
-    if stored is None:
-        text = ptx(kernel, capability)
-        code, log = link(text, capability)
-        registers, spilled = (
-            int(_found(pattern, log)) for pattern in (r"Used (\d+) registers", r"(\d+) bytes spill st")
-        )
-        stored = code, _found(r"^\.visible \.entry (\S+?)\(", text), registers, spilled
-        files.store(name, stored)
-    return Compiled(*stored)
+    return Compiled(*(files.load(name) or undisturbed(_made, name, kernel, capability)))
+
+
+def _made(name: str, kernel: Kernel, capability: tuple[int, int]) -> tuple[bytes, str, int, int]:
+    text = ptx(kernel, capability)
+    code, log = link(text, capability)
+    registers, spilled = (int(_found(pattern, log)) for pattern in (r"Used (\d+) registers", r"(\d+) bytes spill st"))
+    made = code, _found(r"^\.visible \.entry (\S+?)\(", text), registers, spilled
+    files.store(name, made)
+    return made
 
 
 def _found(pattern: str, text: str) -> str:

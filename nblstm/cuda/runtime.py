@@ -9,6 +9,7 @@ from functools import cache, lru_cache
 import cupy
 import numpy as np
 
+from nblstm import locks
 from nblstm.cuda.availability import FORKED, forked
 from nblstm.cuda.batch import DeviceBatch
 from nblstm.cuda.compiler import compiled
@@ -52,7 +53,7 @@ class Runtime:
         self.gpu = gpu(index)
         self._loaded: dict[Kernel, cupy.cuda.function.Function] = {}
         self._allowed: dict[Kernel, int] = {}  # bytes of shared memory asked for
-        self._lock = threading.RLock()
+        self._lock = locks.lock()
         self._watched = threading.local()
         self.settled: dict = {}
         with self._device:

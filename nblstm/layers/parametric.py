@@ -195,8 +195,9 @@ class Parametric(Module):
         with self._lock:
             for name, p in self._parameters.items():
                 if p.constraint is not None:
+                    self.forget()
                     self._own[name][...] = p.constraint(self._own[name])
-                    self._cache.clear()
+                    self.forget()
 
     @property
     def _label(self) -> str:

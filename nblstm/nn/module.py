@@ -70,7 +70,7 @@ class Module:
         self._layout = layout
         self._flat = flat
         self._own = layout.views(flat)  # not lent, so that what `_derived` keeps stays valid
-        self._lock = locks.reentrant_lock()
+        self._lock = locks.lock()
         self._loan: weakref.ref = weakref.ref(_Loan(flat))
         self._lent = False
         self._cache: dict = {}
@@ -91,10 +91,13 @@ class Module:
             return np.asarray(loan)
 
     def forget(self) -> None:
-        """Let go of what was derived from the parameters, after a write to ``_flat`` itself, which is never lent."""
+        """Use nothing again that was derived from the parameters.
+
+        To be called before a write to ``_flat`` itself, which is never lent, as an exception may end it half-way, and
+        after it, as another thread may have derived something meanwhile.
+        """
         for module in (self, *self._parts):
-            with module._lock:
-                module._cache.clear()
+            module._lent = True
 
     def parameters(self) -> dict[str, np.ndarray]:
         """The parameters by torch's names; writing to them changes the module.
@@ -135,13 +138,12 @@ class Module:
         for name, view in self._layout.views(staged).items():
             value = validate.real_array(f"parameter {name!r}", state[name], self.dtype)
             view[...] = validate.shaped(f"parameter {name!r}", value, shapes[name], "that of this module's parameter")
-        modules = (self, *self._parts)
         with ExitStack() as locks:
-            for module in modules:
+            for module in (self, *self._parts):
                 locks.enter_context(module._lock)
+            self.forget()
             self._flat[:] = staged
-            for module in modules:
-                module._cache.clear()
+            self.forget()
 
     def _is_current(self, key, value) -> bool:
         """Whether ``value``, from `_derived`, is what that would give again."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from nblstm import memory
 from nblstm.batch import uniform_batch
-from nblstm.pool import LARGEST, FreeList, Loan
+from nblstm.pool import LARGEST, FreeList
 from nblstm.stack import Network, Weights
 
 #: Inputs, outputs and states of more bytes than this are not copied once more to save 5 us.
@@ -106,7 +106,7 @@ def replayed(module, x: np.ndarray, outputs: bool = True) -> tuple[Any, np.ndarr
     return result
 
 
-class TrainingReplay(Loan):
+class TrainingReplay:
     """A training pass on loan: when this is gone, the next one can have it.
 
     Attributes
@@ -117,8 +117,8 @@ class TrainingReplay(Loan):
     """
 
     def __init__(self, network: Network, made, free: FreeList):
-        self.network = network
-        super().__init__(made, free)
+        self.network, self.made = network, made
+        self.loan = free.lend(made, self)
 
     def __reduce__(self):
         raise TypeError("a tape cannot be copied or pickled, as it belongs to one layer; run its forward() again")

@@ -73,12 +73,10 @@ class Stepper:
     def _step(self, x_t, kind):
         """One step from an array (B, I) of this network's dtype."""
         if not (self._module._is_current(False, self._weights) and self._pass.current):
-            self._weights = self._module._weights(False)
-            network = self._network
-            self._pass = network.backend.prepare(
-                network.cell, self._weights.layers, self._batch, network.input_size, self._states
-            )
-            self._pass.bind(self._x, self._y, self._states)
+            network, weights = self._network, self._module._weights(False)
+            made = network.backend.prepare(network.cell, weights.layers, self._batch, network.input_size, self._states)
+            made.bind(self._x, self._y, self._states)
+            self._pass, self._weights = made, weights  # last, so that an exception before leaves what is not current
         self._kind = kind
         self._arrays.copy(self._x, x_t)
         self._pass.launch(self._states)

@@ -138,10 +138,12 @@ class Optimizer(Configured):
         self._check(flat, parameters)
         rate = self._rate()
         self._clip(gradients)
+        changed = [module for module, g in zip(self.modules, flat, strict=True) if g is not None]
+        for module in changed:
+            module.forget()
         self._update(parameters, flat, rate)
-        for module, g in zip(self.modules, flat, strict=True):
-            if g is not None:
-                module.forget()
+        for module in changed:
+            module.forget()
         self.iterations += 1
 
     def slot_names(self) -> tuple[str, ...]:
