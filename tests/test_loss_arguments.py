@@ -51,7 +51,7 @@ def test_targets_that_do_not_fit(loss, target, prediction, said):
         (dict(sample_weight=["a"] * B), TypeError, "sample_weight has dtype"),
         (dict(mask=np.ones((T, B))), ValueError, "mask has shape"),
         (dict(mask=np.full((B, T), 0.5)), TypeError, "give True where a value counts"),
-        (dict(y_pred="abc"), TypeError, "prediction has dtype"),
+        (dict(y_pred="abc"), TypeError, "prediction is str; give an array of real numbers"),
         (dict(y_true=np.full((B, T, C), "a")), TypeError, "target has dtype"),
     ],
 )

@@ -220,7 +220,7 @@ def test_shapes_that_do_not_fit(name, target, prediction, said):
         (
             lambda: metrics.Mean("m").update_state("x"),
             TypeError,
-            "the values of metric 'm' have dtype <U1; give numbers",
+            "the value of metric 'm' is str; give an array of real numbers",
         ),
         (lambda: metrics.Mean().update_state([1.0, 2.0], [1.0] * 3), ValueError, "sample_weight has shape"),
     ],

@@ -13,6 +13,7 @@ from functools import partial
 
 import numpy as np
 
+from nblstm import validate
 from nblstm.cells import functions
 
 __all__ = [
@@ -53,7 +54,7 @@ class ActivationFunction:
 
     def __call__(self, x) -> Array:
         """The activation of an array."""
-        x = np.asarray(x)
+        x = validate.number_array("x", x)
         return self.value(x if x.dtype.kind == "f" else x.astype(np.float32))
 
     def forward(self, x: Array, own: bool = False) -> tuple[Array, Array]:

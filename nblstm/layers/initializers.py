@@ -239,7 +239,8 @@ class Given(Initializer):
         self.source = source
 
     def _values(self, shape, generator):
-        return np.asarray(self.source(shape, dtype="float64") if callable(self.source) else self.source)
+        values = self.source(shape, dtype="float64") if callable(self.source) else self.source
+        return validate.number_array("the initial values", values)
 
 
 def get(identifier) -> Initializer:

@@ -308,7 +308,7 @@ def deserialize(record: dict[str, Any]) -> Layer:
 
 def checked_mask(mask, x_shape: tuple[int, ...]) -> np.ndarray:
     """``mask`` as an array of bool over the leading dimensions of ``x``."""
-    array = np.asarray(mask)
+    array = validate.plain_array("mask", mask)
     if array.dtype.kind not in "biu":
         raise TypeError(f"mask has dtype {array.dtype}; give bools, True where a step counts")
     if array.ndim < 2 or array.shape != x_shape[: array.ndim]:

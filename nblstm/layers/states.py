@@ -44,7 +44,7 @@ class CellStates(CellLayer):
             self._carried = None
             return
         first = states[0] if isinstance(states, list | tuple) and states else states
-        B = self._fixed_batch_size() or len(np.atleast_1d(np.asarray(first)))
+        B = self._fixed_batch_size() or len(np.atleast_1d(validate.number_array("states", first)))
         self._carried = np.stack(self._checked_states("states", states, B))[:, None]
 
     reset_state = reset_states

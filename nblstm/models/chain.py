@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from nblstm import validate
 from nblstm.layers import InputLayer, Layer, Masking
 from nblstm.layers.layer import Tape as LayerTape
 from nblstm.layers.shapes import Shape, batch_shape
@@ -193,7 +194,7 @@ class Chain:
         TypeError, ValueError
             If it does not, or there are no layers.
         """
-        x = np.asarray(x) if self._announced is None else self._announced._converted(x)
+        x = validate.number_array("x", x) if self._announced is None else self._announced._converted(x)
         if not self._layers:
             raise ValueError("the model has no layers; add one first")
         if self._particular is None and not self.built:

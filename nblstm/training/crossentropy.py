@@ -186,9 +186,7 @@ class SparseCategoricalCrossentropy(Loss):
     def target(self, prediction, target, mask):
         """Class numbers as an array of int, 0 where they do not count."""
         _several_classes(prediction)
-        labels, rows, classes = np.asarray(target), prediction.shape[:-1], prediction.shape[-1]
-        if labels.dtype.kind not in "iubf":
-            raise TypeError(f"target has dtype {labels.dtype}; give class numbers, 0 to {classes - 1}")
+        labels, rows, classes = validate.number_array("target", target), prediction.shape[:-1], prediction.shape[-1]
         if labels.shape not in (rows, (*rows, 1)):
             advice = "; for one-hot rows use categorical_crossentropy" if labels.shape == prediction.shape else ""
             raise ValueError(f"target has shape {labels.shape}; it needs one class per row, {rows}{advice}")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nblstm import validate
+
 Batch = tuple[np.ndarray, "np.ndarray | None", "np.ndarray | None"]
 
 
@@ -87,18 +89,11 @@ def array(name: str, value, dtype: str) -> np.ndarray:
 
     A file mapped into memory stays there: its batches are converted one by one.
     """
-    try:
-        found = np.asarray(value)
-    except ValueError:
-        raise ValueError(
-            f"{name} is a ragged nest of lists; pad the sequences to one length, or give batches by a generator"
-        ) from None
-    if found.dtype.kind not in "fiub":
-        raise TypeError(f"{name} has dtype {found.dtype}; give an array of numbers, or a generator of (x, y) batches")
+    found = validate.number_array(name, value, "pad the sequences to one length, or give batches by a generator")
     if found.ndim == 0 or len(found) == 0:
         raise ValueError(f"{name} has shape {found.shape}, which is no sample; give an array of one or more")
-    if found.dtype.kind == "f" and found.dtype != dtype and not isinstance(value, np.memmap):
-        found = found.astype(dtype)
+    if found.dtype.kind == "f" and not isinstance(value, np.memmap):
+        found = validate.converted(name, found, dtype)
     return found
 
 

@@ -102,10 +102,7 @@ def pad_sequences(
 
 
 def _sequence(k: int, given) -> np.ndarray:
-    try:
-        row = np.asarray(given)
-    except ValueError:
-        raise ValueError(f"sequence {k} is a ragged nest of lists; give steps of one shape") from None
+    row = validate.plain_array(f"sequence {k}", given, "give steps of one shape")
     if row.ndim == 0:
         raise ValueError(f"sequence {k} is {given!r}, which has no steps; give a list of sequences")
     return row

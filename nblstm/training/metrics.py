@@ -38,13 +38,13 @@ def _binary(y_true, prediction: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def _categorical(y_true, prediction: np.ndarray) -> np.ndarray:
-    target = np.asarray(y_true)
+    target = validate.number_array("target", y_true)
     validate.shaped("target", target, prediction.shape, "that of the prediction, a one-hot row for each")
     return target.argmax(axis=-1) == prediction.argmax(axis=-1)
 
 
 def _sparse(y_true, prediction: np.ndarray) -> np.ndarray:
-    return like("target", np.asarray(y_true), prediction.shape[:-1]) == prediction.argmax(axis=-1)
+    return like("target", validate.number_array("target", y_true), prediction.shape[:-1]) == prediction.argmax(axis=-1)
 
 
 class BinaryAccuracy(Metric):
@@ -126,7 +126,7 @@ class TopKCategoricalAccuracy(Metric):
     def values(self, y_true, y_pred, mask=None):
         """1 where it is, else 0."""
         prediction = _prediction(y_pred)
-        target = np.asarray(y_true)
+        target = validate.number_array("target", y_true)
         validate.shaped("target", target, prediction.shape, "that of the prediction, a one-hot row for each")
         chosen = np.take_along_axis(prediction, target.argmax(axis=-1)[..., None], -1)
         chosen = np.where(np.isnan(chosen), -np.inf, chosen)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nblstm import validate
 from nblstm.configured import Configured
 from nblstm.device import backend_of
 from nblstm.nn import Gradients, Module
@@ -201,7 +202,7 @@ class Optimizer(Configured):
         if missing or extra:
             parts = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has unknown {', '.join(extra)}"] * bool(extra)
             raise ValueError(f"the state {' and '.join(parts)}; it needs to be of the same optimizer and modules")
-        new = {name: np.asarray(state[name]) for name in own}
+        new = {name: validate.number_array(name, state[name]) for name in own}
         for name, value in own.items():
             came = new[name].shape, new[name].dtype
             if came != (value.shape, value.dtype):
