@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+
+from nblstm import validate
 
 
 class Configured:
@@ -16,6 +18,18 @@ class Configured:
 
     #: Arguments that are not part of the config.
     unsaved: tuple[str, ...] = ()
+
+    #: Names that arguments have elsewhere, and theirs here: for messages.
+    once: ClassVar[dict[str, str]] = {}
+
+    def __new__(cls, *args, **kwargs):
+        """As `object`'s; an argument that the constructor lacks is refused with the name of the nearest."""
+        parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+        names = [p.name for p in parameters]
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters) and not kwargs.keys() <= set(names):
+            wrong = next(name for name in kwargs if name not in names)
+            raise TypeError(f"{cls.__name__} got the unknown argument {validate.unknown(wrong, names, once=cls.once)}")
+        return super().__new__(cls)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments as plain values, which JSON can hold.

@@ -48,7 +48,9 @@ def flag(name: str, value) -> bool:
     return bool(value)
 
 
-def unknown(name, names: Iterable[str], shown: Iterable[str] | None = None) -> str:
+def unknown(
+    name, names: Iterable[str], shown: Iterable[str] | None = None, once: dict[str, str] | None = None
+) -> str:  # fmt: skip
     """What to say of a name that is none of ``names``, to follow what it names: the nearest one, and all.
 
     Parameters
@@ -58,14 +60,18 @@ def unknown(name, names: Iterable[str], shown: Iterable[str] | None = None) -> s
         All that are known.
     shown : iterable of str, optional
         Those to list, if not all.
+    once : dict of str to str, optional
+        Names that others have or had, and which these are here.
     """
     import difflib  # 2 ms, which only an error needs
 
     names = list(names)
-    lower = {known.lower(): known for known in reversed(names)}
-    near = difflib.get_close_matches(str(name).lower(), lower, n=1)
-    meant = f" (did you mean {lower[near[0]]!r}?)" if near else ""
-    return f"{name!r}{meant}; give one of {', '.join(names if shown is None else shown)}"
+    shown = names if shown is None else list(shown)
+    for known in (shown, names):  # what is listed is what people write
+        lower = {each.lower(): each for each in reversed(known)} | (once or {})
+        if near := difflib.get_close_matches(str(name).lower(), lower, n=1):
+            return f"{name!r} (did you mean {lower[near[0]]!r}?); give one of {', '.join(shown)}"
+    return f"{name!r}; give one of {', '.join(shown)}"
 
 
 def dtype_name(value) -> str:

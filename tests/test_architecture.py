@@ -22,7 +22,7 @@ ALLOWED = {
     "blas": {"locks"},
     "batch": {"memory"},
     "validate": set(),
-    "configured": set(),
+    "configured": {"validate"},
     "seeds": {"validate", "locks"},
     "device": set(),  # and cpu or cuda by name, lazily
     "codegen": {"cells"},

@@ -187,7 +187,10 @@ def test_state_of_one_sequence_has_no_batch():
 
 def test_state_of_one_state():
     message_of(ValueError, lambda: nn.GRU(3, 5)(X, H[0]), "state 'h' has shape (2, 5)", "(1, 2, 5)")
-    message_of(ValueError, lambda: nn.GRU(3, 5)(X, (H, H)), "state 'h' has shape (2, 1, 2, 5)")
+    for state in ((H,), [H], (H, H)):
+        came = f"state 'h' is a {type(state).__name__} of {len(state)}; give the array by itself, of shape (1, 2, 5)"
+        for call in calls(nn.GRU(3, 5), X, state=state):
+            message_of(ValueError, call, came)
 
 
 # --- going back -----------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ FIT = {
     "class_weight": ((X, Y), {"class_weight": [1, 2]}, TypeError, "class_weight is [1, 2]; give a dict from class"),
     "class_weight_nan": ((X, Y), {"class_weight": {0: np.nan}}, ValueError, "class_weight has nan at [0]; remove"),
     "class_weight_steps": (
-        (X, Y[..., None]), {"class_weight": {0: 1}}, ValueError, "needs one class per sample and y"
+        (X, Y[..., None]), {"class_weight": {0: 1}}, ValueError, "needs one class per row and y"
     ),
     "batches": ((iter([X]), None), {}, TypeError, "a batch is ndarray; let the iterable give (x, y)"),
     "batch_parts": ((iter([(X, Y, Y, Y)]), None), {}, TypeError, "a batch is 4 parts; let the iterable give"),
@@ -156,8 +156,8 @@ def test_not_compiled_and_not_built():
 def test_compile():
     model = Sequential([Dense(2)])
     message_of(ValueError, model.compile, "loss is None; give a name, such as 'mse'")
-    message_of(ValueError, lambda: model.compile("adam", "mser"), "loss is 'mser'; give one of")
-    message_of(ValueError, lambda: model.compile("adamant", "mse"), "optimizer is 'adamant'; give one of")
+    message_of(ValueError, lambda: model.compile("adam", "mser"), "loss is 'mser' (did you mean 'mse'?); give one of")
+    message_of(ValueError, lambda: model.compile("adamant", "mse"), "optimizer is 'adamant' (did you mean 'adam'?); give one of")
     message_of(ValueError, lambda: model.compile(loss="mse", metrics=["accurate"]), "metric is 'accurate'")
     message_of(TypeError, lambda: model.compile(loss="mse", metrics="mae"), "metrics is 'mae'; give a list")
     message_of(
@@ -186,7 +186,7 @@ def test_layers():
     message_of(
         ValueError, lambda: model.build((None, 9, 3)), "the model takes (None, 4, 3) and input_shape is (None, 9, 3)"
     )
-    message_of(ValueError, lambda: model.get_layer("b"), "there is no layer 'b'; there are a")
+    message_of(ValueError, lambda: model.get_layer("b"), "there is no layer named 'b'; give one of a")
     message_of(ValueError, model.get_layer, "give one of them")
     message_of(
         ValueError, lambda: model.set_weights([np.zeros((3, 2))]), "the model has 2 parameters and weights is 1 arrays"
@@ -232,7 +232,7 @@ def test_one_sample_without_its_batch():
 def test_predict_and_evaluate():
     model = regression()
     message_of(ValueError, lambda: model.predict(X[:, :3]), "x has shape (12, 3); the model takes (None, 4)")
-    message_of(ValueError, lambda: model.predict(X[:0]), "which is no sample")
+    message_of(ValueError, lambda: model.predict(X[:0, :3]), "x has shape (0, 3); the model takes (None, 4)")
     message_of(ValueError, lambda: model.predict(X, verbose=3), "verbose is 3; give 0 for nothing")
     message_of(TypeError, lambda: model.evaluate(X, Y, return_dict="no"), "return_dict is 'no'; give True or False")
     message_of(TypeError, lambda: model.train_on_batch(X, Y, return_dict=2), "return_dict is 2; give True or False")

@@ -233,7 +233,7 @@ def get(identifier) -> ActivationFunction:
             f"the activation is {identifier!r}; give a name or an ActivationFunction, which has its gradient"
         )
     if identifier not in FUNCTIONS:
-        raise ValueError(f"there is no activation named {identifier!r}; give one of {', '.join(FUNCTIONS)}")
+        raise ValueError(f"there is no activation named {validate.unknown(identifier, FUNCTIONS)}")
     return FUNCTIONS[identifier]
 
 

@@ -85,10 +85,8 @@ class Layer(Configured, Parametric):
     ):  # fmt: skip
         kind = type(self).__name__
         if unknown:
-            raise TypeError(
-                f"{kind} got the unknown argument {next(iter(unknown))!r}; it takes "
-                f"{', '.join(constructor_arguments(type(self)))}"
-            )
+            names = constructor_arguments(type(self))
+            raise TypeError(f"{kind} got the unknown argument {validate.unknown(next(iter(unknown)), names)}")
         if name is not None and not (isinstance(name, str) and name):
             raise TypeError(f"name is {name!r}; give a string that is not empty, or None")
         if sum(given is not None for given in (input_shape, batch_input_shape, input_dim)) > 1:

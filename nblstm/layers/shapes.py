@@ -58,7 +58,7 @@ def number(name: str, value, minimum: float = -float("inf")) -> float:
 def choice(name: str, value, choices: tuple[str, ...]) -> str:
     """``value``, which is one of ``choices``."""
     if value not in choices:
-        raise ValueError(f"{name} is {value!r}; give one of {', '.join(map(repr, choices))}")
+        raise ValueError(f"{name} is {validate.unknown(value, choices)}")
     return value
 
 

@@ -68,9 +68,10 @@ class CellStates(CellLayer):
         if self.stateful:
             fixed = self._fixed_batch_size() if self._carried is None else self._carried.shape[2]
             if fixed not in (None, B):
+                reset = "" if self._fixed_batch_size() else ", or call reset_states() first"
                 raise ValueError(
                     f"{self._label} is stateful with a batch size of {fixed} and got {B} sequences; give batches of "
-                    "that size"
+                    f"that size{reset}"
                 )
         names = self.cell.states
         states = memory.zeros((len(names), 1, B, self.units), self.dtype)

@@ -179,7 +179,9 @@ class Sequential(Trainer):
         for k, layer in enumerate(self._layers):
             if layer.name == name or k == index:
                 return layer
-        raise ValueError(f"there is no layer {name or index!r}; there are {', '.join(l.name for l in self._layers)}")
+        if name is None:
+            raise ValueError(f"there is no layer {index!r}; give a number from 0 to {len(self._layers) - 1}")
+        raise ValueError(f"there is no layer named {validate.unknown(name, [layer.name for layer in self._layers])}")
 
     def summary(self, line_length: int | None = None, print_fn=None) -> None:
         """Print the layers, the shapes of their outputs and their numbers of parameters.

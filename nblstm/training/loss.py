@@ -82,7 +82,7 @@ class Loss(Configured):
 
     def __init__(self, reduction: str = "sum_over_batch_size", name: str | None = None):
         if reduction not in REDUCTIONS:
-            raise ValueError(f"reduction is {reduction!r}; give one of {', '.join(REDUCTIONS)}")
+            raise ValueError(f"reduction is {validate.unknown(reduction, REDUCTIONS)}")
         self.reduction = reduction
         self.name = name or type(self).__name__
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import numbers
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -49,6 +49,7 @@ class Optimizer(Configured):
     """
 
     unsaved = ("modules",)
+    once: ClassVar[dict[str, str]] = {"lr": "learning_rate"}
 
     def __init__(
         self, modules, learning_rate, weight_decay: float | None, clipnorm: float | None, clipvalue: float | None,
