@@ -143,7 +143,7 @@ def real_array(name: str, value, dtype: str | np.dtype) -> np.ndarray:
 def _masked_entries(value) -> int:
     """The number of entries that NumPy's masked arrays have masked, in ``value`` itself or in lists."""
     if isinstance(value, np.ndarray):
-        return int(np.count_nonzero(value.mask)) if hasattr(value, "filled") else 0
+        return int(np.count_nonzero(getattr(value, "mask", False)))
     if isinstance(value, list | tuple) and value and isinstance(value[0], np.ndarray | list | tuple):
         return sum(map(_masked_entries, value))
     return 0
@@ -151,8 +151,8 @@ def _masked_entries(value) -> int:
 
 def _numbers_of_a_table(name: str, table) -> np.ndarray:
     """The numbers of a pandas object whose columns are of several dtypes, which NumPy takes as objects."""
-    columns = zip(table.columns, table.dtypes, strict=True) if hasattr(table, "columns") else [(table.name, table.dtype)]
-    for column, dtype in columns:
+    frame = table.to_frame() if hasattr(table, "to_frame") else table  # a Series, or a DataFrame
+    for column, dtype in zip(frame.columns, frame.dtypes, strict=True):
         if dtype.kind not in "fiub":
             raise TypeError(f"{name} has the column {column!r} of dtype {dtype}; leave it out, or make it numbers")
     return table.to_numpy("float64", na_value=np.nan)

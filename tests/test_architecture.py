@@ -174,13 +174,8 @@ def test_modules_have_keras_names(name):
     module = importlib.import_module(f"nblstm.{name}")
     below = importlib.import_module(f"nblstm.{next(iter(ALLOWED[name]))}.{name}")
     assert below.__all__
-    rowwise = importlib.import_module("nblstm.training.rowwise")
-    ours = rowwise.__all__ if name in ("losses", "metrics") else ()
     for public in below.__all__:
-        if public not in ours:
-            assert getattr(module, public) is getattr(below, public)
-    for public in ours:
-        assert getattr(module, public) is getattr(rowwise, public)
+        assert getattr(module, public) is getattr(below, public)
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if part_of(file) in ("cpu", "codegen")])

@@ -55,7 +55,7 @@ def test_arguments(kind, options, error, said):
         (lambda: schedules.PiecewiseConstantDecay([0.5], [1, 2]), TypeError, "whole numbers"),
         (lambda: schedules.CosineDecay(0.1, 5, warmup_steps=3), ValueError, "warmup_target"),
         (lambda: schedules.get({"class_name": "Nothing"}), ValueError, "learning_rate is 'Nothing'; give one of Exp"),
-        (lambda: optimizers.get("adamm"), ValueError, r"optimizer is 'adamm' .did you mean 'adam'\?.; give one of sgd, rmsprop"),
+        (lambda: optimizers.get("adamm"), ValueError, r"optimizer is 'adamm' .did you mean 'adam'\?.; give"),
         (lambda: optimizers.get(None), TypeError, "optimizer is None"),
         (lambda: optimizers.get({"class_name": "Adam", "lr": 1}), ValueError, "class_name"),
     ],

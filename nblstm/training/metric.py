@@ -52,7 +52,8 @@ class Mean(Configured):
         values = validate.number_array(f"the value of metric {self.name!r}", values)
         if sample_weight is None and mask is None:
             size, rows = values.size, len(values) if values.ndim else 1
-            total = np.count_nonzero(values) if values.dtype.kind == "b" else float(np.add.reduce(values, None, np.float64))
+            bools = values.dtype.kind == "b"
+            total = np.count_nonzero(values) if bools else float(np.add.reduce(values, None, np.float64))
             self._total += total if rows == size else total * rows / max(size, 1)
             self._count += rows
             return
