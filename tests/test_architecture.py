@@ -42,12 +42,13 @@ ALLOWED = {
     **{name: {"layers"} for name in ("activations", "constraints", "initializers", "regularizers")},
     **{name: {"training"} for name in ("callbacks", "losses", "metrics", "optimizers")},
     "preprocessing": {"utils"},
-    "utils": {"training", "seeds"},
+    "utils": {"training", "seeds", "layers"},
+    "backend": {"training", "layers"},
     "interop": {"models", "layers", "nn", "training", "cells", "validate"},
     "warmup": {"validate", "device", "cells"},
     "__init__": {"cells", "nn", "training", "device", "models", "layers", "seeds", "warmup", "cpu"}  # cpu: threads
     | {"activations", "constraints", "initializers", "regularizers", "callbacks", "losses", "metrics", "optimizers"}
-    | {"preprocessing", "utils"},
+    | {"preprocessing", "utils", "backend"},
     "__main__": {"codegen", "cpu", "cuda", "device", "validate", "nblstm"},
 }  # fmt: skip
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-import re
 import warnings
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +11,7 @@ import numpy as np
 from nblstm import memory, validate
 from nblstm.configured import Configured, constructor_arguments
 from nblstm.layers import shapes
+from nblstm.layers.names import automatic_name
 from nblstm.layers.parametric import Parametric
 from nblstm.layers.registry import Registry
 from nblstm.layers.shapes import Shape
@@ -21,8 +19,6 @@ from nblstm.nn import Gradients
 
 LAYERS = Registry("layer")
 register = LAYERS.register
-
-_counters: defaultdict[str, itertools.count] = defaultdict(itertools.count)
 
 
 @dataclass(slots=True, eq=False)
@@ -99,7 +95,7 @@ class Layer(Configured, Parametric):
             batch_input_shape = shapes.batch_shape("batch_input_shape", batch_input_shape)
         self.batch_input_shape: Shape | None = batch_input_shape
         dtype = validate.dtype_name("float32" if dtype is None else dtype)
-        super().__init__(name or _automatic_name(kind), validate.flag("trainable", trainable), dtype)
+        super().__init__(name or automatic_name(kind), validate.flag("trainable", trainable), dtype)
 
     def __reduce__(self):
         """For copies and pickle: what files hold too, and the random state."""
@@ -312,10 +308,3 @@ def checked_mask(mask, x_shape: tuple[int, ...]) -> np.ndarray:
     if array.ndim < 2 or array.shape != x_shape[: array.ndim]:
         raise ValueError(f"mask has shape {array.shape}; x has {x_shape}, so give its leading dimensions, (B, T)")
     return array.astype(bool, copy=False)
-
-
-def _automatic_name(kind: str) -> str:
-    """dense, dense_1, ...; max_pooling2d, as Keras writes it."""
-    snake = re.sub(r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", kind)).lower()
-    number = next(_counters[snake])
-    return f"{snake}_{number}" if number else snake

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
 
 from nblstm import seeds, validate
 from nblstm.layers import Layer
+from nblstm.layers.names import automatic_name
 from nblstm.models import saving
 from nblstm.models.summary import table
 from nblstm.models.trainer import Trainer
-
-_counter = itertools.count()
 
 
 class Sequential(Trainer):
@@ -66,8 +64,7 @@ class Sequential(Trainer):
             raise TypeError(f"name is {name!r}; give a string that is not empty, or None")
         if layers is not None and (isinstance(layers, Layer) or not np.iterable(layers)):
             raise TypeError(f"layers is {layers!r}; give a list of layers, such as [LSTM(32), Dense(1)]")
-        number = next(_counter) if name is None else 0
-        self.name = name or (f"sequential_{number}" if number else "sequential")
+        self.name = name or automatic_name("Sequential")
         super().__init__(layers, seeds.generator(seed))
         if not validate.flag("trainable", trainable):
             self.trainable = False
