@@ -109,6 +109,8 @@ def plain_array(name: str, value, fix: str = PAD) -> np.ndarray:
 
 def number_array(name: str, value, fix: str = PAD) -> np.ndarray:
     """``value`` as an array of real numbers, in their own dtype; otherwise as `plain_array`."""
+    if type(value) is np.ndarray and value.dtype.kind in "fiub":
+        return value
     array = plain_array(name, value, fix)
     if array.dtype.kind == "O" and hasattr(value, "iloc"):
         array = _numbers_of_a_table(name, value)

@@ -52,6 +52,7 @@ class ActivationFunction:
     overwrite: Callable[[Array], Array] | None = None
     scalar: Callable | None = None
 
+    @np.errstate(under="ignore")
     def __call__(self, x) -> Array:
         """The activation of an array."""
         x = validate.number_array("x", x)

@@ -139,6 +139,7 @@ class Layer(Configured, Parametric):
         self._check_ndim(shape)
         return self._output_shape(shape)
 
+    @np.errstate(under="ignore")  # what is too small for a float is 0, whatever numpy.seterr says; 0.3 us
     def __call__(self, x, mask=None) -> np.ndarray:
         """Inference; see `forward`."""
         x = self._checked_input(x)
@@ -146,6 +147,7 @@ class Layer(Configured, Parametric):
             mask = checked_mask(mask, x.shape)
         return self._forward(x, False, mask, None)[0]
 
+    @np.errstate(under="ignore")
     def forward(
         self, x, *, training: bool = False, mask=None, generator: np.random.Generator | None = None
     ) -> tuple[np.ndarray, Tape]:
@@ -178,6 +180,7 @@ class Layer(Configured, Parametric):
         y, saved = self._forward(x, training, mask, generator)
         return y, Tape(self, y.shape, saved)
 
+    @np.errstate(under="ignore")
     def backward(
         self, tape: Tape, dy, *, input_gradient: bool = True, into: Gradients | None = None
     ) -> tuple[np.ndarray | None, Gradients | None]:  # fmt: skip

@@ -194,7 +194,8 @@ class Chain:
         TypeError, ValueError
             If it does not, or there are no layers.
         """
-        x = self.alone(x)
+        if type(x) is not np.ndarray:
+            x = self.alone(x)
         x = validate.number_array("x", x) if self._announced is None else self._announced._converted(x)
         if not self._layers:
             raise ValueError("the model has no layers; add one first")

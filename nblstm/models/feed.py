@@ -144,7 +144,8 @@ class Feed(Chain):
 def is_iterable(x) -> bool:
     """Whether x is a generator, a loader or the like, and not something that becomes an array."""
     arrays = str | bytes | list | tuple | dict | np.ndarray
-    return isinstance(x, Iterable) and not isinstance(x, arrays) and not hasattr(x, "__array__")
+    array_like = isinstance(x, arrays) or hasattr(x, "__array__") or hasattr(x, "toarray")  # the last of SciPy, sparse
+    return isinstance(x, Iterable) and not array_like
 
 
 def _size(batch_size: int | None, purpose: str = "") -> int:

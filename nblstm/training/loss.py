@@ -90,6 +90,7 @@ class Loss(Configured):
         """The loss alone; the arguments are those of `value_and_gradient`."""
         return self.value_and_gradient(y_true, y_pred, sample_weight, mask)[0]
 
+    @np.errstate(under="ignore")
     def value_and_gradient(self, y_true, y_pred, sample_weight=None, mask=None) -> tuple[float, np.ndarray]:
         """The loss and its gradient, in Keras's order of arguments.
 
@@ -131,6 +132,7 @@ class Loss(Configured):
             backend = backend_of("cpu")
             backend.foresee(backend.loss_kernel, self.equation(), np.dtype(dtype).itemsize, weighted)
 
+    @np.errstate(under="ignore")
     def values(self, y_true, y_pred, mask=None) -> np.ndarray:
         """One value per row, shape (B, ...), neither weighted nor reduced."""
         _, rows, target, _ = self._checked(y_true, y_pred, mask)

@@ -33,6 +33,7 @@ class Mean(Configured):
         """Forget all batches."""
         self._total = self._count = 0.0
 
+    @np.errstate(under="ignore")
     def update_state(self, values, sample_weight=None, mask=None) -> None:
         """Add a batch.
 
@@ -99,6 +100,7 @@ class Metric(Mean):
     name : str
     """
 
+    @np.errstate(under="ignore")
     def update_state(self, y_true, y_pred, sample_weight=None, mask=None) -> None:  # type: ignore[override]
         """Add a batch, in Keras's order of arguments.
 

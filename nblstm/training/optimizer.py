@@ -268,6 +268,7 @@ class Optimizer(Configured):
             backend, constants = backend_of("cpu"), len(self.constants(0.0))
             backend.foresee(backend.update_kernel, self.equation(), len(self.slot_names()), constants, dtype)
 
+    @np.errstate(under="ignore")
     def _update(self, parameters: list[np.ndarray], flat: list[np.ndarray | None], rate: float) -> None:
         """The modules' steps, weight decay included."""
         decay = 0.0 if self.weight_decay is None else self.weight_decay * rate
