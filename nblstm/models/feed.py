@@ -84,10 +84,9 @@ class Feed(Chain):
         if class_weight is not None and sample_weight is not None:
             raise ValueError("class_weight and sample_weight are both given; give one, or multiply them beforehand")
         alone = self.alone(x)
-        y, sample_weight = (
-            _alone(name, given, alone, listed=alone is not x)
-            for name, given in (("y", y), ("sample_weight", sample_weight))
-        )
+        listed = alone is not x
+        y = _alone("y", y, alone, listed)
+        sample_weight = _alone("sample_weight", sample_weight, alone, listed)
         found = data.samples(alone, y, sample_weight, self.dtype)
         x, y, weight = self.converted(found.x), found.y, found.weight
         assert y is not None

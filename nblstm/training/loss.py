@@ -90,7 +90,6 @@ class Loss(Configured):
         """The loss alone; the arguments are those of `value_and_gradient`."""
         return self.value_and_gradient(y_true, y_pred, sample_weight, mask)[0]
 
-    @np.errstate(under="ignore")
     def value_and_gradient(self, y_true, y_pred, sample_weight=None, mask=None) -> tuple[float, np.ndarray]:
         """The loss and its gradient, in Keras's order of arguments.
 
@@ -182,6 +181,7 @@ class Loss(Configured):
         taken = self.target if type(self).rows is Loss.rows else self.checked_target
         return given, rows, *taken(y_true, rows, mask)
 
+    @np.errstate(under="ignore")
     def _weighted(self, rows: np.ndarray, target: np.ndarray, sample_weight, mask) -> tuple[float, float, np.ndarray]:
         """The weighted sum, what to divide it by, and the gradient of the quotient."""
         shape = rows.shape[:-1]

@@ -268,7 +268,6 @@ class Optimizer(Configured):
             backend, constants = backend_of("cpu"), len(self.constants(0.0))
             backend.foresee(backend.update_kernel, self.equation(), len(self.slot_names()), constants, dtype)
 
-    @np.errstate(under="ignore")
     def _update(self, parameters: list[np.ndarray], flat: list[np.ndarray | None], rate: float) -> None:
         """The modules' steps, weight decay included."""
         decay = 0.0 if self.weight_decay is None else self.weight_decay * rate
@@ -276,7 +275,8 @@ class Optimizer(Configured):
             for p, g, slots in zip(parameters, flat, self._slots, strict=True):
                 if g is not None:
                     if decay:
-                        p -= p * decay
+                        with np.errstate(under="ignore"):
+                            p -= p * decay
                     self.update(p, g, slots, rate)
             return
         constants = self.constants(rate)
