@@ -24,11 +24,12 @@ class Configured:
 
     def __new__(cls, *args, **kwargs):
         """As `object`'s; an argument that the constructor lacks is refused with the name of the nearest."""
-        parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+        parameters = list(inspect.signature(cls.__init__).parameters.values())[1:] if kwargs else []
         names = [p.name for p in parameters]
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters) and not kwargs.keys() <= set(names):
-            wrong = next(name for name in kwargs if name not in names)
-            raise TypeError(f"{cls.__name__} got the unknown argument {validate.unknown(wrong, names, once=cls.once)}")
+        wrong = [name for name in kwargs if name not in names]
+        if wrong and not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            said = validate.unknown(wrong[0], names, once=cls.once)
+            raise TypeError(f"{cls.__name__} got the unknown argument {said}")
         return super().__new__(cls)
 
     def get_config(self) -> dict[str, Any]:
