@@ -36,6 +36,7 @@ from nblstm.warmup import warmup
 if TYPE_CHECKING:
     from nblstm import (
         activations,
+        backend,
         callbacks,
         constraints,
         initializers,
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "Cell", "CellError", "Input", "Sequential", "abs", "activations", "callbacks", "cell", "cells", "clip",
+    "Cell", "CellError", "Input", "Sequential", "abs", "activations", "backend", "callbacks", "cell", "cells", "clip",
     "constraints", "device", "elu", "exp", "gelu", "hard_sigmoid", "hard_tanh", "initializers", "layers", "leaky_relu",
     "log", "losses", "maximum", "metrics", "minimum", "models", "nn", "num_threads", "optimizers", "preprocessing",
     "regularizers", "relu", "selu", "set_device", "set_num_threads", "set_random_seed", "sigmoid", "softplus",
@@ -65,7 +66,7 @@ __all__ = [
 #: What is imported when it is first asked for, and whence: half of the time that importing all of nblstm takes.
 _LATER = {
     **dict.fromkeys(
-        ("activations", "callbacks", "constraints", "initializers", "layers", "losses", "metrics", "models",
+        ("activations", "backend", "callbacks", "constraints", "initializers", "layers", "losses", "metrics", "models",
          "optimizers", "preprocessing", "regularizers", "training", "utils")
     ),
     "Input": "nblstm.layers", "Sequential": "nblstm.models",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+
+from nblstm import validate
 
 
 class Configured:
@@ -16,6 +18,19 @@ class Configured:
 
     #: Arguments that are not part of the config.
     unsaved: tuple[str, ...] = ()
+
+    #: Names that arguments have elsewhere, and theirs here: for messages.
+    once: ClassVar[dict[str, str]] = {}
+
+    def __new__(cls, *args, **kwargs):
+        """As `object`'s; an argument that the constructor lacks is refused with the name of the nearest."""
+        parameters = list(inspect.signature(cls.__init__).parameters.values())[1:] if kwargs else []
+        names = [p.name for p in parameters]
+        wrong = [name for name in kwargs if name not in names]
+        if wrong and not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            said = validate.unknown(wrong[0], names, once=cls.once)
+            raise TypeError(f"{cls.__name__} got the unknown argument {said}")
+        return super().__new__(cls)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments as plain values, which JSON can hold.

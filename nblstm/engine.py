@@ -161,7 +161,11 @@ def initial_state(network: Network, state, B: int, batched: bool, name: str) -> 
     for k, value in enumerate(state):
         if type(value) is not type(result) or value.dtype != result.dtype or value.shape != shape:
             label, meaning = f"{name} {names[k]!r}", f"(num_layers * directions, {'B, ' * batched}H)"
-            value = validate.shaped(label, arrays.real(label, value, network.dtype), shape, meaning)
+            array = arrays.real(label, value, network.dtype)
+            if isinstance(value, tuple | list) and array.shape[1:] == shape:
+                came = f"a {type(value).__name__} of {len(value)}"
+                raise ValueError(f"{label} is {came}; give the array by itself, of shape {shape}, {meaning}")
+            value = validate.shaped(label, array, shape, meaning)
         result[k] = value if batched else value[:, None]
     return result
 

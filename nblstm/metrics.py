@@ -1,4 +1,3 @@
-"""Keras's name for `nblstm.training.metrics`, and for losses as functions of y_true and y_pred."""
+"""Keras's name for `nblstm.training.metrics`."""
 
 from nblstm.training.metrics import *
-from nblstm.training.rowwise import *

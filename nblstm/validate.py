@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import numbers
 import os
+from collections.abc import Iterable
 
 import numpy as np
 
 DTYPES = ("float32", "float64")
+
+#: What to do about sequences of several lengths.
+PAD = "pad the sequences to one length, and tell it by lengths= or a Masking layer"
 
 
 def positive_integer(name: str, value) -> int:
@@ -44,6 +48,32 @@ def flag(name: str, value) -> bool:
     return bool(value)
 
 
+def unknown(
+    name, names: Iterable[str], shown: Iterable[str] | None = None, once: dict[str, str] | None = None
+) -> str:  # fmt: skip
+    """What to say of a name that is none of ``names``, to follow what it names: the nearest one, and all.
+
+    Parameters
+    ----------
+    name : str
+    names : iterable of str
+        All that are known.
+    shown : iterable of str, optional
+        Those to list, if not all.
+    once : dict of str to str, optional
+        Names that others have or had, and which these are here.
+    """
+    import difflib  # 2 ms, which only an error needs
+
+    names = list(names)
+    shown = names if shown is None else list(shown)
+    for known in (shown, names):  # what is listed is what people write
+        lower = {each.lower(): each for each in reversed(known)} | (once or {})
+        if near := difflib.get_close_matches(str(name).lower(), lower, n=1):
+            return f"{name!r} (did you mean {lower[near[0]]!r}?); give one of {', '.join(shown)}"
+    return f"{name!r}; give one of {', '.join(shown)}"
+
+
 def dtype_name(value) -> str:
     """The name of a dtype that nblstm computes in."""
     try:
@@ -55,19 +85,93 @@ def dtype_name(value) -> str:
     return name
 
 
+def plain_array(name: str, value, fix: str = PAD) -> np.ndarray:
+    """``value`` as a plain array of whatever dtype it has: here all comes in that users give as arrays.
+
+    ``fix`` says what to give in the place of a ragged nest of lists.
+    """
+    if type(value) is np.ndarray:
+        return value
+    masked = _masked_entries(value)
+    if masked:
+        raise ValueError(
+            f"{name} is a NumPy masked array with {masked} masked entries, below which there are numbers all the same; "
+            "fill them, by its filled(0), and leave them out by a Masking layer, lengths or sample_weight"
+        )
+    try:
+        return np.asarray(value)
+    except ValueError:
+        if isinstance(value, list | tuple) and all(hasattr(part, "shape") for part in value):
+            shapes = " and ".join(sorted({str(tuple(part.shape)) for part in value}))
+            raise ValueError(f"{name} is a list of {len(value)} arrays of shapes {shapes}; {fix}") from None
+        raise ValueError(f"{name} is a ragged nest of lists; {fix}") from None
+
+
+def number_array(name: str, value, fix: str = PAD) -> np.ndarray:
+    """``value`` as an array of real numbers, in their own dtype; otherwise as `plain_array`."""
+    if type(value) is np.ndarray and value.dtype.kind in "fiub":
+        return value
+    array = plain_array(name, value, fix)
+    if array.dtype.kind == "O" and hasattr(value, "iloc"):
+        array = _numbers_of_a_table(name, value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} {_no_numbers(value, array)}")
+    return array
+
+
+def converted(name: str, array: np.ndarray, dtype: str | np.dtype) -> np.ndarray:
+    """``array`` in the float dtype ``dtype``; what is too small for it becomes 0, what is too large is refused."""
+    if array.dtype == dtype and array.dtype.isnative:
+        return array
+    try:
+        with np.errstate(over="raise", under="ignore", invalid="ignore"):
+            return array.astype(dtype)
+    except FloatingPointError:
+        largest = np.finfo(dtype).max
+        place = np.argwhere((np.abs(array) > largest) & np.isfinite(array))[0]
+        raise ValueError(
+            f"{name} has {array[tuple(place)]:g} at {place.tolist()}, which is beyond {np.dtype(dtype).name}, whose "
+            f"largest number is {largest:.3g}; give smaller numbers"
+        ) from None
+
+
 def real_array(name: str, value, dtype: str | np.dtype) -> np.ndarray:
     """``value`` as an array of ``dtype``, any layout; integers, bools and floats of another width are converted."""
     if type(value) is np.ndarray and value.dtype is dtype:  # what one layer gives the next
         return value
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise ValueError(f"{name} is a ragged nest of lists; give one padded array of numbers, and lengths=") from None
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name} has dtype {array.dtype}; give real numbers, such as an array of {dtype}")
-    if array.dtype != dtype or not array.dtype.isnative:
-        array = array.astype(dtype)
-    return array
+    return converted(name, number_array(name, value), dtype)
+
+
+def _masked_entries(value) -> int:
+    """The number of entries that NumPy's masked arrays have masked, in ``value`` itself or in lists."""
+    if isinstance(value, np.ndarray):
+        return int(np.count_nonzero(getattr(value, "mask", False)))
+    if isinstance(value, list | tuple) and value and isinstance(value[0], np.ndarray | list | tuple):
+        return sum(map(_masked_entries, value))
+    return 0
+
+
+def _numbers_of_a_table(name: str, table) -> np.ndarray:
+    """The numbers of a pandas object whose columns are of several dtypes, which NumPy takes as objects."""
+    frame = table.to_frame() if hasattr(table, "to_frame") else table  # a Series, or a DataFrame
+    for column, dtype in zip(frame.columns, frame.dtypes, strict=True):
+        if dtype.kind not in "fiub":
+            raise TypeError(f"{name} has the column {column!r} of dtype {dtype}; leave it out, or make it numbers")
+    return table.to_numpy("float64", na_value=np.nan)
+
+
+def _no_numbers(value, array: np.ndarray) -> str:
+    """What is wrong with an array of another kind, and the fix, to follow its name."""
+    if hasattr(value, "toarray"):
+        return f"is a sparse {type(value).__name__}; give the array that its toarray() makes"
+    if array.ndim == 0:
+        return f"is {'None' if value is None else type(value).__name__}; give an array of real numbers"
+    if array.dtype.kind == "O":
+        for place, entry in np.ndenumerate(array):
+            if not isinstance(entry, numbers.Real | np.bool_):
+                return f"has dtype object, and {type(entry).__name__} at {list(place)}; give real numbers"
+        return "has dtype object, though its entries are numbers; give real numbers, by its astype(float)"
+    return f"has dtype {array.dtype}; give real numbers"
 
 
 def shaped(name: str, array: np.ndarray, shape: tuple[int, ...], meaning: str) -> np.ndarray:
@@ -81,10 +185,7 @@ def lengths_array(lengths, B: int, T: int) -> np.ndarray | None:
     """Sequence lengths as int64 (B,), or None."""
     if lengths is None:
         return None
-    try:
-        array = np.atleast_1d(np.asarray(lengths))
-    except ValueError:
-        raise ValueError(f"lengths is a ragged nest of lists; give {B} integers from 0 to {T}") from None
+    array = np.atleast_1d(plain_array("lengths", lengths, f"give {B} integers from 0 to {T}"))
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError(f"lengths contains {array[~np.isfinite(array)][0]}; give whole numbers from 0 to {T}")
     whole = array.dtype.kind in "iu" or (array.dtype.kind == "f" and bool((array == np.floor(array)).all()))

@@ -57,8 +57,8 @@ def test_targets_out_of_range_are_reported_whatever_their_weight():
 
 def test_a_subclass_with_rows_of_its_own():
     class Doubled(losses.BinaryCrossentropy):
-        def rows(self, prediction, target):
-            values, gradient = super().rows(prediction, target)
+        def rows(self, target, prediction):
+            values, gradient = super().rows(target, prediction)
             return 2 * values, 2 * gradient
 
     value, gradient = losses.BinaryCrossentropy().value_and_gradient(BITS, SIGMOID)

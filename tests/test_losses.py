@@ -138,27 +138,27 @@ def test_keras(case, dtype):
 @pytest.mark.parametrize(
     ("function", "options", "made"),
     [
-        (training.mean_squared_error, {}, losses.MeanSquaredError()),
-        (training.mean_absolute_error, {}, losses.MeanAbsoluteError()),
-        (training.huber, dict(delta=0.3), losses.Huber(0.3)),
-        (training.binary_crossentropy, {}, losses.BinaryCrossentropy()),
+        (training.mean_squared_error_and_gradient, {}, losses.MeanSquaredError()),
+        (training.mean_absolute_error_and_gradient, {}, losses.MeanAbsoluteError()),
+        (training.huber_and_gradient, dict(delta=0.3), losses.Huber(0.3)),
+        (training.binary_crossentropy_and_gradient, {}, losses.BinaryCrossentropy()),
         (
-            training.binary_crossentropy, dict(from_logits=True, label_smoothing=0.3),
+            training.binary_crossentropy_and_gradient, dict(from_logits=True, label_smoothing=0.3),
             losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.3),
         ),
         (
-            training.categorical_crossentropy, dict(from_logits=True, label_smoothing=0.3),
+            training.categorical_crossentropy_and_gradient, dict(from_logits=True, label_smoothing=0.3),
             losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.3),
         ),
         (
-            training.sparse_categorical_crossentropy, dict(from_logits=True, ignore_class=1),
+            training.sparse_categorical_crossentropy_and_gradient, dict(from_logits=True, ignore_class=1),
             losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=1),
         ),
     ],
 )  # fmt: skip
-def test_functions_take_the_prediction_first(function, options, made):
+def test_functions_with_a_gradient_take_the_target_first(function, options, made):
     target = LABELS if isinstance(made, losses.SparseCategoricalCrossentropy) else ONE_HOT
-    value, gradient = function(SOFTMAX, target, WEIGHTS, MASK, **options)
+    value, gradient = function(target, SOFTMAX, WEIGHTS, MASK, **options)
     expected, expected_gradient = made.value_and_gradient(target, SOFTMAX, WEIGHTS, MASK)
     assert value == expected
     np.testing.assert_array_equal(gradient, expected_gradient)
@@ -225,9 +225,9 @@ def test_where_nothing_counts_the_loss_is_0():
 )
 def test_a_last_dimension_of_one_may_be_too_many_or_too_few(target, prediction):
     t, p = RNG.random(target), RNG.uniform(0.1, 0.9, prediction)
-    for function in (training.mean_squared_error, training.binary_crossentropy):
-        value, gradient = function(p, t)
-        expected, flat = function(p.ravel(), t.ravel())
+    for function in (training.mean_squared_error_and_gradient, training.binary_crossentropy_and_gradient):
+        value, gradient = function(t, p)
+        expected, flat = function(t.ravel(), p.ravel())
         assert value == pytest.approx(expected)
         assert gradient.shape == prediction
         assert_close(gradient.ravel(), flat, OUTPUT["float64"])
@@ -247,8 +247,8 @@ def test_shapes_of_weights(shape):
 
 
 def test_lists_and_integers():
-    assert training.mean_squared_error([1.0, 2.0], [1, 4]) == (2.0, pytest.approx(np.array([0.0, -2.0])))
-    assert training.mean_squared_error(np.array([1, 2]), [1, 4])[0] == 2.0
+    assert training.mean_squared_error_and_gradient([1, 4], [1.0, 2.0]) == (2.0, pytest.approx(np.array([0.0, -2.0])))
+    assert training.mean_squared_error_and_gradient([1, 4], np.array([1, 2]))[0] == 2.0
 
 
 def test_masked_class_numbers_are_not_looked_at():

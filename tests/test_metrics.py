@@ -112,6 +112,39 @@ def test_where_nothing_counts_the_result_is_0():
     assert updated(metrics.MeanSquaredError(), [1.0], [2.0], [0.0]) == 0.0
 
 
+# --- functions ------------------------------------------------------------------------------------
+
+
+def test_functions_give_a_value_for_each_row_or_bit():
+    bits, p = np.array([[1, 0, 1], [0, 1, 1]]), np.array([[0.6, 0.2, 0.1], [0.9, 0.9, 0.2]])
+    assert metrics.binary_accuracy(bits, p).tolist() == [[1, 1, 0], [0, 1, 0]]
+    assert metrics.binary_accuracy(bits, p, threshold=0.95).tolist() == [[0, 1, 0], [1, 0, 0]]
+    one_hot, classes = np.eye(3)[[0, 2]], np.array([0, 2])
+    assert metrics.categorical_accuracy(one_hot, p).tolist() == [1, 0]
+    assert metrics.sparse_categorical_accuracy(classes, p).tolist() == [1, 0]
+    assert metrics.sparse_categorical_accuracy(classes[:, None], p).tolist() == [1, 0]
+    for k, expected in ((1, [1, 0]), (2, [1, 0]), (3, [1, 1])):
+        assert metrics.top_k_categorical_accuracy(one_hot, p, k).tolist() == expected
+        assert metrics.sparse_top_k_categorical_accuracy(classes, p, k).tolist() == expected
+    assert metrics.sparse_top_k_categorical_accuracy([-1, 3], p, 3).tolist() == [0, 0]
+    assert metrics.binary_accuracy(bits, p).dtype == metrics.categorical_accuracy(one_hot, p).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [
+        (metrics.binary_accuracy, metrics.BinaryAccuracy),
+        (metrics.sparse_top_k_categorical_accuracy, metrics.SparseTopKCategoricalAccuracy),
+        (metrics.mean_squared_error, metrics.LossMetric),
+    ],
+)
+def test_a_function_stands_for_its_metric(function, kind):
+    metric = metrics.get(function)
+    assert type(metric) is kind
+    assert metric.name == function.__name__
+    assert metric.direction == kind.direction
+
+
 # --- "accuracy" -----------------------------------------------------------------------------------
 
 
@@ -212,7 +245,7 @@ def test_shapes_that_do_not_fit(name, target, prediction, said):
 @pytest.mark.parametrize(
     ("make", "error", "said"),
     [
-        (lambda: metrics.get("accurcy"), ValueError, "metric is 'accurcy'; give one of accuracy"),
+        (lambda: metrics.get("accurcy"), ValueError, r"metric is 'accurcy' .did you mean 'accuracy'\?.; give"),
         (lambda: metrics.get(None), TypeError, "metric is None"),
         (lambda: metrics.TopKCategoricalAccuracy(0), ValueError, "k is 0"),
         (lambda: metrics.BinaryAccuracy(threshold="x"), ValueError, "threshold is 'x'"),
@@ -220,7 +253,7 @@ def test_shapes_that_do_not_fit(name, target, prediction, said):
         (
             lambda: metrics.Mean("m").update_state("x"),
             TypeError,
-            "the values of metric 'm' have dtype <U1; give numbers",
+            "the value of metric 'm' is str; give an array of real numbers",
         ),
         (lambda: metrics.Mean().update_state([1.0, 2.0], [1.0] * 3), ValueError, "sample_weight has shape"),
     ],

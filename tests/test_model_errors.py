@@ -52,7 +52,7 @@ FIT = {
     "features": ((RNG.normal(size=(12, 5)), Y), {}, ValueError, "x has shape (12, 5); the model takes (None, 4)"),
     "dimensions": ((X[:, None], Y), {}, ValueError, "x has shape (12, 1, 4); the model takes (None, 4)"),
     "targets": ((X, Y[:, :1].repeat(5, 1)), {}, ValueError, "target has shape (12, 5); it needs that of"),
-    "objects": ((np.array([["a"] * 4] * 12), Y), {}, TypeError, "x has dtype <U1; give an array of numbers"),
+    "objects": ((np.array([["a"] * 4] * 12), Y), {}, TypeError, "x has dtype <U1; give real numbers"),
     "ragged": (([[1, 2], [1]], Y), {}, ValueError, "x is a ragged nest of lists; pad the sequences"),
     "none": ((), {}, ValueError, "x is None; give an array, or a generator"),
     "no_targets": ((X,), {}, ValueError, "y is None; give the targets"),
@@ -63,7 +63,7 @@ FIT = {
     "split": ((X, Y), {"validation_split": 1.0}, ValueError, "validation_split is 1.0; give a number, 0 or more"),
     "split_type": ((X, Y), {"validation_split": "a"}, TypeError, "validation_split is 'a' of type str"),
     "shuffle": ((X, Y), {"shuffle": "batch"}, TypeError, "shuffle is 'batch'; give True or False"),
-    "dict": (({"x": X}, Y), {}, TypeError, "x has dtype object; give an array of numbers"),
+    "dict": (({"x": X}, Y), {}, TypeError, "x is dict; give an array of real numbers"),
     "validation_type": ((X, Y), {"validation_data": 3}, TypeError, "validation_data is int; give (x, y)"),
     "split_all": ((X, Y), {"validation_split": 0.99}, ValueError, "leaves 0 to train on and 12 to validate with"),
     "validation": ((X, Y), {"validation_data": (X,)}, ValueError, "validation_data has 1 parts; give (x, y)"),
@@ -83,7 +83,7 @@ FIT = {
     "class_weight": ((X, Y), {"class_weight": [1, 2]}, TypeError, "class_weight is [1, 2]; give a dict from class"),
     "class_weight_nan": ((X, Y), {"class_weight": {0: np.nan}}, ValueError, "class_weight has nan at [0]; remove"),
     "class_weight_steps": (
-        (X, Y[..., None]), {"class_weight": {0: 1}}, ValueError, "needs one class per sample and y"
+        (X, Y[..., None]), {"class_weight": {0: 1}}, ValueError, "needs one class per row and y"
     ),
     "batches": ((iter([X]), None), {}, TypeError, "a batch is ndarray; let the iterable give (x, y)"),
     "batch_parts": ((iter([(X, Y, Y, Y)]), None), {}, TypeError, "a batch is 4 parts; let the iterable give"),
@@ -156,8 +156,8 @@ def test_not_compiled_and_not_built():
 def test_compile():
     model = Sequential([Dense(2)])
     message_of(ValueError, model.compile, "loss is None; give a name, such as 'mse'")
-    message_of(ValueError, lambda: model.compile("adam", "mser"), "loss is 'mser'; give one of")
-    message_of(ValueError, lambda: model.compile("adamant", "mse"), "optimizer is 'adamant'; give one of")
+    message_of(ValueError, lambda: model.compile("adam", "mser"), "loss is 'mser' (did you mean 'mse'?); give one of")
+    message_of(ValueError, lambda: model.compile("adamant", "mse"), "optimizer is 'adamant' (did you mean 'adam'?)")
     message_of(ValueError, lambda: model.compile(loss="mse", metrics=["accurate"]), "metric is 'accurate'")
     message_of(TypeError, lambda: model.compile(loss="mse", metrics="mae"), "metrics is 'mae'; give a list")
     message_of(
@@ -186,7 +186,7 @@ def test_layers():
     message_of(
         ValueError, lambda: model.build((None, 9, 3)), "the model takes (None, 4, 3) and input_shape is (None, 9, 3)"
     )
-    message_of(ValueError, lambda: model.get_layer("b"), "there is no layer 'b'; there are a")
+    message_of(ValueError, lambda: model.get_layer("b"), "there is no layer named 'b'; give one of a")
     message_of(ValueError, model.get_layer, "give one of them")
     message_of(
         ValueError, lambda: model.set_weights([np.zeros((3, 2))]), "the model has 2 parameters and weights is 1 arrays"
@@ -232,7 +232,7 @@ def test_one_sample_without_its_batch():
 def test_predict_and_evaluate():
     model = regression()
     message_of(ValueError, lambda: model.predict(X[:, :3]), "x has shape (12, 3); the model takes (None, 4)")
-    message_of(ValueError, lambda: model.predict(X[:0]), "which is no sample")
+    message_of(ValueError, lambda: model.predict(X[:0, :3]), "x has shape (0, 3); the model takes (None, 4)")
     message_of(ValueError, lambda: model.predict(X, verbose=3), "verbose is 3; give 0 for nothing")
     message_of(TypeError, lambda: model.evaluate(X, Y, return_dict="no"), "return_dict is 'no'; give True or False")
     message_of(TypeError, lambda: model.train_on_batch(X, Y, return_dict=2), "return_dict is 2; give True or False")

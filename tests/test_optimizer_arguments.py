@@ -1,6 +1,9 @@
 """Arguments, names and learning rates of optimizers and schedules: what is taken, and what is said of what is not."""
 
+import copy
+import json
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -55,7 +58,7 @@ def test_arguments(kind, options, error, said):
         (lambda: schedules.PiecewiseConstantDecay([0.5], [1, 2]), TypeError, "whole numbers"),
         (lambda: schedules.CosineDecay(0.1, 5, warmup_steps=3), ValueError, "warmup_target"),
         (lambda: schedules.get({"class_name": "Nothing"}), ValueError, "learning_rate is 'Nothing'; give one of Exp"),
-        (lambda: optimizers.get("adamm"), ValueError, "optimizer is 'adamm'; give one of sgd, rmsprop"),
+        (lambda: optimizers.get("adamm"), ValueError, r"optimizer is 'adamm' .did you mean 'adam'\?.; give"),
         (lambda: optimizers.get(None), TypeError, "optimizer is None"),
         (lambda: optimizers.get({"class_name": "Adam", "lr": 1}), ValueError, "class_name"),
     ],
@@ -89,6 +92,46 @@ def test_a_schedule_is_a_function_of_the_steps_taken():
         optimizer.learning_rate = 0.5
     optimizer.learning_rate = schedules.InverseTimeDecay(0.8, 3, 1.0)
     assert optimizer.learning_rate == 0.4
+
+
+def test_restarts_of_a_cosine():
+    """Figures of Keras 3.15."""
+    schedule = schedules.CosineDecayRestarts(0.1, 10, t_mul=2.0, m_mul=0.5, alpha=0.1)
+    steps = {0: 0.1, 5: 0.055, 9: 0.01220246, 10: 0.055, 11: 0.05472299, 29: 0.01027701, 30: 0.0325, 100: 0.0177776}
+    assert [schedule(step) for step in steps] == pytest.approx(list(steps.values()), rel=1e-5)
+    equal = schedules.CosineDecayRestarts(0.1, 4, t_mul=1.0)
+    assert [equal(step) for step in range(4, 8)] == [equal(step) for step in range(4)]
+    assert equal(10**12) == equal(0) == 0.1
+    assert schedules.get(schedule.record())(17) == schedule(17)
+
+
+def test_the_schedules_are_a_module():
+    from nblstm.optimizers.schedules import ExponentialDecay, LearningRateSchedule
+
+    assert ExponentialDecay is schedules.ExponentialDecay
+    assert issubclass(ExponentialDecay, LearningRateSchedule)
+
+    class Halved(LearningRateSchedule):
+        def __call__(self, step):
+            return 0.5 ** (step + 1)
+
+    assert Adam(Halved()).learning_rate == 0.5
+
+
+def test_the_learning_rate_is_a_number_and_can_be_assigned():
+    optimizer = SGD(nn.Linear(1, 1, dtype="float64", seed=0), 0.5)
+    before = optimizer.modules[0].flat_parameters().copy()
+    optimizer.learning_rate.assign(0.25)
+    optimizer.step(gradients_of(np.ones(2)))
+    np.testing.assert_array_equal(optimizer.modules[0].flat_parameters(), before - 0.25)
+    rate = optimizer.learning_rate
+    assert rate == float(rate) == rate.numpy() == 0.25
+    assert (f"{rate:g}", repr(rate), json.dumps([rate])) == ("0.25", "0.25", "[0.25]")
+    assert type(pickle.loads(pickle.dumps(rate))) is type(copy.deepcopy(rate)) is float
+    with pytest.raises(ValueError, match="learning_rate is -1"):
+        rate.assign(-1)
+    with pytest.raises(TypeError, match="follows a schedule"):
+        SGD(learning_rate=schedules.CosineDecay(0.1, 5)).learning_rate.assign(0.5)
 
 
 def test_a_schedule_that_gives_nonsense_changes_nothing():

@@ -13,7 +13,7 @@ from nblstm import optimizers
 NOT_KERAS = {
     "ActivationFunction", "CellLayer", "Configured", "Convolution1D", "Convolution2D", "GlobalAvgPool1D",
     "GlobalMaxPool1D", "Initializer", "InputLayer", "Layer", "Loss", "LossFunction", "LossMetric", "MaxPool1D",
-    "MaxPool2D", "Metric", "MetricFunction", "Optimizer", "Parameter", "Recurrent", "Regularizer", "Schedule",
+    "MaxPool2D", "Metric", "MetricFunction", "Optimizer", "Parameter", "Recurrent", "Regularizer",
     "Sequence", "Stepper", "Tape",
 }  # fmt: skip
 

@@ -1,12 +1,14 @@
 """`nblstm.utils`, against Keras: golden/keras_utils.npz, made by golden/make_keras_utils.py."""
 
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 from golden.encoding_cases import CASES
 
-from nblstm import preprocessing, utils
+from nblstm import backend, preprocessing, utils
 from nblstm.layers import LSTM, Dense, Embedding, Input
 from nblstm.models import Sequential
 
@@ -30,6 +32,39 @@ def test_strings_are_padded():
 def test_keras_other_names():
     assert preprocessing.sequence.pad_sequences is utils.pad_sequences
     assert utils.Sequence is utils.PyDataset
+
+
+def test_normalize():
+    x = np.array([[3.0, 4.0], [0.0, 0.0], [-1.0, 0.0]])
+    np.testing.assert_allclose(utils.normalize(x), [[0.6, 0.8], [0, 0], [-1, 0]])
+    np.testing.assert_allclose(utils.normalize(x, axis=0, order=1), [[0.75, 1], [0, 0], [-0.25, 0]])
+    np.testing.assert_allclose(utils.normalize([3, 4]), [0.6, 0.8])
+
+
+def test_clear_session_begins_with_the_first_names():
+    Dense(1), Sequential(), Dense(1)
+    for clear in (utils.clear_session, backend.clear_session):
+        clear()
+        assert [Dense(1).name, Dense(1).name, LSTM(1).name] == ["dense", "dense_1", "lstm"]
+        assert [Sequential().name, Sequential().name] == ["sequential", "sequential_1"]
+
+
+def test_clear_session_gives_back_models_that_are_gone():
+    model = Sequential([Input((2,)), Dense(1)])
+    model.itself = model
+    gone = weakref.ref(model)
+    gc.disable()
+    try:
+        del model
+        utils.clear_session()
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_what_a_backend_is_asked():
+    assert backend.epsilon() == 1e-7
+    assert Dense(1).dtype == backend.floatx()
 
 
 def steps_of_two_shapes():

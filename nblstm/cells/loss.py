@@ -12,7 +12,7 @@ from nblstm.cells.graph import ONE, Value
 
 @dataclass(frozen=True, eq=False)
 class LossEquation:
-    """What a predicted number p is worth beside its target t: ``value(p, t)``.
+    """What a predicted number p is worth beside its target t: ``value(t, p)``.
 
     Attributes
     ----------
@@ -31,5 +31,5 @@ class LossEquation:
     def traced(self) -> tuple[list[Value], list[Value]]:
         """The inputs p and t; the value and its derivative by p."""
         p, t = Value("input", "p"), Value("input", "t")
-        value = self.value(p, t)
+        value = self.value(t, p)
         return [p, t], [value, *gradients([value], [ONE], [p])]

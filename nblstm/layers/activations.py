@@ -13,6 +13,7 @@ from functools import partial
 
 import numpy as np
 
+from nblstm import validate
 from nblstm.cells import functions
 
 __all__ = [
@@ -51,9 +52,10 @@ class ActivationFunction:
     overwrite: Callable[[Array], Array] | None = None
     scalar: Callable | None = None
 
+    @np.errstate(under="ignore")
     def __call__(self, x) -> Array:
         """The activation of an array."""
-        x = np.asarray(x)
+        x = validate.number_array("x", x)
         return self.value(x if x.dtype.kind == "f" else x.astype(np.float32))
 
     def forward(self, x: Array, own: bool = False) -> tuple[Array, Array]:
@@ -232,7 +234,7 @@ def get(identifier) -> ActivationFunction:
             f"the activation is {identifier!r}; give a name or an ActivationFunction, which has its gradient"
         )
     if identifier not in FUNCTIONS:
-        raise ValueError(f"there is no activation named {identifier!r}; give one of {', '.join(FUNCTIONS)}")
+        raise ValueError(f"there is no activation named {validate.unknown(identifier, FUNCTIONS)}")
     return FUNCTIONS[identifier]
 
 

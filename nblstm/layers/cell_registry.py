@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nblstm import cells
+from nblstm import cells, validate
 from nblstm.cells import Cell
 
 _CELLS: dict[str, Cell] = {name: made for name, made in vars(cells).items() if isinstance(made, Cell)}
@@ -70,8 +70,8 @@ def registered_cell(name: str) -> Cell:
     """
     if name not in _CELLS:
         raise ValueError(
-            f"there is no cell named {name!r}; register it with nblstm.layers.register_cell before it is needed, or "
-            f"give one of {', '.join(_CELLS)}"
+            f"there is no cell named {validate.unknown(name, _CELLS)}, or register it before, with "
+            "nblstm.layers.register_cell"
         )
     return _CELLS[name]
 

@@ -14,7 +14,9 @@ from nblstm.layers.registry import Registry
 __all__ = [
     "Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Identity", "Initializer", "LecunNormal",
     "LecunUniform", "Ones", "Orthogonal", "RandomNormal", "RandomUniform", "TruncatedNormal", "VarianceScaling",
-    "Zeros", "get",
+    "Zeros", "constant", "get", "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "identity",
+    "lecun_normal", "lecun_uniform", "ones", "orthogonal", "random_normal", "random_uniform", "truncated_normal",
+    "variance_scaling", "zeros",
 ]  # fmt: skip
 
 INITIALIZERS = Registry("initializer")
@@ -239,7 +241,8 @@ class Given(Initializer):
         self.source = source
 
     def _values(self, shape, generator):
-        return np.asarray(self.source(shape, dtype="float64") if callable(self.source) else self.source)
+        values = self.source(shape, dtype="float64") if callable(self.source) else self.source
+        return validate.number_array("the initial values", values)
 
 
 def get(identifier) -> Initializer:

@@ -63,14 +63,14 @@ class InputLayer(Layer):
         return {"batch_shape": list(self.batch_shape), "dtype": self.data_dtype, "name": self.name}
 
     def _converted(self, x) -> np.ndarray:
-        array = np.asarray(x)
-        if array.dtype.kind not in "iufb":
-            raise TypeError(f"x has dtype {array.dtype}; give real numbers")
+        array = validate.number_array("x", x)
         if self.data_dtype is None:
             return array
+        if self.data_dtype in validate.DTYPES:
+            return validate.converted("x", array, self.data_dtype)
         with np.errstate(invalid="ignore"):
             converted = array.astype(self.data_dtype, copy=False)
-        if converted.dtype.kind != "f" and not np.array_equal(converted, array):
+        if not np.array_equal(converted, array):
             raise ValueError(
                 f"x has dtype {array.dtype} and entries that {self.data_dtype} cannot hold; round them first"
             )

@@ -179,17 +179,20 @@ class Parametric(Module):
         """What the parameters are, by name; empty before `build`."""
         return self._parameters
 
+    @np.errstate(under="ignore")
     def regularization_loss(self) -> float:
         """The sum of the parameters' penalties; 0 if the layer is not trainable."""
         pairs = ((p.regularizer, self._own[name]) for name, p in self._parameters.items())
         return sum((penalty(w) for penalty, w in pairs if penalty is not None), 0.0) if self.trainable else 0.0
 
+    @np.errstate(under="ignore")
     def add_regularization_gradient(self, gradients: Gradients) -> None:
         """Add the penalties' gradient to ``gradients``, in place; nothing if the layer is not trainable."""
         for name, p in self._parameters.items():
             if p.regularizer is not None and self.trainable:
                 gradients.params[name] += p.regularizer.gradient(self._own[name])
 
+    @np.errstate(under="ignore")
     def apply_constraints(self) -> None:
         """Project the parameters that have a constraint; to be called after each update."""
         with self._lock:

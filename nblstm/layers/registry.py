@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from nblstm import validate
+
 
 class Registry:
     """Classes by name.
@@ -67,5 +69,5 @@ class Registry:
 
     def _class(self, name: str) -> type:
         if name not in self._classes:
-            raise ValueError(f"there is no {self.kind} named {name!r}; give one of {', '.join(self._shown)}")
+            raise ValueError(f"there is no {self.kind} named {validate.unknown(name, self._classes, self._shown)}")
         return self._classes[name]

@@ -58,7 +58,7 @@ def number(name: str, value, minimum: float = -float("inf")) -> float:
 def choice(name: str, value, choices: tuple[str, ...]) -> str:
     """``value``, which is one of ``choices``."""
     if value not in choices:
-        raise ValueError(f"{name} is {value!r}; give one of {', '.join(map(repr, choices))}")
+        raise ValueError(f"{name} is {validate.unknown(value, choices)}")
     return value
 
 
@@ -77,9 +77,7 @@ def without_cudnn(value) -> bool | str:
 
 def whole_numbers(name: str, value, end: int, limit: str) -> np.ndarray:
     """``value`` as an array of int64 in [0, end); ``limit`` says where the end comes from."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "iufb":
-        raise TypeError(f"{name} has dtype {array.dtype}; give whole numbers from 0 to {end - 1}")
+    array = validate.number_array(name, value)
     with np.errstate(invalid="ignore"):
         whole = array.astype(np.int64, copy=False)
     wrong = (array < 0) | (array >= end) | (whole != array)

@@ -44,7 +44,7 @@ class CellStates(CellLayer):
             self._carried = None
             return
         first = states[0] if isinstance(states, list | tuple) and states else states
-        B = self._fixed_batch_size() or len(np.atleast_1d(np.asarray(first)))
+        B = self._fixed_batch_size() or len(np.atleast_1d(validate.number_array("states", first)))
         self._carried = np.stack(self._checked_states("states", states, B))[:, None]
 
     reset_state = reset_states
@@ -68,9 +68,10 @@ class CellStates(CellLayer):
         if self.stateful:
             fixed = self._fixed_batch_size() if self._carried is None else self._carried.shape[2]
             if fixed not in (None, B):
+                reset = "" if self._fixed_batch_size() else ", or call reset_states() first"
                 raise ValueError(
                     f"{self._label} is stateful with a batch size of {fixed} and got {B} sequences; give batches of "
-                    "that size"
+                    f"that size{reset}"
                 )
         names = self.cell.states
         states = memory.zeros((len(names), 1, B, self.units), self.dtype)

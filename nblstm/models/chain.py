@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from nblstm import validate
 from nblstm.layers import InputLayer, Layer, Masking
 from nblstm.layers.layer import Tape as LayerTape
 from nblstm.layers.shapes import Shape, batch_shape
@@ -193,16 +194,51 @@ class Chain:
         TypeError, ValueError
             If it does not, or there are no layers.
         """
-        x = np.asarray(x) if self._announced is None else self._announced._converted(x)
+        if type(x) is not np.ndarray:
+            x = self.alone(x)
+        x = validate.number_array("x", x) if self._announced is None else self._announced._converted(x)
         if not self._layers:
             raise ValueError("the model has no layers; add one first")
         if self._particular is None and not self.built:
             self.build((None, *x.shape[1:]))
-        if not self._fits(x):
-            known: Any = self._input_shape
-            fix = "; for one sample give x[None]" if x.ndim + 1 == len(known) and self._fits(x[None]) else ""
-            raise ValueError(f"x has shape {x.shape}; the model takes {known}, with None for any size{fix}")
-        return x
+        return x if self._fits(x) else self._fitted(x)
+
+    def alone(self, x):
+        """``x``, out of the list of one in which Keras's models of several inputs have theirs.
+
+        Raises
+        ------
+        ValueError
+            If there are several.
+        """
+        if not (isinstance(x, list | tuple) and x and hasattr(x[0], "ndim")):
+            return x
+        ndim = len(self._input_shape) if self._input_shape else self._layers[0].ndim if self._layers else None
+        if any(getattr(part, "ndim", None) != ndim for part in x):
+            return x  # samples, one by one
+        if len(x) > 1:
+            raise ValueError(
+                f"x is a list of {len(x)} arrays of {ndim} dimensions, as for a model of several inputs; a Sequential "
+                "has one, so give one array, such as np.concatenate(x, axis=-1)"
+            )
+        return x[0]
+
+    def _fitted(self, x: np.ndarray) -> np.ndarray:
+        """``x`` with a last dimension of 1 more or less, if it fits so and in no other way, as in Keras.
+
+        Raises
+        ------
+        ValueError
+            If it does not.
+        """
+        known: Any = self._input_shape
+        one_sample = x.ndim + 1 == len(known) and self._fits(x[None])
+        if known[-1] == 1 and self._fits(x[..., None]) and not one_sample:
+            return x[..., None]
+        if x.ndim == len(known) + 1 and x.shape[-1] == 1 and self._fits(x[..., 0]):
+            return x[..., 0]
+        fix = "; for one sample give x[None]" if one_sample else ""
+        raise ValueError(f"x has shape {x.shape}; the model takes {known}, with None for any size{fix}")
 
     def _fits(self, x: np.ndarray) -> bool:
         """Whether x has a shape that the model takes, the number of samples aside."""

@@ -73,7 +73,7 @@ class Feed(Chain):
         if is_iterable(x):
             count = None if steps is None else validate.positive_integer("steps", steps)
             return IterableBatches(x, lambda given: (self.converted(_inputs(given)), None, None), count)
-        return self._in_order(Samples(self.converted(data.array("x", x, self.dtype))), batch_size, steps)
+        return self._in_order(Samples(self.converted(data.array("x", self.alone(x), self.dtype))), batch_size, steps)
 
     def samples(self, x, y, sample_weight, class_weight) -> Samples:
         """Arrays that fit the model, checked."""
@@ -81,12 +81,21 @@ class Feed(Chain):
             raise ValueError("x is None; give an array, or a generator of batches")
         if y is None:
             raise ValueError("y is None; give the targets, or x as a generator of (x, y) batches")
-        found = data.samples(x, y, sample_weight, class_weight, self.dtype)
-        found = Samples(self.converted(found.x), found.y, found.weight)
-        self.check_inputs(found.x)
-        if found.y is not None:
-            self.check_targets(found.y)
-        return found
+        if class_weight is not None and sample_weight is not None:
+            raise ValueError("class_weight and sample_weight are both given; give one, or multiply them beforehand")
+        alone = self.alone(x)
+        listed = alone is not x
+        y = _alone("y", y, alone, listed)
+        sample_weight = _alone("sample_weight", sample_weight, alone, listed)
+        found = data.samples(alone, y, sample_weight, self.dtype)
+        x, y, weight = self.converted(found.x), found.y, found.weight
+        assert y is not None
+        self.check_inputs(x)
+        self.check_targets(y)
+        if class_weight is not None:
+            assert self.output_shape is not None
+            weight = data.class_weights(y, class_weight, len(self.output_shape), self.dtype)
+        return Samples(x, y, weight)
 
     def check_targets(self, y: np.ndarray) -> None:
         """Refuse targets that the loss would refuse in some batch."""
@@ -106,7 +115,8 @@ class Feed(Chain):
         stateful = [layer.name for layer in self._layers if getattr(layer, "stateful", False)]
         if not stateful:
             return
-        size, rest = min(batch_size, N), N % min(batch_size, N)
+        size = min(batch_size, N)
+        rest = N % size if size else 0
         fixed = self._input_shape[0] if self._input_shape else None
         if rest or fixed not in (None, size):
             sizes = f"{size} and {rest}" if rest else f"{size}"
@@ -133,7 +143,8 @@ class Feed(Chain):
 def is_iterable(x) -> bool:
     """Whether x is a generator, a loader or the like, and not something that becomes an array."""
     arrays = str | bytes | list | tuple | dict | np.ndarray
-    return isinstance(x, Iterable) and not isinstance(x, arrays) and not hasattr(x, "__array__")
+    array_like = isinstance(x, arrays) or hasattr(x, "__array__") or hasattr(x, "toarray")  # the last of SciPy, sparse
+    return isinstance(x, Iterable) and not array_like
 
 
 def _size(batch_size: int | None, purpose: str = "") -> int:
@@ -142,3 +153,24 @@ def _size(batch_size: int | None, purpose: str = "") -> int:
 
 def _inputs(given):
     return given[0] if isinstance(given, tuple) else given
+
+
+def _alone(name: str, given, x, listed: bool):
+    """Targets or weights, out of the list of one in which Keras's models of several outputs have them.
+
+    A list of one array is that where its array has as many entries as x, of which there are several, or x was
+    ``listed`` too.
+    """
+    if not (isinstance(given, list | tuple) and given and hasattr(x, "__len__")):
+        return given
+    N = len(x)
+    if any(getattr(part, "ndim", 0) == 0 or len(part) != N for part in given):
+        return given
+    if len(given) == 1:
+        return given[0] if N > 1 or listed else given
+    if len(given) == N:
+        return given
+    raise ValueError(
+        f"{name} is a list of {len(given)} arrays with {N} entries each, as for a model of several outputs; a "
+        "Sequential has one, so give one array"
+    )

@@ -180,7 +180,7 @@ class Learner(Feed):
         sizes = [n or (y.shape[axis] if axis < y.ndim else 1) for axis, n in enumerate(known)]
         prediction = np.broadcast_to(np.zeros((), self.layers[-1].dtype), sizes)
         mask = np.broadcast_to(np.array(False), sizes[:-1]) if self.makes_masks else None
-        self._objective.loss.checked_target(prediction, y, mask)
+        self._objective.loss.checked_target(y, prediction, mask)
 
     def _prepare(self) -> None:
         """Give the optimizer the layers that have parameters, unless it has them and its state already."""

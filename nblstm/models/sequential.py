@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
 
 from nblstm import seeds, validate
 from nblstm.layers import Layer
+from nblstm.layers.names import automatic_name
 from nblstm.models import saving
 from nblstm.models.summary import table
 from nblstm.models.trainer import Trainer
-
-_counter = itertools.count()
 
 
 class Sequential(Trainer):
@@ -66,8 +64,7 @@ class Sequential(Trainer):
             raise TypeError(f"name is {name!r}; give a string that is not empty, or None")
         if layers is not None and (isinstance(layers, Layer) or not np.iterable(layers)):
             raise TypeError(f"layers is {layers!r}; give a list of layers, such as [LSTM(32), Dense(1)]")
-        number = next(_counter) if name is None else 0
-        self.name = name or (f"sequential_{number}" if number else "sequential")
+        self.name = name or automatic_name("Sequential")
         super().__init__(layers, seeds.generator(seed))
         if not validate.flag("trainable", trainable):
             self.trainable = False
@@ -179,7 +176,9 @@ class Sequential(Trainer):
         for k, layer in enumerate(self._layers):
             if layer.name == name or k == index:
                 return layer
-        raise ValueError(f"there is no layer {name or index!r}; there are {', '.join(l.name for l in self._layers)}")
+        if name is None:
+            raise ValueError(f"there is no layer {index!r}; give a number from 0 to {len(self._layers) - 1}")
+        raise ValueError(f"there is no layer named {validate.unknown(name, [layer.name for layer in self._layers])}")
 
     def summary(self, line_length: int | None = None, print_fn=None) -> None:
         """Print the layers, the shapes of their outputs and their numbers of parameters.

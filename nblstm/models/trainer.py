@@ -47,7 +47,8 @@ class Trainer(Learner):
         shuffle : bool, default True
             Whether arrays are put in a new random order for each epoch.
         class_weight : dict of int to float, optional
-            Weights of samples by their class, in training alone; 1 for classes that it lacks.
+            Weights of samples by their class, or of steps where each has its class, in training alone; 1 for classes
+            that it lacks. Refused where rows of targets are not one-hot.
         sample_weight : array_like, shape (N,) or (N, T), optional
             Weights of samples, or of steps, in the loss.
         initial_epoch : int, default 0
@@ -150,7 +151,7 @@ class Trainer(Learner):
         """
         size = BATCH_SIZE if batch_size is None else validate.positive_integer("batch_size", batch_size)
         shown = verbosity(verbose)
-        if isinstance(x, np.ndarray) and x.ndim and 0 < len(x) <= size and steps is None and not callbacks:
+        if isinstance(x, np.ndarray) and x.ndim and len(x) <= size and steps is None and not callbacks:
             return self.predict_on_batch(x)
         batches = self.input_batches(x, batch_size, steps)
         listed = CallbackList(callbacks, self, {"epochs": 1, "steps": batches.steps, "verbose": shown})

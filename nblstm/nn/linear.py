@@ -54,6 +54,7 @@ class Linear(Module):
         """
         return self.forward(x)[0]
 
+    @np.errstate(under="ignore")
     def forward(self, x) -> tuple[np.ndarray, np.ndarray]:
         """Apply the layer for training.
 
@@ -72,6 +73,7 @@ class Linear(Module):
             y += own["bias"]
         return y, x
 
+    @np.errstate(under="ignore")
     def backward(self, tape: np.ndarray, dy) -> Gradients:
         """Gradients of the parameters and of the input.
 

@@ -157,7 +157,7 @@ class Recurrent(Module):
     def forward(
         self, x, state=None, lengths=None, *, checkpoint: int | None = None
     ) -> tuple[np.ndarray, tuple, Tape | TrainingReplay]:  # fmt: skip
-        """Training: as calling the network, with dropout, and with what `backward` needs.
+        """Training, ``y, states, tape = network.forward(x)``: with dropout, and with what `backward` needs.
 
         Parameters
         ----------

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import numbers
 
+from nblstm import validate
+
 
 def real(
     name: str, value, low: float = 0.0, high: float = math.inf, *, above: bool = False, below: bool = False
@@ -48,5 +50,6 @@ def from_table(kind: str, identifier, table: dict[str, type], base: type):
     if not isinstance(name, str):
         raise TypeError(f"{kind} is {name!r}; give a name such as {next(iter(table))!r}, or an object of its class")
     if name not in table:
-        raise ValueError(f"{kind} is {name!r}; give one of {', '.join(table)}")
+        lower = [known for known in table if known.islower()]  # classes are not listed beside their functions
+        raise ValueError(f"{kind} is {validate.unknown(name, table, lower or table)}")
     return table[name](**config)

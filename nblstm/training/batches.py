@@ -31,7 +31,7 @@ class ArrayBatches:
         self.samples, self.batch_size = samples, batch_size
         self._generator = generator
         self._steps_per_epoch = steps_per_epoch
-        self._in_pass = -(-len(samples) // batch_size)
+        self._in_pass = max(1, -(-len(samples) // batch_size))
         self.steps: int | None = steps_per_epoch or self._in_pass
         self._place = 0  # batches of this pass that are done
         self._before: Any = None  # the generator's state before this pass was put in order

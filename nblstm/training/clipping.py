@@ -46,6 +46,7 @@ def _norm(array: np.ndarray) -> float:
     return math.sqrt(total)
 
 
+@np.errstate(under="ignore")
 def clip_by_value(gradients: Sequence[Gradients | None], max_value: float) -> None:
     """Clip each number to ±``max_value``, in place.
 
@@ -66,6 +67,7 @@ def clip_by_value(gradients: Sequence[Gradients | None], max_value: float) -> No
             np.clip(g.flat, -limit, limit, out=g.flat)
 
 
+@np.errstate(under="ignore")
 def clip_by_norm(gradients: Sequence[Gradients | None], max_norm: float) -> None:
     """Scale each parameter's gradient down, in place, so that its norm is at most ``max_norm``.
 
@@ -98,6 +100,7 @@ def clip_by_norm(gradients: Sequence[Gradients | None], max_norm: float) -> None
                 np.multiply(view, view.dtype.type(limit / norm), out=view)
 
 
+@np.errstate(under="ignore")
 def clip_by_global_norm(gradients: Sequence[Gradients | None], max_norm: float) -> float:
     """Scale gradients down, in place, so that the norm of all of them together is at most ``max_norm``.
 

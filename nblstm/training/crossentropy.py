@@ -53,11 +53,11 @@ def _binary(from_logits: bool, label_smoothing: float) -> LossEquation:
     def smoothed(t):
         return t * (1 - label_smoothing) + 0.5 * label_smoothing
 
-    def of_probability(p, t):
+    def of_probability(t, p):
         t, p = smoothed(t), where(p < EPSILON, EPSILON, where(p > 1 - EPSILON, 1 - EPSILON, p))
         return -(t * log(p) + (1 - t) * log(1 - p))
 
-    def of_logit(x, t):
+    def of_logit(t, x):
         return where(x > 0, x, 0) - smoothed(t) * x + log1p(exp(where(x > 0, -x, x)))
 
     return LossEquation("binary_crossentropy", of_logit if from_logits else of_probability, fractions=True)
@@ -89,7 +89,7 @@ class BinaryCrossentropy(Loss):
         self.from_logits = flag("from_logits", from_logits)
         self.label_smoothing = real("label_smoothing", label_smoothing, high=1)
 
-    def target(self, prediction, target, mask):
+    def target(self, target, prediction, mask):
         """As given."""
         target = validate.real_array("target", target, prediction.dtype)
         _fully_shaped(target, prediction, "")
@@ -130,7 +130,7 @@ class CategoricalCrossentropy(Loss):
         self.from_logits = flag("from_logits", from_logits)
         self.label_smoothing = real("label_smoothing", label_smoothing, high=1)
 
-    def target(self, prediction, target, mask):
+    def target(self, target, prediction, mask):
         """A distribution over the classes, such as one-hot rows, smoothed."""
         _several_classes(prediction)
         target = validate.real_array("target", target, prediction.dtype)
@@ -141,7 +141,7 @@ class CategoricalCrossentropy(Loss):
             target = target * (1 - self.label_smoothing) + self.label_smoothing / prediction.shape[-1]
         return target, mask
 
-    def rows(self, prediction, target):
+    def rows(self, target, prediction):
         """The equation and its gradient: ``softmax(x) sum(t) - t``, or that through the division by the sum."""
         if self.from_logits:
             log_p = log_softmax(prediction)
@@ -183,12 +183,10 @@ class SparseCategoricalCrossentropy(Loss):
             raise TypeError(f"ignore_class is {ignore_class!r}; give the number of a class, or None")
         self.ignore_class = None if ignore_class is None else int(ignore_class)
 
-    def target(self, prediction, target, mask):
+    def target(self, target, prediction, mask):
         """Class numbers as an array of int, 0 where they do not count."""
         _several_classes(prediction)
-        labels, rows, classes = np.asarray(target), prediction.shape[:-1], prediction.shape[-1]
-        if labels.dtype.kind not in "iubf":
-            raise TypeError(f"target has dtype {labels.dtype}; give class numbers, 0 to {classes - 1}")
+        labels, rows, classes = validate.number_array("target", target), prediction.shape[:-1], prediction.shape[-1]
         if labels.shape not in (rows, (*rows, 1)):
             advice = "; for one-hot rows use categorical_crossentropy" if labels.shape == prediction.shape else ""
             raise ValueError(f"target has shape {labels.shape}; it needs one class per row, {rows}{advice}")
@@ -205,7 +203,7 @@ class SparseCategoricalCrossentropy(Loss):
             raise ValueError(f"target contains {labels[wrong][0]}; give class numbers, 0 to {classes - 1}")
         return labels.astype(np.intp), mask
 
-    def rows(self, prediction, target):
+    def rows(self, target, prediction):
         """The equation and its gradient: ``softmax(x) - onehot``, or ``1 / s - onehot / p[t]`` with s = sum(p)."""
         flat = prediction.reshape(-1, prediction.shape[-1])
         chosen = (np.arange(len(flat)), target.ravel())
@@ -223,17 +221,17 @@ class SparseCategoricalCrossentropy(Loss):
         return -np.log(p).reshape(target.shape), gradient.reshape(prediction.shape)
 
 
-def binary_crossentropy(
-    prediction, target, sample_weight=None, mask=None, *, from_logits: bool = False, label_smoothing: float = 0.0
+def binary_crossentropy_and_gradient(
+    y_true, y_pred, sample_weight=None, mask=None, *, from_logits: bool = False, label_smoothing: float = 0.0
 ) -> tuple[float, np.ndarray]:
-    """The weighted mean of `BinaryCrossentropy`.
+    """The weighted mean of `BinaryCrossentropy`, and its gradient.
 
     Parameters
     ----------
-    prediction : ndarray of float, shape (B, ..., C) or (B,)
+    y_true : array_like
+        Numbers from 0 to 1 in the predictions' shape; only a last dimension of length 1 may be too many or too few.
+    y_pred : ndarray of float, shape (B, ..., C) or (B,)
         Probabilities, or logits.
-    target : array_like
-        Numbers from 0 to 1 in the same shape; only a last dimension of length 1 may be too many or too few.
     sample_weight, mask : array_like, shape (B,), (B, T), ..., optional
         As in `Loss`.
     from_logits : bool, default False
@@ -251,23 +249,26 @@ def binary_crossentropy(
         If shapes do not fit, a target is out of its range, or there is nothing to average.
     """
     loss = BinaryCrossentropy(from_logits, label_smoothing)
-    return loss.value_and_gradient(target, prediction, sample_weight, mask)
+    return loss.value_and_gradient(y_true, y_pred, sample_weight, mask)
 
 
-def categorical_crossentropy(
-    prediction, target, sample_weight=None, mask=None, *, from_logits: bool = False, label_smoothing: float = 0.0
+def categorical_crossentropy_and_gradient(
+    y_true, y_pred, sample_weight=None, mask=None, *, from_logits: bool = False, label_smoothing: float = 0.0
 ) -> tuple[float, np.ndarray]:
-    """The weighted mean of `CategoricalCrossentropy`, predictions (B, ..., C); otherwise as `binary_crossentropy`."""
+    """The weighted mean of `CategoricalCrossentropy`, y_pred (B, ..., C), and its gradient.
+
+    Otherwise as `binary_crossentropy_and_gradient`.
+    """
     loss = CategoricalCrossentropy(from_logits, label_smoothing)
-    return loss.value_and_gradient(target, prediction, sample_weight, mask)
+    return loss.value_and_gradient(y_true, y_pred, sample_weight, mask)
 
 
-def sparse_categorical_crossentropy(
-    prediction, target, sample_weight=None, mask=None, *, from_logits: bool = False, ignore_class: int | None = None
+def sparse_categorical_crossentropy_and_gradient(
+    y_true, y_pred, sample_weight=None, mask=None, *, from_logits: bool = False, ignore_class: int | None = None
 ) -> tuple[float, np.ndarray]:
-    """The weighted mean of `SparseCategoricalCrossentropy`, predictions (B, ..., C), targets (B, ...).
+    """The weighted mean of `SparseCategoricalCrossentropy`, y_true (B, ...), y_pred (B, ..., C), and its gradient.
 
-    Otherwise as `binary_crossentropy`.
+    Otherwise as `binary_crossentropy_and_gradient`.
     """
     loss = SparseCategoricalCrossentropy(from_logits, ignore_class)
-    return loss.value_and_gradient(target, prediction, sample_weight, mask)
+    return loss.value_and_gradient(y_true, y_pred, sample_weight, mask)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nblstm import validate
+
 Batch = tuple[np.ndarray, "np.ndarray | None", "np.ndarray | None"]
 
 
@@ -56,7 +58,7 @@ class Samples:
         return Samples(*self.between(0, at)), Samples(*self.between(at, N))
 
 
-def samples(x, y, sample_weight, class_weight, dtype: str) -> Samples:
+def samples(x, y, sample_weight, dtype: str) -> Samples:
     """What a user passes, as arrays: floats in ``dtype``, all else as it is.
 
     Raises
@@ -65,14 +67,9 @@ def samples(x, y, sample_weight, class_weight, dtype: str) -> Samples:
         If they are no arrays, their sizes differ, there is no sample, or a number is not finite.
     """
     x = array("x", x, dtype)
-    if y is None and (sample_weight is not None or class_weight is not None):
-        raise ValueError("y is None and there are weights of samples; give the targets too")
-    if class_weight is not None and sample_weight is not None:
-        raise ValueError("class_weight and sample_weight are both given; give one, or multiply them beforehand")
-    y = None if y is None else array("y", y, dtype)
-    if class_weight is not None:
-        assert y is not None
-        sample_weight = class_weights(y, class_weight)
+    if not len(x):
+        raise ValueError(f"x has shape {x.shape}, which is no sample; give an array of one or more")
+    y = array("y", y, dtype)
     weight = None if sample_weight is None else array("sample_weight", sample_weight, dtype)
     for name, other in (("y", y), ("sample_weight", weight)):
         if other is not None and len(other) != len(x):
@@ -87,18 +84,11 @@ def array(name: str, value, dtype: str) -> np.ndarray:
 
     A file mapped into memory stays there: its batches are converted one by one.
     """
-    try:
-        found = np.asarray(value)
-    except ValueError:
-        raise ValueError(
-            f"{name} is a ragged nest of lists; pad the sequences to one length, or give batches by a generator"
-        ) from None
-    if found.dtype.kind not in "fiub":
-        raise TypeError(f"{name} has dtype {found.dtype}; give an array of numbers, or a generator of (x, y) batches")
-    if found.ndim == 0 or len(found) == 0:
-        raise ValueError(f"{name} has shape {found.shape}, which is no sample; give an array of one or more")
-    if found.dtype.kind == "f" and found.dtype != dtype and not isinstance(value, np.memmap):
-        found = found.astype(dtype)
+    found = validate.number_array(name, value, "pad the sequences to one length, or give batches by a generator")
+    if found.ndim == 0:
+        raise ValueError(f"{name} has shape (), which is no sample; give an array of one or more")
+    if found.dtype.kind == "f" and not isinstance(value, np.memmap):
+        found = validate.converted(name, found, dtype)
     return found
 
 
@@ -112,30 +102,49 @@ def check_finite(name: str, value: np.ndarray | None) -> None:
             raise ValueError(f"{name} has {extreme} at {list(first)}; remove or replace what is not finite")
 
 
-def class_weights(y: np.ndarray, class_weight) -> np.ndarray:
-    """One weight per sample, that of its class; 1 for classes without.
+def class_weights(y: np.ndarray, class_weight, rank: int, dtype: str) -> np.ndarray:
+    """One weight per row of predictions, that of its class; 1 for classes without.
 
     Parameters
     ----------
-    y : ndarray, shape (N,), (N, 1) or one-hot (N, C)
+    y : ndarray, shape (N, ...), (N, ..., 1), or one-hot (N, ..., C)
+        Targets of predictions (N, ..., C).
     class_weight : dict of int to float
+    rank : int
+        Dimensions of the predictions.
+    dtype : {"float32", "float64"}
+
+    Returns
+    -------
+    ndarray of dtype, shape (N, ...)
 
     Raises
     ------
     TypeError, ValueError
-        If it is no such dict, or y has no one class per sample.
+        If it is no such dict, or y has no one class per row.
     """
     if not isinstance(class_weight, dict) or not all(
-        isinstance(key, numbers.Integral) and isinstance(value, numbers.Real) for key, value in class_weight.items()
+        isinstance(key, numbers.Real) and float(key).is_integer() and isinstance(value, numbers.Real)
+        for key, value in class_weight.items()
     ):
         raise TypeError(
             f"class_weight is {class_weight!r}; give a dict from class numbers to weights, {{0: 1.0, 1: 5.0}}"
         )
-    if y.ndim > 2:
-        raise ValueError(
-            f"class_weight needs one class per sample and y has shape {y.shape}; give sample_weight instead"
-        )
     check_finite("class_weight", np.array([*class_weight.values()], float))
-    labels = y if y.ndim == 1 else y[:, 0] if y.shape[1] == 1 else y.argmax(axis=1)
+    weight_of = {int(key): float(value) for key, value in class_weight.items()}
+    if y.ndim > rank:  # with a last dimension of 1 too many, which losses drop
+        y = y[..., 0]
+    if y.ndim < rank:
+        labels = y
+    elif y.shape[-1] == 1:
+        labels = y[..., 0]
+    elif ((y == 0) | (y == 1)).all() and (np.count_nonzero(y, axis=-1) == 1).all():
+        labels = y.argmax(axis=-1)
+    else:
+        raise ValueError(
+            f"class_weight needs one class per row and y, of shape {y.shape}, has rows that are not one-hot; give "
+            "sample_weight in its place"
+        )
     classes, places = np.unique(np.round(labels), return_inverse=True)
-    return np.array([class_weight.get(int(c), 1.0) for c in classes])[places.reshape(-1)]
+    weights = validate.converted("class_weight", np.array([weight_of.get(int(c), 1.0) for c in classes]), dtype)
+    return weights[places].reshape(labels.shape)

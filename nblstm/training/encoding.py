@@ -44,6 +44,31 @@ def to_categorical(x, num_classes: int | None = None) -> np.ndarray:
     return one_hot
 
 
+def normalize(x, axis: int = -1, order: int = 2) -> np.ndarray:
+    """Numbers divided by their norm over a dimension.
+
+    Parameters
+    ----------
+    x : array_like
+    axis : int, default -1
+    order : int, default 2
+        Of the norm.
+
+    Returns
+    -------
+    ndarray of float64, in the shape of ``x``
+        0 where the norm is 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``x`` is no array of numbers, or has no such dimension.
+    """
+    x = np.atleast_1d(validate.real_array("x", x, "float64"))
+    norm = np.linalg.norm(x, order, axis, keepdims=True)
+    return x / np.where(norm == 0, 1, norm)
+
+
 def pad_sequences(
     sequences, maxlen: int | None = None, dtype="int32", padding: str = "pre", truncating: str = "pre", value=0.0
 ) -> np.ndarray:
@@ -102,10 +127,7 @@ def pad_sequences(
 
 
 def _sequence(k: int, given) -> np.ndarray:
-    try:
-        row = np.asarray(given)
-    except ValueError:
-        raise ValueError(f"sequence {k} is a ragged nest of lists; give steps of one shape") from None
+    row = validate.plain_array(f"sequence {k}", given, "give steps of one shape")
     if row.ndim == 0:
         raise ValueError(f"sequence {k} is {given!r}, which has no steps; give a list of sequences")
     return row

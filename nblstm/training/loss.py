@@ -82,7 +82,7 @@ class Loss(Configured):
 
     def __init__(self, reduction: str = "sum_over_batch_size", name: str | None = None):
         if reduction not in REDUCTIONS:
-            raise ValueError(f"reduction is {reduction!r}; give one of {', '.join(REDUCTIONS)}")
+            raise ValueError(f"reduction is {validate.unknown(reduction, REDUCTIONS)}")
         self.reduction = reduction
         self.name = name or type(self).__name__
 
@@ -131,25 +131,26 @@ class Loss(Configured):
             backend = backend_of("cpu")
             backend.foresee(backend.loss_kernel, self.equation(), np.dtype(dtype).itemsize, weighted)
 
+    @np.errstate(under="ignore")
     def values(self, y_true, y_pred, mask=None) -> np.ndarray:
         """One value per row, shape (B, ...), neither weighted nor reduced."""
         _, rows, target, _ = self._checked(y_true, y_pred, mask)
-        values = self.rows(rows, target)[0]
+        values = self.rows(target, rows)[0]
         if np.isnan(values).any():
             self.check(target)
         return values
 
     def equation(self) -> LossEquation:
         """The equation of one number."""
-        raise NotImplementedError(f"{type(self).__name__} has no equation; define rows(prediction, target)")
+        raise NotImplementedError(f"{type(self).__name__} has no equation; define rows(target, prediction)")
 
-    def rows(self, prediction: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def rows(self, target: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The equation of arrays: values (B, ...) and d value / d prediction (B, ..., C), a new array."""
         values = np.empty(prediction.shape, prediction.dtype)
         _, gradient = _of_numbers()(self.equation(), prediction, target, 1 / prediction.shape[-1], values)
         return mean_of_rows(values), gradient
 
-    def target(self, prediction: np.ndarray, target, mask: np.ndarray | None):
+    def target(self, target, prediction: np.ndarray, mask: np.ndarray | None):
         """The target as `rows` takes it, and the mask with what the target itself leaves out."""
         target = validate.real_array("target", target, prediction.dtype)
         return like("target", target, prediction.shape), mask
@@ -160,9 +161,9 @@ class Loss(Configured):
         Beside such a target, a compiled equation is worth NaN; it is checked when a loss has come out so.
         """
 
-    def checked_target(self, prediction: np.ndarray, target, mask: np.ndarray | None):
+    def checked_target(self, target, prediction: np.ndarray, mask: np.ndarray | None):
         """As `target`, and what that gives has been checked."""
-        target, mask = self.target(prediction, target, mask)
+        target, mask = self.target(target, prediction, mask)
         self.check(target)
         return target, mask
 
@@ -178,13 +179,14 @@ class Loss(Configured):
         if mask is not None:
             mask = weights.mask_array(mask, rows.shape[:-1])
         taken = self.target if type(self).rows is Loss.rows else self.checked_target
-        return given, rows, *taken(rows, y_true, mask)
+        return given, rows, *taken(y_true, rows, mask)
 
+    @np.errstate(under="ignore")
     def _weighted(self, rows: np.ndarray, target: np.ndarray, sample_weight, mask) -> tuple[float, float, np.ndarray]:
         """The weighted sum, what to divide it by, and the gradient of the quotient."""
         shape = rows.shape[:-1]
         weight, divisor = self._weights(shape, weights.weight_array(sample_weight, shape, rows.dtype), mask, rows.dtype)
-        values, gradient = self.rows(rows, target)
+        values, gradient = self.rows(target, rows)
         if weight is not None:
             values = values * weight
             gradient *= (weight / divisor)[..., None]
@@ -234,7 +236,7 @@ class LossFunction(Loss):
         super().__init__(reduction, name or getattr(fn, "__name__", type(fn).__name__))
         self.fn = fn
 
-    def rows(self, prediction, target):
+    def rows(self, target, prediction):
         """What the function gives, checked."""
         result = self.fn(target, prediction)
         if not (isinstance(result, tuple) and len(result) == 2):

@@ -1,33 +1,47 @@
-"""Losses: functions of prediction and target, and Keras's classes of y_true and y_pred, found by Keras's names."""
+"""Losses with Keras's names, as classes and as functions, all of y_true and y_pred in this order.
+
+The functions of Keras's names give one value per row; those whose names end in ``_and_gradient`` give the weighted mean
+and its gradient, as `Loss.value_and_gradient` does.
+"""
 
 from __future__ import annotations
 
-from nblstm.training import rowwise
 from nblstm.training.arguments import from_table
 from nblstm.training.crossentropy import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
     SparseCategoricalCrossentropy,
-    binary_crossentropy,
-    categorical_crossentropy,
-    sparse_categorical_crossentropy,
+    binary_crossentropy_and_gradient,
+    categorical_crossentropy_and_gradient,
+    sparse_categorical_crossentropy_and_gradient,
 )
 from nblstm.training.loss import Loss, LossFunction
 from nblstm.training.regression import (
     Huber,
     MeanAbsoluteError,
     MeanSquaredError,
+    huber_and_gradient,
+    mean_absolute_error_and_gradient,
+    mean_squared_error_and_gradient,
+)
+from nblstm.training.rowwise import (
+    binary_crossentropy,
+    categorical_crossentropy,
     huber,
     mean_absolute_error,
     mean_squared_error,
+    sparse_categorical_crossentropy,
 )
 
 __all__ = [
     "BinaryCrossentropy", "CategoricalCrossentropy", "Huber", "Loss", "LossFunction", "MeanAbsoluteError",
-    "MeanSquaredError", "SparseCategoricalCrossentropy", "binary_crossentropy", "categorical_crossentropy", "get",
-    "huber", "mean_absolute_error", "mean_squared_error", "sparse_categorical_crossentropy",
+    "MeanSquaredError", "SparseCategoricalCrossentropy", "binary_crossentropy", "binary_crossentropy_and_gradient",
+    "categorical_crossentropy", "categorical_crossentropy_and_gradient", "get", "huber", "huber_and_gradient",
+    "mean_absolute_error", "mean_absolute_error_and_gradient", "mean_squared_error", "mean_squared_error_and_gradient",
+    "sparse_categorical_crossentropy", "sparse_categorical_crossentropy_and_gradient",
 ]  # fmt: skip
 
+#: Functions of one value per row, and the class of each.
 _FUNCTIONS = {
     mean_squared_error: MeanSquaredError,
     mean_absolute_error: MeanAbsoluteError,
@@ -36,17 +50,24 @@ _FUNCTIONS = {
     categorical_crossentropy: CategoricalCrossentropy,
     sparse_categorical_crossentropy: SparseCategoricalCrossentropy,
 }
+_WITH_GRADIENT = {
+    mean_squared_error_and_gradient: MeanSquaredError,
+    mean_absolute_error_and_gradient: MeanAbsoluteError,
+    huber_and_gradient: Huber,
+    binary_crossentropy_and_gradient: BinaryCrossentropy,
+    categorical_crossentropy_and_gradient: CategoricalCrossentropy,
+    sparse_categorical_crossentropy_and_gradient: SparseCategoricalCrossentropy,
+}
 _ALIASES = {
     "mse": MeanSquaredError, "MSE": MeanSquaredError, "mae": MeanAbsoluteError, "MAE": MeanAbsoluteError,
     "bce": BinaryCrossentropy, "BCE": BinaryCrossentropy,
 }  # fmt: skip
 _TABLE = {function.__name__: made for function, made in _FUNCTIONS.items()} | _ALIASES
-_FUNCTIONS |= {getattr(rowwise, name): _TABLE[name] for name in rowwise.__all__}
 _TABLE |= {made.__name__: made for made in _FUNCTIONS.values()}
 
 
 def is_own(identifier) -> bool:
-    """Whether ``identifier`` is one of nblstm's functions, such as `huber`."""
+    """Whether ``identifier`` is one of nblstm's functions of one value per row, such as `huber`."""
     return any(function is identifier for function in _FUNCTIONS)
 
 
@@ -57,7 +78,7 @@ def get(identifier) -> Loss:
     ----------
     identifier : str, Loss, type, dict or callable
         Keras's names and aliases: ``"mse"``, ``"binary_crossentropy"``, ``"Huber"``; ``{"class_name": ...,
-        "config": ...}``; a function of this module or of `rowwise`; or one of the user's own, as in `LossFunction`.
+        "config": ...}``; a function of this module; or one of the user's own, as in `LossFunction`.
 
     Returns
     -------
@@ -69,5 +90,6 @@ def get(identifier) -> Loss:
         If there is none of that name.
     """
     if callable(identifier) and not isinstance(identifier, Loss | type):
-        return _FUNCTIONS[identifier]() if is_own(identifier) else LossFunction(identifier)
+        own = [made for known in (_FUNCTIONS, _WITH_GRADIENT) for fn, made in known.items() if fn is identifier]
+        return own[0]() if own else LossFunction(identifier)
     return from_table("loss", identifier, _TABLE, Loss)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from nblstm import validate
 from nblstm.configured import Configured
 from nblstm.training import weights
 
@@ -32,6 +33,7 @@ class Mean(Configured):
         """Forget all batches."""
         self._total = self._count = 0.0
 
+    @np.errstate(under="ignore")
     def update_state(self, values, sample_weight=None, mask=None) -> None:
         """Add a batch.
 
@@ -48,13 +50,11 @@ class Mean(Configured):
         TypeError, ValueError
             If shapes do not fit, or a weight is not finite.
         """
-        values = np.asarray(values)
-        kind = values.dtype.kind
-        if kind not in "fiub":
-            raise TypeError(f"the values of metric {self.name!r} have dtype {values.dtype}; give numbers")
+        values = validate.number_array(f"the value of metric {self.name!r}", values)
         if sample_weight is None and mask is None:
             size, rows = values.size, len(values) if values.ndim else 1
-            total = np.count_nonzero(values) if kind == "b" else float(np.add.reduce(values, None, np.float64))
+            bools = values.dtype.kind == "b"
+            total = np.count_nonzero(values) if bools else float(np.add.reduce(values, None, np.float64))
             self._total += total if rows == size else total * rows / max(size, 1)
             self._count += rows
             return
@@ -100,6 +100,7 @@ class Metric(Mean):
     name : str
     """
 
+    @np.errstate(under="ignore")
     def update_state(self, y_true, y_pred, sample_weight=None, mask=None) -> None:  # type: ignore[override]
         """Add a batch, in Keras's order of arguments.
 
@@ -147,4 +148,4 @@ class MetricFunction(Metric):
 
     def values(self, y_true, y_pred, mask=None):
         """What the function gives."""
-        return self.fn(np.asarray(y_true), np.asarray(y_pred))
+        return self.fn(validate.plain_array("target", y_true), validate.plain_array("prediction", y_pred))

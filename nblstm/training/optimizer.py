@@ -5,16 +5,35 @@ from __future__ import annotations
 import inspect
 import numbers
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from nblstm import validate
 from nblstm.configured import Configured
 from nblstm.device import backend_of
 from nblstm.nn import Gradients, Module
 from nblstm.training import schedules
 from nblstm.training.arguments import real
 from nblstm.training.clipping import clip_by_global_norm, clip_by_norm, clip_by_value, listed
+
+
+class LearningRate(float):
+    """The learning rate of an optimizer's next step, a number, with the methods of Keras's variable."""
+
+    _optimizer: Optimizer
+
+    def assign(self, value: float) -> None:
+        """Set the optimizer's learning rate."""
+        self._optimizer.learning_rate = value
+
+    def numpy(self) -> np.float64:
+        """The number, as NumPy's."""
+        return np.float64(self)
+
+    def __reduce__(self):
+        """For copies and pickle: a number alone."""
+        return float, (float(self),)
 
 
 class Optimizer(Configured):
@@ -48,12 +67,13 @@ class Optimizer(Configured):
     """
 
     unsaved = ("modules",)
+    once: ClassVar[dict[str, str]] = {"lr": "learning_rate"}
 
     def __init__(
         self, modules, learning_rate, weight_decay: float | None, clipnorm: float | None, clipvalue: float | None,
         global_clipnorm: float | None,
     ):  # fmt: skip
-        if isinstance(modules, numbers.Real | schedules.Schedule):
+        if isinstance(modules, numbers.Real | schedules.LearningRateSchedule):
             if learning_rate != inspect.signature(type(self)).parameters["learning_rate"].default:
                 raise TypeError(f"modules is {modules!r}, a learning rate; give what follows it by its name")
             modules, learning_rate = None, modules
@@ -103,9 +123,11 @@ class Optimizer(Configured):
         return vars(self) | {"_updates": None}
 
     @property
-    def learning_rate(self) -> float:
+    def learning_rate(self) -> LearningRate:
         """The learning rate of the next step; may be set between steps, unless it follows a schedule."""
-        return self._rate()
+        rate = LearningRate(self._rate())
+        rate._optimizer = self
+        return rate
 
     @learning_rate.setter
     def learning_rate(self, value: float | Callable[[int], float]) -> None:
@@ -203,7 +225,7 @@ class Optimizer(Configured):
         if missing or extra:
             parts = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has unknown {', '.join(extra)}"] * bool(extra)
             raise ValueError(f"the state {' and '.join(parts)}; it needs to be of the same optimizer and modules")
-        new = {name: np.asarray(state[name]) for name in own}
+        new = {name: validate.plain_array(name, state[name]) for name in own}
         for name, value in own.items():
             came = new[name].shape, new[name].dtype
             if came != (value.shape, value.dtype):
@@ -255,7 +277,8 @@ class Optimizer(Configured):
             for p, g, slots in zip(parameters, flat, self._slots, strict=True):
                 if g is not None:
                     if decay:
-                        p -= p * decay
+                        with np.errstate(under="ignore"):
+                            p -= p * decay
                     self.update(p, g, slots, rate)
             return
         constants = self.constants(rate)

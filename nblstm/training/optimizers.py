@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from nblstm.training import schedules
 from nblstm.training.arguments import from_table, real
 from nblstm.training.optimizer import Optimizer
 from nblstm.validate import flag
 
 __all__ = [
-    "SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "get", "schedules",
+    "SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "get",
 ]  # fmt: skip
 
 

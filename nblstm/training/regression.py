@@ -75,27 +75,28 @@ class Huber(Loss):
         return _huber(self.delta)
 
 
-_SQUARED = LossEquation("squared", lambda p, t: (p - t) ** 2)
-_ABSOLUTE = LossEquation("absolute", lambda p, t: abs(p - t))
+_SQUARED = LossEquation("squared", lambda t, p: (p - t) ** 2)
+_ABSOLUTE = LossEquation("absolute", lambda t, p: abs(p - t))
 
 
 @cache
 def _huber(delta: float) -> LossEquation:
-    def value(p, t):
+    def value(t, p):
         d = abs(p - t)
         return where(d <= delta, d * d / 2, delta * (d - delta / 2))
 
     return LossEquation("huber", value)
 
 
-def mean_squared_error(prediction, target, sample_weight=None, mask=None) -> tuple[float, np.ndarray]:
-    """The weighted mean of ``(prediction - target)**2``.
+def mean_squared_error_and_gradient(y_true, y_pred, sample_weight=None, mask=None) -> tuple[float, np.ndarray]:
+    """The weighted mean of ``(y_pred - y_true)**2``, and its gradient.
 
     Parameters
     ----------
-    prediction : ndarray of float, shape (B, ..., C) or (B,)
-    target : array_like
-        In the same shape; only a last dimension of length 1 may be too many or too few.
+    y_true : array_like
+        Targets, in the predictions' shape; only a last dimension of length 1 may be too many or too few.
+    y_pred : ndarray of float, shape (B, ..., C) or (B,)
+        Predictions.
     sample_weight, mask : array_like, shape (B,), (B, T), ..., optional
         As in `Loss`.
 
@@ -110,14 +111,16 @@ def mean_squared_error(prediction, target, sample_weight=None, mask=None) -> tup
     TypeError, ValueError
         If the shapes do not fit, or there is nothing to average.
     """
-    return MeanSquaredError().value_and_gradient(target, prediction, sample_weight, mask)
+    return MeanSquaredError().value_and_gradient(y_true, y_pred, sample_weight, mask)
 
 
-def mean_absolute_error(prediction, target, sample_weight=None, mask=None) -> tuple[float, np.ndarray]:
-    """The weighted mean of ``|prediction - target|``; otherwise as `mean_squared_error`."""
-    return MeanAbsoluteError().value_and_gradient(target, prediction, sample_weight, mask)
+def mean_absolute_error_and_gradient(y_true, y_pred, sample_weight=None, mask=None) -> tuple[float, np.ndarray]:
+    """The weighted mean of ``|y_pred - y_true|``, and its gradient; as `mean_squared_error_and_gradient`."""
+    return MeanAbsoluteError().value_and_gradient(y_true, y_pred, sample_weight, mask)
 
 
-def huber(prediction, target, sample_weight=None, mask=None, *, delta: float = 1.0) -> tuple[float, np.ndarray]:
-    """The weighted mean of `Huber`'s loss with ``delta``; otherwise as `mean_squared_error`."""
-    return Huber(delta).value_and_gradient(target, prediction, sample_weight, mask)
+def huber_and_gradient(
+    y_true, y_pred, sample_weight=None, mask=None, *, delta: float = 1.0
+) -> tuple[float, np.ndarray]:
+    """The weighted mean of `Huber`'s loss, and its gradient; as `mean_squared_error_and_gradient`."""
+    return Huber(delta).value_and_gradient(y_true, y_pred, sample_weight, mask)

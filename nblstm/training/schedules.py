@@ -10,8 +10,13 @@ from nblstm.configured import Configured
 from nblstm.training.arguments import from_table, real
 from nblstm.validate import flag
 
+__all__ = [
+    "CosineDecay", "CosineDecayRestarts", "ExponentialDecay", "InverseTimeDecay", "LearningRateSchedule",
+    "PiecewiseConstantDecay", "PolynomialDecay", "get",
+]  # fmt: skip
 
-class Schedule(Configured):
+
+class LearningRateSchedule(Configured):
     """A learning rate as a function of the step."""
 
     def __call__(self, step: int) -> float:
@@ -19,7 +24,7 @@ class Schedule(Configured):
         raise NotImplementedError(f"{type(self).__name__} has no equation; define __call__(step)")
 
 
-class ExponentialDecay(Schedule):
+class ExponentialDecay(LearningRateSchedule):
     """``initial_learning_rate decay_rate**(step / decay_steps)``.
 
     Parameters
@@ -49,7 +54,7 @@ class ExponentialDecay(Schedule):
         return self.initial_learning_rate * self.decay_rate ** (math.floor(power) if self.staircase else power)
 
 
-class InverseTimeDecay(Schedule):
+class InverseTimeDecay(LearningRateSchedule):
     """``initial_learning_rate / (1 + decay_rate step / decay_steps)``.
 
     Parameters
@@ -74,7 +79,7 @@ class InverseTimeDecay(Schedule):
         return self.initial_learning_rate / (1 + self.decay_rate * (math.floor(times) if self.staircase else times))
 
 
-class PiecewiseConstantDecay(Schedule):
+class PiecewiseConstantDecay(LearningRateSchedule):
     """``values[k]`` where ``boundaries[k - 1] < step <= boundaries[k]``.
 
     Parameters
@@ -100,7 +105,7 @@ class PiecewiseConstantDecay(Schedule):
         return self.values[bisect_left(self.boundaries, step)]
 
 
-class PolynomialDecay(Schedule):
+class PolynomialDecay(LearningRateSchedule):
     """``(initial - end) (1 - step / decay_steps)**power + end``, and ``end`` after decay_steps.
 
     Parameters
@@ -133,7 +138,7 @@ class PolynomialDecay(Schedule):
         return (self.initial_learning_rate - self.end_learning_rate) * left**self.power + self.end_learning_rate
 
 
-class CosineDecay(Schedule):
+class CosineDecay(LearningRateSchedule):
     """Half a cosine wave from the initial learning rate down to ``alpha`` times it, after a linear warm-up.
 
     ::
@@ -152,7 +157,8 @@ class CosineDecay(Schedule):
 
     References
     ----------
-    I. Loshchilov and F. Hutter, "SGDR: stochastic gradient descent with warm restarts", ICLR 2017, without restarts.
+    I. Loshchilov and F. Hutter, "SGDR: stochastic gradient descent with warm restarts", ICLR 2017; with its restarts:
+    `CosineDecayRestarts`.
     """
 
     def __init__(
@@ -179,18 +185,62 @@ class CosineDecay(Schedule):
         return peak * ((1 - self.alpha) * wave + self.alpha)
 
 
+class CosineDecayRestarts(LearningRateSchedule):
+    """Half a cosine wave down to ``alpha`` times the learning rate, then another one, and so on.
+
+    Wave i, counted from 0, takes ``first_decay_steps t_mul**i`` steps, and begins at
+    ``initial_learning_rate ((1 - alpha) m_mul**i + alpha)``.
+
+    Parameters
+    ----------
+    initial_learning_rate : float
+    first_decay_steps : float
+        Above 0.
+    t_mul : float, default 2
+        1 or more.
+    m_mul : float, default 1
+    alpha : float, default 0
+
+    References
+    ----------
+    I. Loshchilov and F. Hutter, "SGDR: stochastic gradient descent with warm restarts", ICLR 2017.
+    """
+
+    def __init__(
+        self, initial_learning_rate: float, first_decay_steps: float, t_mul: float = 2.0, m_mul: float = 1.0,
+        alpha: float = 0.0,
+    ):  # fmt: skip
+        self.initial_learning_rate = real("initial_learning_rate", initial_learning_rate)
+        self.first_decay_steps = real("first_decay_steps", first_decay_steps, above=True)
+        self.t_mul = real("t_mul", t_mul, low=1)
+        self.m_mul = real("m_mul", m_mul)
+        self.alpha = real("alpha", alpha)
+
+    def __call__(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        length, restarts, done = self.first_decay_steps, 0.0, float(step)
+        if self.t_mul == 1:
+            restarts, done = divmod(done, length)
+        while done >= length:
+            done, length, restarts = done - length, length * self.t_mul, restarts + 1
+        wave = 0.5 * (1 + math.cos(math.pi * done / length)) * self.m_mul**restarts
+        return self.initial_learning_rate * ((1 - self.alpha) * wave + self.alpha)
+
+
 _TABLE: dict[str, type] = {
     made.__name__: made
-    for made in (ExponentialDecay, InverseTimeDecay, PiecewiseConstantDecay, PolynomialDecay, CosineDecay)
-}
+    for made in (
+        ExponentialDecay, InverseTimeDecay, PiecewiseConstantDecay, PolynomialDecay, CosineDecay, CosineDecayRestarts,
+    )
+}  # fmt: skip
 
 
-def get(identifier) -> Schedule:
+def get(identifier) -> LearningRateSchedule:
     """The schedule that a configuration or an object stands for.
 
     Parameters
     ----------
-    identifier : Schedule or dict
+    identifier : LearningRateSchedule or dict
         As ``{"class_name": "CosineDecay", "config": {...}}``, which an optimizer's `get_config` has in it.
 
     Raises
@@ -198,4 +248,4 @@ def get(identifier) -> Schedule:
     TypeError, ValueError
         If there is none of that name.
     """
-    return from_table("learning_rate", identifier, _TABLE, Schedule)
+    return from_table("learning_rate", identifier, _TABLE, LearningRateSchedule)

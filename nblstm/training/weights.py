@@ -34,7 +34,7 @@ def mask_array(mask, shape: tuple[int, ...]) -> np.ndarray | None:
     """A mask for values of ``shape``, true where a value counts, or None."""
     if mask is None:
         return None
-    array = np.asarray(mask)
+    array = validate.plain_array("mask", mask)
     if array.dtype != bool and (array.dtype.kind not in "iuf" or not np.isin(array, (0, 1)).all()):
         raise TypeError(f"mask has dtype {array.dtype} and more than two values; give True where a value counts")
     return aligned("mask", array.astype(bool), shape)

@@ -1,0 +1,16 @@
+"""Keras's name for what its programs ask of a backend."""
+
+from nblstm.layers.names import clear_session
+from nblstm.training.crossentropy import EPSILON
+
+__all__ = ["clear_session", "epsilon", "floatx"]
+
+
+def epsilon() -> float:
+    """The number that keeps logarithms and divisions from 0, 1e-7."""
+    return EPSILON
+
+
+def floatx() -> str:
+    """The dtype of layers that are given none, ``"float32"``."""
+    return "float32"

@@ -1,0 +1,3 @@
+"""Keras's name for `nblstm.training.schedules`."""
+
+from nblstm.training.schedules import *

@@ -1,0 +1,103 @@
+"""Forms in which Keras's programs give data: lists of one, a last dimension of 1 left out, nothing to predict for."""
+
+import numpy as np
+import pytest
+from messages import message_of
+
+from nblstm.layers import LSTM, Bidirectional, Conv1D, Dense, Embedding, Flatten, Input, LayerNormalization, SimpleRNN
+from nblstm.models import Sequential
+
+RNG = np.random.default_rng(7)
+X, Y = RNG.normal(size=(6, 4, 3)), RNG.normal(size=(6, 2))
+
+
+def model(*shape, layers=()):
+    made = Sequential([*([Input(shape)] if shape else []), *(layers or (SimpleRNN(3), Dense(2)))], seed=0)
+    made.compile("sgd", "mse")
+    return made
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (None, 3), ()])
+@pytest.mark.parametrize("N", [6, 1])
+def test_lists_of_one_array(shape, N):
+    x, y, w = X[:N], Y[:N], np.arange(1.0, N + 1)
+    plain = model(*shape).fit(x, y, sample_weight=w, epochs=2, shuffle=False, verbose=0).history
+    listed = model(*shape)
+    given = ([x], [y], None), ((x,), (y,), None)
+    assert listed.fit([x], [y], sample_weight=[w], epochs=2, shuffle=False, verbose=0).history == plain
+    for a, b, _ in given:
+        assert listed.evaluate(a, b, verbose=0) == listed.evaluate(x, y, verbose=0)
+        assert listed.test_on_batch(a, b) == listed.test_on_batch(x, y)
+        np.testing.assert_array_equal(listed.predict(a, verbose=0), listed.predict(x, verbose=0))
+        np.testing.assert_array_equal(listed.predict_on_batch(a), listed.predict(x, verbose=0))
+        np.testing.assert_array_equal(listed(a), listed.predict(x, verbose=0))
+    assert listed.evaluate(iter([([x], [y])]), verbose=0) == listed.test_on_batch(x, y)
+    np.testing.assert_array_equal(listed.predict(iter([([x],)]), verbose=0), listed.predict(x, verbose=0))
+    assert listed.fit(x, y, validation_data=([x], [y]), epochs=1, verbose=0).history["val_loss"]
+
+
+def test_lists_of_samples_stay_what_they_are():
+    made = model(4, 3)
+    np.testing.assert_array_equal(made.predict(list(X), verbose=0), made.predict(X, verbose=0))
+    np.testing.assert_array_equal(made.predict(X.tolist(), verbose=0), made.predict(X, verbose=0))
+    np.testing.assert_array_equal(made.predict([X[0]], verbose=0), made.predict(X[:1], verbose=0))
+    assert made.evaluate(list(X), list(Y), verbose=0) == made.evaluate(X, Y, verbose=0)
+
+
+def test_several_inputs_or_outputs_are_said_to_be():
+    made = model(4, 3)
+    for call in (lambda: made.fit([X, X], Y, verbose=0), lambda: made.predict([X, X[..., :2]], verbose=0)):
+        message_of(ValueError, call, "x is a list of 2 arrays of 3 dimensions", "several inputs", "np.concatenate(x")
+    call = lambda: made.fit(X, [Y, Y], verbose=0)  # noqa: E731
+    message_of(ValueError, call, "y is a list of 2 arrays with 6 entries each", "several outputs", "give one array")
+
+
+def test_a_last_dimension_of_1():
+    made, x = model(4, 1), X[..., :1]
+    expected = made.predict(x, verbose=0)
+    np.testing.assert_array_equal(made.predict(x[..., 0], verbose=0), expected)
+    np.testing.assert_array_equal(made(x[..., 0]), expected)
+    assert made.evaluate(x[..., 0], Y, verbose=0) == made.evaluate(x, Y, verbose=0)
+    history = [model(4, 1).fit(given, Y, shuffle=False, verbose=0).history for given in (x, x[..., 0])]
+    assert history[0] == history[1]
+    words = model(None, layers=(Embedding(9, 2), SimpleRNN(2), Dense(1)))
+    ids = RNG.integers(0, 9, (5, 4))
+    np.testing.assert_array_equal(words.predict(ids[..., None], verbose=0), words.predict(ids, verbose=0))
+    message_of(ValueError, lambda: made.predict(X[..., 0].T, verbose=0), "x has shape (4, 6); the model takes")
+
+
+def test_one_sequence_is_not_taken_for_many():
+    """(T, 1) for (None, None, 1) may be T samples of one step, or one sample."""
+    call = lambda: model(None, 1).predict(X[0, :, :1], verbose=0)  # noqa: E731
+    message_of(ValueError, call, "x has shape (4, 1); the model takes (None, None, 1)", "for one sample give x[None]")
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (LSTM(3), Dense(2, "softmax")),
+        (Bidirectional(LSTM(3, return_sequences=True)), LayerNormalization(), Dense(2)),
+        (Conv1D(2, 2), Flatten(), Dense(2)),
+    ],
+)
+def test_nothing_to_predict_for(layers):
+    made = model(4, 3, layers=layers)
+    some = made.predict(X, verbose=0)
+    for nothing in (X[:0], X[:0].astype("f4"), np.zeros((0, 4, 3), int)):
+        y = made.predict(nothing, verbose=0)
+        assert y.shape == (0, *some.shape[1:])
+        assert y.dtype == some.dtype
+    assert made.predict(X[:0], batch_size=2, steps=1, verbose=0).shape == (0, *some.shape[1:])
+    message_of(ValueError, lambda: made.fit(X[:0], Y[:0], verbose=0), "x has shape (0, 4, 3), which is no sample")
+
+
+def test_a_stateful_model_names_reset_states():
+    made = Sequential([LSTM(3, stateful=True), Dense(2)], seed=0)
+    first = made.predict(X, verbose=0)
+    message_of(ValueError, lambda: made.predict(X[:1], verbose=0), "stateful with a batch size of 6", "reset_states()")
+    made.reset_states()
+    np.testing.assert_allclose(made.predict(X[:1], verbose=0), first[:1], rtol=1e-6)
+    fixed = Sequential([LSTM(3, stateful=True, batch_input_shape=(6, 4, 3)), Dense(2)], seed=0)
+    with pytest.raises(ValueError, match="give batches of") as caught:
+        fixed.predict(X[:1], verbose=0)
+    assert "reset_states" not in str(caught.value)
