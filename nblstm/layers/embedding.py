@@ -55,7 +55,7 @@ class Embedding(Layer):
         self.embeddings_initializer = initializers.get(embeddings_initializer)
         self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
         self.embeddings_constraint = constraints.get(embeddings_constraint)
-        self.mask_zero = self.supports_masking = validate.flag("mask_zero", mask_zero)
+        self.mask_zero = self.supports_masking = self.makes_masks = validate.flag("mask_zero", mask_zero)
         if weights is not None:
             self.build(self.batch_input_shape or (None, None))
             self.set_weights(weights if isinstance(weights, list | tuple) else [weights])

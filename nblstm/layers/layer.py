@@ -75,6 +75,8 @@ class Layer(Configured, Parametric):
 
     unsaved: tuple[str, ...] = ("input_shape", "input_dim")  # batch_input_shape says the same
     supports_masking = False
+    #: Whether `compute_mask` gives a mask where the input has none.
+    makes_masks: bool = False
     #: Whether the output at a step of (B, T, ...) depends on that step alone, or in a recurrent layer on those before.
     keeps_steps_apart: bool = False
     generator: np.random.Generator | None = None
@@ -163,7 +165,8 @@ class Layer(Configured, Parametric):
         training : bool, default False
             Whether what is random while training is so now.
         mask : array_like of bool, shape (B, T), optional
-            False where a step is to be skipped. Layers that treat each step alone compute them all.
+            False where a step is to be skipped. Layers that treat each step alone compute them all. For x (B, C), which
+            has no steps, a mask (B,).
         generator : Generator, optional
             Source of randomness for layers that have no seed; a fresh one if not given.
 
@@ -311,8 +314,10 @@ def checked_mask(mask, x_shape: tuple[int, ...]) -> np.ndarray:
     array = np.asarray(mask)
     if array.dtype.kind not in "biu":
         raise TypeError(f"mask has dtype {array.dtype}; give bools, True where a step counts")
-    if array.ndim < 2 or array.shape != x_shape[: array.ndim]:
-        raise ValueError(f"mask has shape {array.shape}; x has {x_shape}, so give its leading dimensions, (B, T)")
+    steps = len(x_shape) > 2  # else a row is masked as a whole, as Masking and Embedding do it
+    if array.ndim < 1 + steps or array.shape != x_shape[: array.ndim]:
+        needed = "(B, T)" if steps else "(B,)"
+        raise ValueError(f"mask has shape {array.shape}; x has {x_shape}, so give its leading dimensions, {needed}")
     return array.astype(bool, copy=False)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from nblstm import validate
 from nblstm.layers import shapes
-from nblstm.layers.layer import Layer, register
+from nblstm.layers.layer import Layer, checked_mask, register
 from nblstm.layers.shapes import Shape
 from nblstm.layers.windows import sliding
 
@@ -132,6 +132,7 @@ class GlobalAveragePooling1D(_GlobalPooling):
             weights = np.full((*x.shape[:2], 1), 1 / x.shape[1], x.dtype)
             y = x.mean(axis=1, keepdims=self.keepdims)
         else:
+            mask = checked_mask(mask, x.shape[:2])
             counts = np.maximum(mask.sum(axis=1, keepdims=True), 1)
             weights = (mask / counts).astype(x.dtype)[:, :, None]
             kept = np.where(mask[:, :, None], x, 0)  # a masked step may hold anything, NaN too
