@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import numbers
 import os
+from collections.abc import Iterable
+from typing import TypeAlias
 
 import numpy as np
 
 DTYPES = ("float32", "float64")
+
+#: One of them, by name or as NumPy has it; what checks it is `dtype_name`.
+DTypeLike: TypeAlias = str | type[np.generic] | np.dtype | None
 
 
 def positive_integer(name: str, value) -> int:
@@ -42,6 +47,26 @@ def flag(name: str, value) -> bool:
     if not isinstance(value, bool | np.bool_ | numbers.Integral) or value not in (0, 1):
         raise TypeError(f"{name} is {value!r}; give True or False")
     return bool(value)
+
+
+def unknown(name, names: Iterable[str], shown: Iterable[str] | None = None) -> str:
+    """What to say of a name that is none of ``names``, to follow what it names: the nearest one, and all.
+
+    Parameters
+    ----------
+    name : str
+    names : iterable of str
+        All that are known.
+    shown : iterable of str, optional
+        Those to list, if not all.
+    """
+    import difflib  # 2 ms, which only an error needs
+
+    names = list(names)
+    lower = {known.lower(): known for known in reversed(names)}
+    near = difflib.get_close_matches(str(name).lower(), lower, n=1)
+    meant = f" (did you mean {lower[near[0]]!r}?)" if near else ""
+    return f"{name!r}{meant}; give one of {', '.join(names if shown is None else shown)}"
 
 
 def dtype_name(value) -> str:

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import types
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,33 @@ def test_all_public_names_exist_and_are_documented():
     for module in (nblstm.cells, nblstm.layers, nblstm.models, nblstm.nn, nblstm.training):
         for name in module.__all__:
             assert getattr(module, name).__doc__, f"{module.__name__}.{name}"
+
+
+def public_modules(module=nblstm):
+    """A module, and the modules that it shows."""
+    yield module
+    for name in dir(module):
+        if isinstance(below := getattr(module, name), types.ModuleType) and not name.startswith("__"):
+            yield from public_modules(below)
+
+
+@pytest.mark.parametrize("module", sorted(set(public_modules()), key=lambda module: module.__name__))
+def test_modules_show_public_names_alone(module):
+    """What an editor offers behind ``nblstm.``: what is there for users, and no module that happens to be imported."""
+    assert module.__name__.startswith("nblstm")
+    shown = {name for name in dir(module) if not name.startswith("__")}
+    public = getattr(module, "__all__", None)  # the modules with Keras's names pass on that of the one below
+    assert shown
+    assert public is None or shown == set(public)
+    for name in shown:
+        assert not name.startswith("_")
+        home = getattr(getattr(module, name), "__module__", None) or "nblstm"
+        assert home.split(".")[0] == "nblstm", f"{module.__name__}.{name} is {home}'s"
+
+
+def test_what_nblstm_shows():
+    assert dir(nblstm) == sorted([*nblstm.__all__, "__version__"])
+    assert not set(dir(nblstm)) & {"validate", "memory", "engine", "stack", "import_module", "TYPE_CHECKING"}
 
 
 @pytest.mark.parametrize("name", [name for name, parts in ALLOWED.items() if parts in ({"layers"}, {"training"})])

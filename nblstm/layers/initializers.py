@@ -17,6 +17,11 @@ __all__ = [
     "Zeros", "get",
 ]  # fmt: skip
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 INITIALIZERS = Registry("initializer")
 
 

@@ -7,13 +7,14 @@ import re
 import warnings
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from nblstm import memory, validate
 from nblstm.configured import Configured, constructor_arguments
 from nblstm.layers import shapes
+from nblstm.layers.options import DTypeLike, ShapeLike
 from nblstm.layers.parametric import Parametric
 from nblstm.layers.registry import Registry
 from nblstm.layers.shapes import Shape
@@ -82,15 +83,13 @@ class Layer(Configured, Parametric):
     generator: np.random.Generator | None = None
 
     def __init__(
-        self, *, name: str | None = None, trainable: bool = True, input_shape=None, batch_input_shape=None,
-        input_dim: int | None = None, dtype=None, **unknown,
+        self, *, name: str | None = None, trainable: bool = True, input_shape: ShapeLike = None,
+        batch_input_shape: ShapeLike = None, input_dim: int | None = None, dtype: DTypeLike = None, **unknown: NoReturn,
     ):  # fmt: skip
         kind = type(self).__name__
         if unknown:
-            raise TypeError(
-                f"{kind} got the unknown argument {next(iter(unknown))!r}; it takes "
-                f"{', '.join(constructor_arguments(type(self)))}"
-            )
+            known = validate.unknown(next(iter(unknown)), constructor_arguments(type(self)))
+            raise TypeError(f"{kind} got the unknown argument {known}")
         if name is not None and not (isinstance(name, str) and name):
             raise TypeError(f"name is {name!r}; give a string that is not empty, or None")
         if sum(given is not None for given in (input_shape, batch_input_shape, input_dim)) > 1:
@@ -240,7 +239,7 @@ class Layer(Configured, Parametric):
         if not isinstance(tape, Tape) or tape.layer is not self:
             raise ValueError(f"tape is not from the forward() of {self._label}; pass the second of its results")
 
-    def compute_mask(self, x, mask=None):
+    def compute_mask(self, x, mask=None) -> np.ndarray | None:
         """The mask of the output: that of the input, if the layer keeps steps apart.
 
         Warns

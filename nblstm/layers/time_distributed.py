@@ -8,6 +8,7 @@ import numpy as np
 
 from nblstm import validate
 from nblstm.layers.layer import LAYERS, Layer, register
+from nblstm.layers.options import LayerOptions, Unpack
 from nblstm.layers.parametric import Parameter
 from nblstm.layers.shapes import Shape, batch_shape, dimensions
 from nblstm.nn import Gradients
@@ -30,8 +31,8 @@ class TimeDistributed(Layer):
     -----
     Of a mask with more dimensions than (B, T), the layer gets each step's. The output's mask is the layer's: the one
     that a Masking or an Embedding makes, or that another passes on. Where the layer leaves none, as an LSTM that gives
-    its last output, a step counts if any part of it does. This is Keras 2's rule; Keras 3 makes no mask here, and passes
-    on the one that came even where the output has no such steps.
+    its last output, a step counts if any part of it does. This is Keras 2's rule; Keras 3 makes no mask here, and
+    passes on the one that came even where the output has no such steps.
     """
 
     min_ndim = 3
@@ -39,11 +40,13 @@ class TimeDistributed(Layer):
     supports_masking = True
     keeps_steps_apart = True
 
-    def __init__(self, layer: Layer, **kwargs):
+    def __init__(self, layer: Layer, **kwargs: Unpack[LayerOptions]):
         if not isinstance(layer, Layer):
             raise TypeError(f"layer is {layer!r}; give a layer, such as Dense(10)")
         self.layer = layer
-        super().__init__(**{"trainable": layer.trainable, "dtype": layer.dtype, **kwargs})
+        kwargs.setdefault("trainable", layer.trainable)
+        kwargs.setdefault("dtype", layer.dtype)
+        super().__init__(**kwargs)
         if self.dtype != layer.dtype:
             raise ValueError(f"dtype is {self.dtype} and that of {layer.name!r} {layer.dtype}; give it to the latter")
 
@@ -126,7 +129,7 @@ class TimeDistributed(Layer):
     def _converted(self, x) -> np.ndarray:
         return self.layer._converted(x)
 
-    def compute_mask(self, x, mask=None):
+    def compute_mask(self, x, mask=None) -> np.ndarray | None:
         """The mask (B, T, ...) of the output; see the notes above."""
         x, mask = np.asarray(x), None if mask is None else np.asarray(mask)
         within = self.layer.compute_mask(_folded(x), _masks_of_steps(mask))

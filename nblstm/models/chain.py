@@ -157,7 +157,7 @@ class Chain:
         return self._particular
 
     @property
-    def layers(self) -> list[Layer]:
+    def layers(self) -> list[Any]:  # of Layer; a checker cannot know which one has units, states or a stepper
         """The layers without the Input, as Keras lists them."""
         return list(self._layers)
 

@@ -31,3 +31,7 @@ __all__ = [
     "clip_by_value", "huber", "losses", "mean_absolute_error", "mean_squared_error", "metrics", "optimizers",
     "schedules", "sparse_categorical_crossentropy",
 ]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return __all__

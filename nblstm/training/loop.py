@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ class Loop:
 
     def __init__(
         self, model, batches: Batches, callbacks, epochs: int, initial_epoch: int, verbose: int,
-        validation: Batches | None = None, validation_freq=1,
+        validation: Batches | None = None, validation_freq: int | Collection[int] = 1,
     ):  # fmt: skip
         self.model, self.batches, self.epochs, self.verbose = model, batches, epochs, verbose
         self.validation, self.validation_freq = validation, validation_freq

@@ -28,6 +28,11 @@ __all__ = [
     "huber", "mean_absolute_error", "mean_squared_error", "sparse_categorical_crossentropy",
 ]  # fmt: skip
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 _FUNCTIONS = {
     mean_squared_error: MeanSquaredError,
     mean_absolute_error: MeanAbsoluteError,

@@ -17,6 +17,10 @@ __all__ = [
 ]  # fmt: skip
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def _prediction(y_pred) -> np.ndarray:
     prediction = float_array("prediction", y_pred)
     if prediction.ndim == 0 or prediction.size == 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import numbers
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from nblstm.nn import Gradients, Module
 from nblstm.training import schedules
 from nblstm.training.arguments import real
 from nblstm.training.clipping import clip_by_global_norm, clip_by_norm, clip_by_value, listed
+
+#: A number, a function of the step, or what a schedule was saved as.
+LearningRate: TypeAlias = float | Callable[[int], float] | dict[str, Any]
 
 
 class Optimizer(Configured):

@@ -10,6 +10,15 @@ from nblstm.configured import Configured
 from nblstm.training.arguments import from_table, real
 from nblstm.validate import flag
 
+__all__ = [
+    "CosineDecay", "ExponentialDecay", "InverseTimeDecay", "PiecewiseConstantDecay", "PolynomialDecay", "Schedule",
+    "get",
+]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 class Schedule(Configured):
     """A learning rate as a function of the step."""
