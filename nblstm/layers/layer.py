@@ -150,7 +150,7 @@ class Layer(Configured, Parametric):
         """Inference; see `forward`."""
         x = self._checked_input(x)
         if mask is not None:
-            mask = checked_mask(mask, x.shape)
+            mask = checked_mask(mask, x.shape, 2 if x.ndim > 2 else 1)  # what has no steps is masked row by row
         return self._forward(x, False, mask, None)[0]
 
     def forward(
@@ -182,7 +182,7 @@ class Layer(Configured, Parametric):
         """
         x = self._checked_input(x)
         if mask is not None:
-            mask = checked_mask(mask, x.shape)
+            mask = checked_mask(mask, x.shape, 2 if x.ndim > 2 else 1)  # what has no steps is masked row by row
         y, saved = self._forward(x, training, mask, generator)
         return y, Tape(self, y.shape, saved)
 
@@ -308,14 +308,13 @@ def deserialize(record: dict[str, Any]) -> Layer:
     return layer
 
 
-def checked_mask(mask, x_shape: tuple[int, ...]) -> np.ndarray:
-    """``mask`` as an array of bool over the leading dimensions of ``x``."""
+def checked_mask(mask, x_shape: tuple[int, ...], least: int = 2) -> np.ndarray:
+    """``mask`` as an array of bool over the leading dimensions of ``x``, ``least`` of them or more."""
     array = np.asarray(mask)
     if array.dtype.kind not in "biu":
         raise TypeError(f"mask has dtype {array.dtype}; give bools, True where a step counts")
-    steps = len(x_shape) > 2  # else a row is masked as a whole, as Masking and Embedding do it
-    if array.ndim < 1 + steps or array.shape != x_shape[: array.ndim]:
-        needed = "(B, T)" if steps else "(B,)"
+    if array.ndim < least or array.shape != x_shape[: array.ndim]:
+        needed = "(B, T)" if least == 2 else "(B,)"
         raise ValueError(f"mask has shape {array.shape}; x has {x_shape}, so give its leading dimensions, {needed}")
     return array.astype(bool, copy=False)
 
