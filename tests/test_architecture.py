@@ -25,15 +25,17 @@ ALLOWED = {
     "validate": set(),
     "configured": set(),
     "seeds": {"validate", "locks"},
+    "show": set(),
+    "compiling": set(),
     "device": set(),  # and cpu or cuda by name, lazily
-    "codegen": {"cells"},
+    "codegen": {"cells", "compiling"},
     "arrays": {"memory", "validate"},
     "cpu": {"codegen", "layout", "batch", "memory", "cells", "arrays"},
-    "cuda": {"codegen", "layout", "batch", "cells", "arrays", "validate"},
+    "cuda": {"codegen", "layout", "batch", "cells", "arrays", "validate", "compiling"},
     "stack": {"batch", "layout", "cells", "device"},
     "engine": {"stack", "validate", "batch", "memory"},
     "nn": {"blas", "engine", "stack", "device", "layout", "validate", "batch", "memory", "cells", "seeds", "locks"},
-    "training": {"nn", "cells", "validate", "configured", "device"},
+    "training": {"nn", "cells", "validate", "configured", "device", "show", "compiling"},
     "layers": {
         "blas", "nn", "stack", "batch", "memory", "layout", "training", "validate", "configured", "seeds", "cells",
         "device", "locks",
@@ -59,7 +61,7 @@ WINDOWS = {("cells/cell.py", "codegen")}
 LIBRARIES = {"numba", "numpy", "scipy", "llvmlite", "platformdirs", "threadpoolctl"}
 
 #: Libraries that a function may import where it draws something, and that need not be there.
-OPTIONAL = {"matplotlib", "tqdm"}
+OPTIONAL = {"matplotlib"}
 
 #: Libraries of the GPU: only the CUDA backend may import them, and Numba's own `numba.cuda` with them.
 ON_A_GPU = {"cupy", "cuda"}

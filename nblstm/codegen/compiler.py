@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 
+from nblstm import compiling
 from nblstm.codegen import aside, cache
 from nblstm.codegen.target import kernel, machine
 
@@ -50,8 +51,10 @@ def stored(name: str) -> bool:
 def _obtain(name: str, key: str, make) -> tuple[object, int]:
     file = f"{name}-{key}"
     found = _load(file)
-    if found is None and aside.delivers(name, file):
-        found = _load(file)
+    if found is None:
+        compiling.announce()
+        if aside.delivers(name, file):
+            found = _load(file)
     return found or _build(name, key, make)
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from cuda.bindings import nvjitlink
 from numba import cuda, types
 
+from nblstm import compiling
 from nblstm.codegen import cache as files
 from nblstm.cuda.kernel import Kernel
 from nblstm.cuda.primitives import Primitives
@@ -88,6 +89,7 @@ def compiled(kernel: Kernel, capability: tuple[int, int]) -> Compiled:
     name = f"{kernel.name}-{files.key(identity, environment())}"
     stored = files.load(name)
     if stored is None:
+        compiling.announce()
         text = ptx(kernel, capability)
         code, log = link(text, capability)
         registers, spilled = (

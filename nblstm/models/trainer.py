@@ -40,7 +40,8 @@ class Trainer(Learner):
         epochs : int, default 1
             The epoch at which to end, counted with ``initial_epoch``.
         verbose : {"auto", 0, 1, 2}
-            0 is silent; 1 (auto) shows a bar, if tqdm is installed, and a line per epoch; 2 the line alone.
+            0 is silent; 2 prints a line per epoch; 1 (auto) does so too, and on a terminal draws a bar in the course
+            of an epoch.
         callbacks : list of Callback, optional
         validation_split : float, default 0
             The part of the samples, from the end of x and y, on which the model is evaluated and not trained.
@@ -138,7 +139,7 @@ class Trainer(Learner):
             Samples; or an iterable of batches, x or (x, ...).
         batch_size : int, default 32
         verbose : {"auto", 0, 1, 2}
-            1 (auto) shows a bar if there are several batches and tqdm is installed.
+            1 (auto) shows a bar while it runs, on a terminal and if there are several batches.
         steps : int, optional
             Batches; all by default.
         callbacks : list of Callback, optional

@@ -126,6 +126,7 @@ class Loop:
                 measured = evaluate(self.model, self.validation, self.callbacks)
                 logs |= {f"val_{name}": value for name, value in measured.items()}
             interrupts.held = True
+            progress.clear()
             self.callbacks("on_epoch_end", self.epoch, logs=logs)
             progress.line(logs)
         finally:
