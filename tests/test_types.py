@@ -99,7 +99,7 @@ def test_what_mypy_says_of_a_program(tmp_path):
     program.write_text(PROGRAM)
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--config-file=", "--follow-imports=silent", f"--cache-dir={tmp_path}",
-         "--no-error-summary", "program.py"],
+         "--python-version=3.12", "--no-error-summary", "program.py"],  # 3.10 has no Unpack, and checks less
         env=os.environ | {"MYPYPATH": str(Path(nblstm.__file__).parents[1])}, cwd=tmp_path, text=True,
         capture_output=True, check=False, timeout=120,
     )  # fmt: skip
