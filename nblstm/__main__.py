@@ -1,4 +1,4 @@
-"""``python -m nblstm``: what this installation is, kernels compiled ahead, which CUDA kernels a layer gets."""
+"""``python -m nblstm``: what this installation is, and kernels compiled ahead of their first use."""
 
 from __future__ import annotations
 
@@ -73,11 +73,14 @@ def _layouts(chosen) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m nblstm", description=(__doc__ or "").replace("``", ""))
-    commands = parser.add_subparsers(dest="command", required=True)
+    # In no help but its own: who develops kernels for a GPU asks for it by its name.
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{info,warmup}")
     commands.add_parser("info", help="versions, device, threads, vector width, cache folder")
     ahead = commands.add_parser("warmup", help="compile the kernels of LSTM, GRU and RNN ahead of their first use")
     ahead.add_argument("--dtype", nargs="+", choices=validate.DTYPES, default=["float32"])
-    layouts = commands.add_parser("layouts", help="which CUDA kernels a layer gets, on the GPU here or else an H100")
+    layouts = commands.add_parser(
+        "layouts", description="Which CUDA kernels a layer gets, on the GPU here or else an H100."
+    )
     layouts.add_argument("--cell", choices=CELLS, default="lstm")
     layouts.add_argument("--hidden", type=_size, nargs="+", default=[64, 128, 256, 512, 768, 1024, 2048], metavar="H")
     layouts.add_argument("--batch", type=_size, nargs="+", default=[1, 16, 64, 128], metavar="B")

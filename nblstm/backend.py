@@ -6,6 +6,10 @@ from nblstm.training.crossentropy import EPSILON
 __all__ = ["clear_session", "epsilon", "floatx"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def epsilon() -> float:
     """The number that keeps logarithms and divisions from 0, 1e-7."""
     return EPSILON

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 import os
 from collections.abc import Iterable
+from typing import TypeAlias
 
 import numpy as np
 
@@ -12,6 +13,8 @@ DTYPES = ("float32", "float64")
 
 #: What to do about sequences of several lengths.
 PAD = "pad the sequences to one length, and tell it by lengths= or a Masking layer"
+#: One of them, by name or as NumPy has it; what checks it is `dtype_name`.
+DTypeLike: TypeAlias = str | type[np.generic] | np.dtype | None
 
 
 def positive_integer(name: str, value) -> int:

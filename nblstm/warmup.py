@@ -8,12 +8,13 @@ from nblstm import validate
 from nblstm.cells import gru, gru_with, lstm, rnn_tanh
 from nblstm.cells.cell import Cell
 from nblstm.device import backend_of, device
+from nblstm.validate import DTypeLike
 
 #: The cells of `nn`, and the GRU of `layers`, whose gates have another order.
 BUILT_IN = (lstm, gru, gru_with(), rnn_tanh)
 
 
-def warmup(cells: Cell | Iterable[Cell] = BUILT_IN, dtype="float32") -> None:
+def warmup(cells: Cell | Iterable[Cell] = BUILT_IN, dtype: DTypeLike = "float32") -> None:
     """Compile every kernel that networks of these cells can need, and keep them in the cache.
 
     Parameters

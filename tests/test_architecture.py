@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import types
 from pathlib import Path
 
 import pytest
@@ -25,18 +26,20 @@ ALLOWED = {
     "validate": set(),
     "configured": {"validate"},
     "seeds": {"validate"},
+    "show": set(),
+    "compiling": set(),
     "device": set(),  # and cpu or cuda by name, lazily
-    "codegen": {"cells", "undisturbed"},
+    "codegen": {"cells", "compiling", "undisturbed"},
     "arrays": {"memory", "validate"},
     "pool": {"memory"},
     "cpu": {"codegen", "layout", "batch", "memory", "cells", "arrays", "locks", "pool", "undisturbed"},
-    "cuda": {"codegen", "layout", "batch", "cells", "arrays", "validate", "locks", "undisturbed"},
+    "cuda": {"codegen", "layout", "batch", "cells", "arrays", "validate", "compiling", "locks", "undisturbed"},
     "stack": {"batch", "layout", "cells", "device", "pool"},
     "engine": {"stack", "validate", "batch", "memory"},
     "nn": {
         "blas", "engine", "stack", "device", "layout", "validate", "batch", "memory", "cells", "seeds", "locks", "pool",
     },
-    "training": {"nn", "cells", "validate", "configured", "device"},
+    "training": {"nn", "cells", "validate", "configured", "device", "show", "compiling"},
     "layers": {
         "blas", "nn", "stack", "batch", "memory", "layout", "training", "validate", "configured", "seeds", "cells",
         "device", "locks",
@@ -63,7 +66,7 @@ WINDOWS = {("cells/cell.py", "codegen")}
 LIBRARIES = {"numba", "numpy", "scipy", "llvmlite", "platformdirs", "threadpoolctl"}
 
 #: Libraries that a function may import where it draws something, and that need not be there.
-OPTIONAL = {"matplotlib", "tqdm"}
+OPTIONAL = {"matplotlib"}
 
 #: Libraries of the GPU: only the CUDA backend may import them, and Numba's own `numba.cuda` with them.
 ON_A_GPU = {"cupy", "cuda"}
@@ -171,6 +174,33 @@ def test_all_public_names_exist_and_are_documented():
     for module in (nblstm.cells, nblstm.layers, nblstm.models, nblstm.nn, nblstm.training):
         for name in module.__all__:
             assert getattr(module, name).__doc__, f"{module.__name__}.{name}"
+
+
+def public_modules(module=nblstm):
+    """A module, and the modules that it shows."""
+    yield module
+    for name in dir(module):
+        if isinstance(below := getattr(module, name), types.ModuleType) and not name.startswith("__"):
+            yield from public_modules(below)
+
+
+@pytest.mark.parametrize("module", sorted(set(public_modules()), key=lambda module: module.__name__))
+def test_modules_show_public_names_alone(module):
+    """What an editor offers behind ``nblstm.``: what is there for users, and no module that happens to be imported."""
+    assert module.__name__.startswith("nblstm")
+    shown = {name for name in dir(module) if not name.startswith("__")}
+    public = getattr(module, "__all__", None)  # the modules with Keras's names pass on that of the one below
+    assert shown
+    assert public is None or shown == set(public)
+    for name in shown:
+        assert not name.startswith("_")
+        home = getattr(getattr(module, name), "__module__", None) or "nblstm"
+        assert home.split(".")[0] == "nblstm", f"{module.__name__}.{name} is {home}'s"
+
+
+def test_what_nblstm_shows():
+    assert dir(nblstm) == sorted([*nblstm.__all__, "__version__"])
+    assert not set(dir(nblstm)) & {"validate", "memory", "engine", "stack", "import_module", "TYPE_CHECKING"}
 
 
 @pytest.mark.parametrize("name", [name for name, parts in ALLOWED.items() if parts in ({"layers"}, {"training"})])

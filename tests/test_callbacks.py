@@ -1,7 +1,6 @@
 """Callbacks in a fit, its history, and what it shows; what they decide is in test_models_golden.py."""
 
 import csv
-import sys
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from processes import run_python
 from nblstm.layers import Dense
 from nblstm.models import Sequential, load_model
 from nblstm.training import SGD, Adam, callbacks, schedules
-from nblstm.training.progress import Progress
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(20, 3))
@@ -220,57 +218,3 @@ except ImportError as error:
 """
 
     assert run_python(code) == "plot() draws with matplotlib, which is not installed; pip install matplotlib\n"
-
-
-# --- what is shown ------------------------------------------------------------------------------
-
-
-def test_lines(capsys):
-    trained = model()
-    for verbose in (2, 1, "auto"):
-        trained.fit(X, Y, batch_size=8, epochs=2, verbose=verbose, validation_split=0.5)
-        lines = capsys.readouterr().out.splitlines()
-        assert len(lines) == 2
-        assert lines[1].startswith("Epoch 2/2 - 2/2 - ")
-        assert all(f" {name}: " in lines[1] for name in ("loss", "mae", "val_loss", "val_mae"))
-    trained.evaluate(X, Y, batch_size=8)
-    assert capsys.readouterr().out.startswith("3/3 - ")
-    trained.predict(X, batch_size=8)
-    trained.fit(X, Y, verbose=0)
-    assert capsys.readouterr() == ("", "")
-
-
-def test_the_bar(monkeypatch, capsys):
-    """Drawn on a terminal, with the measurements so far, and taken away at the end."""
-    pytest.importorskip("tqdm")
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr("nblstm.training.progress.REDRAWN", 0.0)
-    model().fit(X, Y, batch_size=8, epochs=1)
-    drawn = capsys.readouterr()
-    assert "Epoch 1/1" in drawn.err
-    assert "loss=" in drawn.err or "loss: " in drawn.err
-    assert drawn.out.startswith("Epoch 1/1 - 3/3")
-
-
-def test_numbers_and_times(capsys):
-    progress = Progress(2, "T", None)
-    progress.step(7, None)
-    progress.line({"a": 0.12345, "b": 1e-5, "c": float("nan"), "d": 0.0})
-    shown = capsys.readouterr().out
-    assert shown.startswith("T - 7/7 - ")
-    assert shown.endswith("/step - a: 0.1235 - b: 1.0000e-05 - c: nan - d: 0.0000\n")
-
-
-def test_without_tqdm():
-    code = """
-import sys
-sys.modules["tqdm"] = None
-import numpy as np
-from nblstm.layers import Dense
-from nblstm.models import Sequential
-model = Sequential([Dense(1)])
-model.compile("sgd", "mse")
-model.fit(np.zeros((4, 2)), np.zeros(4), epochs=2, verbose=1)
-"""
-
-    assert [line[:9] for line in run_python(code).splitlines()] == ["Epoch 1/2", "Epoch 2/2"]

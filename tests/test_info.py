@@ -71,6 +71,14 @@ def test_wrong_arguments(arguments, capsys):
     assert "usage: python -m nblstm" in capsys.readouterr().err
 
 
+def test_what_is_for_a_gpu_is_shown_on_request(capsys):
+    for arguments, shown in ((["--help"], False), (["layouts", "--help"], True)):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 0
+        assert ("CUDA" in capsys.readouterr().out) == shown
+
+
 def test_in_this_process(capsys):
     assert main(["info"]) == 0
     assert "cache" in capsys.readouterr().out

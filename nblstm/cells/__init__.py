@@ -10,3 +10,7 @@ __all__ = [
     "Cell", "cell", "gru", "gru_reset_before", "gru_with", "lstm", "lstm_complement", "lstm_coupled",
     "lstm_peephole", "lstm_with", "recurrent_dropout", "rnn_relu", "rnn_tanh", "rnn_with",
 ]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -90,12 +90,12 @@ def relu6(x):
     return clip(x, 0.0, 6.0)
 
 
-def leaky_relu(x, negative_slope=0.01):
+def leaky_relu(x, negative_slope: float = 0.01):
     """``x`` above 0, ``negative_slope * x`` below."""
     return where(x > 0, x, negative_slope * x)
 
 
-def elu(x, alpha=1.0):
+def elu(x, alpha: float = 1.0):
     """``x`` above 0, ``alpha * (e**x - 1)`` below (Clevert et al. 2015)."""
     return where(x > 0, x, alpha * _primitive("expm1", where(x > 0, 0.0, x)))
 

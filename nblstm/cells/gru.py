@@ -1,5 +1,8 @@
 """The gated recurrent unit."""
 
+from collections.abc import Callable
+from typing import Any
+
 from nblstm.cells.cell import Cell, cell, factory
 from nblstm.cells.functions import activation as activation_named
 from nblstm.cells.functions import sigmoid, tanh
@@ -25,7 +28,10 @@ def gru_reset_before(r, z, n, h):
     return (1 - z) * n + z * h
 
 
-def gru_with(activation="tanh", recurrent_activation="sigmoid", reset_after=True) -> Cell:
+def gru_with(
+    activation: str | Callable[..., Any] = "tanh", recurrent_activation: str | Callable[..., Any] = "sigmoid",
+    reset_after: bool = True,
+) -> Cell:  # fmt: skip
     """GRU as Keras has it: chosen activations, either place of the reset gate, gates in the order z, r, n.
 
     Parameters

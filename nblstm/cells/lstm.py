@@ -1,5 +1,8 @@
 """The LSTM family."""
 
+from collections.abc import Callable
+from typing import Any
+
 from nblstm.cells.cell import Cell, cell, factory
 from nblstm.cells.functions import activation as activation_named
 from nblstm.cells.functions import sigmoid, tanh
@@ -40,7 +43,9 @@ def lstm_complement(i, f, g, o, h, c):
     return h, c
 
 
-def lstm_with(activation="tanh", recurrent_activation="sigmoid") -> Cell:
+def lstm_with(
+    activation: str | Callable[..., Any] = "tanh", recurrent_activation: str | Callable[..., Any] = "sigmoid"
+) -> Cell:
     """LSTM with chosen activations, named as Keras names its arguments.
 
     Parameters

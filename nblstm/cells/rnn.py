@@ -1,5 +1,8 @@
 """The simple recurrent network (Elman 1990)."""
 
+from collections.abc import Callable
+from typing import Any
+
 from nblstm.cells.cell import Cell, cell, factory
 from nblstm.cells.functions import activation as activation_named
 from nblstm.cells.functions import relu, tanh
@@ -17,7 +20,7 @@ def rnn_relu(a, h):
     return relu(a)
 
 
-def rnn_with(activation="tanh") -> Cell:
+def rnn_with(activation: str | Callable[..., Any] = "tanh") -> Cell:
     """Simple recurrent network with a chosen activation, named as Keras names its argument.
 
     Parameters

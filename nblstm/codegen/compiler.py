@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from nblstm import compiling
 from nblstm.codegen import aside, cache
 from nblstm.codegen.target import kernel, machine
 from nblstm.undisturbed import undisturbed
@@ -33,6 +34,7 @@ def compiled(name: str, text: str, make: Callable[[], tuple[Callable, object]]) 
     if entry is None:
         file = f"{name}-{key}"
         if not cache.exists(file):
+            compiling.announce()
             aside.deliver(name, file)
         entry = undisturbed(_obtain, name, key, make)
     return entry[1]

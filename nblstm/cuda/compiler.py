@@ -11,6 +11,7 @@ from typing import NamedTuple
 from cuda.bindings import nvjitlink
 from numba import cuda, types
 
+from nblstm import compiling
 from nblstm.codegen import cache as files
 from nblstm.cuda.kernel import Kernel
 from nblstm.cuda.primitives import Primitives
@@ -91,6 +92,7 @@ def compiled(kernel: Kernel, capability: tuple[int, int]) -> Compiled:
 
 
 def _made(name: str, kernel: Kernel, capability: tuple[int, int]) -> tuple[bytes, str, int, int]:
+    compiling.announce()
     text = ptx(kernel, capability)
     code, log = link(text, capability)
     registers, spilled = (int(_found(pattern, log)) for pattern in (r"Used (\d+) registers", r"(\d+) bytes spill st"))

@@ -39,3 +39,7 @@ __all__ = [
     "SimpleRNN", "SpatialDropout1D", "Stepper", "Tape", "TimeDistributed", "activations", "constraints",
     "deserialize", "initializers", "register", "register_cell", "regularizers", "serialize",
 ]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return __all__

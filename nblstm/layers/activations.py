@@ -22,6 +22,11 @@ __all__ = [
     "softmax", "softplus", "softsign", "swish", "tanh",
 ]  # fmt: skip
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 Array = np.ndarray
 
 

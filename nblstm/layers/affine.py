@@ -9,6 +9,7 @@ import numpy as np
 from nblstm import blas, validate
 from nblstm.layers import activations, constraints, initializers, regularizers, shapes
 from nblstm.layers.layer import Layer
+from nblstm.layers.options import ActivationLike, ConstraintLike, InitializerLike, LayerOptions, RegularizerLike, Unpack
 from nblstm.layers.parametric import Parameter
 from nblstm.layers.shapes import Shape
 
@@ -19,8 +20,10 @@ class Affine(Layer):
     fixed_axes = (-1,)
 
     def __init__(
-        self, *, activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
-        activity_regularizer, kernel_constraint, bias_constraint, **kwargs,
+        self, *, activation: ActivationLike, use_bias: bool, kernel_initializer: InitializerLike,
+        bias_initializer: InitializerLike, kernel_regularizer: RegularizerLike, bias_regularizer: RegularizerLike,
+        activity_regularizer: None, kernel_constraint: ConstraintLike, bias_constraint: ConstraintLike,
+        **kwargs: Unpack[LayerOptions],
     ):  # fmt: skip
         super().__init__(**kwargs)
         shapes.only("activity_regularizer", activity_regularizer, None)

@@ -8,6 +8,7 @@ import numpy as np
 
 from nblstm import validate
 from nblstm.layers.layer import LAYERS, Layer, Tape, register
+from nblstm.layers.options import LayerOptions, Unpack
 from nblstm.layers.parametric import Parameter, layout_of
 from nblstm.layers.recurrent import Recurrent
 from nblstm.layers.shapes import Shape, choice
@@ -50,14 +51,17 @@ class Bidirectional(Layer):
     unsaved = (*Layer.unsaved, "dtype", "weights")
 
     def __init__(
-        self, layer: Recurrent, merge_mode: str | None = "concat", weights=None, backward_layer=None, **kwargs
-    ):
+        self, layer: Recurrent, merge_mode: str | None = "concat", weights=None,
+        backward_layer: Recurrent | None = None, **kwargs: Unpack[LayerOptions],
+    ):  # fmt: skip
         for name, value in (("layer", layer), ("backward_layer", backward_layer)):
             if not isinstance(value, Recurrent) and not (name == "backward_layer" and value is None):
                 raise TypeError(f"{name} is {value!r}; give a recurrent layer, such as LSTM(10)")
         if {"input_shape", "batch_input_shape", "input_dim"}.isdisjoint(kwargs):
             kwargs["batch_input_shape"] = layer.batch_input_shape
-        super().__init__(**{"trainable": layer.trainable, "dtype": layer.dtype, **kwargs})
+        kwargs.setdefault("trainable", layer.trainable)
+        kwargs.setdefault("dtype", layer.dtype)
+        super().__init__(**kwargs)
         self.merge_mode = None if merge_mode is None else choice("merge_mode", merge_mode, tuple(_MERGED))
         zeros = {"zero_output_for_mask": layer.return_sequences}
         other: Any = layer if backward_layer is None else backward_layer
@@ -159,12 +163,12 @@ class Bidirectional(Layer):
         merged = (*each[0][:-1], units) if self.merge_mode == "concat" else each[0]
         return (merged, *states) if states else merged
 
-    def compute_mask(self, x, mask=None):
+    def compute_mask(self, x, mask=None) -> np.ndarray | None:
         """The mask of the input, if the output has steps; else None."""
         return mask if self.return_sequences else None
 
     @np.errstate(under="ignore")
-    def __call__(self, x, mask=None, initial_state=None):
+    def __call__(self, x, mask=None, initial_state=None) -> np.ndarray:
         """Inference; arguments as for `Recurrent`."""
         x, halves = self._checked_input(x), self._halves("initial_state", initial_state)
         return self._merged([layer(x, mask, given) for layer, given in zip(self._pair, halves, strict=True)])

@@ -15,6 +15,7 @@ from nblstm.device import device_for
 from nblstm.layers import constraints, initializers, regularizers, shapes
 from nblstm.layers.dropout import seeded
 from nblstm.layers.layer import Layer
+from nblstm.layers.options import ConstraintLike, InitializerLike, LayerOptions, RegularizerLike, Unpack
 from nblstm.layers.parametric import Parameter
 from nblstm.layers.shapes import Shape
 from nblstm.nn import Gradients
@@ -81,10 +82,13 @@ class CellLayer(Layer):
     _last_targets: tuple[Gradients, dict[str, np.ndarray]] | None = None
 
     def __init__(
-        self, *, units, use_bias, kernel_initializer, recurrent_initializer, bias_initializer, kernel_regularizer,
-        recurrent_regularizer, bias_regularizer, activity_regularizer, kernel_constraint, recurrent_constraint,
-        bias_constraint, dropout, recurrent_dropout, seed, return_sequences, return_state, go_backwards, stateful,
-        unroll, zero_output_for_mask: bool = False, learn_initial_state: bool = False, **kwargs,
+        self, *, units: int, use_bias: bool, kernel_initializer: InitializerLike,
+        recurrent_initializer: InitializerLike, bias_initializer: InitializerLike, kernel_regularizer: RegularizerLike,
+        recurrent_regularizer: RegularizerLike, bias_regularizer: RegularizerLike, activity_regularizer: None,
+        kernel_constraint: ConstraintLike, recurrent_constraint: ConstraintLike, bias_constraint: ConstraintLike,
+        dropout: float, recurrent_dropout: float, seed: int | None, return_sequences: bool, return_state: bool,
+        go_backwards: bool, stateful: bool, unroll: bool, zero_output_for_mask: bool = False,
+        learn_initial_state: bool = False, **kwargs: Unpack[LayerOptions],
     ):  # fmt: skip
         super().__init__(**kwargs)
         shapes.only("activity_regularizer", activity_regularizer, None)

@@ -14,6 +14,11 @@ __all__ = [
     "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "get", "max_norm", "min_max_norm", "non_neg", "unit_norm",
 ]  # fmt: skip
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 CONSTRAINTS = Registry("constraint")
 
 #: Keras's: it keeps a norm of 0 from dividing.

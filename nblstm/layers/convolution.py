@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from nblstm import validate
 from nblstm.layers import shapes
 from nblstm.layers.affine import Affine
 from nblstm.layers.layer import register
+from nblstm.layers.options import ActivationLike, ConstraintLike, InitializerLike, LayerOptions, RegularizerLike, Unpack
 from nblstm.layers.shapes import Shape
 from nblstm.layers.windows import sliding
 
@@ -19,10 +21,13 @@ class _Convolution(Affine):
     rank: int
 
     def __init__(
-        self, filters: int, kernel_size, strides=1, padding="valid", data_format=None, dilation_rate=1,
-        groups: int = 1, activation=None, use_bias: bool = True, kernel_initializer="glorot_uniform",
-        bias_initializer="zeros", kernel_regularizer=None, bias_regularizer=None, activity_regularizer=None,
-        kernel_constraint=None, bias_constraint=None, **kwargs,
+        self, filters: int, kernel_size: int | Sequence[int], strides: int | Sequence[int] = 1, padding: str = "valid",
+        data_format: str | None = None, dilation_rate: int | Sequence[int] = 1, groups: int = 1,
+        activation: ActivationLike = None, use_bias: bool = True,
+        kernel_initializer: InitializerLike = "glorot_uniform", bias_initializer: InitializerLike = "zeros",
+        kernel_regularizer: RegularizerLike = None, bias_regularizer: RegularizerLike = None,
+        activity_regularizer: None = None, kernel_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None, **kwargs: Unpack[LayerOptions],
     ):  # fmt: skip
         self.ndim = self.rank + 2
         self.filters = validate.positive_integer("filters", filters)

@@ -6,6 +6,7 @@ from nblstm import validate
 from nblstm.layers import activations
 from nblstm.layers.affine import Affine
 from nblstm.layers.layer import Layer, register
+from nblstm.layers.options import ActivationLike, ConstraintLike, InitializerLike, LayerOptions, RegularizerLike, Unpack
 from nblstm.layers.shapes import Shape
 
 
@@ -38,9 +39,11 @@ class Dense(Affine):
     keeps_steps_apart = True
 
     def __init__(
-        self, units: int, activation=None, use_bias: bool = True, kernel_initializer="glorot_uniform",
-        bias_initializer="zeros", kernel_regularizer=None, bias_regularizer=None, activity_regularizer=None,
-        kernel_constraint=None, bias_constraint=None, **kwargs,
+        self, units: int, activation: ActivationLike = None, use_bias: bool = True,
+        kernel_initializer: InitializerLike = "glorot_uniform", bias_initializer: InitializerLike = "zeros",
+        kernel_regularizer: RegularizerLike = None, bias_regularizer: RegularizerLike = None,
+        activity_regularizer: None = None, kernel_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None, **kwargs: Unpack[LayerOptions],
     ):  # fmt: skip
         self.units = validate.positive_integer("units", units)
         super().__init__(
@@ -77,7 +80,7 @@ class Activation(Layer):
     supports_masking = True
     keeps_steps_apart = True
 
-    def __init__(self, activation, **kwargs):
+    def __init__(self, activation: ActivationLike, **kwargs: Unpack[LayerOptions]):
         super().__init__(**kwargs)
         self.activation = activations.get(activation)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from nblstm import seeds, validate
 from nblstm.layers.layer import Layer, register
+from nblstm.layers.options import LayerOptions, Unpack
 from nblstm.layers.shapes import dimensions
 
 
@@ -27,7 +30,7 @@ class _Dropout(Layer):
     supports_masking = True
     keeps_steps_apart = True
 
-    def __init__(self, rate: float, seed: int | None = None, **kwargs):
+    def __init__(self, rate: float, seed: int | None = None, **kwargs: Unpack[LayerOptions]):
         super().__init__(**kwargs)
         self.rate = validate.probability("rate", rate)
         self.seed, self.generator = seed, seeded(seed)
@@ -68,7 +71,10 @@ class Dropout(_Dropout):
     N. Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15, 2014.
     """
 
-    def __init__(self, rate: float, noise_shape=None, seed: int | None = None, **kwargs):
+    def __init__(
+        self, rate: float, noise_shape: Sequence[int | None] | None = None, seed: int | None = None,
+        **kwargs: Unpack[LayerOptions],
+    ):  # fmt: skip
         super().__init__(rate, seed, **kwargs)
         self.noise_shape = None if noise_shape is None else dimensions("noise_shape", noise_shape)
 

@@ -7,6 +7,7 @@ import numpy as np
 from nblstm import validate
 from nblstm.layers import constraints, initializers, regularizers, shapes
 from nblstm.layers.layer import Layer, register
+from nblstm.layers.options import ConstraintLike, EmbeddingOptions, InitializerLike, RegularizerLike, Unpack
 from nblstm.layers.parametric import Parameter
 from nblstm.layers.shapes import Shape
 
@@ -42,8 +43,9 @@ class Embedding(Layer):
     keeps_steps_apart = True
 
     def __init__(
-        self, input_dim: int, output_dim: int, embeddings_initializer="uniform", embeddings_regularizer=None,
-        embeddings_constraint=None, mask_zero: bool = False, weights=None, input_length: int | None = None, **kwargs,
+        self, input_dim: int, output_dim: int, embeddings_initializer: InitializerLike = "uniform",
+        embeddings_regularizer: RegularizerLike = None, embeddings_constraint: ConstraintLike = None,
+        mask_zero: bool = False, weights=None, input_length: int | None = None, **kwargs: Unpack[EmbeddingOptions],
     ):  # fmt: skip
         self.input_dim = validate.positive_integer("input_dim", input_dim)
         self.output_dim = validate.positive_integer("output_dim", output_dim)
@@ -55,7 +57,7 @@ class Embedding(Layer):
         self.embeddings_initializer = initializers.get(embeddings_initializer)
         self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
         self.embeddings_constraint = constraints.get(embeddings_constraint)
-        self.mask_zero = self.supports_masking = validate.flag("mask_zero", mask_zero)
+        self.mask_zero = self.supports_masking = self.makes_masks = validate.flag("mask_zero", mask_zero)
         if weights is not None:
             self.build(self.batch_input_shape or (None, None))
             self.set_weights(weights if isinstance(weights, list | tuple) else [weights])
@@ -74,7 +76,7 @@ class Embedding(Layer):
     def _converted(self, x) -> np.ndarray:
         return shapes.whole_numbers("x", x, self.input_dim, f"{self._label} has input_dim {self.input_dim}")
 
-    def compute_mask(self, x, mask=None):
+    def compute_mask(self, x, mask=None) -> np.ndarray | None:
         """True where ``x`` is not 0, if ``mask_zero``; else None."""
         return np.not_equal(x, 0) if self.mask_zero else None
 

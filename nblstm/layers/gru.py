@@ -6,6 +6,14 @@ from nblstm import validate
 from nblstm.cells import gru_with
 from nblstm.layers import activations, shapes
 from nblstm.layers.layer import register
+from nblstm.layers.options import (
+    ActivationLike,
+    ConstraintLike,
+    InitializerLike,
+    RecurrentOptions,
+    RegularizerLike,
+    Unpack,
+)
 from nblstm.layers.recurrent import Recurrent
 
 
@@ -51,13 +59,16 @@ class GRU(Recurrent):
     """
 
     def __init__(
-        self, units: int, activation="tanh", recurrent_activation="sigmoid", use_bias: bool = True,
-        kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal", bias_initializer="zeros",
-        kernel_regularizer=None, recurrent_regularizer=None, bias_regularizer=None, activity_regularizer=None,
-        kernel_constraint=None, recurrent_constraint=None, bias_constraint=None, dropout: float = 0.0,
-        recurrent_dropout: float = 0.0, seed: int | None = None, return_sequences: bool = False,
-        return_state: bool = False, go_backwards: bool = False, stateful: bool = False, unroll: bool = False,
-        reset_after: bool = True, use_cudnn="auto", **kwargs,
+        self, units: int, activation: ActivationLike = "tanh", recurrent_activation: ActivationLike = "sigmoid",
+        use_bias: bool = True, kernel_initializer: InitializerLike = "glorot_uniform",
+        recurrent_initializer: InitializerLike = "orthogonal", bias_initializer: InitializerLike = "zeros",
+        kernel_regularizer: RegularizerLike = None, recurrent_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None, activity_regularizer: None = None,
+        kernel_constraint: ConstraintLike = None, recurrent_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None, dropout: float = 0.0, recurrent_dropout: float = 0.0,
+        seed: int | None = None, return_sequences: bool = False, return_state: bool = False, go_backwards: bool = False,
+        stateful: bool = False, unroll: bool = False, reset_after: bool = True, use_cudnn: bool | str = "auto",
+        **kwargs: Unpack[RecurrentOptions],
     ):  # fmt: skip
         self.activation = activations.get(activation)
         self.recurrent_activation = activations.get(recurrent_activation)

@@ -19,6 +19,11 @@ __all__ = [
     "variance_scaling", "zeros",
 ]  # fmt: skip
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 INITIALIZERS = Registry("initializer")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from nblstm import validate
 from nblstm.layers.layer import Layer, register
+from nblstm.layers.options import DTypeLike, ShapeLike
 from nblstm.layers.shapes import batch_shape as checked_batch_shape
 from nblstm.layers.shapes import dimensions
 
@@ -27,6 +28,10 @@ class InputLayer(Layer):
     batch_shape : tuple, optional
         The shape with the batch, in place of the two.
     name : str, optional
+    input_shape, batch_input_shape : tuple, optional
+        Keras 2's names of ``shape`` and ``batch_shape``.
+    trainable : bool, default True
+        There is nothing to train.
 
     Raises
     ------
@@ -37,10 +42,12 @@ class InputLayer(Layer):
     supports_masking = True
 
     def __init__(
-        self, shape=None, batch_size: int | None = None, dtype=None, batch_shape=None, name: str | None = None, **kwargs
-    ):
+        self, shape: ShapeLike = None, batch_size: int | None = None, dtype: DTypeLike = None,
+        batch_shape: ShapeLike = None, name: str | None = None, *, input_shape: ShapeLike = None,
+        batch_input_shape: ShapeLike = None, trainable: bool = True, **unknown: NoReturn,
+    ):  # fmt: skip
         given = {"shape": shape, "batch_shape": batch_shape}
-        given |= {key: kwargs.pop(key, None) for key in ("input_shape", "batch_input_shape")}
+        given |= {"input_shape": input_shape, "batch_input_shape": batch_input_shape}
         shape, batch_shape = (given[a] if given[a] is not None else given[b] for a, b in _SYNONYMS)
         if (shape is None) == (batch_shape is None) or (batch_size is not None and shape is None):
             came = [name for name, value in [*given.items(), ("batch_size", batch_size)] if value is not None]
@@ -53,7 +60,9 @@ class InputLayer(Layer):
         self.batch_shape = checked_batch_shape("batch_shape", batch_shape)
         self.data_dtype = None if dtype is None else _number_dtype(dtype)
         float_dtype = self.data_dtype if self.data_dtype in validate.DTYPES else None
-        super().__init__(name=name, batch_input_shape=self.batch_shape, dtype=float_dtype, **kwargs)
+        super().__init__(
+            name=name, trainable=trainable, batch_input_shape=self.batch_shape, dtype=float_dtype, **unknown
+        )  # fmt: skip
         self.ndim = len(self.batch_shape)
         self.fixed_axes = tuple(a for a, n in enumerate(self.batch_shape) if a and n)
         self.build(self.batch_shape)
@@ -86,7 +95,10 @@ class InputLayer(Layer):
 _SYNONYMS = (("shape", "input_shape"), ("batch_shape", "batch_input_shape"))
 
 
-def Input(shape=None, batch_size: int | None = None, dtype=None, batch_shape=None, name: str | None = None):
+def Input(
+    shape: ShapeLike = None, batch_size: int | None = None, dtype: DTypeLike = None, batch_shape: ShapeLike = None,
+    name: str | None = None,
+) -> InputLayer:  # fmt: skip
     """An `InputLayer`, under the name that programs use.
 
     Returns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from nblstm import memory, validate
 from nblstm.configured import Configured, constructor_arguments
 from nblstm.layers import shapes
 from nblstm.layers.names import automatic_name
+from nblstm.layers.options import DTypeLike, ShapeLike
 from nblstm.layers.parametric import Parametric
 from nblstm.layers.registry import Registry
 from nblstm.layers.shapes import Shape
@@ -71,18 +72,20 @@ class Layer(Configured, Parametric):
 
     unsaved: tuple[str, ...] = ("input_shape", "input_dim")  # batch_input_shape says the same
     supports_masking = False
+    #: Whether `compute_mask` gives a mask where the input has none.
+    makes_masks: bool = False
     #: Whether the output at a step of (B, T, ...) depends on that step alone, or in a recurrent layer on those before.
     keeps_steps_apart: bool = False
     generator: np.random.Generator | None = None
 
     def __init__(
-        self, *, name: str | None = None, trainable: bool = True, input_shape=None, batch_input_shape=None,
-        input_dim: int | None = None, dtype=None, **unknown,
+        self, *, name: str | None = None, trainable: bool = True, input_shape: ShapeLike = None,
+        batch_input_shape: ShapeLike = None, input_dim: int | None = None, dtype: DTypeLike = None, **unknown: NoReturn,
     ):  # fmt: skip
         kind = type(self).__name__
         if unknown:
-            names = constructor_arguments(type(self))
-            raise TypeError(f"{kind} got the unknown argument {validate.unknown(next(iter(unknown)), names)}")
+            known = validate.unknown(next(iter(unknown)), constructor_arguments(type(self)))
+            raise TypeError(f"{kind} got the unknown argument {known}")
         if name is not None and not (isinstance(name, str) and name):
             raise TypeError(f"name is {name!r}; give a string that is not empty, or None")
         if sum(given is not None for given in (input_shape, batch_input_shape, input_dim)) > 1:
@@ -144,7 +147,7 @@ class Layer(Configured, Parametric):
         """Inference; see `forward`."""
         x = self._checked_input(x)
         if mask is not None:
-            mask = checked_mask(mask, x.shape)
+            mask = checked_mask(mask, x.shape, 2 if x.ndim > 2 else 1)  # what has no steps is masked row by row
         return self._forward(x, False, mask, None)[0]
 
     @np.errstate(under="ignore")
@@ -159,7 +162,8 @@ class Layer(Configured, Parametric):
         training : bool, default False
             Whether what is random while training is so now.
         mask : array_like of bool, shape (B, T), optional
-            False where a step is to be skipped. Layers that treat each step alone compute them all.
+            False where a step is to be skipped. Layers that treat each step alone compute them all. For x (B, C), which
+            has no steps, a mask (B,).
         generator : Generator, optional
             Source of randomness for layers that have no seed; a fresh one if not given.
 
@@ -176,7 +180,7 @@ class Layer(Configured, Parametric):
         """
         x = self._checked_input(x)
         if mask is not None:
-            mask = checked_mask(mask, x.shape)
+            mask = checked_mask(mask, x.shape, 2 if x.ndim > 2 else 1)  # what has no steps is masked row by row
         y, saved = self._forward(x, training, mask, generator)
         return y, Tape(self, y.shape, saved)
 
@@ -234,7 +238,7 @@ class Layer(Configured, Parametric):
         if not isinstance(tape, Tape) or tape.layer is not self:
             raise ValueError(f"tape is not from the forward() of {self._label}; pass the second of its results")
 
-    def compute_mask(self, x, mask=None):
+    def compute_mask(self, x, mask=None) -> np.ndarray | None:
         """The mask of the output: that of the input, if the layer keeps steps apart.
 
         Warns
@@ -303,11 +307,12 @@ def deserialize(record: dict[str, Any]) -> Layer:
     return layer
 
 
-def checked_mask(mask, x_shape: tuple[int, ...]) -> np.ndarray:
-    """``mask`` as an array of bool over the leading dimensions of ``x``."""
+def checked_mask(mask, x_shape: tuple[int, ...], least: int = 2) -> np.ndarray:
+    """``mask`` as an array of bool over the leading dimensions of ``x``, ``least`` of them or more."""
     array = validate.plain_array("mask", mask)
     if array.dtype.kind not in "biu":
         raise TypeError(f"mask has dtype {array.dtype}; give bools, True where a step counts")
-    if array.ndim < 2 or array.shape != x_shape[: array.ndim]:
-        raise ValueError(f"mask has shape {array.shape}; x has {x_shape}, so give its leading dimensions, (B, T)")
+    if array.ndim < least or array.shape != x_shape[: array.ndim]:
+        needed = "(B, T)" if least == 2 else "(B,)"
+        raise ValueError(f"mask has shape {array.shape}; x has {x_shape}, so give its leading dimensions, {needed}")
     return array.astype(bool, copy=False)

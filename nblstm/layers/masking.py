@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nblstm.layers.layer import Layer, register
+from nblstm.layers.options import LayerOptions, Unpack
 from nblstm.layers.shapes import number
 
 
@@ -20,10 +21,10 @@ class Masking(Layer):
     """
 
     min_ndim = 2
-    supports_masking = True
+    supports_masking = makes_masks = True
     keeps_steps_apart = True
 
-    def __init__(self, mask_value: float = 0.0, **kwargs):
+    def __init__(self, mask_value: float = 0.0, **kwargs: Unpack[LayerOptions]):
         super().__init__(**kwargs)
         self.mask_value = number("mask_value", mask_value)
 

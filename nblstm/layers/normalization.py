@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from nblstm import validate
 from nblstm.layers import constraints, initializers, regularizers, shapes
 from nblstm.layers.layer import Layer, register
+from nblstm.layers.options import ConstraintLike, InitializerLike, LayerOptions, RegularizerLike, Unpack
 from nblstm.layers.parametric import Parameter
 from nblstm.layers.shapes import Shape
 
@@ -40,9 +43,10 @@ class LayerNormalization(Layer):
     supports_masking = True
 
     def __init__(
-        self, axis=-1, epsilon: float = 1e-3, center: bool = True, scale: bool = True, beta_initializer="zeros",
-        gamma_initializer="ones", beta_regularizer=None, gamma_regularizer=None, beta_constraint=None,
-        gamma_constraint=None, **kwargs,
+        self, axis: int | Sequence[int] = -1, epsilon: float = 1e-3, center: bool = True, scale: bool = True,
+        beta_initializer: InitializerLike = "zeros", gamma_initializer: InitializerLike = "ones",
+        beta_regularizer: RegularizerLike = None, gamma_regularizer: RegularizerLike = None,
+        beta_constraint: ConstraintLike = None, gamma_constraint: ConstraintLike = None, **kwargs: Unpack[LayerOptions],
     ):  # fmt: skip
         super().__init__(**kwargs)
         self.axis = tuple(axis) if isinstance(axis, list | tuple) else axis

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from nblstm import validate
 from nblstm.layers import shapes
-from nblstm.layers.layer import Layer, register
+from nblstm.layers.layer import Layer, checked_mask, register
+from nblstm.layers.options import LayerOptions, Unpack
 from nblstm.layers.shapes import Shape
 from nblstm.layers.windows import sliding
 
@@ -16,7 +18,10 @@ from nblstm.layers.windows import sliding
 class _MaxPooling(Layer):
     rank: int
 
-    def __init__(self, pool_size=2, strides=None, padding="valid", data_format=None, **kwargs):
+    def __init__(
+        self, pool_size: int | Sequence[int] = 2, strides: int | Sequence[int] | None = None, padding: str = "valid",
+        data_format: str | None = None, **kwargs: Unpack[LayerOptions],
+    ):  # fmt: skip
         self.ndim = self.rank + 2
         self._windows = sliding(
             self.rank, pool_size, pool_size if strides is None else strides, padding, name="pool_size"
@@ -84,7 +89,10 @@ class MaxPooling2D(_MaxPooling):
 
     rank = 2
 
-    def __init__(self, pool_size=(2, 2), strides=None, padding="valid", data_format=None, **kwargs):
+    def __init__(
+        self, pool_size: int | Sequence[int] = (2, 2), strides: int | Sequence[int] | None = None,
+        padding: str = "valid", data_format: str | None = None, **kwargs: Unpack[LayerOptions],
+    ):  # fmt: skip
         super().__init__(pool_size, strides, padding, data_format, **kwargs)
 
 
@@ -93,7 +101,7 @@ class _GlobalPooling(Layer):
 
     ndim = 3
 
-    def __init__(self, data_format=None, keepdims: bool = False, **kwargs):
+    def __init__(self, data_format: str | None = None, keepdims: bool = False, **kwargs: Unpack[LayerOptions]):
         super().__init__(**kwargs)
         shapes.choice("data_format", data_format or "channels_last", ("channels_last",))
         self.data_format, self.keepdims = "channels_last", validate.flag("keepdims", keepdims)
@@ -132,6 +140,7 @@ class GlobalAveragePooling1D(_GlobalPooling):
             weights = np.full((*x.shape[:2], 1), 1 / x.shape[1], x.dtype)
             y = x.mean(axis=1, keepdims=self.keepdims)
         else:
+            mask = checked_mask(mask, x.shape[:2])
             counts = np.maximum(mask.sum(axis=1, keepdims=True), 1)
             weights = (mask / counts).astype(x.dtype)[:, :, None]
             kept = np.where(mask[:, :, None], x, 0)  # a masked step may hold anything, NaN too

@@ -55,11 +55,11 @@ class Recurrent(CellStates):
 
     _carried: np.ndarray | None = None  # (S, 1, B, H), never written to
 
-    def compute_mask(self, x, mask=None):
+    def compute_mask(self, x, mask=None) -> np.ndarray | None:
         """The mask of the input, if the output has steps; else None."""
         return mask if self.return_sequences else None
 
-    def __call__(self, x, mask=None, initial_state=None):
+    def __call__(self, x, mask=None, initial_state=None) -> np.ndarray:
         """Inference.
 
         Parameters

@@ -14,6 +14,11 @@ __all__ = [
     "L1", "L1L2", "L2", "Regularizer", "get", "l1", "l1_l2", "l2",
 ]  # fmt: skip
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 REGULARIZERS = Registry("regularizer")
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from nblstm import validate
 from nblstm.layers import shapes
 from nblstm.layers.layer import Layer, register
+from nblstm.layers.options import LayerOptions, Unpack
 from nblstm.layers.shapes import Shape
 
 
@@ -23,7 +25,7 @@ class Flatten(Layer):
         Of `Layer`.
     """
 
-    def __init__(self, data_format=None, **kwargs):
+    def __init__(self, data_format: str | None = None, **kwargs: Unpack[LayerOptions]):
         super().__init__(**kwargs)
         shapes.choice("data_format", data_format or "channels_last", ("channels_last",))
         self.data_format = "channels_last"
@@ -51,15 +53,14 @@ class Reshape(Layer):
         Of `Layer`.
     """
 
-    def __init__(self, target_shape, **kwargs):
+    def __init__(self, target_shape: int | Sequence[int], **kwargs: Unpack[LayerOptions]):
         super().__init__(**kwargs)
-        if not isinstance(target_shape, list | tuple):
-            target_shape = (target_shape,)
-        if not all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in target_shape):
+        sizes: tuple = tuple(target_shape) if isinstance(target_shape, list | tuple) else (target_shape,)
+        if not all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in sizes):
             raise TypeError(f"target_shape is {target_shape!r}; give whole numbers, one of which may be -1")
-        if list(target_shape).count(-1) > 1 or any(n < -1 for n in target_shape):
-            raise ValueError(f"target_shape is {tuple(target_shape)}; give sizes of 0 or more, one of which may be -1")
-        self.target_shape = tuple(int(n) for n in target_shape)
+        if sizes.count(-1) > 1 or any(n < -1 for n in sizes):
+            raise ValueError(f"target_shape is {sizes}; give sizes of 0 or more, one of which may be -1")
+        self.target_shape = tuple(int(n) for n in sizes)
 
     def _output_shape(self, shape: Shape) -> Shape:
         sizes = [n for n in shape[1:] if n is not None]
@@ -95,7 +96,7 @@ class RepeatVector(Layer):
 
     ndim = 2
 
-    def __init__(self, n: int, **kwargs):
+    def __init__(self, n: int, **kwargs: Unpack[LayerOptions]):
         super().__init__(**kwargs)
         self.n = validate.positive_integer("n", n)
 

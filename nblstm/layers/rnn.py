@@ -6,6 +6,14 @@ from nblstm.cells import Cell, rnn_with
 from nblstm.layers import activations, initializers
 from nblstm.layers.cell_registry import name_of, registered_cell
 from nblstm.layers.layer import register
+from nblstm.layers.options import (
+    ActivationLike,
+    ConstraintLike,
+    InitializerLike,
+    RecurrentOptions,
+    RegularizerLike,
+    Unpack,
+)
 from nblstm.layers.recurrent import Recurrent
 
 
@@ -41,12 +49,15 @@ class SimpleRNN(Recurrent):
     """
 
     def __init__(
-        self, units: int, activation="tanh", use_bias: bool = True,
-        kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal", bias_initializer="zeros",
-        kernel_regularizer=None, recurrent_regularizer=None, bias_regularizer=None, activity_regularizer=None,
-        kernel_constraint=None, recurrent_constraint=None, bias_constraint=None, dropout: float = 0.0,
+        self, units: int, activation: ActivationLike = "tanh", use_bias: bool = True,
+        kernel_initializer: InitializerLike = "glorot_uniform", recurrent_initializer: InitializerLike = "orthogonal",
+        bias_initializer: InitializerLike = "zeros", kernel_regularizer: RegularizerLike = None,
+        recurrent_regularizer: RegularizerLike = None, bias_regularizer: RegularizerLike = None,
+        activity_regularizer: None = None, kernel_constraint: ConstraintLike = None,
+        recurrent_constraint: ConstraintLike = None, bias_constraint: ConstraintLike = None, dropout: float = 0.0,
         recurrent_dropout: float = 0.0, return_sequences: bool = False, return_state: bool = False,
-        go_backwards: bool = False, stateful: bool = False, unroll: bool = False, seed: int | None = None, **kwargs,
+        go_backwards: bool = False, stateful: bool = False, unroll: bool = False, seed: int | None = None,
+        **kwargs: Unpack[RecurrentOptions],
     ):  # fmt: skip
         self.activation = activations.get(activation)
         super().__init__(
@@ -103,13 +114,15 @@ class RNN(Recurrent):
     """
 
     def __init__(
-        self, cell: Cell | str, units: int, use_bias: bool = True, kernel_initializer="glorot_uniform",
-        recurrent_initializer="orthogonal", bias_initializer="zeros", vectors_initializer="zeros",
-        kernel_regularizer=None, recurrent_regularizer=None, bias_regularizer=None, activity_regularizer=None,
-        kernel_constraint=None, recurrent_constraint=None, bias_constraint=None, dropout: float = 0.0,
-        recurrent_dropout: float = 0.0, seed: int | None = None, return_sequences: bool = False,
-        return_state: bool = False, go_backwards: bool = False, stateful: bool = False, unroll: bool = False,
-        **kwargs,
+        self, cell: Cell | str, units: int, use_bias: bool = True,
+        kernel_initializer: InitializerLike = "glorot_uniform", recurrent_initializer: InitializerLike = "orthogonal",
+        bias_initializer: InitializerLike = "zeros", vectors_initializer: InitializerLike = "zeros",
+        kernel_regularizer: RegularizerLike = None, recurrent_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None, activity_regularizer: None = None,
+        kernel_constraint: ConstraintLike = None, recurrent_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None, dropout: float = 0.0, recurrent_dropout: float = 0.0,
+        seed: int | None = None, return_sequences: bool = False, return_state: bool = False, go_backwards: bool = False,
+        stateful: bool = False, unroll: bool = False, **kwargs: Unpack[RecurrentOptions],
     ):  # fmt: skip
         if isinstance(cell, str):
             cell = registered_cell(cell)

@@ -8,6 +8,7 @@ import numpy as np
 
 from nblstm import validate
 from nblstm.layers.layer import LAYERS, Layer, register
+from nblstm.layers.options import LayerOptions, Unpack
 from nblstm.layers.parametric import Parameter
 from nblstm.layers.shapes import Shape, batch_shape, dimensions
 from nblstm.nn import Gradients
@@ -28,7 +29,10 @@ class TimeDistributed(Layer):
 
     Notes
     -----
-    A mask (B, T) is passed on; of one with more dimensions, the layer gets each step's.
+    Of a mask with more dimensions than (B, T), the layer gets each step's. The output's mask is the layer's: the one
+    that a Masking or an Embedding makes, or that another passes on. Where the layer leaves none, as an LSTM that gives
+    its last output, a step counts if any part of it does. This is Keras 2's rule; Keras 3 makes no mask here, and
+    passes on the one that came even where the output has no such steps.
     """
 
     min_ndim = 3
@@ -36,11 +40,13 @@ class TimeDistributed(Layer):
     supports_masking = True
     keeps_steps_apart = True
 
-    def __init__(self, layer: Layer, **kwargs):
+    def __init__(self, layer: Layer, **kwargs: Unpack[LayerOptions]):
         if not isinstance(layer, Layer):
             raise TypeError(f"layer is {layer!r}; give a layer, such as Dense(10)")
         self.layer = layer
-        super().__init__(**{"trainable": layer.trainable, "dtype": layer.dtype, **kwargs})
+        kwargs.setdefault("trainable", layer.trainable)
+        kwargs.setdefault("dtype", layer.dtype)
+        super().__init__(**kwargs)
         if self.dtype != layer.dtype:
             raise ValueError(f"dtype is {self.dtype} and that of {layer.name!r} {layer.dtype}; give it to the latter")
 
@@ -62,6 +68,11 @@ class TimeDistributed(Layer):
     def generator(self):
         """That of the layer within."""
         return self.layer.generator
+
+    @property
+    def makes_masks(self) -> bool:  # type: ignore[override]
+        """Whether the layer within does."""
+        return self.layer.makes_masks
 
     def build(self, input_shape, generator: np.random.Generator | None = None) -> None:
         """Make the parameters of the layer within; see `Layer.build`."""
@@ -118,12 +129,17 @@ class TimeDistributed(Layer):
     def _converted(self, x) -> np.ndarray:
         return self.layer._converted(x)
 
+    def compute_mask(self, x, mask=None) -> np.ndarray | None:
+        """The mask (B, T, ...) of the output; see the notes above."""
+        x, mask = np.asarray(x), None if mask is None else np.asarray(mask)
+        within = self.layer.compute_mask(_folded(x), _masks_of_steps(mask))
+        if within is not None:
+            return within.reshape(*x.shape[:2], *within.shape[1:])
+        return mask if mask is None or mask.ndim == 2 else mask.any(axis=tuple(range(2, mask.ndim)))
+
     def _forward(self, x, training, mask, generator):
-        B, T = x.shape[:2]
-        steps = mask.reshape(B * T, *mask.shape[2:]) if mask is not None and mask.ndim > 2 else None
-        folded = x.reshape(B * T, *x.shape[2:])
-        y, tape = self.layer.forward(folded, training=training, mask=steps, generator=generator)
-        return y.reshape(B, T, *y.shape[1:]), (tape, x.shape)
+        y, tape = self.layer.forward(_folded(x), training=training, mask=_masks_of_steps(mask), generator=generator)
+        return y.reshape(*x.shape[:2], *y.shape[1:]), (tape, x.shape)
 
     def _backward(self, saved, dy, gradients, input_gradient):
         tape, x_shape = saved
@@ -131,3 +147,13 @@ class TimeDistributed(Layer):
         for name, gradient in gradients.items():
             gradient[...] = own.params[name]
         return None if dx is None else dx.reshape(x_shape)
+
+
+def _folded(array: np.ndarray) -> np.ndarray:
+    """(B, T, ...) as (B T, ...)."""
+    return array.reshape(array.shape[0] * array.shape[1], *array.shape[2:])
+
+
+def _masks_of_steps(mask: np.ndarray | None) -> np.ndarray | None:
+    """A mask (B, T, ...) as that of the layer within; None where it says nothing about parts of steps."""
+    return None if mask is None or mask.ndim == 2 else _folded(mask)

@@ -5,3 +5,7 @@ from nblstm.models.saving import load_model
 from nblstm.models.sequential import Sequential
 
 __all__ = ["Sequential", "clone_model", "load_model", "model_from_json", "save_model"]
+
+
+def __dir__() -> list[str]:
+    return __all__

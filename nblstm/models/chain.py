@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nblstm import validate
-from nblstm.layers import InputLayer, Layer, Masking
+from nblstm.layers import InputLayer, Layer
 from nblstm.layers.layer import Tape as LayerTape
 from nblstm.layers.shapes import Shape, batch_shape
 from nblstm.nn import Gradients
@@ -158,7 +158,7 @@ class Chain:
         return self._particular
 
     @property
-    def layers(self) -> list[Layer]:
+    def layers(self) -> list[Any]:  # of Layer; a checker cannot know which one has units, states or a stepper
         """The layers without the Input, as Keras lists them."""
         return list(self._layers)
 
@@ -255,7 +255,7 @@ class Chain:
     @property
     def makes_masks(self) -> bool:
         """Whether a layer masks steps."""
-        return any(isinstance(layer, Masking) or getattr(layer, "mask_zero", False) for layer in self._layers)
+        return any(layer.makes_masks for layer in self._layers)
 
     def reset_states(self) -> None:
         """Have all layers that are ``stateful`` begin the next batch with their initial states."""

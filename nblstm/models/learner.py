@@ -31,9 +31,9 @@ class Learner(Feed):
         super().__init__(layers, generator)
 
     def compile(
-        self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, weighted_metrics=None,
-        run_eagerly: bool = False, steps_per_execution: int = 1, jit_compile="auto", auto_scale_loss: bool = True, *,
-        bptt_steps: int | None = None,
+        self, optimizer: str | Optimizer | type[Optimizer] | dict[str, Any] = "rmsprop", loss=None, loss_weights=None,
+        metrics=None, weighted_metrics=None, run_eagerly: bool = False, steps_per_execution: int = 1,
+        jit_compile: bool | str = "auto", auto_scale_loss: bool = True, *, bptt_steps: int | None = None,
     ) -> None:  # fmt: skip
         """Say how the model is trained and measured; the parameters stay as they are.
 

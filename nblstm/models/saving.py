@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nblstm import validate
 from nblstm.layers import deserialize, serialize
 from nblstm.training import archive, losses, metrics, optimizers
+
+if TYPE_CHECKING:
+    from nblstm.models.sequential import Sequential
 
 
 def config(model) -> dict[str, Any]:
@@ -98,7 +101,7 @@ def _write(path, kind: str, content: dict[str, Any], overwrite: bool) -> None:
     archive.write(path, kind, content)
 
 
-def load_model(filepath, compile: bool = True):
+def load_model(filepath, compile: bool = True) -> Sequential:
     """The model in a file that `Sequential.save` wrote.
 
     Parameters

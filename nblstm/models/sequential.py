@@ -163,7 +163,7 @@ class Sequential(Trainer):
         self._need_built()
         return sum(layer.count_params() for layer in self._layers)
 
-    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
         """The layer of a name or an index.
 
         Raises

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,11 @@ class Trainer(Learner):
     """A chain of layers that is trained, measured and used."""
 
     def fit(
-        self, x=None, y=None, batch_size: int | None = None, epochs: int = 1, verbose="auto", callbacks=None,
-        validation_split: float = 0.0, validation_data=None, shuffle: bool = True, class_weight: dict | None = None,
-        sample_weight=None, initial_epoch: int = 0, steps_per_epoch: int | None = None,
-        validation_steps: int | None = None, validation_batch_size: int | None = None, validation_freq=1,
+        self, x=None, y=None, batch_size: int | None = None, epochs: int = 1, verbose: int | str = "auto",
+        callbacks=None, validation_split: float = 0.0, validation_data=None, shuffle: bool = True,
+        class_weight: dict | None = None, sample_weight=None, initial_epoch: int = 0,
+        steps_per_epoch: int | None = None, validation_steps: int | None = None,
+        validation_batch_size: int | None = None, validation_freq: int | Collection[int] = 1,
     ) -> History:  # fmt: skip
         """Train for a number of passes over the data.
 
@@ -38,7 +40,8 @@ class Trainer(Learner):
         epochs : int, default 1
             The epoch at which to end, counted with ``initial_epoch``.
         verbose : {"auto", 0, 1, 2}
-            0 is silent; 1 (auto) shows a bar, if tqdm is installed, and a line per epoch; 2 the line alone.
+            0 is silent; 2 prints a line per epoch; 1 (auto) does so too, and on a terminal draws a bar in the course
+            of an epoch.
         callbacks : list of Callback, optional
         validation_split : float, default 0
             The part of the samples, from the end of x and y, on which the model is evaluated and not trained.
@@ -91,9 +94,9 @@ class Trainer(Learner):
         return loop.Loop(self, batches, callbacks, epochs, first, shown, validation, validation_freq).run()
 
     def evaluate(
-        self, x=None, y=None, batch_size: int | None = None, verbose="auto", sample_weight=None,
+        self, x=None, y=None, batch_size: int | None = None, verbose: int | str = "auto", sample_weight=None,
         steps: int | None = None, callbacks=None, return_dict: bool = False,
-    ):  # fmt: skip
+    ) -> Any:  # fmt: skip
         """The loss and the metrics on some data.
 
         Parameters
@@ -126,7 +129,9 @@ class Trainer(Learner):
             progress.close()
         return logs if return_dict else _flat(logs)
 
-    def predict(self, x, batch_size: int | None = None, verbose="auto", steps: int | None = None, callbacks=None):
+    def predict(
+        self, x, batch_size: int | None = None, verbose: int | str = "auto", steps: int | None = None, callbacks=None
+    ) -> np.ndarray:
         """The outputs for some data.
 
         Parameters
@@ -135,7 +140,7 @@ class Trainer(Learner):
             Samples; or an iterable of batches, x or (x, ...).
         batch_size : int, default 32
         verbose : {"auto", 0, 1, 2}
-            1 (auto) shows a bar if there are several batches and tqdm is installed.
+            1 (auto) shows a bar while it runs, on a terminal and if there are several batches.
         steps : int, optional
             Batches; all by default.
         callbacks : list of Callback, optional
@@ -165,7 +170,7 @@ class Trainer(Learner):
 
     def train_on_batch(
         self, x, y=None, sample_weight=None, class_weight: dict | None = None, return_dict: bool = False
-    ):
+    ) -> Any:
         """One step of the optimizer; loss and metrics of this batch, before it, as `evaluate` returns them."""
         self._need_compiled("train_on_batch")
         return_dict = validate.flag("return_dict", return_dict)
@@ -174,7 +179,7 @@ class Trainer(Learner):
         self.train_step(data.x, data.y, data.weight)
         return self.logs() if return_dict else _flat(self.logs())
 
-    def test_on_batch(self, x, y=None, sample_weight=None, return_dict: bool = False):
+    def test_on_batch(self, x, y=None, sample_weight=None, return_dict: bool = False) -> Any:
         """Loss and metrics of one batch, as `evaluate` returns them."""
         self._need_compiled("test_on_batch")
         return_dict = validate.flag("return_dict", return_dict)

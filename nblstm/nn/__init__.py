@@ -8,3 +8,7 @@ from nblstm.nn.recurrent import Recurrent
 from nblstm.nn.stepper import Stepper
 
 __all__ = ["GRU", "LSTM", "RNN", "Gradients", "Linear", "Module", "Recurrent", "Stepper"]
+
+
+def __dir__() -> list[str]:
+    return __all__

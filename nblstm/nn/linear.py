@@ -8,6 +8,7 @@ from nblstm import blas, seeds, validate
 from nblstm.engine import Gradients
 from nblstm.layout import Layout
 from nblstm.nn.module import Module, uniform
+from nblstm.validate import DTypeLike
 
 
 class Linear(Module):
@@ -27,7 +28,13 @@ class Linear(Module):
     """
 
     def __init__(
-        self, in_features: int, out_features: int, bias: bool = True, *, dtype="float32", seed: int | None = None
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        dtype: DTypeLike = "float32",
+        seed: int | None = None,
     ):
         self.in_features = validate.positive_integer("in_features", in_features)
         self.out_features = validate.positive_integer("out_features", out_features)

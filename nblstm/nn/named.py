@@ -6,6 +6,7 @@ from nblstm.cells.gru import gru
 from nblstm.cells.lstm import lstm
 from nblstm.cells.rnn import rnn_relu, rnn_tanh
 from nblstm.nn.recurrent import Recurrent
+from nblstm.validate import DTypeLike
 
 
 class LSTM(Recurrent):
@@ -40,7 +41,7 @@ class LSTM(Recurrent):
 
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
-        dropout: float = 0.0, bidirectional: bool = False, *, dtype="float32", device: str | None = None,
+        dropout: float = 0.0, bidirectional: bool = False, *, dtype: DTypeLike = "float32", device: str | None = None,
         seed: int | None = None,
     ):  # fmt: skip
         super().__init__(
@@ -82,7 +83,7 @@ class GRU(_OneState):
 
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
-        dropout: float = 0.0, bidirectional: bool = False, *, dtype="float32", device: str | None = None,
+        dropout: float = 0.0, bidirectional: bool = False, *, dtype: DTypeLike = "float32", device: str | None = None,
         seed: int | None = None,
     ):  # fmt: skip
         super().__init__(
@@ -111,7 +112,7 @@ class RNN(_OneState):
 
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,
-        batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, *, dtype="float32",
+        batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, *, dtype: DTypeLike = "float32",
         device: str | None = None, seed: int | None = None,
     ):  # fmt: skip
         cells = {"tanh": rnn_tanh, "relu": rnn_relu}

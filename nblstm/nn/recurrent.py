@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from nblstm.nn.module import Module, uniform
 from nblstm.nn.replay import TrainingReplay, replayed
 from nblstm.nn.stepper import Stepper
 from nblstm.stack import Network, Tape
+from nblstm.validate import DTypeLike
 
 #: A network with more layers is a mistake, and naming its parameters alone would take minutes and more.
 MOST_LAYERS = 10_000
@@ -80,7 +82,7 @@ class Recurrent(Module):
     def __init__(
         self, cell: Cell, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True,
         batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False,
-        *, dtype="float32", device: str | None = None, seed: int | None = None,
+        *, dtype: DTypeLike = "float32", device: str | None = None, seed: int | None = None,
     ):  # fmt: skip
         if not isinstance(cell, Cell):
             raise TypeError(f"cell is {cell!r}; give a cell made by the decorator nblstm.cell, or one of nblstm.cells")
@@ -122,7 +124,7 @@ class Recurrent(Module):
         changed = [f"{name}={v!r}" for name, v in options.items() if v != defaults.get(name, "float32")]
         return f"{type(self).__name__}({', '.join([*given, *changed])})"
 
-    def __call__(self, x, state=None, lengths=None):
+    def __call__(self, x, state=None, lengths=None) -> tuple[np.ndarray, Any]:
         """Inference.
 
         Parameters
@@ -156,7 +158,7 @@ class Recurrent(Module):
 
     def forward(
         self, x, state=None, lengths=None, *, checkpoint: int | None = None
-    ) -> tuple[np.ndarray, tuple, Tape | TrainingReplay]:  # fmt: skip
+    ) -> tuple[np.ndarray, Any, Tape | TrainingReplay]:  # fmt: skip
         """Training, ``y, states, tape = network.forward(x)``: with dropout, and with what `backward` needs.
 
         Parameters

@@ -32,3 +32,7 @@ __all__ = [
     "mean_squared_error_and_gradient", "metrics", "optimizers", "schedules",
     "sparse_categorical_crossentropy_and_gradient",
 ]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nblstm import validate
+from nblstm.validate import DTypeLike
 
 
 def to_categorical(x, num_classes: int | None = None) -> np.ndarray:
@@ -70,7 +71,12 @@ def normalize(x, axis: int = -1, order: int = 2) -> np.ndarray:
 
 
 def pad_sequences(
-    sequences, maxlen: int | None = None, dtype="int32", padding: str = "pre", truncating: str = "pre", value=0.0
+    sequences,
+    maxlen: int | None = None,
+    dtype: DTypeLike = "int32",
+    padding: str = "pre",
+    truncating: str = "pre",
+    value: float = 0.0,
 ) -> np.ndarray:
     """Sequences of different lengths as one array.
 

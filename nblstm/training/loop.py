@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ class Loop:
 
     def __init__(
         self, model, batches: Batches, callbacks, epochs: int, initial_epoch: int, verbose: int,
-        validation: Batches | None = None, validation_freq=1,
+        validation: Batches | None = None, validation_freq: int | Collection[int] = 1,
     ):  # fmt: skip
         self.model, self.batches, self.epochs, self.verbose = model, batches, epochs, verbose
         self.validation, self.validation_freq = validation, validation_freq
@@ -125,6 +126,7 @@ class Loop:
                 measured = evaluate(self.model, self.validation, self.callbacks)
                 logs |= {f"val_{name}": value for name, value in measured.items()}
             interrupts.held = True
+            progress.clear()
             self.callbacks("on_epoch_end", self.epoch, logs=logs)
             progress.line(logs)
         finally:

@@ -41,6 +41,11 @@ __all__ = [
     "sparse_categorical_crossentropy", "sparse_categorical_crossentropy_and_gradient",
 ]  # fmt: skip
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 #: Functions of one value per row, and the class of each.
 _FUNCTIONS = {
     mean_squared_error: MeanSquaredError,

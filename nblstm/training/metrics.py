@@ -43,6 +43,10 @@ __all__ = [
 ]  # fmt: skip
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def _pair(y_true, y_pred) -> tuple[np.ndarray, np.ndarray]:
     prediction = predictions(y_pred)
     target = validate.real_array("target", y_true, prediction.dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import numbers
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from nblstm.nn import Gradients, Module
 from nblstm.training import schedules
 from nblstm.training.arguments import real
 from nblstm.training.clipping import clip_by_global_norm, clip_by_norm, clip_by_value, listed
+
+#: A number, a function of the step, or what a schedule was saved as.
+LearningRateLike: TypeAlias = float | Callable[[int], float] | dict[str, Any]
 
 
 class LearningRate(float):

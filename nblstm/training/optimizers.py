@@ -5,12 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from nblstm.training.arguments import from_table, real
-from nblstm.training.optimizer import Optimizer
+from nblstm.training.optimizer import LearningRateLike, Optimizer
 from nblstm.validate import flag
 
 __all__ = [
     "SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "get",
 ]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 class SGD(Optimizer):
@@ -44,7 +48,7 @@ class SGD(Optimizer):
     """
 
     def __init__(
-        self, modules=None, learning_rate=0.01, momentum: float = 0.0, nesterov: bool = False, *,
+        self, modules=None, learning_rate: LearningRateLike = 0.01, momentum: float = 0.0, nesterov: bool = False, *,
         weight_decay: float | None = None, clipnorm: float | None = None, clipvalue: float | None = None,
         global_clipnorm: float | None = None,
     ):  # fmt: skip
@@ -114,9 +118,9 @@ class RMSprop(Optimizer):
     """
 
     def __init__(
-        self, modules=None, learning_rate=0.001, rho: float = 0.9, momentum: float = 0.0, epsilon: float = 1e-7,
-        centered: bool = False, *, weight_decay: float | None = None, clipnorm: float | None = None,
-        clipvalue: float | None = None, global_clipnorm: float | None = None,
+        self, modules=None, learning_rate: LearningRateLike = 0.001, rho: float = 0.9, momentum: float = 0.0,
+        epsilon: float = 1e-7, centered: bool = False, *, weight_decay: float | None = None,
+        clipnorm: float | None = None, clipvalue: float | None = None, global_clipnorm: float | None = None,
     ):  # fmt: skip
         self.rho, self.momentum = real("rho", rho, high=1), real("momentum", momentum, high=1)
         self.epsilon = real("epsilon", epsilon)
@@ -199,9 +203,9 @@ class Adam(Optimizer):
     """
 
     def __init__(
-        self, modules=None, learning_rate=0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7,
-        amsgrad: bool = False, *, weight_decay: float | None = None, clipnorm: float | None = None,
-        clipvalue: float | None = None, global_clipnorm: float | None = None,
+        self, modules=None, learning_rate: LearningRateLike = 0.001, beta_1: float = 0.9, beta_2: float = 0.999,
+        epsilon: float = 1e-7, amsgrad: bool = False, *, weight_decay: float | None = None,
+        clipnorm: float | None = None, clipvalue: float | None = None, global_clipnorm: float | None = None,
     ):  # fmt: skip
         self.beta_1 = real("beta_1", beta_1, high=1, below=True)
         self.beta_2 = real("beta_2", beta_2, high=1, below=True)
@@ -262,7 +266,7 @@ class AdamW(Adam):
     """
 
     def __init__(
-        self, modules=None, learning_rate=0.001, weight_decay: float = 0.004, beta_1: float = 0.9,
+        self, modules=None, learning_rate: LearningRateLike = 0.001, weight_decay: float = 0.004, beta_1: float = 0.9,
         beta_2: float = 0.999, epsilon: float = 1e-7, amsgrad: bool = False, *, clipnorm: float | None = None,
         clipvalue: float | None = None, global_clipnorm: float | None = None,
     ):  # fmt: skip

@@ -1,12 +1,21 @@
-"""What a fit shows of its progress: a bar while an epoch runs, a line when it has ended."""
+"""What a fit shows of its progress: on a terminal a line that is drawn anew while an epoch runs, elsewhere its end."""
 
 from __future__ import annotations
 
 import math
+import os
+import shutil
+import sys
 import time
 
-#: A bar is drawn anew at most so often, in seconds; drawing takes about as long as a batch of a small model.
+from nblstm import compiling
+from nblstm.show import show
+
+#: The line is drawn anew at most so often, in seconds; drawing takes about as long as a batch of a small model.
 REDRAWN = 0.1
+
+#: Columns of the bar, as in Keras.
+WIDTH = 20
 
 
 def verbosity(verbose) -> int:
@@ -19,12 +28,15 @@ def verbosity(verbose) -> int:
 
 
 class Progress:
-    """The bar and the line of one pass over data.
+    """What is shown of one pass over data; `close` is to be called at its end, however it ends.
+
+    On a terminal, Keras's line, ``12/40 ━━━━━━────────────── 3s 92ms/step - loss: 0.1234``, below the title, where
+    the seconds are those that are left; with a kernel to be compiled it says so in their place.
 
     Parameters
     ----------
     verbose : int
-        0: neither; 1: both, the bar with tqdm if that is installed and on a terminal; 2: the line.
+        0: nothing; 1: that line, where stdout is a terminal, and elsewhere as 2; 2: a line at the end.
     title : str
         Such as "Epoch 1/5"; empty for an evaluation.
     steps : int or None
@@ -36,67 +48,112 @@ class Progress:
     def __init__(self, verbose: int, title: str, steps: int | None, done: int = 0):
         self.verbose, self.title, self.steps = verbose, title, steps
         self._start, self._first, self._done = time.perf_counter(), done, done
-        self._bar = _bar(title, steps, done) if verbose == 1 else None
-        self._drawn = self._start
+        self._warm: tuple[float, int] | None = None  # when the first batch was done, which takes longer than others
+        self._drawn, self._columns = self._start, 0
+        self._live = verbose == 1 and _on_a_terminal()
+        if self._live:
+            compiling.listeners.append(self._compiles)
+            if title:
+                show(title)
 
     @property
     def wants_logs(self) -> bool:
-        """Whether the bar would be drawn now, and `step` is to be given the logs."""
-        return self._bar is not None and time.perf_counter() - self._drawn >= REDRAWN
+        """Whether the line would be drawn now, and `step` is to be given the logs."""
+        return self._live and time.perf_counter() - self._drawn >= REDRAWN
 
     def step(self, done: int, logs: dict[str, float] | None) -> None:
         """``done`` batches are done."""
         self._done = done
-        if self._bar is not None and logs is not None:
-            self._drawn = time.perf_counter()
-            self._bar.set_postfix_str(_shown(logs), refresh=False)
-            self._bar.update(done - self._bar.n)
-            self._bar.refresh()
+        if self._live and (logs is not None or self._warm is None):
+            now = time.perf_counter()
+            self._warm = self._warm or (now, done)
+            if logs is not None:
+                self._drawn = now
+                self._draw(f"{self._bar()}{self._left(now)}{_shown(logs)}")
+
+    def clear(self) -> None:
+        """Take the line away, for others to print; the next `step` draws it again."""
+        if self._columns:
+            show(f"\r{'':{self._columns}}\r", end="")
+            self._columns = 0
 
     def close(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        """Take the line away for good."""
+        if self._live:
+            self._live = False
+            compiling.listeners.remove(self._compiles)
+            self.clear()
 
     def line(self, logs: dict[str, float]) -> None:
-        """Take the bar away and print the line."""
+        """Leave a line of what was done, for good."""
+        live, now = self._live, time.perf_counter()
         self.close()
-        if not self.verbose:
-            return
-        seconds = time.perf_counter() - self._start
-        each = _duration(seconds / max(self._done - self._first, 1))
-        steps = f"{self._done}/{self.steps or self._done}"
-        parts = [part for part in (self.title, steps, _duration(seconds), f"{each}/step", _shown(logs, " - ")) if part]
-        print(" - ".join(parts), flush=True)
+        seconds = _duration(now - self._start)
+        if live:
+            show(f"{self._bar()} {seconds} {_duration(self._each(now))}/step{_shown(logs)}")
+        elif self.verbose:
+            each = _duration((now - self._start) / max(self._done - self._first, 1))
+            title = f"{self.title} - " if self.title else ""
+            show(f"{title}{self._done}/{self.steps or self._done} - {seconds} - {each}/step{_shown(logs)}")
+
+    def _compiles(self) -> None:
+        self._draw(f"{self._bar()} compiling")
+
+    def _draw(self, text: str) -> None:
+        """Put a text in the place of the last one, without its end where it would need more than a row."""
+        text = text[: shutil.get_terminal_size().columns - 1]
+        show(f"\r{text:{self._columns}}", end="")
+        self._columns = len(text)
+
+    def _bar(self) -> str:
+        if not self.steps:
+            return f"{self._done}/Unknown"
+        full = WIDTH * self._done // self.steps
+        return f"{self._done:{len(str(self.steps))}}/{self.steps} {'━' * full}{'─' * (WIDTH - full)}"
+
+    def _left(self, now: float) -> str:
+        """What is left of the epoch, and seconds for a batch; nothing behind the first, which says little of others."""
+        if self._warm is None or self._warm[1] == self._done:
+            return ""
+        each = self._each(now)
+        left = f" {_clock(each * (self.steps - self._done))}" if self.steps else ""
+        return f"{left} {_duration(each)}/step"
+
+    def _each(self, now: float) -> float:
+        """Seconds for a batch: of those behind the first, where there are such."""
+        since, done = self._warm or (self._start, self._first)
+        if done == self._done:
+            since, done = self._start, self._first
+        return (now - since) / max(self._done - done, 1)
 
 
-def _shown(logs: dict[str, float], between: str = ", ") -> str:
+def _on_a_terminal() -> bool:
+    """Whether a line on stdout can be drawn anew."""
+    return sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _shown(logs: dict[str, float]) -> str:
     """As Keras writes them: four decimals, or an exponent for what is smaller than 0.001."""
     shown = []
     for name, value in logs.items():
         if isinstance(value, int | float):
             small = math.isfinite(value) and 0 < abs(value) <= 1e-3
-            shown.append(f"{name}: {value:.4e}" if small else f"{name}: {value:.4f}")
+            shown.append(f" - {name}: {value:.4e}" if small else f" - {name}: {value:.4f}")
         else:
-            shown.append(f"{name}: {value}")
-    return between.join(shown)
+            shown.append(f" - {name}: {value}")
+    return "".join(shown)
+
+
+def _clock(seconds: float) -> str:
+    """As Keras writes what is left: 5s, 1:05, 1:00:05."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}" if minutes else f"{rest}s"
 
 
 def _duration(seconds: float) -> str:
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= size:
-            return f"{seconds / size:.3g}{unit}" if seconds < 100 else f"{seconds / size:.0f}{unit}"
+            count = seconds / size
+            return f"{count:.3g}{unit}" if count < 100 else f"{count:.0f}{unit}"
     return f"{seconds * 1e6:.0f}us"
-
-
-def _bar(title: str, steps: int | None, done: int):
-    """A bar on stderr, or None where tqdm is not installed or nobody would see it."""
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return None
-    bar = tqdm(
-        desc=title or None, total=steps, initial=done, leave=False, disable=None, unit="step", mininterval=REDRAWN
-    )
-    return None if bar.disable else bar

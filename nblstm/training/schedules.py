@@ -16,6 +16,10 @@ __all__ = [
 ]  # fmt: skip
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 class LearningRateSchedule(Configured):
     """A learning rate as a function of the step."""
 
