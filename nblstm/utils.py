@@ -1,10 +1,16 @@
-"""Keras's name for what prepares data and fixes random numbers."""
+"""Keras's name for what prepares data, fixes random numbers and names objects of one's own."""
 
+from nblstm.own import custom_object_scope, get_custom_objects, register_keras_serializable
 from nblstm.seeds import set_random_seed
 from nblstm.training.encoding import pad_sequences, to_categorical
 from nblstm.training.pydataset import PyDataset
 
 #: Keras's older name.
 Sequence = PyDataset
+#: Keras's other name.
+CustomObjectScope = custom_object_scope
 
-__all__ = ["PyDataset", "Sequence", "pad_sequences", "set_random_seed", "to_categorical"]
+__all__ = [
+    "CustomObjectScope", "PyDataset", "Sequence", "custom_object_scope", "get_custom_objects", "pad_sequences",
+    "register_keras_serializable", "set_random_seed", "to_categorical",
+]  # fmt: skip

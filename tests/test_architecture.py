@@ -22,7 +22,9 @@ ALLOWED = {
     "blas": {"locks"},
     "batch": {"memory"},
     "validate": set(),
-    "configured": set(),
+    "configured": {"own"},
+    "own": set(),
+    "show": set(),
     "seeds": {"validate", "locks"},
     "device": set(),  # and cpu or cuda by name, lazily
     "codegen": {"cells"},
@@ -32,17 +34,17 @@ ALLOWED = {
     "stack": {"batch", "layout", "cells", "device"},
     "engine": {"stack", "validate", "batch", "memory"},
     "nn": {"blas", "engine", "stack", "device", "layout", "validate", "batch", "memory", "cells", "seeds", "locks"},
-    "training": {"nn", "cells", "validate", "configured", "device"},
+    "training": {"nn", "cells", "validate", "configured", "device", "own", "show"},
     "layers": {
         "blas", "nn", "stack", "batch", "memory", "layout", "training", "validate", "configured", "seeds", "cells",
-        "device", "locks",
+        "device", "locks", "own",
     },
-    "models": {"layers", "training", "nn", "validate", "configured", "seeds"},
+    "models": {"layers", "training", "nn", "validate", "configured", "seeds", "locks", "own", "show"},
     # Keras's names of modules, for what lies further down.
     **{name: {"layers"} for name in ("activations", "constraints", "initializers", "regularizers")},
     **{name: {"training"} for name in ("callbacks", "losses", "metrics", "optimizers")},
     "preprocessing": {"utils"},
-    "utils": {"training", "seeds"},
+    "utils": {"training", "seeds", "own"},
     "interop": {"models", "layers", "nn", "training", "cells", "validate"},
     "warmup": {"validate", "device", "cells"},
     "__init__": {"cells", "nn", "training", "device", "models", "layers", "seeds", "warmup", "cpu"}  # cpu: threads

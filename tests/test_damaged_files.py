@@ -99,7 +99,7 @@ def test_members_of_other_kinds(content, tmp_path):
         "which is not its length": lambda found: [found[0], ("0.npy", npy(np.zeros((2, 3)))[:-8]), *found[2:]],
         "'0.npy'": lambda found: [found[0], ("../0.npy", found[1][1]), *found[2:]],
         "magic string": lambda found: [found[0], ("0.npy", b"no array"), *found[2:]],
-        "it has no config.json": lambda found: found[1:],
+        "it has no config.json": lambda found: [("notes.txt", b"none"), *found[1:]],
         "its config.json is not nblstm's": lambda found: [("config.json", b"[]"), *found[1:]],
     }
     for fragment, members in cases.items():
@@ -152,14 +152,16 @@ def test_configs_of_other_kinds(content, tmp_path):
         "build_input_shape": replaced("config", by={"name": "m", "layers": []}),
         "input_shape": replaced("config", "build_input_shape", by="abc"),
         "the parameters of its layers": replaced("weights", by=[]),
-        "AttributeError": replaced("weights", by=[[1]]),
+        "are no arrays": replaced("weights", by=[[1]]),
+        "weights of the content is of type int": replaced("weights", by=3),
         "have shapes ": replaced("weights", 0, by={}),
         "there is no": replaced("compile", "loss", by={"class_name": "Popen", "config": {}}),
-        "optimizer is 'evil'": replaced("compile", "optimizer", by="Evil"),
-        "KeyError": replaced("compile", by={}),
+        "optimizer is 'Evil'": replaced("compile", "optimizer", by={"class_name": "Evil", "config": {}}),
+        "optimizer of what the model is compiled with is of type str": replaced("compile", "optimizer", by="Evil"),
+        "it needs to be a dict of optimizer, loss": replaced("compile", by={}),
         "random states": replaced("generators", "layers", by=[1]),
         "PCG64": replaced("generators", "model", by={"bit_generator": "MT19937", "state": {}}),
-        "bptt_steps is": replaced("compile", "bptt_steps", by="many"),
+        "bptt_steps is -1": replaced("compile", "bptt_steps", by=-1),
     }
     for fragment, change in cases.items():
         message = refused(rewritten(content, path, change))

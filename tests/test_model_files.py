@@ -103,7 +103,7 @@ def test_without_optimizer(tmp_path):
         model.save(tmp_path / "c")
     constrained = Sequential([Input((3,)), Dense(2, kernel_constraint=np.abs)])
     with pytest.raises(
-        TypeError, match=r"kernel_constraint is absolute, which cannot be saved; give one of .* its name$"
+        TypeError, match=r"kernel_constraint is absolute, which cannot be saved; give a function .* its name$"
     ):
         constrained.save(tmp_path / "c")
     assert not (tmp_path / "c").exists()

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from nblstm import seeds, validate
-from nblstm.configured import Configured
+from nblstm.configured import Configured, plain
 from nblstm.layers import shapes
 from nblstm.layers.registry import Registry
 
@@ -238,6 +238,10 @@ class Given(Initializer):
     def __init__(self, source):
         self.source = source
 
+    def record(self) -> str:  # type: ignore[override]
+        """The function's name; values themselves cannot be saved."""
+        return plain("the initializer", self.source)
+
     def _values(self, shape, generator):
         return np.asarray(self.source(shape, dtype="float64") if callable(self.source) else self.source)
 
@@ -249,7 +253,7 @@ def get(identifier) -> Initializer:
     ----------
     identifier : str, dict, Initializer, class, callable or ndarray
         A name such as ``"glorot_uniform"``, an object, what `get_config` gave with its class's name, a function of
-        ``(shape, dtype)``, or the values themselves. The last two cannot be saved.
+        ``(shape, dtype)``, or the values themselves, which cannot be saved.
 
     Raises
     ------

@@ -7,20 +7,22 @@ import re
 import warnings
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from nblstm import memory, validate
+from nblstm import memory, own, validate
 from nblstm.configured import Configured, constructor_arguments
 from nblstm.layers import shapes
-from nblstm.layers.parametric import Parametric
+from nblstm.layers.parametric import UNDRAWN, Parametric
 from nblstm.layers.registry import Registry
 from nblstm.layers.shapes import Shape
 from nblstm.nn import Gradients
 
 LAYERS = Registry("layer")
 register = LAYERS.register
+
+Same = TypeVar("Same", bound="Layer")
 
 _counters: defaultdict[str, itertools.count] = defaultdict(itertools.count)
 
@@ -104,9 +106,23 @@ class Layer(Configured, Parametric):
         super().__init__(name or _automatic_name(kind), validate.flag("trainable", trainable), dtype)
 
     def __reduce__(self):
-        """For copies and pickle: what files hold too, and the random state."""
-        own = self.input_shape, self.state_dict(), getattr(self, "states", None), self.generator
-        return _restored, (type(self), self.get_config(), *own)
+        """For copies and pickle: the arguments as they are, parameters, states and the random state."""
+        mine = self.input_shape, self.state_dict(), getattr(self, "states", None), self.generator
+        return _restored, (type(self), self._objects(), *mine)
+
+    def _objects(self) -> dict[str, Any]:
+        """What `from_config` makes the layer of without a look at names; layers in it are not built.
+
+        A class that writes a config of its own has said there what it is.
+        """
+        if type(self).get_config is not Configured.get_config:
+            return self.get_config()
+        given = self._arguments()
+        return {name: value.unbuilt() if isinstance(value, Layer) else value for name, value in given.items()}
+
+    def unbuilt(self: Same, **changes) -> Same:
+        """A layer of the same arguments but for some, without parameters; the arguments themselves are shared."""
+        return type(self).from_config(self._objects() | changes)
 
     def __repr__(self):
         return f"<{type(self).__name__} {self.name}: {self.input_shape} -> {self.output_shape}>"
@@ -278,7 +294,7 @@ def _restored(cls: type[Layer], config, input_shape, parameters, states, generat
     """What copies and pickles of a layer are made by."""
     layer = cls.from_config(config)
     if input_shape is not None:
-        layer.build(input_shape)
+        layer.build(input_shape, UNDRAWN)
         layer.load_state_dict(parameters)
     if states is not None:
         layer.reset_states(states)
@@ -292,15 +308,22 @@ def serialize(layer: Layer) -> dict[str, Any]:
     return layer.record()
 
 
-def deserialize(record: dict[str, Any]) -> Layer:
+def deserialize(record: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Layer:
     """The layer that `serialize` gave this for, not built.
+
+    Parameters
+    ----------
+    record : dict
+    custom_objects : dict of str to object, optional
+        What names in it stand for, before those that are registered.
 
     Raises
     ------
     TypeError, ValueError
         If it names no registered layer, or the config does not fit.
     """
-    layer = LAYERS.make(record)
+    with own.custom_object_scope(custom_objects):
+        layer = LAYERS.make(record)
     if not isinstance(layer, Layer):
         raise TypeError(f"{record!r} is no saved layer; give what serialize() gave")
     return layer

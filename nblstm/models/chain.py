@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from nblstm import locks
 from nblstm.layers import InputLayer, Layer, Masking
 from nblstm.layers.layer import Tape as LayerTape
 from nblstm.layers.shapes import Shape, batch_shape
@@ -37,6 +40,9 @@ class Chain:
         self._announced: InputLayer | None = None
         self._input_shape: Shape | None = None
         self._particular: tuple[list[int], list[int], list[int]] | None = None
+        self._begun = self._ended = 0  # changes of all parameters
+        self._lock = locks.reentrant_lock()
+        self._keeps_states = False
         for layer in layers or ():
             self.add(layer)
 
@@ -102,13 +108,46 @@ class Chain:
         self._changed()
         return layer
 
-    def build(self, input_shape=None) -> None:
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickle: all but the lock."""
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._begun = self._ended = 0
+        self._lock = locks.reentrant_lock()
+
+    @contextmanager
+    def changing(self):
+        """``with model.changing():`` the parameters of all layers change at one moment, as `at_one_moment` sees it."""
+        with self._lock:
+            self._begun += 1
+            try:
+                yield
+            finally:
+                self._ended += 1
+
+    def at_one_moment(self, read: Callable[[], Any]) -> Any:
+        """What ``read()`` gives with the parameters of all layers as they were at one moment.
+
+        It is called once more if they were being set meanwhile, with none set then: readers wait for nobody else.
+        """
+        ended = self._ended
+        found = read()
+        if self._begun == ended:
+            return found
+        with self._lock:
+            return read()
+
+    def build(self, input_shape=None, generator: np.random.Generator | None = None) -> None:
         """Make the parameters of all layers.
 
         Parameters
         ----------
         input_shape : tuple of int or None, optional
             With the batch dimension first; not needed where an Input or the first layer has it.
+        generator : Generator, optional
+            Source of the initial values; the model's own by default.
 
         Raises
         ------
@@ -126,9 +165,16 @@ class Chain:
         shape = at = self.check_input_shape(shape)
         for layer in self._layers:
             if layer.input_shape != at:
-                layer.build(at, self.generator)
+                layer.build(at, self.generator if generator is None else generator)
             at = layer._output_shape(at)
         self._input_shape = shape
+        self._changed()
+
+    def unbuild(self) -> None:
+        """Take the parameters of all layers away, and the shape of the input, unless an Input has it."""
+        for layer in self._layers:
+            layer.unbuild()
+        self._input_shape = self._announced.batch_shape if self._announced else None
         self._changed()
 
     def check_input_shape(self, shape) -> Shape:
@@ -143,6 +189,7 @@ class Chain:
     def _changed(self) -> None:
         """The layers, or their parameters, are others than before."""
         self._particular = None
+        self._keeps_states = any(getattr(layer, "stateful", False) for layer in self._layers)
 
     @property
     def particular(self) -> tuple[list[int], list[int], list[int]]:
@@ -228,7 +275,16 @@ class Chain:
                 layer.reset_states()  # type: ignore[attr-defined]
 
     def inferred(self, x: np.ndarray, mask=None) -> tuple[np.ndarray, np.ndarray | None]:
-        """The output without what training needs, and its mask."""
+        """The output without what training needs, and its mask; of all parameters as they were at one moment."""
+        if not self._keeps_states:  # else a second pass would begin where the first has ended
+            ended = self._ended
+            found = self._inferred(x, mask)
+            if self._begun == ended:
+                return found
+        with self._lock:
+            return self._inferred(x, mask)
+
+    def _inferred(self, x: np.ndarray, mask) -> tuple[np.ndarray, np.ndarray | None]:
         for layer in self._layers:
             y = layer(x, mask=mask)
             mask = layer.compute_mask(x, mask)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 import numbers
 
+from nblstm import own
+from nblstm.configured import made_from
+
 
 def real(
     name: str, value, low: float = 0.0, high: float = math.inf, *, above: bool = False, below: bool = False
@@ -47,6 +50,12 @@ def from_table(kind: str, identifier, table: dict[str, type], base: type):
         name, config = identifier.get("class_name"), identifier.get("config", {})
     if not isinstance(name, str):
         raise TypeError(f"{kind} is {name!r}; give a name such as {next(iter(table))!r}, or an object of its class")
-    if name not in table:
+    found = table.get(name) or own.found(name)
+    if found is None and own.is_name(name):
+        raise ValueError(own.missing(kind, name))
+    if found is None:
         raise ValueError(f"{kind} is {name!r}; give one of {', '.join(table)}")
-    return table[name](**config)
+    made = made_from(found, config) if isinstance(found, type) else found
+    if not isinstance(made, base):
+        raise TypeError(f"{kind} is {name!r}, which stands for {made!r}; give an object of {base.__name__}")
+    return made

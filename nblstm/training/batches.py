@@ -103,6 +103,11 @@ class IterableBatches:
         self._place = 0  # batches of this pass, or with an iterator of all, that are done
         self._iterator: Iterator | None = None
 
+    @property
+    def ends(self) -> bool:
+        """Whether the first epoch is a pass over an iterator, which leaves nothing for a second one."""
+        return self._once and self._steps_per_epoch is None
+
     def epoch(self, done: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, of which ``done`` have been seen."""
         if self._steps_per_epoch is None:

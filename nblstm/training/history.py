@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import numbers
+
+import numpy as np
+
 from nblstm.training.callback import Callback
 
 
@@ -37,8 +41,15 @@ class History(Callback):
             self._epochs.setdefault(name, []).append(epoch)
 
     def state(self) -> dict:
-        """All that was taken down."""
-        return {"epoch": self.epoch, "history": self.history, "epochs": self._epochs}
+        """All numbers that were taken down; logs may hold other objects too."""
+        history: dict[str, list[float]] = {}
+        epochs: dict[str, list[int]] = {}
+        for name, values in self.history.items():
+            for value, epoch in zip(values, self._epochs.get(name, ()), strict=False):
+                if isinstance(name, str) and _is_number(value):
+                    history.setdefault(name, []).append(float(value))
+                    epochs.setdefault(name, []).append(epoch)
+        return {"epoch": self.epoch, "history": history, "epochs": epochs}
 
     def load_state(self, state: dict) -> None:
         """Go on from a `state`."""
@@ -89,6 +100,13 @@ class History(Callback):
                 panel.plot(epochs, self.history[shown], style, color=colour, label=shown)
         panel.set_xlabel("epoch")
         panel.legend(frameon=False)
+
+
+def _is_number(value) -> bool:
+    """Whether a value is one number, NumPy's included, that a float can hold."""
+    if isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "fiub":
+        return True
+    return isinstance(value, numbers.Real | np.bool_) and not (isinstance(value, int) and value.bit_length() > 1000)
 
 
 def _panels(count: int):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nblstm import own
 from nblstm.training import rowwise
 from nblstm.training.arguments import from_table
 from nblstm.training.crossentropy import (
@@ -42,7 +43,7 @@ _ALIASES = {
 }  # fmt: skip
 _TABLE = {function.__name__: made for function, made in _FUNCTIONS.items()} | _ALIASES
 _FUNCTIONS |= {getattr(rowwise, name): _TABLE[name] for name in rowwise.__all__}
-_TABLE |= {made.__name__: made for made in _FUNCTIONS.values()}
+_TABLE |= {made.__name__: made for made in (*_FUNCTIONS.values(), LossFunction)}
 
 
 def is_own(identifier) -> bool:
@@ -68,6 +69,8 @@ def get(identifier) -> Loss:
     TypeError, ValueError
         If there is none of that name.
     """
+    if isinstance(identifier, str) and identifier not in _TABLE:
+        identifier = own.resolved(identifier)
     if callable(identifier) and not isinstance(identifier, Loss | type):
         return _FUNCTIONS[identifier]() if is_own(identifier) else LossFunction(identifier)
     return from_table("loss", identifier, _TABLE, Loss)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from nblstm import own
 from nblstm.configured import Configured
 from nblstm.training import weights
 
@@ -140,8 +141,7 @@ class MetricFunction(Metric):
     """
 
     def __init__(self, fn, name: str | None = None):
-        if not callable(fn):
-            raise TypeError(f"fn is {fn!r}; give a function of y_true and y_pred")
+        fn = own.function(fn)
         super().__init__(name or str(getattr(fn, "__name__", type(fn).__name__)))
         self.fn = fn
 

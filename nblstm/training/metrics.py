@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nblstm import validate
+from nblstm import own, validate
 from nblstm.training import losses
 from nblstm.training.arguments import from_table, real
 from nblstm.training.loss import Loss, float_array, like
@@ -199,8 +199,8 @@ class LossMetric(Metric):
     direction = "min"
 
     def __init__(self, loss: Loss, name: str | None = None):
-        super().__init__(name or loss.name)
-        self.loss = loss
+        self.loss = losses.get(loss)  # a file has its configuration
+        super().__init__(name or self.loss.name)
 
     def values(self, y_true, y_pred, mask=None):
         """The losses, one per row."""
@@ -267,7 +267,7 @@ _ALIASES: dict[str, type] = {
     "acc": Accuracy, "mse": MeanSquaredError, "MSE": MeanSquaredError, "mae": MeanAbsoluteError,
     "MAE": MeanAbsoluteError, "bce": BinaryCrossentropy, "BCE": BinaryCrossentropy,
 }  # fmt: skip
-_TABLE = _NAMES | _ALIASES | {made.__name__: made for made in _NAMES.values()}
+_TABLE = _NAMES | _ALIASES | {made.__name__: made for made in (*_NAMES.values(), LossMetric, MetricFunction)}
 
 
 def get(identifier) -> Mean:
@@ -289,6 +289,10 @@ def get(identifier) -> Mean:
     TypeError, ValueError
         If there is none of that name.
     """
+    if isinstance(identifier, str) and identifier not in _TABLE:
+        given = own.resolved(identifier)
+        if given is not identifier:
+            return get(given)
     if isinstance(identifier, Loss) or losses.is_own(identifier):
         return LossMetric(losses.get(identifier), getattr(identifier, "__name__", None))
     if callable(identifier) and not isinstance(identifier, type | Mean):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import time
 
+from nblstm.show import show
+
 #: A bar is drawn anew at most so often, in seconds; drawing takes about as long as a batch of a small model.
 REDRAWN = 0.1
 
@@ -68,7 +70,7 @@ class Progress:
         each = _duration(seconds / max(self._done - self._first, 1))
         steps = f"{self._done}/{self.steps or self._done}"
         parts = [part for part in (self.title, steps, _duration(seconds), f"{each}/step", _shown(logs, " - ")) if part]
-        print(" - ".join(parts), flush=True)
+        show(" - ".join(parts))
 
 
 def _shown(logs: dict[str, float], between: str = ", ") -> str:
