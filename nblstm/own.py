@@ -93,13 +93,12 @@ def custom_object_scope(*custom_objects: dict[str, Any] | None):
 
 
 def found(name: str) -> Any:
-    """The object of that name, with its package or without; None if there is none."""
-    short = name.rpartition(">")[2]
-    for known in (*_scopes.get(), _registered):
-        for key in (name, short, CUSTOM + short):
-            if key in known:
-                return known[key]
-    return None
+    """The object of that name; None if there is none. A scope need not have the package, nor a program ``Custom>``."""
+    for given in _scopes.get():
+        for key in (name, name.rpartition(">")[2]):
+            if key in given:
+                return given[key]
+    return _registered.get(name, _registered.get(CUSTOM + name))
 
 
 def resolved(value):
@@ -122,10 +121,9 @@ def name_of(made, short: str | None = None) -> str:
     TypeError
         If it has none.
     """
-    for known in (*_scopes.get(), _registered):
-        for name, other in known.items():
-            if other is made:
-                return name if known is _registered else CUSTOM + name.rpartition(">")[2]
+    for name, known in _registered.items():
+        if known is made:
+            return name
     if short is None and (inspect.isclass(made) or inspect.isfunction(made)):
         short = made.__name__
     if short is None or not short.isidentifier():  # that of a lambda is none

@@ -141,8 +141,8 @@ def load_model(filepath, custom_objects: dict[str, Any] | None = None, compile: 
     from nblstm.models.sequential import Sequential  # which imports this module
 
     compile = validate.flag("compile", compile)
-    values = archive.read(filepath, "model")
     with own.custom_object_scope(custom_objects):
+        values = archive.read(filepath, "model")
         return _understood(filepath, lambda: _restored(Sequential, values, compile))
 
 
