@@ -173,14 +173,15 @@ class BackupAndRestore(Callback):
     def restore(self, loop) -> None:
         """Have the loop go on from the backup, if there is one; the model is unchanged if that fails.
 
-        What callbacks keep is looked at first: a state that cannot be written would end the fit at the first backup.
+        What callbacks and metrics keep is looked at first: a state that cannot be written would end the fit at the
+        first backup.
         """
         self._batches = 0
-        for callback in loop.callbacks.callbacks:
+        for part in (*loop.callbacks.callbacks, *self.model.metrics):
             try:
-                archive.check_content({"state": callback.state()})
-            except TypeError as error:
-                raise TypeError(f"state() of {type(callback).__name__} cannot be backed up: {error}") from None
+                archive.check_content({"state": part.state()})
+            except (TypeError, AttributeError) as error:  # the latter of a metric that has sums of its own
+                raise TypeError(f"the state() of {type(part).__name__} cannot be backed up: {error}") from None
         there = [path for path in (self.path, self.previous) if path.exists()]
         for path in there:
             try:

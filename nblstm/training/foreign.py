@@ -85,7 +85,7 @@ def _kind(file) -> tuple[str, str] | None:
     if 8 < int.from_bytes(head[:8], "little") + 8 <= length and head[8:9] == b"{":
         return _TENSORS
     # A protocol buffer that begins with the version of the format and then names its producer, graph or operators.
-    if head[:1] == b"\x08" and 0 < head[1:2][0] < 32 and head[2:3] in (b"\x12", b"\x3a", b"\x42"):
+    if len(head) > 2 and head[0] == 0x08 and 0 < head[1] < 32 and head[2] in (0x12, 0x3A, 0x42):
         return _ONNX
     return None
 
