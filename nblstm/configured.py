@@ -43,6 +43,10 @@ class Configured:
             raise ValueError(
                 f"the config of {cls.__name__} has {extra[0]!r}, which none has; give what get_config() gave"
             )
+        try:
+            inspect.signature(cls).bind(**config)
+        except TypeError as error:
+            raise TypeError(f"the config of {cls.__name__} does not fit: {error}") from None
         return cls(**config)
 
     def record(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import random
 import re
 import tracemalloc
 import warnings
@@ -9,6 +10,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from mutations import mutated
 
 from nblstm.layers import LSTM, Dense, Embedding, Input
 from nblstm.models import Sequential, load_model
@@ -160,7 +162,9 @@ def test_configs_of_other_kinds(content, tmp_path):
         "optimizer of what the model is compiled with is of type str": replaced("compile", "optimizer", by="Evil"),
         "it needs to be a dict of optimizer, loss": replaced("compile", by={}),
         "random states": replaced("generators", "layers", by=[1]),
-        "PCG64": replaced("generators", "model", by={"bit_generator": "MT19937", "state": {}}),
+        "random state is none of a PCG64": replaced(
+            "generators", "model", by={"bit_generator": "MT19937", "state": {}}
+        ),
         "bptt_steps is -1": replaced("compile", "bptt_steps", by=-1),
     }
     for fragment, change in cases.items():
@@ -174,6 +178,37 @@ def test_configs_of_other_kinds(content, tmp_path):
         assert len(message) < 1000
         assert "\n" not in message
     refused(rewritten(content, path, lambda config: config.update(content=3)), "has no content")
+
+
+#: What Python itself says where a file's content goes in unchecked.
+PYTHONS = re.compile(
+    "object (is not|has no)|argument must|must be a|unsupported operand|invalid literal|could not convert|positional|"
+    "an integer is required|indices|sequence|Error"
+)
+
+
+@pytest.mark.parametrize("kind", ["model", "weights"])
+def test_mutations(content, kind, tmp_path):
+    """One sentence of one kind, whatever was changed; and nothing of a model that exists."""
+    path, chance = tmp_path / "m", random.Random(0)
+    model = Sequential([Input((2,)), Dense(2, name="d")], name="m", seed=1)
+    before, said = model.get_weights(), []
+    for _ in range(300):
+        path.write_bytes(mutated(content, chance))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # zipfile's, of duplicate names
+                (load_model if kind == "model" else model.load_weights)(path)
+        except ValueError as error:
+            said.append(str(error))
+            assert all(map(np.array_equal, model.get_weights(), before))
+        else:
+            model.set_weights(before)
+    assert len(said) > 100
+    for message in said:
+        assert message.startswith(repr(str(path)))
+        assert "\n" not in message
+        assert "damaged" in message or not PYTHONS.search(message), message
 
 
 def test_sizes_that_a_config_declares_take_no_memory(tmp_path):

@@ -1,4 +1,4 @@
-"""Files of Keras, torch and others: nblstm neither writes its own format under their names nor takes them for damaged."""
+"""Files of Keras, torch and others: their names are not written under, and their contents are named."""
 
 import io
 import json

@@ -59,7 +59,7 @@ class Registry:
         """
         if isinstance(identifier, str):
             found = self._found(identifier)
-            return found() if isinstance(found, type) else found
+            return made_from(found, {}) if isinstance(found, type) else found
         if isinstance(identifier, dict):
             name, config = identifier.get("class_name"), identifier.get("config", {})
             if not isinstance(name, str) or not isinstance(config, dict):

@@ -97,7 +97,7 @@ def load_weights(model, path) -> None:
     """Set the parameters from a file."""
     model._need_built()
     values = archive.read(path, "weights", "model")
-    _understood(path, lambda: _set_checked(model, values["weights"]))
+    _understood(path, lambda: _set_checked(model, values.get("weights")))
 
 
 def _set_checked(model, values) -> None:
@@ -210,7 +210,10 @@ def set_states(model, values) -> None:
     if len(values) != len(model.layers):
         raise ValueError("it does not have the states of its layers")
     for layer, value in zip(model.layers, values, strict=True):
-        if value is not None or getattr(layer, "stateful", False):
+        stateful = getattr(layer, "stateful", False)
+        if value is not None and not stateful:
+            raise ValueError(f"it has states for layer {layer.name!r}, which keeps none")
+        if stateful:
             layer.reset_states(value)
 
 
@@ -229,7 +232,7 @@ def set_generators(model, states: dict[str, Any]) -> None:
         raise ValueError("it does not have the random states of its layers")
     for source, state in zip(sources, given, strict=True):
         if source is not None:
-            source.bit_generator.state = state
+            archive.set_generator(source, state)
 
 
 def training_state(model) -> dict[str, Any]:

@@ -140,6 +140,20 @@ def expect(label: str, value, **kinds) -> None:
             raise ValueError(f"{name} of {label} is of type {type(value[name]).__name__}, which does not fit")
 
 
+def set_generator(generator: np.random.Generator, state) -> None:
+    """Set the state of a source of randomness.
+
+    Raises
+    ------
+    ValueError
+        If it is none of its kind.
+    """
+    try:
+        generator.bit_generator.state = state
+    except Exception as error:  # NumPy raises many kinds
+        raise ValueError(f"a random state is none of a {type(generator.bit_generator).__name__}") from error
+
+
 def _write_members(file, config: bytes, arrays: list[np.ndarray]) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(_member(CONFIG), config)

@@ -118,8 +118,8 @@ class ModelCheckpoint(Monitor):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
-        self.best = bar("best", state["best"])
-        self._epoch, self._batches = int(state["epoch"]), int(state["batches"])
+        archive.expect("the state", state, best=numbers.Real | None, epoch=int, batches=int)
+        self.best, self._epoch, self._batches = bar("best", state["best"]), state["epoch"], state["batches"]
 
 
 class BackupAndRestore(Callback):

@@ -6,6 +6,7 @@ import numbers
 
 import numpy as np
 
+from nblstm.training import archive
 from nblstm.training.callback import Callback
 
 
@@ -53,9 +54,18 @@ class History(Callback):
 
     def load_state(self, state: dict) -> None:
         """Go on from a `state`."""
-        self.epoch = [int(epoch) for epoch in state["epoch"]]
-        self.history = {name: [float(value) for value in values] for name, values in state["history"].items()}
-        self._epochs = {name: [int(epoch) for epoch in state["epochs"][name]] for name in self.history}
+        archive.expect("the history", state, epoch=list, history=dict, epochs=dict)
+        names = dict.fromkeys(state["history"], list)
+        archive.expect("the values of the history", state["history"], **names)
+        archive.expect("the epochs of the history", state["epochs"], **names)
+        for kind, lists in (
+            (int, [state["epoch"], *state["epochs"].values()]), (numbers.Real, state["history"].values()),
+        ):  # fmt: skip
+            if not all(isinstance(value, kind) for values in lists for value in values):
+                raise ValueError("the history has what is no number")
+        self.epoch = list(state["epoch"])
+        self.history = {name: list(map(float, values)) for name, values in state["history"].items()}
+        self._epochs = {name: list(epochs) for name, epochs in state["epochs"].items()}
 
     def plot(self, names=None, ax=None):
         """Curves of what was measured; training solid, validation dashed in the same colour.

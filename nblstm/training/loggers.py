@@ -10,6 +10,7 @@ from typing import Any
 
 from nblstm import validate
 from nblstm.show import show
+from nblstm.training import archive
 from nblstm.training.arguments import real
 from nblstm.training.callback import Callback
 
@@ -73,8 +74,9 @@ class CSVLogger(Callback):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
+        archive.expect("the state", state, names=list | None, length=int)
         if state["names"] is not None:
-            self._names, self._keep = [str(name) for name in state["names"]], int(state["length"])
+            self._names, self._keep = [str(name) for name in state["names"]], state["length"]
 
 
 class TerminateOnNaN(Callback):

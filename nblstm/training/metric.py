@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 
 from nblstm import own
 from nblstm.configured import Configured
-from nblstm.training import weights
+from nblstm.training import archive, weights
 
 
 class Mean(Configured):
@@ -83,6 +85,7 @@ class Mean(Configured):
 
     def load_state(self, state: dict[str, float]) -> None:
         """Go on from a `state`."""
+        archive.expect(f"the state of metric {self.name!r}", state, total=Real, count=Real)
         self._total, self._count = float(state["total"]), float(state["count"])
 
 

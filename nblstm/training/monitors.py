@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-import numbers
 import warnings
+from numbers import Real
 from typing import Any
 
 from nblstm import validate
 from nblstm.show import show
+from nblstm.training import archive
 from nblstm.training.arguments import real
 from nblstm.training.callback import Callback
 
@@ -90,7 +91,7 @@ def bar(name: str, value) -> float | None:
     """``value`` as a number that others can be better than, or None."""
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or math.isnan(value):
+    if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value):
         raise ValueError(f"{name} is {value!r}; give a number, or None")
     return float(value)
 
@@ -178,9 +179,11 @@ class EarlyStopping(Monitor):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
+        archive.expect(
+            "the state", state, best=Real | None, best_weights=list | None, wait=int, stopped_epoch=int, best_epoch=int
+        )
         self.best, self.best_weights = bar("best", state["best"]), state["best_weights"]
-        self.wait, self.stopped_epoch = int(state["wait"]), int(state["stopped_epoch"])
-        self.best_epoch = int(state["best_epoch"])
+        self.wait, self.stopped_epoch, self.best_epoch = state["wait"], state["stopped_epoch"], state["best_epoch"]
 
 
 class ReduceLROnPlateau(Monitor):
@@ -257,5 +260,6 @@ class ReduceLROnPlateau(Monitor):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
+        archive.expect("the state", state, best=Real | None, wait=int, cooldown_counter=int)
         self.best = bar("best", state["best"])
-        self.wait, self.cooldown_counter = int(state["wait"]), int(state["cooldown_counter"])
+        self.wait, self.cooldown_counter = state["wait"], state["cooldown_counter"]
