@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from nblstm import seeds, validate
+from nblstm import blas, seeds, validate
 from nblstm.configured import Configured, plain
 from nblstm.layers import shapes
 from nblstm.layers.registry import Registry
@@ -227,7 +227,10 @@ class Orthogonal(_Random):
                 f"the parameter has shape {shape}; the initializer 'orthogonal' needs 2 dimensions or more"
             )
         rows, columns = math.prod(shape[:-1]), shape[-1]
-        q, r = np.linalg.qr(generator.normal(size=(max(rows, columns), min(rows, columns))))
+        long, short = max(rows, columns), min(rows, columns)
+        drawn = generator.normal(size=(long, short))
+        with blas.alone(2 * long * short**2):
+            q, r = np.linalg.qr(drawn)
         q = q * np.where(np.diagonal(r) < 0, -1, 1)  # without it, q would not be uniformly distributed
         return self.gain * (q if rows >= columns else q.T).reshape(shape)
 

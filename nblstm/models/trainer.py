@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from nblstm import validate
 from nblstm.models.feed import BATCH_SIZE
 from nblstm.models.learner import Learner
 from nblstm.training import loop
+from nblstm.training.batches import ArrayBatches
 from nblstm.training.callback import CallbackList
 from nblstm.training.history import History
 from nblstm.training.progress import Progress, verbosity
@@ -130,16 +131,23 @@ class Trainer(Learner):
         shown, return_dict = verbosity(verbose), validate.flag("return_dict", return_dict)
         batches = self.batches(x, y, sample_weight, batch_size, steps)
         listed = CallbackList(callbacks, self, {"epochs": 1, "steps": batches.steps, "verbose": shown})
-        progress = Progress(shown, "", batches.steps)
         objective = self.measure()
-        try:
-            with self.measuring():
-                logs = loop.evaluate(self, objective, batches, listed, progress)
-            if logs is None:
-                raise ValueError("the evaluation got no batch; give an iterable of (x, y) batches that is not empty")
-            progress.line(logs)
-        finally:
-            progress.close()
+
+        def run() -> dict[str, float]:
+            progress = Progress(shown, "", batches.steps)
+            try:
+                with self.measuring():
+                    logs = loop.evaluate(self, objective, batches, listed, progress)
+                if logs is None:
+                    raise ValueError(
+                        "the evaluation got no batch; give an iterable of (x, y) batches that is not empty"
+                    )
+                progress.line(logs)
+            finally:
+                progress.close()
+            return logs
+
+        logs = self._whole(batches, callbacks, run)
         return logs if return_dict else _flat(logs)
 
     def predict(self, x, batch_size: int | None = None, verbose="auto", steps: int | None = None, callbacks=None):
@@ -164,6 +172,12 @@ class Trainer(Learner):
         ------
         TypeError, ValueError
             If x does not fit the model.
+
+        Notes
+        -----
+        Many threads may predict at once, and another may set the parameters meanwhile (`set_weights`, `load_weights`,
+        `load_state`): each array is predicted with the old ones or with the new ones, and so is each batch of an
+        iterable, or where there are callbacks.
         """
         size = BATCH_SIZE if batch_size is None else validate.positive_integer("batch_size", batch_size)
         shown = verbosity(verbose)
@@ -171,7 +185,19 @@ class Trainer(Learner):
             return self.predict_on_batch(x)
         batches = self.input_batches(x, batch_size, steps)
         listed = CallbackList(callbacks, self, {"epochs": 1, "steps": batches.steps, "verbose": shown})
-        return loop.predict(self, batches, listed, Progress(min(shown, 1), "", batches.steps))
+
+        def run() -> np.ndarray:
+            return loop.predict(self, batches, listed, Progress(min(shown, 1), "", batches.steps))
+
+        return self._whole(batches, callbacks, run)
+
+    def _whole(self, batches, callbacks, run: Callable[[], Any]) -> Any:
+        """What ``run()`` gives, of all parameters as they were at one moment, unless others see its batches too.
+
+        Then each batch has parameters of one moment.
+        """
+        seen = callbacks or not isinstance(batches, ArrayBatches) or self._keeps_states
+        return run() if seen else self.at_one_moment(run)
 
     def predict_on_batch(self, x) -> np.ndarray:
         """The output for one batch, shape (B, ...)."""
