@@ -45,11 +45,12 @@ ALLOWED = {
     **{name: {"training"} for name in ("callbacks", "losses", "metrics", "optimizers")},
     "preprocessing": {"utils"},
     "utils": {"training", "seeds", "own"},
+    "saving": {"models", "own"},
     "interop": {"models", "layers", "nn", "training", "cells", "validate"},
     "warmup": {"validate", "device", "cells"},
     "__init__": {"cells", "nn", "training", "device", "models", "layers", "seeds", "warmup", "cpu"}  # cpu: threads
     | {"activations", "constraints", "initializers", "regularizers", "callbacks", "losses", "metrics", "optimizers"}
-    | {"preprocessing", "utils"},
+    | {"preprocessing", "saving", "utils"},
     "__main__": {"codegen", "cpu", "cuda", "device", "validate", "nblstm"},
 }  # fmt: skip
 

@@ -36,15 +36,10 @@ def test_names_of_other_formats_are_not_written(name, tmp_path):
     needed = f"filepath is {str(path)!r}, a name for", f"give another name, such as '{root}.nblstm'"
     for write in (model.save, model.save_weights, lambda path: save_model(model, path)):
         message_of(ValueError, lambda write=write: write(path), *needed)
-    before = model.get_weights()
     for weights_only in (True, False):
-        checkpoint = callbacks.ModelCheckpoint(path, save_weights_only=weights_only)
-        message_of(
-            ValueError, lambda given=checkpoint: model.fit(X, X[:, :2], verbose=0, callbacks=[given]), "a name for"
-        )
-    fields = callbacks.ModelCheckpoint(tmp_path / "folder" / f"{{epoch}}-{{loss:.2f}}{path.suffix}")
-    message_of(ValueError, lambda: model.fit(X, X[:, :2], verbose=0, callbacks=[fields]), "a name for")
-    assert all(map(np.array_equal, model.get_weights(), before))
+        message_of(ValueError, lambda w=weights_only: callbacks.ModelCheckpoint(path, save_weights_only=w), *needed)
+    fields = tmp_path / "folder" / f"{{epoch}}-{{loss:.2f}}{path.suffix}"
+    message_of(ValueError, lambda: callbacks.ModelCheckpoint(fields), "a name for", ".nblstm'")
     assert not list(tmp_path.iterdir())
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from messages import message_of
 
+import nblstm
 from nblstm import cell, layers, tanh, utils
 from nblstm.layers import RNN, Activation, Bidirectional, Dense, Input, TimeDistributed, activations
 from nblstm.models import Sequential, clone_model, load_model, model_from_json
@@ -264,6 +265,13 @@ def test_what_is_registered_is_found(registered, tmp_path):
     assert type(losses.get("Mine>Quartic")) is Quartic
     registered()(Ramp)
     assert type(Dense(2, kernel_initializer="Ramp").kernel_initializer) is Ramp
+
+
+def test_keras_names_for_it():
+    for home in (nblstm.utils, nblstm.saving):
+        assert home.CustomObjectScope is home.custom_object_scope is utils.custom_object_scope
+        assert home.register_keras_serializable is utils.register_keras_serializable
+    assert nblstm.saving.load_model is load_model
 
 
 def test_registering(registered):

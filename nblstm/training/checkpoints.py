@@ -50,6 +50,7 @@ class ModelCheckpoint(Monitor):
     ):  # fmt: skip
         super().__init__(monitor, mode)
         self.filepath, self.verbose = validate.path("filepath", filepath), verbose
+        foreign.check_target("filepath", self.filepath)
         self.save_best_only = validate.flag("save_best_only", save_best_only)
         self.save_weights_only = validate.flag("save_weights_only", save_weights_only)
         self.save_freq = _checked_frequency(save_freq)
@@ -57,8 +58,7 @@ class ModelCheckpoint(Monitor):
         self._epoch = self._batches = 0
 
     def on_train_begin(self, logs=None) -> None:
-        """See that the model can be saved, under such a name: now, and not behind the first epoch."""
-        foreign.check_target("filepath", self.filepath)
+        """See that the model can be saved: now, and not behind the first epoch."""
         if not self.save_weights_only:
             self.model.need_savable()
 

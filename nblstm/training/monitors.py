@@ -182,7 +182,11 @@ class EarlyStopping(Monitor):
         archive.expect(
             "the state", state, best=Real | None, best_weights=list | None, wait=int, stopped_epoch=int, best_epoch=int
         )
-        self.best, self.best_weights = bar("best", state["best"]), state["best_weights"]
+        weights = state["best_weights"]
+        shapes = None if weights is None else [getattr(array, "shape", None) for array in weights]
+        if shapes is not None and shapes != [array.shape for array in self.model.get_weights()]:
+            raise ValueError("the best parameters so far are not in the shapes of this model's")
+        self.best, self.best_weights = bar("best", state["best"]), weights
         self.wait, self.stopped_epoch, self.best_epoch = state["wait"], state["stopped_epoch"], state["best_epoch"]
 
 
