@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from nblstm import memory, own, validate
+from nblstm import memory, validate
 from nblstm.configured import Configured, constructor_arguments
 from nblstm.layers import shapes
 from nblstm.layers.parametric import UNDRAWN, Parametric
@@ -300,32 +300,6 @@ def _restored(cls: type[Layer], config, input_shape, parameters, states, generat
         layer.reset_states(states)
     if layer.generator is not None:
         layer.generator.bit_generator.state = generator.bit_generator.state
-    return layer
-
-
-def serialize(layer: Layer) -> dict[str, Any]:
-    """The layer's class and config, as plain values; its parameters are not in it."""
-    return layer.record()
-
-
-def deserialize(record: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Layer:
-    """The layer that `serialize` gave this for, not built.
-
-    Parameters
-    ----------
-    record : dict
-    custom_objects : dict of str to object, optional
-        What names in it stand for, before those that are registered.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it names no registered layer, or the config does not fit.
-    """
-    with own.custom_object_scope(custom_objects):
-        layer = LAYERS.make(record)
-    if not isinstance(layer, Layer):
-        raise TypeError(f"{record!r} is no saved layer; give what serialize() gave")
     return layer
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from nblstm import locks
 from nblstm.layers import InputLayer, Layer, Masking
 from nblstm.layers.layer import Tape as LayerTape
 from nblstm.layers.shapes import Shape, batch_shape
+from nblstm.models.shared import Shared
 from nblstm.nn import Gradients
 
 
@@ -24,7 +22,7 @@ class Tape:
     mask: np.ndarray | None
 
 
-class Chain:
+class Chain(Shared):
     """Layers one behind the other, built as soon as the shape of the input is known.
 
     Parameters
@@ -35,13 +33,12 @@ class Chain:
     """
 
     def __init__(self, layers, generator: np.random.Generator):
+        super().__init__()
         self.generator = generator
         self._layers: list[Layer] = []
         self._announced: InputLayer | None = None
         self._input_shape: Shape | None = None
         self._particular: tuple[list[int], list[int], list[int]] | None = None
-        self._begun = self._ended = 0  # changes of all parameters
-        self._lock = locks.reentrant_lock()
         self._keeps_states = False
         for layer in layers or ():
             self.add(layer)
@@ -107,37 +104,6 @@ class Chain:
             self._input_shape = None
         self._changed()
         return layer
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickle: all but the lock."""
-        return {name: value for name, value in vars(self).items() if name != "_lock"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._begun = self._ended = 0
-        self._lock = locks.reentrant_lock()
-
-    @contextmanager
-    def changing(self):
-        """``with model.changing():`` the parameters of all layers change at one moment, as `at_one_moment` sees it."""
-        with self._lock:
-            self._begun += 1
-            try:
-                yield
-            finally:
-                self._ended += 1
-
-    def at_one_moment(self, read: Callable[[], Any]) -> Any:
-        """What ``read()`` gives with the parameters of all layers as they were at one moment.
-
-        It is called once more if they were being set meanwhile, with none set then: readers wait for nobody else.
-        """
-        ended = self._ended
-        found = read()
-        if self._begun == ended:
-            return found
-        with self._lock:
-            return read()
 
     def build(self, input_shape=None, generator: np.random.Generator | None = None) -> None:
         """Make the parameters of all layers.
