@@ -3,10 +3,7 @@
 from nblstm.models import load_model, save_model
 from nblstm.own import custom_object_scope, get_custom_objects, register_keras_serializable
 
-#: Keras's other name.
-CustomObjectScope = custom_object_scope
-
 __all__ = [
-    "CustomObjectScope", "custom_object_scope", "get_custom_objects", "load_model", "register_keras_serializable",
+    "custom_object_scope", "get_custom_objects", "load_model", "register_keras_serializable",
     "save_model",
 ]  # fmt: skip

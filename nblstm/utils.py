@@ -7,10 +7,8 @@ from nblstm.training.pydataset import PyDataset
 
 #: Keras's older name.
 Sequence = PyDataset
-#: Keras's other name.
-CustomObjectScope = custom_object_scope
 
 __all__ = [
-    "CustomObjectScope", "PyDataset", "Sequence", "custom_object_scope", "get_custom_objects", "pad_sequences",
+    "PyDataset", "Sequence", "custom_object_scope", "get_custom_objects", "pad_sequences",
     "register_keras_serializable", "set_random_seed", "to_categorical",
 ]  # fmt: skip

@@ -433,15 +433,16 @@ def test_a_validation_generator_for_several_epochs():
 def test_a_validation_generator_that_runs_out():
     """The fit goes on: hours of training are not lost for it."""
     with pytest.warns(UserWarning, match="the data ran out|gave no batch") as caught:
-        history = fit(epochs=5, validation_data=batches(5), validation_steps=2)
+        history = model().fit(X, Y, epochs=5, verbose=0, validation_data=batches(5), validation_steps=2)
     said = [str(warning.message) for warning in caught]
     assert len(said) == 2
     assert said[0].startswith("the data ran out after 1 of 2 batches of an evaluation")
     assert said[1].startswith("validation_data gave no batch behind epoch 4 of 5, so there are no more validations")
     assert [len(history.history[name]) for name in ("loss", "val_loss")] == [5, 3]
     assert {warning.filename for warning in caught} == {__file__}
-    with pytest.warns(UserWarning, match="ran out after 1 of 2 batches"):
+    with pytest.warns(UserWarning, match="ran out after 1 of 2 batches") as caught:
         model().evaluate(batches(1), steps=2, verbose=0)
+    assert caught[0].filename == __file__
     message_of(ValueError, lambda: model().evaluate(batches(0), verbose=0), "the evaluation got no batch")
 
 

@@ -269,7 +269,8 @@ def test_what_is_registered_is_found(registered, tmp_path):
 
 def test_keras_names_for_it():
     for home in (nblstm.utils, nblstm.saving):
-        assert home.CustomObjectScope is home.custom_object_scope is utils.custom_object_scope
+        assert home.custom_object_scope is utils.custom_object_scope
+        assert home.get_custom_objects() is utils.get_custom_objects()
         assert home.register_keras_serializable is utils.register_keras_serializable
     assert nblstm.saving.load_model is load_model
 

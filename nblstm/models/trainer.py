@@ -133,21 +133,18 @@ class Trainer(Learner):
         listed = CallbackList(callbacks, self, {"epochs": 1, "steps": batches.steps, "verbose": shown})
         objective = self.measure()
 
-        def run() -> dict[str, float]:
+        def run() -> tuple[dict[str, float] | None, Progress]:
             progress = Progress(shown, "", batches.steps)
             try:
                 with self.measuring():
-                    logs = loop.evaluate(self, objective, batches, listed, progress)
-                if logs is None:
-                    raise ValueError(
-                        "the evaluation got no batch; give an iterable of (x, y) batches that is not empty"
-                    )
-                progress.line(logs)
+                    return loop.evaluate(self, objective, batches, listed, progress), progress
             finally:
                 progress.close()
-            return logs
 
-        logs = self._whole(batches, callbacks, run)
+        logs, progress = self._whole(batches, callbacks, run)
+        if logs is None:
+            raise ValueError("the evaluation got no batch; give an iterable of (x, y) batches that is not empty")
+        progress.line(logs)
         return logs if return_dict else _flat(logs)
 
     def predict(self, x, batch_size: int | None = None, verbose="auto", steps: int | None = None, callbacks=None):

@@ -12,7 +12,7 @@ from nblstm import validate
 from nblstm.show import show
 from nblstm.training import archive, foreign
 from nblstm.training.callback import Callback
-from nblstm.training.monitors import Monitor, bar
+from nblstm.training.monitors import Monitor, threshold
 
 
 class ModelCheckpoint(Monitor):
@@ -54,7 +54,7 @@ class ModelCheckpoint(Monitor):
         self.save_best_only = validate.flag("save_best_only", save_best_only)
         self.save_weights_only = validate.flag("save_weights_only", save_weights_only)
         self.save_freq = _checked_frequency(save_freq)
-        self.best = bar("initial_value_threshold", initial_value_threshold)
+        self.best = threshold("initial_value_threshold", initial_value_threshold)
         self._epoch = self._batches = 0
 
     def on_train_begin(self, logs=None) -> None:
@@ -119,7 +119,7 @@ class ModelCheckpoint(Monitor):
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
         archive.expect("the state", state, best=numbers.Real | None, epoch=int, batches=int)
-        self.best, self._epoch, self._batches = bar("best", state["best"]), state["epoch"], state["batches"]
+        self.best, self._epoch, self._batches = threshold("best", state["best"]), state["epoch"], state["batches"]
 
 
 class BackupAndRestore(Callback):

@@ -197,12 +197,12 @@ class Loop:
     def _validation(self) -> dict[str, float]:
         """What an evaluation on the held-out data gives; nothing, and none is tried again, where these have run out."""
         assert self.validation is not None
-        measured = evaluate(self.model, self.model._objective, self.validation, self.callbacks, stacklevel=7)
+        measured = evaluate(self.model, self.model._objective, self.validation, self.callbacks, stacklevel=6)
         if measured is None:
             warnings.warn(
                 f"validation_data gave no batch behind epoch {self.epoch + 1} of {self.epochs}, so there are no more "
                 "validations; give a generator that goes on, or an iterable that begins anew",
-                stacklevel=6,
+                stacklevel=5,
             )
             self.validation = None
         return measured or {}
@@ -225,7 +225,7 @@ class Loop:
 
 
 def evaluate(
-    model, objective, batches: Batches, callbacks: CallbackList, progress: Progress | None = None, stacklevel: int = 3
+    model, objective, batches: Batches, callbacks: CallbackList, progress: Progress | None = None, stacklevel: int = 5
 ) -> dict[str, float] | None:  # fmt: skip
     """Loss and metrics of a model over the batches of one epoch; None if there is no batch."""
     callbacks("on_test_begin")

@@ -87,7 +87,7 @@ class Monitor(Callback):
         return direction
 
 
-def bar(name: str, value) -> float | None:
+def threshold(name: str, value) -> float | None:
     """``value`` as a number that others can be better than, or None."""
     if value is None:
         return None
@@ -135,7 +135,7 @@ class EarlyStopping(Monitor):
         super().__init__(monitor, mode, min_delta)
         self.patience = validate.whole_number("patience", patience)
         self.start_from_epoch = validate.whole_number("start_from_epoch", start_from_epoch)
-        self.verbose, self.baseline = verbose, bar("baseline", baseline)
+        self.verbose, self.baseline = verbose, threshold("baseline", baseline)
         self.restore_best_weights = validate.flag("restore_best_weights", restore_best_weights)
         self._begin()
 
@@ -186,7 +186,7 @@ class EarlyStopping(Monitor):
         shapes = None if weights is None else [getattr(array, "shape", None) for array in weights]
         if shapes is not None and shapes != [array.shape for array in self.model.get_weights()]:
             raise ValueError("the best parameters so far are not in the shapes of this model's")
-        self.best, self.best_weights = bar("best", state["best"]), weights
+        self.best, self.best_weights = threshold("best", state["best"]), weights
         self.wait, self.stopped_epoch, self.best_epoch = state["wait"], state["stopped_epoch"], state["best_epoch"]
 
 
@@ -265,5 +265,5 @@ class ReduceLROnPlateau(Monitor):
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
         archive.expect("the state", state, best=Real | None, wait=int, cooldown_counter=int)
-        self.best = bar("best", state["best"])
+        self.best = threshold("best", state["best"])
         self.wait, self.cooldown_counter = state["wait"], state["cooldown_counter"]
