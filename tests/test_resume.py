@@ -285,7 +285,7 @@ def test_mutations(tmp_path):
         model.fit(X, Y, epochs=3, verbose=0, callbacks=[callbacks.BackupAndRestore(tmp_path), *kinds, Stopper(2)])
     path, chance = tmp_path / "latest.nblstm", random.Random(0)
     content, before, said = path.read_bytes(), archived(model), []
-    for _ in range(300):
+    for _ in range(150):
         path.write_bytes(mutated(content, chance))
         end = End(0)
         end.__class__.__name__ = "Stopper"
@@ -301,7 +301,7 @@ def test_mutations(tmp_path):
             assert archived(model) == before
         except EndedError:
             before = archived(model)
-    assert len(said) > 200
+    assert len(said) > 100
     for message in said:
         assert repr(str(path)) in message
         assert "\n" not in message
