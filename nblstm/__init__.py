@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         optimizers,
         preprocessing,
         regularizers,
+        saving,
         training,
         utils,
     )
@@ -59,7 +60,7 @@ __all__ = [
     "Cell", "CellError", "Input", "Sequential", "abs", "activations", "backend", "callbacks", "cell", "cells", "clip",
     "constraints", "device", "elu", "exp", "gelu", "hard_sigmoid", "hard_tanh", "initializers", "layers", "leaky_relu",
     "log", "losses", "maximum", "metrics", "minimum", "models", "nn", "num_threads", "optimizers", "preprocessing",
-    "regularizers", "relu", "selu", "set_device", "set_num_threads", "set_random_seed", "sigmoid", "softplus",
+    "regularizers", "relu", "saving", "selu", "set_device", "set_num_threads", "set_random_seed", "sigmoid", "softplus",
     "softsign", "sqrt", "swish", "tanh", "training", "utils", "warmup", "where",
 ]  # fmt: skip
 
@@ -67,7 +68,7 @@ __all__ = [
 _LATER = {
     **dict.fromkeys(
         ("activations", "backend", "callbacks", "constraints", "initializers", "layers", "losses", "metrics", "models",
-         "optimizers", "preprocessing", "regularizers", "training", "utils")
+         "optimizers", "preprocessing", "regularizers", "saving", "training", "utils")
     ),
     "Input": "nblstm.layers", "Sequential": "nblstm.models",
 }  # fmt: skip

@@ -8,6 +8,7 @@ of which 0.3 ms were products, and takes 20 without these threads.
 from __future__ import annotations
 
 import weakref
+from contextlib import nullcontext
 from functools import cache
 
 import numpy as np
@@ -72,6 +73,11 @@ class _Limit:
 
 
 _one_thread = _Limit()
+
+
+def alone(multiply_adds: float):
+    """``with alone(n):`` what NumPy computes of n multiply-adds has the calling thread alone, unless they are many."""
+    return _one_thread if FEW <= multiply_adds < MANY else nullcontext()
 
 
 def product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from nblstm import validate
+from nblstm import own, validate
 
 
 class Configured:
@@ -33,14 +33,14 @@ class Configured:
         return super().__new__(cls)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as plain values, which JSON can hold.
+        """The constructor's arguments as plain values, which JSON can hold; what is the user's own by its name.
 
         Raises
         ------
         TypeError
-            If an argument was a function of the user's own, or another object that no file can hold.
+            If an argument has no name and no config, as a lambda, or another object that no file can hold.
         """
-        return {name: plain(name, value) for name, value in self._arguments().items()}
+        return {name: self._plain(name, value) for name, value in self._arguments().items()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]):
@@ -56,15 +56,29 @@ class Configured:
             raise ValueError(
                 f"the config of {cls.__name__} has {extra[0]!r}, which none has; give what get_config() gave"
             )
+        try:
+            inspect.signature(cls).bind(**config)
+        except TypeError as error:
+            raise TypeError(f"the config of {cls.__name__} does not fit: {error}") from None
         return cls(**config)
 
     def record(self) -> dict[str, Any]:
         """The class's name and the config, from which the object is made again where its kind is looked up."""
-        return {"class_name": type(self).__name__, "config": self.get_config()}
+        return {"class_name": class_name(type(self)), "config": self.get_config()}
+
+    def _plain(self, name: str, value) -> Any:
+        """An argument as `get_config` has it."""
+        return plain(name, value)
 
     def _argument(self, name: str):
         """What was given as the argument ``name``."""
-        return getattr(self, name)
+        try:
+            return getattr(self, name)
+        except AttributeError:
+            kind = type(self).__name__
+            raise TypeError(
+                f"{kind} has no attribute {name!r}, as its argument is named; let it keep each argument under its name"
+            ) from None
 
     def _arguments(self) -> dict[str, Any]:
         return {name: self._argument(name) for name in constructor_arguments(type(self)) if name not in self.unsaved}
@@ -89,6 +103,17 @@ def constructor_arguments(cls: type) -> list[str]:
     return names
 
 
+def class_name(cls: type) -> str:
+    """The name under which a class is looked up: its own for one of nblstm's; see `own.name_of` for others."""
+    return cls.__name__ if cls.__module__.partition(".")[0] == "nblstm" else own.name_of(cls)
+
+
+def made_from(cls: type, config: dict[str, Any]) -> Any:
+    """An object of a class, by its ``from_config`` if it has one."""
+    make = getattr(cls, "from_config", None)
+    return cls(**config) if make is None else make(config)
+
+
 def plain(name: str, value) -> Any:
     """``value`` as JSON would give it back."""
     if hasattr(value, "record"):
@@ -99,5 +124,13 @@ def plain(name: str, value) -> Any:
         return [plain(name, entry) for entry in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    given = getattr(value, "__name__", type(value).__name__)
-    raise TypeError(f"{name} is {given}, which cannot be saved; give one of nblstm's objects or its name")
+    if hasattr(value, "get_config") and not isinstance(value, type):
+        return {"class_name": class_name(type(value)), "config": value.get_config()}
+    try:
+        return own.name_of(value)
+    except TypeError:
+        given = getattr(value, "__name__", f"an object of {type(value).__name__}")
+    raise TypeError(
+        f"{name} is {given}, which cannot be saved; give a function defined by its name, an object with get_config(), "
+        "or one of nblstm's or its name"
+    )

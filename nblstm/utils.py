@@ -1,6 +1,7 @@
-"""Keras's name for what prepares data, fixes random numbers and begins anew."""
+"""Keras's name for what prepares data, begins anew, fixes random numbers and names objects of one's own."""
 
 from nblstm.layers.names import clear_session
+from nblstm.own import custom_object_scope, get_custom_objects, register_keras_serializable
 from nblstm.seeds import set_random_seed
 from nblstm.training.encoding import normalize, pad_sequences, to_categorical
 from nblstm.training.pydataset import PyDataset
@@ -8,4 +9,7 @@ from nblstm.training.pydataset import PyDataset
 #: Keras's older name.
 Sequence = PyDataset
 
-__all__ = ["PyDataset", "Sequence", "clear_session", "normalize", "pad_sequences", "set_random_seed", "to_categorical"]
+__all__ = [
+    "PyDataset", "Sequence", "clear_session", "custom_object_scope", "get_custom_objects", "normalize", "pad_sequences",
+    "register_keras_serializable", "set_random_seed", "to_categorical",
+]  # fmt: skip

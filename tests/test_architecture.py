@@ -24,7 +24,8 @@ ALLOWED = {
     "blas": {"locks"},
     "batch": {"memory"},
     "validate": set(),
-    "configured": {"validate"},
+    "configured": {"validate", "own"},
+    "own": set(),
     "seeds": {"validate"},
     "show": set(),
     "compiling": set(),
@@ -39,23 +40,24 @@ ALLOWED = {
     "nn": {
         "blas", "engine", "stack", "device", "layout", "validate", "batch", "memory", "cells", "seeds", "locks", "pool",
     },
-    "training": {"nn", "cells", "validate", "configured", "device", "show", "compiling"},
+    "training": {"nn", "cells", "validate", "configured", "device", "own", "show", "compiling"},
     "layers": {
         "blas", "nn", "stack", "batch", "memory", "layout", "training", "validate", "configured", "seeds", "cells",
-        "device", "locks",
+        "device", "locks", "own",
     },
-    "models": {"layers", "training", "nn", "validate", "configured", "seeds"},
+    "models": {"layers", "training", "nn", "validate", "configured", "seeds", "locks", "own", "show"},
     # Keras's names of modules, for what lies further down.
     **{name: {"layers"} for name in ("activations", "constraints", "initializers", "regularizers")},
     **{name: {"training"} for name in ("callbacks", "losses", "metrics", "optimizers")},
     "preprocessing": {"utils"},
-    "utils": {"training", "seeds", "layers"},
+    "utils": {"training", "seeds", "layers", "own"},
     "backend": {"training", "layers"},
+    "saving": {"models", "own"},
     "interop": {"models", "layers", "nn", "training", "cells", "validate"},
     "warmup": {"validate", "device", "cells"},
     "__init__": {"cells", "nn", "training", "device", "models", "layers", "seeds", "warmup", "cpu"}  # cpu: threads
     | {"activations", "constraints", "initializers", "regularizers", "callbacks", "losses", "metrics", "optimizers"}
-    | {"preprocessing", "utils", "backend"},
+    | {"preprocessing", "saving", "utils", "backend"},
     "__main__": {"codegen", "cpu", "cuda", "device", "validate", "nblstm"},
 }  # fmt: skip
 

@@ -86,3 +86,16 @@ def test_layers_wake_no_thread_of_blas(two_threads, monkeypatch):
         layer.backward(tape, y)
     assert len(seen) == 6
     assert all(threads == 1 for size, threads in seen if size > 262_144)
+
+
+def test_an_orthogonal_matrix_is_made_by_one_thread(two_threads, monkeypatch):
+    from nblstm.layers import initializers
+
+    seen, qr = [], np.linalg.qr
+    monkeypatch.setattr(np.linalg, "qr", lambda a: seen.append(max(blas_threads())) or qr(a))
+    q = initializers.Orthogonal(seed=0)((128, 512), "float64")
+    assert seen == [1]
+    np.testing.assert_allclose(q @ q.T, np.eye(128), atol=1e-12)
+    monkeypatch.setattr(blas, "MANY", 100_000)
+    initializers.Orthogonal(seed=0)((128, 512))
+    assert seen == [1, 2]

@@ -1,5 +1,6 @@
 """Callbacks in a fit, its history, and what it shows; what they decide is in test_models_golden.py."""
 
+import copy
 import csv
 
 import numpy as np
@@ -7,9 +8,9 @@ import pytest
 from messages import message_of
 from processes import run_python
 
-from nblstm.layers import Dense
+from nblstm.layers import LSTM, Dense
 from nblstm.models import Sequential, load_model
-from nblstm.training import SGD, Adam, callbacks, schedules
+from nblstm.training import SGD, Adam, callbacks, metrics, schedules
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(20, 3))
@@ -218,3 +219,199 @@ except ImportError as error:
 """
 
     assert run_python(code) == "plot() draws with matplotlib, which is not installed; pip install matplotlib\n"
+
+
+# --- numbers that are none ------------------------------------------------------------------------
+
+
+NAN = float("nan")
+
+
+class Told(callbacks.Callback):
+    """Has an epoch's number be what it was told, and notes the epoch's rate and whether the fit would end."""
+
+    def __init__(self, *values):
+        super().__init__()
+        self.values = values
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["told"] = self.values[epoch]
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_nan_is_never_an_improvement(mode, tmp_path):
+    """NaN first, then numbers that get better, then NaN: the best epoch is the third."""
+    sign = 1 if mode == "min" else -1
+    values = (NAN, 5.0 * sign, 3.0 * sign, NAN, 4.0 * sign, NAN)
+    trained, kept = model(), {}
+    note = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: kept.update({epoch: trained.get_weights()}))
+    stop = callbacks.EarlyStopping("told", patience=3, restore_best_weights=True, mode=mode)
+    best = callbacks.ModelCheckpoint(tmp_path / "best", "told", save_best_only=True, mode=mode)
+    plateau = callbacks.ReduceLROnPlateau("told", patience=2, factor=0.5, mode=mode)
+    rates = []
+    rate = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: rates.append(trained.optimizer.learning_rate))
+    history = fit(Told(*values), note, stop, best, plateau, rate, of=trained, epochs=6)
+    assert history.epoch == [0, 1, 2, 3, 4, 5]
+    assert (stop.best, stop.best_epoch, best.best, plateau.best) == (3 * sign, 2, 3 * sign, 3 * sign)
+    assert all(map(np.array_equal, trained.get_weights(), kept[2]))
+    assert all(map(np.array_equal, load_model(tmp_path / "best").get_weights(), kept[2]))
+    assert rates == [0.001] * 4 + [0.0005] * 2
+
+
+def test_nothing_but_nan(tmp_path):
+    trained = model()
+    stop = callbacks.EarlyStopping("told", patience=2, restore_best_weights=True, mode="min")
+    best = callbacks.ModelCheckpoint(tmp_path / "best", "told", save_best_only=True, mode="min")
+    history = fit(Told(*[NAN] * 9), stop, best, of=trained, epochs=9)
+    assert history.epoch == [0, 1]
+    assert (stop.best, best.best, list(tmp_path.iterdir())) == (None, None, [])
+
+
+def test_what_has_to_be_better_than_is_a_number():
+    inf = float("inf")
+    for make in (
+        lambda value: callbacks.EarlyStopping("told", baseline=value),
+        lambda value: callbacks.ModelCheckpoint("m", "told", initial_value_threshold=value),
+    ):
+        for wrong in (NAN, np.float32("nan"), "0.5", True, [1]):
+            message_of(ValueError, lambda make=make, wrong=wrong: make(wrong), "; give a number, or None")
+        make(np.float32(0.5))
+        make(-inf)
+    message_of(ValueError, lambda: callbacks.EarlyStopping(min_delta=NAN), "min_delta is nan")
+    unreachable = callbacks.EarlyStopping("told", baseline=-inf, patience=2, mode="min")
+    assert fit(Told(3, 2, 1, 0), unreachable, epochs=4).epoch == [0, 1, 2, 3]  # better than before each time
+    assert fit(Told(3, inf, -inf, NAN), callbacks.EarlyStopping("told", mode="min"), epochs=4).epoch == [0, 1]
+    message_of(
+        TypeError, lambda: fit(Told("low"), callbacks.EarlyStopping("told", mode="min"), epochs=1),
+        "EarlyStopping monitors 'told', which is 'low' in the logs; let it be a number",
+    )  # fmt: skip
+
+
+# --- callbacks that use the model ---------------------------------------------------------------------
+
+
+USES = {
+    "evaluate": lambda m: m.evaluate(X[:5], Y[:5], verbose=0),
+    "evaluate in batches": lambda m: m.evaluate(X[:5], Y[:5], batch_size=2, verbose=0, callbacks=[Within()]),
+    "predict": lambda m: m.predict(X[:5], batch_size=2, verbose=0),
+    "test_on_batch": lambda m: m.test_on_batch(X[:5], Y[:5]),
+    "state": lambda m: m.state(),
+    "copy": lambda m: copy.deepcopy(m).fit(X, Y, verbose=0),
+}
+
+
+class Within(callbacks.Callback):
+    """Evaluates within an evaluation."""
+
+    def on_test_batch_end(self, batch, logs=None):
+        self.model.test_on_batch(X[:3], Y[:3])
+
+
+class Widest(metrics.Metric):
+    """Keeps what it has seen in an array, and resets it in place."""
+
+    def __init__(self, name="widest"):
+        self.most = np.zeros(1)
+        super().__init__(name)
+
+    def reset_state(self):
+        super().reset_state()
+        self.most.fill(0)
+
+    def update_state(self, y_true, y_pred, sample_weight=None, mask=None):
+        np.maximum(self.most, np.abs(y_true - y_pred).max(), out=self.most)
+
+    def result(self):
+        return self.most[0]
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("event", ["on_train_batch_end", "on_test_batch_end", "on_epoch_end"])
+def test_a_callback_may_use_the_model(use, event):
+    """What a fit measures is the same with it and without."""
+    results = []
+    for used in (False, True):
+        trained = model(metrics=("mae", Widest()))
+        tell = callbacks.LambdaCallback(**{event: lambda *_, m=trained: USES[use](m)})
+        history = fit(*[tell] * used, of=trained, validation_data=(X[:7], Y[:7]), epochs=2)
+        results.append((history.history, trained.predict(X, verbose=0).tolist()))
+        assert trained.history is history
+    assert results[0] == results[1]
+
+
+def test_what_is_measured_within_a_fit_is_right():
+    measured = []
+    tell = callbacks.LambdaCallback(on_epoch_end=lambda *_: measured.append(trained.evaluate(X, Y, verbose=0)))
+    trained = model()
+    fit(tell, of=trained, epochs=1)
+    assert measured == [trained.evaluate(X, Y, verbose=0)]
+
+
+def test_a_fit_within_a_fit_is_refused():
+    trained = model()
+    tell = callbacks.LambdaCallback(on_epoch_end=lambda *_: trained.fit(X, Y, verbose=0))
+    message_of(RuntimeError, lambda: fit(tell, of=trained), "another fit of this model runs", "copy.deepcopy(model)")
+    assert fit(of=trained, epochs=1).epoch == [0]
+
+
+# --- validation ---------------------------------------------------------------------------------------
+
+
+def batches(count, size=4):
+    return ((X[:size], Y[:size]) for _ in range(count))
+
+
+def test_a_validation_generator_for_several_epochs():
+    trained = model()
+    trained.build((None, 3))
+    before = trained.get_weights()
+    message_of(
+        ValueError, lambda: fit(of=trained, epochs=3, validation_data=batches(9)),
+        "validation_data is a generator, of which the first of 3 validations leaves nothing", "validation_steps",
+    )  # fmt: skip
+    assert all(map(np.array_equal, trained.get_weights(), before))
+    for one in ({"epochs": 1}, {"epochs": 3, "validation_freq": 2}, {"epochs": 5, "initial_epoch": 4}):
+        assert len(fit(validation_data=batches(9), **one).history["val_loss"]) == 1
+
+
+def test_a_validation_generator_that_runs_out():
+    """The fit goes on: hours of training are not lost for it."""
+    with pytest.warns(UserWarning, match="the data ran out|gave no batch") as caught:
+        history = model().fit(X, Y, epochs=5, verbose=0, validation_data=batches(5), validation_steps=2)
+    said = [str(warning.message) for warning in caught]
+    assert len(said) == 2
+    assert said[0].startswith("the data ran out after 1 of 2 batches of an evaluation")
+    assert said[1].startswith("validation_data gave no batch behind epoch 4 of 5, so there are no more validations")
+    assert [len(history.history[name]) for name in ("loss", "val_loss")] == [5, 3]
+    assert {warning.filename for warning in caught} == {__file__}
+    with pytest.warns(UserWarning, match="ran out after 1 of 2 batches") as caught:
+        model().evaluate(batches(1), steps=2, verbose=0)
+    assert caught[0].filename == __file__
+    message_of(ValueError, lambda: model().evaluate(batches(0), verbose=0), "the evaluation got no batch")
+
+
+def test_numpys_numbers_and_ranges_of_epochs(tmp_path):
+    assert len(fit(epochs=5, validation_split=0.2, validation_freq=np.int64(2)).history["val_loss"]) == 2
+    for several in (range(2, 4), np.array([2, 3]), {2, 3}, (np.int32(2), 3)):
+        assert len(fit(epochs=5, validation_split=0.2, validation_freq=several).history["val_loss"]) == 2
+    for wrong in (0, 1.5, True, "ab", [0], np.array([1.5]), None):
+        message_of(ValueError, lambda wrong=wrong: fit(validation_freq=wrong), "validation_freq is")
+    fit(callbacks.ModelCheckpoint(tmp_path / "{epoch}-{batch}", save_freq=np.int64(2)), epochs=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["1-2"]
+    assert callbacks.BackupAndRestore(tmp_path, save_freq=np.int64(3)).save_freq == 3
+
+
+def test_a_stateful_layer_is_validated_in_batches_of_one_size():
+    x = RNG.normal(size=(8, 5, 3))
+    made = Sequential([LSTM(4, stateful=True), Dense(1)], seed=0)
+    made.compile("sgd", "mse")
+    made.build((None, 5, 3))
+    before = made.get_weights()
+    for options in ({"validation_batch_size": 2}, {"validation_data": (x[:2], Y[:2])}):
+        given = {"validation_data": (x[:4], Y[:4]), **options}
+        message_of(
+            ValueError, lambda given=given: made.fit(x, Y[:8], batch_size=4, verbose=0, **given),
+            "validation comes in batches of 2 and training in batches of 4", "is stateful; give batches of one size",
+        )  # fmt: skip
+    assert all(map(np.array_equal, made.get_weights(), before))
+    made.fit(x, Y[:8], batch_size=4, verbose=0, validation_data=(x[:4], Y[:4]))

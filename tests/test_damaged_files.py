@@ -2,6 +2,7 @@
 
 import io
 import json
+import random
 import re
 import tracemalloc
 import warnings
@@ -9,6 +10,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from mutations import mutated
 
 from nblstm.layers import LSTM, Dense, Embedding, Input
 from nblstm.models import Sequential, load_model
@@ -99,7 +101,7 @@ def test_members_of_other_kinds(content, tmp_path):
         "which is not its length": lambda found: [found[0], ("0.npy", npy(np.zeros((2, 3)))[:-8]), *found[2:]],
         "'0.npy'": lambda found: [found[0], ("../0.npy", found[1][1]), *found[2:]],
         "magic string": lambda found: [found[0], ("0.npy", b"no array"), *found[2:]],
-        "it has no config.json": lambda found: found[1:],
+        "it has no config.json": lambda found: [("notes.txt", b"none"), *found[1:]],
         "its config.json is not nblstm's": lambda found: [("config.json", b"[]"), *found[1:]],
     }
     for fragment, members in cases.items():
@@ -152,14 +154,18 @@ def test_configs_of_other_kinds(content, tmp_path):
         "build_input_shape": replaced("config", by={"name": "m", "layers": []}),
         "input_shape": replaced("config", "build_input_shape", by="abc"),
         "the parameters of its layers": replaced("weights", by=[]),
-        "AttributeError": replaced("weights", by=[[1]]),
+        "are no arrays": replaced("weights", by=[[1]]),
+        "weights of the content is of type int": replaced("weights", by=3),
         "have shapes ": replaced("weights", 0, by={}),
         "there is no": replaced("compile", "loss", by={"class_name": "Popen", "config": {}}),
-        "optimizer is 'evil'": replaced("compile", "optimizer", by="Evil"),
-        "KeyError": replaced("compile", by={}),
+        "optimizer is 'Evil'": replaced("compile", "optimizer", by={"class_name": "Evil", "config": {}}),
+        "optimizer of what the model is compiled with is of type str": replaced("compile", "optimizer", by="Evil"),
+        "it needs to be a dict of optimizer, loss": replaced("compile", by={}),
         "random states": replaced("generators", "layers", by=[1]),
-        "PCG64": replaced("generators", "model", by={"bit_generator": "MT19937", "state": {}}),
-        "bptt_steps is": replaced("compile", "bptt_steps", by="many"),
+        "random state is none of a PCG64": replaced(
+            "generators", "model", by={"bit_generator": "MT19937", "state": {}}
+        ),
+        "bptt_steps is -1": replaced("compile", "bptt_steps", by=-1),
     }
     for fragment, change in cases.items():
         message = refused(rewritten(content, path, change))
@@ -172,6 +178,37 @@ def test_configs_of_other_kinds(content, tmp_path):
         assert len(message) < 1000
         assert "\n" not in message
     refused(rewritten(content, path, lambda config: config.update(content=3)), "has no content")
+
+
+#: What Python itself says where a file's content goes in unchecked.
+PYTHONS = re.compile(
+    "object (is not|has no)|argument must|must be a|unsupported operand|invalid literal|could not convert|positional|"
+    "an integer is required|indices|sequence|Error"
+)
+
+
+@pytest.mark.parametrize("kind", ["model", "weights"])
+def test_mutations(content, kind, tmp_path):
+    """One sentence of one kind, whatever was changed; and nothing of a model that exists."""
+    path, chance = tmp_path / "m", random.Random(0)
+    model = Sequential([Input((2,)), Dense(2, name="d")], name="m", seed=1)
+    before, said = model.get_weights(), []
+    for _ in range(300):
+        path.write_bytes(mutated(content, chance))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # zipfile's, of duplicate names
+                (load_model if kind == "model" else model.load_weights)(path)
+        except ValueError as error:
+            said.append(str(error))
+            assert all(map(np.array_equal, model.get_weights(), before))
+        else:
+            model.set_weights(before)
+    assert len(said) > 100
+    for message in said:
+        assert message.startswith(repr(str(path)))
+        assert "\n" not in message
+        assert "damaged" in message or not PYTHONS.search(message), message
 
 
 def test_sizes_that_a_config_declares_take_no_memory(tmp_path):

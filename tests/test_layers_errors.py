@@ -233,8 +233,11 @@ def test_damaged_records(error, record, needed):
 
 
 def test_what_cannot_be_saved():
-    own = layers.activations.ActivationFunction("own", np.sin, lambda x, dy: dy * np.cos(x), "input")
-    message_of(TypeError, Dense(2, own).get_config, "'own' is your own and cannot be saved")
+    own = layers.activations.ActivationFunction("my own", np.sin, lambda x, dy: dy * np.cos(x), "input")
+    message_of(TypeError, Dense(2, own).get_config, "'my own' is your own and cannot be saved")
+    message_of(
+        TypeError, Dense(2, kernel_constraint=lambda w: w).get_config, "kernel_constraint is <lambda>, which cannot"
+    )
     message_of(TypeError, Dense(2, kernel_initializer=np.ones((2, 2))).get_config, "cannot be saved")
     message_of(TypeError, Dense(2, kernel_constraint=np.abs).get_config, "kernel_constraint", "cannot be saved")
 

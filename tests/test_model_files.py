@@ -1,7 +1,9 @@
 """Files: a loaded model is the same to the bit; a killed save leaves the old file."""
 
+import copy
 import io
 import os
+import pickle
 import signal
 import time
 
@@ -26,6 +28,7 @@ from nblstm.layers import (
     LayerNormalization,
     MaxPooling2D,
     TimeDistributed,
+    initializers,
     register_cell,
 )
 from nblstm.models import Sequential, clone_model, load_model, model_from_json, save_model
@@ -92,6 +95,48 @@ def test_a_loaded_model_goes_on_in_the_same_bits(make, tmp_path):
     assert loaded.evaluate(x, y, verbose=0, batch_size=4) != []
 
 
+CALLS = []
+
+
+def counted(shape, dtype=None):
+    CALLS.append(shape)
+    return np.ones(shape)
+
+
+def noted(w):
+    CALLS.append(w)
+    return w
+
+
+def test_nothing_is_drawn_that_is_loaded(tmp_path, monkeypatch):
+    """Neither by nblstm's initializers nor by one of the user's own; and the source of randomness goes on as it was."""
+    layers = [
+        Bidirectional(LSTM(3, return_sequences=True)), TimeDistributed(Dense(3)),
+        RNN("gru", 3, kernel_initializer=counted), Dense(1, kernel_constraint=noted),
+    ]  # fmt: skip
+    model = Sequential(layers, seed=1)
+    x = RNG.normal(size=(5, 4, 3))
+    model.compile("adam", "mse")
+    model.fit(x, x[:, 0, :1], verbose=0)
+    model.save(tmp_path / "m")
+    kept, pickled = model.state(), pickle.dumps(model)
+    unbuilt = Sequential([layer.unbuilt() for layer in model.layers])
+    unbuilt.compile("adam", "mse")
+    CALLS.clear()
+
+    def refuse(*_, **__):
+        raise AssertionError("drawn")
+
+    monkeypatch.setattr(initializers.Initializer, "__call__", refuse)
+    made = [load_model(tmp_path / "m", {"counted": counted, "noted": noted}), pickle.loads(pickled), copy.copy(model)]
+    unbuilt.load_state(kept)
+    monkeypatch.undo()
+    assert CALLS == []
+    for other in (*made, unbuilt):
+        assert np.array_equal(other.predict(x, verbose=0), model.predict(x, verbose=0))
+    assert len({other.generator.random() for other in (model, *made, unbuilt)}) == 1
+
+
 def test_without_optimizer(tmp_path):
     model = small()
     model.save(tmp_path / "a", include_optimizer=False)
@@ -103,7 +148,7 @@ def test_without_optimizer(tmp_path):
         model.save(tmp_path / "c")
     constrained = Sequential([Input((3,)), Dense(2, kernel_constraint=np.abs)])
     with pytest.raises(
-        TypeError, match=r"kernel_constraint is absolute, which cannot be saved; give one of .* its name$"
+        TypeError, match=r"kernel_constraint is absolute, which cannot be saved; give a function .* its name$"
     ):
         constrained.save(tmp_path / "c")
     assert not (tmp_path / "c").exists()

@@ -89,6 +89,9 @@ class Model:
     def set_weights(self, weights):
         self.restored = int(weights[0])
 
+    def need_savable(self):
+        pass
+
     def save(self, path):
         self.saved.append(self.epoch)
 

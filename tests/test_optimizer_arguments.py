@@ -159,6 +159,7 @@ def half(step):
     return 0.5
 
 
-def test_a_function_cannot_be_configured():
-    with pytest.raises(TypeError, match="learning_rate is half, which cannot be saved"):
-        SGD(learning_rate=half).get_config()
+def test_a_function_is_configured_by_its_name():
+    assert SGD(learning_rate=half).get_config()["learning_rate"] == "Custom>half"
+    with pytest.raises(TypeError, match="learning_rate is <lambda>, which cannot be saved"):
+        SGD(learning_rate=lambda step: 0.5).get_config()

@@ -17,6 +17,9 @@ def nameless(a, h):
     return nblstm.tanh(a)
 
 
+unnamed = nblstm.cell(gates="a", states="h")(lambda a, h: nblstm.tanh(a))
+
+
 @pytest.mark.parametrize(
     ("error", "make", "needed"),
     [
@@ -37,7 +40,7 @@ def nameless(a, h):
         (TypeError, lambda: RNN(3, 4), ("cell is 3", "nblstm.cell")),
         (ValueError, lambda: RNN("spam", 4), ("no cell named 'spam'", "register_cell")),
         (TypeError, lambda: RNN(nameless, True), ("units is True",)),
-        (TypeError, RNN(nameless, 4).get_config, ("'nameless' is not registered", "register_cell")),
+        (TypeError, RNN(unnamed, 4).get_config, ("'<lambda>' is not registered", "register_cell")),
         (TypeError, lambda: register_cell(len), ("register_cell got", "@nblstm.cell")),
         (TypeError, lambda: register_cell(nameless, ""), ("name is ''",)),
         (ValueError, lambda: register_cell(nameless, "lstm"), ("'lstm' is registered already",)),
@@ -172,8 +175,8 @@ def test_a_saved_layer_of_an_unknown_cell():
     message_of(ValueError, lambda: layers.deserialize(record), "no cell named 'gone'", "register_cell")
     own = activations.ActivationFunction("own", np.sin, lambda x, dy: dy * np.cos(x), "input")
     message_of(ValueError, lambda: LSTM(3, own), "'own' does not act on each number alone", "scalar=")
-    scalar = activations.ActivationFunction("own", np.sin, lambda x, dy: dy * np.cos(x), "input", scalar=nblstm.tanh)
-    message_of(TypeError, LSTM(3, scalar).get_config, "'own' is your own and cannot be saved")
+    scalar = activations.ActivationFunction("a b", np.sin, lambda x, dy: dy * np.cos(x), "input", scalar=nblstm.tanh)
+    message_of(TypeError, LSTM(3, scalar).get_config, "'a b' is your own and cannot be saved")
 
 
 @pytest.mark.parametrize("make", [lambda: LSTM(4, return_state=True), lambda: Bidirectional(LSTM(4), merge_mode=None)])

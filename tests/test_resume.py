@@ -2,10 +2,14 @@
 
 import json
 import os
+import random
 import signal
+import warnings
 
 import numpy as np
 import pytest
+from messages import message_of
+from mutations import mutated
 from processes import run_python, start
 
 from nblstm.layers import Dense, Dropout
@@ -157,6 +161,155 @@ def test_other_files_in_the_folder_stay(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
     compiled().fit(X, Y, epochs=2, verbose=0, callbacks=[callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["latest.nblstm", "mine"]
+
+
+class Logging(callbacks.Callback):
+    """Puts into the logs what a callback may: numbers of all kinds, and what is none."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs |= {
+            "numpy": np.float32(epoch), "whole": epoch, "none": None, "text": "good" if epoch else 1.0,
+            "array": np.ones(3), "scalar": np.array(2.5), "huge": 10**400, "list": [1.0], "complex": 1j, 3: 1.0,
+        }  # fmt: skip
+
+
+def test_logs_that_are_no_numbers_do_not_lose_the_work(tmp_path):
+    given = [callbacks.BackupAndRestore(tmp_path / "b"), Logging(), Stopper(3)]
+    with pytest.raises(RuntimeError, match="crashed"):
+        compiled().fit(X, Y, epochs=5, verbose=0, callbacks=given)
+    given[2] = Stopper(9)
+    history = compiled().fit(X, Y, epochs=5, verbose=0, callbacks=given)
+    whole = compiled().fit(X, Y, epochs=5, verbose=0)
+    assert history.epoch == [0, 1, 2, 3, 4]
+    assert history.history["loss"] == whole.history["loss"]
+    assert history.history["numpy"] == history.history["whole"] == [0, 1, 2, 3, 4]
+    assert history.history["scalar"] == [2.5] * 5
+    assert history.history["text"] == [1.0, "good", "good"]  # of the first epoch, and since it was taken up
+    again = callbacks.History()
+    again.load_state(history.state())
+    assert set(again.history) == {"loss", "numpy", "whole", "text", "scalar"}
+
+
+class Keeping(callbacks.Callback):
+    def __init__(self, kept):
+        super().__init__()
+        self.kept = kept
+
+    def state(self):
+        return self.kept
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [({1: 2}, "keys"), ({"a": {1, 2}}, "type set"), ({"a": 1j}, "type complex"), ({"a": np.array(["b"])}, "dtype"),
+     ({"a": np.datetime64("2026-01-01")}, "type date"), ({"a": 10**400}, "1329 bits")],
+)  # fmt: skip
+def test_a_state_that_cannot_be_written_is_said_before_the_first_epoch(kept, said, tmp_path):
+    model = compiled()
+    before = model.get_weights()
+    given = [callbacks.BackupAndRestore(tmp_path / "b"), Keeping(kept)]
+    message_of(
+        TypeError, lambda: model.fit(X, Y, verbose=0, callbacks=given),
+        "the state() of Keeping cannot be backed up: ", said,
+    )  # fmt: skip
+    assert all(map(np.array_equal, model.get_weights(), before))
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_backup_that_cannot_be_read_does_not_replace_the_last_one(tmp_path, monkeypatch):
+    crashed(compiled(), tmp_path / "b")
+    path = tmp_path / "b/latest.nblstm"
+    whole, write = path.read_bytes(), np.lib.format.write_array
+
+    def broken(member, array, **options):
+        write(member, array, **options)
+        member.write(b"more")
+
+    monkeypatch.setattr("numpy.lib.format.write_array", broken)
+    with pytest.raises(ValueError, match="which is not its length"):
+        compiled().fit(X, Y, epochs=5, verbose=0, callbacks=[callbacks.BackupAndRestore(tmp_path / "b"), Stopper(9)])
+    assert path.read_bytes() == whole
+    assert list(path.parent.iterdir()) == [path]
+
+
+class Refusing(Stopper):
+    """Does not take back its state, when all else has been taken."""
+
+    def load_state(self, state):
+        raise KeyError("missing")
+
+
+@pytest.mark.parametrize("built", [True, False])
+def test_a_restore_that_fails_leaves_the_model_as_it_was(built, tmp_path):
+    given = [callbacks.BackupAndRestore(tmp_path / "b"), Refusing(3)]
+
+    def batches():
+        return ((X[:8], Y[:8]) for _ in range(99))
+
+    def train(model, stop):
+        return model.fit(batches(), epochs=5, steps_per_epoch=3, verbose=0, callbacks=[given[0], stop])
+
+    def made():
+        model = Sequential([Dense(4, "relu"), Dropout(0.5), Dense(1)], seed=1)
+        model.compile("adam", "mse", metrics=["mae"])
+        if built:
+            model.build((None, 3))
+        return model
+
+    with pytest.raises(RuntimeError, match="crashed"):
+        train(made(), given[1])
+    model, other = made(), made()
+    message_of(ValueError, lambda: train(model, given[1]), "is not of this fit: ", "(KeyError: 'missing')", "delete it")
+    assert model.built == other.built == built
+    for each in (model, other):  # goes on as one that nothing had been tried with
+        each.fit(batches(), epochs=2, steps_per_epoch=3, verbose=0)
+    assert model.optimizer.iterations == 6
+    assert model.state().keys() == other.state().keys()
+    assert all(map(np.array_equal, model.get_weights(), other.get_weights()))
+    assert model.history.history == other.history.history
+
+
+def test_mutations(tmp_path):
+    """Whatever is changed in a backup: one sentence of one kind, and a model that is as it was."""
+
+    class EndedError(Exception):
+        pass
+
+    class End(Stopper):
+        def on_epoch_begin(self, epoch, logs=None):
+            raise EndedError
+
+    kinds = (callbacks.EarlyStopping("loss", patience=9), callbacks.ReduceLROnPlateau("loss"), callbacks.History())
+    model = compiled()
+    with pytest.raises(RuntimeError, match="crashed"):
+        model.fit(X, Y, epochs=3, verbose=0, callbacks=[callbacks.BackupAndRestore(tmp_path), *kinds, Stopper(2)])
+    path, chance = tmp_path / "latest.nblstm", random.Random(0)
+    content, before, said = path.read_bytes(), archived(model), []
+    for _ in range(150):
+        path.write_bytes(mutated(content, chance))
+        end = End(0)
+        end.__class__.__name__ = "Stopper"
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # zipfile's, of duplicate names
+                model.fit(
+                    X, Y, epochs=3, verbose=0,
+                    callbacks=[callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False), *kinds, end],
+                )  # fmt: skip
+        except ValueError as error:
+            said.append(str(error))
+            assert archived(model) == before
+        except EndedError:
+            before = archived(model)
+    assert len(said) > 100
+    for message in said:
+        assert repr(str(path)) in message
+        assert "\n" not in message
+
+
+def archived(model):
+    """All of a model's state, as text."""
+    return repr(model.state())
 
 
 INTERRUPTED = """

@@ -10,7 +10,7 @@ from nblstm.layers.dropout import Dropout, SpatialDropout1D
 from nblstm.layers.embedding import Embedding
 from nblstm.layers.gru import GRU
 from nblstm.layers.input import Input, InputLayer
-from nblstm.layers.layer import Layer, Tape, deserialize, register, serialize
+from nblstm.layers.layer import Layer, Tape, register
 from nblstm.layers.lstm import LSTM
 from nblstm.layers.masking import Masking
 from nblstm.layers.normalization import LayerNormalization
@@ -28,6 +28,7 @@ from nblstm.layers.pooling import (
 from nblstm.layers.recurrent import Recurrent
 from nblstm.layers.reshaping import Flatten, RepeatVector, Reshape
 from nblstm.layers.rnn import RNN, SimpleRNN
+from nblstm.layers.serialization import deserialize, serialize
 from nblstm.layers.stepper import Stepper
 from nblstm.layers.time_distributed import TimeDistributed
 

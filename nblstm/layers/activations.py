@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from nblstm import validate
+from nblstm import own, validate
 from nblstm.cells import functions
 
 __all__ = [
@@ -76,13 +76,28 @@ class ActivationFunction:
         """The gradient with respect to the input."""
         return self.pullback(kept, dy)
 
+    def __copy__(self) -> ActivationFunction:
+        return self
+
+    def __deepcopy__(self, memo) -> ActivationFunction:
+        return self
+
+    def __reduce__(self):
+        """By the name of a known one; pickle finds the functions of one of the user's own, or refuses them."""
+        if FUNCTIONS.get(self.name) is self:
+            return get, (self.name,)
+        return ActivationFunction, (self.name, self.value, self.pullback, self.keeps, self.overwrite, self.scalar)
+
     def record(self) -> str:
-        """How it is saved: by its name."""
-        if FUNCTIONS.get(self.name) is not self:
+        """How it is saved: by its name, behind ``Custom>`` if it is one of the user's own."""
+        if FUNCTIONS.get(self.name) is self:
+            return self.name
+        try:
+            return own.name_of(self, self.name)
+        except TypeError:
             raise TypeError(
-                f"the activation {self.name!r} is your own and cannot be saved; give the name of a known one"
-            )
-        return self.name
+                f"the activation {self.name!r} is your own and cannot be saved; give it a name like that of a function"
+            ) from None
 
 
 def _sigmoid(x):
@@ -238,9 +253,14 @@ def get(identifier) -> ActivationFunction:
         raise TypeError(
             f"the activation is {identifier!r}; give a name or an ActivationFunction, which has its gradient"
         )
-    if identifier not in FUNCTIONS:
+    found = FUNCTIONS.get(identifier) or own.found(identifier)
+    if found is None and own.is_name(identifier):
+        raise ValueError(own.missing("activation", identifier))
+    if found is None:
         raise ValueError(f"there is no activation named {validate.unknown(identifier, FUNCTIONS)}")
-    return FUNCTIONS[identifier]
+    if not isinstance(found, ActivationFunction):
+        raise TypeError(f"the activation {identifier!r} is {found!r}; let it be an ActivationFunction")
+    return found
 
 
 def scalar(function: ActivationFunction) -> Callable:

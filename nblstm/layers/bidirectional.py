@@ -66,8 +66,8 @@ class Bidirectional(Layer):
         zeros = {"zero_output_for_mask": layer.return_sequences}
         other: Any = layer if backward_layer is None else backward_layer
         backwards = True if backward_layer is None else backward_layer.go_backwards
-        self.forward_layer = layer._copied(name=_prefixed("forward_", layer.name), **zeros)
-        self.backward_layer = other._copied(name=_prefixed("backward_", other.name), go_backwards=backwards, **zeros)
+        self.forward_layer = layer.unbuilt(name=_prefixed("forward_", layer.name), **zeros)
+        self.backward_layer = other.unbuilt(name=_prefixed("backward_", other.name), go_backwards=backwards, **zeros)
         _check_pair(self.forward_layer, self.backward_layer, self.merge_mode)
         if self.dtype != layer.dtype:
             raise ValueError(f"dtype is {self.dtype} and that of {layer.name!r} {layer.dtype}; give it to the latter")
@@ -104,6 +104,13 @@ class Bidirectional(Layer):
         weights, self._initial_weights = self._initial_weights, None
         if weights is not None:
             self.set_weights(weights)
+
+    def unbuild(self) -> None:
+        """Take the parameters of both layers away; see `Layer.unbuild`."""
+        super().unbuild()
+        self._parts = ()
+        for layer in self._pair:
+            layer.unbuild()
 
     def _parameters_for(self, shape: Shape) -> dict[str, Parameter]:
         ends = zip(("forward", "backward"), self._pair, strict=True)

@@ -10,7 +10,6 @@ import numpy as np
 
 from nblstm import stack, validate
 from nblstm.cells import Cell, recurrent_dropout
-from nblstm.configured import constructor_arguments
 from nblstm.device import device_for
 from nblstm.layers import constraints, initializers, regularizers, shapes
 from nblstm.layers.dropout import seeded
@@ -211,8 +210,3 @@ class CellLayer(Layer):
         if weights is None:
             weights = self._derived(training, lambda own: self._packed(training))
         return weights
-
-    def _copied(self, **changes):
-        """A layer with the same arguments but for some, not built."""
-        names = [name for name in constructor_arguments(type(self)) if name not in Layer.unsaved]
-        return type(self)(**{name: self._argument(name) for name in names} | changes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nblstm import cells, validate
+from nblstm import cells, own, validate
 from nblstm.cells import Cell
 
 _CELLS: dict[str, Cell] = {name: made for name, made in vars(cells).items() if isinstance(made, Cell)}
@@ -68,25 +68,30 @@ def registered_cell(name: str) -> Cell:
     ValueError
         If there is none.
     """
-    if name not in _CELLS:
+    found = _CELLS.get(name) or own.found(name)
+    if found is None:
         raise ValueError(
             f"there is no cell named {validate.unknown(name, _CELLS)}, or register it before, with "
             "nblstm.layers.register_cell"
         )
-    return _CELLS[name]
+    return found
 
 
 def name_of(cell: Cell) -> str:
-    """The name under which a cell is registered.
+    """The name under which files refer to a cell: the registered one, else its own behind ``Custom>``.
 
     Raises
     ------
     TypeError
-        If it is not.
+        If it has none that could be written in a program.
     """
-    names = [name for name, known in _CELLS.items() if known is cell]
-    if not names:
+    for name, known in _CELLS.items():
+        if known is cell:
+            return name
+    try:
+        return own.name_of(cell, cell.name)
+    except TypeError:
         raise TypeError(
-            f"the cell {cell.name!r} is not registered and cannot be saved; put @nblstm.layers.register_cell above it"
-        )
-    return names[0]
+            f"the cell {cell.name!r} is not registered and cannot be saved; call "
+            "nblstm.layers.register_cell(cell, 'name')"
+        ) from None

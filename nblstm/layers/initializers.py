@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from nblstm import seeds, validate
-from nblstm.configured import Configured
+from nblstm import blas, seeds, validate
+from nblstm.configured import Configured, plain
 from nblstm.layers import shapes
 from nblstm.layers.registry import Registry
 
@@ -234,7 +234,10 @@ class Orthogonal(_Random):
                 f"the parameter has shape {shape}; the initializer 'orthogonal' needs 2 dimensions or more"
             )
         rows, columns = math.prod(shape[:-1]), shape[-1]
-        q, r = np.linalg.qr(generator.normal(size=(max(rows, columns), min(rows, columns))))
+        long, short = max(rows, columns), min(rows, columns)
+        drawn = generator.normal(size=(long, short))
+        with blas.alone(2 * long * short**2):
+            q, r = np.linalg.qr(drawn)
         q = q * np.where(np.diagonal(r) < 0, -1, 1)  # without it, q would not be uniformly distributed
         return self.gain * (q if rows >= columns else q.T).reshape(shape)
 
@@ -244,6 +247,10 @@ class Given(Initializer):
 
     def __init__(self, source):
         self.source = source
+
+    def record(self) -> str:  # type: ignore[override]
+        """The function's name; values themselves cannot be saved."""
+        return plain("the initializer", self.source)
 
     def _values(self, shape, generator):
         values = self.source(shape, dtype="float64") if callable(self.source) else self.source
@@ -257,7 +264,7 @@ def get(identifier) -> Initializer:
     ----------
     identifier : str, dict, Initializer, class, callable or ndarray
         A name such as ``"glorot_uniform"``, an object, what `get_config` gave with its class's name, a function of
-        ``(shape, dtype)``, or the values themselves. The last two cannot be saved.
+        ``(shape, dtype)``, or the values themselves, which cannot be saved.
 
     Raises
     ------

@@ -67,9 +67,8 @@ class InputLayer(Layer):
         self.fixed_axes = tuple(a for a, n in enumerate(self.batch_shape) if a and n)
         self.build(self.batch_shape)
 
-    def get_config(self) -> dict[str, Any]:
-        """Shape, dtype and name."""
-        return {"batch_shape": list(self.batch_shape), "dtype": self.data_dtype, "name": self.name}
+    def _arguments(self) -> dict[str, Any]:
+        return {"batch_shape": self.batch_shape, "dtype": self.data_dtype, "name": self.name}
 
     def _converted(self, x) -> np.ndarray:
         array = validate.number_array("x", x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
@@ -13,13 +13,16 @@ from nblstm.configured import Configured, constructor_arguments
 from nblstm.layers import shapes
 from nblstm.layers.names import automatic_name
 from nblstm.layers.options import DTypeLike, ShapeLike
-from nblstm.layers.parametric import Parametric
+from nblstm.layers.parametric import UNDRAWN, Parametric
 from nblstm.layers.registry import Registry
 from nblstm.layers.shapes import Shape
 from nblstm.nn import Gradients
 
 LAYERS = Registry("layer")
 register = LAYERS.register
+
+
+Same = TypeVar("Same", bound="Layer")
 
 
 @dataclass(slots=True, eq=False)
@@ -101,9 +104,23 @@ class Layer(Configured, Parametric):
         super().__init__(name or automatic_name(kind), validate.flag("trainable", trainable), dtype)
 
     def __reduce__(self):
-        """For copies and pickle: what files hold too, and the random state."""
-        own = self.input_shape, self.state_dict(), getattr(self, "states", None), self.generator
-        return _restored, (type(self), self.get_config(), *own)
+        """For copies and pickle: the arguments as they are, parameters, states and the random state."""
+        mine = self.input_shape, self.state_dict(), getattr(self, "states", None), self.generator
+        return _restored, (type(self), self._objects(), *mine)
+
+    def _objects(self) -> dict[str, Any]:
+        """What `from_config` makes the layer of without a look at names; layers in it are not built.
+
+        A class that writes a config of its own has said there what it is.
+        """
+        if type(self).get_config is not Configured.get_config:
+            return self.get_config()
+        given = self._arguments()
+        return {name: value.unbuilt() if isinstance(value, Layer) else value for name, value in given.items()}
+
+    def unbuilt(self: Same, **changes) -> Same:
+        """A layer of the same arguments but for some, without parameters; the arguments themselves are shared."""
+        return type(self).from_config(self._objects() | changes)
 
     def __repr__(self):
         return f"<{type(self).__name__} {self.name}: {self.input_shape} -> {self.output_shape}>"
@@ -279,31 +296,12 @@ def _restored(cls: type[Layer], config, input_shape, parameters, states, generat
     """What copies and pickles of a layer are made by."""
     layer = cls.from_config(config)
     if input_shape is not None:
-        layer.build(input_shape)
+        layer.build(input_shape, UNDRAWN)
         layer.load_state_dict(parameters)
     if states is not None:
         layer.reset_states(states)
     if layer.generator is not None:
         layer.generator.bit_generator.state = generator.bit_generator.state
-    return layer
-
-
-def serialize(layer: Layer) -> dict[str, Any]:
-    """The layer's class and config, as plain values; its parameters are not in it."""
-    return layer.record()
-
-
-def deserialize(record: dict[str, Any]) -> Layer:
-    """The layer that `serialize` gave this for, not built.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it names no registered layer, or the config does not fit.
-    """
-    layer = LAYERS.make(record)
-    if not isinstance(layer, Layer):
-        raise TypeError(f"{record!r} is no saved layer; give what serialize() gave")
     return layer
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from nblstm.layers.shapes import Shape
 from nblstm.layout import Layout
 from nblstm.nn import Gradients, Module
 from nblstm.nn.module import allocated
+
+#: In the place of a generator: no initial values are drawn, since others follow. A QR for LSTM(2048) takes seconds.
+UNDRAWN: Any = object()
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class Parametric(Module):
         input_shape : tuple of int or None
             With the batch dimension first.
         generator : Generator, optional
-            Source of the initial values, unless an initializer has a seed of its own.
+            Source of the initial values, unless an initializer has a seed of its own. `UNDRAWN` leaves all of them 0.
 
         Raises
         ------
@@ -103,6 +107,11 @@ class Parametric(Module):
                     "make another layer for them"
                 )
             self.input_shape = shape
+
+    def unbuild(self) -> None:
+        """Take the parameters away, as if `build` had not been called."""
+        self._hold(Layout.of({}), np.empty(0, self.dtype))
+        self._parameters, self.input_shape = {}, None
 
     def parameter_shapes(self, input_shape) -> dict[str, tuple[int, ...]]:
         """The shapes that the parameters have for inputs of a shape; makes none.
@@ -127,6 +136,8 @@ class Parametric(Module):
         return shape, self._parameters_for(shape)
 
     def _initial(self, layout: Layout, parameters: dict[str, Parameter], generator) -> np.ndarray:
+        if generator is UNDRAWN:
+            return allocated(layout, lambda: np.zeros(layout.size, self.dtype))
         flat = allocated(layout, lambda: np.empty(layout.size, self.dtype))
         for name, view in layout.views(flat).items():
             values = parameters[name].initializer(view.shape, self.dtype, generator)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from nblstm import validate
+from nblstm import own, validate
+from nblstm.configured import made_from
 
 
 class Registry:
@@ -35,6 +36,8 @@ class Registry:
                 if name in self._classes:
                     raise ValueError(f"a {self.kind} named {name!r} is registered already; choose another name")
                 self._classes[name] = cls
+            if cls.__module__.partition(".")[0] != "nblstm":
+                own.register(cls.__name__, cls)
             self._shown.append(next((name for name in aliases if name.islower()), cls.__name__))
             return cls
 
@@ -55,19 +58,31 @@ class Registry:
             If it is none of these.
         """
         if isinstance(identifier, str):
-            return self._class(identifier)()
+            found = self._found(identifier)
+            return made_from(found, {}) if isinstance(found, type) else found
         if isinstance(identifier, dict):
             name, config = identifier.get("class_name"), identifier.get("config", {})
             if not isinstance(name, str) or not isinstance(config, dict):
                 raise ValueError(f"a saved {self.kind} needs 'class_name' and 'config'; it has {sorted(identifier)}")
-            return self._class(name).from_config(config)  # type: ignore[attr-defined]
+            found = self._found(name)
+            if not isinstance(found, type):
+                raise TypeError(
+                    f"{name!r} is no class of a {self.kind}; give its name alone, or what get_config() gave"
+                )
+            return made_from(found, config)
         if isinstance(identifier, type):
             return identifier()
         if callable(identifier):
             return identifier
         raise TypeError(f"{identifier!r} is no {self.kind}; give an object or one of {', '.join(self._shown)}")
 
-    def _class(self, name: str) -> type:
-        if name not in self._classes:
+    def _found(self, name: str) -> Any:
+        """The class of a name, or an object of the user's own."""
+        found = self._classes.get(name)
+        if found is None:
+            found = own.found(name)
+        if found is None and own.is_name(name):
+            raise ValueError(own.missing(self.kind, name))
+        if found is None:
             raise ValueError(f"there is no {self.kind} named {validate.unknown(name, self._classes, self._shown)}")
-        return self._classes[name]
+        return found

@@ -154,6 +154,5 @@ class RNN(Recurrent):
     def _vector_initializer(self):
         return self.vectors_initializer
 
-    def _argument(self, name: str):
-        """What was given; the cell by its registered name, which is to be saved."""
-        return name_of(self.cell) if name == "cell" else super()._argument(name)
+    def _plain(self, name: str, value):
+        return name_of(value) if name == "cell" else super()._plain(name, value)

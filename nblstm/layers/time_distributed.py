@@ -83,6 +83,11 @@ class TimeDistributed(Layer):
             self._layout, self._flat, self._own = self.layer._layout, self.layer._flat, self.layer._own
             self.input_shape = shape
 
+    def unbuild(self) -> None:
+        """Take the parameters of the layer within away; see `Layer.unbuild`."""
+        super().unbuild()
+        self.layer.unbuild()
+
     def parameter_shapes(self, input_shape) -> dict[str, tuple[int, ...]]:
         """Those of the layer within."""
         shape = batch_shape("input_shape", input_shape)

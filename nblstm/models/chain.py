@@ -11,6 +11,7 @@ from nblstm import validate
 from nblstm.layers import InputLayer, Layer
 from nblstm.layers.layer import Tape as LayerTape
 from nblstm.layers.shapes import Shape, batch_shape
+from nblstm.models.shared import Shared
 from nblstm.nn import Gradients
 
 
@@ -22,7 +23,7 @@ class Tape:
     mask: np.ndarray | None
 
 
-class Chain:
+class Chain(Shared):
     """Layers one behind the other, built as soon as the shape of the input is known.
 
     Parameters
@@ -33,11 +34,13 @@ class Chain:
     """
 
     def __init__(self, layers, generator: np.random.Generator):
+        super().__init__()
         self.generator = generator
         self._layers: list[Layer] = []
         self._announced: InputLayer | None = None
         self._input_shape: Shape | None = None
         self._particular: tuple[list[int], list[int], list[int]] | None = None
+        self._keeps_states = False
         for layer in layers or ():
             self.add(layer)
 
@@ -103,13 +106,15 @@ class Chain:
         self._changed()
         return layer
 
-    def build(self, input_shape=None) -> None:
+    def build(self, input_shape=None, generator: np.random.Generator | None = None) -> None:
         """Make the parameters of all layers.
 
         Parameters
         ----------
         input_shape : tuple of int or None, optional
             With the batch dimension first; not needed where an Input or the first layer has it.
+        generator : Generator, optional
+            Source of the initial values; the model's own by default.
 
         Raises
         ------
@@ -127,9 +132,16 @@ class Chain:
         shape = at = self.check_input_shape(shape)
         for layer in self._layers:
             if layer.input_shape != at:
-                layer.build(at, self.generator)
+                layer.build(at, self.generator if generator is None else generator)
             at = layer._output_shape(at)
         self._input_shape = shape
+        self._changed()
+
+    def unbuild(self) -> None:
+        """Take the parameters of all layers away, and the shape of the input, unless an Input has it."""
+        for layer in self._layers:
+            layer.unbuild()
+        self._input_shape = self._announced.batch_shape if self._announced else None
         self._changed()
 
     def check_input_shape(self, shape) -> Shape:
@@ -144,6 +156,7 @@ class Chain:
     def _changed(self) -> None:
         """The layers, or their parameters, are others than before."""
         self._particular = None
+        self._keeps_states = any(getattr(layer, "stateful", False) for layer in self._layers)
 
     @property
     def particular(self) -> tuple[list[int], list[int], list[int]]:
@@ -264,7 +277,16 @@ class Chain:
                 layer.reset_states()  # type: ignore[attr-defined]
 
     def inferred(self, x: np.ndarray, mask=None) -> tuple[np.ndarray, np.ndarray | None]:
-        """The output without what training needs, and its mask."""
+        """The output without what training needs, and its mask; of all parameters as they were at one moment."""
+        if not self._keeps_states:  # else a second pass would begin where the first has ended
+            ended = self._ended
+            found = self._inferred(x, mask)
+            if self._begun == ended:
+                return found
+        with self._lock:
+            return self._inferred(x, mask)
+
+    def _inferred(self, x: np.ndarray, mask) -> tuple[np.ndarray, np.ndarray | None]:
         for layer in self._layers:
             y = layer(x, mask=mask)
             mask = layer.compute_mask(x, mask)

@@ -62,6 +62,18 @@ class Feed(Chain):
             raise type(error)(f"validation_data: {error}") from None
         return self._in_order(found, batch_size, steps, "validation_")
 
+    def check_validation(self, batches: Batches, validation: Batches | None) -> None:
+        """Refuse a validation in batches of another size than the states that a fit hands on from layer to layer."""
+        name = next((layer.name for layer in self._layers if getattr(layer, "stateful", False)), None)
+        if name is None or not isinstance(batches, ArrayBatches) or not isinstance(validation, ArrayBatches):
+            return
+        size, other = (min(b.batch_size, len(b.samples)) for b in (batches, validation))
+        if size != other:
+            raise ValueError(
+                f"validation comes in batches of {other} and training in batches of {size}, and layer {name!r} is "
+                "stateful; give batches of one size, by validation_batch_size and the number of samples"
+            )
+
     def batches(self, x, y, sample_weight, batch_size: int | None, steps: int | None) -> Batches:
         """Batches in order, to evaluate with."""
         if is_iterable(x):

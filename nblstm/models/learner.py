@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ class Learner(Feed):
         self._gradients: list[Gradients | None] | None = None  # of the last step, for the next one to overwrite
         self.history: History | None = None
         self.stop_training = False
+        self._measuring, self._fitting = 0, False
         super().__init__(layers, generator)
 
     def compile(
@@ -76,6 +79,10 @@ class Learner(Feed):
         super()._changed()
         self._gradients = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickle: all but what was measured, and what is made again."""
+        return super().__getstate__() | {"_gradients": None, "history": None, "_measuring": 0, "_fitting": False}
+
     @property
     def compiled(self) -> bool:
         """Whether `compile` has been called."""
@@ -96,19 +103,35 @@ class Learner(Feed):
         """What `evaluate` returns, by name."""
         return list(self.logs()) if self.compiled else []
 
-    def train_step(self, x: np.ndarray, y, weight) -> None:
+    def measure(self) -> Objective:
+        """What to measure by beside what is under way: the model's loss and metrics, or copies while these are in use.
+
+        So a callback can evaluate the model without a trace in the measurements of the epoch.
+        """
+        own = self._objective
+        assert own is not None
+        return copy.deepcopy(own, {id(own.loss): own.loss}) if self._measuring else own  # a loss keeps nothing
+
+    @contextmanager
+    def measuring(self):
+        """``with model.measuring():`` the model's own loss and metrics are in use."""
+        self._measuring += 1
+        try:
+            yield
+        finally:
+            self._measuring -= 1
+
+    def train_step(self, x: np.ndarray, y, weight, objective: Objective) -> None:
         """Forward, backward and one step of the optimizer, with a batch that has been checked."""
         if self._bptt_steps is not None and x.shape[1] > self._bptt_steps:
-            self._train_in_chunks(x, y, weight, self._bptt_steps)
+            self._train_in_chunks(x, y, weight, self._bptt_steps, objective)
             return
-        objective: Any = self._objective
         prediction, tape = self.forward(x)
         value, d_prediction = objective.loss.value_and_gradient(y, prediction, weight, tape.mask)
         objective.add(y, prediction, weight, tape.mask, value + self._penalty())
         self._learn(tape, d_prediction)
 
-    def _train_in_chunks(self, x: np.ndarray, y: np.ndarray, weight, steps: int) -> None:
-        objective: Any = self._objective
+    def _train_in_chunks(self, x: np.ndarray, y: np.ndarray, weight, steps: int, objective: Objective) -> None:
         truncation.check(self)
         predictions: list[np.ndarray] = []
         masks: list[Any] = []
@@ -140,9 +163,8 @@ class Learner(Feed):
             if gradients[k] is not None:
                 layers[k].apply_constraints()
 
-    def test_step(self, x: np.ndarray, y, weight) -> None:
+    def test_step(self, x: np.ndarray, y, weight, objective: Objective) -> None:
         """Take a batch that has been checked into the measurements."""
-        objective: Any = self._objective
         prediction, mask = self.inferred(x)
         value = objective.loss(y, prediction, weight, mask)
         objective.add(y, prediction, weight, mask, value + self._penalty())

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nblstm import validate
+from nblstm import own, validate
 from nblstm.layers import deserialize, serialize
-from nblstm.training import archive, losses, metrics, optimizers
+from nblstm.layers.parametric import UNDRAWN
+from nblstm.training import archive, foreign, losses, optimizers
 
 if TYPE_CHECKING:
     from nblstm.models.sequential import Sequential
@@ -26,9 +28,10 @@ def config(model) -> dict[str, Any]:
     }
 
 
-def from_config(cls, config: dict[str, Any]):
+def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None):
     """The model of a `config`, built if that one was."""
-    model, shape = unbuilt(cls, config)
+    with own.custom_object_scope(custom_objects):
+        model, shape = unbuilt(cls, config)
     if shape is not None:
         model.build(shape)
     return model
@@ -49,64 +52,80 @@ def unbuilt(cls, config) -> tuple[Any, Any]:
 def save_model(model, path, overwrite: bool, include_optimizer: bool) -> None:
     """Write a model to a file."""
     model._need_built()
-    config(model)  # layers that cannot be saved say so first; what follows is of loss, metrics and optimizer
-    try:
-        values = content(model, include_optimizer)
-    except TypeError as error:
-        raise TypeError(f"{error}; or save without it, by include_optimizer=False") from None
-    _write(path, "model", values, overwrite)
+    target = _target(path, overwrite)
+    described = description(model, include_optimizer)
+    archive.write(target, "model", described | model.at_one_moment(lambda: _contents(model, described["compile"])))
 
 
-def content(model, include_optimizer: bool = True) -> dict[str, Any]:
-    """What a model is, its parameters and sources of randomness, and how it was compiled."""
-    made = None
+def description(model, include_optimizer: bool = True) -> dict[str, Any]:
+    """What a model is and how it was compiled, without numbers.
+
+    Raises
+    ------
+    TypeError
+        If there is what no file can refer to.
+    """
+    layers, made = config(model), None  # layers that cannot be saved say so first
     if model.compiled and include_optimizer:
         objective = model._objective
-        made = {
-            "optimizer": model.optimizer.record(),
-            "loss": objective.loss.record(),
-            "metrics": [metric.record() for metric in objective.metrics],
-            "weighted_metrics": [metric.record() for metric in objective.weighted_metrics],
-            "bptt_steps": model._bptt_steps,
-            "state": model.optimizer.state() if model.optimizer.modules else None,
-        }
+        try:
+            made = {
+                "optimizer": model.optimizer.record(),
+                "loss": objective.loss.record(),
+                "metrics": [metric.record() for metric in objective.metrics],
+                "weighted_metrics": [metric.record() for metric in objective.weighted_metrics],
+                "bptt_steps": model._bptt_steps,
+            }
+        except TypeError as error:
+            raise TypeError(f"{error}; or save without it, by include_optimizer=False") from None
+    return {"config": layers, "compile": made}
+
+
+def _contents(model, made) -> dict[str, Any]:
+    """Parameters, states, sources of randomness and the optimizer's state."""
+    state = model.optimizer.state() if made is not None and model.optimizer.modules else None
     return {
-        "config": config(model), "weights": weights(model) if model.built else None, "states": states(model),
-        "generators": generators(model), "compile": made,
+        "weights": weights(model), "states": states(model), "generators": generators(model), "optimizer_state": state,
     }  # fmt: skip
 
 
 def save_weights(model, path, overwrite: bool) -> None:
     """Write the parameters alone."""
     model._need_built()
-    _write(path, "weights", {"weights": weights(model)}, overwrite)
+    target = _target(path, overwrite)
+    archive.write(target, "weights", {"weights": model.at_one_moment(lambda: weights(model))})
 
 
 def load_weights(model, path) -> None:
     """Set the parameters from a file."""
     model._need_built()
     values = archive.read(path, "weights", "model")
-    _understood(path, lambda: _checked_set(model, values["weights"]))
+    _understood(path, lambda: _set_checked(model, values.get("weights")))
 
 
-def _checked_set(model, values) -> None:
+def _set_checked(model, values) -> None:
     _check_weights(model, model.input_shape, values)
-    set_weights(model, values)
+    with model.changing():
+        set_weights(model, values)
 
 
-def _write(path, kind: str, content: dict[str, Any], overwrite: bool) -> None:
+def _target(path, overwrite: bool) -> str:
+    """The path of a file that may be written, before there is any work for it."""
     path = validate.target_path("filepath", path)
+    foreign.check_target("filepath", path)
     if not validate.flag("overwrite", overwrite) and os.path.exists(path):
         raise FileExistsError(f"there is a file {path!r} already; give overwrite=True to replace it")
-    archive.write(path, kind, content)
+    return path
 
 
-def load_model(filepath, compile: bool = True) -> Sequential:
+def load_model(filepath, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> Sequential:
     """The model in a file that `Sequential.save` wrote.
 
     Parameters
     ----------
     filepath : str or PathLike
+    custom_objects : dict of str to object, optional
+        What names of your own in the file stand for: functions, classes, cells. They go before what is registered.
     compile : bool, default True
         Whether it is compiled as it was, if it was, with the optimizer's state.
 
@@ -118,34 +137,41 @@ def load_model(filepath, compile: bool = True) -> Sequential:
     Raises
     ------
     ValueError
-        If the file is damaged, truncated or not a model of nblstm's, or it has a layer that is not registered.
+        If the file is damaged, truncated or not a model of nblstm's, or it has a name that stands for nothing here.
     OSError
         If it cannot be read.
     """
     from nblstm.models.sequential import Sequential  # which imports this module
 
-    values = archive.read(filepath, "model")
-    return _understood(filepath, lambda: restored(Sequential, values, compile))
+    compile = validate.flag("compile", compile)
+    with own.custom_object_scope(custom_objects):
+        values = archive.read(filepath, "model")
+        return _understood(filepath, lambda: _restored(Sequential, values, compile))
 
 
-def restored(cls, values: dict[str, Any], compile: bool = True):
-    """The model of a `content`."""
+def _restored(cls, values: dict[str, Any], compile: bool):
+    """The model of a file's content."""
+    archive.expect(
+        "the content", values, config=dict, compile=dict | None, weights=list, states=list, generators=dict,
+        optimizer_state=dict | None,
+    )  # fmt: skip
     model, shape = unbuilt(cls, values["config"])
-    if values["weights"] is not None:
-        _check_weights(model, shape, values["weights"])
-        model.build(shape)
-        set_weights(model, values["weights"])
-    made = values["compile"]
+    _check_weights(model, shape, values["weights"])
+    model.build(shape, UNDRAWN)
+    set_weights(model, values["weights"])
+    made, state = values["compile"], values["optimizer_state"]
     if compile and made is not None:
-        model.compile(
-            optimizers.get(made["optimizer"]), losses.get(made["loss"]),
-            metrics=[metrics.get(record) for record in made["metrics"]],
-            weighted_metrics=[metrics.get(record) for record in made["weighted_metrics"]],
-            bptt_steps=made["bptt_steps"],
+        archive.expect(
+            "what the model is compiled with", made, optimizer=dict, loss=dict, metrics=list, weighted_metrics=list,
+            bptt_steps=int | None,
         )  # fmt: skip
-        if made["state"] is not None:
+        model.compile(
+            optimizers.get(made["optimizer"]), losses.get(made["loss"]), metrics=made["metrics"],
+            weighted_metrics=made["weighted_metrics"], bptt_steps=made["bptt_steps"],
+        )  # fmt: skip
+        if state is not None:
             model._prepare()
-            model.optimizer.load_state(made["state"])
+            model.optimizer.load_state(state)
     set_states(model, values["states"])
     set_generators(model, values["generators"])
     return model
@@ -166,6 +192,8 @@ def _check_weights(model, shape, values) -> None:
     """Refuse parameters that are not those of the layers, before these take memory."""
     if not isinstance(values, list) or len(values) != len(model.layers):
         raise ValueError("it does not have the parameters of its layers")
+    if not all(isinstance(state, dict) and all(map(_is_array, state.values())) for state in values):
+        raise ValueError("the parameters of its layers are no arrays")
     model.check_input_shape(shape)
     for layer, state in zip(model.layers, values, strict=True):
         needed = layer.parameter_shapes(shape)
@@ -182,8 +210,13 @@ def states(model) -> list[list[np.ndarray] | None]:
 
 def set_states(model, values) -> None:
     """Set what `states` gave."""
+    if len(values) != len(model.layers):
+        raise ValueError("it does not have the states of its layers")
     for layer, value in zip(model.layers, values, strict=True):
-        if value is not None or getattr(layer, "stateful", False):
+        stateful = getattr(layer, "stateful", False)
+        if value is not None and not stateful:
+            raise ValueError(f"it has states for layer {layer.name!r}, which keeps none")
+        if stateful:
             layer.reset_states(value)
 
 
@@ -195,12 +228,14 @@ def generators(model) -> dict[str, Any]:
 
 def set_generators(model, states: dict[str, Any]) -> None:
     """Set what `generators` gave."""
+    archive.expect("random states", states, model=dict, layers=list)
     sources = [model.generator, *(layer.generator for layer in model.layers)]
-    for source, state in zip(sources, [states["model"], *states["layers"]], strict=True):
-        if (source is None) != (state is None):
-            raise ValueError("it does not have the random states of its layers")
+    given = [states["model"], *states["layers"]]
+    if [source is None for source in sources] != [state is None for state in given]:
+        raise ValueError("it does not have the random states of its layers")
+    for source, state in zip(sources, given, strict=True):
         if source is not None:
-            source.bit_generator.state = state
+            archive.set_generator(source, state)
 
 
 def training_state(model) -> dict[str, Any]:
@@ -218,17 +253,38 @@ def training_state(model) -> dict[str, Any]:
 
 def set_training_state(model, state: dict[str, Any]) -> None:
     """Set what `training_state` gave; if that fails, nothing has been changed."""
+    archive.expect(
+        "the model's state", state, input_shape=list, layers=list, weights=list, states=list, generators=dict,
+        optimizer=dict, objective=dict,
+    )  # fmt: skip
     kinds = [type(layer).__name__ for layer in model.layers]
     if state["layers"] != kinds:
-        raise ValueError(f"it is of a model of {', '.join(state['layers'])}, and this one has {', '.join(kinds)}")
+        raise ValueError(
+            f"it is of a model of {', '.join(map(str, state['layers']))}, and this one has {', '.join(kinds)}"
+        )
     _check_weights(model, state["input_shape"], state["weights"])
-    model.build(state["input_shape"])
-    model._prepare()
-    before = training_state(model)
-    try:
+    with model.changing(), unchanged_if_it_fails(model):
+        model.build(state["input_shape"], UNDRAWN)
+        model._prepare()
         _set_training_state(model, state)
-    except Exception:
-        _set_training_state(model, before)
+
+
+@contextmanager
+def unchanged_if_it_fails(model):
+    """Have a model that is compiled be as it was before if what is done within raises."""
+    built, generators_before = model.built, generators(model)
+    if built:
+        model._prepare()
+        before = training_state(model)
+    try:
+        yield
+    except BaseException:
+        if built:
+            _set_training_state(model, before)
+        else:
+            model.unbuild()
+            model.optimizer.modules = []
+            set_generators(model, generators_before)
         raise
 
 
@@ -244,8 +300,9 @@ def _understood(path, make: Callable[[], Any]):
     """What ``make`` gives; what a file holds may make anything fail, and each failure is the file's."""
     try:
         return make()
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{os.fspath(path)!r} cannot be loaded: {archive.in_short(error)}") from error
     except Exception as error:
-        reason = f"its content is not what save() writes ({type(error).__name__}: {archive.in_short(error)})"
-        raise ValueError(f"{os.fspath(path)!r} cannot be loaded: {reason}") from error
+        raise ValueError(f"{os.fspath(path)!r} cannot be loaded: {archive.reason(error, 'save()')}") from error
+
+
+def _is_array(value) -> bool:
+    return isinstance(value, np.ndarray)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from nblstm.layers.names import automatic_name
 from nblstm.models import saving
 from nblstm.models.summary import table
 from nblstm.models.trainer import Trainer
+from nblstm.show import show
 
 
 class Sequential(Trainer):
@@ -72,9 +74,9 @@ class Sequential(Trainer):
     def __repr__(self):
         return f"<Sequential {self.name}: {', '.join(layer.name for layer in self._layers) or 'no layers'}>"
 
-    def __reduce__(self):
-        """For copies and pickle: what files hold."""
-        return saving.restored, (type(self), saving.content(self))
+    def __copy__(self) -> Sequential:
+        """With layers of its own: were they shared, training one model would change the other."""
+        return copy.deepcopy(self)
 
     def __call__(self, x, training: bool = False, mask=None) -> np.ndarray:
         """The output for one batch; see `predict` for many.
@@ -122,7 +124,9 @@ class Sequential(Trainer):
 
     def get_weights(self) -> list[np.ndarray]:
         """Copies of all parameters, in Keras's order and shapes."""
-        return [value for layer in self._layers if layer.built for value in layer.get_weights()]
+        return self.at_one_moment(
+            lambda: [value for layer in self._layers if layer.built for value in layer.get_weights()]
+        )
 
     def set_weights(self, weights) -> None:
         """Set all parameters from what `get_weights` gives, here or in Keras.
@@ -139,12 +143,13 @@ class Sequential(Trainer):
             raise ValueError(
                 f"the model has {sum(counts)} parameters and weights is {came}; give a list of as many arrays"
             )
-        before = self.get_weights()
-        try:
-            self._set_weights(weights, counts)
-        except (TypeError, ValueError):
-            self._set_weights(before, counts)
-            raise
+        with self.changing():
+            before = self.get_weights()
+            try:
+                self._set_weights(weights, counts)
+            except BaseException:
+                self._set_weights(before, counts)
+                raise
 
     def _set_weights(self, weights, counts: list[int]) -> None:
         at = 0
@@ -188,9 +193,9 @@ class Sequential(Trainer):
         line_length : int, optional
             Columns of the table, if it needs no more.
         print_fn : callable, optional
-            Called with the text in place of `print`.
+            Called with the text in place of `print`, which gets another one where stdout cannot encode it.
         """
-        (print_fn or print)(table(self, line_length))
+        (print_fn or show)(table(self, line_length))
 
     def get_config(self) -> dict[str, Any]:
         """Name, layers and the input's shape as plain values; no parameters.
@@ -203,15 +208,21 @@ class Sequential(Trainer):
         return saving.config(self)
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Sequential:
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Sequential:
         """The model that gave this config, with new parameters.
+
+        Parameters
+        ----------
+        config : dict
+        custom_objects : dict of str to object, optional
+            What names of your own in it stand for; see `load_model`.
 
         Raises
         ------
         TypeError, ValueError
             If it does not fit.
         """
-        return saving.from_config(cls, config)
+        return saving.from_config(cls, config, custom_objects)
 
     def to_json(self, **kwargs) -> str:
         """`get_config` as JSON; ``kwargs`` are those of `json.dumps`."""
@@ -229,6 +240,7 @@ class Sequential(Trainer):
         Parameters
         ----------
         filepath : str or PathLike
+            Such as ``"model.nblstm"``. Names that stand for other formats, such as ``.keras`` or ``.h5``, are refused.
         overwrite : bool, default True
             Whether a file that is there may be replaced.
         include_optimizer : bool, default True
@@ -237,18 +249,24 @@ class Sequential(Trainer):
         Raises
         ------
         TypeError
-            If a layer, loss or metric is a function of the user's own, which no file can hold.
+            If a function or an object of your own has no name, or no config, by which it could be found again.
         ValueError
-            If the model is not built.
+            If the model is not built, or the file's name stands for another format.
         OSError
             If the file cannot be written.
+
+        Notes
+        -----
+        Functions, classes and cells of your own are saved by name. Where the model is loaded, they have to be
+        registered (`nblstm.utils.register_keras_serializable`, `nblstm.layers.register`, `register_cell`), or given as
+        ``custom_objects``.
         """
         saving.save_model(self, filepath, overwrite, include_optimizer)
 
     @classmethod
-    def load(cls, filepath, compile: bool = True) -> Sequential:
+    def load(cls, filepath, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> Sequential:
         """The model in a file; see `load_model`."""
-        return saving.load_model(filepath, compile)
+        return saving.load_model(filepath, custom_objects, compile)
 
     def save_weights(self, filepath, overwrite: bool = True) -> None:
         """Write the parameters alone to a file; see `save`."""
@@ -260,6 +278,10 @@ class Sequential(Trainer):
         If they are not those of these layers, nothing has been changed.
         """
         saving.load_weights(self, filepath)
+
+    def need_savable(self) -> None:
+        """Raise what `save` would, but for its path: before a long fit, not behind it."""
+        saving.description(self)
 
     def state(self) -> dict[str, Any]:
         """All that training changes, for a later `load_state`.
@@ -276,7 +298,7 @@ class Sequential(Trainer):
         """
         self._need_compiled("state")
         self._need_built()
-        return saving.training_state(self)
+        return self.at_one_moment(lambda: saving.training_state(self))
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`: training gives the same bits as it would have given there.
@@ -289,6 +311,10 @@ class Sequential(Trainer):
         """
         self._need_compiled("load_state")
         saving.set_training_state(self, state)
+
+    def unchanged_if_it_fails(self):
+        """``with model.unchanged_if_it_fails():`` where that raises, the model has its `state` from before again."""
+        return saving.unchanged_if_it_fails(self)
 
     def _need_built(self) -> None:
         if not (self.built and self._layers):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from nblstm import validate
 from nblstm.models.feed import BATCH_SIZE
 from nblstm.models.learner import Learner
 from nblstm.training import loop
+from nblstm.training.batches import ArrayBatches
 from nblstm.training.callback import CallbackList
 from nblstm.training.history import History
 from nblstm.training.progress import Progress, verbosity
@@ -74,24 +75,36 @@ class Trainer(Learner):
         TypeError, ValueError
             If an argument is not as described, data and model do not fit, or a number is not finite or out of range.
         RuntimeError
-            If the model is not compiled.
+            If the model is not compiled, or a fit of it is under way, as where a callback calls this.
 
         Notes
         -----
         Ctrl-C ends the fit between two batches: a note on stderr says where, and the history so far is returned.
         """
         self._need_compiled("fit")
+        if self._fitting:
+            raise RuntimeError(
+                "fit() is called while another fit of this model runs, which would lose its place; call it behind that "
+                "one, or on copy.deepcopy(model)"
+            )
         epochs = validate.positive_integer("epochs", epochs)
         first, shown = validate.whole_number("initial_epoch", initial_epoch), verbosity(verbose)
-        _check_frequency(validation_freq)
+        every = _checked_frequency(validation_freq)
         batches, held_out = self.training_batches(
             x, y, sample_weight, class_weight, batch_size, steps_per_epoch, shuffle,
             0.0 if validation_data is not None else validation_split,
         )  # fmt: skip
         size = batch_size if validation_batch_size is None else validation_batch_size
         validation = self.validation_batches(validation_data, held_out, size, validation_steps)
+        self.check_validation(batches, validation)
+        run = loop.Loop(self, batches, callbacks, epochs, first, shown, validation, every)
         self._foresee(sample_weight is not None or class_weight is not None)
-        return loop.Loop(self, batches, callbacks, epochs, first, shown, validation, validation_freq).run()
+        self._fitting = True
+        try:
+            with self.measuring():
+                return run.run()
+        finally:
+            self._fitting = False
 
     def evaluate(
         self, x=None, y=None, batch_size: int | None = None, verbose: int | str = "auto", sample_weight=None,
@@ -121,12 +134,20 @@ class Trainer(Learner):
         shown, return_dict = verbosity(verbose), validate.flag("return_dict", return_dict)
         batches = self.batches(x, y, sample_weight, batch_size, steps)
         listed = CallbackList(callbacks, self, {"epochs": 1, "steps": batches.steps, "verbose": shown})
-        progress = Progress(shown, "", batches.steps)
-        try:
-            logs = loop.evaluate(self, batches, listed, progress)
-            progress.line(logs)
-        finally:
-            progress.close()
+        objective = self.measure()
+
+        def run() -> tuple[dict[str, float] | None, Progress]:
+            progress = Progress(shown, "", batches.steps)
+            try:
+                with self.measuring():
+                    return loop.evaluate(self, objective, batches, listed, progress), progress
+            finally:
+                progress.close()
+
+        logs, progress = self._whole(batches, callbacks, run)
+        if logs is None:
+            raise ValueError("the evaluation got no batch; give an iterable of (x, y) batches that is not empty")
+        progress.line(logs)
         return logs if return_dict else _flat(logs)
 
     def predict(
@@ -153,6 +174,12 @@ class Trainer(Learner):
         ------
         TypeError, ValueError
             If x does not fit the model.
+
+        Notes
+        -----
+        Many threads may predict at once, and another may set the parameters meanwhile (`set_weights`, `load_weights`,
+        `load_state`): each array is predicted with the old ones or with the new ones, and so is each batch of an
+        iterable, or where there are callbacks.
         """
         size = BATCH_SIZE if batch_size is None else validate.positive_integer("batch_size", batch_size)
         shown = verbosity(verbose)
@@ -160,7 +187,19 @@ class Trainer(Learner):
             return self.predict_on_batch(x)
         batches = self.input_batches(x, batch_size, steps)
         listed = CallbackList(callbacks, self, {"epochs": 1, "steps": batches.steps, "verbose": shown})
-        return loop.predict(self, batches, listed, Progress(min(shown, 1), "", batches.steps))
+
+        def run() -> np.ndarray:
+            return loop.predict(self, batches, listed, Progress(min(shown, 1), "", batches.steps))
+
+        return self._whole(batches, callbacks, run)
+
+    def _whole(self, batches, callbacks, run: Callable[[], Any]) -> Any:
+        """What ``run()`` gives, of all parameters as they were at one moment, unless others see its batches too.
+
+        Then each batch has parameters of one moment.
+        """
+        seen = callbacks or not isinstance(batches, ArrayBatches) or self._keeps_states
+        return run() if seen else self.at_one_moment(run)
 
     def predict_on_batch(self, x) -> np.ndarray:
         """The output for one batch, shape (B, ...)."""
@@ -175,27 +214,31 @@ class Trainer(Learner):
         self._need_compiled("train_on_batch")
         return_dict = validate.flag("return_dict", return_dict)
         data = self.samples(x, y, sample_weight, class_weight)
-        self.reset_metrics()
-        self.train_step(data.x, data.y, data.weight)
-        return self.logs() if return_dict else _flat(self.logs())
+        objective = self.measure()
+        objective.reset()
+        self.train_step(data.x, data.y, data.weight, objective)
+        return objective.logs() if return_dict else _flat(objective.logs())
 
     def test_on_batch(self, x, y=None, sample_weight=None, return_dict: bool = False) -> Any:
         """Loss and metrics of one batch, as `evaluate` returns them."""
         self._need_compiled("test_on_batch")
         return_dict = validate.flag("return_dict", return_dict)
         data = self.samples(x, y, sample_weight, None)
-        self.reset_metrics()
-        self.test_step(data.x, data.y, data.weight)
-        return self.logs() if return_dict else _flat(self.logs())
+        objective = self.measure()
+        objective.reset()
+        self.test_step(data.x, data.y, data.weight, objective)
+        return objective.logs() if return_dict else _flat(objective.logs())
 
 
-def _check_frequency(validation_freq) -> None:
-    epochs = validation_freq if isinstance(validation_freq, list | tuple | set) else [validation_freq]
+def _checked_frequency(validation_freq) -> int | set[int]:
+    several = isinstance(validation_freq, Iterable) and not isinstance(validation_freq, str)
+    epochs = list(validation_freq) if several else [validation_freq]
     if not all(
         isinstance(epoch, numbers.Integral) and not isinstance(epoch, bool) and int(epoch) > 0 for epoch in epochs
     ):
         fix = "give the epochs from one validation to the next, 1 or more, or a list of epochs, counted from 1"
         raise ValueError(f"validation_freq is {validation_freq!r}; {fix}")
+    return {int(epoch) for epoch in epochs} if several else int(validation_freq)
 
 
 def _flat(logs: dict[str, float]) -> Any:

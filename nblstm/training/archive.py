@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from nblstm import validate
+from nblstm.training import foreign
 
 FORMAT, VERSION = "nblstm", 1
 CONFIG = "config.json"
@@ -34,7 +35,8 @@ DEPTH = 60
 def write(path, kind: str, content: dict[str, Any]) -> None:
     """Write ``content`` to a file, in place of one that is there.
 
-    The new file takes the old one's place when it is complete and on the disk: who is killed before leaves the old one.
+    The new file takes the old one's place when it is complete and on the disk, and has been read again: who is killed
+    before leaves the old one.
 
     Parameters
     ----------
@@ -48,10 +50,14 @@ def write(path, kind: str, content: dict[str, Any]) -> None:
     ------
     TypeError
         If there is anything else in it; then nothing has been written.
+    ValueError
+        If the path's name stands for another format.
     OSError
         If the file cannot be written.
     """
-    target = Path(os.path.realpath(validate.target_path("filepath", path)))
+    path = validate.target_path("filepath", path)
+    foreign.check_target("filepath", path)
+    target = Path(os.path.realpath(path))
     arrays: list[np.ndarray] = []
     values = _taken_out(content, arrays)
     config = json.dumps({"format": FORMAT, "version": VERSION, "kind": kind, "content": values}).encode()
@@ -62,11 +68,25 @@ def write(path, kind: str, content: dict[str, Any]) -> None:
             _write_members(file, config, arrays)
             file.flush()
             os.fsync(file.fileno())
+        _check(partial, kind)
         os.replace(partial, target)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
+
+
+def check_content(content: dict[str, Any]) -> None:
+    """Raise what `write` would, of a content that it cannot write."""
+    _taken_out(content, [])
+
+
+def _check(path: Path, kind: str) -> None:
+    """Read a file that was just written, one array after the other."""
+    with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+        _, members = _config_and_members(file, archive, (kind,))
+        for info in members:
+            _array(archive, info)
 
 
 def read(path, *kinds: str) -> dict[str, Any]:
@@ -83,7 +103,10 @@ def read(path, *kinds: str) -> dict[str, Any]:
     with open(path, "rb") as file:
         try:
             return _read_members(file, kinds)
-        except _REFUSED as error:
+        except Exception as error:  # zipfile, numpy.lib.format and json raise many kinds; each is the file's fault
+            advice = foreign.advice(file)
+            if advice is not None:
+                raise ValueError(f"{path!r} {advice}") from None
             reason = in_short(error) or type(error).__name__
             raise ValueError(f"{path!r} is no file of nblstm's, or it is damaged: {reason}") from None
 
@@ -94,11 +117,41 @@ def in_short(error: Exception) -> str:
     return text if len(text) <= 300 else f"{text[:300]} ..."
 
 
-#: What zipfile, numpy.lib.format and json raise of a file that they do not understand.
-_REFUSED = (
-    ValueError, zipfile.BadZipFile, EOFError, KeyError, TypeError, SyntaxError, RecursionError, OverflowError,
-    NotImplementedError, MemoryError, RuntimeError, OSError,
-)  # fmt: skip
+def reason(error: Exception, writer: str) -> str:
+    """Why a file's content was not accepted, in a sentence; ``writer`` is what writes such files."""
+    if type(error) in (TypeError, ValueError):  # nblstm's own, which say it
+        return in_short(error)
+    return f"its content is not what {writer} writes ({type(error).__name__}: {in_short(error)})"
+
+
+def expect(label: str, value, **kinds) -> None:
+    """Refuse what is not a dict of exactly these fields, each of its type or one of its types.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if not isinstance(value, dict) or set(value) != set(kinds):
+        came = f"a dict of {', '.join(value)}" if isinstance(value, dict) else f"of type {type(value).__name__}"
+        raise ValueError(f"{label} is {came}; it needs to be a dict of {', '.join(kinds)}")
+    for name, kind in kinds.items():
+        if not isinstance(value[name], kind):
+            raise ValueError(f"{name} of {label} is of type {type(value[name]).__name__}, which does not fit")
+
+
+def set_generator(generator: np.random.Generator, state) -> None:
+    """Set the state of a source of randomness.
+
+    Raises
+    ------
+    ValueError
+        If it is none of its kind.
+    """
+    try:
+        generator.bit_generator.state = state
+    except Exception as error:  # NumPy raises many kinds
+        raise ValueError(f"a random state is none of a {type(generator.bit_generator).__name__}") from error
 
 
 def _write_members(file, config: bytes, arrays: list[np.ndarray]) -> None:
@@ -114,29 +167,35 @@ def _member(name: str) -> zipfile.ZipInfo:
 
 
 def _read_members(file, kinds: tuple[str, ...]) -> dict[str, Any]:
-    size = os.fstat(file.fileno()).st_size
     with zipfile.ZipFile(file) as archive:
-        members = {info.filename: info for info in archive.infolist()}
-        if len(members) != len(archive.infolist()):
-            raise ValueError("it has two members of one name")
-        if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in members.values()):
-            raise ValueError("it has a compressed or encrypted member")
-        if sum(info.file_size for info in members.values()) > size:
-            raise ValueError("its members claim to be larger than the file")
-        if CONFIG not in members:
-            raise ValueError(f"it has no {CONFIG}")
-        config = json.loads(archive.read(CONFIG).decode())
-        if not isinstance(config, dict) or config.get("format") != FORMAT:
-            raise ValueError(f"its {CONFIG} is not nblstm's")
-        if config.get("version") != VERSION:
-            raise ValueError(f"its format is version {config.get('version')!r} and this nblstm reads {VERSION}")
-        if config.get("kind") not in kinds:
-            raise ValueError(f"it holds a {config.get('kind')!r} and not a {kinds[0]!r}")
-        arrays = {name: _array(archive, info) for name, info in members.items() if name != CONFIG}
-        content = _put_back(config.get("content"), arrays)
+        config, members = _config_and_members(file, archive, kinds)
+        arrays = {info.filename: _array(archive, info) for info in members}
+    content = _put_back(config.get("content"), arrays)
     if not isinstance(content, dict):
         raise ValueError(f"its {CONFIG} has no content")
     return content
+
+
+def _config_and_members(file, archive: zipfile.ZipFile, kinds: tuple[str, ...]):
+    """What config.json holds, and the members that are arrays."""
+    size = os.fstat(file.fileno()).st_size
+    members = {info.filename: info for info in archive.infolist()}
+    if len(members) != len(archive.infolist()):
+        raise ValueError("it has two members of one name")
+    if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in members.values()):
+        raise ValueError("it has a compressed or encrypted member")
+    if sum(info.file_size for info in members.values()) > size:
+        raise ValueError("its members claim to be larger than the file")
+    if CONFIG not in members:
+        raise ValueError(f"it has no {CONFIG}")
+    config = json.loads(archive.read(CONFIG).decode())
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise ValueError(f"its {CONFIG} is not nblstm's")
+    if config.get("version") != VERSION:
+        raise ValueError(f"its format is version {config.get('version')!r} and this nblstm reads {VERSION}")
+    if config.get("kind") not in kinds:
+        raise ValueError(f"it holds a {config.get('kind')!r} and not a {kinds[0]!r}")
+    return config, [info for name, info in members.items() if name != CONFIG]
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
@@ -165,13 +224,15 @@ def _taken_out(value, arrays: list[np.ndarray], depth: int = 0) -> Any:
         arrays.append(value)
         return {ARRAY: f"{len(arrays) - 1}.npy"}
     if isinstance(value, np.generic):
-        return value.item()
+        value = value.item()
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value) or ARRAY in value:
             raise TypeError(f"a dict has the keys {list(value)}, which cannot be saved; give strings")
         return {key: _taken_out(entry, arrays, depth + 1) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_taken_out(entry, arrays, depth + 1) for entry in value]
+    if isinstance(value, int) and value.bit_length() > 1024:  # no float, and Python refuses to read 4,300 digits
+        raise TypeError(f"a number has {value.bit_length()} bits, which cannot be saved; give one of 1,024 or fewer")
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"{value!r} is of type {type(value).__name__}, which cannot be saved; give plain values and arrays")
@@ -180,7 +241,10 @@ def _taken_out(value, arrays: list[np.ndarray], depth: int = 0) -> Any:
 def _put_back(value, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, dict):
         if ARRAY in value:
-            return arrays[value[ARRAY]]
+            name = value[ARRAY]
+            if not isinstance(name, str) or name not in arrays:
+                raise ValueError(f"its {CONFIG} names the array {name!r}, which it does not have")
+            return arrays[name]
         return {key: _put_back(entry, arrays) for key, entry in value.items()}
     if isinstance(value, list):
         return [_put_back(entry, arrays) for entry in value]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import numbers
 
-from nblstm import validate
+from nblstm import own, validate
+from nblstm.configured import made_from
 
 
 def real(
@@ -49,7 +50,13 @@ def from_table(kind: str, identifier, table: dict[str, type], base: type):
         name, config = identifier.get("class_name"), identifier.get("config", {})
     if not isinstance(name, str):
         raise TypeError(f"{kind} is {name!r}; give a name such as {next(iter(table))!r}, or an object of its class")
-    if name not in table:
+    found = table.get(name) or own.found(name)
+    if found is None and own.is_name(name):
+        raise ValueError(own.missing(kind, name))
+    if found is None:
         lower = [known for known in table if known.islower()]  # classes are not listed beside their functions
         raise ValueError(f"{kind} is {validate.unknown(name, table, lower or table)}")
-    return table[name](**config)
+    made = made_from(found, config) if isinstance(found, type) else found
+    if not isinstance(made, base):
+        raise TypeError(f"{kind} is {name!r}, which stands for {made!r}; give an object of {base.__name__}")
+    return made

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nblstm.training import archive
 from nblstm.training.data import Batch, Samples
 
 
@@ -70,16 +71,19 @@ class ArrayBatches:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`; the generator's own state is restored after this."""
+        archive.expect("the place in the data", state, samples=int, batch_size=int, place=int, before=dict | None)
         came = state["samples"], state["batch_size"]
         if came != (len(self.samples), self.batch_size):
             raise ValueError(
                 f"it was made with {came[0]} samples in batches of {came[1]}, and now there are {len(self.samples)} in "
                 f"batches of {self.batch_size}"
             )
+        if not 0 <= state["place"] <= self._in_pass:
+            raise ValueError(f"it was made behind batch {state['place']}, and there are {self._in_pass}")
         if self._generator is not None and state["before"] is not None:
-            self._generator.bit_generator.state = state["before"]
+            archive.set_generator(self._generator, state["before"])
             self._begin_pass()
-        self._place = int(state["place"])
+        self._place = state["place"]
 
 
 class IterableBatches:
@@ -102,6 +106,11 @@ class IterableBatches:
         self.steps: int | None = steps_per_epoch or (length() if length else None)
         self._place = 0  # batches of this pass, or with an iterator of all, that are done
         self._iterator: Iterator | None = None
+
+    @property
+    def ends(self) -> bool:
+        """Whether the first epoch is a pass over an iterator, which leaves nothing for a second one."""
+        return self._once and self._steps_per_epoch is None
 
     def epoch(self, done: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, of which ``done`` have been seen."""
@@ -138,9 +147,10 @@ class IterableBatches:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`: pass over the batches that have been seen."""
+        archive.expect("the place in the data", state, place=int)
         self._begin_pass()
         assert self._iterator is not None
-        for _ in range(int(state["place"])):
+        for _ in range(state["place"]):
             if next(self._iterator, None) is None:
                 raise ValueError(f"it was made after {state['place']} batches, and now there are fewer")
-        self._place = int(state["place"])
+        self._place = state["place"]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 import warnings
 from pathlib import Path
 from typing import Any
 
 from nblstm import validate
-from nblstm.training import archive
+from nblstm.show import show
+from nblstm.training import archive, foreign
 from nblstm.training.callback import Callback
-from nblstm.training.monitors import Monitor
+from nblstm.training.monitors import Monitor, threshold
 
 
 class ModelCheckpoint(Monitor):
@@ -20,7 +22,7 @@ class ModelCheckpoint(Monitor):
     ----------
     filepath : str or PathLike
         May have fields, as in ``"{epoch:02d}-{val_loss:.2f}.nblstm"``: epoch, counted from 1, batch, and names in the
-        logs. Folders are made.
+        logs. Folders are made. Names that stand for other formats, such as ``.keras``, are refused.
     monitor : str, default "val_loss"
     verbose : int, default 0
         1 prints what it does.
@@ -37,7 +39,8 @@ class ModelCheckpoint(Monitor):
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described; in the course of a fit, if filepath has a field that is not in the logs.
+        If an argument is not as described; when a fit begins, if the model cannot be saved; in the course of a fit, if
+        filepath has a field that is not in the logs.
     """
 
     def __init__(
@@ -47,11 +50,17 @@ class ModelCheckpoint(Monitor):
     ):  # fmt: skip
         super().__init__(monitor, mode)
         self.filepath, self.verbose = validate.path("filepath", filepath), verbose
+        foreign.check_target("filepath", self.filepath)
         self.save_best_only = validate.flag("save_best_only", save_best_only)
         self.save_weights_only = validate.flag("save_weights_only", save_weights_only)
         self.save_freq = _checked_frequency(save_freq)
-        self.best = initial_value_threshold
+        self.best = threshold("initial_value_threshold", initial_value_threshold)
         self._epoch = self._batches = 0
+
+    def on_train_begin(self, logs=None) -> None:
+        """See that the model can be saved: now, and not behind the first epoch."""
+        if not self.save_weights_only:
+            self.model.need_savable()
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
         """Take note of the epoch."""
@@ -84,7 +93,7 @@ class ModelCheckpoint(Monitor):
         path.parent.mkdir(parents=True, exist_ok=True)
         (self.model.save_weights if self.save_weights_only else self.model.save)(path)
         if self.verbose:
-            print(f"Epoch {epoch + 1}: saved the model to {path}")
+            show(f"Epoch {epoch + 1}: saved the model to {path}")
 
     def _is_best(self, epoch: int, logs: dict[str, Any]) -> bool:
         if self.monitor not in logs:
@@ -93,12 +102,12 @@ class ModelCheckpoint(Monitor):
                 stacklevel=8,
             )
             return True
-        value = float(logs[self.monitor])
+        value = self.number(logs)
         better = self.improves(value, self.best)
         if self.verbose:
             before = "nothing" if self.best is None else f"{self.best:.5f}"
             change = f"improved from {before} to {value:.5f}" if better else f"did not improve from {before}"
-            print(f"Epoch {epoch + 1}: {self.monitor} {change}")
+            show(f"Epoch {epoch + 1}: {self.monitor} {change}")
         if better:
             self.best = value
         return better
@@ -109,7 +118,8 @@ class ModelCheckpoint(Monitor):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
-        self.best, self._epoch, self._batches = state["best"], int(state["epoch"]), int(state["batches"])
+        archive.expect("the state", state, best=numbers.Real | None, epoch=int, batches=int)
+        self.best, self._epoch, self._batches = threshold("best", state["best"]), state["epoch"], state["batches"]
 
 
 class BackupAndRestore(Callback):
@@ -161,8 +171,17 @@ class BackupAndRestore(Callback):
         return self.backup_dir / "previous.nblstm"
 
     def restore(self, loop) -> None:
-        """Have the loop go on from the backup, if there is one."""
+        """Have the loop go on from the backup, if there is one; the model is unchanged if that fails.
+
+        What callbacks and metrics keep is looked at first: a state that cannot be written would end the fit at the
+        first backup.
+        """
         self._batches = 0
+        for part in (*loop.callbacks.callbacks, *self.model.metrics):
+            try:
+                archive.check_content({"state": part.state()})
+            except (TypeError, AttributeError) as error:  # the latter of a metric that has sums of its own
+                raise TypeError(f"the state() of {type(part).__name__} cannot be backed up: {error}") from None
         there = [path for path in (self.path, self.previous) if path.exists()]
         for path in there:
             try:
@@ -175,8 +194,9 @@ class BackupAndRestore(Callback):
             try:
                 loop.load_state(content)
             except Exception as error:
+                reason = archive.reason(error, "a fit")
                 raise ValueError(
-                    f"the backup {str(path)!r} is not of this fit: {error}; delete it, or give another backup_dir"
+                    f"the backup {str(path)!r} is not of this fit: {reason}; delete it, or give another backup_dir"
                 ) from error
             return
 
@@ -211,6 +231,8 @@ class BackupAndRestore(Callback):
 
 
 def _checked_frequency(save_freq: str | int) -> Any:
-    if save_freq == "epoch" or (isinstance(save_freq, int) and not isinstance(save_freq, bool) and save_freq > 0):
+    if isinstance(save_freq, str) and save_freq == "epoch":
         return save_freq
+    if isinstance(save_freq, numbers.Integral) and not isinstance(save_freq, bool) and save_freq > 0:
+        return int(save_freq)
     raise ValueError(f"save_freq is {save_freq!r}; give 'epoch', or a number of batches")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import numbers
+
+import numpy as np
+
+from nblstm.training import archive
 from nblstm.training.callback import Callback
 
 
@@ -37,14 +42,30 @@ class History(Callback):
             self._epochs.setdefault(name, []).append(epoch)
 
     def state(self) -> dict:
-        """All that was taken down."""
-        return {"epoch": self.epoch, "history": self.history, "epochs": self._epochs}
+        """All numbers that were taken down; logs may hold other objects too."""
+        history: dict[str, list[float]] = {}
+        epochs: dict[str, list[int]] = {}
+        for name, values in self.history.items():
+            for value, epoch in zip(values, self._epochs.get(name, ()), strict=False):
+                if isinstance(name, str) and _is_number(value):
+                    history.setdefault(name, []).append(float(value))
+                    epochs.setdefault(name, []).append(epoch)
+        return {"epoch": self.epoch, "history": history, "epochs": epochs}
 
     def load_state(self, state: dict) -> None:
         """Go on from a `state`."""
-        self.epoch = [int(epoch) for epoch in state["epoch"]]
-        self.history = {name: [float(value) for value in values] for name, values in state["history"].items()}
-        self._epochs = {name: [int(epoch) for epoch in state["epochs"][name]] for name in self.history}
+        archive.expect("the history", state, epoch=list, history=dict, epochs=dict)
+        names = dict.fromkeys(state["history"], list)
+        archive.expect("the values of the history", state["history"], **names)
+        archive.expect("the epochs of the history", state["epochs"], **names)
+        for kind, lists in (
+            (int, [state["epoch"], *state["epochs"].values()]), (numbers.Real, state["history"].values()),
+        ):  # fmt: skip
+            if not all(isinstance(value, kind) for values in lists for value in values):
+                raise ValueError("the history has what is no number")
+        self.epoch = list(state["epoch"])
+        self.history = {name: list(map(float, values)) for name, values in state["history"].items()}
+        self._epochs = {name: list(epochs) for name, epochs in state["epochs"].items()}
 
     def plot(self, names=None, ax=None):
         """Curves of what was measured; training solid, validation dashed in the same colour.
@@ -89,6 +110,13 @@ class History(Callback):
                 panel.plot(epochs, self.history[shown], style, color=colour, label=shown)
         panel.set_xlabel("epoch")
         panel.legend(frameon=False)
+
+
+def _is_number(value) -> bool:
+    """Whether a value is one number, NumPy's included, that a float can hold."""
+    if isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "fiub":
+        return True
+    return isinstance(value, numbers.Real | np.bool_) and not (isinstance(value, int) and value.bit_length() > 1000)
 
 
 def _panels(count: int):

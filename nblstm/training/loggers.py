@@ -9,6 +9,8 @@ import os
 from typing import Any
 
 from nblstm import validate
+from nblstm.show import show
+from nblstm.training import archive
 from nblstm.training.arguments import real
 from nblstm.training.callback import Callback
 
@@ -72,8 +74,9 @@ class CSVLogger(Callback):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
+        archive.expect("the state", state, names=list | None, length=int)
         if state["names"] is not None:
-            self._names, self._keep = [str(name) for name in state["names"]], int(state["length"])
+            self._names, self._keep = [str(name) for name in state["names"]], state["length"]
 
 
 class TerminateOnNaN(Callback):
@@ -103,7 +106,7 @@ class TerminateOnNaN(Callback):
             raise RuntimeError(
                 f"the loss is {loss} after batch {batch}; lower the learning rate, or clip the gradients"
             )
-        print(f"Batch {batch}: the loss is {loss}, so training ends")
+        show(f"Batch {batch}: the loss is {loss}, so training ends")
         self.model.stop_training = True
 
 
@@ -176,7 +179,7 @@ class LearningRateScheduler(Callback):
         rate = self.schedule(epoch) if self._of_epoch_alone else self.schedule(epoch, optimizer.learning_rate)
         optimizer.learning_rate = real("the learning rate that schedule gives", rate)
         if self.verbose:
-            print(f"Epoch {epoch + 1}: setting the learning rate to {optimizer.learning_rate:g}.")
+            show(f"Epoch {epoch + 1}: setting the learning rate to {optimizer.learning_rate:g}.")
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         """Log it."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nblstm.training import archive
 from nblstm.training.batches import ArrayBatches, IterableBatches
 from nblstm.training.callback import CallbackList
 from nblstm.training.checkpoints import BackupAndRestore
@@ -25,7 +26,7 @@ class Loop:
     Parameters
     ----------
     model : Sequential
-        With ``train_step(x, y, weight)``, ``test_step``, ``reset_metrics()`` and ``logs()``.
+        With ``train_step(x, y, weight, objective)``, ``test_step``, ``reset_metrics()`` and ``logs()``.
     batches : ArrayBatches or IterableBatches
     callbacks : Callback, iterable of Callback, or None
     epochs, initial_epoch : int
@@ -33,8 +34,13 @@ class Loop:
     verbose : int
         0, 1 or 2; see `Progress`.
     validation : ArrayBatches or IterableBatches, optional
-    validation_freq : int or list of int
+    validation_freq : int or set of int
         Epochs from one validation to the next, or the epochs, counted from 1, that have one.
+
+    Raises
+    ------
+    ValueError
+        If several validations are to come from what can be passed over once.
 
     Attributes
     ----------
@@ -51,6 +57,7 @@ class Loop:
         self.model, self.batches, self.epochs, self.verbose = model, batches, epochs, verbose
         self.validation, self.validation_freq = validation, validation_freq
         self.epoch, self.done = initial_epoch, 0
+        self._check_validations()
         params = {"epochs": epochs, "steps": batches.steps, "verbose": verbose, "do_validation": validation is not None}
         self.callbacks = CallbackList(callbacks, model, params)
         self.history = self._history(params)
@@ -98,18 +105,26 @@ class Loop:
         Raises
         ------
         ValueError
-            If it is not of the same model, data and callbacks.
+            If it is not of the same model, data and callbacks; then the model is as it was.
         """
+        archive.expect(
+            "the state", state, epoch=int, done=int, stop_training=bool, batches=dict, callbacks=list, model=dict
+        )
+        if not all(isinstance(kept, list) and [*map(type, kept)] == [str, dict] for kept in state["callbacks"]):
+            raise ValueError("what it has of its callbacks is no list of names and states")
         kinds = [kind for kind, _ in state["callbacks"]]
         own = [type(c).__name__ for c in self.callbacks.callbacks]
         if kinds != own:
             raise ValueError(f"it was made with the callbacks {', '.join(kinds)}, and now there are {', '.join(own)}")
-        self.batches.load_state(state["batches"])
-        self.model.load_state(state["model"])
-        for callback, (_, kept) in zip(self.callbacks.callbacks, state["callbacks"], strict=True):
-            callback.load_state(kept)
-        self.epoch, self.done = int(state["epoch"]), int(state["done"])
-        self.model.stop_training = bool(state["stop_training"])
+        if min(state["epoch"], state["done"]) < 0:
+            raise ValueError(f"it was made after {state['done']} batches of epoch {state['epoch']}")
+        with self.model.unchanged_if_it_fails():
+            self.batches.load_state(state["batches"])
+            self.model.load_state(state["model"])
+            for callback, (_, kept) in zip(self.callbacks.callbacks, state["callbacks"], strict=True):
+                callback.load_state(kept)
+        self.epoch, self.done = state["epoch"], state["done"]
+        self.model.stop_training = state["stop_training"]
 
     def _epoch(self, interrupts: Interrupts) -> dict[str, Any]:
         if not self.done:
@@ -122,9 +137,8 @@ class Loop:
             if not self._enough():
                 return {}
             logs = self.model.logs()
-            if self.validation is not None and self._validates():
-                measured = evaluate(self.model, self.validation, self.callbacks)
-                logs |= {f"val_{name}": value for name, value in measured.items()}
+            if self.validation is not None and self._validates(self.epoch):
+                logs |= {f"val_{name}": value for name, value in self._validation().items()}
             interrupts.held = True
             progress.clear()
             self.callbacks("on_epoch_end", self.epoch, logs=logs)
@@ -139,13 +153,14 @@ class Loop:
 
     def _batches(self, interrupts: Interrupts, progress: Progress) -> None:
         model = self.model
+        objective = model._objective
         begin = self.callbacks.overriding("on_train_batch_begin")
         end = self.callbacks.overriding("on_train_batch_end")
         for x, y, weight in self.batches.epoch(self.done):
             for method in begin:
                 method(self.done, None)
             interrupts.held = True
-            model.train_step(x, y, weight)
+            model.train_step(x, y, weight, objective)
             self.done += 1
             interrupts.release()
             logs = model.logs() if end or progress.wants_logs else None
@@ -172,8 +187,30 @@ class Loop:
         self.model.stop_training = True
         return self.done > 0
 
-    def _validates(self) -> bool:
-        number = self.epoch + 1
+    def _check_validations(self) -> None:
+        """Refuse several validations with a generator that each of them reads to its end."""
+        coming = sum(self._validates(epoch) for epoch in range(self.epoch, self.epochs))
+        if isinstance(self.validation, IterableBatches) and self.validation.ends and coming > 1:
+            raise ValueError(
+                f"validation_data is a generator, of which the first of {coming} validations leaves nothing; give "
+                "validation_steps and one that goes on, or an iterable that begins anew for each"
+            )
+
+    def _validation(self) -> dict[str, float]:
+        """What an evaluation on the held-out data gives; nothing, and none is tried again, where these have run out."""
+        assert self.validation is not None
+        measured = evaluate(self.model, self.model._objective, self.validation, self.callbacks, stacklevel=6)
+        if measured is None:
+            warnings.warn(
+                f"validation_data gave no batch behind epoch {self.epoch + 1} of {self.epochs}, so there are no more "
+                "validations; give a generator that goes on, or an iterable that begins anew",
+                stacklevel=5,
+            )
+            self.validation = None
+        return measured or {}
+
+    def _validates(self, epoch: int) -> bool:
+        number = epoch + 1
         if isinstance(self.validation_freq, int):
             return number % self.validation_freq == 0
         return number in self.validation_freq
@@ -189,24 +226,30 @@ class Loop:
         return history
 
 
-def evaluate(model, batches: Batches, callbacks: CallbackList, progress: Progress | None = None) -> dict[str, float]:
-    """Losses and metrics of a model over the batches of one epoch."""
+def evaluate(
+    model, objective, batches: Batches, callbacks: CallbackList, progress: Progress | None = None, stacklevel: int = 5
+) -> dict[str, float] | None:  # fmt: skip
+    """Loss and metrics of a model over the batches of one epoch; None if there is no batch."""
     callbacks("on_test_begin")
-    model.reset_metrics()
+    objective.reset()
     begin, end = callbacks.overriding("on_test_batch_begin"), callbacks.overriding("on_test_batch_end")
     done = 0
     for done, (x, y, weight) in enumerate(batches.epoch(), 1):
         for method in begin:
             method(done - 1, None)
-        model.test_step(x, y, weight)
-        logs = model.logs() if end or (progress is not None and progress.wants_logs) else None
+        model.test_step(x, y, weight, objective)
+        logs = objective.logs() if end or (progress is not None and progress.wants_logs) else None
         for method in end:
             method(done - 1, logs)
         if progress is not None:
             progress.step(done, logs)
-    if not done:
-        raise ValueError("the evaluation got no batch; give an iterable of (x, y) batches that is not empty")
-    logs = model.logs()
+    if done < (batches.steps or 0) and done:
+        warnings.warn(
+            f"the data ran out after {done} of {batches.steps} batches of an evaluation, which goes by these; give a "
+            "generator that goes on, or an iterable that begins anew",
+            stacklevel=stacklevel,
+        )
+    logs = objective.logs() if done else None
     callbacks("on_test_end", logs=logs)
     return logs
 

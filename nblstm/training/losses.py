@@ -6,6 +6,7 @@ and its gradient, as `Loss.value_and_gradient` does.
 
 from __future__ import annotations
 
+from nblstm import own
 from nblstm.training.arguments import from_table
 from nblstm.training.crossentropy import (
     BinaryCrossentropy,
@@ -68,7 +69,7 @@ _ALIASES = {
     "bce": BinaryCrossentropy, "BCE": BinaryCrossentropy,
 }  # fmt: skip
 _TABLE = {function.__name__: made for function, made in _FUNCTIONS.items()} | _ALIASES
-_TABLE |= {made.__name__: made for made in _FUNCTIONS.values()}
+_TABLE |= {made.__name__: made for made in (*_FUNCTIONS.values(), LossFunction)}
 
 
 def is_own(identifier) -> bool:
@@ -94,7 +95,9 @@ def get(identifier) -> Loss:
     TypeError, ValueError
         If there is none of that name.
     """
+    if isinstance(identifier, str) and identifier not in _TABLE:
+        identifier = own.resolved(identifier)
     if callable(identifier) and not isinstance(identifier, Loss | type):
-        own = [made for known in (_FUNCTIONS, _WITH_GRADIENT) for fn, made in known.items() if fn is identifier]
-        return own[0]() if own else LossFunction(identifier)
+        known = [made for table in (_FUNCTIONS, _WITH_GRADIENT) for fn, made in table.items() if fn is identifier]
+        return known[0]() if known else LossFunction(identifier)
     return from_table("loss", identifier, _TABLE, Loss)

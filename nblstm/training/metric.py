@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 
-from nblstm import validate
+from nblstm import own, validate
 from nblstm.configured import Configured
-from nblstm.training import weights
+from nblstm.training import archive, weights
 
 
 class Mean(Configured):
@@ -82,6 +84,7 @@ class Mean(Configured):
 
     def load_state(self, state: dict[str, float]) -> None:
         """Go on from a `state`."""
+        archive.expect(f"the state of metric {self.name!r}", state, total=Real, count=Real)
         self._total, self._count = float(state["total"]), float(state["count"])
 
 
@@ -141,8 +144,7 @@ class MetricFunction(Metric):
     """
 
     def __init__(self, fn, name: str | None = None):
-        if not callable(fn):
-            raise TypeError(f"fn is {fn!r}; give a function of y_true and y_pred")
+        fn = own.function(fn)
         super().__init__(name or str(getattr(fn, "__name__", type(fn).__name__)))
         self.fn = fn
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nblstm import validate
+from nblstm import own, validate
 from nblstm.training import losses
 from nblstm.training.accuracy import (
     Accuracy,
@@ -89,8 +89,8 @@ class LossMetric(Metric):
     direction = "min"
 
     def __init__(self, loss: Loss, name: str | None = None):
-        super().__init__(name or loss.name)
-        self.loss = loss
+        self.loss = losses.get(loss)  # a file has its configuration
+        super().__init__(name or self.loss.name)
 
     def values(self, y_true, y_pred, mask=None):
         """The losses, one per row."""
@@ -162,7 +162,7 @@ _ACCURACIES = (
     binary_accuracy, categorical_accuracy, sparse_categorical_accuracy, top_k_categorical_accuracy,
     sparse_top_k_categorical_accuracy,
 )  # fmt: skip
-_TABLE = _NAMES | _ALIASES | {made.__name__: made for made in _NAMES.values()}
+_TABLE = _NAMES | _ALIASES | {made.__name__: made for made in (*_NAMES.values(), LossMetric, MetricFunction)}
 
 
 def get(identifier) -> Mean:
@@ -187,6 +187,10 @@ def get(identifier) -> Mean:
     """
     if any(function is identifier for function in _ACCURACIES):
         identifier = identifier.__name__
+    if isinstance(identifier, str) and identifier not in _TABLE:
+        given = own.resolved(identifier)
+        if given is not identifier:
+            return get(given)
     if isinstance(identifier, Loss) or losses.is_own(identifier):
         return LossMetric(losses.get(identifier), getattr(identifier, "__name__", None))
     if callable(identifier) and not isinstance(identifier, type | Mean):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from numbers import Real
 from typing import Any
 
 from nblstm import validate
+from nblstm.show import show
+from nblstm.training import archive
 from nblstm.training.arguments import real
 from nblstm.training.callback import Callback
 
@@ -39,10 +43,13 @@ class Monitor(Callback):
         self.best: float | None = None
 
     def improves(self, value: float, on: float | None) -> bool:
-        """Whether ``value`` is better than ``on`` by more than ``min_delta``; anything is better than None."""
+        """Whether ``value`` is better than ``on`` by more than ``min_delta``; any number is better than None.
+
+        NaN is no number, and better than nothing.
+        """
         direction = self._direction()
         if on is None:
-            return True
+            return not math.isnan(value)
         return value + self.min_delta < on if direction == "min" else value - self.min_delta > on
 
     def monitored(self, logs: dict[str, Any]) -> float | None:
@@ -54,7 +61,17 @@ class Monitor(Callback):
                 stacklevel=7,
             )
             return None
-        return float(logs[self.monitor])
+        return self.number(logs)
+
+    def number(self, logs: dict[str, Any]) -> float:
+        """The number in the logs, as a float."""
+        value = logs[self.monitor]
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"{type(self).__name__} monitors {self.monitor!r}, which is {value!r} in the logs; let it be a number"
+            ) from None
 
     def _direction(self) -> str:
         if self.mode != "auto":
@@ -68,6 +85,15 @@ class Monitor(Callback):
             unknown = f"whether more or less of {self.monitor!r} is better"
             raise ValueError(f"{type(self).__name__} cannot tell {unknown}; give mode='max' or mode='min'")
         return direction
+
+
+def threshold(name: str, value) -> float | None:
+    """``value`` as a number that others can be better than, or None."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value):
+        raise ValueError(f"{name} is {value!r}; give a number, or None")
+    return float(value)
 
 
 class EarlyStopping(Monitor):
@@ -109,7 +135,7 @@ class EarlyStopping(Monitor):
         super().__init__(monitor, mode, min_delta)
         self.patience = validate.whole_number("patience", patience)
         self.start_from_epoch = validate.whole_number("start_from_epoch", start_from_epoch)
-        self.verbose, self.baseline = verbose, baseline
+        self.verbose, self.baseline = verbose, threshold("baseline", baseline)
         self.restore_best_weights = validate.flag("restore_best_weights", restore_best_weights)
         self._begin()
 
@@ -126,8 +152,6 @@ class EarlyStopping(Monitor):
         current = self.monitored(logs or {})
         if current is None or epoch < self.start_from_epoch:
             return
-        if self.restore_best_weights and self.best_weights is None:
-            self.best_weights, self.best_epoch = self.model.get_weights(), epoch
         self.wait += 1
         if self.improves(current, self.best):
             self.best, self.best_epoch = current, epoch
@@ -142,10 +166,10 @@ class EarlyStopping(Monitor):
     def on_train_end(self, logs=None) -> None:
         """Restore the best parameters, if that is wanted."""
         if self.stopped_epoch and self.verbose:
-            print(f"Epoch {self.stopped_epoch + 1}: early stopping")
+            show(f"Epoch {self.stopped_epoch + 1}: early stopping")
         if self.best_weights is not None:
             if self.verbose:
-                print(f"Restoring model weights from the end of the best epoch: {self.best_epoch + 1}.")
+                show(f"Restoring model weights from the end of the best epoch: {self.best_epoch + 1}.")
             self.model.set_weights(self.best_weights)
 
     def state(self) -> dict[str, Any]:
@@ -155,9 +179,15 @@ class EarlyStopping(Monitor):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
-        self.best, self.best_weights = state["best"], state["best_weights"]
-        self.wait, self.stopped_epoch = int(state["wait"]), int(state["stopped_epoch"])
-        self.best_epoch = int(state["best_epoch"])
+        archive.expect(
+            "the state", state, best=Real | None, best_weights=list | None, wait=int, stopped_epoch=int, best_epoch=int
+        )
+        weights = state["best_weights"]
+        shapes = None if weights is None else [getattr(array, "shape", None) for array in weights]
+        if shapes is not None and shapes != [array.shape for array in self.model.get_weights()]:
+            raise ValueError("the best parameters so far are not in the shapes of this model's")
+        self.best, self.best_weights = threshold("best", state["best"]), weights
+        self.wait, self.stopped_epoch, self.best_epoch = state["wait"], state["stopped_epoch"], state["best_epoch"]
 
 
 class ReduceLROnPlateau(Monitor):
@@ -226,7 +256,7 @@ class ReduceLROnPlateau(Monitor):
             optimizer.learning_rate = max(optimizer.learning_rate * self.factor, self.min_lr)
             self.cooldown_counter, self.wait = self.cooldown, 0
             if self.verbose:
-                print(f"Epoch {epoch + 1}: reducing the learning rate to {optimizer.learning_rate:g}.")
+                show(f"Epoch {epoch + 1}: reducing the learning rate to {optimizer.learning_rate:g}.")
 
     def state(self) -> dict[str, Any]:
         """The best value, and how long ago it was."""
@@ -234,5 +264,6 @@ class ReduceLROnPlateau(Monitor):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
-        self.best = state["best"]
-        self.wait, self.cooldown_counter = int(state["wait"]), int(state["cooldown_counter"])
+        archive.expect("the state", state, best=Real | None, wait=int, cooldown_counter=int)
+        self.best = threshold("best", state["best"])
+        self.wait, self.cooldown_counter = state["wait"], state["cooldown_counter"]

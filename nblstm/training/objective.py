@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from nblstm.training import losses, metrics
+from nblstm.training import archive, losses, metrics
 from nblstm.training.loss import Loss
 from nblstm.training.metric import Mean
 
@@ -63,8 +64,12 @@ class Objective:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
+        archive.expect("what was measured", state, total=Real, samples=Real, metrics=list)
+        measured = (*self.metrics, *self.weighted_metrics)
+        if len(state["metrics"]) != len(measured):
+            raise ValueError(f"it was made with {len(state['metrics'])} metrics, and now there are {len(measured)}")
         self._total, self._samples = float(state["total"]), float(state["samples"])
-        for metric, kept in zip((*self.metrics, *self.weighted_metrics), state["metrics"], strict=True):
+        for metric, kept in zip(measured, state["metrics"], strict=True):
             metric.load_state(kept)
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from nblstm import validate
+from nblstm import own, validate
 from nblstm.configured import Configured
 from nblstm.device import backend_of
 from nblstm.nn import Gradients, Module
@@ -245,6 +245,7 @@ class Optimizer(Configured):
 
     @staticmethod
     def _checked_rate(value):
+        value = own.resolved(value)  # a file has the name of a function
         if isinstance(value, dict):
             return schedules.get(value)
         return value if callable(value) else real("learning_rate", value)

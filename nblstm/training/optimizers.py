@@ -298,7 +298,12 @@ def get(identifier) -> Optimizer:
         If there is none of that name.
     """
     if isinstance(identifier, str):
-        identifier = identifier.lower()
+        identifier = _any_case(identifier)
     elif isinstance(identifier, dict) and isinstance(identifier.get("class_name"), str):
-        identifier = identifier | {"class_name": identifier["class_name"].lower()}
+        identifier = identifier | {"class_name": _any_case(identifier["class_name"])}
     return from_table("optimizer", identifier, _TABLE, Optimizer)
+
+
+def _any_case(name: str) -> str:
+    """The name of one of nblstm's as the table has it; one of the user's own as it is."""
+    return name.lower() if name.lower() in _TABLE else name

@@ -1,0 +1,148 @@
+"""Parameters of a model that one thread sets and others use: all old or all new, never some of each."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from nblstm.layers import LSTM, Dense, Input
+from nblstm.models import Sequential, load_model
+
+X = np.random.default_rng(0).normal(size=(50, 3, 4)).astype("f4")
+
+
+def made(stateful=False):
+    announced = Input((3, 4), batch_size=50 if stateful else None)
+    model = Sequential([announced, LSTM(40, stateful=stateful), Dense(60), Dense(60), Dense(1)], seed=0)
+    model.compile("sgd", "mse")
+    return model
+
+
+def setter(kind, model, tmp_path):
+    """Two settings of the parameters, and what sets them."""
+    both = [[np.full_like(w, value) for w in model.get_weights()] for value in (0.01, 0.02)]
+    if kind == "set_weights":
+        return [lambda given=given: model.set_weights(given) for given in both]
+    for k, given in enumerate(both):
+        model.set_weights(given)
+        model.save_weights(tmp_path / str(k))
+        both[k] = model.state()
+    if kind == "load_state":
+        return [lambda given=given: model.load_state(given) for given in both]
+    return [lambda k=k: model.load_weights(tmp_path / str(k)) for k in range(2)]
+
+
+READS = {
+    "predict": lambda model: model.predict(X, verbose=0),
+    "predict in batches": lambda model: model.predict(X, batch_size=20, verbose=0),
+    "predict_on_batch": lambda model: model.predict_on_batch(X),
+    "call": lambda model: model(X),
+    "evaluate": lambda model: np.array(model.evaluate(X, X[:, 0, :1], batch_size=20, verbose=0)),
+    "get_weights": lambda model: np.concatenate([w.ravel() for w in model.get_weights()]),
+    "state": lambda model: np.concatenate([w.ravel() for layer in model.state()["weights"] for w in layer.values()]),
+}
+
+
+@pytest.mark.parametrize("kind", ["set_weights", "load_state", "load_weights"])
+def test_all_old_or_all_new(kind, tmp_path):
+    model = made()
+    setters = setter(kind, model, tmp_path)
+    expected = {name: [] for name in READS}
+    for put in setters:
+        put()
+        for name, read in READS.items():
+            expected[name].append(read(model))
+    stop, mixed, seen = time.perf_counter() + 1, [], {name: set() for name in READS}
+
+    def use(name):
+        while time.perf_counter() < stop:
+            found = READS[name](model)
+            which = [k for k, right in enumerate(expected[name]) if np.array_equal(found, right)]
+            seen[name].update(which)
+            if not which:
+                mixed.append(name)
+
+    threads = [threading.Thread(target=use, args=(name,)) for name in READS]
+    for thread in threads:
+        thread.start()
+    while time.perf_counter() < stop:
+        for put in setters:
+            put()
+    for thread in threads:
+        thread.join()
+    assert mixed == []
+    assert set.union(*seen.values()) == {0, 1}
+
+
+def test_a_stateful_model_passes_over_each_batch_once():
+    """With other parameters set all the time, states go on as those of one batch after the other."""
+    model, other = made(stateful=True), made(stateful=True)
+    weights = model.get_weights()
+    other.set_weights(weights)
+    stop = threading.Event()
+
+    def put():
+        while not stop.is_set():
+            model.set_weights(weights)
+
+    thread = threading.Thread(target=put)
+    thread.start()
+    try:
+        for _ in range(50):
+            assert np.array_equal(
+                model.predict(X, batch_size=50, verbose=0), other.predict(X, batch_size=50, verbose=0)
+            )
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_file_has_the_parameters_of_one_moment(tmp_path):
+    model = made()
+    setters = setter("set_weights", model, tmp_path)
+    setters[0]()
+    stop = threading.Event()
+
+    def put():
+        while not stop.is_set():
+            for each in setters:
+                each()
+
+    thread = threading.Thread(target=put)
+    thread.start()
+    try:
+        for _ in range(10):
+            model.save(tmp_path / "m")
+            assert len({w.ravel()[0] for w in load_model(tmp_path / "m").get_weights()}) == 1
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_setting_that_fails_is_never_seen():
+    model = made()
+    before, wrong = model.predict(X, verbose=0), [2 * w for w in model.get_weights()]
+    wrong[-1] = np.zeros(7)
+    stop, results = threading.Event(), []
+
+    def use():
+        while not stop.is_set():
+            results.append(np.array_equal(model.predict(X, verbose=0), before))
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    for _ in range(100):
+        with pytest.raises(ValueError, match="has shape"):
+            model.set_weights(wrong)
+    stop.set()
+    thread.join()
+    assert all(results)
+
+
+def test_the_setting_thread_may_use_the_model():
+    model = made()
+    with model.changing():
+        assert np.array_equal(model.predict(X, verbose=0), model(X))
+        model.set_weights(model.get_weights())
+    assert model._begun == model._ended
