@@ -90,6 +90,12 @@ class Tape:
         raise TypeError("a tape cannot be copied or pickled, as it belongs to one network; run its forward() again")
 
 
+def set_initial(cell: Cell, states) -> None:
+    """Set states (S, ...) to what the cell's are before the first step."""
+    for k, value in enumerate(cell.initial):
+        states[k] = value
+
+
 def pack(network: Network, parameters: dict[str, np.ndarray], training: bool) -> list[list]:
     """Parameters as the device's kernels read them, by layer and direction."""
     return [

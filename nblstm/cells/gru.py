@@ -1,6 +1,8 @@
 """The gated recurrent unit."""
 
-from nblstm.cells.cell import Cell, cell, factory
+from functools import cache
+
+from nblstm.cells.cell import Cell, cell
 from nblstm.cells.functions import activation as activation_named
 from nblstm.cells.functions import sigmoid, tanh
 
@@ -44,7 +46,7 @@ def gru_with(activation="tanh", recurrent_activation="sigmoid", reset_after=True
     return _gru(activation_named(activation), activation_named(recurrent_activation), bool(reset_after))
 
 
-@factory
+@cache
 def _gru(act, gate, reset_after: bool) -> Cell:
     @cell(gates="z r n", states="h", split="n")
     def gru_after(z, r, n_x, n_h, h):

@@ -1,6 +1,8 @@
 """The LSTM family."""
 
-from nblstm.cells.cell import Cell, cell, factory
+from functools import cache
+
+from nblstm.cells.cell import Cell, cell
 from nblstm.cells.functions import activation as activation_named
 from nblstm.cells.functions import sigmoid, tanh
 
@@ -59,7 +61,7 @@ def lstm_with(activation="tanh", recurrent_activation="sigmoid") -> Cell:
     return lstm if act is tanh and gate is sigmoid else _lstm(act, gate)
 
 
-@factory
+@cache
 def _lstm(act, gate) -> Cell:
     @cell(gates="i f g o", states="h c")
     def lstm_with(i, f, g, o, h, c):

@@ -1,6 +1,8 @@
 """The simple recurrent network (Elman 1990)."""
 
-from nblstm.cells.cell import Cell, cell, factory
+from functools import cache
+
+from nblstm.cells.cell import Cell, cell
 from nblstm.cells.functions import activation as activation_named
 from nblstm.cells.functions import relu, tanh
 
@@ -32,7 +34,7 @@ def rnn_with(activation="tanh") -> Cell:
     return _rnn(activation_named(activation))
 
 
-@factory
+@cache
 def _rnn(act) -> Cell:
     if act in (tanh, relu):
         return rnn_tanh if act is tanh else rnn_relu

@@ -113,7 +113,7 @@ class CellLayer(Layer):
         self.zero_output_for_mask = validate.flag("zero_output_for_mask", zero_output_for_mask)
         self.learn_initial_state = validate.flag("learn_initial_state", learn_initial_state)
         self.cell = self._make_cell()
-        self.cell.graph  # noqa: B018  traced here, so that a cell's errors come before the first use
+        self.cell.check()
         self._output = self.cell.states.index(self.cell.output)
 
     def _make_cell(self) -> Cell:
@@ -147,7 +147,8 @@ class CellLayer(Layer):
             )  # fmt: skip
         described |= {name: Parameter((H,), self._vector_initializer()) for name in cell.vectors}
         if self.learn_initial_state:
-            described |= {f"initial_{name}": Parameter((H,), initializers.Zeros()) for name in cell.states}
+            for name, value in zip(cell.states, cell.initial, strict=True):
+                described[f"initial_{name}"] = Parameter((H,), initializers.Constant(value))
         return described
 
     def _output_shape(self, shape: Shape) -> Any:
