@@ -8,7 +8,7 @@ from reference import FUNCTIONS, make_cell
 from tolerances import DTYPES
 
 import nblstm
-from nblstm import cell, sigmoid, tanh
+from nblstm import cell, sigmoid, tanh, where
 
 SMALL = Case(T=3, B=2, I=3, H=5)
 RAGGED = Case(T=4, B=3, I=3, H=7, num_layers=2, bidirectional=True, lengths=(2, 0, 4))
@@ -218,3 +218,42 @@ def test_operators_with_numbers_on_either_side():
 
     made = cell(gates="a", states="h")(equations)
     check_gradients(made, make_cell(lambda a, h: (equations(a, h),), "a", "h"), SMALL, "float64", samples=20)
+
+
+def held(condition):
+    """1.0 where it holds, else 0.0."""
+    return np.where(condition, 1.0, 0.0)
+
+
+#: Cells that reckon with comparisons, and what they mean.
+COMPARED = {
+    "mask": (lambda a, h: (a > 0.1) * h + 0.5 * a, lambda a, h: held(a > 0.1) * h + 0.5 * a),
+    "both": (
+        lambda a, h: where((a > 0.1) * (h <= a) > 0, a, h * a),
+        lambda a, h: np.where((a > 0.1) & (h <= a), a, h * a),
+    ),
+    "complement": (
+        lambda a, h: (1 - (a > h)) * tanh(a) + (a >= h) / 2 - (-(h < a)),
+        lambda a, h: held(a <= h) * np.tanh(a) + held(a >= h) / 2 + held(h < a),
+    ),
+    "of_functions": (
+        lambda a, h: tanh(a < 0.1) * a + nblstm.exp(-(a < h)) + nblstm.maximum(a > h, h),
+        lambda a, h: np.tanh(held(a < 0.1)) * a + np.exp(-held(a < h)) + np.maximum(held(a > h), h),
+    ),
+    "of_comparisons": (
+        lambda a, h: where((a > 0.1) > (h > 0.1), a, h),
+        lambda a, h: np.where((a > 0.1) & (h <= 0.1), a, h),
+    ),
+    "power": (lambda a, h: a * (2 - (h > 0.1)) ** 2, lambda a, h: a * np.where(h > 0.1, 1.0, 4.0)),
+    "alone": (lambda a, h: a > h, lambda a, h: held(a > h)),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", COMPARED)
+def test_comparisons_are_numbers(name, dtype):
+    """1 where they hold, else 0, with no gradient of their own."""
+    equations, step = COMPARED[name]
+    oracle = make_cell(lambda a, h: (step(a, h),), "a", "h")._replace(name=name)
+    check_outputs(cell(gates="a", states="h")(equations), oracle, SMALL, dtype)
+    check_gradients(cell(gates="a", states="h")(equations), oracle, SMALL, dtype, samples=20)

@@ -50,7 +50,9 @@ def traced(whose: str, run: Callable[[], Sequence[Value]], times: int = RUNS) ->
     return results
 
 
-def traced_function(whose: str, equations: Callable, names: Sequence[str]) -> tuple[list[Value], Sequence[Value]]:
+def traced_function(
+    whose: str, equations: Callable, names: Sequence[str], results: int
+) -> tuple[list[Value], Sequence[Value]]:
     """The symbols that a function of plain arguments is called with, and what it returns for them.
 
     Parameters
@@ -61,9 +63,18 @@ def traced_function(whose: str, equations: Callable, names: Sequence[str]) -> tu
         From scalars to a scalar or several.
     names : sequence of str
         Of its arguments.
+    results : int
+        How many scalars it returns.
     """
     inputs = [Value("input", name) for name in names]
-    return inputs, traced(whose, lambda: scalars(equations(*inputs)))
+
+    def run() -> list[Value]:
+        values = scalars(equations(*inputs))
+        if len(values) != results:
+            raise CellError(f"returns {len(values)} values for {', '.join(names)}; return {results}")
+        return values
+
+    return inputs, traced(whose, run)
 
 
 def scalars(results) -> list[Value]:

@@ -148,9 +148,7 @@ class Value:
 
     def __format__(self, spec):
         if spec:
-            raise CellError(
-                f"formats a traced value as {spec!r}, but it has no digits before the cell runs; leave that out"
-            )
+            raise CellError(f"formats a traced value as {spec!r}, but it has no digits yet; print it without that")
         return repr(self)
 
     def __array_function__(self, function, types, args, kwargs):

@@ -149,9 +149,10 @@ class Optimizer(Configured):
         raise NotImplementedError(f"{type(self).__name__} names no slots; define slot_names()")
 
     def equation(self) -> Callable[..., tuple[float, ...]]:
-        """The equation of one number: a module-level function of p, g, the slots and the constants, all floats.
+        """The equation of one number: a function of p, g, the slots and the constants to the new p and slots.
 
-        It gives the new p and slots. It is compiled, and may use operators, `numpy.sqrt` and `numpy.maximum`.
+        It runs on symbols, as the equations of a cell do, and is compiled: it may use operators and the functions that
+        nblstm exports. What changes from step to step belongs to `constants`.
         """
         raise NotImplementedError(f"{type(self).__name__} has no equation; define equation(), or update()")
 
