@@ -1,5 +1,7 @@
 """A user's own cells: gradients as exact as those of the built-in ones, whatever the equations are made of."""
 
+import re
+
 import numpy as np
 import pytest
 import reference
@@ -257,3 +259,54 @@ def test_comparisons_are_numbers(name, dtype):
     oracle = make_cell(lambda a, h: (step(a, h),), "a", "h")._replace(name=name)
     check_outputs(cell(gates="a", states="h")(equations), oracle, SMALL, dtype)
     check_gradients(cell(gates="a", states="h")(equations), oracle, SMALL, dtype, samples=20)
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+#: Gates and states by the names of what generated code and its reader have.
+TAKEN, TAKEN_STATES = "_ x u b y units range rows match λ backward offset", "operand state tape"
+
+
+def test_gates_and_states_may_have_any_name():
+    gates, states = TAKEN.split(), TAKEN_STATES.split()
+
+    def step(*scalars):
+        gates, states = scalars[:-3], scalars[-3:]
+        total = sum((1 + 0.1 * k) * gate for k, gate in enumerate(gates)) / len(gates)
+        return tuple(0.5 * state + total * (k + 1) * 0.1 for k, state in enumerate(states))
+
+    source = f"def equations({', '.join(gates + states)}):\n    return step({', '.join(gates + states)})"
+    scope = {"step": step}
+    exec(source, scope)
+    made = cell(gates=TAKEN, states=TAKEN_STATES)(scope["equations"])
+    check_gradients(made, make_cell(step, TAKEN, TAKEN_STATES), SMALL, "float64", samples=10)
+
+
+def test_a_split_gate_and_a_state_of_one_name():
+    def step(h_x, h_h, h):
+        return (h_x * h_h + 0.5 * h,)
+
+    made = cell(gates="h", states="h", split="h")(lambda h_x, h_h, h: step(h_x, h_h, h))
+    check_gradients(made, make_cell(step, "h", "h", split="h"), SMALL, "float64", samples=10)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ['"""', "'", "\\", "a/../../b", "leaky(0.5)", "{x} %s", "x" * 500, "класс ячейки 🙂", "", "-", 'f"""; 1/0; """'],
+)
+def test_cells_may_have_any_name_that_can_be_printed(name, monkeypatch, tmp_path):
+    check_outputs(nblstm.cells.rnn_tanh, reference.CELLS["rnn_tanh"], SMALL, "float32")  # so what they share is there
+    monkeypatch.setenv("NBLSTM_CACHE_DIR", str(tmp_path))
+
+    def equations(a, h):
+        return tanh(a) + len(name) / 1000 * h
+
+    equations.__name__ = name
+    made = cell(gates="a", states="h")(equations)
+    assert name in repr(made)
+    compile(made.source(), "source", "exec")
+    oracle = make_cell(lambda a, h: (np.tanh(a) + len(name) / 1000 * h,), "a", "h")
+    check_outputs(made, oracle, SMALL, "float32")
+    kept = [path.name for path in tmp_path.iterdir()]
+    assert kept
+    assert all(re.fullmatch(r"\w+-[0-9a-f]{32}\.kernel", file, re.ASCII) for file in kept)
