@@ -13,7 +13,7 @@ from nblstm.cells.graph import CellError, Value, as_value
 RUNS = 8
 
 
-def traced(whose: str, run: Callable[[], Sequence[Value]], times: int = RUNS) -> Sequence[Value]:
+def traced(whose: str, run: Callable[[], list[Value]], times: int = RUNS) -> list[Value]:
     """What equations come to, the same each time that they run.
 
     Parameters
@@ -52,7 +52,7 @@ def traced(whose: str, run: Callable[[], Sequence[Value]], times: int = RUNS) ->
 
 def traced_function(
     whose: str, equations: Callable, names: Sequence[str], results: int
-) -> tuple[list[Value], Sequence[Value]]:
+) -> tuple[list[Value], list[Value]]:
     """The symbols that a function of plain arguments is called with, and what it returns for them.
 
     Parameters

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from nblstm.cells.written import Written, written
@@ -52,7 +52,7 @@ def _by_name(kind: type[Cell], module: str, name: str) -> Cell:
     return found
 
 
-def _by_value(kind: type[Cell], declared: tuple, equations: Written, place: tuple[str, str], doc: str | None) -> Cell:
+def _by_value(kind: Any, declared: tuple, equations: Written, place: tuple[str, str], doc: str | None) -> Cell:
     """The cell of this process that computes the same, known or of the same place; else a new one."""
     value = declared, equations
     same = _known.get(value)

@@ -77,7 +77,7 @@ def trace(cell: Cell) -> Graph:
     """The traced equations of a cell, their gradient and the values worth saving."""
     results = traced(f"cell {cell.name!r}", lambda: _run(cell))
     inputs = _inputs(cell)
-    states, operand = list(results[: len(cell.states)]), next(iter(results[len(cell.states) :]), None)
+    states, operand = results[: len(cell.states)], next(iter(results[len(cell.states) :]), None)
     outputs, d_states = states, [Value("input", f"d{name}") for name in cell.states]
     d_outputs, d_operand, early = d_states, None, set()
     if operand is not None:

@@ -104,12 +104,11 @@ def exists(name: str) -> bool:
 
 
 def writable() -> bool:
-    """Whether objects can be stored."""
-    try:
-        folder().mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(folder(), os.W_OK)
+    """Whether objects can be stored; nothing is made to find out."""
+    place = folder()
+    while not os.path.exists(place) and place != place.parent:
+        place = place.parent
+    return place.is_dir() and os.access(place, os.W_OK | os.X_OK)
 
 
 def load(name: str):

@@ -12,6 +12,9 @@ from nblstm.codegen.target import kernel, machine
 _lock = threading.RLock()
 _loaded: dict[str, tuple[object, int]] = {}  # key -> (library, which must outlive its code; address)
 
+#: Names of kernels that were compiled here and could not be written to disk.
+unstored: list[str] = []
+
 # A fork waits until nobody compiles, so that no lock of Numba's stays shut in the child.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
@@ -44,11 +47,15 @@ def compiled(name: str, text: str, make: Callable[[], tuple[Callable, object]]) 
 
 def stored(name: str) -> bool:
     """Whether a kernel that its name describes, without a text, is in the cache."""
-    return cache.exists(f"{name}-{cache.key(name + chr(10))}")
+    return cache.exists(_file(name, cache.key(f"{name}\n")))
+
+
+def _file(name: str, key: str) -> str:
+    return f"{name}-{key}"
 
 
 def _obtain(name: str, key: str, make) -> tuple[object, int]:
-    file = f"{name}-{key}"
+    file = _file(name, key)
     found = _load(file)
     if found is None and aside.delivers(name, file):
         found = _load(file)
@@ -70,5 +77,6 @@ def _build(name: str, key: str, make) -> tuple[object, int]:
     # processes compiled could bear one name.
     function.__name__ = function.__qualname__ = f"{name}_{key}"
     built = kernel(function, signature)
-    cache.store(f"{name}-{key}", (built.native_name, built._library.serialize_using_object_code()))
+    if not cache.store(_file(name, key), (built.native_name, built._library.serialize_using_object_code())):
+        unstored.append(name)
     return built._library, built.address

@@ -11,7 +11,7 @@ import numpy as np
 from nblstm import stack, validate
 from nblstm.cells import Cell, recurrent_dropout
 from nblstm.configured import constructor_arguments
-from nblstm.device import device_for
+from nblstm.device import backend_of, device_for
 from nblstm.layers import constraints, initializers, regularizers, shapes
 from nblstm.layers.dropout import seeded
 from nblstm.layers.layer import Layer
@@ -219,6 +219,13 @@ class CellLayer(Layer):
         if weights is None:
             weights = self._derived(training, lambda own: self._packed(training))
         return weights
+
+    def warmup(self) -> None:
+        """Compile every kernel that the layer can need, and keep them in the cache."""
+        backend = backend_of(device_for(None))
+        backend.compile_kernels(self.cell, self.dtype)
+        if self.recurrent_dropout:
+            backend.compile_kernels(recurrent_dropout(self.cell), self.dtype)
 
     def _copied(self, **changes):
         """A layer with the same arguments but for some, not built."""

@@ -234,6 +234,10 @@ class Recurrent(Module):
     def _from_tuple(self, states: tuple):
         return states
 
+    def warmup(self) -> None:
+        """Compile every kernel that the network can need, and keep them in the cache."""
+        self._network.backend.compile_kernels(self.cell, self.dtype)
+
     def stepper(self, batch_size: int = 1) -> Stepper:
         """One step at a time, the states staying inside: for streaming and sampling.
 

@@ -241,11 +241,12 @@ class Optimizer(Configured):
             if g is not None and g.dtype != p.dtype:
                 raise ValueError(f"gradients have dtype {g.dtype}; the module has {p.dtype}, so give that")
 
-    def foresee(self, dtype: str) -> None:
-        """Compile what steps will need while other kernels are waited for."""
-        if type(self).update is Optimizer.update:
-            backend, constants = backend_of("cpu"), len(self.constants(0.0))
-            backend.foresee(backend.update_kernel, self.equation(), len(self.slot_names()), constants, dtype)
+    def kernels(self, dtype: str) -> list[tuple]:
+        """What steps will need: functions that compile it, each with its arguments."""
+        if type(self).update is not Optimizer.update:
+            return []
+        arguments = self.equation(), len(self.slot_names()), len(self.constants(0.0)), dtype
+        return [(backend_of("cpu").update_kernel, *arguments)]
 
     def _update(self, parameters: list[np.ndarray], flat: list[np.ndarray | None], rate: float) -> None:
         """The modules' steps, weight decay included."""
