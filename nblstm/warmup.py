@@ -30,11 +30,11 @@ def warmup(cells=BUILT_IN, dtype="float32") -> None:
         If something is none of these, or the dtype is another.
     """
     if not isinstance(cells, Cell | Iterable) and not _compiles(cells):
-        raise TypeError(f"cells is {cells!r}; give a cell made by nblstm.cell, a network, a model, or a list of some")
+        raise TypeError(f"cells is {cells!r}; give a cell made by nblstm.cell, a network, a model, or some of them")
     chosen = [cells] if isinstance(cells, Cell) or _compiles(cells) else list(cells)
     for one in chosen:
         if not isinstance(one, Cell) and not _compiles(one):
-            raise TypeError(f"cells contains {one!r}; give cells made by nblstm.cell, networks or models")
+            raise TypeError(f"cells contains {one!r}; give cells, made by nblstm.cell or of nblstm.cells, or models")
     name = validate.dtype_name(dtype)
     for one in chosen:
         if isinstance(one, Cell):

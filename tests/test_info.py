@@ -158,7 +158,7 @@ def test_after_a_warmup_nothing_is_compiled():
 
 @pytest.mark.parametrize("given", [3, "lstm", [nblstm.cells.lstm, 3], nblstm.nn.LSTM])
 def test_what_cannot_be_warmed_up(given):
-    with pytest.raises(TypeError, match=r"cells (is|contains) .*; give (a cell|cells) made by nblstm\.cell"):
+    with pytest.raises(TypeError, match=r"cells (is|contains) .*; give (a cell|cells,) made by nblstm\.cell"):
         nblstm.warmup(given)
 
 
