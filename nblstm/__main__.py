@@ -16,7 +16,7 @@ import scipy
 
 import nblstm
 from nblstm import validate
-from nblstm.codegen import cache
+from nblstm.codegen import cache, compiler
 from nblstm.cpu.threads import num_threads
 from nblstm.cpu.vector import vector_unit
 from nblstm.cuda.cell_functions import Sizes
@@ -43,7 +43,7 @@ def info() -> str:
         f"{unit.lanes('float32')} float32 or {unit.lanes('float64')} float64 in one of {unit.registers} registers",
         "threads": _said(num_threads),
         "CUDA": cuda_unavailable() or ", ".join(import_module("nblstm.cuda").names()),
-        "cache": f"{folder} ({len(kernels)} kernels, {size:.1f} MB)",
+        "cache": f"{folder} ({len(kernels)} kernels, {size:.1f} MB{'' if cache.writable() else ', not writable'})",
     }
     return "\n".join(f"{name:10} {value}" for name, value in rows.items())
 
@@ -70,14 +70,29 @@ def _layouts(chosen) -> str:
     return "\n".join([gpu.name, *(described(gpu, sizes, H, B, D) for H in chosen.hidden for B in chosen.batch)])
 
 
+def _compile_ahead(chosen) -> None:
+    """Kernels of models, or of the ready-made networks, which have to be on disk in the end."""
+    compiler.unstored.clear()
+    for model in chosen.models:
+        nblstm.warmup(nblstm.models.load_model(model))
+    for dtype in [] if chosen.models else chosen.dtype:
+        nblstm.warmup(dtype=dtype)
+    if compiler.unstored:
+        raise OSError(
+            f"{len(compiler.unstored)} kernels could not be written to {cache.folder()}; make it writable, "
+            "make room, or name another folder by NBLSTM_CACHE_DIR"
+        )
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m nblstm", description=(__doc__ or "").replace("``", ""))
     # In no help but its own: who develops kernels for a GPU asks for it by its name.
     commands = parser.add_subparsers(dest="command", required=True, metavar="{info,warmup}")
     commands.add_parser("info", help="versions, device, threads, vector width, cache folder")
-    ahead = commands.add_parser("warmup", help="compile the kernels of LSTM, GRU and RNN ahead of their first use")
-    ahead.add_argument("--dtype", nargs="+", choices=validate.DTYPES, default=["float32"])
+    ahead = commands.add_parser("warmup", help="compile kernels ahead: of LSTM, GRU and RNN, or of saved models")
+    ahead.add_argument("models", nargs="*", metavar="MODEL", help="what Sequential.save has written")
+    ahead.add_argument("--dtype", nargs="+", choices=validate.DTYPES, default=["float32"], help="without a model")
     layouts = commands.add_parser(
         "layouts", description="Which CUDA kernels a layer gets, on the GPU here or else an H100."
     )
@@ -91,9 +106,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if chosen.command == "warmup":
         try:
-            for dtype in chosen.dtype:
-                nblstm.warmup(dtype=dtype)
-        except (RuntimeError, ValueError) as error:
+            _compile_ahead(chosen)
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
             parser.exit(1, f"{error}\n")
     print(info())
     return 0

@@ -74,7 +74,7 @@ def _forward(network: Network, weights, given, state, lengths, generator, checkp
     arrays = network.backend.arrays
     kind = arrays.kind(given)
     x, batch, batched = _checked_input(network, given, lengths)
-    states = initial_state(network, state, batch.B, batched, "state")
+    states = initial_state(network, state, batch.B, batched)
     if state is not None:
         states = batch.sort(states)
     rows = batch.pack(x)
@@ -111,7 +111,7 @@ def _backward(tape: Tape, dy, d_state) -> Gradients:
     network, batch, arrays = tape.network, tape.batch, tape.network.backend.arrays
     kind = tape.kind if dy is None else arrays.kind(dy)
     dy = None if dy is None else batch.pack(output_gradient(network, dy, batch.T, batch.B, tape.batched))
-    d_states = batch.sort(initial_state(network, d_state, batch.B, tape.batched, "dstate"))
+    d_states = batch.sort(state_array(network, d_state, batch.B, tape.batched, "dstate"))
     flat = arrays.empty((network.layout.size,), network.dtype)
     params = network.layout.views(flat)
     dx = stack.backward(tape, dy, d_states, params)
@@ -147,8 +147,16 @@ def _checked_input(network: Network, x, lengths) -> tuple[np.ndarray, Batch, boo
     return x, arrays.batch(T, B, lengths), batched
 
 
-def initial_state(network: Network, state, B: int, batched: bool, name: str) -> np.ndarray:
-    """States as one new array (S, num_layers D, B, H); zeros for None."""
+def initial_state(network: Network, state, B: int, batched: bool) -> np.ndarray:
+    """States before the first step as one new array (S, num_layers D, B, H); the cell's own for None."""
+    states = state_array(network, state, B, batched, "state")
+    if state is None and not network.cell.starts_at_zero:
+        stack.set_initial(network.cell, states)
+    return states
+
+
+def state_array(network: Network, state, B: int, batched: bool, name: str) -> np.ndarray:
+    """States, or their gradients, as one new array (S, num_layers D, B, H); zeros for None."""
     names, rows, H = network.cell.states, network.num_layers * network.directions, network.hidden_size
     arrays = network.backend.arrays
     if state is None:

@@ -96,6 +96,12 @@ class Tape:
         raise TypeError("a tape cannot be copied or pickled, as it belongs to one network; run its forward() again")
 
 
+def set_initial(cell: Cell, states) -> None:
+    """Set states (S, ...) to what the cell's are before the first step."""
+    for k, value in enumerate(cell.initial):
+        states[k] = value
+
+
 @dataclass(slots=True, eq=False)
 class Weights:
     """One state of a network's parameters, as the device's kernels read them.

@@ -1,12 +1,14 @@
 """What is no cell: one sentence that names the cell, what it does, and what to write instead."""
 
 import math
+import random
+import time
 
 import numpy as np
 import pytest
 
 import nblstm
-from nblstm import CellError, cell, nn, sigmoid, tanh
+from nblstm import CellError, cell, layers, nn, sigmoid, tanh
 
 
 def tried(equations, **declaration):
@@ -62,18 +64,110 @@ def test_functions_of_numpy(function):
 @pytest.mark.parametrize(
     "equations",
     [
-        lambda a, b, h: a @ b,
-        lambda a, b, h: a % 2,
-        lambda a, b, h: a[0],
-        lambda a, b, h: a.sum(),
-        lambda a, b, h: (a > 0) & (b > 0),
-        lambda a, b, h: sum(a),
         lambda a, b, h: tanh(a, b),
+        lambda a, b, h: pow(a, 2, 3),
+        lambda a, b, h: setattr(a, "name", 1),
         lambda a, b, h: unknown_function(a),  # noqa: F821
     ],
 )
 def test_what_symbols_cannot_do(equations):
     assert "nblstm" in tried(equations)
+
+
+@pytest.mark.parametrize(
+    ("equations", "said"),
+    [
+        (lambda a, b, h: a - h.mean(), "takes .mean of a value, but a cell sees one unit of one sequence"),
+        (lambda a, b, h: a * h.shape[0], "takes .shape of a value, but a cell sees one unit"),
+        (lambda a, b, h: a @ h.T, "takes .T of a value, but a cell sees one unit"),
+        (lambda a, b, h: a.tanh() * b, "write nblstm.tanh(x)"),
+        (lambda a, b, h: a.sigmoid() * b, "write nblstm.sigmoid(x)"),
+        (lambda a, b, h: a[0], "as if it had elements, but a cell sees one unit"),
+        (lambda a, b, h: a[..., None] * b, "as if it had elements, but a cell sees one unit"),
+        (lambda a, b, h: a / len(a), "as if it had elements, but a cell sees one unit"),
+        (lambda a, b, h: sum(a), "as if it had elements, but a cell sees one unit"),
+        (lambda a, b, h: next(iter(a)), "as if it had elements, but a cell sees one unit"),
+        (lambda a, b, h: a * (1 in b), "as if it had elements, but a cell sees one unit"),
+        (lambda a, b, h: a - np.mean(h), "calls numpy.mean on a traced value, but a cell sees one unit"),
+        (lambda a, b, h: a / np.linalg.norm(h), "calls numpy.linalg.norm on a traced value, but a cell sees one unit"),
+        (lambda a, b, h: np.dot(a, h), "calls numpy.dot on a traced value"),
+        (lambda a, b, h: np.clip(a, 0, 1), "calls numpy.clip on a traced value"),
+        (lambda a, b, h: np.where(a > 0, b, h), "calls numpy.where on a traced value"),
+        (lambda a, b, h: np.stack([a, b]), "calls numpy.stack on a traced value"),
+        (lambda a, b, h: np.asarray(a) * b, "makes a NumPy array of a value, but a cell sees one unit"),
+        (lambda a, b, h: np.mean([a, b]), "makes a NumPy array of a value, but a cell sees one unit"),
+        (lambda a, b, h: a @ b, "uses %, // or @"),
+        (lambda a, b, h: a % 2, "uses %, // or @"),
+        (lambda a, b, h: 7 // a, "uses %, // or @"),
+        (lambda a, b, h: divmod(a, 2)[0], "uses %, // or @"),
+        (lambda a, b, h: nblstm.where((a > 0) & (b > 0), a, h), "joins conditions with &, |, ^ or ~"),
+        (lambda a, b, h: nblstm.where(~(a > 0), a, h), "joins conditions with &, |, ^ or ~"),
+        (lambda a, b, h: int(a) * b, "function that wants a number"),
+        (lambda a, b, h: round(a) * b, "function that wants a number"),
+        (lambda a, b, h: math.floor(a) * b, "function that wants a number"),
+        (lambda a, b, h: complex(a).real * b, "function that wants a number"),
+        (lambda a, b, h: b * len(range(a)), "function that wants a number"),
+        (lambda a, b, h: b if math.isnan(a) else a, "function that wants a number"),
+        (lambda a, b, h: b if f"{a:.3f}" else a, "formats a traced value as '.3f', but it has no digits yet"),
+    ],
+)
+def test_what_arrays_and_numbers_can_do(equations, said):
+    assert said in tried(equations)
+
+
+def test_looking_is_no_error(capsys):
+    """Symbols may be printed, put into sets, and asked what they are."""
+
+    @cell(gates="a", states="h")
+    def looking(a, h):
+        print(a, f"{h} {a!r}", {a, h}, hasattr(a, "shape"), getattr(a, "dtype", None))
+        return a
+
+    looking.check()
+    assert "input(a) input(h) input(a)" in capsys.readouterr().out
+
+
+COUNT, GENERATOR = iter(range(10**6)), np.random.default_rng()
+
+
+@pytest.mark.parametrize(
+    "equations",
+    [
+        lambda a, b, h: a * (np.random.rand() > 0.5) * 2 + np.random.rand() * b,  # noqa: NPY002
+        lambda a, b, h: tanh(a) + GENERATOR.normal() * b,
+        lambda a, b, h: a + random.gauss(0, 0.1),
+        lambda a, b, h: a * time.perf_counter(),
+        lambda a, b, h: a * next(COUNT),
+        lambda a, b, h: a if next(COUNT) % 2 else b,
+        lambda a, b, h: a * id(object()) + hash(str(GENERATOR.random())),
+        lambda a, b, h: (a if GENERATOR.random() < 0.5 else b) * (h if GENERATOR.random() < 0.5 else a),
+    ],
+)
+def test_what_changes_from_run_to_run(equations):
+    """Such a number would be drawn once, and be the same for ever."""
+    message = tried(equations)
+    assert "computes something else each time it runs" in message
+    assert "as a state, as the mask of nblstm.cells.recurrent_dropout" in message
+
+
+def test_second_operands_that_change():
+    assert "each time it runs" in tried(lambda a, b, h: b(h * GENERATOR.random()) * a, second="b")
+
+
+def test_a_variable_that_has_changed():
+    """A network made later would have the value of the first one."""
+    factor = 0.5
+
+    @cell(gates="a", states="h")
+    def scaled(a, h):
+        return factor * tanh(a)
+
+    nn.Recurrent(scaled, 2, 3)
+    nn.Recurrent(scaled, 2, 3)
+    factor = 0.25
+    for make in (lambda: nn.Recurrent(scaled, 2, 3), lambda: layers.RNN(scaled, 3)):
+        with pytest.raises(CellError, match="cell 'scaled' computes something else than when it was first used"):
+            make()
 
 
 @pytest.mark.parametrize(
@@ -167,6 +261,9 @@ def test_results_that_are_no_scalars(result):
         lambda a, b, h: nblstm.where(a > b, a, h),
         lambda a, b, h: nblstm.maximum(b, h),
         lambda a, b, h: a if b else h,
+        lambda a, b, h: b[0],
+        lambda a, b, h: np.mean(b),
+        lambda a, b, h: a * np.asarray(b),
         lambda a, b, h: b(b),
     ],
 )
@@ -227,6 +324,10 @@ def test_reserved_names(name):
         (dict(gates="operand b", second="b"), "uses the name 'operand'"),
         (dict(gates="a 1b"), "'1b'"),
         (dict(gates="a if"), "'if'"),
+        (dict(gates="a __debug__"), "'__debug__'"),
+        (dict(gates="µ μ"), "uses a name twice"),  # Python reads both signs as the same letter
+        (dict(gates="ﬁ fi"), "uses a name twice"),
+        (dict(gates="a b", vectors="weight_ih"), "has a vector named 'weight_ih', as networks name"),
         (dict(gates=["a", "b"]), "in one string"),
         (dict(vectors=3), "in one string"),
         (dict(output="c"), "has the output 'c'; name one of its states, h"),
@@ -235,6 +336,33 @@ def test_reserved_names(name):
 )
 def test_declarations(declaration, said):
     assert said in tried(lambda a, b, h: a, **declaration)
+
+
+async def coroutine(a, b, h):
+    return a
+
+
+def generator(a, b, h):
+    yield a
+
+
+async def asynchronous_generator(a, b, h):
+    yield a
+
+
+@pytest.mark.parametrize("equations", [coroutine, generator, asynchronous_generator])
+def test_equations_that_wait(equations):
+    assert "is written with async or yield; write a plain function that returns" in tried(equations)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\0b", "\ud800", "tab\there", "\u2028"])
+def test_names_that_cannot_be_printed(name):
+    def equations(a, h):
+        return a
+
+    equations.__name__ = name
+    with pytest.raises(CellError, match="has a name that cannot be printed; give the function another __name__"):
+        cell(gates="a", states="h")(equations)
 
 
 def test_a_function_is_no_cell():

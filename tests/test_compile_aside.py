@@ -70,6 +70,34 @@ def test_no_process_without_a_folder(tmp_path, monkeypatch):
     assert "kernel" not in aside._processes
 
 
+PYTHONS = ["python", "python3", "python3.12", "python3.13t", "python3.12d", "Python", "python.exe", "pythonw.exe",
+           "python_d.exe", "python3-dbg", "python3.12-intel64"]  # fmt: skip
+HOSTS = ["", "blender", "qgis", "qgis-bin.exe", "uwsgi", "pythonservice.exe", "FreeCAD", "python3.12 embedded", "R.exe",
+         "mypython", "python3.12.app"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*PYTHONS, *HOSTS])
+def test_only_a_python_is_started(name, monkeypatch, tmp_path):
+    """Of a program with a Python in it, the interpreter's path is that program, which would open a second time."""
+    started = []
+    monkeypatch.setenv("NBLSTM_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(aside, "cores", lambda: 2)
+    monkeypatch.setattr(aside.sys, "executable", str(tmp_path / "bin" / name) if name else name)
+    monkeypatch.setattr(aside.subprocess, "Popen", lambda command, **options: started.append(command) or _NoProcess())
+    monkeypatch.setattr(aside, "_processes", {})
+    aside.begin({"kernel": (os.getpid, ())})
+    assert [command[0] for command in started] == [aside.sys.executable] * (name in PYTHONS)
+
+
+class _NoProcess:
+    """One that has ended."""
+
+    def poll(self):
+        return 0
+
+    terminate = wait = poll
+
+
 @needs_two_cores
 def test_what_is_foreseen_is_done_while_another_kernel_is_waited_for(tmp_path, monkeypatch):
     monkeypatch.setenv("NBLSTM_CACHE_DIR", str(tmp_path))

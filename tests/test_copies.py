@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from messages import message_of
 
-from nblstm import cell, cells, layers, nn, tanh
+from nblstm import cells, layers, nn
 from nblstm.models import Sequential
 from nblstm.training import Adam
 
@@ -26,14 +26,6 @@ def deep(request):
     return WAYS[request.param]
 
 
-def damped(factor):
-    @cell(gates="a", states="h")
-    def damped_cell(a, h):
-        return factor * tanh(a)
-
-    return damped_cell
-
-
 @pytest.mark.parametrize(
     "made",
     [cells.lstm, cells.lstm_with("relu"), cells.gru_with(), cells.recurrent_dropout(cells.lstm_with("relu"))],
@@ -41,13 +33,6 @@ def damped(factor):
 )
 def test_a_cell_stays_itself(made, way):
     assert way(made) is made
-
-
-def test_a_cell_of_a_local_factory():
-    made = damped(0.5)
-    assert copy.deepcopy(made) is made
-    with pytest.raises((AttributeError, pickle.PicklingError), match="damped_cell"):
-        pickle.dumps(made)
 
 
 @pytest.mark.parametrize(

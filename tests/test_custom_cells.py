@@ -1,5 +1,7 @@
 """A user's own cells: gradients as exact as those of the built-in ones, whatever the equations are made of."""
 
+import re
+
 import numpy as np
 import pytest
 import reference
@@ -8,7 +10,7 @@ from reference import FUNCTIONS, make_cell
 from tolerances import DTYPES
 
 import nblstm
-from nblstm import cell, sigmoid, tanh
+from nblstm import cell, sigmoid, tanh, where
 
 SMALL = Case(T=3, B=2, I=3, H=5)
 RAGGED = Case(T=4, B=3, I=3, H=7, num_layers=2, bidirectional=True, lengths=(2, 0, 4))
@@ -218,3 +220,93 @@ def test_operators_with_numbers_on_either_side():
 
     made = cell(gates="a", states="h")(equations)
     check_gradients(made, make_cell(lambda a, h: (equations(a, h),), "a", "h"), SMALL, "float64", samples=20)
+
+
+def held(condition):
+    """1.0 where it holds, else 0.0."""
+    return np.where(condition, 1.0, 0.0)
+
+
+#: Cells that reckon with comparisons, and what they mean.
+COMPARED = {
+    "mask": (lambda a, h: (a > 0.1) * h + 0.5 * a, lambda a, h: held(a > 0.1) * h + 0.5 * a),
+    "both": (
+        lambda a, h: where((a > 0.1) * (h <= a) > 0, a, h * a),
+        lambda a, h: np.where((a > 0.1) & (h <= a), a, h * a),
+    ),
+    "complement": (
+        lambda a, h: (1 - (a > h)) * tanh(a) + (a >= h) / 2 - (-(h < a)),
+        lambda a, h: held(a <= h) * np.tanh(a) + held(a >= h) / 2 + held(h < a),
+    ),
+    "of_functions": (
+        lambda a, h: tanh(a < 0.1) * a + nblstm.exp(-(a < h)) + nblstm.maximum(a > h, h),
+        lambda a, h: np.tanh(held(a < 0.1)) * a + np.exp(-held(a < h)) + np.maximum(held(a > h), h),
+    ),
+    "of_comparisons": (
+        lambda a, h: where((a > 0.1) > (h > 0.1), a, h),
+        lambda a, h: np.where((a > 0.1) & (h <= 0.1), a, h),
+    ),
+    "power": (lambda a, h: a * (2 - (h > 0.1)) ** 2, lambda a, h: a * np.where(h > 0.1, 1.0, 4.0)),
+    "alone": (lambda a, h: a > h, lambda a, h: held(a > h)),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", COMPARED)
+def test_comparisons_are_numbers(name, dtype):
+    """1 where they hold, else 0, with no gradient of their own."""
+    equations, step = COMPARED[name]
+    oracle = make_cell(lambda a, h: (step(a, h),), "a", "h")._replace(name=name)
+    check_outputs(cell(gates="a", states="h")(equations), oracle, SMALL, dtype)
+    check_gradients(cell(gates="a", states="h")(equations), oracle, SMALL, dtype, samples=20)
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+#: Gates and states by the names of what generated code and its reader have.
+TAKEN, TAKEN_STATES = "_ x u b y units range rows match λ backward offset", "operand state tape"
+
+
+def test_gates_and_states_may_have_any_name():
+    gates, states = TAKEN.split(), TAKEN_STATES.split()
+
+    def step(*scalars):
+        gates, states = scalars[:-3], scalars[-3:]
+        total = sum((1 + 0.1 * k) * gate for k, gate in enumerate(gates)) / len(gates)
+        return tuple(0.5 * state + total * (k + 1) * 0.1 for k, state in enumerate(states))
+
+    source = f"def equations({', '.join(gates + states)}):\n    return step({', '.join(gates + states)})"
+    scope = {"step": step}
+    exec(source, scope)
+    made = cell(gates=TAKEN, states=TAKEN_STATES)(scope["equations"])
+    check_gradients(made, make_cell(step, TAKEN, TAKEN_STATES), SMALL, "float64", samples=10)
+
+
+def test_a_split_gate_and_a_state_of_one_name():
+    def step(h_x, h_h, h):
+        return (h_x * h_h + 0.5 * h,)
+
+    made = cell(gates="h", states="h", split="h")(lambda h_x, h_h, h: step(h_x, h_h, h))
+    check_gradients(made, make_cell(step, "h", "h", split="h"), SMALL, "float64", samples=10)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ['"""', "'", "\\", "a/../../b", "leaky(0.5)", "{x} %s", "x" * 500, "класс ячейки 🙂", "", "-", 'f"""; 1/0; """'],
+)
+def test_cells_may_have_any_name_that_can_be_printed(name, monkeypatch, tmp_path):
+    check_outputs(nblstm.cells.rnn_tanh, reference.CELLS["rnn_tanh"], SMALL, "float32")  # so what they share is there
+    monkeypatch.setenv("NBLSTM_CACHE_DIR", str(tmp_path))
+
+    def equations(a, h):
+        return tanh(a) + len(name) / 1000 * h
+
+    equations.__name__ = name
+    made = cell(gates="a", states="h")(equations)
+    assert name in repr(made)
+    compile(made.source(), "source", "exec")
+    oracle = make_cell(lambda a, h: (np.tanh(a) + len(name) / 1000 * h,), "a", "h")
+    check_outputs(made, oracle, SMALL, "float32")
+    kept = [path.name for path in tmp_path.iterdir()]
+    assert kept
+    assert all(re.fullmatch(r"\w+-[0-9a-f]{32}\.kernel", file, re.ASCII) for file in kept)

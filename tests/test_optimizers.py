@@ -1,11 +1,13 @@
 """Optimizers against Keras's traces and ten lines of NumPy; exact resume; modules that are frozen or do not fit."""
 
+import re
+
 import numpy as np
 import pytest
 from golden import keras_training
 from tolerances import DTYPES, GRADIENT, OUTPUT, assert_close
 
-from nblstm import nn
+from nblstm import CellError, clip, nn, tanh, where
 from nblstm.layout import Layout
 from nblstm.training import SGD, Adam, AdamW, RMSprop, optimizers, schedules
 from nblstm.training.optimizer import Optimizer
@@ -314,6 +316,64 @@ def test_an_equation_of_arrays():
     # Twice p - 0.05 p, then 0.5 down, up, not at all; and 0.5 up, up, not at all.
     expected = [(1 * 0.95 - 0.5) * 0.95 + 0.5, (2 * 0.95 + 0.5) * 0.95 + 0.5, 3 * 0.95**2]
     assert_close(linear.flat_parameters(), expected, OUTPUT["float32"])
+
+
+class Clipped(Optimizer):
+    """An optimizer of the user's own with a compiled equation, which closes over a number."""
+
+    def __init__(self, modules=None, limit=0.5):
+        self.limit = limit
+        super().__init__(modules, 0.25, None, None, None, None)
+
+    def slot_names(self):
+        return ("mean",)
+
+    def equation(self):
+        limit = self.limit
+
+        def clipped(p, g, mean, rate):
+            mean += rate * (clip(g, -limit, limit) - mean)
+            return p - where(g > 0, mean, tanh(mean)), mean
+
+        return clipped
+
+    def constants(self, rate):
+        return (rate,)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_equation_of_numbers(dtype):
+    """Each number that it closes over is in its own kernel."""
+    g = np.array([2.0, -3.0, 0.25], dtype)
+    for limit in (0.5, 1.5, 0.5):
+        linear = nn.Linear(2, 1, dtype=dtype)
+        linear.flat_parameters()[:] = [1.0, 2.0, 3.0]
+        optimizer, p, mean = Clipped(linear, limit), np.array([1.0, 2.0, 3.0]), np.zeros(3)
+        for _ in range(3):
+            optimizer.step([nn.Gradients({}, g, None)])
+            mean += 0.25 * (np.clip(g, -limit, limit) - mean)
+            p -= np.where(g > 0, mean, np.tanh(mean))
+        assert_close(linear.flat_parameters(), p, OUTPUT[dtype])
+        assert_close(optimizer.state()["mean/0"], mean, OUTPUT[dtype])
+
+
+@pytest.mark.parametrize(
+    ("equation", "said"),
+    [
+        (lambda p, g, mean, rate: (p - rate * g if g > 0 else p, mean), "decides with `if`"),
+        (lambda p, g, mean, rate: (p - rate * np.sqrt(g), mean), "calls numpy.sqrt"),
+        (lambda p, g, mean, rate: p - rate * g, "returns 1 values for p, g, s0, c0; return 2"),
+        (lambda p, g, mean, rate: (p + RNG.normal(), mean), "something else each time"),
+        (lambda p, g: (p, g), "could not be traced"),
+    ],
+)
+def test_what_is_no_equation(equation, said, monkeypatch):
+    linear = nn.Linear(2, 1, seed=0)
+    before = linear.flat_parameters().copy()
+    monkeypatch.setattr(Clipped, "equation", lambda self: equation)
+    with pytest.raises(CellError, match="the optimizer's equation .*" + re.escape(said)):
+        Clipped(linear).step([nn.Gradients({}, np.ones(3, "float32"), None)])
+    np.testing.assert_array_equal(linear.flat_parameters(), before)
 
 
 def test_an_optimizer_without_an_equation():

@@ -110,7 +110,7 @@ class Within(metrics.Metric):
         return (np.abs(y_true - y_pred) < self.limit).mean(axis=-1)
 
 
-class Steps(schedules.Schedule):
+class Steps(schedules.LearningRateSchedule):
     def __init__(self, rate=0.1):
         self.rate = rate
 

@@ -79,7 +79,7 @@ def test_a_mask_of_ones_is_the_cell_itself(B, checkpoint):
 
 def test_a_mask_of_zeros_cuts_every_recurrent_connection():
     net = nn.Recurrent(recurrent_dropout(cells.lstm), 3, 5, dtype="float64", seed=0)
-    y, _, tape = net.forward(np.random.default_rng(0).normal(size=(6, 2, 3)))
+    y, _, tape = net.forward(np.random.default_rng(0).normal(size=(6, 2, 3)), [np.zeros((1, 2, 5))] * 4)
     gradients = net.backward(tape, np.ones_like(y))
     assert (gradients.params["weight_hh_l0"] == 0).all()
     assert (gradients.params["weight_ih_l0"] != 0).any()

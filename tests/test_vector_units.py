@@ -1,10 +1,14 @@
 """Kernels for narrower vector units than this machine's, each in a process that pretends to have no other."""
 
 import platform
+from types import SimpleNamespace
 
 import llvmlite.binding
+import numba
 import pytest
 from processes import run_python
+
+from nblstm.cpu import vector
 
 SSE2 = "+sse,+sse2,+cx8,+fxsr,+mmx"
 AVX = f"{SSE2},+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+cx16,+avx"
@@ -48,3 +52,40 @@ def test_golden_vectors_on(unit):
         pytest.skip(f"this machine lacks {unit}")
     printed = run_python(CHECK, *cells, NUMBA_CPU_NAME=name, NUMBA_CPU_FEATURES=features)
     assert printed.strip() == unit
+
+
+NAMED = {
+    ("skylake-avx512", ""): ("AVX-512", True),
+    ("x86-64-v4", "-avx512f"): ("AVX2", True),
+    ("haswell", ""): ("AVX2", True),
+    ("x86-64-v3", "-fma"): ("AVX2", False),
+    ("ivybridge", ""): ("AVX", False),
+    ("nehalem", ""): ("128-bit", False),
+    ("nehalem", "+avx512f"): ("AVX-512", True),
+    ("x86-64", "+avx2,+fma"): ("AVX2", True),
+    ("generic", ""): ("128-bit", False),
+}
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="these are units of x86-64")
+@pytest.mark.parametrize(("name", "features"), NAMED)
+def test_what_a_name_and_features_come_to(name, features, monkeypatch):
+    """Kernels are shaped for the unit that LLVM uses, which the name brings along; features add to it and take away."""
+    triple, _, _ = vector.machine().magic_tuple()
+    asked = SimpleNamespace(magic_tuple=lambda: (triple, name, features))
+    monkeypatch.setattr(vector, "machine", lambda: asked)
+    monkeypatch.setattr(numba.config, "CPU_NAME", name)
+    unit = vector.vector_unit.__wrapped__()
+    assert (unit.name, unit.fma) == NAMED[name, features]
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="these are units of x86-64")
+def test_llvm_uses_what_this_machine_has():
+    here = llvmlite.binding.get_host_cpu_features()
+    assert vector._features_used() == {feature for feature in ("avx512f", "avx2", "avx", "fma") if here.get(feature)}
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="these are units of x86-64")
+def test_a_name_without_features():
+    code = "from nblstm.cpu.vector import vector_unit; print(vector_unit().name)"
+    assert run_python(code, NUMBA_CPU_NAME="x86-64-v3", NUMBA_CPU_FEATURES="").strip() == "AVX2"

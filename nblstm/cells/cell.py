@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import inspect
 import keyword
+import math
 import re
-import sys
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property, wraps
-from importlib import import_module
-from operator import attrgetter
+from functools import cached_property
+from numbers import Real
 
+from nblstm.cells import sent
 from nblstm.cells.graph import CellError
 from nblstm.cells.numeric import NUMERIC
-from nblstm.cells.trace import Graph, trace
+from nblstm.cells.trace import Graph, check, trace
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +29,12 @@ class Cell:
         As given to `cell`.
     output : str
         The state that is the network's output.
+    initial : tuple of float
+        What each state is before the first step, unless something else is given.
     equations : callable
         The function itself: scalars in, new states out.
+    place : tuple of str
+        Module and qualified name of the function where it was defined.
     """
 
     name: str
@@ -39,7 +44,9 @@ class Cell:
     second: tuple[str, ...]
     vectors: tuple[str, ...]
     output: str
+    initial: tuple[float, ...]
     equations: Callable
+    place: tuple[str, str]
     __doc__: str | None = None
 
     def __call__(self, *scalars):
@@ -75,6 +82,11 @@ class Cell:
         shared = [g for g in self.gates if g not in (*self.split, *self.second)]
         return (*(f"{g}_x" for g in self.split), *self.second, *shared, *(f"{g}_h" for g in self.split))
 
+    @cached_property
+    def starts_at_zero(self) -> bool:
+        """Whether all states are 0 before the first step, unless something else is given."""
+        return not any(self.initial)
+
     @property
     def stages(self) -> int:
         """Recurrent products in a step: 2 where there are second gates, else 1."""
@@ -84,6 +96,10 @@ class Cell:
     def graph(self) -> Graph:
         """The traced equations, their gradient and the values worth saving."""
         return trace(self)
+
+    def check(self) -> None:
+        """Refuse equations that cannot be traced, or that have changed since they were."""
+        check(self)
 
     def source(self, dtype: str = "float32") -> str:
         """The generated code of this cell, as Python source.
@@ -112,53 +128,42 @@ class Cell:
         return self
 
     def __reduce__(self):
-        """By the name of the module's variable that holds this cell, else by its factory, else by its equations."""
-        place = self.equations.__module__, self.equations.__qualname__
-        if _found(*place) is self:
-            return _found, place
-        fields = (self.name, self.gates, self.states, self.split, self.second, self.vectors, self.output)
-        return vars(self).get("_made_by") or (Cell, (*fields, self.equations, self.__doc__))
-
-
-def _found(module: str, name: str):
-    """What a module, or a class in it, has under a name; None if there is none."""
-    try:
-        return attrgetter(name)(sys.modules.get(module) or import_module(module))
-    except (AttributeError, ImportError):
-        return None
-
-
-def factory(make: Callable[..., Cell]) -> Callable[..., Cell]:
-    """`functools.cache` for a function that makes cells, which remember how they were made: so they can be pickled."""
-
-    @wraps(make)
-    def remembered(*arguments) -> Cell:
-        made = make(*arguments)
-        vars(made)["_made_by"] = cached, arguments
-        return made
-
-    cached = cache(remembered)
-    return cached
+        """By the name of the variable that holds this cell, if any process can import it; else by what it computes."""
+        return sent.reduced(self)
 
 
 def _names(cell_name: str, kind: str, names: str) -> tuple[str, ...]:
     if not isinstance(names, str):
         raise CellError(f"cell {cell_name!r} has {kind} {names!r}; write the names in one string, as {kind}='a b'")
-    parts = tuple(names.split())
-    bad = [name for name in parts if not name.isidentifier() or keyword.iskeyword(name)]
+    parts = tuple(unicodedata.normalize("NFKC", names).split())  # as Python reads identifiers
+    bad = [name for name in parts if not name.isidentifier() or keyword.iskeyword(name) or name == "__debug__"]
     if bad:
         raise CellError(f"cell {cell_name!r} has {kind} named {bad[0]!r}; use Python identifiers")
     return parts
 
 
+def _initial_values(cell_name: str, states: tuple[str, ...], initial) -> tuple[float, ...]:
+    given = {} if initial is None else initial
+    if not isinstance(given, Mapping) or set(given) - set(states):
+        raise CellError(
+            f"cell {cell_name!r} has initial {initial!r}; give a dict from states, {' '.join(states)}, to numbers"
+        )
+    for name, value in given.items():
+        if not isinstance(value, Real) or not math.isfinite(value):
+            raise CellError(f"cell {cell_name!r} has the initial value {value!r} of {name!r}; give a finite number")
+    return tuple(float(given.get(name, 0)) for name in states)
+
+
 def cell(
-    *, gates: str, states: str, split: str = "", second: str = "", vectors: str = "", output: str | None = None
-) -> Callable[[Callable], Cell]:
+    *, gates: str, states: str, split: str = "", second: str = "", vectors: str = "", output: str | None = None,
+    initial: Mapping[str, float] | None = None,
+) -> Callable[[Callable], Cell]:  # fmt: skip
     """Declare a recurrent cell by its equations.
 
     The decorated function takes scalars: one pre-activation per gate (``W x_t + R h_{t-1} + b``, already summed),
     then the previous states, then the vectors. It returns the new states in order; the first recurs through
-    ``R``. It runs once, on symbols: its gradient is derived, and both become compiled kernels.
+    ``R``. It runs on symbols, a few times: its gradient is derived, and both become compiled kernels. So what it reads
+    from elsewhere, such as a variable, counts as it was then, and has to be the same each time.
 
     Parameters
     ----------
@@ -175,6 +180,8 @@ def cell(
         Names of learned parameters with one value per unit.
     output : str, optional
         The state that is the network's output; the first if not given.
+    initial : dict of str to float, optional
+        What states are before the first step, by their names, where a network is given none; 0 if not given.
 
     Returns
     -------
@@ -202,6 +209,11 @@ def cell(
         if not inspect.isfunction(equations):
             raise CellError(f"cell() decorates {equations!r}; put it above a function of scalars, its equations")
         name = equations.__name__
+        if not name.isprintable():
+            raise CellError(f"cell {name!r} has a name that cannot be printed; give the function another __name__")
+        for kind in (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction):
+            if kind(equations):
+                raise CellError(f"cell {name!r} is written with async or yield; write a plain function that returns")
         named_states = _names(name, "states", states)
         made = Cell(
             name,
@@ -211,7 +223,9 @@ def cell(
             _names(name, "second", second),
             _names(name, "vectors", vectors),
             next(iter(named_states), "") if output is None else output,
+            _initial_values(name, named_states, initial),
             equations,
+            (equations.__module__, equations.__qualname__),
             equations.__doc__,
         )
         _check_declaration(made)
@@ -246,6 +260,9 @@ def _check_declaration(made: Cell) -> None:
     reserved = [name for name in expected if name in taken or re.fullmatch(r"v\d+|(saved|new)_.*", name)]
     if reserved:
         raise CellError(f"cell {made.name!r} uses the name {reserved[0]!r}, which generated code needs; choose another")
+    taken = {"weight_ih", "weight_hh", "bias_ih", "bias_hh"} & {*made.vectors}
+    if taken:
+        raise CellError(f"cell {made.name!r} has a vector named {min(taken)!r}, as networks name a parameter of theirs")
     given = tuple(inspect.signature(made.equations).parameters)
     if len(given) != len(expected):
         raise CellError(

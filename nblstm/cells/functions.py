@@ -12,44 +12,45 @@ from nblstm.cells.graph import Value
 from nblstm.cells.numeric import COMPARISONS
 
 
-def _primitive(name, x):
+def primitive(name, x):
+    """A function of `NUMERIC` of one value."""
     result = graph.function(name, x)
     return result if isinstance(x, Value) else result.args[0]
 
 
 def exp(x):
     """e**x."""
-    return _primitive("exp", x)
+    return primitive("exp", x)
 
 
 def log(x):
     """Natural logarithm."""
-    return _primitive("log", x)
+    return primitive("log", x)
 
 
 def log1p(x):
     """log(1 + x), exact for small x."""
-    return _primitive("log1p", x)
+    return primitive("log1p", x)
 
 
 def sqrt(x):
     """Square root."""
-    return _primitive("sqrt", x)
+    return primitive("sqrt", x)
 
 
 def abs(x):
     """|x|; its gradient at 0 is 0."""
-    return _primitive("abs", x)
+    return primitive("abs", x)
 
 
 def sigmoid(x):
     """1 / (1 + e**-x)."""
-    return _primitive("sigmoid", x)
+    return primitive("sigmoid", x)
 
 
 def tanh(x):
     """Hyperbolic tangent."""
-    return _primitive("tanh", x)
+    return primitive("tanh", x)
 
 
 def where(condition, a, b):
@@ -97,7 +98,7 @@ def leaky_relu(x, negative_slope: float = 0.01):
 
 def elu(x, alpha: float = 1.0):
     """``x`` above 0, ``alpha * (e**x - 1)`` below (Clevert et al. 2015)."""
-    return where(x > 0, x, alpha * _primitive("expm1", where(x > 0, 0.0, x)))
+    return where(x > 0, x, alpha * primitive("expm1", where(x > 0, 0.0, x)))
 
 
 def selu(x):
@@ -107,7 +108,7 @@ def selu(x):
 
 def softplus(x):
     """log(1 + e**x), with no overflow; not of ``abs`` and ``maximum``, whose gradients at 0 are 0."""
-    return where(x > 0, x, 0.0) + _primitive("log1p", exp(where(x > 0, -x, x)))
+    return where(x > 0, x, 0.0) + primitive("log1p", exp(where(x > 0, -x, x)))
 
 
 def log_sigmoid(x):
@@ -147,7 +148,7 @@ def mish(x):
 
 def gelu(x):
     """x times the normal distribution's function, exact (Hendrycks & Gimpel 2016)."""
-    return 0.5 * x * (1 + _primitive("erf", x / math.sqrt(2)))
+    return 0.5 * x * (1 + primitive("erf", x / math.sqrt(2)))
 
 
 def linear(x):

@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
-from nblstm.cells.numeric import NUMERIC
+from nblstm.cells.numeric import COMPARISONS, NUMERIC
 
 
 class CellError(TypeError):
     """A cell's equations are not something nblstm can trace."""
+
+
+def refusing(said: str) -> Callable:
+    """A method that refuses what is done with an object in equations."""
+
+    def refuse(self, *others):
+        raise CellError(said)
+
+    return refuse
 
 
 #: All nodes that there are, and some that are gone: a WeakValueDictionary forgets them by code of Python, in which an
@@ -129,23 +138,40 @@ class Value:
     __ne__ = __eq__
     __hash__ = object.__hash__
 
-    def __call__(self, *operands):
-        """Only a second gate is a function."""
-        raise CellError("calls a value as if it were a function; only gates named in second= are, as in n(r * h)")
+    __call__ = refusing("calls a value as if it were a function; only gates named in second= are, as in n(r * h)")
+    __bool__ = refusing(
+        "decides with `if`, `and`, `or`, `not`, min(), max() or a < b < c on a value that is known only when the cell "
+        "runs; write nblstm.where(condition, a, b), nblstm.minimum or nblstm.maximum"
+    )
+    __float__ = __int__ = __index__ = __complex__ = __round__ = refusing(
+        "passes a traced value to a function that wants a number (math.exp and its like); "
+        "use the function of the same name from nblstm"
+    )
+    __getitem__ = __setitem__ = __len__ = __iter__ = __contains__ = refusing(
+        "uses a value as if it had elements, but a cell sees one unit of one sequence, a scalar; "
+        "use operators, and the functions that nblstm exports"
+    )
+    __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __invert__ = refusing(
+        "joins conditions with &, |, ^ or ~; write nblstm.where within nblstm.where, or multiply comparisons"
+    )
+    __mod__ = __rmod__ = __floordiv__ = __rfloordiv__ = __divmod__ = __rdivmod__ = __matmul__ = __rmatmul__ = refusing(
+        "uses %, // or @ on a traced value; use + - * / ** and the functions that nblstm exports"
+    )
+    __array__ = refusing(
+        "makes a NumPy array of a value, but a cell sees one unit of one sequence, a scalar; "
+        "use operators, and the functions that nblstm exports"
+    )
 
-    def __bool__(self):
+    def __format__(self, spec):
+        if spec:
+            raise CellError(f"formats a traced value as {spec!r}, but it has no digits yet; print it without that")
+        return repr(self)
+
+    def __array_function__(self, function, types, args, kwargs):
         raise CellError(
-            "decides with `if`, `and`, `or`, `not`, min() or max() on a value that is known only when the cell "
-            "runs; write nblstm.where(condition, a, b), nblstm.minimum or nblstm.maximum"
+            f"calls {function.__module__}.{function.__name__} on a traced value, but a cell sees one unit of one "
+            "sequence, a scalar; use operators, and the functions that nblstm exports"
         )
-
-    def __float__(self):
-        raise CellError(
-            "passes a traced value to a function that wants a number (math.exp and its like); "
-            "use the function of the same name from nblstm"
-        )
-
-    __int__ = __index__ = __float__
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
         operators = {"add": add, "subtract": sub, "multiply": mul, "divide": div, "power": power}
@@ -155,9 +181,9 @@ class Value:
 
 
 def as_value(x) -> Value:
-    """A `Value` for a traced value or a number."""
+    """A `Value` for a traced value or a number; of a comparison, 1 where it holds, else 0."""
     if isinstance(x, Value):
-        return x
+        return x if x.op not in COMPARISONS else Value("where", x, ONE, ZERO)
     try:
         number = float(x)
     except CellError:
@@ -248,7 +274,7 @@ def neg(a) -> Value:
     if a.op == "neg":
         return a.args[0]
     if a.op == "sub":
-        return Value("sub", a.args[1], a.args[0])
+        return sub(a.args[1], a.args[0])
     return Value("neg", a)
 
 

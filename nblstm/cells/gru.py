@@ -1,9 +1,10 @@
 """The gated recurrent unit."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
-from nblstm.cells.cell import Cell, cell, factory
+from nblstm.cells.cell import Cell, cell
 from nblstm.cells.functions import activation as activation_named
 from nblstm.cells.functions import sigmoid, tanh
 
@@ -50,7 +51,7 @@ def gru_with(
     return _gru(activation_named(activation), activation_named(recurrent_activation), bool(reset_after))
 
 
-@factory
+@cache
 def _gru(act, gate, reset_after: bool) -> Cell:
     @cell(gates="z r n", states="h", split="n")
     def gru_after(z, r, n_x, n_h, h):

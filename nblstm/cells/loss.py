@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from nblstm.cells.differentiate import gradients
+from nblstm.cells.equations import traced_function
 from nblstm.cells.graph import ONE, Value
 
 
@@ -30,6 +31,6 @@ class LossEquation:
     @cached_property
     def traced(self) -> tuple[list[Value], list[Value]]:
         """The inputs p and t; the value and its derivative by p."""
-        p, t = Value("input", "p"), Value("input", "t")
-        value = self.value(t, p)
+        inputs, [value] = traced_function(f"the loss {self.name!r}", self.value, ["t", "p"], 1)
+        t, p = inputs
         return [p, t], [value, *gradients([value], [ONE], [p])]

@@ -1,9 +1,10 @@
 """The LSTM family."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
-from nblstm.cells.cell import Cell, cell, factory
+from nblstm.cells.cell import Cell, cell
 from nblstm.cells.functions import activation as activation_named
 from nblstm.cells.functions import sigmoid, tanh
 
@@ -64,7 +65,7 @@ def lstm_with(
     return lstm if act is tanh and gate is sigmoid else _lstm(act, gate)
 
 
-@factory
+@cache
 def _lstm(act, gate) -> Cell:
     @cell(gates="i f g o", states="h c")
     def lstm_with(i, f, g, o, h, c):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from functools import cache
 
-from nblstm.cells.cell import Cell, cell, factory
+from nblstm.cells.cell import Cell, cell
 from nblstm.cells.graph import CellError
 
 
-@factory
+@cache
 def recurrent_dropout(base: Cell) -> Cell:
     """The same cell, whose recurrent product sees the first state through a mask: one mask for all steps.
 
@@ -31,8 +32,8 @@ def recurrent_dropout(base: Cell) -> Cell:
     Cell
         With states ``masked_h h c mask``, and the output of ``base``. The mask (num_layers D, B, H) is given to a
         network as the last of its initial states, say 0 with probability p and ``1 / (1 - p)`` elsewhere, and is
-        returned as it came; ``masked_h`` is given as ``mask * h``. Where no states are given, both are 0, which cuts
-        every recurrent connection.
+        returned as it came; ``masked_h`` is given as ``mask * h``. Where no states are given, the mask is 1, which
+        leaves the cell as it is.
 
     Raises
     ------
@@ -57,7 +58,7 @@ def recurrent_dropout(base: Cell) -> Cell:
     masked = f"masked_{base.states[0]}"
     if {masked, "mask"} & {*base.arguments}:
         raise CellError(f"recurrent_dropout adds the states {masked!r} and 'mask', but {base.name!r} uses such a name")
-    base.graph  # noqa: B018  an error in its equations is its own
+    base.check()  # an error in its equations is its own
     S, V = len(base.states), len(base.vectors)
     G = len(base.arguments) - S - V
 
@@ -81,4 +82,5 @@ def recurrent_dropout(base: Cell) -> Cell:
     return cell(
         gates=" ".join(base.gates), states=" ".join(states), split=" ".join(base.split),
         second=" ".join(base.second), vectors=" ".join(base.vectors), output=base.output,
+        initial=dict(zip(states, (base.initial[0], *base.initial, 1.0), strict=True)),
     )(equations)  # fmt: skip

@@ -1,9 +1,10 @@
 """The simple recurrent network (Elman 1990)."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
-from nblstm.cells.cell import Cell, cell, factory
+from nblstm.cells.cell import Cell, cell
 from nblstm.cells.functions import activation as activation_named
 from nblstm.cells.functions import relu, tanh
 
@@ -35,7 +36,7 @@ def rnn_with(activation: str | Callable[..., Any] = "tanh") -> Cell:
     return _rnn(activation_named(activation))
 
 
-@factory
+@cache
 def _rnn(act) -> Cell:
     if act in (tanh, relu):
         return rnn_tanh if act is tanh else rnn_relu

@@ -1,4 +1,4 @@
-"""From equations to a graph: a cell's function runs once, on symbols."""
+"""From equations to a graph: a cell's function runs on symbols."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nblstm.cells.differentiate import gradients
+from nblstm.cells.equations import scalars, traced
 from nblstm.cells.graph import CellError, Value, as_value, topological
 from nblstm.cells.saved import values_to_save
 
@@ -68,24 +69,15 @@ class SecondGate:
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __pow__ = _misused
     __neg__ = __pos__ = __abs__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __float__ = _misused
+    __getitem__ = __len__ = __iter__ = __array__ = __array_function__ = _misused
     __array_ufunc__ = None  # a NumPy number on the left of an operator leaves it to this class
 
 
 def trace(cell: Cell) -> Graph:
     """The traced equations of a cell, their gradient and the values worth saving."""
-    inputs = [Value("input", name) for name in cell.arguments]
-    second = {name: SecondGate(name) for name in cell.second}
-    try:
-        results = cell.equations(*(second.get(name, value) for name, value in zip(cell.arguments, inputs, strict=True)))
-        states = _checked_states(cell, results)
-        operand = _operand(list(second.values()))
-    except CellError as error:
-        raise CellError(f"cell {cell.name!r} {error}") from None
-    except Exception as error:  # the equations are the user's: whatever they raise, they are no cell
-        raise CellError(
-            f"cell {cell.name!r} could not be traced ({str(error) or type(error).__name__}); "
-            "use operators, and the functions that nblstm exports, on its arguments"
-        ) from error
+    results = traced(f"cell {cell.name!r}", lambda: _run(cell))
+    inputs = _inputs(cell)
+    states, operand = results[: len(cell.states)], next(iter(results[len(cell.states) :]), None)
     outputs, d_states = states, [Value("input", f"d{name}") for name in cell.states]
     d_outputs, d_operand, early = d_states, None, set()
     if operand is not None:
@@ -99,21 +91,41 @@ def trace(cell: Cell) -> Graph:
     return Graph(inputs, operand, states, saved, saved_early, d_operand, d_states, d_inputs)
 
 
-def _checked_states(cell: Cell, results) -> list[Value]:
-    results = results if isinstance(results, tuple | list) else (results,)
-    if len(results) != len(cell.states):
+def check(cell: Cell) -> None:
+    """Refuse a cell that cannot be traced, or whose equations have changed since it was."""
+    graph = cell.graph
+    traced_before = [*graph.states, *([] if graph.operand is None else [graph.operand])]
+    again = traced(f"cell {cell.name!r}", lambda: _run(cell), 1)
+    if any(one is not other for one, other in zip(traced_before, again, strict=True)):
         raise CellError(
-            f"returns {len(results)} values, but its states {' '.join(cell.states)!r} "
+            f"cell {cell.name!r} computes something else than when it was first used, as its equations read a variable "
+            "that has changed; define the cell anew, or make it in a function that takes the variable as an argument"
+        )
+
+
+def _inputs(cell: Cell) -> list[Value]:
+    return [Value("input", name) for name in cell.arguments]
+
+
+def _run(cell: Cell) -> list[Value]:
+    """The new states, and the operand of second gates if there are any, from equations run once."""
+    second = {name: SecondGate(name) for name in cell.second}
+    given = [second.get(symbol.args[0], symbol) for symbol in _inputs(cell)]
+    return [*_checked_states(cell, cell.equations(*given)), *_operand(list(second.values()))]
+
+
+def _checked_states(cell: Cell, results) -> list[Value]:
+    states = scalars(results)
+    if len(states) != len(cell.states):
+        raise CellError(
+            f"returns {len(states)} values, but its states {' '.join(cell.states)!r} "
             f"need {len(cell.states)}; return the new states in that order"
         )
-    if not all(isinstance(result, Value | int | float) for result in results):
-        kinds = ", ".join(type(result).__name__ for result in results)
-        raise CellError(f"returns {kinds}; return scalars computed from its arguments")
-    return [as_value(result) for result in results]
+    return states
 
 
-def _operand(gates: list[SecondGate]) -> Value | None:
-    """The one operand that equations gave to all second gates.
+def _operand(gates: list[SecondGate]) -> list[Value]:
+    """The one operand that equations gave to all second gates, if there are any.
 
     It cannot depend on one of them: what a gate is called with exists before what it returns.
     """
@@ -126,4 +138,4 @@ def _operand(gates: list[SecondGate]) -> Value | None:
         raise CellError(
             f"gives its second gates {' and '.join(map(repr, operands.values()))} different operands; they share one"
         )
-    return next(iter(operands), None)
+    return list(operands)

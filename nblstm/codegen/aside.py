@@ -11,6 +11,7 @@ import atexit
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -42,7 +43,7 @@ def begin(kernels: dict[str, tuple[Callable, tuple]]) -> None:
     Does nothing where that could not help: with one core, without a folder to hand results over, or where there is no
     interpreter to start.
     """
-    if cores() < 2 or not cache.writable() or not sys.executable or getattr(sys, "frozen", False):
+    if cores() < 2 or not _is_python(sys.executable) or getattr(sys, "frozen", False) or not cache.writable():
         return
     package = str(Path(__file__).parents[2])
     calls = [(function.__module__, function.__name__, arguments) for function, arguments in kernels.values()]
@@ -81,6 +82,11 @@ def _next_foreseen() -> tuple | None:
         if _foreseen.pop(call, call) is None:
             return call
     return None
+
+
+def _is_python(executable: str) -> bool:
+    """Whether this is Python itself, not a program that has one within it and would open once more: Blender, uWSGI."""
+    return re.fullmatch(r"pythonw?[\d.]*[a-z]?(_d|-\w+)?(\.exe)?", Path(executable or "").name.lower()) is not None
 
 
 def cores() -> int:

@@ -12,12 +12,16 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import pkgutil
 import platform
 import uuid
 from contextlib import suppress
 from functools import cache
-from importlib.resources import files
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from types import CodeType
+from typing import Any
 
 import llvmlite
 import numba
@@ -53,13 +57,41 @@ def environment() -> str:
 
 
 def sources(*packages: str) -> str:
-    """A hash of the source files of some of nblstm's packages."""
+    """A hash of the modules of some of nblstm's packages: of their source, or of their code where that is all there is.
+
+    Raises
+    ------
+    RuntimeError
+        If nothing of a package can be read.
+    """
     digest = hashlib.sha256()
     for package in packages:
-        for source in sorted(files("nblstm").joinpath(package).iterdir(), key=lambda entry: entry.name):
-            if source.name.endswith(".py"):
-                digest.update(source.read_bytes())
+        path = import_module(f"nblstm.{package}").__path__
+        modules = sorted(module.name for module in pkgutil.iter_modules(path, f"nblstm.{package}."))
+        if not modules:
+            raise RuntimeError(
+                f"the modules of nblstm.{package} cannot be listed, so kernels of another version could be taken for "
+                "this one's; install nblstm as files or in a zip archive"
+            )
+        for module in modules:
+            digest.update(_content(module))
     return digest.hexdigest()
+
+
+def _content(module: str) -> bytes:
+    """The text of a module, else its compiled code."""
+    loader: Any = find_spec(module).loader  # type: ignore[union-attr]
+    source = loader.get_source(module)
+    return repr(_described(loader.get_code(module))).encode() if source is None else source.encode()
+
+
+def _described(code: CodeType) -> tuple:
+    """What code does, without where it was compiled."""
+    constants = [_described(c) if isinstance(c, CodeType) else sorted(map(repr, c)) if isinstance(c, frozenset) else c
+                 for c in code.co_consts]  # fmt: skip
+    names = code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars
+    counts = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags
+    return code.co_name, code.co_code, constants, names, counts, getattr(code, "co_exceptiontable", b"")
 
 
 def key(text: str, surroundings: str | None = None) -> str:
@@ -73,12 +105,11 @@ def exists(name: str) -> bool:
 
 
 def writable() -> bool:
-    """Whether objects can be stored."""
-    try:
-        folder().mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(folder(), os.W_OK)
+    """Whether objects can be stored; nothing is made to find out."""
+    place = folder()
+    while not os.path.exists(place) and place != place.parent:
+        place = place.parent
+    return place.is_dir() and os.access(place, os.W_OK | os.X_OK)
 
 
 def load(name: str):

@@ -11,6 +11,9 @@ from nblstm.undisturbed import undisturbed
 
 _loaded: dict[str, tuple[object, int]] = {}  # key -> (library, which must outlive its code; address)
 
+#: Names of kernels that were compiled here and could not be written to disk.
+unstored: list[str] = []
+
 
 def compiled(name: str, text: str, make: Callable[[], tuple[Callable, object]]) -> int:
     """Address of a compiled kernel.
@@ -32,7 +35,7 @@ def compiled(name: str, text: str, make: Callable[[], tuple[Callable, object]]) 
     key = cache.key(f"{name}\n{text}")
     entry = _loaded.get(key)
     if entry is None:
-        file = f"{name}-{key}"
+        file = _file(name, key)
         if not cache.exists(file):
             compiling.announce()
             aside.deliver(name, file)
@@ -42,13 +45,17 @@ def compiled(name: str, text: str, make: Callable[[], tuple[Callable, object]]) 
 
 def stored(name: str) -> bool:
     """Whether a kernel that its name describes, without a text, is in the cache."""
-    return cache.exists(f"{name}-{cache.key(name + chr(10))}")
+    return cache.exists(_file(name, cache.key(f"{name}\n")))
+
+
+def _file(name: str, key: str) -> str:
+    return f"{name}-{key}"
 
 
 def _obtain(name: str, key: str, make) -> tuple[object, int]:
     entry = _loaded.get(key)  # another thread may have asked for it first
     if entry is None:
-        entry = _loaded[key] = _load(f"{name}-{key}") or _build(name, key, make)
+        entry = _loaded[key] = _load(_file(name, key)) or _build(name, key, make)
     return entry
 
 
@@ -67,5 +74,6 @@ def _build(name: str, key: str, make) -> tuple[object, int]:
     # processes compiled could bear one name.
     function.__name__ = function.__qualname__ = f"{name}_{key}"
     built = kernel(function, signature)
-    cache.store(f"{name}-{key}", (built.native_name, built._library.serialize_using_object_code()))
+    if not cache.store(_file(name, key), (built.native_name, built._library.serialize_using_object_code())):
+        unstored.append(name)
     return built._library, built.address

@@ -75,7 +75,12 @@ def scalar_functions(dtype: str) -> dict:
     dict of str to Numba dispatcher
         ``exp expm1 log log1p sqrt abs sigmoid tanh erf minimum maximum``, each from scalars of ``dtype`` to one.
     """
-    return functions_for(dtype, inlined, power_of_two) | logarithms(dtype, inlined)
+    return functions_for(dtype, inlined, power_of_two) | logarithms(dtype, inlined) | {"sqrt": inlined(_sqrt)}
+
+
+def _sqrt(x):
+    """One instruction, and several at once; math's is a call."""
+    return np.sqrt(x)
 
 
 def functions_for(dtype: str, compiled: Callable, power_of_two: Callable) -> dict:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import linecache
 import re
 from collections.abc import Callable
 from functools import cache
@@ -16,6 +15,7 @@ from nblstm.codegen.compiler import compiled
 from nblstm.codegen.emit import emit_function
 from nblstm.codegen.pointers import distinct
 from nblstm.codegen.scalar import scalar_functions
+from nblstm.codegen.source import executed, symbol
 from nblstm.codegen.sums import added
 from nblstm.codegen.target import inlined
 from nblstm.cpu.jobs import DTYPES, address
@@ -66,12 +66,10 @@ def loss_kernel(equation: LossEquation, itemsize: int, kept: bool) -> Callable:
         constants: dict[str, object] = {}
         source = re.sub(r"real\(([^()]*)\)", lambda match: constants.setdefault(match[1], f"c{len(constants)}"), text)
         scope = {**scalar_functions(dtype), **{name: number(value) for value, name in constants.items()}}
-        file = f"<nblstm loss {equation.name}>"
-        linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)  # for tracebacks
-        exec(compile(source, file, "exec"), scope)
+        executed(source, f"loss {symbol(equation.name)}", scope)
         return _loop(inlined(scope["equation"]), equation.fractions, kept, dtype)
 
-    name = f"loss_{equation.name}{'_values' * kept}_{dtype}"
+    name = f"loss_{symbol(equation.name)}{'_values' * kept}_{dtype}"
     return _CALL(compiled(name, f"{equation.fractions}\n{text}", make))
 
 

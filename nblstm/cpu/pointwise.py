@@ -10,7 +10,6 @@ operand lies behind the pre-activations; in BPTT its gradient does, until stage 
 
 from __future__ import annotations
 
-import linecache
 import re
 from functools import cache
 
@@ -21,6 +20,7 @@ from nblstm.codegen.compiler import compiled
 from nblstm.codegen.emit import emit
 from nblstm.codegen.pointers import distinct, offset
 from nblstm.codegen.scalar import scalar_functions
+from nblstm.codegen.source import executed, symbol
 from nblstm.codegen.target import inlined
 
 #: Arguments of ``forward_rows``; strides and sizes are int64, counted in elements. The first ``units`` of each row's H
@@ -60,14 +60,14 @@ def _signature(arguments, dtype):
 @cache
 def forward_rows(cell: Cell, dtype: str, training: bool, stage: int) -> int:
     """Address of the kernel that applies a stage of a cell to rows; see `FORWARD` for its arguments."""
-    name = f"{cell.name}{f'_{stage}' * (stage < cell.stages)}_{'tape' if training else 'forward'}_{dtype}"
+    name = f"{symbol(cell.name)}{f'_{stage}' * (stage < cell.stages)}_{'tape' if training else 'forward'}_{dtype}"
     return _compile(name, cell, dtype, _emit_forward(cell, training, stage), FORWARD)
 
 
 @cache
 def backward_rows(cell: Cell, dtype: str, stage: int) -> int:
     """Address of the kernel that applies a stage of a cell's gradient to rows; see `BACKWARD` for its arguments."""
-    name = f"{cell.name}{f'_{stage}' * (stage > 1)}_backward_{dtype}"
+    name = f"{symbol(cell.name)}{f'_{stage}' * (stage > 1)}_backward_{dtype}"
     return _compile(name, cell, dtype, _emit_backward(cell, stage), BACKWARD)
 
 
@@ -75,15 +75,11 @@ def _compile(name, cell, dtype, body, arguments) -> int:
     text = f"{emit(cell, dtype)}\n\n{body}"
 
     def make():
-        real = getattr(types, dtype)
-        names = {**scalar_functions(dtype), "real": real, "distinct": distinct, "offset": offset,
+        scope = {**scalar_functions(dtype), "real": getattr(types, dtype), "distinct": distinct, "offset": offset,
                  "inlined": inlined}  # fmt: skip
         scalar = r"^def (operand|forward|backward_second|backward)\("
         decorated = re.sub(scalar, r"@inlined\ndef \1(", text, flags=re.MULTILINE)
-        file = f"<nblstm cell {name}>"
-        linecache.cache[file] = (len(decorated), None, decorated.splitlines(keepends=True), file)  # for tracebacks
-        exec(compile(decorated, file, "exec"), names)
-        return names["rows"], _signature(arguments, dtype)
+        return executed(decorated, f"cell {name}", scope)["rows"], _signature(arguments, dtype)
 
     return compiled(name, text, make)
 

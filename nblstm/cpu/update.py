@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
-import linecache
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
 from numba import types
 
+from nblstm.cells.equations import traced_function
 from nblstm.codegen.compiler import compiled
+from nblstm.codegen.emit import emit_function
 from nblstm.codegen.integers import smaller
 from nblstm.codegen.pointers import distinct, offset, pointer_to, record
+from nblstm.codegen.scalar import scalar_functions
+from nblstm.codegen.source import executed, symbol
 from nblstm.codegen.target import inlined
 from nblstm.cpu import threads
 from nblstm.cpu.jobs import Arguments, pointer_type
@@ -34,8 +35,7 @@ class Update:
     Parameters
     ----------
     equation : callable
-        Module-level function of floats: it may use operators, `numpy.sqrt` and `numpy.maximum`, and constants that it
-        is given, as a literal would be of another type.
+        Function of scalars, which is traced as those of cells are.
     slots : sequence of sequence of ndarray
         Those of each array p: contiguous, of its length, all of one dtype; updated with each `run`.
     sizes : sequence of int
@@ -75,36 +75,39 @@ def _fields(slots: int) -> tuple[str, ...]:
     return (*_FIELDS, *(f"slot_{k}" for k in range(slots)))
 
 
-@cache
 def update_kernel(equation: Callable, slots: int, constants: int, dtype: str) -> int:
     """Address of the kernel that updates one block; its jobs have `_FIELDS` and the slots, and parts of their own."""
-    text = _emit(slots, constants)
+    threads.prepare()  # what launches it
+    name = symbol(getattr(equation, "__name__", "equation"))
+    text = _emit(equation, slots, constants)
 
     def make():
-        names = {
-            "inlined": inlined, "equation": inlined(equation), "real": getattr(types, dtype),
+        scope = {
+            **scalar_functions(dtype), "inlined": inlined, "real": getattr(types, dtype),
             "distinct": distinct, "offset": offset, "pointer_to": pointer_to, "record": record,
             "smaller": smaller, "BLOCK": BLOCK,
         }  # fmt: skip
-        file = f"<nblstm update {equation.__name__}>"
-        linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)  # for tracebacks
-        exec(compile(text, file, "exec"), names)
-        return names["update"], types.void(pointer_type(_fields(slots)), types.int64)
+        update = executed(text, f"update {name}", scope)["update"]
+        return update, types.void(pointer_type(_fields(slots)), types.int64)
 
-    return compiled(f"update_{equation.__name__}_{dtype}", f"{inspect.getsource(equation)}\n{text}", make)
+    return compiled(f"update_{name}_{dtype}", text, make)
 
 
-def _emit(slots: int, constants: int) -> str:
+def _emit(equation: Callable, slots: int, constants: int) -> str:
     """Source of the kernel."""
     arrays = ["p", "g", *(f"s{k}" for k in range(slots))]
     given = [f"c{k}" for k in range(constants)]
+    inputs, new = traced_function("the optimizer's equation", equation, [*arrays, *given], 1 + slots)
+    traced = emit_function("equation", [*arrays, *given], dict(zip(inputs, [*arrays, *given], strict=True)), new)
     values = ", ".join([f"{name}[k]" for name in arrays[1:]] + given)
     results = ", ".join(["p[k]", *(f"n{k}" for k in range(slots))])
     kept = "".join(f"\n        s{k}[k] = n{k} if abs(n{k}) > least else zero" for k in range(slots))
     fields = ["p", "g", *(f"slot_{k}" for k in range(slots))]
     pointers = ", ".join(f"offset(pointer_to(job.{field}, real), start)" for field in fields)
     loaded = ", ".join(f"constants[{k}]" for k in range(2 + constants))
-    return f"""
+    return f"""@inlined
+{traced}
+
 @inlined
 def block(n, {", ".join(arrays)}, least, keep, {", ".join(given)}):
     distinct()

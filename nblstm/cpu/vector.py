@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
+import numba
+from llvmlite import binding
+
 from nblstm.codegen.target import processor
 
 
@@ -46,11 +49,41 @@ class VectorUnit:
 def vector_unit() -> VectorUnit:
     """The vector unit that Numba compiles for (``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES`` are respected)."""
     triple, _, features = processor()
-    has = {feature[1:] for feature in features.split(",") if feature.startswith("+")}
     if triple.startswith(("aarch64", "arm64")):
         return VectorUnit("NEON", 16, 32, fma=True)
+    if numba.config.CPU_NAME is None and numba.config.CPU_FEATURES is None:
+        has = {feature[1:] for feature in features.split(",") if feature.startswith("+")}
+    else:
+        has = _features_used()
     if "avx512f" in has:
         return VectorUnit("AVX-512", 64, 32, fma=True)
     if "avx" in has:
         return VectorUnit("AVX2" if "avx2" in has else "AVX", 32, 16, fma="fma" in has)
     return VectorUnit("128-bit", 16, 16, fma="fma" in has)
+
+
+_PROBE = """
+define <16 x float> @products(<16 x float> %a, <16 x float> %b, <16 x float> %c) {
+  %product = fmul contract <16 x float> %a, %b
+  %sum = fadd contract <16 x float> %product, %c
+  ret <16 x float> %sum
+}
+define <8 x i32> @integers(<8 x i32> %a, <8 x i32> %b) {
+  %sum = add <8 x i32> %a, %b
+  ret <8 x i32> %sum
+}
+"""
+
+
+def _features_used() -> set[str]:
+    """What LLVM makes of a processor's name and of features, each of which may bring or take others.
+
+    Only the instructions say, in 3 ms: there is no list of what a name implies.
+    """
+    triple, name, features = processor()
+    module = binding.parse_assembly(_PROBE)
+    module.triple = triple
+    chosen = binding.Target.from_triple(triple).create_target_machine(cpu=name, features=features)
+    text = chosen.emit_assembly(module)
+    used = {"avx512f": "zmm" in text, "avx": "ymm" in text, "avx2": "vpaddd\t%ymm" in text, "fma": "vfmadd" in text}
+    return {feature for feature, found in used.items() if found}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import linecache
 import re
 from dataclasses import dataclass
 
 from nblstm.cells.cell import Cell
 from nblstm.codegen.emit import emit
+from nblstm.codegen.source import executed, symbol
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,4 @@ def cell_functions(cell: Cell, p) -> dict:
     """The functions of a cell by their names, made with some primitives; see `cell_source`."""
     names = {**p.functions, "real": p.real, "inlined": p.inlined}
     source = re.sub(r"^def (\w+)\(", r"@inlined\ndef \1(", cell_source(cell, p.dtype), flags=re.MULTILINE)
-    file = f"<nblstm cell {cell.name} {p.dtype}, CUDA>"
-    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)  # for tracebacks
-    exec(compile(source, file, "exec"), names)
-    return names
+    return executed(source, f"cell {symbol(cell.name)} {p.dtype}, CUDA", names)

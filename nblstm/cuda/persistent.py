@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from nblstm.cells.cell import Cell
+from nblstm.codegen.source import symbol
 from nblstm.cuda.cell_functions import Sizes, cell_source
 from nblstm.cuda.kernel import Kernel
 from nblstm.cuda.meeting import COUNTER_STRIDE
@@ -30,7 +31,8 @@ def forward_sequence(cell: Cell, variant: Variant, training: bool) -> Kernel:
     """The forward kernel of a layout (`Variant.compiled`)."""
     kind = "training" if training else "inference"
     return Kernel(
-        f"{cell.name}_sequence_{kind}", "float32", variant.threads, f"{variant!r}\n{cell_source(cell, 'float32')}",
+        f"{symbol(cell.name)}_sequence_{kind}", "float32", variant.threads,
+        f"{variant!r}\n{cell_source(cell, 'float32')}",
         lambda p: forward_kernel(p, cell, variant, training),
     )  # fmt: skip
 
@@ -39,7 +41,8 @@ def forward_sequence(cell: Cell, variant: Variant, training: bool) -> Kernel:
 def backward_sequence(cell: Cell, variant: Variant) -> Kernel:
     """The kernel of BPTT of a layout (`Variant.compiled`)."""
     return Kernel(
-        f"{cell.name}_sequence_backward", "float32", variant.threads, f"{variant!r}\n{cell_source(cell, 'float32')}",
+        f"{symbol(cell.name)}_sequence_backward", "float32", variant.threads,
+        f"{variant!r}\n{cell_source(cell, 'float32')}",
         lambda p: backward_kernel(p, cell, variant),
     )  # fmt: skip
 

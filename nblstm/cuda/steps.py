@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from nblstm.cells.cell import Cell
+from nblstm.codegen.source import symbol
 from nblstm.cuda import pointwise, two_products
 from nblstm.cuda.cell_functions import Sizes, cell_source
 from nblstm.cuda.kernel import Kernel
@@ -38,7 +39,7 @@ def backward_steps(cell: Cell, dtype: str) -> list[Kernel]:
 
 
 def _kernel(cell: Cell, dtype: str, name: str, make) -> Kernel:
-    return Kernel(f"{cell.name}_{name}", dtype, THREADS, cell_source(cell, dtype), make)
+    return Kernel(f"{symbol(cell.name)}_{name}", dtype, THREADS, cell_source(cell, dtype), make)
 
 
 def _walk(record: Record, direction: int, backwards: bool):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import linecache
-
+from nblstm.codegen.source import executed
 from nblstm.cuda.cell_functions import Sizes
 
 
@@ -15,10 +14,7 @@ def _made(p, name: str, arguments: str, values):
 
 def from_source(p, name: str, source: str, **names):
     """The function of that name in a source text, inlined into its callers."""
-    file = f"<nblstm {name} {hash(source):x}>"
-    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
-    exec(compile(source, file, "exec"), names)
-    return p.inlined(names[name])
+    return p.inlined(executed(source, f"{name} {hash(source):x}", names)[name])
 
 
 def add(p, count: int):

@@ -126,6 +126,11 @@ class Bidirectional(Layer):
             layer._hold(layer._layout, piece)
         self._parts = self._pair
 
+    def warmup(self) -> None:
+        """Compile every kernel that both layers can need."""
+        for layer in self._pair:
+            layer.warmup()
+
     def apply_constraints(self) -> None:
         """Those of both layers."""
         for layer in self._pair:

@@ -10,7 +10,7 @@ import numpy as np
 
 from nblstm import stack, validate
 from nblstm.cells import Cell, recurrent_dropout
-from nblstm.device import device_for
+from nblstm.device import backend_of, device_for
 from nblstm.layers import constraints, initializers, regularizers, shapes
 from nblstm.layers.dropout import seeded
 from nblstm.layers.layer import Layer
@@ -115,7 +115,7 @@ class CellLayer(Layer):
         self.zero_output_for_mask = validate.flag("zero_output_for_mask", zero_output_for_mask)
         self.learn_initial_state = validate.flag("learn_initial_state", learn_initial_state)
         self.cell = self._make_cell()
-        self.cell.graph  # noqa: B018  traced here, so that a cell's errors come before the first use
+        self.cell.check()
         self._output = self.cell.states.index(self.cell.output)
 
     def _make_cell(self) -> Cell:
@@ -149,7 +149,8 @@ class CellLayer(Layer):
             )  # fmt: skip
         described |= {name: Parameter((H,), self._vector_initializer()) for name in cell.vectors}
         if self.learn_initial_state:
-            described |= {f"initial_{name}": Parameter((H,), initializers.Zeros()) for name in cell.states}
+            for name, value in zip(cell.states, cell.initial, strict=True):
+                described[f"initial_{name}"] = Parameter((H,), initializers.Constant(value))
         return described
 
     def _output_shape(self, shape: Shape) -> Any:
@@ -210,3 +211,10 @@ class CellLayer(Layer):
         if weights is None:
             weights = self._derived(training, lambda own: self._packed(training))
         return weights
+
+    def warmup(self) -> None:
+        """Compile every kernel that the layer can need, and keep them in the cache."""
+        backend = backend_of(device_for(None))
+        backend.compile_kernels(self.cell, self.dtype)
+        if self.recurrent_dropout:
+            backend.compile_kernels(recurrent_dropout(self.cell), self.dtype)

@@ -47,17 +47,12 @@ def register_cell(cell: Cell, name: str | None = None) -> Cell:
     if not (isinstance(name, str) and name):
         raise TypeError(f"name is {name!r}; give a string that is not empty, or None for the cell's own name")
     known = _CELLS.get(name)
-    if known is not None and known is not cell and _origin(known) != _origin(cell):
+    if known is not None and known is not cell and known.place != cell.place:
         raise ValueError(
             f"a cell named {name!r} is registered already; call register_cell(cell, name) with another name"
         )
     _CELLS[name] = cell
     return cell
-
-
-def _origin(cell: Cell) -> tuple:
-    """Where a cell was defined."""
-    return cell.equations.__module__, cell.equations.__qualname__
 
 
 def registered_cell(name: str) -> Cell:

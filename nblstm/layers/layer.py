@@ -255,6 +255,9 @@ class Layer(Configured, Parametric):
         if not isinstance(tape, Tape) or tape.layer is not self:
             raise ValueError(f"tape is not from the forward() of {self._label}; pass the second of its results")
 
+    def warmup(self) -> None:
+        """Compile every kernel that the layer can need, and keep them in the cache; most layers have none."""
+
     def compute_mask(self, x, mask=None) -> np.ndarray | None:
         """The mask of the output: that of the input, if the layer keeps steps apart.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nblstm import memory, validate
+from nblstm import memory, stack, validate
 from nblstm.layers.cell_layer import CellLayer
 
 
@@ -61,7 +61,8 @@ class CellStates(CellLayer):
 
     def _starts_from_zero(self, given) -> bool:
         """Whether a batch starts with states of 0, as every other would."""
-        return given is None and not self.stateful and not self.learn_initial_state
+        zero = self.cell.starts_at_zero and not self.learn_initial_state
+        return zero and given is None and not self.stateful
 
     def _initial_states(self, B: int, given=None) -> np.ndarray:
         """The states that a batch starts with, as a new array (S, 1, B, H)."""
@@ -82,6 +83,8 @@ class CellStates(CellLayer):
         elif self.learn_initial_state:
             for k, name in enumerate(names):
                 states[k] = self._own[f"initial_{name}"]
+        elif not self.cell.starts_at_zero:
+            stack.set_initial(self.cell, states)
         return states
 
     def _checked_states(self, label: str, states, B: int) -> list[np.ndarray]:

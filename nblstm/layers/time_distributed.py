@@ -119,6 +119,10 @@ class TimeDistributed(Layer):
         """That of the layer within."""
         self.layer.add_regularization_gradient(gradients)
 
+    def warmup(self) -> None:
+        """Compile every kernel that the wrapped layer can need."""
+        self.layer.warmup()
+
     def apply_constraints(self) -> None:
         """Those of the layer within."""
         self.layer.apply_constraints()

@@ -14,7 +14,7 @@ from nblstm.models import truncation
 from nblstm.models.chain import Tape
 from nblstm.models.feed import Feed
 from nblstm.nn import Gradients
-from nblstm.training import optimizers
+from nblstm.training import ahead, optimizers
 from nblstm.training.history import History
 from nblstm.training.objective import Objective
 from nblstm.training.optimizer import Optimizer
@@ -169,12 +169,27 @@ class Learner(Feed):
         value = objective.loss(y, prediction, weight, mask)
         objective.add(y, prediction, weight, mask, value + self._penalty())
 
+    def warmup(self) -> None:
+        """Compile every kernel that `predict`, and of a compiled model `fit`, can need; they are kept in the cache.
+
+        A layer's serve any size, so the model need not be built.
+        """
+        for layer in self._layers:
+            layer.warmup()
+        if self.compiled:
+            ahead.compile_now([*self._kernels(False), *self._kernels(True)])
+
+    def _kernels(self, weighted: bool) -> list[tuple]:
+        """Those of losses, metrics and the optimizer."""
+        objective, optimizer = self._objective, self.optimizer
+        assert objective is not None
+        assert optimizer is not None
+        dtypes = dict.fromkeys(layer.dtype for layer in self._layers)
+        return [call for dtype in dtypes for call in (*objective.kernels(dtype, weighted), *optimizer.kernels(dtype))]
+
     def _foresee(self, weighted: bool) -> None:
         """Name the kernels that the first step will need last, of loss and optimizer."""
-        assert self._objective is not None
-        assert self.optimizer is not None
-        self._objective.loss.foresee(self.dtype, weighted or self.makes_masks)
-        self.optimizer.foresee(self.dtype)
+        ahead.foresee(self._kernels(weighted or self.makes_masks))
 
     def reset_metrics(self) -> None:
         """Forget what was measured."""

@@ -18,7 +18,7 @@ class Shared:
 
     def __init__(self):
         self._begun = self._ended = 0
-        self._lock = locks.reentrant_lock()
+        self._lock = locks.lock()
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickle: all but the lock and the counts."""

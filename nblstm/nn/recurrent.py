@@ -98,7 +98,7 @@ class Recurrent(Module):
             dtype=validate.dtype_name(dtype),
             device=device_for(device),
         )
-        cell.graph  # noqa: B018  traced here, so that a cell's errors come before the first use
+        cell.check()
         if self.dropout and self.num_layers == 1:
             warnings.warn(
                 f"dropout is {self.dropout} and num_layers is 1; it acts between layers, so it does nothing here",
@@ -132,8 +132,8 @@ class Recurrent(Module):
         x : array_like, shape (T, B, I), (B, T, I) if ``batch_first``, or (T, I) for one sequence
             Any real dtype and layout; converted to this network's dtype.
         state : tuple of array_like, optional
-            Initial states in the cell's order, each (num_layers D, B, H), or (num_layers D, H) for one sequence;
-            zeros if not given.
+            Initial states in the cell's order, each (num_layers D, B, H), or (num_layers D, H) for one sequence; if not
+            given, zeros, or what the cell has as ``initial``.
         lengths : array_like of int, shape (B,), optional
             Length of each sequence, 0 to T, in any order. Steps beyond it are not computed.
 
@@ -228,6 +228,10 @@ class Recurrent(Module):
 
     def _from_tuple(self, states: tuple):
         return states
+
+    def warmup(self) -> None:
+        """Compile every kernel that the network can need, and keep them in the cache."""
+        self._network.backend.compile_kernels(self.cell, self.dtype)
 
     def stepper(self, batch_size: int = 1) -> Stepper:
         """One step at a time, the states staying inside: for streaming and sampling.

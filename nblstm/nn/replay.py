@@ -48,8 +48,8 @@ class Replay:
 
     @staticmethod
     def fits(network: Network, x: np.ndarray) -> bool:
-        """Whether inputs like this one are small enough, and the device computes where they are."""
-        if not network.backend.replays:
+        """Whether inputs like this one are small enough, and the device computes where they are, from zeros."""
+        if not (network.backend.replays and network.cell.starts_at_zero):
             return False
         rows = max(1, x.size // network.input_size)
         numbers = rows * (network.input_size + network.directions * network.hidden_size * network.num_layers)

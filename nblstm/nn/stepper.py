@@ -38,7 +38,7 @@ class Stepper:
         self._B = validate.positive_integer("batch_size", batch_size)
         self._arrays = arrays = network.backend.arrays
         with network.backend.active():
-            self._states = engine.initial_state(network, None, self._B, True, "state")
+            self._states = engine.initial_state(network, None, self._B, True)
             self._batch = arrays.batch(1, self._B, None)
             self._x = arrays.empty((self._B, network.input_size), network.dtype)
             self._y = arrays.empty((self._B, network.hidden_size), network.dtype)
@@ -97,7 +97,7 @@ class Stepper:
         self.reset(state)
 
     def reset(self, state=None) -> None:
-        """Set the states, to zeros if not given.
+        """Set the states, to the cell's initial ones, mostly zeros, if not given.
 
         Parameters
         ----------
@@ -106,7 +106,7 @@ class Stepper:
         """
         with self._network.backend.active():
             state = self._module._to_tuple(state)
-            self._states[...] = engine.initial_state(self._network, state, self._B, True, "state")
+            self._states[...] = engine.initial_state(self._network, state, self._B, True)
 
 
 def _resumed(cls: type[Stepper], module, batch_size: int, state) -> Stepper:

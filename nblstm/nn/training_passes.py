@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nblstm import engine, memory
+from nblstm import engine, memory, stack
 from nblstm.engine import Gradients
 from nblstm.nn.replay import TrainingReplay, training_replay
 from nblstm.stack import Network
@@ -39,10 +39,12 @@ def forward(module, x, state) -> tuple[np.ndarray, tuple[np.ndarray, ...], Train
     replay = training_replay(module, module._own, T, B) if network.input_size == I else None
     if replay is None:
         return None
-    repeated = replay.made
+    repeated, zero = replay.made, state is None and network.cell.starts_at_zero
     _set_states(network, repeated.states, state, "state")
+    if state is None and not zero:
+        stack.set_initial(network.cell, repeated.states)
     repeated.x[...] = x
-    repeated.forward(state is None)
+    repeated.forward(zero)
     y = repeated.y.copy()
     y.flags.writeable = False  # as where a tape reads it
     return y.swapaxes(0, 1) if network.batch_first else y, _planes(repeated.states), replay
@@ -95,7 +97,7 @@ def _set_states(network: Network, target: np.ndarray, given, name: str) -> None:
             own[...] = value
         else:
             return
-    target[...] = engine.initial_state(network, given, target.shape[2], True, name)
+    target[...] = engine.state_array(network, given, target.shape[2], True, name)
 
 
 def _planes(states: np.ndarray) -> tuple[np.ndarray, ...]:

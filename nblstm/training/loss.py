@@ -125,11 +125,11 @@ class Loss(Configured):
             self.check(target)
         return total / divisor, gradient.reshape(given.shape)
 
-    def foresee(self, dtype: str, weighted: bool) -> None:
-        """Compile what a fit will need while other kernels are waited for."""
-        if type(self).rows is Loss.rows:
-            backend = backend_of("cpu")
-            backend.foresee(backend.loss_kernel, self.equation(), np.dtype(dtype).itemsize, weighted)
+    def kernels(self, dtype: str, weighted: bool) -> list[tuple]:
+        """What a fit will need: functions that compile it, each with its arguments."""
+        if type(self).rows is not Loss.rows:
+            return []
+        return [(backend_of("cpu").loss_kernel, self.equation(), np.dtype(dtype).itemsize, weighted)]
 
     @np.errstate(under="ignore")
     def values(self, y_true, y_pred, mask=None) -> np.ndarray:

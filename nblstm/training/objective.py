@@ -50,6 +50,11 @@ class Objective:
         for metric in self.weighted_metrics:
             metric.update_state(y, prediction, weight, mask)
 
+    def kernels(self, dtype: str, weighted: bool) -> list[tuple]:
+        """What a fit will need: functions that compile it, each with its arguments."""
+        measured = [m.loss for m in (*self.metrics, *self.weighted_metrics) if isinstance(m, metrics.LossMetric)]
+        return [*self.loss.kernels(dtype, weighted), *(call for loss in measured for call in loss.kernels(dtype, True))]
+
     def logs(self) -> dict[str, float]:
         """The mean loss, each sample counting once, and the metrics, by name."""
         measured = {"loss": self._total / self._samples if self._samples else 0.0}

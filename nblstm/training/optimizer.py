@@ -176,9 +176,10 @@ class Optimizer(Configured):
         raise NotImplementedError(f"{type(self).__name__} names no slots; define slot_names()")
 
     def equation(self) -> Callable[..., tuple[float, ...]]:
-        """The equation of one number: a module-level function of p, g, the slots and the constants, all floats.
+        """The equation of one number: a function of p, g, the slots and the constants to the new p and slots.
 
-        It gives the new p and slots. It is compiled, and may use operators, `numpy.sqrt` and `numpy.maximum`.
+        It runs on symbols, as the equations of a cell do, and is compiled: it may use operators and the functions that
+        nblstm exports. What changes from step to step belongs to `constants`.
         """
         raise NotImplementedError(f"{type(self).__name__} has no equation; define equation(), or update()")
 
@@ -268,11 +269,12 @@ class Optimizer(Configured):
             if g is not None and g.dtype != p.dtype:
                 raise ValueError(f"gradients have dtype {g.dtype}; the module has {p.dtype}, so give that")
 
-    def foresee(self, dtype: str) -> None:
-        """Compile what steps will need while other kernels are waited for."""
-        if type(self).update is Optimizer.update:
-            backend, constants = backend_of("cpu"), len(self.constants(0.0))
-            backend.foresee(backend.update_kernel, self.equation(), len(self.slot_names()), constants, dtype)
+    def kernels(self, dtype: str) -> list[tuple]:
+        """What steps will need: functions that compile it, each with its arguments."""
+        if type(self).update is not Optimizer.update:
+            return []
+        arguments = self.equation(), len(self.slot_names()), len(self.constants(0.0)), dtype
+        return [(backend_of("cpu").update_kernel, *arguments)]
 
     def _update(self, parameters: list[np.ndarray], flat: list[np.ndarray | None], rate: float) -> None:
         """The modules' steps, weight decay included."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from nblstm.cells.functions import maximum, sqrt
 from nblstm.training.arguments import from_table, real
 from nblstm.training.optimizer import LearningRateLike, Optimizer
 from nblstm.validate import flag
@@ -139,32 +138,31 @@ class RMSprop(Optimizer):
 
     def constants(self, rate):
         """The learning rate, rho and 1 - rho, epsilon, what else the equation takes."""
-        zero = (0.0,) * self.centered
-        return (rate, self.rho, 1 - self.rho, self.epsilon, *zero, *(self.momentum,) * bool(self.momentum))
+        return (rate, self.rho, 1 - self.rho, self.epsilon, *(self.momentum,) * bool(self.momentum))
 
 
 def _rmsprop(p, g, v, rate, rho, rest, epsilon):
     v = rho * v + rest * (g * g)
-    return p - rate * g / np.sqrt(v + epsilon), v
+    return p - rate * g / sqrt(v + epsilon), v
 
 
 def _rmsprop_momentum(p, g, v, m, rate, rho, rest, epsilon, momentum):
     v = rho * v + rest * (g * g)
-    m = momentum * m + rate * g / np.sqrt(v + epsilon)
+    m = momentum * m + rate * g / sqrt(v + epsilon)
     return p - m, v, m
 
 
-def _rmsprop_centered(p, g, v, a, rate, rho, rest, epsilon, zero):
+def _rmsprop_centered(p, g, v, a, rate, rho, rest, epsilon):
     v = rho * v + rest * (g * g)
     a = rho * a + rest * g
     # Never negative but for rounding, which under the root would give NaN where a gradient is constant.
-    return p - rate * g / np.sqrt(np.maximum(v - a * a, zero) + epsilon), v, a
+    return p - rate * g / sqrt(maximum(v - a * a, 0.0) + epsilon), v, a
 
 
-def _rmsprop_centered_momentum(p, g, v, m, a, rate, rho, rest, epsilon, zero, momentum):
+def _rmsprop_centered_momentum(p, g, v, m, a, rate, rho, rest, epsilon, momentum):
     v = rho * v + rest * (g * g)
     a = rho * a + rest * g
-    m = momentum * m + rate * g / np.sqrt(np.maximum(v - a * a, zero) + epsilon)
+    m = momentum * m + rate * g / sqrt(maximum(v - a * a, 0.0) + epsilon)
     return p - m, v, m, a
 
 
@@ -231,14 +229,14 @@ class Adam(Optimizer):
 def _adam(p, g, m, v, alpha, rest_1, rest_2, epsilon):
     m += rest_1 * (g - m)
     v += rest_2 * (g * g - v)
-    return p - alpha * m / (np.sqrt(v) + epsilon), m, v
+    return p - alpha * m / (sqrt(v) + epsilon), m, v
 
 
 def _adam_amsgrad(p, g, m, v, largest, alpha, rest_1, rest_2, epsilon):
     m += rest_1 * (g - m)
     v += rest_2 * (g * g - v)
-    largest = np.maximum(largest, v)
-    return p - alpha * m / (np.sqrt(largest) + epsilon), m, v, largest
+    largest = maximum(largest, v)
+    return p - alpha * m / (sqrt(largest) + epsilon), m, v, largest
 
 
 class AdamW(Adam):
