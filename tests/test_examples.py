@@ -76,7 +76,8 @@ def test_it_learns_and_draws(program, cell, examples):
     picture = examples / "output" / f"{program}.png"
     assert LEARNED[program](*numbers(program, output)), output
     assert f"Picture: {picture}" in output
-    assert round(image.open(picture).info["dpi"][0]) == 200
+    with image.open(picture) as opened:
+        assert round(opened.info["dpi"][0]) == 200
 
 
 def test_other_cells_run_and_results_repeat(examples):
