@@ -13,9 +13,7 @@ from nblstm.models import Sequential
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--cell", choices=["lstm", "gru", "simple_rnn"], default="lstm")
-parser.add_argument("--quick", action="store_true", help="less data: a few seconds, and a worse result")
-options = parser.parse_args()
-layer = {"lstm": LSTM, "gru": GRU, "simple_rnn": SimpleRNN}[options.cell]
+layer = {"lstm": LSTM, "gru": GRU, "simple_rnn": SimpleRNN}[parser.parse_args().cell]
 nblstm.set_random_seed(0)
 random = np.random.default_rng(0)
 
@@ -36,7 +34,7 @@ def sequences(count, rows):
 
 
 rows = np.arange(len(images))
-x, y = sequences(1_000 if options.quick else 10_000, rows[:-360])
+x, y = sequences(10_000, rows[:-360])
 x_test, y_test = sequences(2_000, rows[-360:])
 
 model = Sequential()
@@ -49,17 +47,21 @@ model.fit(x, y, epochs=5)
 loss, accuracy = model.evaluate(x_test, y_test, verbose=0)
 print(f"\nHeld out, of digits that training never saw: {accuracy:.1%} right, binary cross-entropy {loss:.3f}")
 
-# Three that it is sure of, and the three that it gets most wrong.
+# The first three, and the three that it gets most wrong.
 p = model.predict(x_test, verbose=0)[:, 0]
 error = np.abs(p - y_test)
-figure = Figure(figsize=(6.4, 5.6), layout="constrained")
-figure.suptitle(f"Counting up or down? {accuracy:.1%} of 2,000 held-out sequences are right")
-for ax, k in zip(figure.subplots(6, 1), [0, 1, 2, *np.argsort(error)[-3:]], strict=True):
-    ax.imshow(np.hstack(x_test[k].reshape(10, 8, 8)), cmap="gray_r")
-    title = f"p(up) = {p[k]:.3f}, it counts {('down', 'up')[y_test[k]]}"
-    ax.set_title(title, fontsize=9, color="C3" if error[k] > 0.5 else "k")
-    ax.axis("off")
+figure = Figure(figsize=(8, 6), layout="constrained")
+figure.suptitle(f"Counting up or down, modulo 10? {accuracy:.1%} of {len(x_test):,} held-out sequences are right")
+groups = {"The first three held-out sequences": range(3), "The three most wrong": np.argsort(error)[:-4:-1]}
+for part, (title, shown) in zip(figure.subfigures(2, 1), groups.items(), strict=True):
+    part.suptitle(title, fontsize="medium", color="0.4")
+    for ax, k in zip(part.subplots(3, 1), shown, strict=True):
+        ax.imshow(np.hstack(x_test[k].reshape(10, 8, 8)), cmap="gray_r")
+        verdict, colour = ("wrong", "C3") if error[k] > 0.5 else ("right", "k")
+        said = f"counts {('down', 'up')[y_test[k]]}\nthe model: p(up) = {p[k]:.3f}\n{verdict}"
+        ax.text(-3, 3.5, said, ha="right", va="center", color=colour)
+        ax.axis("off")
 output = Path(__file__).parent / "output"
 output.mkdir(exist_ok=True)
-figure.savefig(output / "count_digits.png", dpi=100)
+figure.savefig(output / "count_digits.png", dpi=200)
 print("Picture:", output / "count_digits.png")

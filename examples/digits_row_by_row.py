@@ -16,7 +16,7 @@ from nblstm.models import Sequential
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--cell", choices=["lstm", "gru", "simple_rnn", "own"], default="lstm")
-parser.add_argument("--quick", action="store_true", help="few epochs: a few seconds, and a worse result")
+parser.add_argument("--quick", action="store_true", help="20 epochs instead of 80")
 options = parser.parse_args()
 nblstm.set_random_seed(0)
 
@@ -46,28 +46,32 @@ model.add(layer(64))
 model.add(Dense(10, activation="softmax"))
 model.compile(loss="sparse_categorical_crossentropy", optimizer="adam", metrics=["accuracy"])
 model.summary()
-with tqdm(total=3 if options.quick else 80, desc="training", unit="epoch") as progress:
+with tqdm(total=20 if options.quick else 80, desc="training", unit="epoch") as progress:
     advance = LambdaCallback(on_epoch_end=lambda epoch, logs: (progress.set_postfix(logs), progress.update()))
     history = model.fit(x, y, epochs=progress.total, validation_data=(x_test, y_test), verbose=0, callbacks=[advance])
 
 loss, accuracy = model.evaluate(x_test, y_test, verbose=0)
-predicted = model.predict(x_test, verbose=0).argmax(axis=1)
+p = model.predict(x_test, verbose=0)
+said = p.argmax(axis=1)
 print(f"\nHeld out: {accuracy:.1%} of {len(y_test)} digits are right, cross-entropy {loss:.3f}")
-if not options.quick:
+if options.quick:
+    print("This was --quick, 20 epochs. All 80 take about 10 seconds and get 97 to 98 % right.")
+else:
     assert accuracy >= 0.96, "fewer than 96 % of the digits are right"
 
-figure = Figure(figsize=(9, 4), layout="constrained")
+figure = Figure(figsize=(10, 4.8), layout="constrained")
 left, right = figure.subfigures(1, 2)
 ax = left.subplots()
 history.plot("accuracy", ax=ax)
-ax.set(title=f"{accuracy:.1%} of the held-out digits are right", ylim=(0 if options.quick else 0.8, 1))
-right.suptitle("Most wrong: what it is, what it was taken for")
-doubtful = np.argsort(model.predict(x_test, verbose=0)[np.arange(len(y_test)), y_test])[:12]
-for ax, k in zip(right.subplots(3, 4).flat, doubtful, strict=True):
+ax.set(title=f"{accuracy:.1%} of the held-out digits are right", ylim=(0.5, 1), ylabel="fraction right")
+ax.legend(["training", "held out"], frameon=False, loc="lower right")
+right.suptitle("The twelve held-out digits that it doubts most")
+doubted = np.argsort(p[np.arange(len(y_test)), y_test])[:12]
+for ax, k in zip(right.subplots(3, 4).flat, doubted, strict=True):
     ax.imshow(x_test[k], cmap="gray_r")
-    ax.set_title(f"{y_test[k]}: {predicted[k]}", color="C3" if predicted[k] != y_test[k] else "k", fontsize=9)
+    ax.set_title(f"{y_test[k]}, read as {said[k]}", color="C3" if said[k] != y_test[k] else "k", fontsize=10)
     ax.axis("off")
 output = Path(__file__).parent / "output"
 output.mkdir(exist_ok=True)
-figure.savefig(output / "digits_row_by_row.png", dpi=100)
+figure.savefig(output / "digits_row_by_row.png", dpi=200)
 print("Picture:", output / "digits_row_by_row.png")

@@ -8,9 +8,8 @@ from tqdm import tqdm
 
 from nblstm import nn, training
 
-HERE = Path(__file__).parent
+HERE, YEAR, HORIZONS = Path(__file__).parent, 52, np.array([1, 26])  # weeks
 HIDDEN, STEPS, BATCH, WINDOW = 64, 300, 32, 104
-YEAR, HORIZONS = 52, np.array([1, 26])  # weeks
 
 # The record: one value a week, NaN where none was measured. The last fifth is held out.
 dates, co2 = np.genfromtxt(HERE / "data/co2_weekly.csv", "M8[D], f8", delimiter=",", skip_header=10, unpack=True)
@@ -24,8 +23,7 @@ t = np.arange(YEAR, len(co2))[:, None]
 x = np.hstack([last[t] - last[t - [1, 4, 26, YEAR]], np.sin(2 * np.pi * year[t]), np.cos(2 * np.pi * year[t])])
 change = np.append(co2, np.full(max(HORIZONS), np.nan))[t + HORIZONS] - last[t]
 change[t + HORIZONS >= split] = np.nan  # from here on nothing held out is used, for the scales neither
-x /= x[: split - YEAR].std(axis=0)
-scale = np.nanstd(change, axis=0)
+x, scale = x / x[: split - YEAR].std(axis=0), np.nanstd(change, axis=0)
 
 # Training on windows of two years drawn at random: (T, B, features) -> (T, B, HIDDEN) -> (T, B, horizons).
 lstm, readout = nn.LSTM(x.shape[1], HIDDEN, seed=1), nn.Linear(HIDDEN, len(HORIZONS), seed=2)
@@ -49,14 +47,14 @@ outputs = readout(lstm(x)[0])  # one pass over the whole record
 forecasts = {
     "last value": last[made],
     "same week a year before": year_before,
-    "  plus the growth in a year": year_before + last[made] - last[made - YEAR],
+    "a year before + a year's growth": year_before + last[made] - last[made - YEAR],
     "LSTM": (last[t] + scale * outputs)[made - YEAR, [0, 1]],
 }
 print(f"\nRMSE in ppm, {dates[split]} to {dates[-1]}    1 week ahead  26 weeks ahead")
 error = {name: np.sqrt(np.mean((values - co2[weeks]) ** 2, axis=0)) for name, values in forecasts.items()}
 for name, (week, half_year) in error.items():
     print(f"{name:35}{week:16.2f}{half_year:16.2f}")
-    assert name == "LSTM" or all(error["LSTM"] < error[name]), f"the LSTM did not beat: {name.strip()}"
+    assert name == "LSTM" or all(error["LSTM"] < error[name]), f"the LSTM did not beat: {name}"
 
 # The weights, saved and loaded into new models.
 (output := HERE / "output").mkdir(exist_ok=True)
@@ -68,13 +66,15 @@ assert np.array_equal(new[1](new[0](x)[0]), outputs), "the loaded weights foreca
 print("\nThe saved weights, loaded into new models, give identical forecasts. Plot and weights are in", output)
 
 figure = Figure(figsize=(12, 8), layout="constrained")
-figure.suptitle("CO$_2$ in the air over Mauna Loa, weekly means, and forecasts of them (data: Keeling and Whorf 2004)")
+figure.suptitle("Weekly CO$_2$ over Mauna Loa (Keeling and Whorf 2004); RMSE of the forecasts over all weeks held out")
 axes = list(figure.subplot_mosaic("AA;BC").values())
 axes[0].plot(year[:split], co2[:split], color="0.65", label="measured, trained on")
 for ax, k, start in zip(axes, (1, 0, 1), (0, -3 * YEAR, -3 * YEAR), strict=True):
-    ax.plot(year[weeks[start:]], co2[weeks[start:]], "k.", markersize=4, label="measured, held out")
-    for name, style in ((list(forecasts)[k], "C0-"), ("LSTM", "C1-")):
-        ax.plot(year[weeks[start:]], forecasts[name][start:, k], style, label=name)
-    ax.set(title=f"{HORIZONS[k]} week{'s'[:k]} ahead", ylabel="CO$_2$ (ppm)", xmargin=0.01, ymargin=0.2)
+    when = year[weeks[start:, 0]]
+    ax.plot(when, co2[weeks[start:]], "k.", markersize=4, label="measured, held out")
+    for name, style in ((list(forecasts)[2 * k], "C0--"), ("LSTM", "C1-")):  # the best naive forecast, and the LSTM
+        ax.plot(when, forecasts[name][start:, k], style, label=f"{name}: RMSE {error[name][k]:.2f} ppm")
+    ax.set(title=f"{HORIZONS[k]} week{'s'[:k]} ahead, from {when[0]:.0f} on", ylabel="CO$_2$ (ppm)", ymargin=0.25)
+    ax.locator_params("x", integer=True)
     ax.legend(frameon=False, loc="upper left")
-figure.savefig(output / "forecast_co2.png", dpi=100)
+figure.savefig(output / "forecast_co2.png", dpi=200)

@@ -199,6 +199,9 @@ def test_plot():
     assert [line.get_label() for line in loss.lines] == ["loss", "val_loss"]
     assert list(loss.lines[1].get_xdata()) == [2, 4]
     assert loss.lines[0].get_color() == loss.lines[1].get_color()
+    for epochs in (2, 3, 5, 300):
+        loss.set_xlim(1, epochs)
+        assert all(tick == int(tick) for tick in loss.get_xticks())  # there is no epoch 1.25
     assert history.plot("loss", ax=figure.axes[1]) is figure
     matplotlib.pyplot.close(figure)
     message_of(ValueError, lambda: history.plot(["acc"]), "'acc' is not in the history, which has loss, mae")

@@ -92,6 +92,22 @@ def test_state_dict_is_a_copy():
     np.testing.assert_array_equal(net(X)[0], before)
 
 
+class Tensor:
+    """An array as torch's tensors are: by ``__array__``."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.value, dtype)
+
+
+def test_state_dict_of_torch_goes_in():
+    net, given = lstm(), lstm().state_dict()
+    net.load_state_dict({name: Tensor(value) for name, value in given.items()})
+    assert_computes_with(net, given)
+
+
 def test_state_dict_of_another_dtype_goes_in():
     net, single = lstm(), nn.LSTM(3, 5, seed=2)
     net.load_state_dict(single.state_dict())

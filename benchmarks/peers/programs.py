@@ -1,4 +1,4 @@
-"""Four of the programs in examples/, with models, sizes and arguments of `fit` as there, and numbers from a seed.
+"""Four programs like those in examples/, with their kinds of models, sizes and arguments of `fit`, on seeded numbers.
 
 They are written once, for Keras and nblstm: a contender gives its library.
 """

@@ -103,12 +103,15 @@ class History(Callback):
         return figure
 
     def _draw(self, name: str, panel) -> None:
+        from matplotlib.ticker import MaxNLocator  # imported here, as matplotlib is optional
+
         for shown, style in ((name, "-"), (f"val_{name}", "--")):
             if shown in self.history:
                 colour = panel.lines[-1].get_color() if style == "--" else None
                 epochs = [epoch + 1 for epoch in self._epochs[shown]]
                 panel.plot(epochs, self.history[shown], style, color=colour, label=shown)
         panel.set_xlabel("epoch")
+        panel.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))  # there is no epoch 1.25
         panel.legend(frameon=False)
 
 
