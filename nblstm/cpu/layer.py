@@ -42,9 +42,11 @@ class LayerTape:
         self.turn: Turn | None = None
         self.marks: list[np.ndarray] = []
 
-    def __del__(self):
-        if self.turn is not None and self.turn.nbytes < KEEP and len(self.plan.spare) < 4:
-            self.plan.spare.append(self.turn)
+    def hold(self, turn: Turn) -> None:
+        """Take the whole pass, and leave it to the next when this is gone."""
+        self.turn = turn
+        if turn.nbytes < KEEP:
+            self._loan = self.plan.spare.lend(turn, self)
 
 
 def forward(
@@ -74,12 +76,9 @@ def forward(
     plan = forward_plan(cell, batch, x.shape[1], state, True, checkpoint)
     tape = LayerTape(x, weights, checkpoint, plan)
     if checkpoint is None:
-        try:
-            turn = plan.spare.pop()
-        except IndexError:
-            turn = Turn(cell, plan, 0, state)
+        turn = plan.spare.take() or Turn(cell, plan, 0, state)
         turn.run(weights, x, state)
-        tape.turn = turn
+        tape.hold(turn)
         y = turn.y[B:]
         return (y.copy() if turn.nbytes < KEEP else y), tape
     y = memory.empty((batch.N, D * H), x.dtype)

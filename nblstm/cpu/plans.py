@@ -94,7 +94,7 @@ class ForwardPlan:
         Pre-activations that one direction computes ahead.
     parts : int
         Of the kernel, all directions together.
-    spare : list
+    spare : Spare
         What passes leave for others of the plan.
     """
 
@@ -113,7 +113,7 @@ class ForwardPlan:
         turns = _directions(groups, D)
         self.turns = [[batch.rows(steps) for steps in turn] for turn in turns]
         self.parts = parts * D
-        self.spare: list = []  # see `layer.py`
+        self.spare = memory.Spare(4)  # see `layer.py`
         of_batch = dict(
             parts=parts, bounds=address(self.cut.bounds), T=batch.T, B=batch.B, segment=segment,
             active=address(batch.active), offset=address(batch.offset), z_part=z_part,

@@ -87,6 +87,7 @@ class Repeated:
         if from_zero:
             self.states.fill(0)
         if not (from_zero and self._from_zero):
+            self._from_zero = False  # while some are written and some not, as an exception may end this anywhere
             for history, state in self._starts:
                 history[...] = state
             self._from_zero = from_zero
@@ -107,9 +108,11 @@ class Repeated:
             Whether they lie in one buffer as the parameters do in theirs, which saves looking for each.
         """
         if targets is not self._targets:
+            self._targets = None
             self._return.aim(self._addresses(targets, alike))
             self._targets = targets
         if self._bound != (outputs, inputs):
+            self._bound = ()
             self._return.bind(
                 self._weights, self._x, self._dy if outputs else None, self.d_states, self._d_vectors,
                 self._dx if inputs else None,

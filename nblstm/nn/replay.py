@@ -137,14 +137,11 @@ class TrainingReplay:
         Theirs, for BPTT: the same tape may be used by several threads.
     """
 
-    __slots__ = ("_spare", "lock", "network", "repeated")
+    __slots__ = ("__weakref__", "_loan", "lock", "network", "repeated")
 
-    def __init__(self, network: Network, repeated, lock, spare: list):
-        self.network, self.repeated, self.lock, self._spare = network, repeated, lock, spare
-
-    def __del__(self):
-        if len(self._spare) < THREADS:
-            self._spare.append((self.repeated, self.lock))
+    def __init__(self, network: Network, repeated, lock, spare: memory.Spare):
+        self.network, self.repeated, self.lock = network, repeated, lock
+        self._loan = spare.lend((repeated, lock), self)
 
     def __reduce__(self):
         raise TypeError("a tape cannot be copied or pickled, as it belongs to one layer; run its forward() again")
@@ -161,7 +158,7 @@ class TrainingReplays:
 
     def __init__(self, network: Network):
         self._network = network
-        self._spare: dict[tuple[int, int], list] = {}  # by steps and sequences
+        self._spare: dict[tuple[int, int], memory.Spare] = {}  # by steps and sequences
         self._once: deque[tuple[int, int]] = deque(maxlen=SHAPES)
 
     def __call__(self, module, parameters: dict[str, np.ndarray], T: int, B: int) -> TrainingReplay | None:
@@ -181,10 +178,7 @@ class TrainingReplays:
             else:
                 self._once.append((T, B))
             return None
-        try:
-            repeated, lock = spare.pop()
-        except IndexError:
-            repeated = lock = None
+        repeated, lock = spare.take() or (None, None)
         if repeated is None or not repeated.current:
             network = self._network
             repeated = network.backend.repeated(network.cell, parameters, T, B, network.directions)
@@ -207,4 +201,4 @@ class TrainingReplays:
         if network.backend.replays and T * B and numbers * np.dtype(network.dtype).itemsize <= SMALL_TRAINING:
             if len(self._spare) == SHAPES:
                 self._spare.clear()
-            self._spare[T, B] = []
+            self._spare[T, B] = memory.Spare(THREADS)
