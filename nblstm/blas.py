@@ -44,7 +44,8 @@ class _Limit:
     while the last one could be a thread of which threadpoolctl takes no orders for OpenBLAS, and would not.
 
     An exception of a signal's handler may end either of them at any point. `leave` is right after any part of `enter`,
-    and may be repeated; and if nobody does, the next who enters knows that those inside are gone.
+    and may be repeated; and if nobody does, the next who enters knows that those inside are gone. A handler may also
+    compute a product within either.
     """
 
     def __init__(self):
@@ -55,9 +56,9 @@ class _Limit:
     def enter(self, work: _Work) -> None:
         with self._lock:
             libraries = _libraries()
+            self._inside.append(weakref.ref(work))  # first, so that no handler's product ends the limit as the last one
             if self._before is None:
                 self._before = [library.num_threads for library in libraries]
-            self._inside.append(weakref.ref(work))
             for library in libraries:
                 library.set_num_threads(1)
 
