@@ -54,15 +54,19 @@ class Spare:
     other threads and the handlers of signals do.
     """
 
-    __slots__ = ("_back",)
+    __slots__ = ("_back", "_pop", "_put")
 
     def __init__(self, most: int | None = None):
         self._back: deque[_Loan] = deque(maxlen=most)
+        self._pop, self._put = self._back.pop, self._back.append
+
+    def __len__(self) -> int:
+        return len(self._back)
 
     def take(self) -> Any:
         """A thing that nobody has, the one that came back last; None if there is none."""
         try:
-            return self._back.pop().thing
+            return self._pop().thing
         except IndexError:
             return None
 
@@ -82,7 +86,7 @@ class Spare:
             The loan, which the borrower has to keep as an attribute. If it goes with a cycle of references, which the
             garbage collector ends at once, the thing goes with it.
         """
-        loan = _Loan(borrower, self._back.append)
+        loan = _Loan(borrower, self._put)
         loan.thing = thing
         return loan
 

@@ -1,4 +1,4 @@
-"""Exceptions that the handlers of signals raise, at any moment: none is lost, nothing stays shut, nothing is half done."""
+"""Signals whose handlers raise exceptions, or compute, at any moment: nothing is lost, stays shut or is half done."""
 
 import os
 import signal

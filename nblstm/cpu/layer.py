@@ -79,6 +79,7 @@ def forward(
         turn = plan.spare.take() or Turn(cell, plan, 0, state)
         turn.run(weights, x, state)
         tape.hold(turn)
+        assert turn.y is not None  # all directions have the same rows
         y = turn.y[B:]
         return (y.copy() if turn.nbytes < KEEP else y), tape
     y = memory.empty((batch.N, D * H), x.dtype)
