@@ -8,7 +8,8 @@ of which 0.3 ms were products, and takes 20 without these threads.
 from __future__ import annotations
 
 import weakref
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
@@ -45,7 +46,8 @@ class _Limit:
     while the last one could be a thread of which threadpoolctl takes no orders for OpenBLAS, and would not.
 
     An exception of a signal's handler may end either of them at any point. `leave` is right after any part of `enter`,
-    and may be repeated; and if nobody does, the next who enters knows that those inside are gone.
+    and may be repeated; and if nobody does, the next who enters knows that those inside are gone. A handler may also
+    compute a product within either.
     """
 
     def __init__(self):
@@ -56,9 +58,9 @@ class _Limit:
     def enter(self, work: _Work) -> None:
         with self._lock:
             libraries = _libraries()
+            self._inside.append(weakref.ref(work))  # first, so that no handler's product ends the limit as the last one
             if self._before is None:
                 self._before = [library.num_threads for library in libraries]
-            self._inside.append(weakref.ref(work))
             for library in libraries:
                 library.set_num_threads(1)
 
@@ -75,9 +77,18 @@ class _Limit:
 _one_thread = _Limit()
 
 
-def alone(multiply_adds: float):
+@contextmanager
+def alone(multiply_adds: float) -> Iterator[None]:
     """``with alone(n):`` what NumPy computes of n multiply-adds has the calling thread alone, unless they are many."""
-    return _one_thread if FEW <= multiply_adds < MANY else nullcontext()
+    if not FEW <= multiply_adds < MANY:
+        yield
+        return
+    work = _Work()
+    try:
+        _one_thread.enter(work)
+        yield
+    finally:
+        _one_thread.leave(work)
 
 
 def product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:

@@ -139,6 +139,17 @@ def test_no_equation_in_a_backend(backend):
     assert not names & {"sigmoid", "tanh", "relu"}
 
 
+@pytest.mark.parametrize("file", FILES)
+def test_no_code_of_python_runs_when_an_object_goes(file):
+    """Neither a ``__del__`` nor a weak reference's callback, see `nblstm.memory`."""
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    assert not any(isinstance(node, ast.FunctionDef) and node.name == "__del__" for node in ast.walk(tree))
+    names = {getattr(node, "attr", getattr(node, "name", None)) for node in ast.walk(tree)}
+    assert not names & {"finalize", "WeakSet", "WeakValueDictionary", "WeakKeyDictionary", "WeakMethod"} - (
+        {"finalize"} if file == "codegen/target.py" else set()  # a method of Numba's passes, and of its libraries
+    )
+
+
 def test_no_file_is_named_after_nothing():
     own = [file for file in FILES if file != "utils.py"]  # Keras's name, and nothing is written there
     assert not {Path(file).stem for file in own} & {"utils", "util", "core", "helpers", "common", "misc"}

@@ -65,7 +65,7 @@ def _load(file: str) -> tuple[object, int] | None:
         return None
     symbol, serialized = stored
     library = machine().unserialize_library(serialized)
-    return library, library.get_pointer_to_function(symbol)
+    return library, _whole(symbol, library.get_pointer_to_function(symbol))
 
 
 def _build(name: str, key: str, make) -> tuple[object, int]:
@@ -74,6 +74,14 @@ def _build(name: str, key: str, make) -> tuple[object, int]:
     # processes compiled could bear one name.
     function.__name__ = function.__qualname__ = f"{name}_{key}"
     built = kernel(function, signature)
+    _whole(name, built.address)
     if not cache.store(_file(name, key), (built.native_name, built._library.serialize_using_object_code())):
         unstored.append(name)
     return built._library, built.address
+
+
+def _whole(name: str, address: int) -> int:
+    """The address of a kernel. LLVM asks Python for machine code, cannot hear of an error there, and gives 0."""
+    if not address:
+        raise MemoryError(f"the kernel {name} was not compiled whole; free memory, then call again")
+    return address

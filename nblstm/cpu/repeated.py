@@ -96,6 +96,7 @@ class Repeated:
         if from_zero:
             self.states.fill(0)
         if not (from_zero and self._from_zero):
+            self._from_zero = False  # while some are written and some not, as an exception may end this anywhere
             for history, state in self._starts:
                 history[...] = state
             self._from_zero = from_zero
@@ -122,12 +123,14 @@ class Repeated:
             Whether the targets lie in one buffer as the parameters do in theirs: one address instead of four or eight.
         """
         if targets is not self._targets:
+            self._targets = None
             if alike:
                 self._return.aim_at(targets[FIRST], self._deltas)
             else:
                 self._return.aim([[targets.get(name) for name in names] for names in self._names])
             self._targets = targets
         if self._bound != (outputs, inputs):
+            self._bound = ()
             self._return.bind(
                 self._weights, self._x, self._dy if outputs else None, self.d_states, self._d_vectors,
                 self._dx if inputs else None,

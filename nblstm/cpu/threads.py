@@ -255,6 +255,8 @@ def num_threads() -> int:
 def set_num_threads(count: int) -> None:
     """Run kernels on ``count`` threads from now on; results do not change.
 
+    Where the system allows fewer threads, kernels run on those that there can be, the calling one at least.
+
     Parameters
     ----------
     count : int

@@ -26,7 +26,8 @@ class Stepper:
 
     Nothing is allocated per step: the returned outputs are the stepper's own buffer, overwritten by the next
     step; copy them to keep them. Changes of the network's parameters are seen at the next step. A stepper is for one
-    thread at a time.
+    thread at a time. A step that an exception of a signal's handler ends may have advanced some layers only: set the
+    states, or `reset` them, before the next.
     """
 
     def __init__(self, module: _Steppable, batch_size: int = 1):

@@ -1,0 +1,220 @@
+"""Signals whose handlers raise exceptions, or compute, at any moment: nothing is lost, stays shut or is half done."""
+
+import os
+import signal
+
+import pytest
+from processes import run_python, start
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this platform has no setitimer")
+
+#: Calls under an alarm that is always set, from 10 us to 3 ms ahead, and of which the handler raises an exception, or
+#: computes, when it comes within a call. Prints whether it came, how many exceptions did not come out, how many results
+#: differed, whether BLAS has its threads, and what Python printed and forgot.
+CALLS = """
+import faulthandler
+import random
+import signal
+import sys
+import numpy as np
+from threadpoolctl import threadpool_info
+import nblstm
+from nblstm import nn
+from nblstm.cpu import split
+
+faulthandler.dump_traceback_later(float(sys.argv[2]), exit=True)
+split.cores = lambda: 64  # threads share steps even where cores are few
+nblstm.set_num_threads(3)
+rng = np.random.default_rng(0)
+small, x = nn.LSTM(8, 16, seed=0), rng.normal(size=(3, 2, 8)).astype("f4")
+large, x_large = nn.LSTM(16, 64, 2, seed=0), rng.normal(size=(7, 32, 16)).astype("f4")
+head, step = nn.Linear(64, 70, seed=0), small.stepper(2)
+state = tuple(rng.normal(size=(1, 2, 16)).astype("f4") for _ in range(2))
+
+def infer():
+    return small(x)[0]
+
+def train():
+    y, _, tape = small.forward(x)
+    return small.backward(tape, y).flat
+
+def train_from_a_state():
+    y, finals, tape = small.forward(x, state)
+    gradients = small.backward(tape, None, finals)
+    return np.concatenate([gradients.flat, *map(np.ravel, gradients.state)])
+
+def train_a_large_one():
+    y, _, tape = large.forward(x_large)
+    return large.backward(tape, y).flat
+
+def stream():
+    step.reset()
+    return step(x[0])
+
+def multiply():
+    return head(x_large.repeat(4, 2))
+
+def pack():
+    small.load_state_dict(parameters)
+    return small(x, lengths=[2, 3])[0]
+
+def blas_threads():
+    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+parameters = small.state_dict()
+acts = [infer, train, train_from_a_state, train_a_large_one, stream, multiply, pack]
+weights = [12, 6, 6, 1, 6, 2, 2]
+for _ in range(3):
+    expected = {act: act().copy() for act in acts}
+before = blas_threads()
+
+class Late(Exception):
+    pass
+
+def late(number, frame):
+    global came, raised
+    if inside:
+        came += 1
+        if sys.argv[4] == "raises":
+            signal.setitimer(signal.ITIMER_REAL, chance.uniform(10e-6, 3e-3))
+            raised += 1
+            raise Late
+        act = chance.choice([infer, train, train_from_a_state, train_a_large_one, multiply])
+        compare(act, act())
+    signal.setitimer(signal.ITIMER_REAL, chance.uniform(10e-6, 3e-3))
+
+def compare(act, result):
+    if not np.array_equal(result, expected[act]):
+        differing.append(act)
+
+forgotten, differing, inside, came, raised, caught = [], [], False, 0, 0, 0
+sys.unraisablehook = lambda what: forgotten.append((what.exc_type.__name__, repr(what.object)))
+chance = random.Random(int(sys.argv[3]))
+signal.signal(signal.SIGALRM, late)
+signal.setitimer(signal.ITIMER_REAL, 1e-3)
+for act in chance.choices(acts, weights, k=int(sys.argv[1])):
+    try:
+        inside = True
+        result = act()
+        inside = False
+    except Late as error:
+        inside = False
+        while error:  # the next one may come while what the last one ended is being left
+            caught, error = caught + isinstance(error, Late), error.__context__
+    else:
+        compare(act, result)
+signal.setitimer(signal.ITIMER_REAL, 0)
+for act in acts:
+    compare(act, act())
+print(came > 0, raised - caught, len(differing), before == blas_threads(), forgotten)
+"""
+
+
+@pytest.mark.parametrize("handler", ["raises", "computes"])
+def test_a_signal_may_come_within_any_call(handler):
+    assert run_python(CALLS, "20000", "100", "0", handler).strip() == "True 0 0 True []"
+
+
+#: Children of a process that has compiled nothing yet, each interrupted within its first calls, whose kernels are
+#: loaded or compiled then, and called again. Prints the exit statuses that there were.
+FIRST_CALLS = """
+import faulthandler
+import os
+import random
+import signal
+import sys
+import numpy as np
+from nblstm import nn
+
+count, first, last = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
+chance, x = random.Random(0), np.random.default_rng(0).normal(size=(13, 21, 17)).astype("f4")
+
+def compute():
+    net = nn.LSTM(17, 33, seed=0)
+    y, _, tape = net.forward(x)
+    return float(net(x)[0].sum()), float(net.backward(tape, y).flat.sum())
+
+def child(delay):
+    faulthandler.enable()
+    faulthandler.dump_traceback_later(60, exit=True)
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    interrupted = 0
+    try:
+        signal.setitimer(signal.ITIMER_REAL, delay)
+        results = compute()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        interrupted = 1
+        results = compute()
+    print(*results, file=sys.stderr, flush=True)
+    return interrupted
+
+statuses = set()
+for _ in range(count):
+    process = os.fork()
+    if process == 0:
+        os._exit(child(chance.uniform(first, last)))
+    statuses.add(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+print(*sorted(statuses))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+def test_an_interrupt_in_the_first_calls_leaves_no_kernel_half_made():
+    run_python(FIRST_CALLS, "1", "100", "100", NBLSTM_NUM_THREADS="2")  # now all kernels are in the cache
+    process = start(FIRST_CALLS, "25", "0.001", "0.025", NBLSTM_NUM_THREADS="2")
+    output, results = process.communicate(timeout=240)
+    assert set(output.split()) <= {"0", "1"}
+    assert "1" in output
+    assert len(set(results.splitlines())) == 1  # whatever was interrupted
+
+
+#: LLVM asks Python for the machine code of each kernel; here something else happens first.
+WHILE_LOADING = """
+import signal
+import sys
+import numpy as np
+from numba.core import codegen
+from nblstm import nn
+
+class Late(Exception):
+    pass
+
+def late(number, frame):
+    raise Late
+
+def nothing():
+    pass
+
+def interrupt():
+    signal.raise_signal(signal.SIGALRM)
+
+def exhaust():
+    asked.append(None)
+    if len(asked) % 3 == 1:
+        raise MemoryError
+
+asked, happens = [], globals()[sys.argv[1]]
+signal.signal(signal.SIGALRM, late)
+answer = codegen.JITCodeLibrary._object_getbuffer_hook.__func__
+
+def hook(cls, module):
+    happens()
+    return answer(cls, module)
+
+codegen.JITCodeLibrary._object_getbuffer_hook = classmethod(hook)
+net, x, errors = nn.LSTM(3, 5, seed=0), np.ones((4, 2, 3), "f4"), set()
+for _ in range(100):
+    try:
+        y, _, tape = net.forward(x)
+        gradient = net.backward(tape, y).flat
+        break
+    except (Late, MemoryError) as error:
+        errors.add(type(error).__name__)
+print(y.sum(), gradient.sum(), *errors)
+"""
+
+
+@pytest.mark.parametrize(("event", "error"), [("interrupt", "Late"), ("exhaust", "MemoryError")])
+def test_a_kernel_is_loaded_whole_or_not_at_all(event, error):
+    assert run_python(WHILE_LOADING, event).split() == [*run_python(WHILE_LOADING, "nothing").split(), error]
