@@ -1,19 +1,26 @@
-"""What is printed: as it is where the stream can encode it, else in characters that it has."""
+"""What is printed for the user, on whatever stdout is."""
 
 from __future__ import annotations
 
+import codecs
 import sys
 
 #: The lines of tables and bars in ASCII, for consoles such as Windows's with cp1252.
-_ASCII = str.maketrans("─━│┌┬┐├┼┤└┴┘", "-=|+++++++++")
+_LINES = str.maketrans("─━│┌┬┐├┼┤└┴┘", "-=|+++++++++")
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    plain = error.object[error.start : error.end].translate(_LINES)
+    return plain.encode("ascii", "backslashreplace").decode(), error.end
+
+
+codecs.register_error("nblstm.ascii", _in_ascii)
 
 
 def show(text: str, end: str = "\n") -> None:
-    """Print a text, with ``+-|=`` for lines and bars and escapes for letters where stdout cannot encode them."""
+    """Print a text; ``+-|=`` stand for lines and bars, and escapes for letters, that stdout cannot encode."""
     encoding = getattr(sys.stdout, "encoding", None)
     if encoding is not None:
-        try:
-            text.encode(encoding)
-        except UnicodeEncodeError:
-            text = text.translate(_ASCII).encode(encoding, "backslashreplace").decode(encoding)
+        text = text.encode(encoding, "nblstm.ascii").decode(encoding)
     print(text, end=end, flush=True)

@@ -110,14 +110,26 @@ class Cell(NamedTuple):
     vectors: tuple[str, ...]
     step: Callable[..., States]
     output: str
+    ones: tuple[str, ...] = ()  # states that are one where none are given; the others are zero
 
 
 def make_cell(
-    step, gates: str, states: str, split: str = "", vectors: str = "", output: str = "", second: str = ""
-) -> Cell:
+    step, gates: str, states: str, split: str = "", vectors: str = "", output: str = "", second: str = "",
+    ones: str = "",
+) -> Cell:  # fmt: skip
     """A cell from space-separated names, called after its step function; the first state is the default output."""
     names = [tuple(part.split()) for part in (gates, states, split, second, vectors)]
-    return Cell(step.__name__, names[0], names[1], names[2], names[3], names[4], step, output or names[1][0])
+    return Cell(
+        step.__name__,
+        names[0],
+        names[1],
+        names[2],
+        names[3],
+        names[4],
+        step,
+        output or names[1][0],
+        tuple(ones.split()),
+    )
 
 
 def rnn_tanh(a, h):
@@ -195,7 +207,7 @@ CELLS: dict[str, Cell] = {
         make_cell(lstm_peephole, "i f g o", "h c", vectors="p_i p_f p_o"),
         make_cell(lstm_coupled, "f g o", "h c"),
         make_cell(lstm_complement, "i f g o", "h c"),
-        make_cell(lstm_recurrent_dropout, "i f g o", "masked_h h c mask", output="h"),
+        make_cell(lstm_recurrent_dropout, "i f g o", "masked_h h c mask", output="h", ones="mask"),
         lstm_activations("relu", "hard_sigmoid"),
     )
 }
@@ -264,7 +276,7 @@ def forward(
     y = np.asarray(x, dtype=np.float64)
     T, B, _ = y.shape
     if states is None:
-        states = _zero_states(cell, params, B, num_layers, bidirectional)
+        states = _initial_states(cell, params, B, num_layers, bidirectional)
     steps = np.full(B, T) if lengths is None else np.asarray(lengths)
     finals: list[list[Array]] = []  # layer by layer, in each the forward direction first
     for layer in range(num_layers):
@@ -278,9 +290,9 @@ def forward(
     return y, tuple(np.stack(state) for state in zip(*finals, strict=True))
 
 
-def _zero_states(cell, params, batch_size, num_layers, bidirectional) -> States:
+def _initial_states(cell, params, batch_size, num_layers, bidirectional) -> States:
     shape = (num_layers * (1 + bidirectional), batch_size, params["weight_hh_l0"].shape[1])
-    return tuple(np.zeros(shape) for _ in cell.states)
+    return tuple(np.full(shape, float(state in cell.ones)) for state in cell.states)
 
 
 def _one_direction(cell, params, suffix, x, states, steps, bias):
@@ -330,7 +342,7 @@ def loss_gradients(
     result is the mean of both slopes: give such a cell initial states.
     """
     if states is None:
-        states = _zero_states(cell, params, x.shape[1], num_layers, bidirectional)
+        states = _initial_states(cell, params, x.shape[1], num_layers, bidirectional)
     params = {name: np.array(value, dtype=np.float64) for name, value in params.items()}
     x, states = np.array(x, dtype=np.float64), [np.array(s, dtype=np.float64) for s in states]
     cotangents = [dy, *(np.zeros_like(states) if dstates is None else dstates)]

@@ -1,7 +1,6 @@
 """Kernels for narrower vector units than this machine's, each in a process that pretends to have no other."""
 
 import platform
-from types import SimpleNamespace
 
 import llvmlite.binding
 import numba
@@ -71,9 +70,8 @@ NAMED = {
 @pytest.mark.parametrize(("name", "features"), NAMED)
 def test_what_a_name_and_features_come_to(name, features, monkeypatch):
     """Kernels are shaped for the unit that LLVM uses, which the name brings along; features add to it and take away."""
-    triple, _, _ = vector.machine().magic_tuple()
-    asked = SimpleNamespace(magic_tuple=lambda: (triple, name, features))
-    monkeypatch.setattr(vector, "machine", lambda: asked)
+    triple, _, _ = vector.processor()
+    monkeypatch.setattr(vector, "processor", lambda: (triple, name, features))
     monkeypatch.setattr(numba.config, "CPU_NAME", name)
     unit = vector.vector_unit.__wrapped__()
     assert (unit.name, unit.fma) == NAMED[name, features]

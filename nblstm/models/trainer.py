@@ -136,18 +136,19 @@ class Trainer(Learner):
         listed = CallbackList(callbacks, self, {"epochs": 1, "steps": batches.steps, "verbose": shown})
         objective = self.measure()
 
-        def run() -> tuple[dict[str, float] | None, Progress]:
-            progress = Progress(shown, "", batches.steps)
-            try:
-                with self.measuring():
-                    return loop.evaluate(self, objective, batches, listed, progress), progress
-            finally:
-                progress.close()
+        progress = Progress(shown, "", batches.steps)
 
-        logs, progress = self._whole(batches, callbacks, run)
-        if logs is None:
-            raise ValueError("the evaluation got no batch; give an iterable of (x, y) batches that is not empty")
-        progress.line(logs)
+        def run() -> dict[str, float] | None:
+            with self.measuring():
+                return loop.evaluate(self, objective, batches, listed, progress)
+
+        try:
+            logs = self._whole(batches, callbacks, run)
+            if logs is None:
+                raise ValueError("the evaluation got no batch; give an iterable of (x, y) batches that is not empty")
+            progress.line(logs)
+        finally:
+            progress.close()
         return logs if return_dict else _flat(logs)
 
     def predict(
