@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import weakref
 
 import numpy as np
 
@@ -26,6 +27,25 @@ class History(Callback):
         self.epoch: list[int] = []
         self.history: dict[str, list[float]] = {}
         self._epochs: dict[str, list[int]] = {}  # with validation_freq, some values are not of every epoch
+
+    _model: weakref.ref | None = None
+
+    @property
+    def model(self):
+        """The model, as long as something else refers to it; None after that.
+
+        The model has its history. Were this a reference too, both would wait for the garbage collector's next round,
+        with all the memory of a model.
+        """
+        return None if self._model is None else self._model()
+
+    @model.setter
+    def model(self, model) -> None:
+        self._model = None if model is None else weakref.ref(model)
+
+    def __getstate__(self) -> dict:
+        """For copies and pickle: what was measured."""
+        return vars(self) | {"_model": None}
 
     def __repr__(self):
         return f"<History of {len(self.epoch)} epochs: {', '.join(self.history) or 'empty'}>"
