@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -35,6 +36,13 @@ KEPT = 256_000_000
 #: When memory has to be made, what has waited for more than so many requests goes first. Shapes that change in every
 #: step, or models that follow each other, leave sizes that nobody asks for again.
 PATIENCE = 64
+
+
+#: With ``NBLSTM_CHECK_MEMORY=1``, for tests: memory that nobody has, or that nobody has written to, reads as NaN or -1,
+#: and no kernel is launched on an address that its arguments do not hold the array of.
+CHECKED = os.environ.get("NBLSTM_CHECK_MEMORY", "0") != "0"
+
+_NOTHING = 255  # each byte of such memory
 
 
 class _Loan(weakref.ref):
@@ -117,7 +125,7 @@ class _Blocks:
         """Memory for ``size`` bytes, of at most an eighth more, back when the last array in it is gone."""
         shift = size.bit_length() - 4
         size = (size + (1 << shift) - 1) >> shift << shift  # few sizes, so that there is one
-        self._sort()
+        self.sort()
         self._requests += 1
         block = _popped(self._kept.get(size, deque()).pop)
         if block is None:
@@ -126,6 +134,8 @@ class _Blocks:
                     self._kept.pop(other, None)
                     self._since.pop(other, None)
             block = np.empty(size, np.uint8)
+            if CHECKED:
+                block.fill(_NOTHING)
         return np.asarray(_Block(block, self._back))
 
     @property
@@ -133,10 +143,12 @@ class _Blocks:
         """Bytes that nobody has."""
         return sum(size * len(blocks) for size, blocks in tuple(self._kept.items()))
 
-    def _sort(self) -> None:
+    def sort(self) -> None:
         """Put what has come back where it is looked for, and let go of what is too much."""
         came = False
         while (block := self._back.take()) is not None:
+            if CHECKED:
+                block.fill(_NOTHING)
             blocks = self._kept.pop(block.size, None) or deque()
             blocks.append(block)
             self._kept[block.size] = blocks
@@ -161,6 +173,11 @@ def _popped(pop: Callable[[], np.ndarray]) -> np.ndarray | None:
 _blocks = _Blocks()
 
 
+def fill_freed() -> None:
+    """Have memory that has come back since the last request filled; see `CHECKED`."""
+    _blocks.sort()
+
+
 class _Block:
     """Memory on loan: alive as long as any array in it is."""
 
@@ -176,9 +193,9 @@ def empty(shape: tuple[int, ...], dtype) -> np.ndarray:
     back and forth: a step of H = 64 on two threads took 3.2 us instead of 0.9.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    if size < 8 * _LINE:  # too little to be shared, and this function takes 1 us
+    if size < 8 * _LINE and not CHECKED:  # too little to be shared, and this function takes 1 us
         return np.empty(shape, dtype)
-    raw = np.empty(size + _LINE, np.uint8) if size < LARGE else _blocks.lent(size + _LINE)
+    raw = _blocks.lent(size + _LINE) if size >= LARGE or CHECKED else np.empty(size + _LINE, np.uint8)
     address = ctypes.addressof(ctypes.c_char.from_buffer(raw))  # type: ignore[arg-type]
     return np.ndarray(shape, dtype, raw, -address % _LINE)
 

@@ -56,7 +56,7 @@ def test_what_is_kept_has_about_the_size_and_a_limit(blocks):
     for _ in sizes:
         arrays.pop(0)
         gc.collect()
-        blocks._sort()
+        blocks.sort()
         assert blocks.nbytes == sum(block.nbytes for kept in blocks._kept.values() for block in kept) <= memory.KEPT
     assert blocks.nbytes == 0  # the last alone is more than may be kept, and all others went before it
     array = memory.empty((3 * N,), np.uint8)
@@ -84,7 +84,7 @@ def test_threads_that_lend_and_take_at_once_never_share_a_block(blocks):
         thread.start()
     for thread in threads:
         thread.join()
-    blocks._sort()
+    blocks.sort()
     assert len(done) == 1200
     assert blocks.nbytes <= memory.KEPT
 

@@ -10,6 +10,7 @@ import ctypes
 from array import array
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -82,6 +83,11 @@ GRADIENTS = (
     "gemm",
 )  # fmt: skip
 
+#: Fields that are addresses of other kernels, which stay for as long as the process.
+CODE = frozenset(
+    ["gemm", "input_products", "pointwise", "pointwise_first", "pointwise_second", "sparse_block"]
+)  # fmt: skip
+
 #: Names of dtypes by their size in bytes; a NumPy dtype takes 3 us to say its name.
 DTYPES = {4: "float32", 8: "float64"}
 
@@ -120,32 +126,33 @@ class Arguments:
     __slots__ = ("_index", "_kept", "_pointed", "at", "fields", "values")
 
     def __init__(self, fields: tuple[str, ...], records):
-        self._begin(fields, array("q", bytes(8 * len(fields) * len(records))), [])
+        self._begin(fields, array("q", bytes(8 * len(fields) * len(records))), {})
         self._set(records)
 
-    def _begin(self, fields: tuple[str, ...], values: array, kept: list) -> None:
+    def _begin(self, fields: tuple[str, ...], values: array, kept: dict[int, Any]) -> None:
         self.fields, self._index, self.values, self._kept = fields, _places(fields), values, kept
-        self._pointed: dict[int, np.ndarray] = {}
+        self._pointed: dict[int, Any] = {}
         self.at = values.buffer_info()[0]
 
     def _set(self, records) -> None:
         values, index, start, last, at = self.values, self._index, 0, None, 0
         for record in records:
             for field, value in record.items():
+                k = start + index[field]
                 if type(value) is int:
-                    values[start + index[field]] = value
+                    values[k] = value
                 elif value is not None:
                     own, delta = value if type(value) is tuple else (value, 0)
                     if own is not last:  # several fields often are places in one array
                         at, last = address(own), own
-                        self._kept.append(own)
-                    values[start + index[field]] = at + delta
+                    values[k] = at + delta
+                    self._kept[k] = own
             start += len(index)
 
     def completed(self, records) -> Arguments:
         """A copy in which further fields have values."""
         copy = Arguments.__new__(Arguments)
-        copy._begin(self.fields, self.values[:], self._kept[:])
+        copy._begin(self.fields, self.values[:], self._kept.copy())
         copy._set(records)
         return copy
 
@@ -162,11 +169,25 @@ class Arguments:
         """As `point` for each of the values from ``k`` on, with one array; None is 0."""
         at = address(own)
         self.values[k : k + len(deltas)] = array("q", [0 if delta is None else at + delta for delta in deltas])
-        self._pointed[k] = own
+        for each in range(k, k + len(deltas)):
+            self._pointed[each] = own
 
     def let_go(self) -> None:
         """Keep none of the arrays from `point`; a launch needs others first."""
         self._pointed.clear()
+
+    def check(self) -> None:
+        """See that each address is of an array that is kept; see `memory.CHECKED`.
+
+        Raises
+        ------
+        RuntimeError
+            If one is not.
+        """
+        for k, value in enumerate(self.values):
+            field = self.fields[k % len(self.fields)]
+            if value > 0xFFFFFFFF and field not in CODE and k not in self._kept and k not in self._pointed:
+                raise RuntimeError(f"the kernel is given an address as {field!r} of memory that nobody holds for it")
 
 
 def address(values: np.ndarray | None) -> int:

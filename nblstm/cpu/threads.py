@@ -311,6 +311,9 @@ def run(kernel: int, arguments: Arguments, parts: int, *, tiny: bool = False) ->
     tiny : bool
         The work takes less than about 20 us: do it on the calling thread.
     """
+    if memory.CHECKED:
+        arguments.check()
+        memory.fill_freed()
     if tiny or parts < 2 or num_threads() < 2:
         _functions()[0](kernel, arguments.at, parts)
     else:
