@@ -19,7 +19,7 @@ from importlib import import_module
 from pathlib import Path
 
 from nblstm.codegen import cache
-from nblstm.undisturbed import nap
+from nblstm.undisturbed import nap, undisturbed
 
 #: Seconds for which a kernel is waited for that is not there yet: several times what any takes.
 PATIENCE = 5.0
@@ -42,7 +42,7 @@ def begin(kernels: dict[str, tuple[Callable, tuple]]) -> None:
     Does nothing where that could not help: with one core, without a folder to hand results over, or where there is no
     interpreter to start.
     """
-    if cores() < 2 or not cache.writable() or not sys.executable or getattr(sys, "frozen", False):
+    if cores() < 2 or not undisturbed(cache.writable) or not sys.executable or getattr(sys, "frozen", False):
         return
     package = str(Path(__file__).parents[2])
     calls = [(function.__module__, function.__name__, arguments) for function, arguments in kernels.values()]
@@ -53,7 +53,9 @@ def begin(kernels: dict[str, tuple[Callable, tuple]]) -> None:
     nowhere = subprocess.DEVNULL
     try:
         process = subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere)
-    except OSError:  # too little memory, or not allowed: then all is compiled here
+    except OSError as error:  # too little memory, or not allowed: then all is compiled here
+        if error.errno is None:  # a TimeoutError, say, of a signal's handler
+            raise
         return
     _processes.update(dict.fromkeys(kernels, process))
     atexit.register(_end, process)
