@@ -6,6 +6,8 @@ import signal
 import pytest
 from processes import run_python, start
 
+from nblstm.training.interrupts import Interrupts
+
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this platform has no setitimer")
 
 #: Calls under an alarm that is always set, from 10 us to 3 ms ahead, and of which the handler raises an exception, or
@@ -218,3 +220,16 @@ print(y.sum(), gradient.sum(), *errors)
 @pytest.mark.parametrize(("event", "error"), [("interrupt", "Late"), ("exhaust", "MemoryError")])
 def test_a_kernel_is_loaded_whole_or_not_at_all(event, error):
     assert run_python(WHILE_LOADING, event).split() == [*run_python(WHILE_LOADING, "nothing").split(), error]
+
+
+def test_a_ctrl_c_that_was_kept_back_is_not_lost_by_another_exception():
+    def fit():
+        with Interrupts() as interrupts:
+            interrupts.held = True
+            signal.raise_signal(signal.SIGINT)
+            raise TimeoutError
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        fit()
+    assert isinstance(caught.value.__context__, TimeoutError)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

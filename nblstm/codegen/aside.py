@@ -20,7 +20,7 @@ from importlib import import_module
 from pathlib import Path
 
 from nblstm.codegen import cache
-from nblstm.undisturbed import nap
+from nblstm.undisturbed import nap, undisturbed
 
 #: Seconds for which a kernel is waited for that is not there yet: several times what any takes.
 PATIENCE = 5.0
@@ -43,7 +43,8 @@ def begin(kernels: dict[str, tuple[Callable, tuple]]) -> None:
     Does nothing where that could not help: with one core, without a folder to hand results over, or where there is no
     interpreter to start.
     """
-    if cores() < 2 or not _is_python(sys.executable) or getattr(sys, "frozen", False) or not cache.writable():
+    frozen = getattr(sys, "frozen", False)
+    if cores() < 2 or not _is_python(sys.executable) or frozen or not undisturbed(cache.writable):
         return
     package = str(Path(__file__).parents[2])
     calls = [(function.__module__, function.__name__, arguments) for function, arguments in kernels.values()]
@@ -54,7 +55,9 @@ def begin(kernels: dict[str, tuple[Callable, tuple]]) -> None:
     nowhere = subprocess.DEVNULL
     try:
         process = subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere)
-    except OSError:  # too little memory, or not allowed: then all is compiled here
+    except OSError as error:  # too little memory, or not allowed: then all is compiled here
+        if error.errno is None:  # a TimeoutError, say, of a signal's handler
+            raise
         return
     _processes.update(dict.fromkeys(kernels, process))
     atexit.register(_end, process)

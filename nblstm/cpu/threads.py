@@ -73,6 +73,10 @@ def _system() -> tuple[int, int, int]:
 @cache
 def _functions():
     """The pool's compiled functions: do all parts alone, lead, dismiss the helpers, help. ctypes releases the GIL."""
+    return undisturbed(_compiled)  # all of it: Numba's types have finalisers in Python, see `memory`
+
+
+def _compiled():
     cell, size = types.CPointer(types.int64), types.int64
 
     @inlined

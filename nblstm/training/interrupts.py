@@ -28,6 +28,7 @@ class Interrupts:
     def __exit__(self, *exception) -> None:
         if self._mine:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.release()  # where another exception ends what was held
 
     def _handle(self, number, frame) -> None:
         if self.held and not self._came:
