@@ -6,15 +6,15 @@ import sys
 from importlib import import_module
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
 
 from nblstm.cells.written import Written, written
 
 if TYPE_CHECKING:
     from nblstm.cells.cell import Cell
 
-#: Cells that were sent or received, by their kind and what they compute: so a copy in the same process is the cell.
-_known: WeakValueDictionary[tuple, Cell] = WeakValueDictionary()
+#: Cells that were sent or received, by what they compute: so a copy in the same process is the cell. They stay for as
+#: long as the process, as their kernels do.
+_known: dict[tuple, Cell] = {}
 
 
 def reduced(cell: Cell) -> tuple:
