@@ -29,6 +29,8 @@ def finished(process: subprocess.Popen) -> str:
     """What a process printed, when it has ended well."""
     output, errors = process.communicate(timeout=240)
     assert process.returncode == 0, f"exit status {process.returncode}\n{output}\n{errors}"
+    assert "Exception ignored" not in errors, errors
+    assert "ResourceWarning" not in errors, errors
     return output
 
 

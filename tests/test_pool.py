@@ -9,7 +9,7 @@ import pytest
 from processes import run_python
 
 from nblstm import memory, nn, pool
-from nblstm.cpu.jobs import Arguments, address
+from nblstm.cpu.jobs import Arguments, address, place
 from nblstm.layers import LSTM, Dense, Input
 from nblstm.models import Sequential
 from nblstm.pool import FreeList, Pool
@@ -236,7 +236,7 @@ def test_arguments_keep_the_arrays_of_their_addresses():
     a, b, c = np.arange(3.0), np.arange(4.0), np.arange(5.0)
     refs = [weakref.ref(array) for array in (a, b, c)]
     at = [address(array) for array in (a, b, c)]
-    arguments = Arguments(FIELDS, [{"size": 3, "numbers": a}, {"size": 4, "others": (b, 8)}])
+    arguments = Arguments(FIELDS, [{"size": 3, "numbers": a}, {"size": 4, "others": place(b, 8)}])
     copy = arguments.completed([{}, {"numbers": c}])
     assert list(arguments.values) == [3, at[0], 0, 0, 4, 0, at[1] + 8, 0]
     assert list(copy.values) == [3, at[0], 0, 0, 4, at[2], at[1] + 8, 0]
@@ -249,10 +249,10 @@ def test_arguments_keep_the_arrays_of_their_addresses():
 def test_what_is_pointed_to_is_kept_until_it_is_let_go():
     a, b = np.arange(3.0), np.arange(4.0)
     ref, arguments = weakref.ref(a), Arguments(FIELDS, [{}])
-    arguments.point(1, a, 16)
-    arguments.point_all(1, b, [8, None])
-    arguments.point(1, a)
-    assert list(arguments.values) == [0, address(a), 0, 0]
+    arguments.point(2, b, address(b) + 8)
+    arguments.point(1, b, address(b))
+    arguments.point(1, a, address(a))
+    assert list(arguments.values) == [0, address(a), address(b) + 8, 0]
     del a
     assert ref() is not None
     arguments.check()
@@ -260,7 +260,8 @@ def test_what_is_pointed_to_is_kept_until_it_is_let_go():
     assert ref() is None
     with pytest.raises(RuntimeError, match="as 'numbers' of memory that nobody holds"):
         arguments.check()
-    arguments.point(1, None)
+    arguments.point(1, None, 0)
+    arguments.point(2, None, 0)
     arguments.check()
 
 

@@ -11,7 +11,7 @@ from nblstm import memory
 from nblstm.batch import Batch
 from nblstm.cells.cell import Cell
 from nblstm.cpu import threads
-from nblstm.cpu.jobs import DTYPES, FORWARD, Arguments
+from nblstm.cpu.jobs import DTYPES, FORWARD, Arguments, address, place
 from nblstm.cpu.plans import forward_plan, free_list
 from nblstm.cpu.weights import Weights
 from nblstm.pool import Pool
@@ -47,7 +47,7 @@ class Inference:
             plan = forward_plan(cell, batch, input_size if first else D * H, states[:, here], False, None)
             x, y = None if first else inner[layer - 1], None if last else inner[layer]
             scratch, arguments = plan.prepared(0, states[:, here], [
-                {"x": x, "y": y if y is None else (y, d * H * item), "y_row": D * H} | own.forward
+                {"x": x, "y": place(y, d * H * item), "y_row": D * H} | own.forward
                 for d, own in enumerate(directions)
             ])  # fmt: skip
             for d in range(D):
@@ -67,9 +67,10 @@ class Inference:
 
     def bind(self, x: np.ndarray, y: np.ndarray, states: np.ndarray) -> None:
         """Set packed inputs (N, I), the array of outputs (N, D H), and the states that are advanced."""
-        arrays = x, y, states
+        places = (x, address(x)), (y, address(y)), (states, address(states))
         for arguments, k, which, delta in self._given:
-            arguments.point(k, arrays[which], delta)
+            own, at = places[which]
+            arguments.point(k, own, at + delta)
 
     def let_go(self) -> None:
         """Keep none of the arrays from `bind`, which is to be called before the next launch."""
@@ -109,7 +110,7 @@ def infer(
     """
     H, item = states.shape[3], x.itemsize
     y = memory.empty((batch.N, len(weights[0]) * H), DTYPES[item])
-    free = free_list(pool, batch, "infer", x.shape[1], states, None)
+    free = free_list(pool, batch, "infer", x.shape[1], states, None) if batch.uniform else None
     prepared = None if free is None else free.take()
     if prepared is None:
         prepared = Inference(cell, weights, batch, x.shape[1], states)

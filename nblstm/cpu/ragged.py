@@ -18,7 +18,7 @@ from nblstm.codegen.compiler import compiled
 from nblstm.codegen.pointers import distinct, offset, pointer_to, record
 from nblstm.codegen.target import inlined
 from nblstm.cpu import threads
-from nblstm.cpu.jobs import Arguments, pointer_type
+from nblstm.cpu.jobs import Arguments, address, pointer_type
 from nblstm.cpu.rows import taken
 
 #: What `arrange_kernel` is told: the sequences' ``lengths``, and where the arrays of `HostBatch` go.
@@ -89,8 +89,8 @@ class HostBatch(Batch):
         sizes = B, B, B, T, T, N, T * B
         room, ends = np.empty(sum(sizes), np.int64), list(accumulate(sizes))
         begins = [end - size for end, size in zip(ends, sizes, strict=True)]
-        places = zip(ARRANGE[3:], [(room, 8 * begin) for begin in begins], strict=True)
-        arguments = Arguments(ARRANGE, [dict(T=T, B=B, lengths=lengths, **dict(places))])
+        at = address(room)
+        arguments = Arguments.of(ARRANGE, T, B, lengths, *[(room, at + 8 * begin) for begin in begins])
         threads.run(arrange_kernel(), arguments, 1, tiny=True)
         self.order, self.rank, self.lengths, self.active, self.offset, self.index, self._places = (
             room[begin:end] for begin, end in zip(begins, ends, strict=True)

@@ -82,9 +82,7 @@ def taken(source: np.ndarray, index: np.ndarray) -> np.ndarray:
     target, rows = memory.empty((len(index), K), source.dtype), len(index)
     tiny = rows * K < TINY
     parts = 1 if tiny else BLOCKS * threads.num_threads()
-    arguments = Arguments(ROWS, [dict(
-        rows=rows, block=-(-rows // parts), columns=K, index=index, source=source, source_row=row // item, group=group,
-        source_group=outer // item, target=target,
-    )])  # fmt: skip
+    block = -(-rows // parts)
+    arguments = Arguments.of(ROWS, rows, block, K, index, source, row // item, group, outer // item, target)
     threads.run(rows_kernel(DTYPES[item]), arguments, parts, tiny=tiny)
     return target

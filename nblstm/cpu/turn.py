@@ -15,7 +15,7 @@ import numpy as np
 from nblstm import memory
 from nblstm.cells.cell import Cell
 from nblstm.cpu import threads
-from nblstm.cpu.jobs import BACKWARD, FORWARD, GRADIENTS
+from nblstm.cpu.jobs import BACKWARD, FORWARD, GRADIENTS, address, place
 from nblstm.cpu.plans import BackwardPlan, ForwardPlan
 from nblstm.cpu.rows import taken
 from nblstm.cpu.weights import Weights
@@ -76,9 +76,9 @@ class Record:
         item, H = self.y.itemsize, self.y.shape[1]
         y_row, row = self.y.strides[0] // item, first_row - self.start
         return {
-            "y": (self.y, row * y_row * item), "y_row": y_row,
-            "tape": (self.states, row * H * item), "tape_plane": self.states.shape[1] * H,
-            "saved": (self.saved, -self.start * self.saved.shape[1] * item),
+            "y": place(self.y, row * y_row * item), "y_row": y_row,
+            "tape": place(self.states, row * H * item), "tape_plane": self.states.shape[1] * H,
+            "saved": place(self.saved, -self.start * self.saved.shape[1] * item),
         }  # fmt: skip
 
 
@@ -132,13 +132,13 @@ class Turn:
     def bind(self, weights: list[Weights], x: np.ndarray, state: np.ndarray) -> None:
         """Set the addresses of weights, x and state in the kernel's arguments."""
         B, H = state.shape[2:]
-        point = self._arguments.point
+        point, x_at, state_at = self._arguments.point, address(x), address(state)
         for d, own in enumerate(weights):
             start = d * len(FORWARD)
-            point(start + _X, x)
-            point(start + _STATE, state, d * B * H * x.itemsize)
-            for k, place in zip(_WEIGHTS, own.forward.values(), strict=True):
-                point(start + k, *place)
+            point(start + _X, x, x_at)
+            point(start + _STATE, state, state_at + d * B * H * x.itemsize)
+            for k, weights_place in zip(_WEIGHTS, own.forward.values(), strict=True):
+                point(start + k, *weights_place)
 
     def begin(self, state: np.ndarray) -> None:
         """Record the states before the turn."""
@@ -198,9 +198,9 @@ class Return:
         self._sync = memory.empty((D, plan.sync_size), np.int64)
         recorded = [
             record.fields(0) | {
-                "previous": (self._previous[d], -record.start * 8),
+                "previous": place(self._previous[d], -record.start * 8),
                 "y_all": record.y, "tape_all": record.states,
-                "dz": (self._dz, d * plan.dz_rows * plan.dz_row * item),
+                "dz": place(self._dz, d * plan.dz_rows * plan.dz_row * item),
             }
             for d, record in enumerate(self._records)
         ]  # fmt: skip
@@ -208,7 +208,7 @@ class Return:
         self._arguments = []
         for segment in self._segments:
             loop = segment.backward.completed([
-                recorded[d] | {"sync": (self._sync, d * plan.sync_size * 8)} for d in segment.directions
+                recorded[d] | {"sync": place(self._sync, d * plan.sync_size * 8)} for d in segment.directions
             ])  # fmt: skip
             gradients = []
             for d, (lo, _), template in zip(segment.directions, segment.rows, segment.gradients, strict=True):
@@ -225,36 +225,40 @@ class Return:
         _, D, B, H = d_state.shape
         I = x.shape[1]
         dy, dy_row, dy_next = (plan.zeros, 0, 0) if dy is None else (dy, D * H, H * item)
+        x_at, dy_at, d_state_at = address(x), address(dy), address(d_state)
+        d_vectors_at, dx_at = address(d_vectors), address(dx)
         dx_next = 0 if dx is None else dx.strides[0]
         d_vectors_next = 0 if d_vectors is None else d_vectors.strides[0]
         for segment, (loop, gradients) in zip(self._segments, self._arguments, strict=True):
             for k, d in enumerate(segment.directions):
                 start, lo = k * len(BACKWARD), segment.rows[k][0]
                 w_x, w_h, vectors = weights[d].backward
-                loop.point(start + _D_STATE, d_state, d * B * H * item)
-                loop.point(start + _DY, dy, d * dy_next)
+                loop.point(start + _D_STATE, d_state, d_state_at + d * B * H * item)
+                loop.point(start + _DY, dy, dy_at + d * dy_next)
                 loop.values[start + _DY_ROW] = dy_row
                 loop.point(start + _W_H, *w_h)
                 loop.point(start + _VECTORS, *vectors)
-                loop.point(start + _D_VECTORS, d_vectors, d * d_vectors_next)
+                loop.point(start + _D_VECTORS, d_vectors, d_vectors_at + d * d_vectors_next)
                 own = gradients[k]
                 own.values[_PARTS] = plan.weight_parts if dx is None else segment.parts[k]
-                own.point(_ROWS_OF_X, x, lo * I * item)
+                own.point(_ROWS_OF_X, x, x_at + lo * I * item)
                 own.point(_W_X, *w_x)
-                own.point(_DX, dx, d * dx_next + lo * I * item)
+                own.point(_DX, dx, 0 if dx is None else dx_at + d * dx_next + lo * I * item)
 
     def aim(self, targets: list[list[np.ndarray | None]]) -> None:
         """Set the addresses of the gradients of the parameters in the arguments; see `Turn.backward`."""
         for segment, (_, gradients) in zip(self._segments, self._arguments, strict=True):
             for d, own in zip(segment.directions, gradients, strict=True):
-                for k, target in enumerate(targets[d]):
-                    own.point(_FIRST_TARGET + k, target)
+                for k, target in enumerate(targets[d], _FIRST_TARGET):
+                    own.point(k, target, address(target))
 
     def aim_at(self, first: np.ndarray, deltas: list[list[int | None]]) -> None:
-        """As `aim`, of gradients that lie in one buffer, so many bytes behind the first of them."""
+        """As `aim`, of gradients in one buffer, each so many bytes behind the first; None is no gradient."""
+        at = address(first)
         for segment, (_, gradients) in zip(self._segments, self._arguments, strict=True):
             for d, own in zip(segment.directions, gradients, strict=True):
-                own.point_all(_FIRST_TARGET, first, deltas[d])
+                for k, delta in enumerate(deltas[d], _FIRST_TARGET):
+                    own.point(k, first, 0 if delta is None else at + delta)
 
     def let_go(self) -> None:
         """Keep none of the arrays from `bind` and `aim`, which are to be called before the next `run`."""
@@ -275,7 +279,7 @@ class Return:
                 if not plan.in_place(d):
                     (lo, hi), record = segment.rows[k], self._records[d]
                     h = taken(record.histories[0], self._previous[d][lo - record.start : hi - record.start])
-                    own.point(_H, h)
+                    own.point(_H, h, address(h))
                     own.values[_H_ROW] = h.shape[1]
                 threads.run(gradients_kernel, own, own.values[_PARTS], tiny=tiny)
         if plan.asked[0]:

@@ -16,7 +16,7 @@ from nblstm.codegen.scalar import scalar_functions
 from nblstm.codegen.source import executed, symbol
 from nblstm.codegen.target import inlined
 from nblstm.cpu import threads
-from nblstm.cpu.jobs import Arguments, pointer_type
+from nblstm.cpu.jobs import Arguments, address, pointer_type
 
 #: Numbers of one part, a multiple of a cache line's.
 BLOCK = 16384
@@ -63,8 +63,8 @@ class Update:
         for p, g, parts in zip(ps, gs, self._parts, strict=True):
             arguments.values[at + _PARTS] = 0 if g is None else parts
             if g is not None:
-                arguments.point(at + _P, p)
-                arguments.point(at + _G, g)
+                arguments.point(at + _P, p, address(p))
+                arguments.point(at + _G, g, address(g))
                 total += parts
             at += self._record
         threads.run(self._kernel, arguments, total, tiny=total < 3)

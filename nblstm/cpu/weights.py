@@ -21,11 +21,8 @@ from nblstm.codegen.pointers import distinct, offset, pointer_to, record
 from nblstm.codegen.target import inlined
 from nblstm.cpu import threads
 from nblstm.cpu.gemm import padded, panel_columns
-from nblstm.cpu.jobs import DTYPES, PACK, Arguments, pointer_type
+from nblstm.cpu.jobs import DTYPES, PACK, Arguments, Place, place, pointer_type
 from nblstm.layout import suffix
-
-#: An array, and a number of bytes behind its first number.
-Place = tuple["np.ndarray | None", int]
 
 
 @dataclass(eq=False)
@@ -40,10 +37,10 @@ class Weights:
     bias : ndarray, shape (P, H)
         The constant of every pre-activation, ``bias_ih + bias_hh`` where both reach one.
     vectors : ndarray, shape (V H,), or None
-    forward : dict of str to tuple of (ndarray or None, int)
-        For a forward pass the arrays, and how many bytes behind their first number it begins; see `Arguments.point`.
-    backward : tuple of tuple of (ndarray or None, int)
-        The same of the two matrices for BPTT, None without it, and of ``vectors``.
+    forward : dict of str to Place
+        Arguments of a forward pass.
+    backward : tuple of Place
+        The two matrices for BPTT, None without it, and ``vectors``.
     """
 
     packed: np.ndarray
@@ -115,13 +112,13 @@ class Packer:
         packed, bias = memory.empty((self._prepared.size,), dtype), np.zeros((len(cell.preactivations), H), dtype)
         vectors = np.empty(len(cell.vectors) * H, dtype) if cell.vectors else None
 
-        places: list[Place] = [(packed, start) for start in self._prepared.starts]
+        places: list[Place] = [place(packed, start) for start in self._prepared.starts]
         self._arguments = self._prepared.arguments.completed([
-            {"matrix": (w_ih, w_hh)[k % 2], "packed": place} for k, place in enumerate(places)
+            {"matrix": (w_ih, w_hh)[k % 2], "packed": packed_place} for k, packed_place in enumerate(places)
         ])  # fmt: skip
         self._kernel = pack_kernel(DTYPES[item])
-        forward: dict[str, Place] = {"w_x": places[0], "w_h": places[1], "bias": (bias, 0), "vectors": (vectors, 0)}
-        back_x, back_h = places[2:] if training else ((None, 0), (None, 0))
+        forward: dict[str, Place] = {"w_x": places[0], "w_h": places[1], "bias": place(bias), "vectors": place(vectors)}
+        back_x, back_h = places[2:] if training else (place(None), place(None))
         backward = back_x, back_h, forward["vectors"]
         self.weights = Weights(packed, bias, vectors, forward, backward)
 
