@@ -23,6 +23,7 @@ from nblstm.cuda.cell_functions import Sizes
 from nblstm.cuda.gpu import H100
 from nblstm.cuda.variant import described
 from nblstm.device import cuda_unavailable, device
+from nblstm.show import show
 
 #: The ready-made cells by their names.
 CELLS = {name: made for name, made in vars(nblstm.cells).items() if isinstance(made, nblstm.Cell)}
@@ -102,14 +103,14 @@ def main(arguments: list[str] | None = None) -> int:
     layouts.add_argument("--bidirectional", action="store_true")
     chosen = parser.parse_args(arguments)
     if chosen.command == "layouts":
-        print(_layouts(chosen))
+        show(_layouts(chosen))
         return 0
     if chosen.command == "warmup":
         try:
             _compile_ahead(chosen)
         except (OSError, RuntimeError, TypeError, ValueError) as error:
             parser.exit(1, f"{error}\n")
-    print(info())
+    show(info())
     return 0
 
 

@@ -58,7 +58,7 @@ ALLOWED = {
     "__init__": {"cells", "nn", "training", "device", "models", "layers", "seeds", "warmup", "cpu"}  # cpu: threads
     | {"activations", "constraints", "initializers", "regularizers", "callbacks", "losses", "metrics", "optimizers"}
     | {"preprocessing", "saving", "utils", "backend"},
-    "__main__": {"codegen", "cpu", "cuda", "device", "validate", "nblstm"},
+    "__main__": {"codegen", "cpu", "cuda", "device", "validate", "nblstm", "show"},
 }  # fmt: skip
 
 #: Imports that point up, each in one function, each with a reason that stands beside it.

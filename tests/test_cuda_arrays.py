@@ -112,11 +112,14 @@ def cupy(count=1, driver=13020, runtime=13000, fails=""):
     return made
 
 
+INSTALL = "install nblstm's extra 'cuda', by pip install -e '.[cuda]' in its folder"
+
+
 @pytest.mark.parametrize(
     ("found", "index", "said"),
     [
-        ({"numba_cuda"}, 0, "the package CuPy is not installed; install it with: pip install 'nblstm[cuda]'"),
-        ({"cupy"}, 0, "the package numba-cuda is not installed; install it with: pip install 'nblstm[cuda]'"),
+        ({"numba_cuda"}, 0, f"the package CuPy is not installed; {INSTALL}"),
+        ({"cupy"}, 0, f"the package numba-cuda is not installed; {INSTALL}"),
         (cupy(fails="cudaErrorNoDevice: none.\nmore"), 0,
          "no NVIDIA GPU with a working driver was found (cudaErrorNoDevice: none); install or update the driver"),
         (cupy(1), 1, "there is 1 GPU and their numbers begin at 0"),

@@ -12,10 +12,10 @@ from nblstm.cuda.cell_functions import Sizes
 from nblstm.cuda.gpu import A100, H100
 from nblstm.cuda.variant import choose
 
-pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install 'nblstm[cuda]'")
+pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install -e '.[cuda-compiler]'")
 compiler = pytest.importorskip(
     "nblstm.cuda.compiler",
-    reason="numba-cuda's compiler is not installed: pip install 'nblstm[cuda]'",
+    reason="numba-cuda's compiler is not installed: pip install -e '.[cuda-compiler]'",
     exc_type=ImportError,
 )
 

@@ -46,7 +46,7 @@ def test_masked_steps_may_hold_anything():
 # --- equations ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("axis", [1, 2, [1, 3], (-1, 2), [3, 1, 2]])
+@pytest.mark.parametrize("axis", [1, 2, [1, 3], (-1, 2), [3, 1, 2], np.int64(-2)])
 def test_layer_normalization_over_any_axes(axis):
     x = RNG.normal(3, 2, (2, 3, 4, 5))
     layer = LayerNormalization(axis, epsilon=0.1, gamma_initializer="random_normal", dtype="float64")

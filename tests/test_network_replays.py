@@ -211,6 +211,16 @@ def test_threads_at_once():
     assert not wrong
 
 
+def test_bptt_within_bptt_is_refused():
+    """As a signal's handler could ask for, which would overwrite what the other has half done."""
+    net, _, _, (x, states, dy, dstates) = made("lstm")
+    *_, tape = again(net, x, states)
+    expected = gradients(net.backward(tape, dy, dstates))
+    with tape.made.lock, pytest.raises(RuntimeError, match="backward.. of this tape is under way on this thread"):
+        net.backward(tape, -dy, dstates)
+    assert_same(gradients(net.backward(tape, dy, dstates)), expected)
+
+
 def test_tapes_that_are_gone_leave_few_passes():
     net, _, _, (x, *_) = made("lstm")
     again(net, x)

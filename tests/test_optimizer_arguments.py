@@ -163,3 +163,12 @@ def test_a_function_is_configured_by_its_name():
     assert SGD(learning_rate=half).get_config()["learning_rate"] == "Custom>half"
     with pytest.raises(TypeError, match="learning_rate is <lambda>, which cannot be saved"):
         SGD(learning_rate=lambda step: 0.5).get_config()
+
+
+def test_the_old_name_of_the_learning_rate():
+    """To set what does nothing would be silent."""
+    optimizer = Adam(learning_rate=0.25)
+    for use in (lambda: optimizer.lr, lambda: setattr(optimizer, "lr", 0.5)):
+        with pytest.raises(AttributeError, match="lr is now called learning_rate; set optimizer.learning_rate"):
+            use()
+    assert optimizer.learning_rate == 0.25

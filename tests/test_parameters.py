@@ -131,6 +131,11 @@ def test_loading_does_not_keep_the_arrays():
         (lambda d: d.clear(), ValueError, "weight_hh_l0, weight_ih_l0"),
         (lambda d: d.update(weight_ih_l1=np.zeros(2)), ValueError, "has unknown weight_ih_l1"),
         (
+            lambda d: [d.update({"encoder.lstm." + name: d.pop(name)}) for name in list(d)],
+            ValueError,
+            r"names begin with 'encoder.lstm.', .* {name.removeprefix\('encoder.lstm.'\): value",
+        ),
+        (
             lambda d: d.update(bias_hh_l0=np.zeros(21)),
             ValueError,
             r"'bias_hh_l0' has shape \(21,\).*needs shape \(20,\)",

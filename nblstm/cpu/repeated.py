@@ -102,6 +102,17 @@ class Repeated:
             self._from_zero = from_zero
         self._turn.launch(self.states)
 
+    def refuse_if_under_way(self) -> None:
+        """Refuse BPTT within BPTT, as in a signal's handler: it would overwrite what the other has half done.
+
+        Raises
+        ------
+        RuntimeError
+            If this thread is within it.
+        """
+        if self.lock._is_owned():  # type: ignore[attr-defined]
+            raise RuntimeError("backward() of this tape is under way on this thread; give a handler a pass of its own")
+
     @property
     def nbytes(self) -> int:
         """Of its arrays."""

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from nblstm.cuda.gpu import OLDEST
 
-_INSTALL = "install it with: pip install 'nblstm[cuda]'"
+_INSTALL = "install nblstm's extra 'cuda', by pip install -e '.[cuda]' in its folder"
 
 
 #: CUDA, once it has been asked for anything, cannot be used in children that are forked from then on.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 
 import numpy as np
@@ -49,10 +50,11 @@ class LayerNormalization(Layer):
         beta_constraint: ConstraintLike = None, gamma_constraint: ConstraintLike = None, **kwargs: Unpack[LayerOptions],
     ):  # fmt: skip
         super().__init__(**kwargs)
-        self.axis = tuple(axis) if isinstance(axis, list | tuple) else axis
-        self.fixed_axes = self.axis if isinstance(self.axis, tuple) else (self.axis,)
-        if not self.fixed_axes or not all(isinstance(a, int) and not isinstance(a, bool) for a in self.fixed_axes):
+        given = tuple(axis) if isinstance(axis, list | tuple) else (axis,)
+        if not given or not all(isinstance(a, numbers.Integral) and not isinstance(a, bool) for a in given):
             raise TypeError(f"axis is {axis!r}; give a whole number or a list of them")
+        self.fixed_axes = tuple(int(a) for a in given)
+        self.axis = self.fixed_axes if isinstance(axis, list | tuple) else self.fixed_axes[0]
         self.epsilon = shapes.number("epsilon", epsilon, 0)
         self.keeps_steps_apart = self.fixed_axes == (-1,)
         self.center, self.scale = validate.flag("center", center), validate.flag("scale", scale)

@@ -208,6 +208,7 @@ class Recurrent(CellStates):
     def _backward_again(self, tape: Tape, dy, input_gradient: bool, into: Gradients | None):
         """As `backward`, after `_forward_again`."""
         repeated = tape.saved.made
+        repeated.refuse_if_under_way()
         with repeated.lock:
             repeated.d_states.fill(0)
             dy = self._checked_gradients(tape, dy, repeated.d_states)

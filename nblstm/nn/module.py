@@ -132,6 +132,14 @@ class Module:
         shapes = self._layout.shapes
         missing, extra = sorted(shapes.keys() - state.keys()), sorted(map(str, state.keys() - shapes.keys()))
         if missing or extra:
+            prefixes = {key[: -len(name)] for key in map(str, state) for name in shapes if key.endswith(f".{name}")}
+            for prefix in sorted(prefixes):
+                if all(prefix + name in state for name in shapes):
+                    raise ValueError(
+                        f"the state's names begin with {prefix!r}, as those of a larger model; give "
+                        f"{{name.removeprefix({prefix!r}): value for name, value in state.items() "
+                        f"if name.startswith({prefix!r})}}"
+                    )
             parts = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has unknown {', '.join(extra)}"] * bool(extra)
             raise ValueError(f"the state {' and '.join(parts)}; give exactly {', '.join(shapes)}")
         staged = np.empty_like(self._flat)

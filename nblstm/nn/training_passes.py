@@ -75,6 +75,7 @@ def backward(replay: TrainingReplay, dy, d_state) -> Gradients:
             dy = dy.swapaxes(0, 1)
     flat = memory.empty((network.layout.size,), dtype)
     params = network.layout.views(flat)
+    repeated.refuse_if_under_way()
     with repeated.lock:
         _set_states(network, repeated.d_states, d_state, "dstate")
         if dy is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import numbers
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -139,6 +139,15 @@ class Optimizer(Configured):
                 "the learning rate follows a schedule; give the optimizer a number to begin with, to set it"
             )
         self._learning_rate = self._checked_rate(value)
+
+    @property
+    def lr(self) -> NoReturn:
+        """Keras's old name for `learning_rate`, which programs set: it would change nothing."""
+        raise AttributeError("lr is now called learning_rate; set optimizer.learning_rate")
+
+    @lr.setter
+    def lr(self, value) -> NoReturn:
+        raise AttributeError(f"lr is now called learning_rate; set optimizer.learning_rate = {value!r}")
 
     def step(self, gradients: Sequence[Gradients | None]) -> None:
         """Update all modules.
