@@ -169,6 +169,6 @@ def test_the_old_name_of_the_learning_rate():
     """To set what does nothing would be silent."""
     optimizer = Adam(learning_rate=0.25)
     for use in (lambda: optimizer.lr, lambda: setattr(optimizer, "lr", 0.5)):
-        with pytest.raises(AttributeError, match="lr is now called learning_rate; set optimizer.learning_rate"):
+        with pytest.raises(AttributeError, match=r"lr is now called learning_rate; set optimizer\.learning_rate"):
             use()
     assert optimizer.learning_rate == 0.25
