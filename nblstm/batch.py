@@ -44,7 +44,7 @@ class Batch:
         self.T, self.B = T, B
         self.N = T * B if lengths is None else int(np.add.reduce(lengths))
         self.uniform = self.N == T * B
-        self.derived: dict = {}  # what a device derives from it and keeps with it, by name
+        self.derived: dict = {}  # what a device derives from it and keeps with it
         if lengths is None or self.uniform:
             self.lengths = np.full(B, T, np.int64)
             self.active = np.full(T, B, np.int64)

@@ -17,32 +17,20 @@ import os
 import weakref
 from _thread import RLock
 
-#: Weak references to all that there are, by their identity; see `_without_the_dead`.
-_made: dict[int, weakref.ref[RLock]] = {}
-_many = 64
+#: Weak references to all that there are. A tuple of them is made in one operation, and each goes by one, in C, as
+#: `memory` says.
+_made: dict[weakref.ref[RLock], None] = {}
 
 
 def lock() -> RLock:
     """A lock; what it guards has to be whole whenever a thread may stop for good."""
     made = RLock()
-    known = weakref.ref(made)
-    _made[id(known)] = known
-    if len(_made) > _many:
-        _without_the_dead()
+    _made[weakref.ref(made, _made.pop)] = None
     return made
 
 
-def _without_the_dead() -> None:
-    """Forget locks that are gone: here and not when they go, as `memory` says."""
-    global _many
-    for key, known in tuple(_made.items()):
-        if known() is None:
-            _made.pop(key, None)
-    _many = 64 + 2 * len(_made)
-
-
 def _open_all() -> None:
-    for known in tuple(_made.values()):
+    for known in tuple(_made):
         made = known()
         if made is not None:
             made._at_fork_reinit()  # type: ignore[attr-defined]  # as the standard library does with its own

@@ -138,6 +138,10 @@ class _Blocks:
                 block.fill(_NOTHING)
         return np.asarray(_Block(block, self._back))
 
+    def forget(self) -> None:
+        """Let go of all that is kept."""
+        self._kept.clear()
+
     @property
     def nbytes(self) -> int:
         """Bytes that nobody has."""
@@ -171,6 +175,12 @@ def _popped(pop: Callable[[], np.ndarray]) -> np.ndarray | None:
 
 
 _blocks = _Blocks()
+
+
+def give_back() -> None:
+    """Give memory that nobody has back to the system."""
+    _blocks.sort()
+    _blocks.forget()
 
 
 def fill_freed() -> None:

@@ -57,9 +57,16 @@ class FreeList:
         When it was last asked for a pass: larger is later.
     keeps : bool
         Whether passes come back: they are not too large.
+
+    Parameters
+    ----------
+    counted : bool, default True
+        Whether its passes count towards the budget: not those of a batch of sequences of different lengths, which go
+        with the batch.
     """
 
-    def __init__(self):
+    def __init__(self, counted: bool = True):
+        self._counted = counted
         self.plan: Any = None
         self.used = next(_clock)
         self.keeps = True
@@ -76,6 +83,8 @@ class FreeList:
         global _made_since
         if made.nbytes > LARGEST:
             self.keeps, self._waiting = False, Spare(0)
+        if not self._counted:
+            return
         self._made.append(weakref.ref(made))
         _made_since += made.nbytes + OBJECTS
         # Looking at every pass of every network, 0.2 us each, is worth it once a sixteenth of the budget is new.
@@ -155,10 +164,15 @@ def _free_lists() -> list[tuple[Pool, Hashable, FreeList]]:
 
 def _keep_budget() -> None:
     """Let go of what was used longest ago, until the rest is within the budget."""
-    lists = sorted(_free_lists(), key=lambda entry: entry[2].used)
-    total = sum(free.nbytes for _, _, free in lists)
-    for pool, key, free in lists:
+    total = kept_bytes()
+    for pool, key, free in sorted(_free_lists(), key=lambda entry: entry[2].used):
         if total <= BUDGET:
             break
         total -= free.nbytes
+        pool.forget(key)
+
+
+def give_back() -> None:
+    """Let go of all passes that wait, of every network."""
+    for pool, key, _ in _free_lists():
         pool.forget(key)

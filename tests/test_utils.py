@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from golden.encoding_cases import CASES
 
-from nblstm import backend, preprocessing, utils
+from nblstm import backend, memory, nn, pool, preprocessing, utils
 from nblstm.layers import LSTM, Dense, Embedding, Input
 from nblstm.models import Sequential
 
@@ -60,6 +60,21 @@ def test_clear_session_gives_back_models_that_are_gone():
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_clear_session_gives_back_what_was_kept():
+    net, x = nn.LSTM(3, 4, seed=0), np.ones((40, 90, 3), "f4")
+    y, _, tape = net.forward(x)
+    expected = net.backward(tape, y).flat
+    for _ in range(3):
+        y, _, tape = net.forward(x)
+        net.backward(tape, y)
+    del y, tape
+    assert pool.kept_bytes() > 100_000
+    utils.clear_session()
+    assert pool.kept_bytes() == memory._blocks.nbytes == 0
+    y, _, tape = net.forward(x)
+    np.testing.assert_array_equal(net.backward(tape, y).flat, expected)
 
 
 def test_what_a_backend_is_asked():

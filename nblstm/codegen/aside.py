@@ -20,7 +20,7 @@ from importlib import import_module
 from pathlib import Path
 
 from nblstm.codegen import cache
-from nblstm.undisturbed import nap, undisturbed
+from nblstm.undisturbed import nap
 
 #: Seconds for which a kernel is waited for that is not there yet: several times what any takes.
 PATIENCE = 5.0
@@ -44,7 +44,7 @@ def begin(kernels: dict[str, tuple[Callable, tuple]]) -> None:
     interpreter to start.
     """
     frozen = getattr(sys, "frozen", False)
-    if cores() < 2 or not _is_python(sys.executable) or frozen or not undisturbed(cache.writable):
+    if cores() < 2 or not _is_python(sys.executable) or frozen or not cache.writable():
         return
     package = str(Path(__file__).parents[2])
     calls = [(function.__module__, function.__name__, arguments) for function, arguments in kernels.values()]

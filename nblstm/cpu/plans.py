@@ -182,7 +182,7 @@ def free_list(
     if batch.uniform:
         return pool.second(key)
     # Lengths are others in the next call: for the layers of this one, and for as long as the batch is there.
-    return batch.derived.setdefault(key, FreeList())
+    return batch.derived.setdefault(key, FreeList(counted=False))
 
 
 def forward_plan(

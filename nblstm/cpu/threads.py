@@ -40,8 +40,8 @@ from nblstm.undisturbed import undisturbed
 OPEN, INSIDE, NEXT, WORK, BUSY, LEFT, COUNT, HELPERS, LINE = 0, 8, 16, 24, 32, 40, 48, 56, 8
 READ, WRITE, GIVE_WAY = COUNT + 1, COUNT + 2, COUNT + 3
 
-#: What a helper's line holds: whether it sleeps, the pipe that it sleeps on, and the pool.
-ASLEEP, READ_END, WRITE_END, POOL = 0, 1, 2, 3
+#: What a helper's line holds behind the number that says whether it sleeps: the pipe that it sleeps on, and the pool.
+READ_END, WRITE_END, POOL = 1, 2, 3
 
 #: Rounds of waiting without a break, 25 ns each, and of giving the core away, about 0.4 us each.
 SPIN, YIELD = 1000, 500

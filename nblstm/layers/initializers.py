@@ -236,8 +236,7 @@ class Orthogonal(_Random):
         rows, columns = math.prod(shape[:-1]), shape[-1]
         long, short = max(rows, columns), min(rows, columns)
         drawn = generator.normal(size=(long, short))
-        with blas.alone(2 * long * short**2):
-            q, r = np.linalg.qr(drawn)
+        q, r = blas.alone(2 * long * short**2, np.linalg.qr, drawn)
         q = q * np.where(np.diagonal(r) < 0, -1, 1)  # without it, q would not be uniformly distributed
         return self.gain * (q if rows >= columns else q.T).reshape(shape)
 

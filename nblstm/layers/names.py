@@ -1,4 +1,4 @@
-"""The names of layers and models that were given none."""
+"""The names of layers and models that were given none, and how a program begins anew with them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import gc
 import itertools
 import re
 from collections import defaultdict
+
+from nblstm import memory, pool
 
 _counters: defaultdict[str, itertools.count] = defaultdict(itertools.count)
 
@@ -20,7 +22,10 @@ def automatic_name(kind: str) -> str:
 def clear_session() -> None:
     """Begin anew, as `keras.utils.clear_session`: with the first automatic names, and without models that are gone.
 
-    Models that a program still refers to stay as they are; memory of others is given back now.
+    Models that a program still refers to stay as they are; memory of others, and what was kept to be used again, is
+    given back now.
     """
     _counters.clear()
     gc.collect()
+    pool.give_back()
+    memory.give_back()
