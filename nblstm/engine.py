@@ -32,6 +32,10 @@ class Gradients:
     x: np.ndarray | None = None
     state: tuple[np.ndarray, ...] = ()
 
+    def __repr__(self):
+        shapes = ", ".join(f"{name} {value.shape}" for name, value in self.params.items())
+        return f"<Gradients of {shapes or 'no parameters'}>"
+
 
 def forward(
     network: Network,

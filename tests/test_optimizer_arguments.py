@@ -165,6 +165,12 @@ def test_a_function_is_configured_by_its_name():
         SGD(learning_rate=lambda step: 0.5).get_config()
 
 
+def test_a_network_is_trained_once():
+    net = nn.Linear(2, 3, seed=0)
+    with pytest.raises(ValueError, match="modules has a network twice, which would take each step twice"):
+        Adam([net, nn.Linear(2, 3, seed=1), net])
+
+
 def test_the_old_name_of_the_learning_rate():
     """To set what does nothing would be silent."""
     optimizer = Adam(learning_rate=0.25)

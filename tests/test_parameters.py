@@ -253,5 +253,6 @@ def test_arguments_can_be_read():
         "GRU(3, 5, num_layers=2, bias=False, batch_first=True, dropout=0.25, bidirectional=True, dtype='float64')"
     )
     assert repr(nn.LSTM(3, 5)) == "LSTM(3, 5)"
+    assert repr(nn.RNN(3, 5, nonlinearity="relu", bias=False)) == "RNN(3, 5, nonlinearity='relu', bias=False)"
     assert repr(nn.Recurrent(cells.lstm_peephole, 3, 5)) == "Recurrent(lstm_peephole, 3, 5)"
     assert repr(nn.Linear(3, 2, bias=False, dtype="float64")) == "Linear(3, 2, bias=False, dtype='float64')"

@@ -233,3 +233,72 @@ def test_a_ctrl_c_that_was_kept_back_is_not_lost_by_another_exception():
         fit()
     assert isinstance(caught.value.__context__, TimeoutError)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+#: A time limit that comes while equations run on symbols, behind the update of an optimizer, and between two layers.
+WITHIN = """
+import signal
+import numpy as np
+from nblstm import cell, nn, tanh, training
+from nblstm.cpu import inference, threads
+
+class Late(Exception):
+    pass
+
+def late(*_):
+    raise Late
+
+signal.signal(signal.SIGALRM, late)
+
+@cell(gates="a", states="h")
+def interrupted(a, h):
+    signal.raise_signal(signal.SIGALRM)
+    return tanh(a + h)
+
+try:
+    nn.Recurrent(interrupted, 3, 4)
+except Late:
+    print("cell", end=" ")
+
+run, when = threads.run, [0]
+
+def then_late(*arguments, **options):
+    run(*arguments, **options)
+    when[0] -= 1
+    if when[0] == 0:
+        signal.raise_signal(signal.SIGALRM)
+
+threads.run = then_late
+
+readout, other = nn.Linear(5, 3, seed=0), nn.Linear(5, 3, seed=0)
+y, tape = readout.forward(np.ones((2, 5), "f4"))
+gradients = [readout.backward(tape, y)]
+first, second = training.Adam([readout]), training.Adam([other])
+for _ in range(3):
+    second.step(gradients)
+for k in range(3):
+    when[0] = 1 if k == 1 else 0
+    try:
+        first.step(gradients)
+    except Late:
+        print("step", end=" ")
+assert first.iterations == second.iterations == 3
+assert np.array_equal(readout.flat_parameters(), other.flat_parameters())
+
+step = nn.LSTM(4, 6, num_layers=3, seed=0).stepper(2)
+x = np.random.default_rng(0).normal(size=(2, 4)).astype("f4")
+step(x)
+before = step.state
+for layer in (1, 2, 3):
+    when[0] = layer
+    try:
+        step(x)
+    except Late:
+        print("layer", end=" ")
+    for state, old in zip(step.state, before, strict=True):
+        assert np.array_equal(state, old)
+"""
+
+
+def test_a_time_limit_is_not_taken_for_a_mistake_and_leaves_no_half():
+    assert run_python(WITHIN).split() == ["cell", "step", "layer", "layer", "layer"]

@@ -12,6 +12,10 @@ from nblstm.cells.graph import CellError, Value, as_value
 #: tossed falls as often in a row once in 128 times.
 RUNS = 8
 
+#: What equations raise that cannot be run on symbols. Other exceptions are not about them, as a time limit that a
+#: signal's handler raises in the middle.
+MISTAKES = ArithmeticError, AssertionError, LookupError, NameError, RecursionError, TypeError, ValueError
+
 
 def traced(whose: str, run: Callable[[], list[Value]], times: int = RUNS) -> list[Value]:
     """What equations come to, the same each time that they run.
@@ -45,7 +49,7 @@ def traced(whose: str, run: Callable[[], list[Value]], times: int = RUNS) -> lis
         raise CellError(f"{whose} {error}") from None
     except AttributeError as error:
         raise CellError(f"{whose} {_attribute(error) if isinstance(error.obj, Value) else _said(error)}") from error
-    except Exception as error:  # the equations are the user's: whatever they raise, there is nothing to compile
+    except MISTAKES as error:
         raise CellError(f"{whose} {_said(error)}") from error
     return results
 

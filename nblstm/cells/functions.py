@@ -54,12 +54,18 @@ def tanh(x):
 
 
 def where(condition, a, b):
-    """``a`` where ``condition`` (a comparison such as ``x > 0``) holds, else ``b``."""
+    """``a`` where ``condition`` (a comparison such as ``x > 0``, or a product of some) holds, else ``b``."""
     if isinstance(condition, Value):
+        if condition.op == "mul" and all(_is_condition(factor) for factor in condition.args):
+            condition = condition > 0.5  # comparisons are 1 or 0: this is where all of them hold
         if condition.op not in COMPARISONS:
             raise graph.CellError("gives where() a condition that is no comparison; write one, such as x > 0")
         return graph.select(condition, a, b)
     return a if condition else b
+
+
+def _is_condition(value: Value) -> bool:
+    return value.op in COMPARISONS or (value.op == "mul" and all(_is_condition(factor) for factor in value.args))
 
 
 def minimum(a, b):

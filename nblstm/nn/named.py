@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from nblstm.cells.gru import gru
 from nblstm.cells.lstm import lstm
 from nblstm.cells.rnn import rnn_relu, rnn_tanh
@@ -110,6 +112,8 @@ class RNN(_OneState):
     J. Elman, "Finding structure in time", Cognitive Science 14(2), 1990.
     """
 
+    _defaults: ClassVar[dict[str, Any]] = {"nonlinearity": "tanh"}
+
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,
         batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, *, dtype: DTypeLike = "float32",
@@ -118,6 +122,7 @@ class RNN(_OneState):
         cells = {"tanh": rnn_tanh, "relu": rnn_relu}
         if nonlinearity not in cells:
             raise ValueError(f"nonlinearity is {nonlinearity!r}; give 'tanh' or 'relu', or use Recurrent with a cell")
+        self.nonlinearity = nonlinearity
         super().__init__(
             cells[nonlinearity], input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
             dtype=dtype, device=device, seed=seed,

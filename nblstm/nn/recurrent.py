@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -117,9 +117,15 @@ class Recurrent(Module):
     dropout = _of_network("dropout")
     bidirectional = property(lambda self: self._network.directions == 2, doc="As given.")
 
+    #: Further arguments of a subclass, for `repr`.
+    _defaults: ClassVar[dict[str, Any]] = {}
+
     def __repr__(self):
         given = [self.cell.name] * (type(self) is Recurrent) + [str(self.input_size), str(self.hidden_size)]
-        defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
+        defaults = {
+            **self._defaults, "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0,
+            "bidirectional": False,
+        }  # fmt: skip
         options = {name: getattr(self, name) for name in defaults} | {"dtype": self.dtype}
         changed = [f"{name}={v!r}" for name, v in options.items() if v != defaults.get(name, "float32")]
         return f"{type(self).__name__}({', '.join([*given, *changed])})"

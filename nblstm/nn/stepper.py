@@ -26,8 +26,7 @@ class Stepper:
 
     Nothing is allocated per step: the returned outputs are the stepper's own buffer, overwritten by the next
     step; copy them to keep them. Changes of the network's parameters are seen at the next step. A stepper is for one
-    thread at a time. A step that an exception of a signal's handler ends may have advanced some layers only: set the
-    states, or `reset` them, before the next.
+    thread at a time. A step that an exception of a signal's handler ends has been taken by all layers or by none.
     """
 
     def __init__(self, module: _Steppable, batch_size: int = 1):
@@ -80,7 +79,15 @@ class Stepper:
             self._pass, self._weights = made, weights  # last, so that an exception before leaves what is not current
         self._kind = kind
         self._arrays.copy(self._x, x_t)
-        self._pass.launch(self._states)
+        if self._network.num_layers == 1:
+            self._pass.launch(self._states)
+        else:
+            before = self._states.copy()
+            try:
+                self._pass.launch(self._states)
+            except BaseException:  # of a signal's handler, between two layers
+                self._states[...] = before
+                raise
         return self._arrays.returned(self._y, kind)
 
     def _state_copies(self) -> tuple:

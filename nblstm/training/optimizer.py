@@ -106,8 +106,8 @@ class Optimizer(Configured):
 
         Raises
         ------
-        TypeError
-            If they are no modules.
+        TypeError, ValueError
+            If they are no modules, or one is there twice.
         """
         if not isinstance(modules, Module | Iterable):
             raise TypeError(f"modules is {modules!r}; give the networks to train, such as [lstm, readout]")
@@ -115,6 +115,8 @@ class Optimizer(Configured):
         if not modules or not all(isinstance(module, Module) for module in modules):
             kinds = ", ".join(type(module).__name__ for module in modules) or "nothing"
             raise TypeError(f"modules has {kinds}; give the networks to train, such as [lstm, readout]")
+        if len({id(module) for module in modules}) < len(modules):
+            raise ValueError("modules has a network twice, which would take each step twice; give each once")
         self.modules, self.iterations = modules, 0
         self._sizes = [module.flat_parameters().size for module in modules]
         names = self.slot_names()
@@ -178,7 +180,6 @@ class Optimizer(Configured):
         self._update(parameters, flat, rate)
         for module in changed:
             module.forget()
-        self.iterations += 1
 
     def slot_names(self) -> tuple[str, ...]:
         """What is kept from step to step: a number for each parameter under each name, zero at first."""
@@ -286,7 +287,7 @@ class Optimizer(Configured):
         return [(backend_of("cpu").update_kernel, *arguments)]
 
     def _update(self, parameters: list[np.ndarray], flat: list[np.ndarray | None], rate: float) -> None:
-        """The modules' steps, weight decay included."""
+        """The modules' steps, weight decay included, and their count."""
         decay = 0.0 if self.weight_decay is None else self.weight_decay * rate
         if type(self).update is not Optimizer.update:
             for p, g, slots in zip(parameters, flat, self._slots, strict=True):
@@ -295,10 +296,12 @@ class Optimizer(Configured):
                         with np.errstate(under="ignore"):
                             p -= p * decay
                     self.update(p, g, slots, rate)
+            self.iterations += 1
             return
         constants = self.constants(rate)
         if self._updates is None:
             self._updates = self._compiled(parameters, len(constants))
+        self.iterations += 1  # before, as the handler of a signal that comes during the update is run right behind it
         for modules, update in self._updates:
             update.run([parameters[k] for k in modules], [flat[k] for k in modules], 1 - decay, constants)
 
