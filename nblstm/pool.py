@@ -51,10 +51,8 @@ class FreeList:
 
     Attributes
     ----------
-    plan : object
-        What they share, if anything; it has ``nbytes``.
     used : int
-        When it was last asked for a pass: larger is later.
+        When it was last asked for a pass or plan: larger is later.
     keeps : bool
         Whether passes come back: they are not too large.
 
@@ -67,7 +65,7 @@ class FreeList:
 
     def __init__(self, counted: bool = True):
         self._counted = counted
-        self.plan: Any = None
+        self._plan: Any = None
         self.used = next(_clock)
         self.keeps = True
         self._waiting = Spare(COPIES)
@@ -80,17 +78,20 @@ class FreeList:
 
     def add(self, made: Pass) -> None:
         """Count a new pass, which is the caller's alone."""
-        global _made_since
         if made.nbytes > LARGEST:
             self.keeps, self._waiting = False, Spare(0)
-        if not self._counted:
-            return
-        self._made.append(weakref.ref(made))
-        _made_since += made.nbytes + OBJECTS
-        # Looking at every pass of every network, 0.2 us each, is worth it once a sixteenth of the budget is new.
-        if _made_since > BUDGET // 16:
-            _made_since = 0
-            _keep_budget()
+        if self._counted:
+            self._made.append(weakref.ref(made))
+            _count(made.nbytes)
+
+    def plan(self, make: Callable[[], Any]) -> Any:
+        """What the passes of the key share, made at its first use; it has ``nbytes``."""
+        self.used = next(_clock)
+        if self._plan is None:
+            self._plan = make()
+            if self._counted:
+                _count(self._plan.nbytes)
+        return self._plan
 
     def give(self, made: Pass) -> None:
         """Take a pass back."""
@@ -105,16 +106,16 @@ class FreeList:
         """Bytes of the plan, and of as many passes as may wait here at once."""
         self._made = [ref for ref in self._made if ref() is not None]
         sizes = sorted((made.nbytes + OBJECTS for ref in self._made if (made := ref()) is not None), reverse=True)
-        return OBJECTS + getattr(self.plan, "nbytes", 0) + (sum(sizes[:COPIES]) if self.keeps else 0)
+        return OBJECTS + getattr(self._plan, "nbytes", 0) + (sum(sizes[:COPIES]) if self.keeps else 0)
 
 
-def shared_plan(free: FreeList | None, make: Callable[[], Any]) -> Any:
-    """The plan of a free list, made at its first use; a new one where there is no list."""
-    if free is None:
-        return make()
-    if free.plan is None:
-        free.plan = make()
-    return free.plan
+def _count(nbytes: int) -> None:
+    """Look at the budget when there is much that is new: it takes 0.2 us for every pass of every network."""
+    global _made_since
+    _made_since += nbytes + OBJECTS
+    if _made_since > BUDGET // 16:
+        _made_since = 0
+        _keep_budget()
 
 
 class Pool:

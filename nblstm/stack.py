@@ -224,7 +224,7 @@ def backward(
         for layer in reversed(range(network.num_layers)):
             here = guests.states[:, layer * D : (layer + 1) * D]
             d_rows = backend.backward(
-                network.cell, network.pool, tape.layers[layer], guests.batch, d_rows, here, guests.targets, layer,
+                network.cell, tape.layers[layer], guests.batch, d_rows, here, guests.targets, layer,
                 bool(layer) or input_gradient,
             )  # fmt: skip
             if layer and tape.masks:

@@ -13,7 +13,7 @@ from nblstm.cpu.plans import ForwardPlan, backward_plan, forward_plan, free_list
 from nblstm.cpu.turn import Turn, target_names
 from nblstm.cpu.weights import Weights
 from nblstm.layout import suffix
-from nblstm.pool import Pool, shared_plan
+from nblstm.pool import Pool
 
 
 class LayerTape:
@@ -71,7 +71,7 @@ def forward(
     tape = LayerTape(x, weights, checkpoint)
     turn: Turn | None = None if free is None else free.take()
     if turn is None:
-        plan = shared_plan(free, lambda: forward_plan(cell, batch, x.shape[1], state, True, checkpoint))
+        plan = forward_plan(cell, batch, x.shape[1], state, True, checkpoint)
         if checkpoint is not None:
             return _forward_with_checkpoints(cell, plan, tape, x, state), tape
         turn = Turn(cell, plan, 0, state)
@@ -103,16 +103,14 @@ def _forward_with_checkpoints(
 
 
 def backward(
-    cell: Cell, pool: Pool, tape: LayerTape, batch: Batch, dy: np.ndarray | None, d_state: np.ndarray,
-    d_parameters: dict, layer: int, input_gradient: bool = True,
+    cell: Cell, tape: LayerTape, batch: Batch, dy: np.ndarray | None, d_state: np.ndarray, d_parameters: dict,
+    layer: int, input_gradient: bool = True,
 ) -> np.ndarray | None:  # fmt: skip
     """BPTT through one layer.
 
     Parameters
     ----------
     cell : Cell
-    pool : Pool
-        The network's.
     tape : LayerTape
     batch : Batch
     dy : ndarray, shape (N, D H), or None
@@ -132,8 +130,7 @@ def backward(
     _, D, B, H = d_state.shape
     x = tape.x
     N, I = x.shape
-    free = free_list(pool, batch, "backward", I, d_state, tape.checkpoint)
-    plan = shared_plan(free, lambda: backward_plan(cell, batch, I, d_state, tape.checkpoint))
+    plan = backward_plan(cell, batch, I, d_state, tape.checkpoint)
     dx = memory.empty((D, N, I), x.dtype) if input_gradient else None
     d_vectors = np.zeros((D, B, len(cell.vectors) * H), x.dtype) if cell.vectors else None
     targets = [[d_parameters.get(name) for name in names] for names in target_names(layer, D)]

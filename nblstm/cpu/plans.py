@@ -6,9 +6,10 @@ A pass over a short sequence takes microseconds; putting its jobs together took 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import zip_longest
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -164,32 +165,42 @@ def _sizes(cell: Cell, I: int, state: np.ndarray) -> Sizes:
 def free_list(
     pool: Pool, batch: Batch, kind: str, I: int, state: np.ndarray, checkpoint: int | None
 ) -> FreeList | None:
-    """Passes of a kind that a network keeps for batches like this one; None where it keeps none, or not yet.
+    """Passes that a network keeps for batches like this one; None where it keeps none, or not yet.
 
     Parameters
     ----------
     pool : Pool
         The network's.
     batch : Batch
-    kind : {"infer", "forward", "backward"}
+    kind : {"infer", "forward"}
     I : int
         Features of the layer's input.
     state : ndarray, shape (S, D, B, H)
         A slice of the states of all layers.
     checkpoint : int or None
     """
-    key = kind, batch.T, batch.B, I, state.strides[0], checkpoint, threads.num_threads()
-    if batch.uniform:
-        return pool.second(key)
-    # Lengths are others in the next call: for the layers of this one, and for as long as the batch is there.
-    return batch.derived.setdefault(key, FreeList(counted=False))
+    if not batch.uniform:  # lengths are others in the next call
+        return None
+    return pool.second((kind, batch.T, batch.B, I, state.strides[0], checkpoint, threads.num_threads()))
+
+
+#: Plans for batches of equal lengths: networks of one cell and of the same sizes share them.
+_plans = Pool()
+
+
+def _shared(batch: Batch, key: tuple, make: Callable[[], Any]) -> Any:
+    """The plan of a key, made if there is none; plans of ragged batches are kept with the batch, for other layers."""
+    key = *key, batch.T, batch.B, threads.num_threads()
+    free = _plans.second(key) if batch.uniform else batch.derived.setdefault(key, FreeList(counted=False))
+    return make() if free is None else free.plan(make)
 
 
 def forward_plan(
     cell: Cell, batch: Batch, I: int, state: np.ndarray, training: bool, checkpoint: int | None
 ) -> ForwardPlan:
-    """A plan for passes from states (S, D, B, H), a slice of those of all layers."""
-    return ForwardPlan(_sizes(cell, I, state), batch, training, checkpoint)
+    """The plan for passes from states (S, D, B, H), a slice of those of all layers."""
+    sizes = _sizes(cell, I, state)
+    return _shared(batch, (sizes, training, checkpoint), lambda: ForwardPlan(sizes, batch, training, checkpoint))
 
 
 #: dW_ih of fewer multiply-adds in a pass than this stays dense, whatever the inputs: to skip zeros could save 0.2 ms on
@@ -309,5 +320,6 @@ class BackwardPlan:
 
 
 def backward_plan(cell: Cell, batch: Batch, I: int, d_state: np.ndarray, checkpoint: int | None) -> BackwardPlan:
-    """A plan for BPTT from gradients of the states (S, D, B, H)."""
-    return BackwardPlan(_sizes(cell, I, d_state), batch, checkpoint)
+    """The plan for BPTT from gradients of the states (S, D, B, H)."""
+    sizes = _sizes(cell, I, d_state)
+    return _shared(batch, (sizes, "backward", checkpoint), lambda: BackwardPlan(sizes, batch, checkpoint))

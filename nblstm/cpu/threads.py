@@ -273,7 +273,8 @@ def set_num_threads(count: int) -> None:
     """
     if isinstance(count, bool) or not isinstance(count, numbers.Integral) or not 1 <= count <= most_threads():
         raise ValueError(f"set_num_threads got {count!r}; give a number of threads from 1 to {most_threads()}")
-    undisturbed(_set, int(count))
+    if count != _threads:
+        undisturbed(_set, int(count))
 
 
 def _set(count: int) -> None:

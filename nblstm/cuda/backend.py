@@ -44,7 +44,7 @@ class Backend:
         return layer.forward(self.runtime, cell, weights, batch, x, state, checkpoint)
 
     def backward(
-        self, cell: Cell, pool, tape, batch, dy, d_state, d_parameters: dict, layer_index: int, input_gradient: bool
+        self, cell: Cell, tape, batch, dy, d_state, d_parameters: dict, layer_index: int, input_gradient: bool
     ):  # fmt: skip
         """See `layer.backward`."""
         return layer.backward(self.runtime, cell, tape, batch, dy, d_state, d_parameters, layer_index, input_gradient)

@@ -117,11 +117,11 @@ class Optimizer(Configured):
             raise TypeError(f"modules has {kinds}; give the networks to train, such as [lstm, readout]")
         if len({id(module) for module in modules}) < len(modules):
             raise ValueError("modules has a network twice, which would take each step twice; give each once")
-        self.modules, self.iterations = modules, 0
-        self._sizes = [module.flat_parameters().size for module in modules]
-        names = self.slot_names()
-        self._slots = [{name: np.zeros_like(module.flat_parameters()) for name in names} for module in modules]
-        self._updates = None
+        parameters, names = [module.flat_parameters() for module in modules], self.slot_names()
+        slots = [{name: np.zeros_like(p) for name in names} for p in parameters]
+        self.modules, self.iterations = [], 0  # in case of an exception of a signal's handler: to be built anew
+        self._sizes, self._slots, self._updates = [p.size for p in parameters], slots, None
+        self.modules = modules
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickle: compiled updates hold addresses."""
