@@ -14,6 +14,7 @@ import weakref
 from _queue import SimpleQueue
 from _thread import RLock
 from collections.abc import Callable
+from contextvars import copy_context
 from importlib.machinery import BuiltinImporter
 from importlib.util import module_from_spec
 from typing import Any, TypeVar
@@ -72,7 +73,8 @@ def undisturbed(function: Callable[..., _Result], *arguments) -> _Result:
         # A callback written in C, see `memory`: under a memory limit a thread may end before its first instruction.
         gone = weakref.ref(mark, results.put)
         try:
-            _threads.start_new_thread(_work, (mark, results, function, arguments))
+            context = copy_context()  # what NumPy does about floating-point errors, custom objects' names
+            _threads.start_new_thread(_work, (mark, results, context.run, (function, *arguments)))
         except (RuntimeError, MemoryError):  # as many threads, or as much memory, as the system allows
             results.put(gone)
         del mark

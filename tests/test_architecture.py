@@ -40,7 +40,7 @@ ALLOWED = {
     "nn": {
         "blas", "engine", "stack", "device", "layout", "validate", "batch", "memory", "cells", "seeds", "locks", "pool",
     },
-    "training": {"nn", "cells", "validate", "configured", "device", "own", "show", "compiling"},
+    "training": {"nn", "cells", "validate", "configured", "device", "own", "show", "compiling", "undisturbed"},
     "layers": {
         "blas", "nn", "stack", "batch", "memory", "layout", "training", "validate", "configured", "seeds", "cells",
         "device", "locks", "own", "pool",

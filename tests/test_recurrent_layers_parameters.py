@@ -25,6 +25,30 @@ def test_initial_values():
     assert not plain.get_weights()[3].any()
 
 
+def test_a_layer_that_is_built_again_has_its_new_parameters():
+    """Passes that were prepared before have the old ones."""
+    layer = built(LSTM(5))
+    for _ in range(4):
+        y, tape = layer.forward(X)
+        layer.backward(tape, np.ones_like(y))
+        layer(X)
+    layer.unbuild()
+    built(layer)
+    other = built(LSTM(5))
+    other.set_weights(layer.get_weights())
+    for _ in range(4):
+        np.testing.assert_array_equal(layer(X), other(X))
+        y, tape = layer.forward(X)
+        expected_y, expected = other.forward(X)
+        np.testing.assert_array_equal(y, expected_y)
+        gradients = layer.backward(tape, np.ones_like(y))[1].flat
+        np.testing.assert_array_equal(gradients, other.backward(expected, np.ones_like(y))[1].flat)
+    layer.unbuild()
+    layer.build((None, 6, 7))
+    for _ in range(4):
+        assert layer.forward(np.ones((2, 6, 7)))[0].shape == (2, 5)
+
+
 @pytest.mark.parametrize("make", [lambda: LSTM(3), lambda: Bidirectional(GRU(3)), lambda: RNN(registered, 3)])
 def test_weights_go_out_and_in(make):
     layer, other = built(make()), built(make(), 2)

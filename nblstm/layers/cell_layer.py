@@ -193,6 +193,8 @@ class CellLayer(Layer):
 
     def _hold(self, layout, flat: np.ndarray) -> None:
         super()._hold(layout, flat)
+        for name in ("_network", "_dropout_network"):  # their passes have the parameters from before
+            vars(self).pop(name, None)
         self._own_views: dict[str, np.ndarray] | None = None
         self._last_targets = None
 

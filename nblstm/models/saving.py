@@ -12,7 +12,7 @@ import numpy as np
 from nblstm import own, validate
 from nblstm.layers import deserialize, serialize
 from nblstm.layers.parametric import UNDRAWN
-from nblstm.training import archive, foreign, losses, optimizers
+from nblstm.training import archive, faults, foreign, losses, optimizers
 
 if TYPE_CHECKING:
     from nblstm.models.sequential import Sequential
@@ -300,7 +300,8 @@ def _understood(path, make: Callable[[], Any]):
     """What ``make`` gives; what a file holds may make anything fail, and each failure is the file's."""
     try:
         return make()
-    except Exception as error:
+    except faults.FAULTS as error:
+        faults.raise_if_timed_out(error)
         raise ValueError(f"{os.fspath(path)!r} cannot be loaded: {archive.reason(error, 'save()')}") from error
 
 

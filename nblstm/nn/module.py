@@ -112,7 +112,9 @@ class Module:
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of the parameters under torch's names and shapes."""
-        return {name: value.copy() for name, value in self._layout.views(self._flat).items()}
+        with self._lock:  # `load_state_dict` of another thread sets all of them or none
+            flat = self._flat.copy()
+        return self._layout.views(flat)
 
     def load_state_dict(self, state: dict) -> None:
         """Set all parameters.

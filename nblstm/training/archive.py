@@ -18,6 +18,8 @@ import numpy as np
 
 from nblstm import validate
 from nblstm.training import foreign
+from nblstm.training.faults import FAULTS, raise_if_timed_out
+from nblstm.undisturbed import undisturbed
 
 FORMAT, VERSION = "nblstm", 1
 CONFIG = "config.json"
@@ -61,6 +63,11 @@ def write(path, kind: str, content: dict[str, Any]) -> None:
     arrays: list[np.ndarray] = []
     values = _taken_out(content, arrays)
     config = json.dumps({"format": FORMAT, "version": VERSION, "kind": kind, "content": values}).encode()
+    undisturbed(_write_file, target, kind, config, arrays)
+
+
+def _write_file(target: Path, kind: str, config: bytes, arrays: list[np.ndarray]) -> None:
+    """Write a file aside, read it back, put it in its place; `undisturbed`, as zipfile loses exceptions of handlers."""
     partial = target.with_name(PARTIAL.format(target.name, secrets.token_hex(4)))
     descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
     try:
@@ -103,7 +110,8 @@ def read(path, *kinds: str) -> dict[str, Any]:
     with open(path, "rb") as file:
         try:
             return _read_members(file, kinds)
-        except Exception as error:  # zipfile, numpy.lib.format and json raise many kinds; each is the file's fault
+        except FAULTS as error:
+            raise_if_timed_out(error)
             advice = foreign.advice(file)
             if advice is not None:
                 raise ValueError(f"{path!r} {advice}") from None
@@ -150,7 +158,7 @@ def set_generator(generator: np.random.Generator, state) -> None:
     """
     try:
         generator.bit_generator.state = state
-    except Exception as error:  # NumPy raises many kinds
+    except FAULTS as error:
         raise ValueError(f"a random state is none of a {type(generator.bit_generator).__name__}") from error
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from nblstm import validate
 from nblstm.show import show
-from nblstm.training import archive, foreign
+from nblstm.training import archive, faults, foreign
 from nblstm.training.callback import Callback
 from nblstm.training.monitors import Monitor, threshold
 
@@ -193,7 +193,8 @@ class BackupAndRestore(Callback):
                 continue
             try:
                 loop.load_state(content)
-            except Exception as error:
+            except faults.FAULTS as error:
+                faults.raise_if_timed_out(error)
                 reason = archive.reason(error, "a fit")
                 raise ValueError(
                     f"the backup {str(path)!r} is not of this fit: {reason}; delete it, or give another backup_dir"

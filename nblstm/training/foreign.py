@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import zipfile
 
+from nblstm.training.faults import FAULTS
+
 #: What a file is, and what to do with it.
 _KERAS = (
     "a file of Keras's",
@@ -94,7 +96,7 @@ def _kind_of_zip(file) -> tuple[str, str] | None:
     try:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
-    except Exception:  # zipfile raises many kinds; it is damaged then, whosever it was
+    except FAULTS:  # it is damaged, whosever it was
         return None
     if "config.json" in names and ("metadata.json" in names or any(name.endswith(".h5") for name in names)):
         return _KERAS
