@@ -17,12 +17,12 @@ PAD = "pad the sequences to one length, and tell it by lengths= or a Masking lay
 DTypeLike: TypeAlias = str | type[np.generic] | np.dtype | None
 
 
-def positive_integer(name: str, value) -> int:
-    """``value`` as an int of 1 or more."""
+def positive_integer(name: str, value, fix: str = "give a whole number, 1 or more") -> int:
+    """``value`` as an int of 1 or more; ``fix`` says what else may be given."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; give a whole number, 1 or more")
+        raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; {fix}")
     if value < 1:
-        raise ValueError(f"{name} is {value}; give a whole number, 1 or more")
+        raise ValueError(f"{name} is {value}; {fix}")
     return int(value)
 
 
@@ -75,6 +75,18 @@ def unknown(
         if near := difflib.get_close_matches(str(name).lower(), lower, n=1):
             return f"{name!r} (did you mean {lower[near[0]]!r}?); give one of {', '.join(shown)}"
     return f"{name!r}; give one of {', '.join(shown)}"
+
+
+def choice(name: str, value, choices: tuple[str, ...]) -> str:
+    """``value``, which is one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{name} is {unknown(value, choices)}")
+    return value
+
+
+def came(value, noun: str = "arrays") -> str:
+    """What came where a list was wanted: how many things of it, or what else it is."""
+    return f"{len(value)} {noun}" if isinstance(value, list | tuple) else type(value).__name__
 
 
 def dtype_name(value) -> str:

@@ -144,8 +144,9 @@ class Feed(Chain):
 
         def checked(given) -> Batch:
             if not isinstance(given, tuple | list) or len(given) not in (2, 3):
-                came = f"{len(given)} parts" if isinstance(given, tuple | list) else type(given).__name__
-                raise TypeError(f"a batch is {came}; let the iterable give (x, y) or (x, y, sample_weight)")
+                raise TypeError(
+                    f"a batch is {validate.came(given, 'parts')}; let the iterable give (x, y) or (x, y, sample_weight)"
+                )
             found = self.samples(given[0], given[1], given[2] if len(given) == 3 else None, class_weight)
             return found.x, found.y, found.weight
 
