@@ -77,6 +77,13 @@ def unknown(
     return f"{name!r}; give one of {', '.join(shown)}"
 
 
+def shapes(arrays) -> str:
+    """The shapes of arrays in words: each once, and no more than a sentence can hold."""
+    found = list(dict.fromkeys(str(tuple(array.shape)) for array in arrays))
+    shown = found if len(found) <= 3 else [*found[:3], f"{len(found) - 3} others"]
+    return f"shape{'s' * (len(found) > 1)} {' and '.join(shown)}"
+
+
 def choice(name: str, value, choices: tuple[str, ...]) -> str:
     """``value``, which is one of ``choices``."""
     if value not in choices:
@@ -117,8 +124,7 @@ def plain_array(name: str, value, fix: str = PAD) -> np.ndarray:
         return np.asarray(value)
     except ValueError:
         if isinstance(value, list | tuple) and all(hasattr(part, "shape") for part in value):
-            shapes = " and ".join(sorted({str(tuple(part.shape)) for part in value}))
-            raise ValueError(f"{name} is a list of {len(value)} arrays of shapes {shapes}; {fix}") from None
+            raise ValueError(f"{name} is a list of {len(value)} arrays of {shapes(value)}; {fix}") from None
         raise ValueError(f"{name} is a ragged nest of lists; {fix}") from None
 
 
@@ -129,6 +135,8 @@ def number_array(name: str, value, fix: str = PAD) -> np.ndarray:
     array = plain_array(name, value, fix)
     if array.dtype.kind == "O" and hasattr(value, "iloc"):
         array = _numbers_of_a_table(name, value)
+    elif array.dtype.kind == "O" and isinstance(value, list | tuple):
+        array = _numbers_of_a_list(name, array)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} {_no_numbers(value, array)}")
     return array
@@ -173,6 +181,17 @@ def _numbers_of_a_table(name: str, table) -> np.ndarray:
         if dtype.kind not in "fiub":
             raise TypeError(f"{name} has the column {column!r} of dtype {dtype}; leave it out, or make it numbers")
     return table.to_numpy("float64", na_value=np.nan)
+
+
+def _numbers_of_a_list(name: str, array: np.ndarray) -> np.ndarray:
+    """The numbers of a list of which NumPy makes objects, such as integers beyond int64; if it has others, as it is."""
+    if not all(isinstance(entry, numbers.Real) for entry in array.flat):
+        return array
+    try:
+        return array.astype("float64")
+    except OverflowError:
+        place = next(place for place, entry in np.ndenumerate(array) if abs(entry) > np.finfo("float64").max)
+        raise ValueError(f"{name} has a number at {list(place)} that is beyond float64; give smaller numbers") from None
 
 
 def _no_numbers(value, array: np.ndarray) -> str:

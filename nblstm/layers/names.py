@@ -1,4 +1,4 @@
-"""The names of layers and models that were given none."""
+"""The names of layers and models that were given none, and `clear_session`, by which they begin anew."""
 
 from __future__ import annotations
 

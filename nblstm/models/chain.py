@@ -12,6 +12,7 @@ from nblstm.layers import InputLayer, Layer
 from nblstm.layers.layer import Tape as LayerTape
 from nblstm.layers.shapes import Shape, batch_shape
 from nblstm.models.shared import Shared
+from nblstm.models.unlisted import unlisted_inputs
 from nblstm.nn import Gradients
 
 
@@ -207,8 +208,7 @@ class Chain(Shared):
         TypeError, ValueError
             If it does not, or there are no layers.
         """
-        if type(x) is not np.ndarray:
-            x = self.alone(x)
+        x = self.unlisted(x)
         x = validate.number_array("x", x) if self._announced is None else self._announced._converted(x)
         if not self._layers:
             raise ValueError("the model has no layers; add one first")
@@ -216,25 +216,12 @@ class Chain(Shared):
             self.build((None, *x.shape[1:]))
         return x if self._fits(x) else self._fitted(x)
 
-    def alone(self, x):
-        """``x``, out of the list of one in which Keras's models of several inputs have theirs.
-
-        Raises
-        ------
-        ValueError
-            If there are several.
-        """
-        if not (isinstance(x, list | tuple) and x and hasattr(x[0], "ndim")):
+    def unlisted(self, x):
+        """``x``, out of the list of one in which Keras's models of several inputs have theirs; raises if of several."""
+        if type(x) is np.ndarray:
             return x
         ndim = len(self._input_shape) if self._input_shape else self._layers[0].ndim if self._layers else None
-        if any(getattr(part, "ndim", None) != ndim for part in x):
-            return x  # samples, one by one
-        if len(x) > 1:
-            raise ValueError(
-                f"x is a list of {len(x)} arrays of {ndim} dimensions, as for a model of several inputs; a Sequential "
-                "has one, so give one array, such as np.concatenate(x, axis=-1)"
-            )
-        return x[0]
+        return unlisted_inputs(x, ndim)
 
     def _fitted(self, x: np.ndarray) -> np.ndarray:
         """``x`` with a last dimension of 1 more or less, if it fits so and in no other way, as in Keras.
