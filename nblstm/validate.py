@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import os
+import sys
 from collections.abc import Iterable
 from typing import TypeAlias
 
@@ -190,7 +191,7 @@ def _numbers_of_a_list(name: str, array: np.ndarray) -> np.ndarray:
     try:
         return array.astype("float64")
     except OverflowError:
-        place = next(place for place, entry in np.ndenumerate(array) if abs(entry) > np.finfo("float64").max)
+        place = next(place for place, entry in np.ndenumerate(array) if abs(entry) > sys.float_info.max)
         raise ValueError(f"{name} has a number at {list(place)} that is beyond float64; give smaller numbers") from None
 
 
