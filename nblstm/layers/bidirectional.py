@@ -12,6 +12,7 @@ from nblstm.layers.options import LayerOptions, Unpack
 from nblstm.layers.parametric import Parameter, layout_of
 from nblstm.layers.recurrent import Recurrent
 from nblstm.layers.shapes import Shape
+from nblstm.layers.underflow import underflow_ignored
 from nblstm.nn import Gradients
 
 
@@ -180,13 +181,13 @@ class Bidirectional(Layer):
         """The mask of the input, if the output has steps; else None."""
         return mask if self.return_sequences else None
 
-    @np.errstate(under="ignore")
+    @underflow_ignored
     def __call__(self, x, mask=None, initial_state=None) -> np.ndarray:
         """Inference; arguments as for `Recurrent`."""
         x, halves = self._checked_input(x), self._halves("initial_state", initial_state)
         return self._merged([layer(x, mask, given) for layer, given in zip(self._pair, halves, strict=True)])
 
-    @np.errstate(under="ignore")
+    @underflow_ignored
     def forward(
         self, x, *, training: bool = False, mask=None, generator: np.random.Generator | None = None, initial_state=None
     ) -> tuple[Any, Tape]:
@@ -199,7 +200,7 @@ class Bidirectional(Layer):
         outputs = [self._separate(d, output)[0] for d, (output, _) in enumerate(done)]
         return y, Tape(self, merged.shape, ([tape for _, tape in done], outputs))
 
-    @np.errstate(under="ignore")
+    @underflow_ignored
     def backward(
         self, tape: Tape, dy, *, input_gradient: bool = True, into: Gradients | None = None
     ) -> tuple[np.ndarray | None, Gradients]:  # fmt: skip
