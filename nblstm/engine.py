@@ -166,8 +166,9 @@ def state_array(network: Network, state, B: int, batched: bool, name: str) -> np
     if state is None:
         return arrays.zeros((len(names), rows, B, H), network.dtype)
     if not isinstance(state, tuple | list) or len(state) != len(names):
-        came = f"{len(state)} arrays" if isinstance(state, tuple | list) else type(state).__name__
-        raise ValueError(f"{name} is {came}; give a tuple of {len(names)} ({', '.join(names)}), or None for zeros")
+        raise ValueError(
+            f"{name} is {validate.came(state)}; give a tuple of {len(names)} ({', '.join(names)}), or None for zeros"
+        )
     result = arrays.empty((len(names), rows, B, H), network.dtype)
     shape = (rows, B, H) if batched else (rows, H)
     for k, value in enumerate(state):

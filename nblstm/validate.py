@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import os
+import sys
 from collections.abc import Iterable
 from typing import TypeAlias
 
@@ -17,12 +18,12 @@ PAD = "pad the sequences to one length, and tell it by lengths= or a Masking lay
 DTypeLike: TypeAlias = str | type[np.generic] | np.dtype | None
 
 
-def positive_integer(name: str, value) -> int:
-    """``value`` as an int of 1 or more."""
+def positive_integer(name: str, value, fix: str = "give a whole number, 1 or more") -> int:
+    """``value`` as an int of 1 or more; ``fix`` says what else may be given."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; give a whole number, 1 or more")
+        raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; {fix}")
     if value < 1:
-        raise ValueError(f"{name} is {value}; give a whole number, 1 or more")
+        raise ValueError(f"{name} is {value}; {fix}")
     return int(value)
 
 
@@ -77,6 +78,25 @@ def unknown(
     return f"{name!r}; give one of {', '.join(shown)}"
 
 
+def shapes(arrays) -> str:
+    """The shapes of arrays in words: each once, and no more than a sentence can hold."""
+    found = list(dict.fromkeys(str(tuple(array.shape)) for array in arrays))
+    shown = found if len(found) <= 3 else [*found[:3], f"{len(found) - 3} others"]
+    return f"shape{'s' * (len(found) > 1)} {' and '.join(shown)}"
+
+
+def choice(name: str, value, choices: tuple[str, ...]) -> str:
+    """``value``, which is one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{name} is {unknown(value, choices)}")
+    return value
+
+
+def came(value, noun: str = "arrays") -> str:
+    """What came where a list was wanted: how many things of it, or what else it is."""
+    return f"{len(value)} {noun}" if isinstance(value, list | tuple) else type(value).__name__
+
+
 def dtype_name(value) -> str:
     """The name of a dtype that nblstm computes in."""
     try:
@@ -105,8 +125,7 @@ def plain_array(name: str, value, fix: str = PAD) -> np.ndarray:
         return np.asarray(value)
     except ValueError:
         if isinstance(value, list | tuple) and all(hasattr(part, "shape") for part in value):
-            shapes = " and ".join(sorted({str(tuple(part.shape)) for part in value}))
-            raise ValueError(f"{name} is a list of {len(value)} arrays of shapes {shapes}; {fix}") from None
+            raise ValueError(f"{name} is a list of {len(value)} arrays of {shapes(value)}; {fix}") from None
         raise ValueError(f"{name} is a ragged nest of lists; {fix}") from None
 
 
@@ -117,6 +136,8 @@ def number_array(name: str, value, fix: str = PAD) -> np.ndarray:
     array = plain_array(name, value, fix)
     if array.dtype.kind == "O" and hasattr(value, "iloc"):
         array = _numbers_of_a_table(name, value)
+    elif array.dtype.kind == "O" and isinstance(value, list | tuple):
+        array = _numbers_of_a_list(name, array)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} {_no_numbers(value, array)}")
     return array
@@ -161,6 +182,17 @@ def _numbers_of_a_table(name: str, table) -> np.ndarray:
         if dtype.kind not in "fiub":
             raise TypeError(f"{name} has the column {column!r} of dtype {dtype}; leave it out, or make it numbers")
     return table.to_numpy("float64", na_value=np.nan)
+
+
+def _numbers_of_a_list(name: str, array: np.ndarray) -> np.ndarray:
+    """The numbers of a list of which NumPy makes objects, such as integers beyond int64; if it has others, as it is."""
+    if not all(isinstance(entry, numbers.Real) for entry in array.flat):
+        return array
+    try:
+        return array.astype("float64")
+    except OverflowError:
+        place = next(place for place, entry in np.ndenumerate(array) if abs(entry) > sys.float_info.max)
+        raise ValueError(f"{name} has a number at {list(place)} that is beyond float64; give smaller numbers") from None
 
 
 def _no_numbers(value, array: np.ndarray) -> str:

@@ -179,6 +179,19 @@ def test_sparse_matrices_get_the_fix():
         message_of(TypeError, call, "x is a sparse csr_matrix; give the array that its toarray() makes")
 
 
+@pytest.mark.parametrize("call", [lambda x: NET(x)[0], LAYER, lambda x: MODEL.predict(x, verbose=0), LINEAR])
+def test_lists_of_integers_beyond_int64(call):
+    """NumPy makes objects of them; they are numbers like others."""
+    one = [[1, 10**30, -2]] * 5
+    given = [one] * 4 if call is not LINEAR else one
+    np.testing.assert_array_equal(call(given), call(np.array(given, "f8")))
+    for large, said in ((10**39, "x has 1e+39 at"), (-(10**400), "x has a number at")):
+        one[2] = [1, 2, large]
+        message_of(ValueError, lambda given=given: call(given), said, "2, 2]", "beyond float", "give smaller numbers")
+    one[2] = [1, None, 10**39]
+    message_of(TypeError, lambda: call(given), "x has dtype object, and NoneType at", "2, 1]; give real numbers")
+
+
 def test_other_objects():
     for given, said in (
         (None, "x is None; give an array of real numbers"),
@@ -191,5 +204,7 @@ def test_other_objects():
 
 
 def test_arrays_of_several_shapes_in_a_list():
+    call = lambda: NET([np.zeros((T, 3)) for T in range(1, 500)])  # noqa: E731
+    message_of(ValueError, call, "a list of 499 arrays of shapes (1, 3) and (2, 3) and (3, 3) and 496 others; pad")
     call = lambda: NET([np.zeros((5, 3)), np.zeros((4, 3))])  # noqa: E731
-    message_of(ValueError, call, "x is a list of 2 arrays of shapes (4, 3) and (5, 3); pad the sequences", "lengths=")
+    message_of(ValueError, call, "x is a list of 2 arrays of shapes (5, 3) and (4, 3); pad the sequences", "lengths=")

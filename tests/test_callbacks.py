@@ -159,13 +159,19 @@ def f(y_true, y_pred):
 
 
 def test_arguments():
-    message_of(ValueError, lambda: callbacks.EarlyStopping(mode="up"), "mode is 'up'")
+    message_of(ValueError, lambda: callbacks.EarlyStopping(mode="up"), "mode is 'up'; give one of auto, min")
+    message_of(ValueError, lambda: callbacks.EarlyStopping(mode="minimum"), "mode is 'minimum' (did you mean 'min'?)")
     message_of(TypeError, lambda: callbacks.EarlyStopping(patience=1.5), "patience is 1.5")
     message_of(ValueError, lambda: callbacks.ReduceLROnPlateau(factor=1), "factor is 1; give a number")
-    message_of(ValueError, lambda: callbacks.ModelCheckpoint("m", save_freq="batch"), "save_freq is 'batch'")
+    message_of(
+        ValueError, lambda: callbacks.ModelCheckpoint("m", save_freq=0), "save_freq is 0; give 'epoch', or a number"
+    )
+    message_of(
+        TypeError, lambda: callbacks.BackupAndRestore("m", "batch"), "save_freq is 'batch' of type str; give 'ep"
+    )
     message_of(ValueError, lambda: callbacks.BackupAndRestore(""), "backup_dir is ''; give a path")
     message_of(TypeError, lambda: callbacks.ModelCheckpoint(3), "filepath is 3 of type int; give a path")
-    message_of(TypeError, lambda: callbacks.LambdaCallback(on_epoch=print), "there is no 'on_epoch' in a fit; give one")
+    message_of(TypeError, lambda: callbacks.LambdaCallback(on_epoch=print), "a fit has no 'on_epoch'", "did you mean")
     message_of(TypeError, lambda: callbacks.LambdaCallback(on_epoch_end=3), "on_epoch_end is 3; give a function")
     message_of(TypeError, lambda: callbacks.LearningRateScheduler(0.1), "schedule is 0.1; give a function")
     message_of(ValueError, lambda: callbacks.CSVLogger("log", separator=", "), "separator is ', '; give one character")
@@ -397,8 +403,10 @@ def test_numpys_numbers_and_ranges_of_epochs(tmp_path):
     assert len(fit(epochs=5, validation_split=0.2, validation_freq=np.int64(2)).history["val_loss"]) == 2
     for several in (range(2, 4), np.array([2, 3]), {2, 3}, (np.int32(2), 3)):
         assert len(fit(epochs=5, validation_split=0.2, validation_freq=several).history["val_loss"]) == 2
-    for wrong in (0, 1.5, True, "ab", [0], np.array([1.5]), None):
-        message_of(ValueError, lambda wrong=wrong: fit(validation_freq=wrong), "validation_freq is")
+    for wrong in (0, -1, [0], (2, -1)):
+        message_of(ValueError, lambda wrong=wrong: fit(validation_freq=wrong), "validation_freq is", "counted from 1")
+    for wrong in (1.5, True, "ab", np.array([1.5]), None):
+        message_of(TypeError, lambda wrong=wrong: fit(validation_freq=wrong), "validation_freq is", "counted from 1")
     fit(callbacks.ModelCheckpoint(tmp_path / "{epoch}-{batch}", save_freq=np.int64(2)), epochs=1)
     assert [path.name for path in tmp_path.iterdir()] == ["1-2"]
     assert callbacks.BackupAndRestore(tmp_path, save_freq=np.int64(3)).save_freq == 3

@@ -1,6 +1,7 @@
 """What is no cell: one sentence that names the cell, what it does, and what to write instead."""
 
 import math
+import operator
 import random
 import time
 
@@ -96,10 +97,14 @@ def test_what_symbols_cannot_do(equations):
         (lambda a, b, h: np.stack([a, b]), "calls numpy.stack on a traced value"),
         (lambda a, b, h: np.asarray(a) * b, "makes a NumPy array of a value, but a cell sees one unit"),
         (lambda a, b, h: np.mean([a, b]), "makes a NumPy array of a value, but a cell sees one unit"),
-        (lambda a, b, h: a @ b, "uses %, // or @"),
-        (lambda a, b, h: a % 2, "uses %, // or @"),
-        (lambda a, b, h: 7 // a, "uses %, // or @"),
-        (lambda a, b, h: divmod(a, 2)[0], "uses %, // or @"),
+        (lambda a, b, h: a @ b, "uses %, //, @"),
+        (lambda a, b, h: a % 2, "uses %, //, @"),
+        (lambda a, b, h: 7 // a, "uses %, //, @"),
+        (lambda a, b, h: divmod(a, 2)[0], "uses %, //, @"),
+        (lambda a, b, h: a << 1, "<< or >> on a traced value"),
+        (lambda a, b, h: math.trunc(a) * b, "function that wants a number"),
+        (lambda a, b, h: next(reversed(a)), "as if it had elements, but a cell sees one unit"),
+        (lambda a, b, h: a.__array__(copy=True), "makes a NumPy array of a value"),
         (lambda a, b, h: nblstm.where((a > 0) & (b > 0), a, h), "joins conditions with &, |, ^ or ~"),
         (lambda a, b, h: nblstm.where(~(a > 0), a, h), "joins conditions with &, |, ^ or ~"),
         (lambda a, b, h: int(a) * b, "function that wants a number"),
@@ -265,6 +270,23 @@ def test_results_that_are_no_scalars(result):
         lambda a, b, h: np.mean(b),
         lambda a, b, h: a * np.asarray(b),
         lambda a, b, h: b(b),
+        lambda a, b, h: b % 2,
+        lambda a, b, h: 7 // b,
+        lambda a, b, h: 1.5 @ b,
+        lambda a, b, h: nblstm.where(b == 2, a, h),
+        lambda a, b, h: nblstm.where(b & (a > 0), a, h),
+        lambda a, b, h: ~b,
+        lambda a, b, h: 2**b,
+        lambda a, b, h: int(b) * a,
+        lambda a, b, h: round(b, 2),
+        lambda a, b, h: divmod(b, 2)[0],
+        lambda a, b, h: 1 in b,
+        lambda a, b, h: operator.setitem(b, 0, a),
+        lambda a, b, h: b.mean(),
+        lambda a, b, h: a * b.shape[0],
+        lambda a, b, h: np.tanh(b),
+        lambda a, b, h: np.add(1.5, b, dtype="f4"),
+        lambda a, b, h: b << a,
     ],
 )
 def test_second_gates_are_no_numbers(equations):
@@ -374,5 +396,7 @@ def test_a_function_is_no_cell():
 
 
 def test_unknown_activation():
-    with pytest.raises(ValueError, match=r"'tahn' is unknown; choose one of .*tanh"):
+    with pytest.raises(
+        ValueError, match=r"no activation named 'tahn' \(did you mean 'tanh'\?\); give one of elu, .*tanh"
+    ):
         nblstm.cells.lstm_with("tahn")

@@ -47,7 +47,24 @@ def test_lists_of_samples_stay_what_they_are():
 def test_several_inputs_or_outputs_are_said_to_be():
     made = model(4, 3)
     for call in (lambda: made.fit([X, X], Y, verbose=0), lambda: made.predict([X, X[..., :2]], verbose=0)):
-        message_of(ValueError, call, "x is a list of 2 arrays of 3 dimensions", "several inputs", "np.concatenate(x")
+        message_of(
+            ValueError, call, "x is a list of 2 arrays of shape", "(6, 4, 3)", "several inputs", "np.concatenate"
+        )
+    plain = X[:, 0]  # what has no steps, beside sequences
+    for call in (
+        lambda: made.predict([X, plain], verbose=0),
+        lambda: made.fit([plain, X], Y, verbose=0),
+        lambda: made([X, plain]),
+        lambda: made.predict(iter([([X, plain],)]), verbose=0),
+        lambda: Sequential([Dense(2)]).predict([X, plain], verbose=0),  # whose input is not known yet
+        lambda: Sequential([Dense(2)], seed=0).predict([plain, X], verbose=0),
+    ):
+        message_of(ValueError, call, "x is a list of 2 arrays of shapes", "(6, 4, 3)", "(6, 3)", "several inputs")
+    made = Sequential([Input((3,)), Dense(2)], seed=0)
+    message_of(ValueError, lambda: made.predict([plain, X]), "of shapes (6, 3) and (6, 4, 3)", "several inputs")
+    call = lambda: model(4, 3).predict([X[0], X[1, :3], X[2]], verbose=0)  # noqa: E731
+    message_of(ValueError, call, "x is a list of 3 arrays of shapes (4, 3) and (3, 3); pad the sequences")
+    made = model(4, 3)
     call = lambda: made.fit(X, [Y, Y], verbose=0)  # noqa: E731
     message_of(ValueError, call, "y is a list of 2 arrays with 6 entries each", "several outputs", "give one array")
 

@@ -74,7 +74,7 @@ FIT = {
     "validation_batch_size": (
         (X, Y), {"validation_split": 0.5, "validation_batch_size": 0}, ValueError, "validation_batch_size is 0"
     ),
-    "validation_epochs": ((X, Y), {"validation_freq": [0, 2]}, ValueError, "validation_freq is [0, 2]; give the epo"),
+    "validation_epochs": ((X, Y), {"validation_freq": [0, 2]}, ValueError, "an epoch of validation_freq is 0; give"),
     "validation_freq": ((X, Y), {"validation_freq": 0}, ValueError, "validation_freq is 0; give the epochs"),
     "steps": ((X, Y), {"steps_per_epoch": 0}, ValueError, "steps_per_epoch is 0"),
     "two_weights": (

@@ -11,8 +11,8 @@ from networks import CELLS
 from processes import environment, run_python
 
 from nblstm import CellError, abs, cell, cells, exp, maximum, minimum, nn, sigmoid, sqrt, tanh, where
+from nblstm.cells import sent
 from nblstm.cells.cell import Cell
-from nblstm.cells.sent import _by_name
 from nblstm.cells.written import written
 
 X = np.random.default_rng(0).normal(size=(4, 2, 3)).astype("f4")
@@ -70,6 +70,20 @@ def test_equations_as_data(name):
     numbers |= {gate: (lambda operand, at=numbers[gate]: at + 0.5 * operand) for gate in made.second}
     ours, theirs = again(*numbers.values()), made(*numbers.values())
     np.testing.assert_allclose(ours, np.ravel(theirs), rtol=1e-13)
+
+
+def test_a_service_that_gets_new_cells_keeps_the_last_ones(monkeypatch):
+    monkeypatch.setattr(sent, "KNOWN", 3)
+    made = [damped(1 + k / 8) for k in range(9)]
+    pickles = list(map(pickle.dumps, made))
+    assert len(sent._known) == 3
+    assert all(pickle.loads(pickles[k]) is made[k] for k in (6, 7, 8, 6))
+    first = pickle.loads(pickles[0])  # made again
+    assert first is not made[0]
+    assert first(0.7, 0.1) == (made[0](0.7, 0.1),)
+    assert pickle.loads(pickles[6]) is made[6]  # met after 7
+    assert pickle.loads(pickles[7]) is not made[7]
+    assert len(sent._known) == 3
 
 
 def test_signs_of_zeros_are_kept():
@@ -137,7 +151,7 @@ def paths(folder):
 
 def test_by_name_means_a_cell():
     with pytest.raises(TypeError, match=r"is <function tanh .* here, but was a cell"):
-        _by_name(type(cells.lstm), "nblstm", "tanh")
+        sent._by_name(type(cells.lstm), "nblstm", "tanh")
 
 
 SCRIPT = """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+from nblstm import validate
 from nblstm.cells import graph
 from nblstm.cells.graph import Value
 from nblstm.cells.numeric import COMPARISONS
@@ -177,7 +178,7 @@ def activation(name):
     if callable(name):
         return name
     if name not in ACTIVATIONS:
-        raise ValueError(f"activation {name!r} is unknown; choose one of {', '.join(sorted(ACTIVATIONS))}")
+        raise ValueError(f"there is no activation named {validate.unknown(name, sorted(ACTIVATIONS))}")
     return ACTIVATIONS[name]
 
 

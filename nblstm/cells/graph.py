@@ -17,13 +17,47 @@ class CellError(TypeError):
     """A cell's equations are not something nblstm can trace."""
 
 
-def refusing(said: str) -> Callable:
-    """A method that refuses what is done with an object in equations."""
+#: What Python does with an object by methods of its type: what equations can do with a value,
+COMPUTED = "add radd sub rsub mul rmul truediv rtruediv neg pos pow rpow abs lt le gt ge array_ufunc array_function"
+#: and what they cannot, each with what is wrong with it.
+REFUSED = {
+    "eq ne": "compares with == or !=, which rounding makes a matter of luck; write <, <=, > or >=",
+    "bool": (
+        "decides with `if`, `and`, `or`, `not`, min(), max() or a < b < c on a value that is known only when the cell "
+        "runs; write nblstm.where(condition, a, b), nblstm.minimum or nblstm.maximum"
+    ),
+    "float int index complex round trunc floor ceil": (
+        "passes a traced value to a function that wants a number (math.exp and its like); "
+        "use the function of the same name from nblstm"
+    ),
+    "getitem setitem delitem len iter reversed contains": (
+        "uses a value as if it had elements, but a cell sees one unit of one sequence, a scalar; "
+        "use operators, and the functions that nblstm exports"
+    ),
+    "and rand or ror xor rxor invert": (
+        "joins conditions with &, |, ^ or ~; write nblstm.where within nblstm.where, or multiply comparisons"
+    ),
+    "mod rmod floordiv rfloordiv divmod rdivmod matmul rmatmul lshift rlshift rshift rrshift": (
+        "uses %, //, @, << or >> on a traced value; use + - * / ** and the functions that nblstm exports"
+    ),
+    "array": (
+        "makes a NumPy array of a value, but a cell sees one unit of one sequence, a scalar; "
+        "use operators, and the functions that nblstm exports"
+    ),
+}
 
-    def refuse(self, *others):
+
+def refuse(cls: type, operations: str, refusal: Callable) -> None:
+    """Have a class refuse operations, which are named as in `REFUSED`, by a method that raises."""
+    for operation in operations.split():
+        setattr(cls, f"__{operation}__", refusal)
+
+
+def _refusal(said: str) -> Callable:
+    def refused(self, *others, **options):
         raise CellError(said)
 
-    return refuse
+    return refused
 
 
 #: All nodes that there are, and some that are gone: a WeakValueDictionary forgets them by code of Python, in which an
@@ -131,36 +165,9 @@ class Value:
     def __ge__(self, other):
         return compare("ge", self, other)
 
-    def __eq__(self, other):
-        # Nodes are told apart by identity, which dictionaries and sets look at first: only a cell gets here.
-        raise CellError("compares with == or !=, which rounding makes a matter of luck; write <, <=, > or >=")
-
-    __ne__ = __eq__
-    __hash__ = object.__hash__
-
-    __call__ = refusing("calls a value as if it were a function; only gates named in second= are, as in n(r * h)")
-    __bool__ = refusing(
-        "decides with `if`, `and`, `or`, `not`, min(), max() or a < b < c on a value that is known only when the cell "
-        "runs; write nblstm.where(condition, a, b), nblstm.minimum or nblstm.maximum"
-    )
-    __float__ = __int__ = __index__ = __complex__ = __round__ = refusing(
-        "passes a traced value to a function that wants a number (math.exp and its like); "
-        "use the function of the same name from nblstm"
-    )
-    __getitem__ = __setitem__ = __len__ = __iter__ = __contains__ = refusing(
-        "uses a value as if it had elements, but a cell sees one unit of one sequence, a scalar; "
-        "use operators, and the functions that nblstm exports"
-    )
-    __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __invert__ = refusing(
-        "joins conditions with &, |, ^ or ~; write nblstm.where within nblstm.where, or multiply comparisons"
-    )
-    __mod__ = __rmod__ = __floordiv__ = __rfloordiv__ = __divmod__ = __rdivmod__ = __matmul__ = __rmatmul__ = refusing(
-        "uses %, // or @ on a traced value; use + - * / ** and the functions that nblstm exports"
-    )
-    __array__ = refusing(
-        "makes a NumPy array of a value, but a cell sees one unit of one sequence, a scalar; "
-        "use operators, and the functions that nblstm exports"
-    )
+    def __call__(self, *others):
+        """Refused: a value is no function."""
+        raise CellError("calls a value as if it were a function; only gates named in second= are, as in n(r * h)")
 
     def __format__(self, spec):
         if spec:
@@ -178,6 +185,11 @@ class Value:
         if method == "__call__" and ufunc.__name__ in operators and not kwargs:
             return operators[ufunc.__name__](*inputs)  # a NumPy number on the left of an operator
         raise CellError(f"calls numpy.{ufunc.__name__} on a traced value; use the function of that kind from nblstm")
+
+
+# Nodes are told apart by identity, which dictionaries and sets look at first: only a cell gets to == and !=.
+for _operations, _said in REFUSED.items():
+    refuse(Value, _operations, _refusal(_said))
 
 
 def as_value(x) -> Value:

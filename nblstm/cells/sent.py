@@ -12,9 +12,10 @@ from nblstm.cells.written import Written, written
 if TYPE_CHECKING:
     from nblstm.cells.cell import Cell
 
-#: Cells that were sent or received, by what they compute: so a copy in the same process is the cell. They stay for as
-#: long as the process, as their kernels do.
+#: Cells that were sent or received, by what they compute: so a copy in the same process is the cell. The last ones
+#: alone, for a service that gets new cells every day: one that is known no more is made again.
 _known: dict[tuple, Cell] = {}
+KNOWN = 256
 
 
 def reduced(cell: Cell) -> tuple:
@@ -22,7 +23,7 @@ def reduced(cell: Cell) -> tuple:
     if _importable(cell.place[0]) and _held(*cell.place) is cell:
         return _by_name, (type(cell), *cell.place)
     value = _value(cell)
-    _known[value] = cell
+    _know(value, cell)
     return _by_value, (type(cell), *value, cell.place, cell.__doc__)
 
 
@@ -37,6 +38,14 @@ def _held(module: str, name: str):
         return attrgetter(name)(sys.modules.get(module))
     except AttributeError:
         return None
+
+
+def _know(value: tuple, cell: Cell) -> None:
+    """Keep a cell as the last to be forgotten."""
+    _known.pop(value, None)
+    _known[value] = cell
+    for oldest in list(_known)[:-KNOWN]:
+        _known.pop(oldest, None)
 
 
 def _value(cell: Cell) -> tuple:
@@ -59,5 +68,5 @@ def _by_value(kind: Any, declared: tuple, equations: Written, place: tuple[str, 
     if same is None:
         held = _held(*place)
         same = held if isinstance(held, kind) and _value(held) == value else kind(*declared, equations, place, doc)
-        _known[value] = same
+    _know(value, same)
     return same

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from nblstm.cells.differentiate import gradients
 from nblstm.cells.equations import scalars, traced
-from nblstm.cells.graph import CellError, Value, as_value, topological
+from nblstm.cells.graph import COMPUTED, REFUSED, CellError, Value, as_value, refuse, topological
 from nblstm.cells.saved import values_to_save
 
 if TYPE_CHECKING:
@@ -64,13 +64,14 @@ class SecondGate:
         self.operand = operand
         return self.preactivation
 
-    def _misused(self, *others):
+    def _misused(self, *others, **options):
         raise CellError(f"uses the second gate {self.name!r} as a number; call it with what its weights multiply")
 
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __pow__ = _misused
-    __neg__ = __pos__ = __abs__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __float__ = _misused
-    __getitem__ = __len__ = __iter__ = __array__ = __array_function__ = _misused
-    __array_ufunc__ = None  # a NumPy number on the left of an operator leaves it to this class
+    def __getattr__(self, name: str):
+        self._misused()
+
+
+refuse(SecondGate, " ".join([COMPUTED, *REFUSED]), SecondGate._misused)
 
 
 def trace(cell: Cell) -> Graph:

@@ -11,7 +11,8 @@ from nblstm.layers.layer import LAYERS, Layer, Tape, register
 from nblstm.layers.options import LayerOptions, Unpack
 from nblstm.layers.parametric import Parameter, layout_of
 from nblstm.layers.recurrent import Recurrent
-from nblstm.layers.shapes import Shape, choice
+from nblstm.layers.shapes import Shape
+from nblstm.layers.underflow import underflow_ignored
 from nblstm.nn import Gradients
 
 
@@ -62,7 +63,7 @@ class Bidirectional(Layer):
         kwargs.setdefault("trainable", layer.trainable)
         kwargs.setdefault("dtype", layer.dtype)
         super().__init__(**kwargs)
-        self.merge_mode = None if merge_mode is None else choice("merge_mode", merge_mode, tuple(_MERGED))
+        self.merge_mode = None if merge_mode is None else validate.choice("merge_mode", merge_mode, tuple(_MERGED))
         zeros = {"zero_output_for_mask": layer.return_sequences}
         other: Any = layer if backward_layer is None else backward_layer
         backwards = True if backward_layer is None else backward_layer.go_backwards
@@ -159,8 +160,9 @@ class Bidirectional(Layer):
         if states is None:
             return [None, None]
         if not isinstance(states, list | tuple) or len(states) != count:
-            came = f"{len(states)} arrays" if isinstance(states, list | tuple) else type(states).__name__
-            raise ValueError(f"{label} is {came}; give a list of {count}, the states of both directions")
+            raise ValueError(
+                f"{label} is {validate.came(states)}; give a list of {count}, the states of both directions"
+            )
         return [states[:S], states[S:]]
 
     def _output_shape(self, shape: Shape) -> Any:
@@ -179,13 +181,13 @@ class Bidirectional(Layer):
         """The mask of the input, if the output has steps; else None."""
         return mask if self.return_sequences else None
 
-    @np.errstate(under="ignore")
+    @underflow_ignored
     def __call__(self, x, mask=None, initial_state=None) -> np.ndarray:
         """Inference; arguments as for `Recurrent`."""
         x, halves = self._checked_input(x), self._halves("initial_state", initial_state)
         return self._merged([layer(x, mask, given) for layer, given in zip(self._pair, halves, strict=True)])
 
-    @np.errstate(under="ignore")
+    @underflow_ignored
     def forward(
         self, x, *, training: bool = False, mask=None, generator: np.random.Generator | None = None, initial_state=None
     ) -> tuple[Any, Tape]:
@@ -198,7 +200,7 @@ class Bidirectional(Layer):
         outputs = [self._separate(d, output)[0] for d, (output, _) in enumerate(done)]
         return y, Tape(self, merged.shape, ([tape for _, tape in done], outputs))
 
-    @np.errstate(under="ignore")
+    @underflow_ignored
     def backward(
         self, tape: Tape, dy, *, input_gradient: bool = True, into: Gradients | None = None
     ) -> tuple[np.ndarray | None, Gradients]:  # fmt: skip
@@ -239,8 +241,7 @@ class Bidirectional(Layer):
         if count == 1:
             dy = [dy]
         if not isinstance(dy, list | tuple) or len(dy) != count:
-            came = f"{len(dy)} arrays" if isinstance(dy, list | tuple) else type(dy).__name__
-            raise ValueError(f"dy is {came}; give a list of {count} like the output, with None for zeros")
+            raise ValueError(f"dy is {validate.came(dy)}; give a list of {count} like the output, with None for zeros")
         d_outputs: list[Any] = list(dy[:leading])
         if self.merge_mode and (d_outputs[0] is not None or not self.return_state):
             d = validate.real_array("dy", d_outputs[0], self.dtype)

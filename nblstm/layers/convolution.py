@@ -39,7 +39,7 @@ class _Convolution(Affine):
         self.padding, self.dilation_rate = padding, self._windows.dilation
         if max(self.strides) > 1 and max(self.dilation_rate) > 1:
             raise ValueError(f"strides is {strides} and dilation_rate {dilation_rate}; leave one of them at 1")
-        shapes.choice("data_format", data_format or "channels_last", ("channels_last",))
+        validate.choice("data_format", data_format or "channels_last", ("channels_last",))
         shapes.only("groups", groups, 1)
         self.data_format, self.groups = "channels_last", 1
         super().__init__(

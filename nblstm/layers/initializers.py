@@ -154,9 +154,9 @@ class VarianceScaling(_Random):
     def __init__(self, scale: float = 1.0, mode="fan_in", distribution="truncated_normal", seed: int | None = None):
         super().__init__(seed)
         self.scale = shapes.number("scale", scale, 0)
-        self.mode = shapes.choice("mode", mode, ("fan_in", "fan_out", "fan_avg"))
+        self.mode = validate.choice("mode", mode, ("fan_in", "fan_out", "fan_avg"))
         kinds = ("truncated_normal", "untruncated_normal", "uniform")
-        self.distribution = shapes.choice("distribution", distribution, kinds)
+        self.distribution = validate.choice("distribution", distribution, kinds)
 
     def _drawn(self, shape, generator):
         fan_in, fan_out = fans(shape)

@@ -179,10 +179,8 @@ class Parametric(Module):
         self._need_built()
         names = list(self._layout.shapes)
         if not isinstance(weights, list | tuple) or len(weights) != len(names):
-            came = f"{len(weights)} arrays" if isinstance(weights, list | tuple) else type(weights).__name__
-            raise ValueError(
-                f"{self._label} got {came}; give a list of {len(names)}: {', '.join(names) or 'it is empty'}"
-            )
+            listed = ", ".join(names) or "it is empty"
+            raise ValueError(f"{self._label} got {validate.came(weights)}; give a list of {len(names)}: {listed}")
         self.load_state_dict(dict(zip(names, weights, strict=True)))
 
     @property

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from nblstm import validate
-from nblstm.layers import shapes
 from nblstm.layers.layer import Layer, checked_mask, register
 from nblstm.layers.options import LayerOptions, Unpack
 from nblstm.layers.shapes import Shape
@@ -27,7 +26,7 @@ class _MaxPooling(Layer):
             self.rank, pool_size, pool_size if strides is None else strides, padding, name="pool_size"
         )
         self.pool_size, self.strides, self.padding = self._windows.size, self._windows.strides, padding
-        shapes.choice("data_format", data_format or "channels_last", ("channels_last",))
+        validate.choice("data_format", data_format or "channels_last", ("channels_last",))
         self.data_format = "channels_last"
         super().__init__(**kwargs)
 
@@ -103,7 +102,7 @@ class _GlobalPooling(Layer):
 
     def __init__(self, data_format: str | None = None, keepdims: bool = False, **kwargs: Unpack[LayerOptions]):
         super().__init__(**kwargs)
-        shapes.choice("data_format", data_format or "channels_last", ("channels_last",))
+        validate.choice("data_format", data_format or "channels_last", ("channels_last",))
         self.data_format, self.keepdims = "channels_last", validate.flag("keepdims", keepdims)
 
     def _output_shape(self, shape: Shape) -> Shape:

@@ -257,8 +257,9 @@ class Recurrent(CellStates):
         if self.return_state:
             S, B = len(self.cell.states), tape.y_shape[0]
             if not isinstance(dy, list | tuple) or len(dy) != 1 + S:
-                came = f"{len(dy)} arrays" if isinstance(dy, list | tuple) else type(dy).__name__
-                raise ValueError(f"dy is {came}; give a list of {1 + S} like the output, with None for zeros")
+                raise ValueError(
+                    f"dy is {validate.came(dy)}; give a list of {1 + S} like the output, with None for zeros"
+                )
             dy, *given = dy
             for k, (name, value) in enumerate(zip(self.cell.states, given, strict=True)):
                 if value is not None:

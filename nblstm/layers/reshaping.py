@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from nblstm import validate
-from nblstm.layers import shapes
 from nblstm.layers.layer import Layer, register
 from nblstm.layers.options import LayerOptions, Unpack
 from nblstm.layers.shapes import Shape
@@ -27,7 +26,7 @@ class Flatten(Layer):
 
     def __init__(self, data_format: str | None = None, **kwargs: Unpack[LayerOptions]):
         super().__init__(**kwargs)
-        shapes.choice("data_format", data_format or "channels_last", ("channels_last",))
+        validate.choice("data_format", data_format or "channels_last", ("channels_last",))
         self.data_format = "channels_last"
 
     def _output_shape(self, shape: Shape) -> Shape:

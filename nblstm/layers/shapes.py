@@ -55,13 +55,6 @@ def number(name: str, value, minimum: float = -float("inf")) -> float:
     return float(value)
 
 
-def choice(name: str, value, choices: tuple[str, ...]) -> str:
-    """``value``, which is one of ``choices``."""
-    if value not in choices:
-        raise ValueError(f"{name} is {validate.unknown(value, choices)}")
-    return value
-
-
 def only(name: str, value, supported) -> None:
     """Refuse an option of Keras's that nblstm lacks, unless it has its default."""
     if value is not supported and value != supported:

@@ -93,8 +93,9 @@ class CellStates(CellLayer):
         if len(names) == 1 and not (isinstance(states, list | tuple) and len(states) == 1):
             states = [states]
         if not isinstance(states, list | tuple) or len(states) != len(names):
-            came = f"{len(states)} arrays" if isinstance(states, list | tuple) else type(states).__name__
-            raise ValueError(f"{label} is {came}; give a list of {len(names)} ({', '.join(names)}), each (B, H)")
+            raise ValueError(
+                f"{label} is {validate.came(states)}; give a list of {len(names)} ({', '.join(names)}), each (B, H)"
+            )
         return [self._state_array(f"{label} {name!r}", state, B) for name, state in zip(names, states, strict=True)]
 
     def _state_array(self, label: str, value, B: int) -> np.ndarray:

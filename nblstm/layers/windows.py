@@ -10,6 +10,7 @@ from itertools import product
 
 import numpy as np
 
+from nblstm import validate
 from nblstm.layers import shapes
 from nblstm.layers.shapes import Shape
 
@@ -86,6 +87,6 @@ def sliding(rank: int, size, strides, padding, dilation=1, *, name: str, padding
     return Windows(
         shapes.integers(name, size, rank),
         shapes.integers("strides", strides, rank),
-        shapes.choice("padding", padding, paddings),
+        validate.choice("padding", padding, paddings),
         shapes.integers("dilation_rate", dilation, rank),
     )

@@ -11,7 +11,9 @@ from nblstm import validate
 from nblstm.layers import InputLayer, Layer
 from nblstm.layers.layer import Tape as LayerTape
 from nblstm.layers.shapes import Shape, batch_shape
+from nblstm.layers.underflow import bare, underflow_ignored
 from nblstm.models.shared import Shared
+from nblstm.models.unlisted import unlisted_inputs
 from nblstm.nn import Gradients
 
 
@@ -207,8 +209,7 @@ class Chain(Shared):
         TypeError, ValueError
             If it does not, or there are no layers.
         """
-        if type(x) is not np.ndarray:
-            x = self.alone(x)
+        x = self.unlisted(x)
         x = validate.number_array("x", x) if self._announced is None else self._announced._converted(x)
         if not self._layers:
             raise ValueError("the model has no layers; add one first")
@@ -216,25 +217,12 @@ class Chain(Shared):
             self.build((None, *x.shape[1:]))
         return x if self._fits(x) else self._fitted(x)
 
-    def alone(self, x):
-        """``x``, out of the list of one in which Keras's models of several inputs have theirs.
-
-        Raises
-        ------
-        ValueError
-            If there are several.
-        """
-        if not (isinstance(x, list | tuple) and x and hasattr(x[0], "ndim")):
+    def unlisted(self, x):
+        """``x``, out of the list of one in which Keras's models of several inputs have theirs; raises if of several."""
+        if type(x) is np.ndarray:
             return x
         ndim = len(self._input_shape) if self._input_shape else self._layers[0].ndim if self._layers else None
-        if any(getattr(part, "ndim", None) != ndim for part in x):
-            return x  # samples, one by one
-        if len(x) > 1:
-            raise ValueError(
-                f"x is a list of {len(x)} arrays of {ndim} dimensions, as for a model of several inputs; a Sequential "
-                "has one, so give one array, such as np.concatenate(x, axis=-1)"
-            )
-        return x[0]
+        return unlisted_inputs(x, ndim)
 
     def _fitted(self, x: np.ndarray) -> np.ndarray:
         """``x`` with a last dimension of 1 more or less, if it fits so and in no other way, as in Keras.
@@ -276,6 +264,7 @@ class Chain(Shared):
             if getattr(layer, "stateful", False):
                 layer.reset_states()  # type: ignore[attr-defined]
 
+    @underflow_ignored
     def inferred(self, x: np.ndarray, mask=None) -> tuple[np.ndarray, np.ndarray | None]:
         """The output without what training needs, and its mask; of all parameters as they were at one moment."""
         if not self._keeps_states:  # else a second pass would begin where the first has ended
@@ -288,21 +277,23 @@ class Chain(Shared):
 
     def _inferred(self, x: np.ndarray, mask) -> tuple[np.ndarray, np.ndarray | None]:
         for layer in self._layers:
-            y = layer(x, mask=mask)
+            y = bare(layer.__call__)(x, mask=mask)
             mask = layer.compute_mask(x, mask)
             x = y
         return x, mask
 
+    @underflow_ignored
     def forward(self, x: np.ndarray, *, training: bool = True, mask=None) -> tuple[np.ndarray, Tape]:
         """The output, and what `backward` needs."""
         tapes = []
         for layer in self._layers:
-            y, tape = layer.forward(x, training=training, mask=mask, generator=self.generator)
+            y, tape = bare(layer.forward)(x, training=training, mask=mask, generator=self.generator)
             mask = layer.compute_mask(x, mask)
             tapes.append(tape)
             x = y
         return x, Tape(tapes, mask)
 
+    @underflow_ignored
     def backward(
         self, tape: Tape, dy: np.ndarray, into: list[Gradients | None] | None = None
     ) -> list[Gradients | None]:  # fmt: skip
@@ -318,7 +309,7 @@ class Chain(Shared):
         first = next((k for k in self.particular[0] if layers[k].trainable), len(layers))
         for k in range(len(layers) - 1, first - 1, -1):
             layer = layers[k]
-            d, found = layer.backward(tape.tapes[k], d, input_gradient=k > first, into=into[k])
+            d, found = bare(layer.backward)(tape.tapes[k], d, input_gradient=k > first, into=into[k])
             if found is not None and layer.trainable:
                 found.x, gradients[k] = None, found  # else the inputs' gradients would live on with the others
             if d is None and k > first:

@@ -8,6 +8,7 @@ import numpy as np
 
 from nblstm import validate
 from nblstm.models.chain import Chain
+from nblstm.models.unlisted import unlisted_targets
 from nblstm.training import data
 from nblstm.training.batches import ArrayBatches, IterableBatches
 from nblstm.training.data import Batch, Samples
@@ -85,7 +86,7 @@ class Feed(Chain):
         if is_iterable(x):
             count = None if steps is None else validate.positive_integer("steps", steps)
             return IterableBatches(x, lambda given: (self.converted(_inputs(given)), None, None), count)
-        return self._in_order(Samples(self.converted(data.array("x", self.alone(x), self.dtype))), batch_size, steps)
+        return self._in_order(Samples(self.converted(data.array("x", self.unlisted(x), self.dtype))), batch_size, steps)
 
     def samples(self, x, y, sample_weight, class_weight) -> Samples:
         """Arrays that fit the model, checked."""
@@ -95,11 +96,11 @@ class Feed(Chain):
             raise ValueError("y is None; give the targets, or x as a generator of (x, y) batches")
         if class_weight is not None and sample_weight is not None:
             raise ValueError("class_weight and sample_weight are both given; give one, or multiply them beforehand")
-        alone = self.alone(x)
-        listed = alone is not x
-        y = _alone("y", y, alone, listed)
-        sample_weight = _alone("sample_weight", sample_weight, alone, listed)
-        found = data.samples(alone, y, sample_weight, self.dtype)
+        inputs = self.unlisted(x)
+        listed = inputs is not x
+        y = unlisted_targets("y", y, inputs, listed)
+        sample_weight = unlisted_targets("sample_weight", sample_weight, inputs, listed)
+        found = data.samples(inputs, y, sample_weight, self.dtype)
         x, y, weight = self.converted(found.x), found.y, found.weight
         assert y is not None
         self.check_inputs(x)
@@ -144,8 +145,9 @@ class Feed(Chain):
 
         def checked(given) -> Batch:
             if not isinstance(given, tuple | list) or len(given) not in (2, 3):
-                came = f"{len(given)} parts" if isinstance(given, tuple | list) else type(given).__name__
-                raise TypeError(f"a batch is {came}; let the iterable give (x, y) or (x, y, sample_weight)")
+                raise TypeError(
+                    f"a batch is {validate.came(given, 'parts')}; let the iterable give (x, y) or (x, y, sample_weight)"
+                )
             found = self.samples(given[0], given[1], given[2] if len(given) == 3 else None, class_weight)
             return found.x, found.y, found.weight
 
@@ -165,24 +167,3 @@ def _size(batch_size: int | None, purpose: str = "") -> int:
 
 def _inputs(given):
     return given[0] if isinstance(given, tuple) else given
-
-
-def _alone(name: str, given, x, listed: bool):
-    """Targets or weights, out of the list of one in which Keras's models of several outputs have them.
-
-    A list of one array is that where its array has as many entries as x, of which there are several, or x was
-    ``listed`` too.
-    """
-    if not (isinstance(given, list | tuple) and given and hasattr(x, "__len__")):
-        return given
-    N = len(x)
-    if any(getattr(part, "ndim", 0) == 0 or len(part) != N for part in given):
-        return given
-    if len(given) == 1:
-        return given[0] if N > 1 or listed else given
-    if len(given) == N:
-        return given
-    raise ValueError(
-        f"{name} is a list of {len(given)} arrays with {N} entries each, as for a model of several outputs; a "
-        "Sequential has one, so give one array"
-    )

@@ -139,9 +139,9 @@ class Sequential(Trainer):
         self._need_built()
         counts = [len(layer.state_dict()) for layer in self._layers]
         if not isinstance(weights, list | tuple) or len(weights) != sum(counts):
-            came = f"{len(weights)} arrays" if isinstance(weights, list | tuple) else type(weights).__name__
             raise ValueError(
-                f"the model has {sum(counts)} parameters and weights is {came}; give a list of as many arrays"
+                f"the model has {sum(counts)} parameters and weights is {validate.came(weights)}; give a list of as "
+                "many arrays"
             )
         with self.changing():
             before = self.get_weights()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
@@ -89,7 +88,7 @@ class Trainer(Learner):
             )
         epochs = validate.positive_integer("epochs", epochs)
         first, shown = validate.whole_number("initial_epoch", initial_epoch), verbosity(verbose)
-        every = _checked_frequency(validation_freq)
+        every = _validated_epochs(validation_freq)
         batches, held_out = self.training_batches(
             x, y, sample_weight, class_weight, batch_size, steps_per_epoch, shuffle,
             0.0 if validation_data is not None else validation_split,
@@ -135,7 +134,6 @@ class Trainer(Learner):
         batches = self.batches(x, y, sample_weight, batch_size, steps)
         listed = CallbackList(callbacks, self, {"epochs": 1, "steps": batches.steps, "verbose": shown})
         objective = self.measure()
-
         progress = Progress(shown, "", batches.steps)
 
         def run() -> dict[str, float] | None:
@@ -231,15 +229,11 @@ class Trainer(Learner):
         return objective.logs() if return_dict else _flat(objective.logs())
 
 
-def _checked_frequency(validation_freq) -> int | set[int]:
-    several = isinstance(validation_freq, Iterable) and not isinstance(validation_freq, str)
-    epochs = list(validation_freq) if several else [validation_freq]
-    if not all(
-        isinstance(epoch, numbers.Integral) and not isinstance(epoch, bool) and int(epoch) > 0 for epoch in epochs
-    ):
-        fix = "give the epochs from one validation to the next, 1 or more, or a list of epochs, counted from 1"
-        raise ValueError(f"validation_freq is {validation_freq!r}; {fix}")
-    return {int(epoch) for epoch in epochs} if several else int(validation_freq)
+def _validated_epochs(validation_freq) -> int | set[int]:
+    fix = "give the epochs from one validation to the next, 1 or more, or a list of epochs, counted from 1"
+    if not isinstance(validation_freq, Iterable) or isinstance(validation_freq, str):
+        return validate.positive_integer("validation_freq", validation_freq, fix)
+    return {validate.positive_integer("an epoch of validation_freq", epoch, fix) for epoch in validation_freq}
 
 
 def _flat(logs: dict[str, float]) -> Any:

@@ -53,7 +53,7 @@ class ModelCheckpoint(Monitor):
         foreign.check_target("filepath", self.filepath)
         self.save_best_only = validate.flag("save_best_only", save_best_only)
         self.save_weights_only = validate.flag("save_weights_only", save_weights_only)
-        self.save_freq = _checked_frequency(save_freq)
+        self.save_freq = _frequency(save_freq)
         self.best = threshold("initial_value_threshold", initial_value_threshold)
         self._epoch = self._batches = 0
 
@@ -155,7 +155,7 @@ class BackupAndRestore(Callback):
         delete_checkpoint: bool = True,
     ):  # fmt: skip
         super().__init__()
-        self.backup_dir, self.save_freq = Path(validate.path("backup_dir", backup_dir)), _checked_frequency(save_freq)
+        self.backup_dir, self.save_freq = Path(validate.path("backup_dir", backup_dir)), _frequency(save_freq)
         self.double_checkpoint = validate.flag("double_checkpoint", double_checkpoint)
         self.delete_checkpoint = validate.flag("delete_checkpoint", delete_checkpoint)
         self._batches = 0
@@ -231,9 +231,7 @@ class BackupAndRestore(Callback):
                 self.backup_dir.rmdir()
 
 
-def _checked_frequency(save_freq: str | int) -> Any:
+def _frequency(save_freq) -> Any:
     if isinstance(save_freq, str) and save_freq == "epoch":
         return save_freq
-    if isinstance(save_freq, numbers.Integral) and not isinstance(save_freq, bool) and save_freq > 0:
-        return int(save_freq)
-    raise ValueError(f"save_freq is {save_freq!r}; give 'epoch', or a number of batches")
+    return validate.positive_integer("save_freq", save_freq, "give 'epoch', or a number of batches, 1 or more")

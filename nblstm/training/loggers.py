@@ -142,8 +142,8 @@ class LambdaCallback(Callback):
         }  # fmt: skip
         for name, function in given.items():
             if not (name.startswith("on_") and hasattr(Callback, name)):
-                known = ", ".join(method for method in vars(Callback) if method.startswith("on_"))
-                raise TypeError(f"there is no {name!r} in a fit; give one of {known}")
+                known = [method for method in vars(Callback) if method.startswith("on_")]
+                raise TypeError(f"a fit has no {validate.unknown(name, known)}")
             if function is not None and not callable(function):
                 raise TypeError(f"{name} is {function!r}; give a function")
             if function is not None:

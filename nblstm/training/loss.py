@@ -81,9 +81,7 @@ class Loss(Configured):
     """
 
     def __init__(self, reduction: str = "sum_over_batch_size", name: str | None = None):
-        if reduction not in REDUCTIONS:
-            raise ValueError(f"reduction is {validate.unknown(reduction, REDUCTIONS)}")
-        self.reduction = reduction
+        self.reduction = validate.choice("reduction", reduction, REDUCTIONS)
         self.name = name or type(self).__name__
 
     def __call__(self, y_true, y_pred, sample_weight=None, mask=None) -> float:

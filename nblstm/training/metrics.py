@@ -172,8 +172,8 @@ def get(identifier) -> Mean:
     ----------
     identifier : str, Metric, Loss, type, dict or callable
         Keras's names and aliases: ``"acc"``, ``"mae"``, ``"BinaryAccuracy"``, and the metric has the name given;
-        ``{"class_name": ..., "config": ...}``; a loss; a function
-        of this module; or one of the user's own, as in `MetricFunction`.
+        ``{"class_name": ..., "config": ...}``; a loss; a function of this module; or one of the user's own, as in
+        `MetricFunction`.
 
     Returns
     -------

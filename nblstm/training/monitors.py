@@ -36,9 +36,7 @@ class Monitor(Callback):
         super().__init__()
         if not isinstance(monitor, str):
             raise TypeError(f"monitor is {monitor!r}; give a name in the logs, such as 'val_loss'")
-        if mode not in ("auto", "min", "max"):
-            raise ValueError(f"mode is {mode!r}; give 'auto', 'min' or 'max'")
-        self.monitor, self.mode = monitor, mode
+        self.monitor, self.mode = monitor, validate.choice("mode", mode, ("auto", "min", "max"))
         self.min_delta = abs(real("min_delta", min_delta, -float("inf")))
         self.best: float | None = None
 
