@@ -1,8 +1,5 @@
 """Under ``numpy.seterr(all="raise")`` as without: what is too small for a float is 0, and that is no error."""
 
-import sys
-from functools import partial
-
 import numpy as np
 import pytest
 from tolerances import DTYPES
@@ -123,50 +120,6 @@ def test_a_fit(optimizer):
             history = model.fit(x, y, validation_split=0.4, epochs=3, verbose=0).history
             results.append((history, model.evaluate(x, y, verbose=0), model.predict(1e30 * x, verbose=0).tolist()))
     assert results[0] == results[1]
-
-
-def times_set(call):
-    """How often NumPy's error handling is set in a call."""
-    entered = []
-
-    def note(frame, event, _):
-        if event == "call" and frame.f_code.co_filename.endswith("_ufunc_config.py"):
-            entered.append(frame.f_code.co_name)
-
-    call()
-    sys.setprofile(note)
-    try:
-        call()
-    finally:
-        sys.setprofile(None)
-    return len(entered)
-
-
-@pytest.mark.parametrize("call", ["train_on_batch", "test_on_batch", "predict_on_batch"])
-def test_a_step_sets_the_error_handling_once_and_not_for_each_layer(call):
-    x, counts = np.ones((4, 3, 5), "f4"), []
-    for depth in (1, 5):
-        stack = [layers.TimeDistributed(layers.Dense(3)) for _ in range(depth)]
-        model = Sequential([layers.Input((3, 5)), *stack, layers.LSTM(2)], seed=0)
-        model.compile("sgd", "mse")
-        data = (x,) if call == "predict_on_batch" else (x, np.ones((4, 2), "f4"))
-        counts.append(times_set(partial(getattr(model, call), *data)))
-    assert counts == [1, 1]
-
-
-def test_models_call_methods_that_a_layer_has_of_its_own():
-    class Mine(layers.Dense):
-        def forward(self, x, **options):
-            called.append("class")
-            return super().forward(x, **options)
-
-    called, x, y = [], np.ones((2, 3), "f4"), np.ones((2, 2), "f4")
-    model = Sequential([layers.Input((3,)), Mine(3), layers.Dense(2)], seed=0)
-    model.compile("sgd", "mse")
-    last = model.layers[1]
-    plain, last.backward = last.backward, lambda *given, **options: called.append("object") or plain(*given, **options)
-    model.train_on_batch(x, y)
-    assert called == ["class", "object"]
 
 
 def test_schedules_far_out():

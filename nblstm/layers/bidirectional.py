@@ -12,7 +12,6 @@ from nblstm.layers.options import LayerOptions, Unpack
 from nblstm.layers.parametric import Parameter, layout_of
 from nblstm.layers.recurrent import Recurrent
 from nblstm.layers.shapes import Shape
-from nblstm.layers.underflow import underflow_ignored
 from nblstm.nn import Gradients
 
 
@@ -181,13 +180,13 @@ class Bidirectional(Layer):
         """The mask of the input, if the output has steps; else None."""
         return mask if self.return_sequences else None
 
-    @underflow_ignored
+    @np.errstate(under="ignore")
     def __call__(self, x, mask=None, initial_state=None) -> np.ndarray:
         """Inference; arguments as for `Recurrent`."""
         x, halves = self._checked_input(x), self._halves("initial_state", initial_state)
         return self._merged([layer(x, mask, given) for layer, given in zip(self._pair, halves, strict=True)])
 
-    @underflow_ignored
+    @np.errstate(under="ignore")
     def forward(
         self, x, *, training: bool = False, mask=None, generator: np.random.Generator | None = None, initial_state=None
     ) -> tuple[Any, Tape]:
@@ -200,7 +199,7 @@ class Bidirectional(Layer):
         outputs = [self._separate(d, output)[0] for d, (output, _) in enumerate(done)]
         return y, Tape(self, merged.shape, ([tape for _, tape in done], outputs))
 
-    @underflow_ignored
+    @np.errstate(under="ignore")
     def backward(
         self, tape: Tape, dy, *, input_gradient: bool = True, into: Gradients | None = None
     ) -> tuple[np.ndarray | None, Gradients]:  # fmt: skip

@@ -16,7 +16,6 @@ from nblstm.layers.options import DTypeLike, ShapeLike
 from nblstm.layers.parametric import UNDRAWN, Parametric
 from nblstm.layers.registry import Registry
 from nblstm.layers.shapes import Shape
-from nblstm.layers.underflow import underflow_ignored
 from nblstm.nn import Gradients
 
 LAYERS = Registry("layer")
@@ -160,7 +159,7 @@ class Layer(Configured, Parametric):
         self._check_ndim(shape)
         return self._output_shape(shape)
 
-    @underflow_ignored
+    @np.errstate(under="ignore")  # what is too small for a float is 0, whatever numpy.seterr says; 0.8 us
     def __call__(self, x, mask=None) -> np.ndarray:
         """Inference; see `forward`."""
         x = self._checked_input(x)
@@ -168,7 +167,7 @@ class Layer(Configured, Parametric):
             mask = checked_mask(mask, x.shape, 2 if x.ndim > 2 else 1)  # what has no steps is masked row by row
         return self._forward(x, False, mask, None)[0]
 
-    @underflow_ignored
+    @np.errstate(under="ignore")
     def forward(
         self, x, *, training: bool = False, mask=None, generator: np.random.Generator | None = None
     ) -> tuple[np.ndarray, Tape]:
@@ -202,7 +201,7 @@ class Layer(Configured, Parametric):
         y, saved = self._forward(x, training, mask, generator)
         return y, Tape(self, y.shape, saved)
 
-    @underflow_ignored
+    @np.errstate(under="ignore")
     def backward(
         self, tape: Tape, dy, *, input_gradient: bool = True, into: Gradients | None = None
     ) -> tuple[np.ndarray | None, Gradients | None]:  # fmt: skip

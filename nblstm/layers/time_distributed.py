@@ -11,7 +11,6 @@ from nblstm.layers.layer import LAYERS, Layer, register
 from nblstm.layers.options import LayerOptions, Unpack
 from nblstm.layers.parametric import Parameter
 from nblstm.layers.shapes import Shape, batch_shape, dimensions
-from nblstm.layers.underflow import bare
 from nblstm.nn import Gradients
 
 
@@ -148,13 +147,12 @@ class TimeDistributed(Layer):
         return mask if mask is None or mask.ndim == 2 else mask.any(axis=tuple(range(2, mask.ndim)))
 
     def _forward(self, x, training, mask, generator):
-        forward = bare(self.layer.forward)
-        y, tape = forward(_folded(x), training=training, mask=_masks_of_steps(mask), generator=generator)
+        y, tape = self.layer.forward(_folded(x), training=training, mask=_masks_of_steps(mask), generator=generator)
         return y.reshape(*x.shape[:2], *y.shape[1:]), (tape, x.shape)
 
     def _backward(self, saved, dy, gradients, input_gradient):
         tape, x_shape = saved
-        dx, own = bare(self.layer.backward)(tape, dy.reshape(tape.y_shape), input_gradient=input_gradient)
+        dx, own = self.layer.backward(tape, dy.reshape(tape.y_shape), input_gradient=input_gradient)
         for name, gradient in gradients.items():
             gradient[...] = own.params[name]
         return None if dx is None else dx.reshape(x_shape)

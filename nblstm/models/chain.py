@@ -11,7 +11,6 @@ from nblstm import validate
 from nblstm.layers import InputLayer, Layer
 from nblstm.layers.layer import Tape as LayerTape
 from nblstm.layers.shapes import Shape, batch_shape
-from nblstm.layers.underflow import bare, underflow_ignored
 from nblstm.models.shared import Shared
 from nblstm.models.unlisted import unlisted_inputs
 from nblstm.nn import Gradients
@@ -264,7 +263,6 @@ class Chain(Shared):
             if getattr(layer, "stateful", False):
                 layer.reset_states()  # type: ignore[attr-defined]
 
-    @underflow_ignored
     def inferred(self, x: np.ndarray, mask=None) -> tuple[np.ndarray, np.ndarray | None]:
         """The output without what training needs, and its mask; of all parameters as they were at one moment."""
         if not self._keeps_states:  # else a second pass would begin where the first has ended
@@ -277,23 +275,21 @@ class Chain(Shared):
 
     def _inferred(self, x: np.ndarray, mask) -> tuple[np.ndarray, np.ndarray | None]:
         for layer in self._layers:
-            y = bare(layer.__call__)(x, mask=mask)
+            y = layer(x, mask=mask)
             mask = layer.compute_mask(x, mask)
             x = y
         return x, mask
 
-    @underflow_ignored
     def forward(self, x: np.ndarray, *, training: bool = True, mask=None) -> tuple[np.ndarray, Tape]:
         """The output, and what `backward` needs."""
         tapes = []
         for layer in self._layers:
-            y, tape = bare(layer.forward)(x, training=training, mask=mask, generator=self.generator)
+            y, tape = layer.forward(x, training=training, mask=mask, generator=self.generator)
             mask = layer.compute_mask(x, mask)
             tapes.append(tape)
             x = y
         return x, Tape(tapes, mask)
 
-    @underflow_ignored
     def backward(
         self, tape: Tape, dy: np.ndarray, into: list[Gradients | None] | None = None
     ) -> list[Gradients | None]:  # fmt: skip
@@ -309,7 +305,7 @@ class Chain(Shared):
         first = next((k for k in self.particular[0] if layers[k].trainable), len(layers))
         for k in range(len(layers) - 1, first - 1, -1):
             layer = layers[k]
-            d, found = bare(layer.backward)(tape.tapes[k], d, input_gradient=k > first, into=into[k])
+            d, found = layer.backward(tape.tapes[k], d, input_gradient=k > first, into=into[k])
             if found is not None and layer.trainable:
                 found.x, gradients[k] = None, found  # else the inputs' gradients would live on with the others
             if d is None and k > first:

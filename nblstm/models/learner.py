@@ -10,7 +10,6 @@ import numpy as np
 
 from nblstm import validate
 from nblstm.layers.shapes import only
-from nblstm.layers.underflow import bare, underflow_ignored
 from nblstm.models import truncation
 from nblstm.models.chain import Tape
 from nblstm.models.feed import Feed
@@ -122,13 +121,12 @@ class Learner(Feed):
         finally:
             self._measuring -= 1
 
-    @underflow_ignored
     def train_step(self, x: np.ndarray, y, weight, objective: Objective) -> None:
         """Forward, backward and one step of the optimizer, with a batch that has been checked."""
         if self._bptt_steps is not None and x.shape[1] > self._bptt_steps:
             self._train_in_chunks(x, y, weight, self._bptt_steps, objective)
             return
-        prediction, tape = bare(self.forward)(x)
+        prediction, tape = self.forward(x)
         value, d_prediction = objective.loss.value_and_gradient(y, prediction, weight, tape.mask)
         objective.add(y, prediction, weight, tape.mask, value + self._penalty())
         self._learn(tape, d_prediction)
@@ -140,7 +138,7 @@ class Learner(Feed):
         penalty = self._penalty()
         with truncation.carried_states(self):
             for x_part, y_part, weight_part in truncation.chunks(x, y, weight, steps):
-                prediction, tape = bare(self.forward)(x_part)
+                prediction, tape = self.forward(x_part)
                 predictions.append(prediction)
                 masks.append(tape.mask)
                 if tape.mask is None or tape.mask.any():  # else it is all padding
@@ -154,7 +152,7 @@ class Learner(Feed):
         """Backward, and a step of the optimizer."""
         optimizer: Any = self.optimizer
         self._prepare()
-        gradients, layers = bare(self.backward)(tape, d_prediction, self._gradients), self._layers
+        gradients, layers = self.backward(tape, d_prediction, self._gradients), self._layers
         self._gradients = gradients
         parametric, penalized, constrained = self.particular
         for k in penalized:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from nblstm import validate
 
 
@@ -46,7 +44,7 @@ def unlisted_targets(name: str, given, x, listed: bool):
     ValueError
         If it is a list of several outputs.
     """
-    if type(given) is np.ndarray or not (isinstance(given, list | tuple) and given and hasattr(x, "__len__")):
+    if not (isinstance(given, list | tuple) and given and hasattr(x, "__len__")):
         return given
     N = len(x)
     if any(getattr(part, "ndim", 0) == 0 or len(part) != N for part in given):
