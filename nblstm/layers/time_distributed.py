@@ -102,6 +102,10 @@ class TimeDistributed(Layer):
         """As the layer within, whose parameters they are."""
         self.layer.forget()
 
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of the parameters of the layer within."""
+        return self.layer.state_dict()
+
     def load_state_dict(self, state: dict) -> None:
         """Set the parameters of the layer within."""
         self.layer.load_state_dict(state)

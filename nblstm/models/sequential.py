@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -73,10 +72,6 @@ class Sequential(Trainer):
 
     def __repr__(self):
         return f"<Sequential {self.name}: {', '.join(layer.name for layer in self._layers) or 'no layers'}>"
-
-    def __copy__(self) -> Sequential:
-        """With layers of its own: were they shared, training one model would change the other."""
-        return copy.deepcopy(self)
 
     def __call__(self, x, training: bool = False, mask=None) -> np.ndarray:
         """The output for one batch; see `predict` for many.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
@@ -20,13 +21,33 @@ class Shared:
         self._begun = self._ended = 0
         self._lock = locks.lock()
 
-    def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickle: all but the lock and the counts."""
+    def _kept(self) -> dict[str, Any]:
+        """What a copy has too: all but the lock and the counts."""
         return {name: value for name, value in vars(self).items() if name not in ("_begun", "_ended", "_lock")}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle: a copy, as pickle visits one layer after the other, between which others may set parameters."""
+        return self.at_one_moment(lambda: copy.deepcopy(self._kept(), {id(self): self}))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         Shared.__init__(self)
         vars(self).update(state)
+
+    def __deepcopy__(self, memo: dict[int, Any]):
+        made, seen = self.at_one_moment(self._copied, memo)
+        memo.update(seen)
+        return made
+
+    def __copy__(self):
+        """With parameters of its own: were they shared, training one would change the other."""
+        return copy.deepcopy(self)
+
+    def _copied(self, memo: dict[int, Any]):
+        """A deep copy, and what it has copied; ``memo`` itself stays as it is, for one more try."""
+        made, seen = type(self).__new__(type(self)), dict(memo)
+        seen[id(self)] = made
+        made.__setstate__(copy.deepcopy(self._kept(), seen))
+        return made, seen
 
     @contextmanager
     def changing(self):
@@ -38,11 +59,11 @@ class Shared:
             finally:
                 self._ended += 1
 
-    def at_one_moment(self, read: Callable[[], Any]) -> Any:
-        """What ``read()`` gives, with the parameters of all layers as they were at one moment."""
+    def at_one_moment(self, read: Callable[..., Any], *arguments) -> Any:
+        """What ``read(*arguments)`` gives, with the parameters of all layers as they were at one moment."""
         ended = self._ended
-        found = read()
+        found = read(*arguments)
         if self._begun == ended:
             return found
         with self._lock:
-            return read()
+            return read(*arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 
 import numpy as np
@@ -112,7 +112,8 @@ class Module:
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of the parameters under torch's names and shapes."""
-        return {name: value.copy() for name, value in self._layout.views(self._flat).items()}
+        with self._held():
+            return {name: value.copy() for name, value in self._layout.views(self._flat).items()}
 
     def load_state_dict(self, state: dict) -> None:
         """Set all parameters.
@@ -146,12 +147,18 @@ class Module:
         for name, view in self._layout.views(staged).items():
             value = validate.real_array(f"parameter {name!r}", state[name], self.dtype)
             view[...] = validate.shaped(f"parameter {name!r}", value, shapes[name], "that of this module's parameter")
-        with ExitStack() as locks:
-            for module in (self, *self._parts):
-                locks.enter_context(module._lock)
+        with self._held():
             self.forget()
             self._flat[:] = staged
             self.forget()
+
+    @contextmanager
+    def _held(self):
+        """``with module._held():`` no other thread sets the parameters by `load_state_dict`."""
+        with ExitStack() as locks:
+            for module in (self, *self._parts):
+                locks.enter_context(module._lock)
+            yield
 
     def _is_current(self, key, value) -> bool:
         """Whether ``value``, from `_derived`, is what that would give again."""
@@ -193,7 +200,9 @@ class Module:
     def __getstate__(self) -> dict:
         """For copies and pickle: all but what is derived from the parameters."""
         derived = ("_own", "_lock", "_loan", "_lent", "_cache")
-        return {name: value for name, value in vars(self).items() if name not in derived}
+        with self._held():
+            state = {name: value for name, value in vars(self).items() if name not in derived}
+            return state | {"_flat": self._flat.copy()}
 
     def __copy__(self) -> Module:
         """With parameters of its own: were they shared, one module could not see the other's changes."""
