@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nblstm import own, validate
+from nblstm import custom, validate
 from nblstm.layers import deserialize, serialize
 from nblstm.layers.parametric import UNDRAWN
 from nblstm.training import archive, foreign, losses, optimizers
@@ -30,7 +30,7 @@ def config(model) -> dict[str, Any]:
 
 def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None):
     """The model of a `config`, built if that one was."""
-    with own.custom_object_scope(custom_objects):
+    with custom.custom_object_scope(custom_objects):
         model, shape = unbuilt(cls, config)
     if shape is not None:
         model.build(shape)
@@ -144,7 +144,7 @@ def load_model(filepath, custom_objects: dict[str, Any] | None = None, compile: 
     from nblstm.models.sequential import Sequential  # which imports this module
 
     compile = validate.flag("compile", compile)
-    with own.custom_object_scope(custom_objects):
+    with custom.custom_object_scope(custom_objects):
         values = archive.read(filepath, "model")
         return _understood(filepath, lambda: _restored(Sequential, values, compile))
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
 
-from nblstm import locks
+from nblstm import locks, validate
 
 
-class Shared:
+class Shared(validate.KnownArguments):
     """Parameters in several modules, set at one moment as those who read them see it.
 
     Who sets them counts, before and after. Who reads them compares the counts, before and after, and waits for

@@ -48,7 +48,7 @@ class _Loan:
         self.__array_interface__ = flat.__array_interface__
 
 
-class Module:
+class Module(validate.KnownArguments):
     """Parameters in one contiguous buffer.
 
     Subclasses pass the layout and initial values; they may keep what they derive from the parameters with
