@@ -305,18 +305,26 @@ def test_a_checkpoint_says_before_the_first_epoch_that_a_model_cannot_be_saved(t
         "kernel_constraint is <lambda>, which cannot be saved": lambda: built(
             layers.Flatten(), Dense(2, kernel_constraint=lambda w: w)
         ),
-        "fn is <lambda>, which cannot be saved": lambda: built(
+        "a metric is <lambda>, which cannot be saved": lambda: built(
             layers.Flatten(), Dense(2), metrics=[lambda y, p: np.abs(y - p)]
+        ),
+        "the loss is <lambda>, which cannot be saved": lambda: built(
+            layers.Flatten(), Dense(2), loss=lambda y, p: (np.square(p - y).mean(-1), p - y)
+        ),
+        "learning_rate is <lambda>, which cannot be saved": lambda: built(
+            layers.Flatten(), Dense(2), optimizer=SGD(learning_rate=lambda step: 0.1)
         ),
     }
     for said, make in nameless.items():
         model = make()
         before = model.get_weights()
-        message_of(
+        message = message_of(
             TypeError,
             lambda model=model: model.fit(X, Y, verbose=0, callbacks=[callbacks.ModelCheckpoint(tmp_path / "m")]),
             said,
+            "or let ModelCheckpoint have save_weights_only=True",
         )
+        assert "include_optimizer" not in message  # which is an argument of save
         assert all(map(np.array_equal, model.get_weights(), before))
         alone = callbacks.ModelCheckpoint(tmp_path / "w", save_weights_only=True)
         model.fit(X, Y, verbose=0, callbacks=[alone])
@@ -450,3 +458,12 @@ def test_a_cell_is_registered_as_all_else_is(registered, tmp_path):
     assert registered("Mine")(leaky) is leaky
     built(RNN(leaky, 2)).save(tmp_path / "m")
     assert load_model(tmp_path / "m").layers[0].cell is leaky
+
+
+def test_saving_without_what_cannot_be_saved(tmp_path):
+    model = built(layers.Flatten(), Dense(2), metrics=[lambda y, p: np.abs(y - p)])
+    message_of(TypeError, lambda: model.save(tmp_path / "m"), "a metric is <lambda>", "include_optimizer=False")
+    model.save(tmp_path / "m", include_optimizer=False)
+    assert np.array_equal(load_model(tmp_path / "m").predict(X, verbose=0), model.predict(X, verbose=0))
+    model = built(layers.Flatten(), Dense(2, kernel_constraint=lambda w: w))
+    assert "include_optimizer" not in message_of(TypeError, lambda: model.save(tmp_path / "m"), "kernel_constraint")

@@ -53,32 +53,34 @@ def save_model(model, path, overwrite: bool, include_optimizer: bool) -> None:
     """Write a model to a file."""
     model._need_built()
     target = _target(path, overwrite)
-    described = description(model, include_optimizer)
-    archive.write(target, "model", described | model.at_one_moment(lambda: _contents(model, described["compile"])))
+    described, made = config(model), None  # layers that cannot be saved say so first
+    if include_optimizer:
+        try:
+            made = compiled_with(model)
+        except TypeError as error:
+            raise TypeError(f"{error}; or save without it, by include_optimizer=False") from None
+    contents = model.at_one_moment(lambda: _contents(model, made))
+    archive.write(target, "model", {"config": described, "compile": made} | contents)
 
 
-def description(model, include_optimizer: bool = True) -> dict[str, Any]:
-    """What a model is and how it was compiled, without numbers.
+def compiled_with(model) -> dict[str, Any] | None:
+    """How a model was compiled; None if it was not.
 
     Raises
     ------
     TypeError
         If there is what no file can refer to.
     """
-    layers, made = config(model), None  # layers that cannot be saved say so first
-    if model.compiled and include_optimizer:
-        objective = model._objective
-        try:
-            made = {
-                "optimizer": model.optimizer.record(),
-                "loss": objective.loss.record(),
-                "metrics": [metric.record() for metric in objective.metrics],
-                "weighted_metrics": [metric.record() for metric in objective.weighted_metrics],
-                "bptt_steps": model._bptt_steps,
-            }
-        except TypeError as error:
-            raise TypeError(f"{error}; or save without it, by include_optimizer=False") from None
-    return {"config": layers, "compile": made}
+    if not model.compiled:
+        return None
+    objective = model._objective
+    return {
+        "optimizer": model.optimizer.record(),
+        "loss": objective.loss.record(),
+        "metrics": [metric.record() for metric in objective.metrics],
+        "weighted_metrics": [metric.record() for metric in objective.weighted_metrics],
+        "bptt_steps": model._bptt_steps,
+    }
 
 
 def _contents(model, made) -> dict[str, Any]:

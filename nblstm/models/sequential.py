@@ -276,7 +276,8 @@ class Sequential(Trainer):
 
     def need_savable(self) -> None:
         """Raise what `save` would, but for its path: before a long fit, not behind it."""
-        saving.description(self)
+        saving.config(self)
+        saving.compiled_with(self)
 
     def state(self) -> dict[str, Any]:
         """All that training changes, for a later `load_state`.

@@ -235,6 +235,9 @@ class LossFunction(Loss):
         super().__init__(reduction, name or getattr(fn, "__name__", type(fn).__name__))
         self.fn = fn
 
+    def _plain(self, name: str, value):
+        return super()._plain("the loss" if name == "fn" else name, value)
+
     def rows(self, target, prediction):
         """What the function gives, checked."""
         result = self.fn(target, prediction)

@@ -148,6 +148,9 @@ class MetricFunction(Metric):
         super().__init__(name or str(getattr(fn, "__name__", type(fn).__name__)))
         self.fn = fn
 
+    def _plain(self, name: str, value):
+        return super()._plain("a metric" if name == "fn" else name, value)
+
     def values(self, y_true, y_pred, mask=None):
         """What the function gives."""
         return self.fn(validate.plain_array("target", y_true), validate.plain_array("prediction", y_pred))
