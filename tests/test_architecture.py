@@ -45,7 +45,7 @@ ALLOWED = {
         "blas", "nn", "stack", "batch", "memory", "layout", "training", "validate", "configured", "seeds", "cells",
         "device", "locks", "custom",
     },
-    "models": {"layers", "training", "nn", "validate", "configured", "seeds", "locks", "custom", "show"},
+    "models": {"layers", "training", "nn", "validate", "configured", "device", "seeds", "locks", "custom", "show"},
     # Keras's names of modules, for what lies further down.
     **{name: {"layers"} for name in ("activations", "constraints", "initializers", "regularizers")},
     **{name: {"training"} for name in ("callbacks", "losses", "metrics", "optimizers")},

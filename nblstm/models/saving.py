@@ -73,7 +73,7 @@ def compiled_with(model) -> dict[str, Any] | None:
     """
     if not model.compiled:
         return None
-    objective = model._objective
+    objective = model.objective
     return {
         "optimizer": model.optimizer.record(),
         "loss": objective.loss.record(),
@@ -249,7 +249,7 @@ def training_state(model) -> dict[str, Any]:
         "states": states(model),
         "generators": generators(model),
         "optimizer": model.optimizer.state(),
-        "objective": model._objective.state(),
+        "objective": model.objective.state(),
     }
 
 
@@ -293,7 +293,7 @@ def unchanged_if_it_fails(model):
 def _set_training_state(model, state: dict[str, Any]) -> None:
     set_weights(model, state["weights"])
     model.optimizer.load_state(state["optimizer"])
-    model._objective.load_state(state["objective"])
+    model.objective.load_state(state["objective"])
     set_states(model, state["states"])
     set_generators(model, state["generators"])
 
