@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nblstm.layers import LSTM, Dense, Input, TimeDistributed
-from nblstm.models import Sequential, clone_model, load_model
+from nblstm.models import Sequential, clone_model, load_model, saving
 
 X = np.random.default_rng(0).normal(size=(50, 3, 4)).astype("f4")
 
@@ -219,3 +219,19 @@ def test_a_copy_of_what_refers_to_its_model():
         assert all(one is layer for one, layer in zip(other.optimizer.modules, other.layers, strict=True))
     pair = copy.deepcopy((model, model.layers[0]))
     assert pair[0].layers[0] is pair[1]
+
+
+def test_a_file_of_wrong_numbers_changes_nothing(tmp_path):
+    """Shapes fit, and the last layer's numbers are none: the first layers stay as they are."""
+    model = made()
+    model.save_weights(tmp_path / "m")
+    before = model.get_weights()
+    model.set_weights([w + 1 for w in before])
+    wrong = [layer.state_dict() for layer in model.layers]
+    wrong[-1] = {name: value.astype(complex) for name, value in wrong[-1].items()}
+    now = model.get_weights()
+    with pytest.raises((TypeError, ValueError), match="complex"):
+        saving.set_weights(model, wrong)
+    assert all(map(np.array_equal, model.get_weights(), now))
+    model.load_weights(tmp_path / "m")
+    assert all(map(np.array_equal, model.get_weights(), before))

@@ -106,9 +106,8 @@ class TimeDistributed(Layer):
         """Copies of the parameters of the layer within."""
         return self.layer.state_dict()
 
-    def load_state_dict(self, state: dict) -> None:
-        """Set the parameters of the layer within."""
-        self.layer.load_state_dict(state)
+    def _put(self, staged: np.ndarray) -> None:
+        self.layer._put(staged)
 
     @property
     def described(self) -> dict[str, Parameter]:

@@ -107,8 +107,7 @@ def load_weights(model, path) -> None:
 
 def _set_checked(model, values) -> None:
     _check_weights(model, model.input_shape, values)
-    with model.changing():
-        set_weights(model, values)
+    set_weights(model, values)
 
 
 def _target(path, overwrite: bool) -> str:
@@ -185,9 +184,12 @@ def weights(model) -> list[dict[str, np.ndarray]]:
 
 
 def set_weights(model, values) -> None:
-    """Set what `weights` gave; what fits has been checked."""
-    for layer, state in zip(model.layers, values, strict=True):
-        layer.load_state_dict(state)
+    """Set what `weights` gave, at one moment; if something does not fit, nothing has been changed."""
+    layers = model.layers
+    staged = [layer._staged(state) for layer, state in zip(layers, values, strict=True)]
+    with model.changing():
+        for layer, flat in zip(layers, staged, strict=True):
+            layer._put(flat)
 
 
 def _check_weights(model, shape, values) -> None:

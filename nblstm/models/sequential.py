@@ -132,25 +132,13 @@ class Sequential(Trainer):
             If number or shapes do not fit, or the model is not built; then nothing has been changed.
         """
         self._need_built()
-        counts = [len(layer.state_dict()) for layer in self._layers]
-        if not isinstance(weights, list | tuple) or len(weights) != sum(counts):
+        names = [list(layer.described) for layer in self._layers]
+        count = sum(map(len, names))
+        if not isinstance(weights, list | tuple) or len(weights) != count:
             came = f"{len(weights)} arrays" if isinstance(weights, list | tuple) else type(weights).__name__
-            raise ValueError(
-                f"the model has {sum(counts)} parameters and weights is {came}; give a list of as many arrays"
-            )
-        with self.changing():
-            before = self.get_weights()
-            try:
-                self._set_weights(weights, counts)
-            except BaseException:
-                self._set_weights(before, counts)
-                raise
-
-    def _set_weights(self, weights, counts: list[int]) -> None:
-        at = 0
-        for layer, count in zip(self._layers, counts, strict=True):
-            layer.set_weights(list(weights[at : at + count]))
-            at += count
+            raise ValueError(f"the model has {count} parameters and weights is {came}; give a list of as many arrays")
+        given = iter(weights)
+        saving.set_weights(self, [dict(zip(those, given, strict=False)) for those in names])
 
     def count_params(self) -> int:
         """Number of parameters' entries.

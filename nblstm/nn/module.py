@@ -128,6 +128,10 @@ class Module(validate.KnownArguments):
         TypeError, ValueError
             If they do not, or a value is not real; then nothing has been changed.
         """
+        self._put(self._staged(state))
+
+    def _staged(self, state: dict) -> np.ndarray:
+        """What `load_state_dict` is given, checked, as the buffer has it."""
         if not hasattr(state, "keys"):
             raise TypeError(f"load_state_dict got {type(state).__name__}; give a dict of parameter names to arrays")
         shapes = self._layout.shapes
@@ -147,6 +151,10 @@ class Module(validate.KnownArguments):
         for name, view in self._layout.views(staged).items():
             value = validate.real_array(f"parameter {name!r}", state[name], self.dtype)
             view[...] = validate.shaped(f"parameter {name!r}", value, shapes[name], "that of this module's parameter")
+        return staged
+
+    def _put(self, staged: np.ndarray) -> None:
+        """Set all parameters to what `_staged` gave."""
         with self._held():
             self.forget()
             self._flat[:] = staged
