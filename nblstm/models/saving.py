@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -256,7 +257,7 @@ def training_state(model) -> dict[str, Any]:
 
 
 def set_training_state(model, state: dict[str, Any]) -> None:
-    """Set what `training_state` gave; if that fails, nothing has been changed."""
+    """Set what `training_state` gave, within `unchanged_if_it_fails`."""
     archive.expect(
         "the model's state", state, input_shape=list, layers=list, weights=list, states=list, generators=dict,
         optimizer=dict, objective=dict,
@@ -267,29 +268,32 @@ def set_training_state(model, state: dict[str, Any]) -> None:
             f"it is of a model of {', '.join(map(str, state['layers']))}, and this one has {', '.join(kinds)}"
         )
     _check_weights(model, state["input_shape"], state["weights"])
-    with model.changing(), unchanged_if_it_fails(model):
-        model.build(state["input_shape"], UNDRAWN)
-        model._prepare()
-        _set_training_state(model, state)
+    model.build(state["input_shape"], UNDRAWN)
+    model._prepare()
+    _set_training_state(model, state)
 
 
 @contextmanager
 def unchanged_if_it_fails(model):
-    """Have a model that is compiled be as it was before if what is done within raises."""
-    built, generators_before = model.built, generators(model)
-    if built:
-        model._prepare()
-        before = training_state(model)
-    try:
-        yield
-    except BaseException:
+    """Have a model that is compiled be as it was before if what is done within raises; others see it before or after.
+
+    Gives the function that sets a `training_state`.
+    """
+    with model.changing():
+        built, generators_before = model.built, generators(model)
         if built:
-            _set_training_state(model, before)
-        else:
-            model.unbuild()
-            model.optimizer.modules = []
-            set_generators(model, generators_before)
-        raise
+            model._prepare()
+            before = training_state(model)
+        try:
+            yield partial(set_training_state, model)
+        except BaseException:
+            if built:
+                _set_training_state(model, before)
+            else:
+                model.unbuild()
+                model.optimizer.modules = []
+                set_generators(model, generators_before)
+            raise
 
 
 def _set_training_state(model, state: dict[str, Any]) -> None:

@@ -294,10 +294,14 @@ class Sequential(Trainer):
             changed.
         """
         self._need_compiled("load_state")
-        saving.set_training_state(self, state)
+        with self.unchanged_if_it_fails() as set_state:
+            set_state(state)
 
     def unchanged_if_it_fails(self):
-        """``with model.unchanged_if_it_fails():`` where that raises, the model has its `state` from before again."""
+        """``with model.unchanged_if_it_fails() as set_state:`` if that raises, the model has its `state` from before.
+
+        ``set_state(state)`` is `load_state` within it.
+        """
         return saving.unchanged_if_it_fails(self)
 
     def _need_built(self) -> None:

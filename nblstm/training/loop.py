@@ -119,9 +119,9 @@ class Loop:
             raise ValueError(f"it was made with the callbacks {', '.join(kinds)}, and now there are {', '.join(own)}")
         if min(state["epoch"], state["done"]) < 0:
             raise ValueError(f"it was made after {state['done']} batches of epoch {state['epoch']}")
-        with self.model.unchanged_if_it_fails():
+        with self.model.unchanged_if_it_fails() as set_state:
             self.batches.load_state(state["batches"])
-            self.model.load_state(state["model"])
+            set_state(state["model"])
             for callback, (_, kept) in zip(self.callbacks.callbacks, state["callbacks"], strict=True):
                 callback.load_state(kept)
         self.epoch, self.done = state["epoch"], state["done"]
