@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from nblstm import nn
 from nblstm.layers import LSTM, Dense, Input, TimeDistributed
 from nblstm.models import Sequential, clone_model, load_model, saving
 
@@ -235,3 +236,26 @@ def test_a_file_of_wrong_numbers_changes_nothing(tmp_path):
     assert all(map(np.array_equal, model.get_weights(), now))
     model.load_weights(tmp_path / "m")
     assert all(map(np.array_equal, model.get_weights(), before))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_copy_of_a_network_has_the_parameters_of_one_moment(way):
+    net = nn.Linear(1000, 2000, seed=0)
+    both = [{name: np.full_like(value, k) for name, value in net.state_dict().items()} for k in (1, 2)]
+    net.load_state_dict(both[0])
+    stop = threading.Event()
+
+    def put():
+        while not stop.is_set():
+            for given in both:
+                net.load_state_dict(given)
+
+    thread = threading.Thread(target=put)
+    thread.start()
+    try:
+        for _ in range(10):
+            values = WAYS[way](net).state_dict()["weight"]
+            assert values.min() == values.max()
+    finally:
+        stop.set()
+        thread.join()

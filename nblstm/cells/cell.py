@@ -141,7 +141,7 @@ class Cell:
 
 
 def _is_nblstms(function) -> bool:
-    return isinstance(function, FunctionType) and function.__module__.partition(".")[0] == "nblstm"
+    return isinstance(function, FunctionType) and (function.__module__ or "").partition(".")[0] == "nblstm"
 
 
 def _names(cell_name: str, kind: str, names: str) -> tuple[str, ...]:

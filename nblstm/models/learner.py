@@ -85,9 +85,9 @@ class Learner(Feed):
         super()._changed()
         self._gradients = None
 
-    def _kept(self) -> dict[str, Any]:
-        """What a copy has too: all but what was measured, and what is made again."""
-        return super()._kept() | {"_gradients": None, "history": None, "_measuring": 0, "_fitting": False}
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles have too: all but what was measured, and what is made again."""
+        return super().__getstate__() | {"_gradients": None, "history": None, "_measuring": 0, "_fitting": False}
 
     @property
     def compiled(self) -> bool:

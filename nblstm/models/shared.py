@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import copyreg
 from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
@@ -21,13 +22,9 @@ class Shared(validate.KnownArguments):
         self._begun = self._ended = 0
         self._lock = locks.lock()
 
-    def _kept(self) -> dict[str, Any]:
-        """What a copy has too: all but the lock and the counts."""
-        return {name: value for name, value in vars(self).items() if name not in ("_begun", "_ended", "_lock")}
-
     def __getstate__(self) -> dict[str, Any]:
-        """For pickle: a copy, as pickle visits one layer after the other, between which others may set parameters."""
-        return self.at_one_moment(lambda: copy.deepcopy(self._kept(), {id(self): self}))
+        """What copies and pickles have too: all but the lock and the counts."""
+        return {name: value for name, value in vars(self).items() if name not in ("_begun", "_ended", "_lock")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         Shared.__init__(self)
@@ -46,8 +43,13 @@ class Shared(validate.KnownArguments):
         """A deep copy, and what it has copied; ``memo`` itself stays as it is, for one more try."""
         made, seen = type(self).__new__(type(self)), dict(memo)
         seen[id(self)] = made
-        made.__setstate__(copy.deepcopy(self._kept(), seen))
+        made.__setstate__(copy.deepcopy(self.__getstate__(), seen))
         return made, seen
+
+    def __reduce_ex__(self, protocol):
+        """For pickle: a copy of the state, since between one layer and the next others may set parameters."""
+        state = self.at_one_moment(lambda: copy.deepcopy(self.__getstate__(), {id(self): self}))
+        return copyreg.__newobj__, (type(self),), state  # as `object` has it
 
     @contextmanager
     def changing(self):
