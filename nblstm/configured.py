@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from nblstm import own, validate
+from nblstm import custom, validate
 
 
-class Configured:
+class Configured(validate.KnownArguments):
     """An object that is saved as the arguments of its constructor.
 
     Each argument is kept under its own name, as scikit-learn's estimators keep theirs; nothing else is saved.
@@ -18,19 +17,6 @@ class Configured:
 
     #: Arguments that are not part of the config.
     unsaved: tuple[str, ...] = ()
-
-    #: Names that arguments have elsewhere, and theirs here: for messages.
-    once: ClassVar[dict[str, str]] = {}
-
-    def __new__(cls, *args, **kwargs):
-        """As `object`'s; an argument that the constructor lacks is refused with the name of the nearest."""
-        parameters = list(inspect.signature(cls.__init__).parameters.values())[1:] if kwargs else []
-        names = [p.name for p in parameters]
-        wrong = [name for name in kwargs if name not in names]
-        if wrong and not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            said = validate.unknown(wrong[0], names, once=cls.once)
-            raise TypeError(f"{cls.__name__} got the unknown argument {said}")
-        return super().__new__(cls)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments as plain values, which JSON can hold; what is the user's own by its name.
@@ -57,10 +43,13 @@ class Configured:
                 f"the config of {cls.__name__} has {extra[0]!r}, which none has; give what get_config() gave"
             )
         try:
-            inspect.signature(cls).bind(**config)
-        except TypeError as error:
-            raise TypeError(f"the config of {cls.__name__} does not fit: {error}") from None
-        return cls(**config)
+            return cls(**config)
+        except TypeError:
+            try:
+                validate.constructor(cls).bind(**config)
+            except TypeError as error:
+                raise TypeError(f"the config of {cls.__name__} does not fit: {error}") from None
+            raise
 
     def record(self) -> dict[str, Any]:
         """The class's name and the config, from which the object is made again where its kind is looked up."""
@@ -96,7 +85,7 @@ def constructor_arguments(cls: type) -> list[str]:
     for base in cls.__mro__:
         if "__init__" not in vars(base) or base is object:
             continue
-        parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+        parameters = validate.constructor(base).parameters.values()
         names += [p.name for p in parameters if p.kind is not p.VAR_KEYWORD and p.name not in names]
         if not any(p.kind is p.VAR_KEYWORD and p.name == "kwargs" for p in parameters):
             break
@@ -104,8 +93,8 @@ def constructor_arguments(cls: type) -> list[str]:
 
 
 def class_name(cls: type) -> str:
-    """The name under which a class is looked up: its own for one of nblstm's; see `own.name_of` for others."""
-    return cls.__name__ if cls.__module__.partition(".")[0] == "nblstm" else own.name_of(cls)
+    """The name under which a class is looked up: its own for one of nblstm's; see `custom.name_of` for others."""
+    return cls.__name__ if custom.is_nblstms(cls) else custom.name_of(cls)
 
 
 def made_from(cls: type, config: dict[str, Any]) -> Any:
@@ -127,7 +116,7 @@ def plain(name: str, value) -> Any:
     if hasattr(value, "get_config") and not isinstance(value, type):
         return {"class_name": class_name(type(value)), "config": value.get_config()}
     try:
-        return own.name_of(value)
+        return custom.name_of(value)
     except TypeError:
         given = getattr(value, "__name__", f"an object of {type(value).__name__}")
     raise TypeError(

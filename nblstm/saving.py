@@ -1,7 +1,7 @@
 """Keras's name for what files hold: models, and objects of one's own by name."""
 
+from nblstm.custom import custom_object_scope, get_custom_objects, register_keras_serializable
 from nblstm.models import load_model, save_model
-from nblstm.own import custom_object_scope, get_custom_objects, register_keras_serializable
 
 __all__ = [
     "custom_object_scope", "get_custom_objects", "load_model", "register_keras_serializable",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import numbers
 import os
 import sys
 from collections.abc import Iterable
-from typing import TypeAlias
+from functools import lru_cache
+from typing import ClassVar, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -95,6 +97,38 @@ def choice(name: str, value, choices: tuple[str, ...]) -> str:
 def came(value, noun: str = "arrays") -> str:
     """What came where a list was wanted: how many things of it, or what else it is."""
     return f"{len(value)} {noun}" if isinstance(value, list | tuple) else type(value).__name__
+
+
+class KnownArguments:
+    """A class whose constructor answers an argument that it lacks with the nearest that it has."""
+
+    #: Names that arguments have elsewhere, and theirs here.
+    once: ClassVar[dict[str, str]] = {}
+
+    def __new__(cls, *args, **kwargs):
+        """As `object`'s; an unknown argument is refused, unless the constructor passes on what it does not know."""
+        if kwargs:
+            known = constructor(cls).parameters
+            wrong = [name for name in kwargs if name not in known]
+            if wrong and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+                cls.refuse(wrong[0], known)
+        return super().__new__(cls)
+
+    @classmethod
+    def refuse(cls, name: str, names: Iterable[str]) -> NoReturn:
+        """Say of an argument that it is none of those."""
+        raise TypeError(f"{cls.__name__} got the unknown argument {unknown(name, names, once=cls.once)}")
+
+
+def constructor(cls: type) -> inspect.Signature:
+    """What a class's own constructor takes."""
+    return _constructor(cls)
+
+
+@lru_cache(512)  # inspect.signature takes 15 us, as long as all else that makes a small layer
+def _constructor(cls: type) -> inspect.Signature:
+    given = inspect.signature(cls.__init__)  # type: ignore[misc]
+    return given.replace(parameters=list(given.parameters.values())[1:])
 
 
 def dtype_name(value) -> str:

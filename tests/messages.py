@@ -13,3 +13,4 @@ def message_of(error, call, *needed):
     assert 20 < len(message) < 600  # an LSTM lists its thirty arguments
     for part in needed:
         assert part in message, message
+    return message

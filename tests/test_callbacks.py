@@ -2,13 +2,14 @@
 
 import copy
 import csv
+import threading
 
 import numpy as np
 import pytest
 from messages import message_of
 from processes import run_python
 
-from nblstm.layers import LSTM, Dense
+from nblstm.layers import LSTM, Dense, Input
 from nblstm.models import Sequential, load_model
 from nblstm.training import SGD, Adam, callbacks, metrics, schedules
 
@@ -426,3 +427,51 @@ def test_a_stateful_layer_is_validated_in_batches_of_one_size():
         )  # fmt: skip
     assert all(map(np.array_equal, made.get_weights(), before))
     made.fit(x, Y[:8], batch_size=4, verbose=0, validation_data=(x[:4], Y[:4]))
+
+
+class Counted(metrics.Metric):
+    """Counts in place, as a confusion matrix does, under a lock, which Python cannot copy."""
+
+    def __init__(self):
+        self.lock, self.rows = threading.Lock(), np.zeros(1)
+        super().__init__("counted")
+
+    def reset_state(self):
+        self.rows[:] = 0
+
+    def update_state(self, y_true, y_pred, sample_weight=None, mask=None):
+        with self.lock:
+            self.rows += len(y_pred)
+
+    def result(self):
+        return float(self.rows[0])
+
+
+def test_a_callback_evaluates_by_a_metric_that_cannot_be_copied():
+    model = Sequential([Input((2,)), Dense(1)], seed=0)
+    model.compile("sgd", "mse", metrics=[Counted()])
+    x, y, seen = np.ones((6, 2), "f4"), np.ones((6, 1), "f4"), []
+
+    class Evaluates(callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append((logs["counted"], self.model.evaluate(x[:3], y[:3], verbose=0)[1]))
+
+    history = model.fit(x, y, batch_size=2, epochs=2, verbose=0, callbacks=[Evaluates()])
+    assert seen == [(2, 3), (4, 3), (6, 3)] * 2
+    assert history.history["counted"] == [6, 6]
+
+
+def test_a_callback_may_compile_anew():
+    model = Sequential([Input((2,)), Dense(1)], seed=0)
+    model.compile("sgd", "mse")
+
+    class Compiles(callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                self.model.compile(SGD(0.0), "mae", metrics=["mse"])
+
+    x, y = np.ones((6, 2), "f4"), np.ones((6, 1), "f4")
+    history = model.fit(x, y, epochs=2, verbose=0, callbacks=[Compiles()]).history
+    error = abs(1 - model.predict(x, verbose=0)[0, 0])
+    assert history["loss"][1] == pytest.approx(error)
+    assert history["mse"][-1] == pytest.approx(error**2)

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -110,3 +111,29 @@ def test_a_layer_keeps_its_states(way):
     one = layers.LSTM(3, stateful=True)
     one(X)
     np.testing.assert_array_equal(way(one)(X), one(X))
+
+
+class WithALock(Sequential):
+    """Leaves out of its copies what Python cannot copy, as `object.__getstate__` allows."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.lock = threading.Lock()
+
+    def __getstate__(self):
+        return super().__getstate__() | {"lock": None}
+
+
+def test_a_subclass_of_a_model_says_what_its_copies_have(way):
+    one = WithALock([layers.Input((4, 3)), layers.LSTM(3)], seed=0)
+    other = way(one)
+    assert type(other) is WithALock
+    assert other.lock is None
+    assert other.predict(X, verbose=0).tobytes() == one.predict(X, verbose=0).tobytes()
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_each_protocol_of_pickle(protocol):
+    one = model()
+    other = pickle.loads(pickle.dumps(one, protocol))
+    assert other.predict(X, verbose=0).tobytes() == one.predict(X, verbose=0).tobytes()

@@ -158,7 +158,7 @@ def test_configs_of_other_kinds(content, tmp_path):
         "weights of the content is of type int": replaced("weights", by=3),
         "have shapes ": replaced("weights", 0, by={}),
         "there is no": replaced("compile", "loss", by={"class_name": "Popen", "config": {}}),
-        "optimizer is 'Evil'": replaced("compile", "optimizer", by={"class_name": "Evil", "config": {}}),
+        "there is no optimizer named 'Evil'": replaced("compile", "optimizer", by={"class_name": "Evil", "config": {}}),
         "optimizer of what the model is compiled with is of type str": replaced("compile", "optimizer", by="Evil"),
         "it needs to be a dict of optimizer, loss": replaced("compile", by={}),
         "random states": replaced("generators", "layers", by=[1]),

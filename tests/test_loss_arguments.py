@@ -69,10 +69,10 @@ def test_arguments_that_do_not_fit(options, error, said):
         (lambda: losses.BinaryCrossentropy(from_logits="no"), TypeError, "from_logits is 'no'"),
         (lambda: losses.SparseCategoricalCrossentropy(ignore_class="x"), TypeError, "ignore_class is 'x'"),
         (lambda: losses.MeanSquaredError(reduction="none"), ValueError, "reduction is 'none'; give one of"),
-        (lambda: losses.get("mze"), ValueError, r"loss is 'mze' .did you mean 'mse'\?.; give one of mean"),
+        (lambda: losses.get("mze"), ValueError, r"no loss named 'mze' .did you mean 'mse'\?.; give one of mean"),
         (lambda: losses.get(None), TypeError, "loss is None"),
         (lambda: losses.get({"class_name": "Huber", "config": 3}), ValueError, "class_name"),
-        (lambda: losses.get({"class_name": "os.system"}), ValueError, "loss is 'os.system'"),
+        (lambda: losses.get({"class_name": "os.system"}), ValueError, "no loss named 'os.system'"),
         (lambda: losses.get({"config": {}}), TypeError, "loss is None"),
     ],
 )

@@ -297,5 +297,5 @@ def test_what_a_function_of_the_users_own_may_give(function, error, said):
 
 def test_a_function_is_configured_by_its_name():
     assert losses.get(cubes).get_config()["fn"] == "Custom>cubes"
-    with pytest.raises(TypeError, match="fn is <lambda>, which cannot be saved"):
+    with pytest.raises(TypeError, match="the loss is <lambda>, which cannot be saved"):
         losses.get(lambda y_true, y_pred: 0).get_config()

@@ -245,7 +245,7 @@ def test_shapes_that_do_not_fit(name, target, prediction, said):
 @pytest.mark.parametrize(
     ("make", "error", "said"),
     [
-        (lambda: metrics.get("accurcy"), ValueError, r"metric is 'accurcy' .did you mean 'accuracy'\?.; give"),
+        (lambda: metrics.get("accurcy"), ValueError, r"no metric named 'accurcy' .did you mean 'accuracy'\?.; give"),
         (lambda: metrics.get(None), TypeError, "metric is None"),
         (lambda: metrics.TopKCategoricalAccuracy(0), ValueError, "k is 0"),
         (lambda: metrics.BinaryAccuracy(threshold="x"), ValueError, "threshold is 'x'"),

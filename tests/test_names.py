@@ -1,9 +1,11 @@
 """Names that are nearly right: each registry and each constructor says which one was probably meant."""
 
+import inspect
+
 import pytest
 from messages import message_of
 
-from nblstm import activations, initializers, layers, losses, metrics, optimizers, regularizers
+from nblstm import activations, callbacks, initializers, layers, losses, metrics, nn, optimizers, regularizers
 from nblstm.layers import LSTM, Bidirectional, Conv1D, Dense
 from nblstm.models import Sequential
 
@@ -31,6 +33,9 @@ NEARLY = {
     "argument_of_a_loss": (TypeError, lambda: losses.BinaryCrossentropy(from_logit=True), "'from_logits'"),
     "argument_of_a_metric": (TypeError, lambda: metrics.BinaryAccuracy(treshold=0.1), "'threshold'"),
     "argument_of_an_initializer": (TypeError, lambda: initializers.RandomNormal(std=0.1), "'stddev'"),
+    "argument_of_a_network": (TypeError, lambda: nn.LSTM(2, 3, bidirection=True), "'bidirectional'"),
+    "argument_of_a_model": (TypeError, lambda: Sequential([Dense(2)], sed=3), "'seed'"),
+    "argument_of_a_callback": (TypeError, lambda: callbacks.EarlyStopping(patients=3), "'patience'"),
     "argument_of_a_schedule": (
         TypeError, lambda: optimizers.schedules.ExponentialDecay(0.1, decay_step=2, decay_rate=1), "'decay_steps'"
     ),
@@ -44,7 +49,9 @@ def test_the_nearest_name_is_in_the_message(case):
 
 
 def test_a_name_that_is_like_none_gets_the_list_alone():
-    message_of(ValueError, lambda: optimizers.get("xyz"), "optimizer is 'xyz'; give one of sgd, rmsprop, adam, adamw")
+    message_of(
+        ValueError, lambda: optimizers.get("xyz"), "no optimizer named 'xyz'; give one of sgd, rmsprop, adam, adamw"
+    )
     message_of(
         TypeError, lambda: optimizers.SGD(decay=0.1), "SGD got the unknown argument 'decay'; give one of modules"
     )
@@ -63,3 +70,9 @@ def test_a_subclass_may_take_what_it_likes():
 
     assert Mine(width=2.0).delta == 2.0
     message_of(TypeError, lambda: losses.Huber(width=2.0), "Huber got the unknown argument 'width'; give one of delta")
+
+
+def test_the_constructors_arguments_are_shown():
+    """As notebooks and `help` show them: a check of arguments does not hide them."""
+    for made in (Dense, nn.LSTM, Sequential, callbacks.EarlyStopping, optimizers.SGD):
+        assert "args" not in inspect.signature(made).parameters

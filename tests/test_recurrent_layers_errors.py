@@ -186,3 +186,18 @@ def test_lists_of_outputs_are_no_input(make):
     layer = layers.TimeDistributed(make())
     message_of(ValueError, lambda: layer(np.ones((2, 3, 6, 2))), "list of outputs")
     assert not layer.built
+
+
+def test_an_activation_that_has_changed():
+    """In a cell of nblstm's whose own equations never change."""
+    slope = 1.0
+
+    def sloped(x):
+        return slope * x
+
+    own = activations.ActivationFunction("sloped", lambda x: slope * x, lambda y, dy: slope * dy, scalar=sloped)
+    for kind in (LSTM, GRU, SimpleRNN):
+        slope = 1.0
+        kind(2, own)
+        slope = 2.0
+        message_of(nblstm.CellError, lambda kind=kind: kind(2, own), "computes something else than when it was first")

@@ -1,13 +1,17 @@
 """Parameters of a model that one thread sets and others use: all old or all new, never some of each."""
 
+import copy
+import pickle
 import threading
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
-from nblstm.layers import LSTM, Dense, Input
-from nblstm.models import Sequential, load_model
+from nblstm import nn
+from nblstm.layers import LSTM, Dense, Input, TimeDistributed
+from nblstm.models import Sequential, clone_model, load_model, saving
 
 X = np.random.default_rng(0).normal(size=(50, 3, 4)).astype("f4")
 
@@ -146,3 +150,112 @@ def test_the_setting_thread_may_use_the_model():
         assert np.array_equal(model.predict(X, verbose=0), model(X))
         model.set_weights(model.get_weights())
     assert model._begun == model._ended
+
+
+@contextmanager
+def being_set(model):
+    """Another thread sets one of two values for all parameters, in turn."""
+    both = [[np.full_like(w, value) for w in model.get_weights()] for value in (1, 2)]
+    model.set_weights(both[0])
+    stop = threading.Event()
+
+    def put():
+        while not stop.is_set():
+            for given in both:
+                model.set_weights(given)
+
+    thread = threading.Thread(target=put)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+WAYS = {
+    "copy": copy.copy, "deepcopy": copy.deepcopy, "pickle": lambda value: pickle.loads(pickle.dumps(value)),
+    "state_dict": lambda layer: layer,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", ["copy", "deepcopy", "pickle"])
+def test_a_copy_has_the_parameters_of_one_moment(way):
+    model = made()
+    with being_set(model):
+        for _ in range(40):
+            other = WAYS[way](model)
+            assert len({value for w in other.get_weights() for value in (w.min(), w.max())}) == 1
+            assert not np.shares_memory(other.layers[0].flat_parameters(), model.layers[0].flat_parameters())
+            assert other.layers[0].name == model.layers[0].name
+
+
+@pytest.mark.parametrize("way", ["copy", "deepcopy", "pickle", "state_dict"])
+@pytest.mark.parametrize("kind", [Dense, lambda units: TimeDistributed(Dense(units))])
+def test_a_copy_of_a_layer_has_the_parameters_of_one_moment(kind, way):
+    layer = kind(1000)
+    layer.build((None, 3, 2000))
+    with being_set(layer):
+        for _ in range(10):
+            values = WAYS[way](layer).state_dict()["kernel"]
+            assert values.min() == values.max()
+
+
+def test_a_clone_is_made_while_parameters_are_set():
+    model = made()
+    with being_set(model):
+        for _ in range(20):
+            assert np.abs(clone_model(model).get_weights()[0]).max() < 1  # drawn anew
+
+
+def test_a_copy_of_what_refers_to_its_model():
+    """Neither way of copying goes round in circles, and what is shared within stays shared."""
+    model = made()
+    model.fit(X, X[:, 0, :1], verbose=0)
+    model.mine = [model, model.layers[0]]
+    for way in (copy.deepcopy, WAYS["pickle"]):
+        other = way(model)
+        assert other.mine[0] is other
+        assert other.mine[1] is other.layers[0]
+        assert all(one is layer for one, layer in zip(other.optimizer.modules, other.layers, strict=True))
+    pair = copy.deepcopy((model, model.layers[0]))
+    assert pair[0].layers[0] is pair[1]
+
+
+def test_a_file_of_wrong_numbers_changes_nothing(tmp_path):
+    """Shapes fit, and the last layer's numbers are none: the first layers stay as they are."""
+    model = made()
+    model.save_weights(tmp_path / "m")
+    before = model.get_weights()
+    model.set_weights([w + 1 for w in before])
+    wrong = [layer.state_dict() for layer in model.layers]
+    wrong[-1] = {name: value.astype(complex) for name, value in wrong[-1].items()}
+    now = model.get_weights()
+    with pytest.raises((TypeError, ValueError), match="complex"):
+        saving.set_weights(model, wrong)
+    assert all(map(np.array_equal, model.get_weights(), now))
+    model.load_weights(tmp_path / "m")
+    assert all(map(np.array_equal, model.get_weights(), before))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_copy_of_a_network_has_the_parameters_of_one_moment(way):
+    net = nn.Linear(1000, 2000, seed=0)
+    both = [{name: np.full_like(value, k) for name, value in net.state_dict().items()} for k in (1, 2)]
+    net.load_state_dict(both[0])
+    stop = threading.Event()
+
+    def put():
+        while not stop.is_set():
+            for given in both:
+                net.load_state_dict(given)
+
+    thread = threading.Thread(target=put)
+    thread.start()
+    try:
+        for _ in range(10):
+            values = WAYS[way](net).state_dict()["weight"]
+            assert values.min() == values.max()
+    finally:
+        stop.set()
+        thread.join()

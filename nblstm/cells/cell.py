@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
+from types import FunctionType
 
 from nblstm.cells import sent
 from nblstm.cells.graph import CellError
@@ -99,7 +100,14 @@ class Cell:
 
     def check(self) -> None:
         """Refuse equations that cannot be traced, or that have changed since they were."""
-        check(self)
+        if not self._fixed:
+            check(self)
+
+    @cached_property
+    def _fixed(self) -> bool:
+        """Whether the equations and the functions in their closure are nblstm's, which do not change."""
+        equations = self.equations
+        return _is_nblstms(equations) and all(_is_nblstms(held.cell_contents) for held in equations.__closure__ or ())
 
     def source(self, dtype: str = "float32") -> str:
         """The generated code of this cell, as Python source.
@@ -130,6 +138,10 @@ class Cell:
     def __reduce__(self):
         """By the name of the variable that holds this cell, if any process can import it; else by what it computes."""
         return sent.reduced(self)
+
+
+def _is_nblstms(function) -> bool:
+    return isinstance(function, FunctionType) and (function.__module__ or "").partition(".")[0] == "nblstm"
 
 
 def _names(cell_name: str, kind: str, names: str) -> tuple[str, ...]:

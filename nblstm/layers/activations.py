@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from nblstm import own, validate
+from nblstm import custom, validate
 from nblstm.cells import functions
 
 __all__ = [
@@ -93,7 +93,7 @@ class ActivationFunction:
         if FUNCTIONS.get(self.name) is self:
             return self.name
         try:
-            return own.name_of(self, self.name)
+            return custom.name_of(self, self.name)
         except TypeError:
             raise TypeError(
                 f"the activation {self.name!r} is your own and cannot be saved; give it a name like that of a function"
@@ -253,11 +253,7 @@ def get(identifier) -> ActivationFunction:
         raise TypeError(
             f"the activation is {identifier!r}; give a name or an ActivationFunction, which has its gradient"
         )
-    found = FUNCTIONS.get(identifier) or own.found(identifier)
-    if found is None and own.is_name(identifier):
-        raise ValueError(own.missing("activation", identifier))
-    if found is None:
-        raise ValueError(f"there is no activation named {validate.unknown(identifier, FUNCTIONS)}")
+    found = custom.named("activation", identifier, FUNCTIONS)
     if not isinstance(found, ActivationFunction):
         raise TypeError(f"the activation {identifier!r} is {found!r}; let it be an ActivationFunction")
     return found

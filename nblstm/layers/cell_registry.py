@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nblstm import cells, own, validate
+from nblstm import cells, custom
 from nblstm.cells import Cell
 
 _CELLS: dict[str, Cell] = {name: made for name, made in vars(cells).items() if isinstance(made, Cell)}
@@ -46,12 +46,7 @@ def register_cell(cell: Cell, name: str | None = None) -> Cell:
     name = cell.name if name is None else name
     if not (isinstance(name, str) and name):
         raise TypeError(f"name is {name!r}; give a string that is not empty, or None for the cell's own name")
-    known = _CELLS.get(name)
-    if known is not None and known is not cell and known.place != cell.place:
-        raise ValueError(
-            f"a cell named {name!r} is registered already; call register_cell(cell, name) with another name"
-        )
-    _CELLS[name] = cell
+    custom.register(name, cell, _CELLS)
     return cell
 
 
@@ -63,13 +58,7 @@ def registered_cell(name: str) -> Cell:
     ValueError
         If there is none.
     """
-    found = _CELLS.get(name) or own.found(name)
-    if found is None:
-        raise ValueError(
-            f"there is no cell named {validate.unknown(name, _CELLS)}, or register it before, with "
-            "nblstm.layers.register_cell"
-        )
-    return found
+    return custom.named("cell", name, _CELLS, by="nblstm.layers.register_cell")
 
 
 def name_of(cell: Cell) -> str:
@@ -84,7 +73,7 @@ def name_of(cell: Cell) -> str:
         if known is cell:
             return name
     try:
-        return own.name_of(cell, cell.name)
+        return custom.name_of(cell, cell.name)
     except TypeError:
         raise TypeError(
             f"the cell {cell.name!r} is not registered and cannot be saved; call "

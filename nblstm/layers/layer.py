@@ -18,7 +18,7 @@ from nblstm.layers.registry import Registry
 from nblstm.layers.shapes import Shape
 from nblstm.nn import Gradients
 
-LAYERS = Registry("layer")
+LAYERS = Registry("layer", by="nblstm.layers.register")
 register = LAYERS.register
 
 
@@ -87,8 +87,7 @@ class Layer(Configured, Parametric):
     ):  # fmt: skip
         kind = type(self).__name__
         if unknown:
-            known = validate.unknown(next(iter(unknown)), constructor_arguments(type(self)))
-            raise TypeError(f"{kind} got the unknown argument {known}")
+            self.refuse(next(iter(unknown)), constructor_arguments(type(self)))
         if name is not None and not (isinstance(name, str) and name):
             raise TypeError(f"name is {name!r}; give a string that is not empty, or None")
         if sum(given is not None for given in (input_shape, batch_input_shape, input_dim)) > 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nblstm import own, validate
+from nblstm import custom
 from nblstm.configured import made_from
 
 
@@ -15,10 +15,12 @@ class Registry:
     ----------
     kind : str
         What they are, for messages.
+    by : str, optional
+        What registers one of the user's own.
     """
 
-    def __init__(self, kind: str):
-        self.kind = kind
+    def __init__(self, kind: str, by: str = custom.BY_NAME):
+        self.kind, self._by = kind, by
         self._classes: dict[str, type] = {}
         self._shown: list[str] = []  # one name of each, for messages
 
@@ -28,17 +30,17 @@ class Registry:
         Raises
         ------
         ValueError
-            If a name is taken.
+            If a name is taken. A class that is defined once more replaces the one before.
         """
 
         def add(cls):
-            for name in (cls.__name__, *aliases):
-                if name in self._classes:
-                    raise ValueError(f"a {self.kind} named {name!r} is registered already; choose another name")
-                self._classes[name] = cls
-            if cls.__module__.partition(".")[0] != "nblstm":
-                own.register(cls.__name__, cls)
-            self._shown.append(next((name for name in aliases if name.islower()), cls.__name__))
+            names = (cls.__name__, *aliases)
+            if custom.is_nblstms(cls):
+                self._classes |= dict.fromkeys(names, cls)
+                self._shown.append(next((name for name in aliases if name.islower()), cls.__name__))
+            else:
+                for name in names:
+                    custom.register(name, cls, self._classes)
             return cls
 
         return add
@@ -78,11 +80,4 @@ class Registry:
 
     def _found(self, name: str) -> Any:
         """The class of a name, or an object of the user's own."""
-        found = self._classes.get(name)
-        if found is None:
-            found = own.found(name)
-        if found is None and own.is_name(name):
-            raise ValueError(own.missing(self.kind, name))
-        if found is None:
-            raise ValueError(f"there is no {self.kind} named {validate.unknown(name, self._classes, self._shown)}")
-        return found
+        return custom.named(self.kind, name, self._classes, self._shown, by=self._by)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nblstm import own
+from nblstm import custom
 from nblstm.layers.layer import LAYERS, Layer
 
 
@@ -27,7 +27,7 @@ def deserialize(record: dict[str, Any], custom_objects: dict[str, Any] | None = 
     TypeError, ValueError
         If it names no registered layer, or the config does not fit.
     """
-    with own.custom_object_scope(custom_objects):
+    with custom.custom_object_scope(custom_objects):
         layer = LAYERS.make(record)
     if not isinstance(layer, Layer):
         raise TypeError(f"{record!r} is no saved layer; give what serialize() gave")

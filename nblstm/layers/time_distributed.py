@@ -102,9 +102,12 @@ class TimeDistributed(Layer):
         """As the layer within, whose parameters they are."""
         self.layer.forget()
 
-    def load_state_dict(self, state: dict) -> None:
-        """Set the parameters of the layer within."""
-        self.layer.load_state_dict(state)
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of the parameters of the layer within."""
+        return self.layer.state_dict()
+
+    def _put(self, staged: np.ndarray) -> None:
+        self.layer._put(staged)
 
     @property
     def described(self) -> dict[str, Parameter]:

@@ -265,12 +265,9 @@ class Chain(Shared):
 
     def inferred(self, x: np.ndarray, mask=None) -> tuple[np.ndarray, np.ndarray | None]:
         """The output without what training needs, and its mask; of all parameters as they were at one moment."""
-        if not self._keeps_states:  # else a second pass would begin where the first has ended
-            ended = self._ended
-            found = self._inferred(x, mask)
-            if self._begun == ended:
-                return found
-        with self._lock:
+        if not self._keeps_states:
+            return self.at_one_moment(self._inferred, x, mask)
+        with self._lock:  # a second pass would begin where the first has ended
             return self._inferred(x, mask)
 
     def _inferred(self, x: np.ndarray, mask) -> tuple[np.ndarray, np.ndarray | None]:

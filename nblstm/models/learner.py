@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-import copy
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from nblstm import validate
+from nblstm.device import backend_of
 from nblstm.layers.shapes import only
 from nblstm.models import truncation
 from nblstm.models.chain import Tape
 from nblstm.models.feed import Feed
 from nblstm.nn import Gradients
-from nblstm.training import ahead, optimizers
+from nblstm.training import optimizers
 from nblstm.training.history import History
 from nblstm.training.objective import Objective
 from nblstm.training.optimizer import Optimizer
 
 
 class Learner(Feed):
-    """A chain of layers that learns from batches."""
+    """A chain of layers that learns from batches.
+
+    Attributes
+    ----------
+    objective : Objective or None
+        Loss and metrics, and what they have measured; None before `compile`.
+    """
 
     def __init__(self, layers, generator: np.random.Generator):
         self.optimizer: Optimizer | None = None
-        self._objective: Objective | None = None
+        self.objective: Objective | None = None
         self._bptt_steps: int | None = None
         self._gradients: list[Gradients | None] | None = None  # of the last step, for the next one to overwrite
         self.history: History | None = None
@@ -73,30 +79,30 @@ class Learner(Feed):
         if steps is not None:
             truncation.check(self)
         objective, optimizer = Objective(loss, metrics, weighted_metrics), optimizers.get(optimizer)
-        self._objective, self.optimizer, self._bptt_steps = objective, optimizer, steps
+        self.objective, self.optimizer, self._bptt_steps = objective, optimizer, steps
 
     def _changed(self) -> None:
         super()._changed()
         self._gradients = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickle: all but what was measured, and what is made again."""
+        """What copies and pickles have too: all but what was measured, and what is made again."""
         return super().__getstate__() | {"_gradients": None, "history": None, "_measuring": 0, "_fitting": False}
 
     @property
     def compiled(self) -> bool:
         """Whether `compile` has been called."""
-        return self._objective is not None
+        return self.objective is not None
 
     @property
     def loss(self):
         """The loss; None before `compile`."""
-        return None if self._objective is None else self._objective.loss
+        return None if self.objective is None else self.objective.loss
 
     @property
     def metrics(self) -> list:
         """The metrics; empty before `compile`."""
-        return [] if self._objective is None else [*self._objective.metrics, *self._objective.weighted_metrics]
+        return [] if self.objective is None else [*self.objective.metrics, *self.objective.weighted_metrics]
 
     @property
     def metrics_names(self) -> list[str]:
@@ -108,9 +114,9 @@ class Learner(Feed):
 
         So a callback can evaluate the model without a trace in the measurements of the epoch.
         """
-        own = self._objective
+        own = self.objective
         assert own is not None
-        return copy.deepcopy(own, {id(own.loss): own.loss}) if self._measuring else own  # a loss keeps nothing
+        return own.apart() if self._measuring else own
 
     @contextmanager
     def measuring(self):
@@ -177,29 +183,31 @@ class Learner(Feed):
         for layer in self._layers:
             layer.warmup()
         if self.compiled:
-            ahead.compile_now([*self._kernels(False), *self._kernels(True)])
+            for function, *arguments in (*self._kernels(False), *self._kernels(True)):
+                function(*arguments)
 
     def _kernels(self, weighted: bool) -> list[tuple]:
-        """Those of losses, metrics and the optimizer."""
-        objective, optimizer = self._objective, self.optimizer
+        """Those of losses, metrics and the optimizer: functions that compile them, each with its arguments."""
+        objective, optimizer = self.objective, self.optimizer
         assert objective is not None
         assert optimizer is not None
         dtypes = dict.fromkeys(layer.dtype for layer in self._layers)
         return [call for dtype in dtypes for call in (*objective.kernels(dtype, weighted), *optimizer.kernels(dtype))]
 
     def _foresee(self, weighted: bool) -> None:
-        """Name the kernels that the first step will need last, of loss and optimizer."""
-        ahead.foresee(self._kernels(weighted or self.makes_masks))
+        """Have the kernels of loss and optimizer, which the first step needs last, compiled meanwhile."""
+        for function, *arguments in self._kernels(weighted or self.makes_masks):
+            backend_of("cpu").foresee(function, *arguments)
 
     def reset_metrics(self) -> None:
         """Forget what was measured."""
-        assert self._objective is not None
-        self._objective.reset()
+        assert self.objective is not None
+        self.objective.reset()
 
     def logs(self) -> dict[str, float]:
         """The loss and the metrics since `reset_metrics`, by name."""
-        assert self._objective is not None
-        return self._objective.logs()
+        assert self.objective is not None
+        return self.objective.logs()
 
     def _penalty(self) -> float:
         penalized = self.particular[1]
@@ -211,13 +219,13 @@ class Learner(Feed):
         Where there are masks, what is masked may be anything, and only batches can tell.
         """
         shape = self.output_shape
-        if self._objective is None or shape is None or shape[-1] is None:
+        if self.objective is None or shape is None or shape[-1] is None:
             return
         known = (None, *shape[1:])  # even where a batch has a fixed size: these are the samples of all batches
         sizes = [n or (y.shape[axis] if axis < y.ndim else 1) for axis, n in enumerate(known)]
         prediction = np.broadcast_to(np.zeros((), self.layers[-1].dtype), sizes)
         mask = np.broadcast_to(np.array(False), sizes[:-1]) if self.makes_masks else None
-        self._objective.loss.checked_target(y, prediction, mask)
+        self.objective.loss.checked_target(y, prediction, mask)
 
     def _prepare(self) -> None:
         """Give the optimizer the layers that have parameters, unless it has them and its state already."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nblstm import own, validate
+from nblstm import custom, validate
 from nblstm.layers import deserialize, serialize
 from nblstm.layers.parametric import UNDRAWN
 from nblstm.training import archive, faults, foreign, losses, optimizers
@@ -30,7 +31,7 @@ def config(model) -> dict[str, Any]:
 
 def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None):
     """The model of a `config`, built if that one was."""
-    with own.custom_object_scope(custom_objects):
+    with custom.custom_object_scope(custom_objects):
         model, shape = unbuilt(cls, config)
     if shape is not None:
         model.build(shape)
@@ -53,32 +54,34 @@ def save_model(model, path, overwrite: bool, include_optimizer: bool) -> None:
     """Write a model to a file."""
     model._need_built()
     target = _target(path, overwrite)
-    described = description(model, include_optimizer)
-    archive.write(target, "model", described | model.at_one_moment(lambda: _contents(model, described["compile"])))
+    described, made = config(model), None  # layers that cannot be saved say so first
+    if include_optimizer:
+        try:
+            made = compiled_with(model)
+        except TypeError as error:
+            raise TypeError(f"{error}; or save without it, by include_optimizer=False") from None
+    contents = model.at_one_moment(lambda: _contents(model, made))
+    archive.write(target, "model", {"config": described, "compile": made} | contents)
 
 
-def description(model, include_optimizer: bool = True) -> dict[str, Any]:
-    """What a model is and how it was compiled, without numbers.
+def compiled_with(model) -> dict[str, Any] | None:
+    """How a model was compiled; None if it was not.
 
     Raises
     ------
     TypeError
         If there is what no file can refer to.
     """
-    layers, made = config(model), None  # layers that cannot be saved say so first
-    if model.compiled and include_optimizer:
-        objective = model._objective
-        try:
-            made = {
-                "optimizer": model.optimizer.record(),
-                "loss": objective.loss.record(),
-                "metrics": [metric.record() for metric in objective.metrics],
-                "weighted_metrics": [metric.record() for metric in objective.weighted_metrics],
-                "bptt_steps": model._bptt_steps,
-            }
-        except TypeError as error:
-            raise TypeError(f"{error}; or save without it, by include_optimizer=False") from None
-    return {"config": layers, "compile": made}
+    if not model.compiled:
+        return None
+    objective = model.objective
+    return {
+        "optimizer": model.optimizer.record(),
+        "loss": objective.loss.record(),
+        "metrics": [metric.record() for metric in objective.metrics],
+        "weighted_metrics": [metric.record() for metric in objective.weighted_metrics],
+        "bptt_steps": model._bptt_steps,
+    }
 
 
 def _contents(model, made) -> dict[str, Any]:
@@ -105,8 +108,7 @@ def load_weights(model, path) -> None:
 
 def _set_checked(model, values) -> None:
     _check_weights(model, model.input_shape, values)
-    with model.changing():
-        set_weights(model, values)
+    set_weights(model, values)
 
 
 def _target(path, overwrite: bool) -> str:
@@ -144,7 +146,7 @@ def load_model(filepath, custom_objects: dict[str, Any] | None = None, compile: 
     from nblstm.models.sequential import Sequential  # which imports this module
 
     compile = validate.flag("compile", compile)
-    with own.custom_object_scope(custom_objects):
+    with custom.custom_object_scope(custom_objects):
         values = archive.read(filepath, "model")
         return _understood(filepath, lambda: _restored(Sequential, values, compile))
 
@@ -183,9 +185,12 @@ def weights(model) -> list[dict[str, np.ndarray]]:
 
 
 def set_weights(model, values) -> None:
-    """Set what `weights` gave; what fits has been checked."""
-    for layer, state in zip(model.layers, values, strict=True):
-        layer.load_state_dict(state)
+    """Set what `weights` gave, at one moment; if something does not fit, nothing has been changed."""
+    layers = model.layers
+    staged = [layer._staged(state) for layer, state in zip(layers, values, strict=True)]
+    with model.changing():
+        for layer, flat in zip(layers, staged, strict=True):
+            layer._put(flat)
 
 
 def _check_weights(model, shape, values) -> None:
@@ -247,12 +252,12 @@ def training_state(model) -> dict[str, Any]:
         "states": states(model),
         "generators": generators(model),
         "optimizer": model.optimizer.state(),
-        "objective": model._objective.state(),
+        "objective": model.objective.state(),
     }
 
 
 def set_training_state(model, state: dict[str, Any]) -> None:
-    """Set what `training_state` gave; if that fails, nothing has been changed."""
+    """Set what `training_state` gave, within `unchanged_if_it_fails`."""
     archive.expect(
         "the model's state", state, input_shape=list, layers=list, weights=list, states=list, generators=dict,
         optimizer=dict, objective=dict,
@@ -263,35 +268,38 @@ def set_training_state(model, state: dict[str, Any]) -> None:
             f"it is of a model of {', '.join(map(str, state['layers']))}, and this one has {', '.join(kinds)}"
         )
     _check_weights(model, state["input_shape"], state["weights"])
-    with model.changing(), unchanged_if_it_fails(model):
-        model.build(state["input_shape"], UNDRAWN)
-        model._prepare()
-        _set_training_state(model, state)
+    model.build(state["input_shape"], UNDRAWN)
+    model._prepare()
+    _set_training_state(model, state)
 
 
 @contextmanager
 def unchanged_if_it_fails(model):
-    """Have a model that is compiled be as it was before if what is done within raises."""
-    built, generators_before = model.built, generators(model)
-    if built:
-        model._prepare()
-        before = training_state(model)
-    try:
-        yield
-    except BaseException:
+    """Have a model that is compiled be as it was before if what is done within raises; others see it before or after.
+
+    Gives the function that sets a `training_state`.
+    """
+    with model.changing():
+        built, generators_before = model.built, generators(model)
         if built:
-            _set_training_state(model, before)
-        else:
-            model.unbuild()
-            model.optimizer.modules = []
-            set_generators(model, generators_before)
-        raise
+            model._prepare()
+            before = training_state(model)
+        try:
+            yield partial(set_training_state, model)
+        except BaseException:
+            if built:
+                _set_training_state(model, before)
+            else:
+                model.unbuild()
+                model.optimizer.modules = []
+                set_generators(model, generators_before)
+            raise
 
 
 def _set_training_state(model, state: dict[str, Any]) -> None:
     set_weights(model, state["weights"])
     model.optimizer.load_state(state["optimizer"])
-    model._objective.load_state(state["objective"])
+    model.objective.load_state(state["objective"])
     set_states(model, state["states"])
     set_generators(model, state["generators"])
 

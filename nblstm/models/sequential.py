@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -74,10 +73,6 @@ class Sequential(Trainer):
     def __repr__(self):
         return f"<Sequential {self.name}: {', '.join(layer.name for layer in self._layers) or 'no layers'}>"
 
-    def __copy__(self) -> Sequential:
-        """With layers of its own: were they shared, training one model would change the other."""
-        return copy.deepcopy(self)
-
     def __call__(self, x, training: bool = False, mask=None) -> np.ndarray:
         """The output for one batch; see `predict` for many.
 
@@ -137,25 +132,13 @@ class Sequential(Trainer):
             If number or shapes do not fit, or the model is not built; then nothing has been changed.
         """
         self._need_built()
-        counts = [len(layer.state_dict()) for layer in self._layers]
-        if not isinstance(weights, list | tuple) or len(weights) != sum(counts):
-            raise ValueError(
-                f"the model has {sum(counts)} parameters and weights is {validate.came(weights)}; give a list of as "
-                "many arrays"
-            )
-        with self.changing():
-            before = self.get_weights()
-            try:
-                self._set_weights(weights, counts)
-            except BaseException:
-                self._set_weights(before, counts)
-                raise
-
-    def _set_weights(self, weights, counts: list[int]) -> None:
-        at = 0
-        for layer, count in zip(self._layers, counts, strict=True):
-            layer.set_weights(list(weights[at : at + count]))
-            at += count
+        names = [list(layer.described) for layer in self._layers]
+        count = sum(map(len, names))
+        if not isinstance(weights, list | tuple) or len(weights) != count:
+            came = validate.came(weights)
+            raise ValueError(f"the model has {count} parameters and weights is {came}; give a list of as many arrays")
+        given = iter(weights)
+        saving.set_weights(self, [dict(zip(those, given, strict=False)) for those in names])
 
     def count_params(self) -> int:
         """Number of parameters' entries.
@@ -281,7 +264,8 @@ class Sequential(Trainer):
 
     def need_savable(self) -> None:
         """Raise what `save` would, but for its path: before a long fit, not behind it."""
-        saving.description(self)
+        saving.config(self)
+        saving.compiled_with(self)
 
     def state(self) -> dict[str, Any]:
         """All that training changes, for a later `load_state`.
@@ -310,10 +294,14 @@ class Sequential(Trainer):
             changed.
         """
         self._need_compiled("load_state")
-        saving.set_training_state(self, state)
+        with self.unchanged_if_it_fails() as set_state:
+            set_state(state)
 
     def unchanged_if_it_fails(self):
-        """``with model.unchanged_if_it_fails():`` where that raises, the model has its `state` from before again."""
+        """``with model.unchanged_if_it_fails() as set_state:`` if that raises, the model has its `state` from before.
+
+        ``set_state(state)`` is `load_state` within it.
+        """
         return saving.unchanged_if_it_fails(self)
 
     def _need_built(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 
 import numpy as np
@@ -48,7 +48,7 @@ class _Loan:
         self.__array_interface__ = flat.__array_interface__
 
 
-class Module:
+class Module(validate.KnownArguments):
     """Parameters in one contiguous buffer.
 
     Subclasses pass the layout and initial values; they may keep what they derive from the parameters with
@@ -112,9 +112,8 @@ class Module:
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of the parameters under torch's names and shapes."""
-        with self._lock:  # `load_state_dict` of another thread sets all of them or none
-            flat = self._flat.copy()
-        return self._layout.views(flat)
+        with self._held():
+            return {name: value.copy() for name, value in self._layout.views(self._flat).items()}
 
     def load_state_dict(self, state: dict) -> None:
         """Set all parameters.
@@ -129,6 +128,10 @@ class Module:
         TypeError, ValueError
             If they do not, or a value is not real; then nothing has been changed.
         """
+        self._put(self._staged(state))
+
+    def _staged(self, state: dict) -> np.ndarray:
+        """What `load_state_dict` is given, checked, as the buffer has it."""
         if not hasattr(state, "keys"):
             raise TypeError(f"load_state_dict got {type(state).__name__}; give a dict of parameter names to arrays")
         shapes = self._layout.shapes
@@ -148,12 +151,22 @@ class Module:
         for name, view in self._layout.views(staged).items():
             value = validate.real_array(f"parameter {name!r}", state[name], self.dtype)
             view[...] = validate.shaped(f"parameter {name!r}", value, shapes[name], "that of this module's parameter")
-        with ExitStack() as locks:
-            for module in (self, *self._parts):
-                locks.enter_context(module._lock)
+        return staged
+
+    def _put(self, staged: np.ndarray) -> None:
+        """Set all parameters to what `_staged` gave."""
+        with self._held():
             self.forget()
             self._flat[:] = staged
             self.forget()
+
+    @contextmanager
+    def _held(self):
+        """``with module._held():`` no other thread sets the parameters by `load_state_dict`."""
+        with ExitStack() as locks:
+            for module in (self, *self._parts):
+                locks.enter_context(module._lock)
+            yield
 
     def _is_current(self, key, value) -> bool:
         """Whether ``value``, from `_derived`, is what that would give again."""
@@ -195,7 +208,9 @@ class Module:
     def __getstate__(self) -> dict:
         """For copies and pickle: all but what is derived from the parameters."""
         derived = ("_own", "_lock", "_loan", "_lent", "_cache")
-        return {name: value for name, value in vars(self).items() if name not in derived}
+        with self._held():
+            state = {name: value for name, value in vars(self).items() if name not in derived}
+            return state | {"_flat": self._flat.copy()}
 
     def __copy__(self) -> Module:
         """With parameters of its own: were they shared, one module could not see the other's changes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 
-from nblstm import own, validate
+from nblstm import custom
 from nblstm.configured import made_from
 
 
@@ -50,12 +50,8 @@ def from_table(kind: str, identifier, table: dict[str, type], base: type):
         name, config = identifier.get("class_name"), identifier.get("config", {})
     if not isinstance(name, str):
         raise TypeError(f"{kind} is {name!r}; give a name such as {next(iter(table))!r}, or an object of its class")
-    found = table.get(name) or own.found(name)
-    if found is None and own.is_name(name):
-        raise ValueError(own.missing(kind, name))
-    if found is None:
-        lower = [known for known in table if known.islower()]  # classes are not listed beside their functions
-        raise ValueError(f"{kind} is {validate.unknown(name, table, lower or table)}")
+    lower = [known for known in table if known.islower()]  # classes are not listed beside their functions
+    found = custom.named(kind, name, table, lower or None)
     made = made_from(found, config) if isinstance(found, type) else found
     if not isinstance(made, base):
         raise TypeError(f"{kind} is {name!r}, which stands for {made!r}; give an object of {base.__name__}")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from nblstm import validate
 
-class Callback:
+
+class Callback(validate.KnownArguments):
     """Base class: a subclass overrides what it needs, with Keras's names.
 
     Each method gets ``logs``, a dict of the values measured so far: of the epoch in ``on_epoch_end``, with those of

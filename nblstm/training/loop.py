@@ -26,7 +26,8 @@ class Loop:
     Parameters
     ----------
     model : Sequential
-        With ``train_step(x, y, weight, objective)``, ``test_step``, ``reset_metrics()`` and ``logs()``.
+        With its ``objective``, which a callback may replace by compiling anew, ``train_step(x, y, weight, objective)``,
+        ``test_step``, ``reset_metrics()`` and ``logs()``; for a `BackupAndRestore`, ``state()`` and ``load_state()``.
     batches : ArrayBatches or IterableBatches
     callbacks : Callback, iterable of Callback, or None
     epochs, initial_epoch : int
@@ -118,9 +119,9 @@ class Loop:
             raise ValueError(f"it was made with the callbacks {', '.join(kinds)}, and now there are {', '.join(own)}")
         if min(state["epoch"], state["done"]) < 0:
             raise ValueError(f"it was made after {state['done']} batches of epoch {state['epoch']}")
-        with self.model.unchanged_if_it_fails():
+        with self.model.unchanged_if_it_fails() as set_state:
             self.batches.load_state(state["batches"])
-            self.model.load_state(state["model"])
+            set_state(state["model"])
             for callback, (_, kept) in zip(self.callbacks.callbacks, state["callbacks"], strict=True):
                 callback.load_state(kept)
         self.epoch, self.done = state["epoch"], state["done"]
@@ -153,7 +154,7 @@ class Loop:
 
     def _batches(self, interrupts: Interrupts, progress: Progress) -> None:
         model = self.model
-        objective = model._objective
+        objective = model.objective
         begin = self.callbacks.overriding("on_train_batch_begin")
         end = self.callbacks.overriding("on_train_batch_end")
         for x, y, weight in self.batches.epoch(self.done):
@@ -199,7 +200,7 @@ class Loop:
     def _validation(self) -> dict[str, float]:
         """What an evaluation on the held-out data gives; nothing, and none is tried again, where these have run out."""
         assert self.validation is not None
-        measured = evaluate(self.model, self.model._objective, self.validation, self.callbacks, stacklevel=6)
+        measured = evaluate(self.model, self.model.objective, self.validation, self.callbacks, stacklevel=6)
         if measured is None:
             warnings.warn(
                 f"validation_data gave no batch behind epoch {self.epoch + 1} of {self.epochs}, so there are no more "

@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from nblstm import own, validate
+from nblstm import custom, validate
 from nblstm.cells.loss import LossEquation
 from nblstm.configured import Configured
 from nblstm.device import backend_of
@@ -229,9 +229,12 @@ class LossFunction(Loss):
     """
 
     def __init__(self, fn, reduction: str = "sum_over_batch_size", name: str | None = None):
-        fn = own.function(fn)
+        fn = custom.function(fn)
         super().__init__(reduction, name or getattr(fn, "__name__", type(fn).__name__))
         self.fn = fn
+
+    def _plain(self, name: str, value):
+        return super()._plain("the loss" if name == "fn" else name, value)
 
     def rows(self, target, prediction):
         """What the function gives, checked."""

@@ -6,7 +6,7 @@ and its gradient, as `Loss.value_and_gradient` does.
 
 from __future__ import annotations
 
-from nblstm import own
+from nblstm import custom
 from nblstm.training.arguments import from_table
 from nblstm.training.crossentropy import (
     BinaryCrossentropy,
@@ -95,8 +95,7 @@ def get(identifier) -> Loss:
     TypeError, ValueError
         If there is none of that name.
     """
-    if isinstance(identifier, str) and identifier not in _TABLE:
-        identifier = own.resolved(identifier)
+    identifier = custom.resolved(identifier, _TABLE)
     if callable(identifier) and not isinstance(identifier, Loss | type):
         known = [made for table in (_FUNCTIONS, _WITH_GRADIENT) for fn, made in table.items() if fn is identifier]
         return known[0]() if known else LossFunction(identifier)

@@ -6,7 +6,7 @@ from numbers import Real
 
 import numpy as np
 
-from nblstm import own, validate
+from nblstm import custom, validate
 from nblstm.configured import Configured
 from nblstm.training import archive, weights
 
@@ -144,9 +144,12 @@ class MetricFunction(Metric):
     """
 
     def __init__(self, fn, name: str | None = None):
-        fn = own.function(fn)
+        fn = custom.function(fn)
         super().__init__(name or str(getattr(fn, "__name__", type(fn).__name__)))
         self.fn = fn
+
+    def _plain(self, name: str, value):
+        return super()._plain("a metric" if name == "fn" else name, value)
 
     def values(self, y_true, y_pred, mask=None):
         """What the function gives."""

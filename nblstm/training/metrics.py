@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nblstm import own, validate
+from nblstm import custom, validate
 from nblstm.training import losses
 from nblstm.training.accuracy import (
     Accuracy,
@@ -187,16 +187,17 @@ def get(identifier) -> Mean:
     """
     if any(function is identifier for function in _ACCURACIES):
         identifier = identifier.__name__
-    if isinstance(identifier, str) and identifier not in _TABLE:
-        given = own.resolved(identifier)
-        if given is not identifier:
-            return get(given)
+    if isinstance(identifier, str):
+        short = identifier.lower() in ("accuracy", "acc") and custom.found(identifier) is None
+        name = identifier.lower() if short else identifier
+        found, known = custom.named("metric", name, _TABLE, _NAMES), _TABLE.get(name)
+        if known is None or found is not known:
+            return get(found)
+        metric = known()
+        metric.name = identifier
+        return metric
     if isinstance(identifier, Loss) or losses.is_own(identifier):
         return LossMetric(losses.get(identifier), getattr(identifier, "__name__", None))
     if callable(identifier) and not isinstance(identifier, type | Mean):
         return MetricFunction(identifier)
-    short = isinstance(identifier, str) and identifier.lower() in ("accuracy", "acc")
-    metric = from_table("metric", identifier.lower() if short else identifier, _TABLE, Mean)
-    if isinstance(identifier, str):
-        metric.name = identifier
-    return metric
+    return from_table("metric", identifier, _TABLE, Mean)

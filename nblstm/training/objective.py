@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from contextlib import suppress
 from numbers import Real
 from typing import Any
 
@@ -33,6 +35,13 @@ class Objective:
         self.weighted_metrics: list[Any] = [metrics.get(metric) for metric in _listed("weighted_metrics", weighted)]
         self._names = _unique(self.metrics, self.weighted_metrics)
         self.reset()
+
+    def apart(self) -> Objective:
+        """The same loss, which keeps nothing, and metrics of its own."""
+        made = copy.copy(self)
+        made.metrics = [_apart(metric) for metric in self.metrics]
+        made.weighted_metrics = [_apart(metric) for metric in self.weighted_metrics]
+        return made
 
     def reset(self) -> None:
         """Forget all batches."""
@@ -76,6 +85,16 @@ class Objective:
         self._total, self._samples = float(state["total"]), float(state["samples"])
         for metric, kept in zip(measured, state["metrics"], strict=True):
             metric.load_state(kept)
+
+
+def _apart(metric: Mean) -> Mean:
+    """A copy of a metric; what Python cannot copy, such as a lock or an open file, is the same in both."""
+    made = copy.copy(metric)
+    memo = {id(metric): made}
+    for name, value in vars(metric).items():
+        with suppress(TypeError):
+            setattr(made, name, copy.deepcopy(value, memo))
+    return made
 
 
 def _listed(name: str, given) -> list:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import numbers
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, NoReturn, TypeAlias
 
 import numpy as np
 
-from nblstm import own, validate
+from nblstm import custom, validate
 from nblstm.configured import Configured
 from nblstm.device import backend_of
 from nblstm.nn import Gradients, Module
@@ -77,7 +76,7 @@ class Optimizer(Configured):
         global_clipnorm: float | None,
     ):  # fmt: skip
         if isinstance(modules, numbers.Real | schedules.LearningRateSchedule):
-            if learning_rate != inspect.signature(type(self)).parameters["learning_rate"].default:
+            if learning_rate != validate.constructor(type(self)).parameters["learning_rate"].default:
                 raise TypeError(f"modules is {modules!r}, a learning rate; give what follows it by its name")
             modules, learning_rate = None, modules
         self._learning_rate = self._checked_rate(learning_rate)
@@ -256,7 +255,7 @@ class Optimizer(Configured):
 
     @staticmethod
     def _checked_rate(value):
-        value = own.resolved(value)  # a file has the name of a function
+        value = custom.resolved(value)  # a file has the name of a function
         if isinstance(value, dict):
             return schedules.get(value)
         return value if callable(value) else real("learning_rate", value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nblstm import custom
 from nblstm.cells.functions import maximum, sqrt
 from nblstm.training.arguments import from_table, real
 from nblstm.training.optimizer import LearningRateLike, Optimizer
@@ -304,4 +305,4 @@ def get(identifier) -> Optimizer:
 
 def _any_case(name: str) -> str:
     """The name of one of nblstm's as the table has it; one of the user's own as it is."""
-    return name.lower() if name.lower() in _TABLE else name
+    return name.lower() if name.lower() in _TABLE and custom.found(name) is None else name

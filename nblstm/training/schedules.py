@@ -252,4 +252,4 @@ def get(identifier) -> LearningRateSchedule:
     TypeError, ValueError
         If there is none of that name.
     """
-    return from_table("learning_rate", identifier, _TABLE, LearningRateSchedule)
+    return from_table("schedule", identifier, _TABLE, LearningRateSchedule)

@@ -1,14 +1,20 @@
-"""Objects of the user's own by name: what files refer to, and cannot hold."""
+"""Objects by name: those of the user's own, to which files refer and which they cannot hold, before nblstm's."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from nblstm import validate
+
 #: Keras's prefix of what no package has registered; none of nblstm's own names has such a sign in it.
 CUSTOM = "Custom>"
+
+#: What registers an object under its package and name.
+BY_NAME = "nblstm.utils.register_keras_serializable"
 
 _registered: dict[str, Any] = {}
 _scopes: ContextVar[tuple[dict[str, Any], ...]] = ContextVar("scopes", default=())
@@ -17,7 +23,7 @@ _scopes: ContextVar[tuple[dict[str, Any], ...]] = ContextVar("scopes", default=(
 def register_keras_serializable(package: str = "Custom", name: str | None = None):
     """Decorator of a class or function: files that name it find it again, as `keras.utils.register_keras_serializable`.
 
-    It takes layers, losses, metrics, optimizers, schedules, initializers, regularizers and constraints, and the
+    It takes layers, cells, losses, metrics, optimizers, schedules, initializers, regularizers and constraints, and the
     functions that stand for some of them. What is defined once more, as in a notebook, replaces the one before.
 
     Parameters
@@ -49,8 +55,8 @@ def register_keras_serializable(package: str = "Custom", name: str | None = None
             raise TypeError(f"{argument} is {value!r}; give a string that is not empty, as in (package='Mine')")
 
     def add(made):
-        short = getattr(made, "__name__", None) if name is None else name
-        if short is None:
+        short = getattr(made, "__name__", getattr(made, "name", None)) if name is None else name
+        if not isinstance(short, str):
             raise TypeError(
                 f"{made!r} has no name of its own; give one, as in register_keras_serializable(name='mine')"
             )
@@ -60,11 +66,17 @@ def register_keras_serializable(package: str = "Custom", name: str | None = None
     return add
 
 
-def register(name: str, made) -> None:
-    """Have ``name`` stand for ``made`` in files."""
+def register(name: str, made, table: Iterable[str] = ()) -> None:
+    """Have ``name`` stand for ``made`` in files; what is defined once more replaces the one before.
+
+    Raises
+    ------
+    ValueError
+        If another object has the name, or one of nblstm's, in ``table``.
+    """
     known = _registered.get(name)
-    if known is not None and known is not made and _origin(known) != _origin(made):
-        raise ValueError(f"another object is registered as {name!r} already; choose another package or name")
+    if name in table or (known is not None and known is not made and _origin(known) != _origin(made)):
+        raise ValueError(f"{name!r} is registered already, for another object; choose another name")
     _registered[name] = made
 
 
@@ -92,18 +104,58 @@ def custom_object_scope(*custom_objects: dict[str, Any] | None):
         _scopes.reset(token)
 
 
-def found(name: str) -> Any:
-    """The object of that name; None if there is none. A scope need not have the package, nor a program ``Custom>``."""
+def found(name: str, table: Mapping[str, Any] | None = None) -> Any:
+    """The object of that name: of a scope, else one of nblstm's, in ``table``, else one registered; None if none.
+
+    A scope need not have the package, nor a program ``Custom>``. What is registered has no name of nblstm's.
+    """
     for given in _scopes.get():
         for key in (name, name.rpartition(">")[2]):
             if key in given:
                 return given[key]
+    if table is not None and name in table:
+        return table[name]
     return _registered.get(name, _registered.get(CUSTOM + name))
 
 
-def resolved(value):
-    """The object that a name of the user's own stands for; all else as it is."""
-    made = found(value) if isinstance(value, str) else None
+def named(
+    kind: str, name: str, table: Mapping[str, Any], shown: Iterable[str] | None = None, *, by: str = BY_NAME
+) -> Any:  # fmt: skip
+    """The object of that name, or one sentence.
+
+    Parameters
+    ----------
+    kind : str
+        What the sentence calls it.
+    name : str
+    table : dict of str to object
+        nblstm's.
+    shown : iterable of str, optional
+        The names in it to list, if not all.
+    by : str, optional
+        What registers one of the user's own.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    made = found(name, table)
+    if made is not None:
+        return made
+    short = name.rpartition(">")[2]
+    if is_name(name):
+        raise ValueError(
+            f"there is no {kind} named {name!r}; it is of your own, so register it by {by} before, or give "
+            f"custom_objects={{{short!r}: ...}}"
+        )
+    said = validate.unknown(name, [*table, *_registered], table if shown is None else shown)
+    raise ValueError(f"there is no {kind} named {said}, or register your own before, by {by}")
+
+
+def resolved(value, table: Mapping[str, Any] | None = None) -> Any:
+    """The object that a name stands for; all else as it is."""
+    made = found(value, table) if isinstance(value, str) else None
     return value if made is None else made
 
 
@@ -139,21 +191,15 @@ def function(value) -> Any:
     TypeError, ValueError
         If it is none.
     """
-    made = resolved(value)
+    made = named("function", value, {}) if is_name(value) else resolved(value)
     if callable(made):
         return made
-    if is_name(value):
-        raise ValueError(missing("function", value))
     raise TypeError(f"fn is {value!r}; give a function of y_true and y_pred")
 
 
-def missing(kind: str, name: str) -> str:
-    """What to do about a name of the user's own that was not found."""
-    short = name.rpartition(">")[2]
-    return (
-        f"there is no {kind} named {name!r}; it is of your own, so register it by "
-        f"nblstm.utils.register_keras_serializable before, or give custom_objects={{{short!r}: ...}}"
-    )
+def is_nblstms(cls: type) -> bool:
+    """Whether a class is one of nblstm's."""
+    return cls.__module__.partition(".")[0] == "nblstm"
 
 
 def is_name(name) -> bool:
@@ -161,6 +207,8 @@ def is_name(name) -> bool:
     return isinstance(name, str) and ">" in name
 
 
-def _origin(made) -> tuple:
-    """Where an object was defined."""
-    return getattr(made, "__module__", None), getattr(made, "__qualname__", id(made))
+def _origin(made) -> Any:
+    """Where an object was defined: a class, a function or a cell; the class of any other."""
+    if not hasattr(made, "__qualname__"):
+        made = getattr(made, "place", type(made))
+    return made if isinstance(made, tuple) else (made.__module__, made.__qualname__)
