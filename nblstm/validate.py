@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import numbers
 import os
 from collections.abc import Iterable
@@ -75,6 +76,43 @@ def unknown(
         if near := difflib.get_close_matches(str(name).lower(), lower, n=1):
             return f"{name!r} (did you mean {lower[near[0]]!r}?); give one of {', '.join(shown)}"
     return f"{name!r}; give one of {', '.join(shown)}"
+
+
+def overridden(cls: type, base: type, *names: str, least: int | None = None) -> None:
+    """Refuse a subclass whose methods cannot be called as those of the base class are, as Keras's may not be.
+
+    Parameters
+    ----------
+    cls, base : type
+    names : str
+        Methods of ``base``.
+    least : int, optional
+        How many arguments they have to take by position, beside self; all by default.
+
+    Raises
+    ------
+    TypeError
+        With the arguments that such a method takes, and those that it has to take.
+    """
+    for name in names:
+        method, known = getattr(cls, name), getattr(base, name)
+        if method is known or not inspect.isfunction(method):
+            continue
+        needed = [*inspect.signature(known).parameters][1:][:least]
+        if not takes(method, 1 + len(needed)):
+            raise TypeError(
+                f"{cls.__name__}.{name}{inspect.signature(method)} is called with {', '.join(needed)}; let it take "
+                f"{'that' if len(needed) == 1 else 'these'} behind self"
+            )
+
+
+def takes(function, count: int) -> bool:
+    """Whether a function can be called with so many arguments by position."""
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    return True
 
 
 def dtype_name(value) -> str:

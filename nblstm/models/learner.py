@@ -23,6 +23,11 @@ from nblstm.training.optimizer import Optimizer
 class Learner(Feed):
     """A chain of layers that learns from batches."""
 
+    def __init_subclass__(cls, **options):
+        """Refuse steps that a fit cannot call, such as Keras's of one argument."""
+        super().__init_subclass__(**options)
+        validate.overridden(cls, Learner, "train_step", "test_step")
+
     def __init__(self, layers, generator: np.random.Generator):
         self.optimizer: Optimizer | None = None
         self._objective: Objective | None = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from nblstm import validate
+
 
 class Callback:
     """Base class: a subclass overrides what it needs, with Keras's names.
@@ -24,7 +26,12 @@ class Callback:
     model: Any = None
     params: dict[str, Any] = {}  # noqa: RUF012, replaced and never changed
 
-    def __init__(self):
+    def __init_subclass__(cls, **options):
+        """Refuse methods that cannot be called as they will be."""
+        super().__init_subclass__(**options)
+        validate.overridden(cls, Callback, *(name for name in vars(Callback) if name.startswith("on_")))
+
+    def __init__(self) -> None:
         pass
 
     def set_model(self, model) -> None:

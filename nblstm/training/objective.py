@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nblstm.training import archive, losses, metrics
+from nblstm.training import archive, losses, metrics, weights
 from nblstm.training.loss import Loss
 from nblstm.training.metric import Mean
 
@@ -29,8 +29,8 @@ class Objective:
 
     def __init__(self, loss, measured=None, weighted=None):
         self.loss: Loss = losses.get(loss)
-        self.metrics: list[Any] = [metrics.get(metric) for metric in _listed("metrics", measured)]
-        self.weighted_metrics: list[Any] = [metrics.get(metric) for metric in _listed("weighted_metrics", weighted)]
+        self.metrics: list[Any] = [_metric(metric) for metric in _listed("metrics", measured)]
+        self.weighted_metrics: list[Any] = [_metric(metric) for metric in _listed("weighted_metrics", weighted)]
         self._names = _unique(self.metrics, self.weighted_metrics)
         self.reset()
 
@@ -46,9 +46,9 @@ class Objective:
         self._total += value * B
         self._samples += B
         for metric in self.metrics:
-            metric.update_state(y, prediction, None, mask)
+            _update(metric, y, prediction, None, mask)
         for metric in self.weighted_metrics:
-            metric.update_state(y, prediction, weight, mask)
+            _update(metric, y, prediction, weight, mask)
 
     def kernels(self, dtype: str, weighted: bool) -> list[tuple]:
         """What a fit will need: functions that compile it, each with its arguments."""
@@ -76,6 +76,24 @@ class Objective:
         self._total, self._samples = float(state["total"]), float(state["samples"])
         for metric, kept in zip(measured, state["metrics"], strict=True):
             metric.load_state(kept)
+
+
+def _metric(given) -> Mean:
+    metric = metrics.get(given)
+    if type(metric).update_state is Mean.update_state:
+        raise TypeError(
+            f"metrics has {metric!r}, a mean of values, which knows of no targets; give metrics of y_true and y_pred, "
+            "such as 'accuracy' or 'mae'"
+        )
+    return metric
+
+
+def _update(metric, y, prediction: np.ndarray, weight, mask) -> None:
+    if metric.takes_mask:
+        metric.update_state(y, prediction, weight, mask)
+    else:  # a weight for each step that the mask tells of, as Keras's metrics make of it
+        kept = None if mask is None else mask.astype(prediction.dtype)
+        metric.update_state(y, prediction, weights.product(weight, kept))
 
 
 def _listed(name: str, given) -> list:
