@@ -48,8 +48,8 @@ class Optimizer(Configured):
     Parameters
     ----------
     modules : Module or sequence of Module, optional
-        What is trained; without, `build` sets it. A number or a schedule in this place is the learning rate, so that
-        ``Adam(0.01)`` means what it does in Keras.
+        What is trained; without, `build` sets it. A number, schedule or function in this place is the learning rate,
+        so that ``Adam(0.01)`` means what it does in Keras.
     learning_rate : float or callable
         A callable gives the learning rate of a step, counted from 0, such as a schedule.
     weight_decay : float, optional
@@ -72,13 +72,23 @@ class Optimizer(Configured):
     unsaved = ("modules",)
     once: ClassVar[dict[str, str]] = {"lr": "learning_rate"}
 
+    def __new__(cls, *args, **kwargs):
+        """As `object`'s; what stands behind a learning rate without its name is refused, as it would be another's."""
+        names = [*inspect.signature(cls).parameters] if len(args) > 1 or "learning_rate" in kwargs else [""]
+        if names[0] == "modules" and _is_rate(args[0] if args else kwargs.get("modules")):
+            given = f"{args[0]!r}, {args[1]!r}" if len(args) > 1 else "modules and learning_rate"
+            named = f"{cls.__name__}(0.1{f', {names[2]}=0.9' if len(names) > 2 else ''})"
+            raise TypeError(
+                f"{cls.__name__} got {given}, of which the first is a learning rate in place of the networks; give what "
+                f"follows a learning rate by its name, as in {named}"
+            )
+        return super().__new__(cls, *args, **kwargs)
+
     def __init__(
         self, modules, learning_rate, weight_decay: float | None, clipnorm: float | None, clipvalue: float | None,
         global_clipnorm: float | None,
     ):  # fmt: skip
-        if isinstance(modules, numbers.Real | schedules.LearningRateSchedule):
-            if learning_rate != inspect.signature(type(self)).parameters["learning_rate"].default:
-                raise TypeError(f"modules is {modules!r}, a learning rate; give what follows it by its name")
+        if _is_rate(modules):
             modules, learning_rate = None, modules
         self._learning_rate = self._checked_rate(learning_rate)
         limits = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
@@ -322,3 +332,10 @@ class Optimizer(Configured):
 
     def _argument(self, name: str):
         return self._learning_rate if name == "learning_rate" else super()._argument(name)
+
+
+def _is_rate(modules) -> bool:
+    """Whether a learning rate, or what was meant for one, stands in the place of the networks."""
+    if isinstance(modules, list | tuple):
+        return bool(modules) and all(isinstance(part, numbers.Real) for part in modules)
+    return isinstance(modules, numbers.Real | str) or (callable(modules) and not isinstance(modules, Module | type))
