@@ -28,7 +28,7 @@ class Objective:
     """
 
     def __init__(self, loss, measured=None, weighted=None):
-        self.loss: Loss = losses.get(loss)
+        self.loss: Loss = losses.get(_of_one_output("loss", loss))
         self.metrics: list[Any] = [_metric(metric) for metric in _listed("metrics", measured)]
         self.weighted_metrics: list[Any] = [_metric(metric) for metric in _listed("weighted_metrics", weighted)]
         self._names = _unique(self.metrics, self.weighted_metrics)
@@ -101,7 +101,16 @@ def _listed(name: str, given) -> list:
         return []
     if isinstance(given, dict) or not isinstance(given, list | tuple):
         raise TypeError(f"{name} is {given!r}; give a list, such as ['accuracy']")
-    return list(given)
+    return list(_of_one_output(name, given) if given and isinstance(given[0], list | tuple) else given)
+
+
+def _of_one_output(name: str, given):
+    """What is given, or what Keras's list of one per output has."""
+    if not isinstance(given, list | tuple):
+        return given
+    if len(given) != 1:
+        raise ValueError(f"{name} has {len(given)} parts, one per output; a Sequential has one output, so give one")
+    return given[0]
 
 
 def _unique(measured: list[Mean], weighted: list[Mean]) -> list[str]:

@@ -79,8 +79,8 @@ class Optimizer(Configured):
             given = f"{args[0]!r}, {args[1]!r}" if len(args) > 1 else "modules and learning_rate"
             named = f"{cls.__name__}(0.1{f', {names[2]}=0.9' if len(names) > 2 else ''})"
             raise TypeError(
-                f"{cls.__name__} got {given}, of which the first is a learning rate in place of the networks; give what "
-                f"follows a learning rate by its name, as in {named}"
+                f"{cls.__name__} got {given}, of which the first is a learning rate in place of the networks; give "
+                f"what follows a learning rate by its name, as in {named}"
             )
         return super().__new__(cls, *args, **kwargs)
 
