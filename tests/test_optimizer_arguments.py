@@ -175,6 +175,14 @@ def test_a_schedule_that_gives_nonsense_changes_nothing():
 # --- names ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", [SGD, RMSprop, Adam, AdamW])
+def test_an_optimizer_has_a_name(kind):
+    assert kind().name == kind.__name__
+    assert optimizers.get(kind(name="mine").record()).name == "mine"
+    with pytest.raises(TypeError, match="name is 3; give a string"):
+        kind(name=3)
+
+
 @pytest.mark.parametrize(
     ("identifier", "kind"),
     [("adam", Adam), ("Adam", Adam), ("SGD", SGD), ("rmsprop", RMSprop), ("RMSprop", RMSprop), ("AdamW", AdamW),

@@ -57,6 +57,8 @@ class Optimizer(Configured):
     clipnorm, clipvalue, global_clipnorm : float, optional
         At most one of them: gradients are clipped, in place, by `clip_by_norm`, `clip_by_value` or
         `clip_by_global_norm`.
+    name : str, optional
+        That of the class by default.
 
     Attributes
     ----------
@@ -86,7 +88,7 @@ class Optimizer(Configured):
 
     def __init__(
         self, modules, learning_rate, weight_decay: float | None, clipnorm: float | None, clipvalue: float | None,
-        global_clipnorm: float | None,
+        global_clipnorm: float | None, name: str | None = None,
     ):  # fmt: skip
         if _is_rate(modules):
             modules, learning_rate = None, modules
@@ -99,6 +101,9 @@ class Optimizer(Configured):
             None if value is None else real(name, value, above=True) for name, value in limits.items()
         )
         self.weight_decay = None if weight_decay is None else real("weight_decay", weight_decay)
+        if not (name is None or isinstance(name, str)):
+            raise TypeError(f"name is {name!r}; give a string, or None")
+        self.name = name or type(self).__name__
         self.iterations = 0
         self.modules: list[Module] = []
         self._sizes: list[int] = []
