@@ -250,6 +250,16 @@ def path(name: str, value) -> str:
     return text
 
 
+def source_path(name: str, value) -> str:
+    """``value`` as the path of a file that is there."""
+    text = path(name, value)
+    if os.path.isdir(text):
+        raise IsADirectoryError(f"{name} is {text!r}, which is a folder; give the path of a file in it")
+    if not os.path.exists(text):
+        raise FileNotFoundError(f"{name} is {text!r} and there is no such file; give the path of one that was saved")
+    return text
+
+
 def target_path(name: str, value) -> str:
     """``value`` as the path of a file that can be written: its folder is there, and it is none itself."""
     text = path(name, value)
