@@ -137,11 +137,23 @@ def plain_array(name: str, value, fix: str = PAD) -> np.ndarray:
     if masked:
         raise ValueError(
             f"{name} is a NumPy masked array with {masked} masked entries, below which there are numbers all the same; "
-            "fill them, by its filled(0), and leave them out by a Masking layer, lengths or sample_weight"
+            "fill them, as by its filled(0); a Masking layer, lengths or sample_weight tell what data is to be left out"
         )
     try:
         return np.asarray(value)
+    except TypeError as error:
+        if not hasattr(value, "dtype"):
+            raise
+        raise TypeError(
+            f"{name} has dtype {value.dtype}, and NumPy cannot read it ({error}); give an array of float32 in the "
+            "memory of the CPU, as a tensor's float() and cpu() make it"
+        ) from None
     except ValueError:
+        if hasattr(value, "batch_sizes"):
+            raise TypeError(
+                f"{name} is a {type(value).__name__}; give the padded array and lengths=, which pad_packed_sequence of "
+                "torch.nn.utils.rnn makes of it"
+            ) from None
         if isinstance(value, list | tuple) and all(hasattr(part, "shape") for part in value):
             shapes = " and ".join(sorted({str(tuple(part.shape)) for part in value}))
             raise ValueError(f"{name} is a list of {len(value)} arrays of shapes {shapes}; {fix}") from None
@@ -232,6 +244,8 @@ def lengths_array(lengths, B: int, T: int) -> np.ndarray | None:
     whole = array.dtype.kind in "iu" or (array.dtype.kind == "f" and bool((array == np.floor(array)).all()))
     if not whole:
         raise TypeError(f"lengths has dtype {array.dtype} and no whole numbers; give integers from 0 to {T}")
+    if np.ndim(lengths) == 0 and B != 1:
+        raise ValueError(f"lengths is {lengths}; the batch has {B} sequences, so give a length for each")
     if array.shape != (B,):
         raise ValueError(f"lengths has shape {array.shape}; the batch has {B} sequences, so give shape ({B},)")
     if B and not 0 <= array.min() <= array.max() <= T:

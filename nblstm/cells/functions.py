@@ -14,8 +14,18 @@ from nblstm.cells.numeric import COMPARISONS
 
 def primitive(name, x):
     """A function of `NUMERIC` of one value."""
+    _check_number(name, x)
     result = graph.function(name, x)
     return result if isinstance(x, Value) else result.args[0]
+
+
+def _check_number(name, *values) -> None:
+    for x in values:
+        if getattr(x, "ndim", 0):
+            raise graph.CellError(
+                f"calls nblstm.{name} on an array of shape {x.shape}, and it computes one number at a time; on arrays, "
+                "use NumPy's functions or those of nblstm.activations"
+            )
 
 
 def exp(x):
@@ -59,6 +69,7 @@ def where(condition, a, b):
         if condition.op not in COMPARISONS:
             raise graph.CellError("gives where() a condition that is no comparison; write one, such as x > 0")
         return graph.select(condition, a, b)
+    _check_number("where", condition, a, b)
     return a if condition else b
 
 
@@ -66,6 +77,7 @@ def minimum(a, b):
     """The smaller of two values."""
     if isinstance(a, Value) or isinstance(b, Value):
         return graph.function("minimum", a, b)
+    _check_number("minimum", a, b)
     return min(a, b)
 
 
@@ -73,6 +85,7 @@ def maximum(a, b):
     """The larger of two values."""
     if isinstance(a, Value) or isinstance(b, Value):
         return graph.function("maximum", a, b)
+    _check_number("maximum", a, b)
     return max(a, b)
 
 
