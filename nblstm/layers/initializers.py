@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -60,9 +61,9 @@ class Constant(Initializer):
         An array has the parameter's shape; a file has it in its text, as a nested list.
     """
 
-    def __init__(self, value=0.0):
+    def __init__(self, value: Any = 0.0):
         self.value: float | np.ndarray
-        if isinstance(value, list | tuple) or getattr(value, "ndim", 0):
+        if isinstance(value, list | tuple) or getattr(value, "ndim", 0) > 0:
             self.value = validate.real_array("value", value, "float64").copy()
             if not np.isfinite(self.value).all():
                 raise ValueError(f"value contains {self.value[~np.isfinite(self.value)][0]}; give finite numbers")

@@ -23,7 +23,7 @@ from nblstm.training.optimizer import Optimizer
 class Learner(Feed):
     """A chain of layers that learns from batches."""
 
-    def __init_subclass__(cls, **options):
+    def __init_subclass__(cls, **options: Any) -> None:
         """Refuse steps that a fit cannot call, such as Keras's of one argument."""
         super().__init_subclass__(**options)
         validate.overridden(cls, Learner, "train_step", "test_step")

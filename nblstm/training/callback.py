@@ -26,7 +26,7 @@ class Callback:
     model: Any = None
     params: dict[str, Any] = {}  # noqa: RUF012, replaced and never changed
 
-    def __init_subclass__(cls, **options):
+    def __init_subclass__(cls, **options: Any) -> None:
         """Refuse methods that cannot be called as they will be."""
         super().__init_subclass__(**options)
         validate.overridden(cls, Callback, *(name for name in vars(Callback) if name.startswith("on_")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Real
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class Mean(Configured):
     #: Whether `update_state` takes a mask behind ``y_true``, ``y_pred`` and ``sample_weight``.
     takes_mask = False
 
-    def __init_subclass__(cls, **options):
+    def __init_subclass__(cls, **options: Any) -> None:
         """Look at `update_state`, which may be written as for Keras."""
         super().__init_subclass__(**options)
         cls.takes_mask = validate.takes(cls.update_state, 5)
@@ -113,7 +114,7 @@ class Metric(Mean):
     name : str
     """
 
-    def __init_subclass__(cls, **options):
+    def __init_subclass__(cls, **options: Any) -> None:
         """Refuse methods that cannot be called as they will be."""
         super().__init_subclass__(**options)
         validate.overridden(cls, Metric, "update_state", least=3)
