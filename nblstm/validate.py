@@ -78,43 +78,6 @@ def unknown(
     return f"{name!r}; give one of {', '.join(shown)}"
 
 
-def overridden(cls: type, base: type, *names: str, least: int | None = None) -> None:
-    """Refuse a subclass whose methods cannot be called as those of the base class are, as Keras's may not be.
-
-    Parameters
-    ----------
-    cls, base : type
-    names : str
-        Methods of ``base``.
-    least : int, optional
-        How many arguments they have to take by position, beside self; all by default.
-
-    Raises
-    ------
-    TypeError
-        With the arguments that such a method takes, and those that it has to take.
-    """
-    for name in names:
-        method, known = getattr(cls, name), getattr(base, name)
-        if method is known or not inspect.isfunction(method):
-            continue
-        needed = [*inspect.signature(known).parameters][1:][:least]
-        if not takes(method, 1 + len(needed)):
-            raise TypeError(
-                f"{cls.__name__}.{name}{inspect.signature(method)} is called with {', '.join(needed)}; let it take "
-                f"{'that' if len(needed) == 1 else 'these'} behind self"
-            )
-
-
-def takes(function, count: int) -> bool:
-    """Whether a function can be called with so many arguments by position."""
-    try:
-        inspect.signature(function).bind(*range(count))
-    except TypeError:
-        return False
-    return True
-
-
 def dtype_name(value) -> str:
     """The name of a dtype that nblstm computes in."""
     try:
@@ -283,3 +246,40 @@ def target_path(name: str, value) -> str:
     if os.path.isdir(text):
         raise IsADirectoryError(f"{name} is {text!r}, which is a folder; give the path of a file in it")
     return text
+
+
+def overridden(cls: type, base: type, *names: str, least: int | None = None) -> None:
+    """Refuse a subclass whose methods cannot be called as those of the base class are, as Keras's may not be.
+
+    Parameters
+    ----------
+    cls, base : type
+    names : str
+        Methods of ``base``.
+    least : int, optional
+        How many arguments they have to take by position, beside self; all by default.
+
+    Raises
+    ------
+    TypeError
+        With the arguments that such a method takes, and those that it has to take.
+    """
+    for name in names:
+        method, known = getattr(cls, name), getattr(base, name)
+        if method is known or not inspect.isfunction(method):
+            continue
+        needed = [*inspect.signature(known).parameters][1:][:least]
+        if not takes(method, 1 + len(needed)):
+            raise TypeError(
+                f"{cls.__name__}.{name}{inspect.signature(method)} is called with {', '.join(needed)}; let it take "
+                f"{'that' if len(needed) == 1 else 'these'} behind self"
+            )
+
+
+def takes(function, count: int) -> bool:
+    """Whether a function can be called with so many arguments by position."""
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    return True

@@ -78,6 +78,23 @@ class Objective:
             metric.load_state(kept)
 
 
+def _listed(name: str, given) -> list:
+    if given is None:
+        return []
+    if isinstance(given, dict) or not isinstance(given, list | tuple):
+        raise TypeError(f"{name} is {given!r}; give a list, such as ['accuracy']")
+    return list(_of_one_output(name, given) if given and isinstance(given[0], list | tuple) else given)
+
+
+def _of_one_output(name: str, given):
+    """What is given, or what Keras's list of one per output has."""
+    if not isinstance(given, list | tuple):
+        return given
+    if len(given) != 1:
+        raise ValueError(f"{name} has {len(given)} parts, one per output; a Sequential has one output, so give one")
+    return given[0]
+
+
 def _metric(given) -> Mean:
     metric = metrics.get(given)
     if type(metric).update_state is Mean.update_state:
@@ -94,23 +111,6 @@ def _update(metric, y, prediction: np.ndarray, weight, mask) -> None:
     else:  # a weight for each step that the mask tells of, as Keras's metrics make of it
         kept = None if mask is None else mask.astype(prediction.dtype)
         metric.update_state(y, prediction, weights.product(weight, kept))
-
-
-def _listed(name: str, given) -> list:
-    if given is None:
-        return []
-    if isinstance(given, dict) or not isinstance(given, list | tuple):
-        raise TypeError(f"{name} is {given!r}; give a list, such as ['accuracy']")
-    return list(_of_one_output(name, given) if given and isinstance(given[0], list | tuple) else given)
-
-
-def _of_one_output(name: str, given):
-    """What is given, or what Keras's list of one per output has."""
-    if not isinstance(given, list | tuple):
-        return given
-    if len(given) != 1:
-        raise ValueError(f"{name} has {len(given)} parts, one per output; a Sequential has one output, so give one")
-    return given[0]
 
 
 def _unique(measured: list[Mean], weighted: list[Mean]) -> list[str]:
