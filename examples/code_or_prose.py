@@ -52,17 +52,17 @@ counts = collections.Counter(word for line in text for word in words(line))
 vocabulary = {word: k for k, (word, _) in enumerate(counts.most_common(VOCABULARY - 2), 2)}
 x, y = encoded(text), np.eye(2)[list(kind)]  # one column for code, one for prose
 x_test, y_test = encoded(test_text), np.eye(2)[list(test_kind)]
-model = Sequential()
-model.add(Embedding(VOCABULARY, 32, input_length=LENGTH, mask_zero=True))
-model.add(layer(32))
-model.add(Dense(2, activation="softmax"))
+embedding = Embedding(VOCABULARY, 32, input_length=LENGTH, mask_zero=True)
+model = Sequential([embedding, layer(32), Dense(2, activation="softmax")])
 model.compile(loss="categorical_crossentropy", optimizer="adam", metrics=["accuracy"])
 model.fit(x, y, epochs=3, batch_size=64)
 loss, accuracy = model.evaluate(x_test, y_test, verbose=0)
 p = model.predict(x_test, verbose=0)[:, 1]
 right = f"{accuracy:.1%} of {len(p):,} held-out lines are right"
-print(f"\n{right} ({1 - np.mean(test_kind):.1%} are code); cross-entropy {loss:.3f}\nMost wrong:")
-for k in np.argsort(np.abs(p - test_kind))[-8:]:
+print(f"\n{right} ({1 - np.mean(test_kind):.1%} are code); cross-entropy {loss:.3f}")
+wrong = np.bincount(np.array(test_kind)[(p > 0.5) != test_kind], minlength=2)
+print(f"Taken for prose: {wrong[0]} lines of code; for code: {wrong[1]} of prose. Most wrong, four of each:")
+for k in np.argsort(p - test_kind)[[-1, -2, -3, -4, 3, 2, 1, 0]]:
     print(f"  p(prose) {p[k]:.3f}, it is {('code', 'prose')[test_kind[k]]}: {test_text[k]:.80}")
 
 # A picture of the thirty lines in which code and prose alternate the most within functions.

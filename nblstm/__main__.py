@@ -61,8 +61,20 @@ def _size(text: str) -> int:
     return validate.positive_integer("the size", int(text))
 
 
-def _layouts(chosen) -> str:
-    """The kernels of a layer for each of some sizes, a line each."""
+def _layouts(arguments: list[str]) -> str:
+    """The kernels of a layer for each of some sizes, a line each.
+
+    In no help but its own: who develops kernels for a GPU asks for it by its name.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m nblstm layouts",
+        description="Which CUDA kernels a layer gets, on the GPU here or else an H100.",
+    )
+    parser.add_argument("--cell", choices=CELLS, default="lstm")
+    parser.add_argument("--hidden", type=_size, nargs="+", default=[64, 128, 256, 512, 768, 1024, 2048], metavar="H")
+    parser.add_argument("--batch", type=_size, nargs="+", default=[1, 16, 64, 128], metavar="B")
+    parser.add_argument("--bidirectional", action="store_true")
+    chosen = parser.parse_args(arguments)
     cell = CELLS[chosen.cell]
     gpu = H100 if cuda_unavailable() else import_module("nblstm.cuda.runtime").gpu(0)
     if cell.stages > 1:
@@ -87,24 +99,17 @@ def _compile_ahead(chosen) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["layouts"]:
+        show(_layouts(arguments[1:]))
+        return 0
     parser = argparse.ArgumentParser(prog="python -m nblstm", description=(__doc__ or "").replace("``", ""))
-    # In no help but its own: who develops kernels for a GPU asks for it by its name.
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{info,warmup}")
+    commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="versions, device, threads, vector width, cache folder")
     ahead = commands.add_parser("warmup", help="compile kernels ahead: of LSTM, GRU and RNN, or of saved models")
     ahead.add_argument("models", nargs="*", metavar="MODEL", help="what Sequential.save has written")
     ahead.add_argument("--dtype", nargs="+", choices=validate.DTYPES, default=["float32"], help="without a model")
-    layouts = commands.add_parser(
-        "layouts", description="Which CUDA kernels a layer gets, on the GPU here or else an H100."
-    )
-    layouts.add_argument("--cell", choices=CELLS, default="lstm")
-    layouts.add_argument("--hidden", type=_size, nargs="+", default=[64, 128, 256, 512, 768, 1024, 2048], metavar="H")
-    layouts.add_argument("--batch", type=_size, nargs="+", default=[1, 16, 64, 128], metavar="B")
-    layouts.add_argument("--bidirectional", action="store_true")
     chosen = parser.parse_args(arguments)
-    if chosen.command == "layouts":
-        show(_layouts(chosen))
-        return 0
     if chosen.command == "warmup":
         try:
             _compile_ahead(chosen)

@@ -153,6 +153,8 @@ def _checked_input(network: Network, x, lengths) -> tuple[np.ndarray, Batch, boo
 
 def initial_state(network: Network, state, B: int, batched: bool) -> np.ndarray:
     """States before the first step as one new array (S, num_layers D, B, H); the cell's own for None."""
+    if isinstance(state, tuple | list) and state and all(type(part) is int for part in state):
+        raise TypeError(f"state is {state!r}, and its parts are arrays; if these are lengths, give lengths={state!r}")
     states = state_array(network, state, B, batched, "state")
     if state is None and not network.cell.starts_at_zero:
         stack.set_initial(network.cell, states)

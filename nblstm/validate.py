@@ -153,11 +153,23 @@ def plain_array(name: str, value, fix: str = PAD) -> np.ndarray:
     if masked:
         raise ValueError(
             f"{name} is a NumPy masked array with {masked} masked entries, below which there are numbers all the same; "
-            "fill them, by its filled(0), and leave them out by a Masking layer, lengths or sample_weight"
+            "fill them, as by its filled(0); a Masking layer, lengths or sample_weight tell what data is to be left out"
         )
     try:
         return np.asarray(value)
+    except TypeError as error:
+        if not hasattr(value, "dtype"):
+            raise
+        raise TypeError(
+            f"{name} has dtype {value.dtype}, and NumPy cannot read it ({error}); give an array of float32 in the "
+            "memory of the CPU, as a tensor's float() and cpu() make it"
+        ) from None
     except ValueError:
+        if hasattr(value, "batch_sizes"):
+            raise TypeError(
+                f"{name} is a {type(value).__name__}; give the padded array and lengths=, which pad_packed_sequence of "
+                "torch.nn.utils.rnn makes of it"
+            ) from None
         if isinstance(value, list | tuple) and all(hasattr(part, "shape") for part in value):
             raise ValueError(f"{name} is a list of {len(value)} arrays of {shapes(value)}; {fix}") from None
         raise ValueError(f"{name} is a ragged nest of lists; {fix}") from None
@@ -260,6 +272,8 @@ def lengths_array(lengths, B: int, T: int) -> np.ndarray | None:
     whole = array.dtype.kind in "iu" or (array.dtype.kind == "f" and bool((array == np.floor(array)).all()))
     if not whole:
         raise TypeError(f"lengths has dtype {array.dtype} and no whole numbers; give integers from 0 to {T}")
+    if np.ndim(lengths) == 0 and B != 1:
+        raise ValueError(f"lengths is {lengths}; the batch has {B} sequences, so give a length for each")
     if array.shape != (B,):
         raise ValueError(f"lengths has shape {array.shape}; the batch has {B} sequences, so give shape ({B},)")
     if B and not 0 <= array.min() <= array.max() <= T:
@@ -278,6 +292,16 @@ def path(name: str, value) -> str:
     return text
 
 
+def source_path(name: str, value) -> str:
+    """``value`` as the path of a file that is there."""
+    text = path(name, value)
+    if os.path.isdir(text):
+        raise IsADirectoryError(f"{name} is {text!r}, which is a folder; give the path of a file in it")
+    if not os.path.exists(text):
+        raise FileNotFoundError(f"{name} is {text!r} and there is no such file; give the path of one that was saved")
+    return text
+
+
 def target_path(name: str, value) -> str:
     """``value`` as the path of a file that can be written: its folder is there, and it is none itself."""
     text = path(name, value)
@@ -287,3 +311,40 @@ def target_path(name: str, value) -> str:
     if os.path.isdir(text):
         raise IsADirectoryError(f"{name} is {text!r}, which is a folder; give the path of a file in it")
     return text
+
+
+def overridden(cls: type, base: type, *names: str, least: int | None = None) -> None:
+    """Refuse a subclass whose methods cannot be called as those of the base class are, as Keras's may not be.
+
+    Parameters
+    ----------
+    cls, base : type
+    names : str
+        Methods of ``base``.
+    least : int, optional
+        How many arguments they have to take by position, beside self; all by default.
+
+    Raises
+    ------
+    TypeError
+        With the arguments that such a method takes, and those that it has to take.
+    """
+    for name in names:
+        method, known = getattr(cls, name), getattr(base, name)
+        if method is known or not inspect.isfunction(method):
+            continue
+        needed = [*inspect.signature(known).parameters][1:][:least]
+        if not takes(method, 1 + len(needed)):
+            raise TypeError(
+                f"{cls.__name__}.{name}{inspect.signature(method)} is called with {', '.join(needed)}; let it take "
+                f"{'that' if len(needed) == 1 else 'these'} behind self"
+            )
+
+
+def takes(function, count: int) -> bool:
+    """Whether a function can be called with so many arguments by position."""
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    return True

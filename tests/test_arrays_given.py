@@ -1,5 +1,7 @@
 """What users give in the place of plain arrays: masked arrays, tables, sparse matrices, numbers beyond a dtype."""
 
+import collections
+
 import numpy as np
 import pytest
 from messages import message_of
@@ -115,6 +117,43 @@ def test_filled_behind_a_masking_layer_is_as_good_as_not_there():
     made = Sequential([Input((None, 3)), Masking(0.0), LSTM(4), Dense(2)], seed=0)
     filled = made.predict(gaps.filled(0), verbose=0)
     np.testing.assert_allclose(filled[1:2], made.predict(X[1:2, :3], verbose=0), rtol=1e-6)
+
+
+# --- what torch's users give ----------------------------------------------------------------------
+
+
+class Narrow:
+    """As a tensor of bfloat16 or on a GPU: NumPy cannot read it."""
+
+    dtype = "torch.bfloat16"
+
+    def __array__(self, *arguments, **options):
+        raise TypeError("Got unsupported ScalarType BFloat16")
+
+
+Packed = collections.namedtuple("PackedSequence", ["data", "batch_sizes", "sorted_indices", "unsorted_indices"])
+
+
+def test_tensors_that_numpy_cannot_read_get_the_fix():
+    weights = NET.state_dict()
+    for call, name in (
+        (lambda: NET(Narrow()), "x"),
+        (lambda: NET.load_state_dict({k: Narrow() for k in weights}), "parameter 'weight_ih_l0'"),
+    ):
+        message_of(TypeError, call, f"{name} has dtype torch.bfloat16", "ScalarType BFloat16", "float() and cpu()")
+
+
+def test_a_packed_sequence_gets_the_fix():
+    packed = Packed(np.zeros((7, 3), "f4"), np.array([2, 2, 1, 1, 1]), None, None)
+    message_of(TypeError, lambda: NET(packed), "x is a PackedSequence; give the padded array and lengths=")
+
+
+def test_lengths_in_another_form_or_place():
+    message_of(ValueError, lambda: NET(SEQUENCES, lengths=3), "lengths is 3; the batch has 4 sequences, so give a len")
+    message_of(TypeError, lambda: NET(SEQUENCES, [5, 4, 5, 1]), "state is [5, 4, 5, 1]", "lengths=[5, 4, 5, 1]")
+    message_of(TypeError, lambda: NET(SEQUENCES[:, :2], [5, 4]), "state is [5, 4]", "lengths=[5, 4]")
+    one, same = NET(SEQUENCES[:, :1], lengths=3), NET(SEQUENCES[:, :1], lengths=[3])
+    np.testing.assert_array_equal(one[0], same[0])
 
 
 # --- numbers beyond the dtype ---------------------------------------------------------------------

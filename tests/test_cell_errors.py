@@ -7,9 +7,10 @@ import time
 
 import numpy as np
 import pytest
+from messages import message_of
 
 import nblstm
-from nblstm import CellError, cell, layers, nn, sigmoid, tanh
+from nblstm import CellError, cell, layers, maximum, minimum, nn, relu, sigmoid, tanh, where
 
 
 def tried(equations, **declaration):
@@ -400,3 +401,26 @@ def test_unknown_activation():
         ValueError, match=r"no activation named 'tahn' \(did you mean 'tanh'\?\); give one of elu, .*tanh"
     ):
         nblstm.cells.lstm_with("tahn")
+
+
+@cell(gates="a", states="h")
+def simple(a, h):
+    return tanh(a + h)
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("tanh", lambda x: tanh(x)),
+        ("where", lambda x: where(x > 0, 1.0, 2.0)),
+        ("where", lambda x: where(True, x, 2.0)),
+        ("maximum", lambda x: maximum(x, 0.0)),
+        ("maximum", lambda x: relu(x)),
+        ("minimum", lambda x: minimum(1.0, x)),
+        ("tanh", lambda x: simple(x, x)),
+    ],
+)
+def test_functions_of_numbers_say_what_to_do_about_arrays(name, call):
+    """Nothing is traced here."""
+    message_of(CellError, lambda: call(np.zeros(3)), f"calls nblstm.{name} on an array of shape (3,)", "activations")
+    assert np.isfinite(call(np.float32(0.5)))

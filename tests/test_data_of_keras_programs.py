@@ -1,9 +1,12 @@
 """Forms in which Keras's programs give data: lists of one, a last dimension of 1 left out, nothing to predict for."""
 
+import json
+
 import numpy as np
 import pytest
 from messages import message_of
 
+from nblstm import initializers, layers
 from nblstm.layers import LSTM, Bidirectional, Conv1D, Dense, Embedding, Flatten, Input, LayerNormalization, SimpleRNN
 from nblstm.models import Sequential
 
@@ -118,3 +121,44 @@ def test_a_stateful_model_names_reset_states():
     with pytest.raises(ValueError, match="give batches of") as caught:
         fixed.predict(X[:1], verbose=0)
     assert "reset_states" not in str(caught.value)
+
+
+def test_a_loss_and_metrics_in_lists_of_one_output():
+    x, y = np.arange(6.0).reshape(3, 2), np.array([1.0, 0.0, 2.0])
+    measured = []
+    for loss, metrics in (("mse", ["mae", "mse"]), (["mse"], [["mae", "mse"]]), (("mse",), (("mae", "mse"),))):
+        model = Sequential([Input((2,)), Dense(1)], seed=0)
+        model.compile("sgd", loss, metrics=metrics)
+        measured.append(model.evaluate(x, y, verbose=0, return_dict=True))
+    assert measured[0] == measured[1] == measured[2]
+    assert [*measured[0]] == ["loss", "mae", "mse"]
+    for given in (dict(loss=["mse", "mae"]), dict(loss="mse", metrics=[["mae"], ["mse"]])):
+        with pytest.raises(ValueError, match=r"has 2 parts, one per output; a Sequential has one output, so give one"):
+            model.compile("sgd", **given)
+
+
+def test_an_embedding_that_is_known():
+    """As programs give GloVe's vectors."""
+    matrix = np.random.default_rng(0).normal(size=(5, 3))
+    known = initializers.Constant(matrix)
+    model = Sequential([Embedding(5, 3, embeddings_initializer=known, trainable=False, input_shape=(4,))])
+    np.testing.assert_array_equal(model.predict(np.array([[0, 4, 2, 2]]))[0], matrix[[0, 4, 2, 2]].astype("float32"))
+    again = Sequential.from_config(json.loads(json.dumps(model.get_config())))
+    np.testing.assert_array_equal(again.get_weights()[0], matrix.astype("float32"))
+    before = matrix.copy()
+    matrix[:] = 7
+    np.testing.assert_array_equal(known((5, 3), "float64"), before)
+    known((5, 3), "float64").fill(7)
+    np.testing.assert_array_equal(known((5, 3), "float64"), before)
+    with pytest.raises(ValueError, match=r"the value of Constant has shape \(5, 3\); it needs shape \(4, 3\)"):
+        Embedding(4, 3, embeddings_initializer=known, input_shape=(4,)).build((None, 4))
+    with pytest.raises(ValueError, match="value contains nan; give finite numbers"):
+        initializers.Constant([[1.0, np.nan]])
+
+
+def test_models_are_not_nested():
+    inner = Sequential([Dense(1)], name="inner")
+    with pytest.raises(TypeError, match="the layer is the model 'inner', and models are not nested; add its layers"):
+        Sequential([inner])
+    with pytest.raises(TypeError, match=r"layer is <Sequential inner.*; give a layer, such as .*, and no model"):
+        layers.TimeDistributed(inner)

@@ -80,6 +80,12 @@ def test_it_learns_and_draws(program, cell, examples):
         assert round(opened.info["dpi"][0]) == 200
 
 
+def test_what_is_most_wrong_is_shown_of_both_kinds(examples):
+    output = run(examples / "code_or_prose.py", "--quick")
+    kinds = [said == "code" for said in re.findall(r"p\(prose\) [\d.]+, it is (code|prose)", output)]
+    assert kinds == [True] * 4 + [False] * 4
+
+
 def test_other_cells_run_and_results_repeat(examples):
     outputs = [run(examples / "count_digits.py", "--cell", cell) for cell in ("gru", "gru", "simple_rnn")]
     gru, again, simple_rnn = (numbers("count_digits", output) for output in outputs)

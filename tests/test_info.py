@@ -170,7 +170,9 @@ def test_wrong_arguments(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
-    assert "usage: python -m nblstm" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "usage: python -m nblstm" in said
+    assert ("layouts" in said) == ("layouts" in arguments)
 
 
 def test_what_is_for_a_gpu_is_shown_on_request(capsys):

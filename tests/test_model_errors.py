@@ -55,6 +55,7 @@ FIT = {
     "objects": ((np.array([["a"] * 4] * 12), Y), {}, TypeError, "x has dtype <U1; give real numbers"),
     "ragged": (([[1, 2], [1]], Y), {}, ValueError, "x is a ragged nest of lists; pad the sequences"),
     "none": ((), {}, ValueError, "x is None; give an array, or a generator"),
+    "list_of_batches": (([(X, Y)] * 2,), {}, ValueError, "x is a list of 2 tuples, which is taken for samples, and y"),
     "no_targets": ((X,), {}, ValueError, "y is None; give the targets"),
     "batch_size": ((X, Y), {"batch_size": 0}, ValueError, "batch_size is 0; give a whole number, 1 or more"),
     "epochs": ((X, Y), {"epochs": 2.5}, TypeError, "epochs is 2.5 of type float"),

@@ -33,7 +33,9 @@ def gradients_of(*arrays):
         (Adam, dict(amsgrad="yes"), TypeError, "amsgrad is 'yes'"),
         (Adam, dict(modules=[]), TypeError, "modules has nothing"),
         (Adam, dict(modules=[np.ones(3)]), TypeError, "modules has ndarray"),
-        (Adam, dict(modules=0.01, learning_rate=0.9), TypeError, "modules is 0.01, a learning rate"),
+        (Adam, dict(modules=0.01, learning_rate=0.9), TypeError, "Adam got modules and learning_rate, of which the fi"),
+        (Adam, dict(modules="0.1"), ValueError, "learning_rate is '0.1'; give a number"),
+        (SGD, dict(modules=[0.1]), ValueError, r"learning_rate is \[0.1\]; give a number"),
         (Adam, dict(clipnorm=0), ValueError, "clipnorm is 0; give a number above 0"),
         (Adam, dict(clipnorm=1.0, clipvalue=1.0), ValueError, "clipnorm and clipvalue are given"),
         (Adam, dict(weight_decay=-1), ValueError, "weight_decay is -1"),
@@ -46,6 +48,33 @@ def gradients_of(*arrays):
 def test_arguments(kind, options, error, said):
     with pytest.raises(error, match=said):
         kind(**{"modules": [nn.Linear(2, 2)], **options})
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: SGD(0.1, 0.9), r"SGD got 0.1, 0.9, .* by its name, as in SGD\(0.1, momentum=0.9\)"),
+        (lambda: SGD(0.1, 0.01), "SGD got 0.1, 0.01"),  # the default of what has the second place
+        (lambda: RMSprop(schedules.CosineDecay(0.1, 5), 0.9), r"by its name, as in RMSprop\(0.1, rho=0.9\)"),
+        (lambda: Adam(1e-3, 0.9, 0.99), r"by its name, as in Adam\(0.1, beta_1=0.9\)"),
+        (lambda: AdamW(1e-3, learning_rate=1e-3), "AdamW got modules and learning_rate|AdamW got 0.001"),
+    ],
+)
+def test_what_stands_behind_a_learning_rate_needs_its_name(make, said):
+    with pytest.raises(TypeError, match=said):
+        make()
+
+
+def test_the_learning_rate_may_come_first():
+    class Halving(SGD):
+        def __init__(self, rate, momentum):
+            super().__init__(None, rate, momentum)
+
+    layer = nn.Linear(1, 1)
+    assert Adam(0.25).learning_rate == Adam([layer], 0.25).learning_rate == 0.25
+    assert SGD(lambda step: 0.5 + step, momentum=0.9).learning_rate == 0.5
+    assert Halving(0.25, 0.5).learning_rate == 0.25
+    assert RMSprop(layer, 0.25, 0.5).rho == 0.5
 
 
 @pytest.mark.parametrize(
@@ -144,6 +173,14 @@ def test_a_schedule_that_gives_nonsense_changes_nothing():
 
 
 # --- names ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [SGD, RMSprop, Adam, AdamW])
+def test_an_optimizer_has_a_name(kind):
+    assert kind().name == kind.__name__
+    assert optimizers.get(kind(name="mine").record()).name == "mine"
+    with pytest.raises(TypeError, match="name is 3; give a string"):
+        kind(name=3)
 
 
 @pytest.mark.parametrize(

@@ -359,3 +359,14 @@ def test_a_handler_of_the_users_own_is_left_alone():
     finally:
         signal.signal(signal.SIGINT, before)
     assert (history.epoch, calls) == ([0, 1, 2], [1, 1, 1])
+
+
+def test_a_backup_in_place_of_a_file_is_refused_before_training(tmp_path):
+    (tmp_path / "w").write_text("mine")
+    model = compiled()
+    before = model.get_weights()
+    backup = callbacks.BackupAndRestore(tmp_path / "w")
+    with pytest.raises(NotADirectoryError, match=r"backup_dir is '.*w', which is a file; give a folder's path"):
+        model.fit(X, Y, verbose=0, callbacks=[backup])
+    assert all(map(np.array_equal, model.get_weights(), before))
+    assert (tmp_path / "w").read_text() == "mine"

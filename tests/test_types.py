@@ -93,12 +93,50 @@ model.compile(optimiser="adam")  # call-arg
 '''
 
 
-def test_what_mypy_says_of_a_program(tmp_path):
+#: Checked strictly: classes of the user's own call constructors and functions that have types.
+STRICT = """
+import nblstm
+from nblstm import callbacks, initializers, layers, losses, metrics, models, nn, optimizers
+
+class Own(callbacks.Callback):
+    def __init__(self) -> None:
+        super().__init__()
+
+class OwnHistory(callbacks.History):
+    def __init__(self) -> None:
+        super().__init__()
+
+class OwnMetric(metrics.Metric):
+    def __init__(self) -> None:
+        super().__init__("own")
+
+class OwnLoss(losses.MeanSquaredError):
+    def __init__(self) -> None:
+        super().__init__(name="own")
+
+class OwnModel(models.Sequential):
+    def __init__(self) -> None:
+        super().__init__([layers.Dense(1)])
+
+class OwnOptimizer(optimizers.Adam):
+    def __init__(self) -> None:
+        super().__init__(None, 0.1)
+
+callbacks.LambdaCallback(on_epoch_end=print)
+optimizers.schedules.PiecewiseConstantDecay([3], [0.1, 0.2])
+initializers.Constant([1.0, 2.0])
+nn.Linear(2, 3)
+nblstm.clip(nblstm.where(True, nblstm.sigmoid(1.0), nblstm.relu(2.0)), 0, nblstm.maximum(1, 2))
+"""
+
+
+@pytest.mark.parametrize(("source", "options"), [(PROGRAM, []), (STRICT, ["--strict"])])
+def test_what_mypy_says_of_a_program(source, options, tmp_path):
     pytest.importorskip("mypy", reason="mypy is not installed")
     program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
+    program.write_text(source)
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--config-file=", "--follow-imports=silent", f"--cache-dir={tmp_path}",
+        [sys.executable, "-m", "mypy", *options, "--config-file=", "--follow-imports=silent", f"--cache-dir={tmp_path}",
          "--python-version=3.12", "--no-error-summary", "program.py"],  # 3.10 has no Unpack, and checks less
         env=os.environ | {"MYPYPATH": str(Path(nblstm.__file__).parents[1])}, cwd=tmp_path, text=True,
         capture_output=True, check=False, timeout=120,
@@ -106,7 +144,7 @@ def test_what_mypy_says_of_a_program(tmp_path):
     assert not done.stderr
     said = [re.sub(r"\[tuple\[Any, \.\.\.\], numpy\.dtype\[Any\]\]", "", line) for line in done.stdout.splitlines()]
     found = {int(line.split(":")[1]): _short(line) for line in said if "error:" in line or "Revealed" in line}
-    lines = enumerate(PROGRAM.splitlines(), 1)
+    lines = enumerate(source.splitlines(), 1)
     assert found == {number: line.split("  # ")[1] for number, line in lines if "  # " in line}
 
 

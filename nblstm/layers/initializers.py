@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -52,13 +53,30 @@ class Initializer(Configured):
 
 @INITIALIZERS.register("constant")
 class Constant(Initializer):
-    """The same value everywhere."""
+    """The same value everywhere, or an array's values, such as those of an embedding that is known.
 
-    def __init__(self, value: float = 0.0):
-        self.value = shapes.number("value", value)
+    Parameters
+    ----------
+    value : float or array_like, default 0
+        An array has the parameter's shape; a file has it in its text, as a nested list.
+    """
+
+    def __init__(self, value: Any = 0.0):
+        self.value: float | np.ndarray
+        if isinstance(value, list | tuple) or getattr(value, "ndim", 0) > 0:
+            self.value = validate.real_array("value", value, "float64").copy()
+            if not np.isfinite(self.value).all():
+                raise ValueError(f"value contains {self.value[~np.isfinite(self.value)][0]}; give finite numbers")
+        else:
+            self.value = shapes.number("value", value)
 
     def _values(self, shape, generator):
-        return np.full(shape, self.value)
+        if isinstance(self.value, float):
+            return np.full(shape, self.value)
+        return validate.shaped("the value of Constant", self.value, shape, "that of the parameter").copy()
+
+    def _plain(self, name: str, value):
+        return value.tolist() if isinstance(value, np.ndarray) else super()._plain(name, value)
 
 
 @INITIALIZERS.register("zeros", "zero")

@@ -81,6 +81,11 @@ class Layer(Configured, Parametric):
     keeps_steps_apart: bool = False
     generator: np.random.Generator | None = None
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse methods that cannot be called as they will be, such as Keras's `build` of one argument."""
+        super().__init_subclass__(**options)
+        validate.overridden(cls, Layer, "build", "_forward", "_backward")
+
     def __init__(
         self, *, name: str | None = None, trainable: bool = True, input_shape: ShapeLike = None,
         batch_input_shape: ShapeLike = None, input_dim: int | None = None, dtype: DTypeLike = None, **unknown: NoReturn,

@@ -42,7 +42,7 @@ class TimeDistributed(Layer):
 
     def __init__(self, layer: Layer, **kwargs: Unpack[LayerOptions]):
         if not isinstance(layer, Layer):
-            raise TypeError(f"layer is {layer!r}; give a layer, such as Dense(10)")
+            raise TypeError(f"layer is {layer!r}; give a layer, such as Dense(10), and no model")
         self.layer = layer
         kwargs.setdefault("trainable", layer.trainable)
         kwargs.setdefault("dtype", layer.dtype)

@@ -59,6 +59,8 @@ class Chain(Shared):
         TypeError, ValueError
             If it is no layer, its name is taken, or it does not fit; then nothing has been changed.
         """
+        if isinstance(layer, Chain):
+            raise TypeError(f"the layer is the model {layer.name!r}, and models are not nested; add its layers")
         if not isinstance(layer, Layer):
             raise TypeError(f"the layer is {layer!r}; give an object of nblstm.layers, such as Dense(10)")
         if isinstance(layer, InputLayer):

@@ -93,6 +93,9 @@ class Feed(Chain):
         if x is None:
             raise ValueError("x is None; give an array, or a generator of batches")
         if y is None:
+            if isinstance(x, list | tuple) and x and all(isinstance(part, tuple) for part in x):
+                came = f"x is a {type(x).__name__} of {len(x)} tuples, which is taken for samples, and y is None"
+                raise ValueError(f"{came}; give (x, y) batches by a generator or a PyDataset, or x and y as arrays")
             raise ValueError("y is None; give the targets, or x as a generator of (x, y) batches")
         if class_weight is not None and sample_weight is not None:
             raise ValueError("class_weight and sample_weight are both given; give one, or multiply them beforehand")

@@ -29,6 +29,11 @@ class Learner(Feed):
         Loss and metrics, and what they have measured; None before `compile`.
     """
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse steps that a fit cannot call, such as Keras's of one argument."""
+        super().__init_subclass__(**options)
+        validate.overridden(cls, Learner, "train_step", "test_step")
+
     def __init__(self, layers, generator: np.random.Generator):
         self.optimizer: Optimizer | None = None
         self.objective: Objective | None = None

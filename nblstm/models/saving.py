@@ -195,8 +195,10 @@ def set_weights(model, values) -> None:
 
 def _check_weights(model, shape, values) -> None:
     """Refuse parameters that are not those of the layers, before these take memory."""
-    if not isinstance(values, list) or len(values) != len(model.layers):
+    if not isinstance(values, list):
         raise ValueError("it does not have the parameters of its layers")
+    if len(values) != len(model.layers):
+        raise ValueError(f"it has the parameters of {len(values)} layers, and the model has {len(model.layers)} layers")
     if not all(isinstance(state, dict) and all(map(_is_array, state.values())) for state in values):
         raise ValueError("the parameters of its layers are no arrays")
     model.check_input_shape(shape)

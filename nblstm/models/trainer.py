@@ -32,7 +32,7 @@ class Trainer(Learner):
         Parameters
         ----------
         x : array_like, shape (N, ...), or iterable
-            Samples; or a generator or other iterable of batches, (x, y) or (x, y, sample_weight).
+            Samples; or a generator or other iterable of batches, (x, y) or (x, y, sample_weight), that is no list.
         y : array_like, shape (N, ...)
             Targets, if x is an array.
         batch_size : int, default 32

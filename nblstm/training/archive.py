@@ -106,7 +106,7 @@ def read(path, *kinds: str) -> dict[str, Any]:
     OSError
         If it cannot be read.
     """
-    path = validate.path("filepath", path)
+    path = validate.source_path("filepath", path)
     with open(path, "rb") as file:
         try:
             return _read_members(file, kinds)

@@ -26,7 +26,12 @@ class Callback(validate.KnownArguments):
     model: Any = None
     params: dict[str, Any] = {}  # noqa: RUF012, replaced and never changed
 
-    def __init__(self):
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse methods that cannot be called as they will be."""
+        super().__init_subclass__(**options)
+        validate.overridden(cls, Callback, *(name for name in vars(Callback) if name.startswith("on_")))
+
+    def __init__(self) -> None:
         pass
 
     def set_model(self, model) -> None:

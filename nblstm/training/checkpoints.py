@@ -128,9 +128,10 @@ class ModelCheckpoint(Monitor):
 class BackupAndRestore(Callback):
     """Makes a fit that was killed go on where it was, and end in the same bits as one that was not.
 
-    Call `fit` again with the same model, data and arguments: it begins with what the backup has. That is the
-    parameters, the optimizer's state, all states of randomness, epoch and place in it, metrics and history, and what
-    other callbacks keep. When the fit ends, the backup is deleted.
+    Call `fit` again with the same model, data and arguments, among them the same callbacks in the same order, also
+    those that keep nothing: it begins with what the backup has. That is the parameters, the optimizer's state, all
+    states of randomness, epoch and place in it, metrics and history, and what other callbacks keep. When the fit ends,
+    the backup is deleted.
 
     Parameters
     ----------
@@ -147,6 +148,8 @@ class BackupAndRestore(Callback):
     ------
     TypeError, ValueError
         If an argument is not as described; when a fit begins, if the backup is damaged or of another fit.
+    NotADirectoryError
+        When a fit begins, if ``backup_dir`` is a file.
 
     Notes
     -----
@@ -180,6 +183,8 @@ class BackupAndRestore(Callback):
         first backup.
         """
         self._batches = 0
+        if self.backup_dir.exists() and not self.backup_dir.is_dir():
+            raise NotADirectoryError(f"backup_dir is {str(self.backup_dir)!r}, which is a file; give a folder's path")
         for part in (*loop.callbacks.callbacks, *self.model.metrics):
             try:
                 archive.check_content({"state": part.state()})

@@ -22,7 +22,7 @@ class History(Callback):
         By name, one value per epoch: ``loss``, each metric, ``val_loss``, ...
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.epoch: list[int] = []
         self.history: dict[str, list[float]] = {}

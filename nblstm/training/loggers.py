@@ -133,7 +133,7 @@ class LambdaCallback(Callback):
     def __init__(
         self, on_epoch_begin=None, on_epoch_end=None, on_train_begin=None, on_train_end=None,
         on_train_batch_begin=None, on_train_batch_end=None, **kwargs,
-    ):  # fmt: skip
+    ) -> None:  # fmt: skip
         super().__init__()
         given = {
             "on_epoch_begin": on_epoch_begin, "on_epoch_end": on_epoch_end, "on_train_begin": on_train_begin,

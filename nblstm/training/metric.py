@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Real
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,14 @@ class Mean(Configured):
 
     #: Whether more of it is better, "max", or less, "min"; None if that is not known.
     direction: str | None = None
+
+    #: Whether `update_state` takes a mask behind ``y_true``, ``y_pred`` and ``sample_weight``.
+    takes_mask = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Look at `update_state`, which may be written as for Keras."""
+        super().__init_subclass__(**options)
+        cls.takes_mask = validate.takes(cls.update_state, 5)
 
     def __init__(self, name: str = "mean"):
         self.name = name
@@ -96,12 +105,20 @@ def _rows(values: np.ndarray) -> np.ndarray:
 class Metric(Mean):
     """A metric: the mean of one value per row of predictions.
 
-    Subclasses give the equation, `values`.
+    Subclasses give the equation, ``values(y_true, y_pred, mask)``; or, as in Keras, ``update_state(y_true, y_pred,
+    sample_weight=None)``, ``result()`` and ``reset_state()``, which the constructor calls. An ``update_state`` that
+    takes no ``mask`` behind these gets it as weights of 0 and 1, multiplied by the sample weights.
 
     Parameters
     ----------
     name : str
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse methods that cannot be called as they will be."""
+        super().__init_subclass__(**options)
+        validate.overridden(cls, Metric, "update_state", least=3)
+        validate.overridden(cls, Metric, "values")
 
     @np.errstate(under="ignore")
     def update_state(self, y_true, y_pred, sample_weight=None, mask=None) -> None:  # type: ignore[override]

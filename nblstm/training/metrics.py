@@ -152,7 +152,7 @@ _NAMES: dict[str, type] = {
     "mean_squared_error": MeanSquaredError, "mean_absolute_error": MeanAbsoluteError,
     "root_mean_squared_error": RootMeanSquaredError, "binary_crossentropy": BinaryCrossentropy,
     "categorical_crossentropy": CategoricalCrossentropy,
-    "sparse_categorical_crossentropy": SparseCategoricalCrossentropy, "mean": Mean,
+    "sparse_categorical_crossentropy": SparseCategoricalCrossentropy,
 }  # fmt: skip
 _ALIASES: dict[str, type] = {
     "acc": Accuracy, "mse": MeanSquaredError, "MSE": MeanSquaredError, "mae": MeanAbsoluteError,
@@ -162,7 +162,7 @@ _ACCURACIES = (
     binary_accuracy, categorical_accuracy, sparse_categorical_accuracy, top_k_categorical_accuracy,
     sparse_top_k_categorical_accuracy,
 )  # fmt: skip
-_TABLE = _NAMES | _ALIASES | {made.__name__: made for made in (*_NAMES.values(), LossMetric, MetricFunction)}
+_TABLE = _NAMES | _ALIASES | {made.__name__: made for made in (*_NAMES.values(), LossMetric, MetricFunction, Mean)}
 
 
 def get(identifier) -> Mean:

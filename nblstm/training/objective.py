@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nblstm.training import archive, losses, metrics
+from nblstm.training import archive, losses, metrics, weights
 from nblstm.training.loss import Loss
 from nblstm.training.metric import Mean
 
@@ -30,9 +30,9 @@ class Objective:
     """
 
     def __init__(self, loss, measured=None, weighted=None):
-        self.loss: Loss = losses.get(loss)
-        self.metrics: list[Any] = [metrics.get(metric) for metric in _listed("metrics", measured)]
-        self.weighted_metrics: list[Any] = [metrics.get(metric) for metric in _listed("weighted_metrics", weighted)]
+        self.loss: Loss = losses.get(_of_one_output("loss", loss))
+        self.metrics: list[Any] = [_metric(metric) for metric in _listed("metrics", measured)]
+        self.weighted_metrics: list[Any] = [_metric(metric) for metric in _listed("weighted_metrics", weighted)]
         self._names = _unique(self.metrics, self.weighted_metrics)
         self.reset()
 
@@ -55,9 +55,9 @@ class Objective:
         self._total += value * B
         self._samples += B
         for metric in self.metrics:
-            metric.update_state(y, prediction, None, mask)
+            _update(metric, y, prediction, None, mask)
         for metric in self.weighted_metrics:
-            metric.update_state(y, prediction, weight, mask)
+            _update(metric, y, prediction, weight, mask)
 
     def kernels(self, dtype: str, weighted: bool) -> list[tuple]:
         """What a fit will need: functions that compile it, each with its arguments."""
@@ -102,7 +102,34 @@ def _listed(name: str, given) -> list:
         return []
     if isinstance(given, dict) or not isinstance(given, list | tuple):
         raise TypeError(f"{name} is {given!r}; give a list, such as ['accuracy']")
-    return list(given)
+    return list(_of_one_output(name, given) if given and isinstance(given[0], list | tuple) else given)
+
+
+def _of_one_output(name: str, given):
+    """What is given, or what Keras's list of one per output has."""
+    if not isinstance(given, list | tuple):
+        return given
+    if len(given) != 1:
+        raise ValueError(f"{name} has {len(given)} parts, one per output; a Sequential has one output, so give one")
+    return given[0]
+
+
+def _metric(given) -> Mean:
+    metric = metrics.get(given)
+    if type(metric).update_state is Mean.update_state:
+        raise TypeError(
+            f"metrics has {metric!r}, a mean of values, which knows of no targets; give metrics of y_true and y_pred, "
+            "such as 'accuracy' or 'mae'"
+        )
+    return metric
+
+
+def _update(metric, y, prediction: np.ndarray, weight, mask) -> None:
+    if metric.takes_mask:
+        metric.update_state(y, prediction, weight, mask)
+    else:  # a weight for each step that the mask tells of, as Keras's metrics make of it
+        kept = None if mask is None else mask.astype(prediction.dtype)
+        metric.update_state(y, prediction, weights.product(weight, kept))
 
 
 def _unique(measured: list[Mean], weighted: list[Mean]) -> list[str]:

@@ -47,8 +47,8 @@ class Optimizer(Configured):
     Parameters
     ----------
     modules : Module or sequence of Module, optional
-        What is trained; without, `build` sets it. A number or a schedule in this place is the learning rate, so that
-        ``Adam(0.01)`` means what it does in Keras.
+        What is trained; without, `build` sets it. A number, schedule or function in this place is the learning rate,
+        so that ``Adam(0.01)`` means what it does in Keras.
     learning_rate : float or callable
         A callable gives the learning rate of a step, counted from 0, such as a schedule.
     weight_decay : float, optional
@@ -56,6 +56,8 @@ class Optimizer(Configured):
     clipnorm, clipvalue, global_clipnorm : float, optional
         At most one of them: gradients are clipped, in place, by `clip_by_norm`, `clip_by_value` or
         `clip_by_global_norm`.
+    name : str, optional
+        That of the class by default.
 
     Attributes
     ----------
@@ -71,13 +73,23 @@ class Optimizer(Configured):
     unsaved = ("modules",)
     once: ClassVar[dict[str, str]] = {"lr": "learning_rate"}
 
+    def __new__(cls, *args, **kwargs):
+        """As `object`'s; what stands behind a learning rate without its name is refused, as it would be another's."""
+        names = [*inspect.signature(cls).parameters] if len(args) > 1 or "learning_rate" in kwargs else [""]
+        if names[0] == "modules" and _is_rate(args[0] if args else kwargs.get("modules")):
+            given = f"{args[0]!r}, {args[1]!r}" if len(args) > 1 else "modules and learning_rate"
+            named = f"{cls.__name__}(0.1{f', {names[2]}=0.9' if len(names) > 2 else ''})"
+            raise TypeError(
+                f"{cls.__name__} got {given}, of which the first is a learning rate in place of the networks; give "
+                f"what follows a learning rate by its name, as in {named}"
+            )
+        return super().__new__(cls, *args, **kwargs)
+
     def __init__(
         self, modules, learning_rate, weight_decay: float | None, clipnorm: float | None, clipvalue: float | None,
-        global_clipnorm: float | None,
+        global_clipnorm: float | None, name: str | None = None,
     ):  # fmt: skip
-        if isinstance(modules, numbers.Real | schedules.LearningRateSchedule):
-            if learning_rate != validate.constructor(type(self)).parameters["learning_rate"].default:
-                raise TypeError(f"modules is {modules!r}, a learning rate; give what follows it by its name")
+        if _is_rate(modules):
             modules, learning_rate = None, modules
         self._learning_rate = self._checked_rate(learning_rate)
         limits = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
@@ -88,6 +100,9 @@ class Optimizer(Configured):
             None if value is None else real(name, value, above=True) for name, value in limits.items()
         )
         self.weight_decay = None if weight_decay is None else real("weight_decay", weight_decay)
+        if not (name is None or isinstance(name, str)):
+            raise TypeError(f"name is {name!r}; give a string, or None")
+        self.name = name or type(self).__name__
         self.iterations = 0
         self.modules: list[Module] = []
         self._sizes: list[int] = []
@@ -324,3 +339,10 @@ class Optimizer(Configured):
 
     def _argument(self, name: str):
         return self._learning_rate if name == "learning_rate" else super()._argument(name)
+
+
+def _is_rate(modules) -> bool:
+    """Whether a learning rate, or what was meant for one, stands in the place of the networks."""
+    if isinstance(modules, list | tuple):
+        return bool(modules) and all(isinstance(part, numbers.Real) for part in modules)
+    return isinstance(modules, numbers.Real | str) or (callable(modules) and not isinstance(modules, Module | type))

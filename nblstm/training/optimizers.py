@@ -34,7 +34,7 @@ class SGD(Optimizer):
     momentum : float, default 0
         From 0 to 1.
     nesterov : bool, default False
-    weight_decay, clipnorm, clipvalue, global_clipnorm : float, optional
+    weight_decay, clipnorm, clipvalue, global_clipnorm, name
         As in `Optimizer`.
 
     Raises
@@ -51,10 +51,11 @@ class SGD(Optimizer):
         self, modules=None, learning_rate: LearningRateLike = 0.01, momentum: float = 0.0, nesterov: bool = False, *,
         weight_decay: float | None = None, clipnorm: float | None = None, clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        name: str | None = None,
     ):  # fmt: skip
         self.momentum = real("momentum", momentum, high=1)
         self.nesterov = flag("nesterov", nesterov)
-        super().__init__(modules, learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm)
+        super().__init__(modules, learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
 
     def slot_names(self):
         """The momentum, if there is any."""
@@ -103,7 +104,7 @@ class RMSprop(Optimizer):
         Both from 0 to 1.
     epsilon : float, default 1e-7
     centered : bool, default False
-    weight_decay, clipnorm, clipvalue, global_clipnorm : float, optional
+    weight_decay, clipnorm, clipvalue, global_clipnorm, name
         As in `Optimizer`.
 
     Raises
@@ -121,11 +122,12 @@ class RMSprop(Optimizer):
         self, modules=None, learning_rate: LearningRateLike = 0.001, rho: float = 0.9, momentum: float = 0.0,
         epsilon: float = 1e-7, centered: bool = False, *, weight_decay: float | None = None,
         clipnorm: float | None = None, clipvalue: float | None = None, global_clipnorm: float | None = None,
+        name: str | None = None,
     ):  # fmt: skip
         self.rho, self.momentum = real("rho", rho, high=1), real("momentum", momentum, high=1)
         self.epsilon = real("epsilon", epsilon)
         self.centered = flag("centered", centered)
-        super().__init__(modules, learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm)
+        super().__init__(modules, learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
 
     def slot_names(self):
         """The mean of squares, and as asked for, momentum and mean."""
@@ -187,7 +189,7 @@ class Adam(Optimizer):
     epsilon : float, default 1e-7
     amsgrad : bool, default False
         Divide by the root of the largest v so far.
-    weight_decay, clipnorm, clipvalue, global_clipnorm : float, optional
+    weight_decay, clipnorm, clipvalue, global_clipnorm, name
         As in `Optimizer`.
 
     Raises
@@ -205,12 +207,13 @@ class Adam(Optimizer):
         self, modules=None, learning_rate: LearningRateLike = 0.001, beta_1: float = 0.9, beta_2: float = 0.999,
         epsilon: float = 1e-7, amsgrad: bool = False, *, weight_decay: float | None = None,
         clipnorm: float | None = None, clipvalue: float | None = None, global_clipnorm: float | None = None,
+        name: str | None = None,
     ):  # fmt: skip
         self.beta_1 = real("beta_1", beta_1, high=1, below=True)
         self.beta_2 = real("beta_2", beta_2, high=1, below=True)
         self.epsilon = real("epsilon", epsilon)
         self.amsgrad = flag("amsgrad", amsgrad)
-        super().__init__(modules, learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm)
+        super().__init__(modules, learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
 
     def slot_names(self):
         """Both moments, and the largest second one."""
@@ -251,7 +254,7 @@ class AdamW(Adam):
     weight_decay : float, default 0.004
     beta_1, beta_2, epsilon, amsgrad
         As in `Adam`.
-    clipnorm, clipvalue, global_clipnorm : float, optional
+    clipnorm, clipvalue, global_clipnorm, name
         As in `Optimizer`.
 
     Raises
@@ -268,10 +271,11 @@ class AdamW(Adam):
         self, modules=None, learning_rate: LearningRateLike = 0.001, weight_decay: float = 0.004, beta_1: float = 0.9,
         beta_2: float = 0.999, epsilon: float = 1e-7, amsgrad: bool = False, *, clipnorm: float | None = None,
         clipvalue: float | None = None, global_clipnorm: float | None = None,
+        name: str | None = None,
     ):  # fmt: skip
         super().__init__(
             modules, learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay=real("weight_decay", weight_decay),
-            clipnorm=clipnorm, clipvalue=clipvalue, global_clipnorm=global_clipnorm,
+            clipnorm=clipnorm, clipvalue=clipvalue, global_clipnorm=global_clipnorm, name=name,
         )  # fmt: skip
 
 

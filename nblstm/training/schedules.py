@@ -94,7 +94,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
         One more than boundaries.
     """
 
-    def __init__(self, boundaries, values):
+    def __init__(self, boundaries, values) -> None:
         self.boundaries, self.values = tuple(boundaries), tuple(real("a value", value) for value in values)
         if not all(isinstance(b, numbers.Integral) for b in self.boundaries):
             raise TypeError(f"boundaries has {self.boundaries}; give whole numbers of steps")
