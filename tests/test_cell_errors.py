@@ -60,7 +60,15 @@ def test_functions_of_numpy(function):
     arity = 2 if function == "maximum" else 1
     message = tried(lambda a, b, h: getattr(np, function)(*(a, b)[:arity]))
     assert f"numpy.{function}" in message
-    assert "from nblstm" in message
+    assert ("write nblstm." in message) == (function != "sign")
+
+
+def test_a_function_that_there_is_none_of_gets_those_that_there_are():
+    names = ", ".join(nblstm.cells.functions.__all__)
+    for equations in (
+        lambda a, b, h: np.sin(a) * b, lambda a, b, h: math.floor(a) * b, lambda a, b, h: round(a) * b,
+    ):  # fmt: skip
+        assert f" has {names}" in tried(equations)
 
 
 @pytest.mark.parametrize(

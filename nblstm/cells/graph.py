@@ -17,6 +17,12 @@ class CellError(TypeError):
     """A cell's equations are not something nblstm can trace."""
 
 
+#: The functions for equations: ``functions.__all__``, of a module that imports this one.
+FUNCTIONS = (
+    "abs", "clip", "elu", "exp", "gelu", "hard_sigmoid", "hard_tanh", "leaky_relu", "log", "maximum", "minimum",
+    "relu", "selu", "sigmoid", "softplus", "softsign", "sqrt", "swish", "tanh", "where",
+)  # fmt: skip
+
 #: What Python does with an object by methods of its type: what equations can do with a value,
 COMPUTED = "add radd sub rsub mul rmul truediv rtruediv neg pos pow rpow abs lt le gt ge array_ufunc array_function"
 #: and what they cannot, each with what is wrong with it.
@@ -28,7 +34,7 @@ REFUSED = {
     ),
     "float int index complex round trunc floor ceil": (
         "passes a traced value to a function that wants a number (math.exp and its like); "
-        "use the function of the same name from nblstm"
+        f"use the function of the same name from nblstm, which has {', '.join(FUNCTIONS)}"
     ),
     "getitem setitem delitem len iter reversed contains": (
         "uses a value as if it had elements, but a cell sees one unit of one sequence, a scalar; "
@@ -184,7 +190,9 @@ class Value:
         operators = {"add": add, "subtract": sub, "multiply": mul, "divide": div, "power": power}
         if method == "__call__" and ufunc.__name__ in operators and not kwargs:
             return operators[ufunc.__name__](*inputs)  # a NumPy number on the left of an operator
-        raise CellError(f"calls numpy.{ufunc.__name__} on a traced value; use the function of that kind from nblstm")
+        name = ufunc.__name__
+        instead = f"write nblstm.{name}" if name in FUNCTIONS else f"nblstm has {', '.join(FUNCTIONS)}"
+        raise CellError(f"calls numpy.{name} on a traced value; {instead}")
 
 
 # Nodes are told apart by identity, which dictionaries and sets look at first: only a cell gets to == and !=.
