@@ -103,14 +103,14 @@ class Feed(Chain):
         x, y, weight = self.converted(found.x), found.y, found.weight
         assert y is not None
         self.check_inputs(x)
-        self.check_targets(y)
+        self.check_targets(y, weight)
         if class_weight is not None:
             assert self.output_shape is not None
             weight = data.class_weights(y, class_weight, len(self.output_shape), self.dtype)
         return Samples(x, y, weight)
 
-    def check_targets(self, y: np.ndarray) -> None:
-        """Refuse targets that the loss would refuse in some batch."""
+    def check_targets(self, y: np.ndarray, weight: np.ndarray | None) -> None:
+        """Refuse targets, and weights of samples, that the loss would refuse in some batch."""
 
     def _in_order(
         self, found: Samples, batch_size: int | None, steps: int | None, purpose: str = ""

@@ -14,7 +14,7 @@ from nblstm.models import truncation
 from nblstm.models.chain import Tape
 from nblstm.models.feed import Feed
 from nblstm.nn import Gradients
-from nblstm.training import ahead, optimizers
+from nblstm.training import ahead, optimizers, weights
 from nblstm.training.history import History
 from nblstm.training.objective import Objective
 from nblstm.training.optimizer import Optimizer
@@ -205,8 +205,8 @@ class Learner(Feed):
         penalized = self.particular[1]
         return sum([self._layers[k].regularization_loss() for k in penalized], 0.0) if penalized else 0.0
 
-    def check_targets(self, y: np.ndarray) -> None:
-        """Refuse targets of a wrong shape or out of range, before training.
+    def check_targets(self, y: np.ndarray, weight: np.ndarray | None) -> None:
+        """Refuse targets of a wrong shape or out of range, and weights of a wrong shape, before training.
 
         Where there are masks, what is masked may be anything, and only batches can tell.
         """
@@ -218,6 +218,8 @@ class Learner(Feed):
         prediction = np.broadcast_to(np.zeros((), self.layers[-1].dtype), sizes)
         mask = np.broadcast_to(np.array(False), sizes[:-1]) if self.makes_masks else None
         self._objective.loss.checked_target(y, prediction, mask)
+        if weight is not None:
+            weights.aligned("sample_weight", weight, tuple(sizes[:-1] or sizes))
 
     def _prepare(self) -> None:
         """Give the optimizer the layers that have parameters, unless it has them and its state already."""

@@ -128,7 +128,6 @@ class Loop:
 
     def _epoch(self, interrupts: Interrupts) -> dict[str, Any]:
         if not self.done:
-            self.model.reset_metrics()
             self.callbacks("on_epoch_begin", self.epoch)
         title = f"Epoch {self.epoch + 1}/{self.epochs}"
         progress = Progress(self.verbose, title, self.batches.steps, self.done)
@@ -157,6 +156,8 @@ class Loop:
         begin = self.callbacks.overriding("on_train_batch_begin")
         end = self.callbacks.overriding("on_train_batch_end")
         for x, y, weight in self.batches.epoch(self.done):
+            if not self.done:  # here, as a fit whose first batch is refused changes nothing
+                model.reset_metrics()
             for method in begin:
                 method(self.done, None)
             interrupts.held = True
@@ -231,10 +232,11 @@ def evaluate(
 ) -> dict[str, float] | None:  # fmt: skip
     """Loss and metrics of a model over the batches of one epoch; None if there is no batch."""
     callbacks("on_test_begin")
-    objective.reset()
     begin, end = callbacks.overriding("on_test_batch_begin"), callbacks.overriding("on_test_batch_end")
     done = 0
     for done, (x, y, weight) in enumerate(batches.epoch(), 1):
+        if done == 1:  # here, as an evaluation whose first batch is refused changes nothing
+            objective.reset()
         for method in begin:
             method(done - 1, None)
         model.test_step(x, y, weight, objective)
