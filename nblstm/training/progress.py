@@ -59,15 +59,18 @@ class Progress:
     @property
     def wants_logs(self) -> bool:
         """Whether the line would be drawn now, and `step` is to be given the logs."""
-        return self._live and time.perf_counter() - self._drawn >= REDRAWN
+        return self._live and self._due(time.perf_counter())
+
+    def _due(self, now: float) -> bool:
+        return now - self._drawn >= REDRAWN
 
     def step(self, done: int, logs: dict[str, float] | None) -> None:
-        """``done`` batches are done."""
+        """``done`` batches are done; draws the line if it is time to, with ``logs``, where these are given."""
         self._done = done
         if self._live and (logs is not None or self._warm is None):
             now = time.perf_counter()
             self._warm = self._warm or (now, done)
-            if logs is not None:
+            if logs is not None and self._due(now):
                 self._drawn = now
                 self._draw(f"{self._bar()}{self._left(now)}{_shown(logs)}")
 
