@@ -1,9 +1,10 @@
-"""What is printed for the user, on whatever stdout is."""
+"""What the user is told: printed, on whatever stdout is, or as a warning."""
 
 from __future__ import annotations
 
 import codecs
 import sys
+import warnings
 
 #: The lines of tables and bars in ASCII, for consoles such as Windows's with cp1252.
 _LINES = str.maketrans("─━│┌┬┐├┼┤└┴┘", "-=|+++++++++")
@@ -24,3 +25,11 @@ def show(text: str, end: str = "\n") -> None:
     if encoding is not None:
         text = text.encode(encoding, "nblstm.ascii").decode(encoding)
     print(text, end=end, flush=True)
+
+
+def warn(text: str) -> None:
+    """Warn with the line of the user's program from which nblstm was called, which then warns of it once."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "nblstm":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, stacklevel=level)

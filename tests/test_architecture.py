@@ -43,7 +43,7 @@ ALLOWED = {
     "training": {"nn", "cells", "validate", "configured", "device", "own", "show", "compiling"},
     "layers": {
         "blas", "nn", "stack", "batch", "memory", "layout", "training", "validate", "configured", "seeds", "cells",
-        "device", "locks", "own", "pool",
+        "device", "locks", "own", "pool", "show",
     },
     "models": {"layers", "training", "nn", "validate", "configured", "seeds", "locks", "own", "show"},
     # Keras's names of modules, for what lies further down.

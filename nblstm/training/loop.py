@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
+from nblstm.show import warn
 from nblstm.training import archive
 from nblstm.training.batches import ArrayBatches, IterableBatches
 from nblstm.training.callback import CallbackList
@@ -180,10 +180,9 @@ class Loop:
             return True
         if not self.done and not self.history.epoch:
             raise ValueError("the first epoch got no batch; give an iterable of (x, y) batches that is not empty")
-        warnings.warn(
+        warn(
             f"the data ran out after {self.done} batches of epoch {self.epoch + 1} of {self.epochs}, so fit ends; give "
-            "a generator that goes on, steps_per_epoch, or an iterable that begins anew",
-            stacklevel=5,
+            "a generator that goes on, steps_per_epoch, or an iterable that begins anew"
         )
         self.model.stop_training = True
         return self.done > 0
@@ -200,12 +199,11 @@ class Loop:
     def _validation(self) -> dict[str, float]:
         """What an evaluation on the held-out data gives; nothing, and none is tried again, where these have run out."""
         assert self.validation is not None
-        measured = evaluate(self.model, self.model._objective, self.validation, self.callbacks, stacklevel=6)
+        measured = evaluate(self.model, self.model._objective, self.validation, self.callbacks)
         if measured is None:
-            warnings.warn(
+            warn(
                 f"validation_data gave no batch behind epoch {self.epoch + 1} of {self.epochs}, so there are no more "
-                "validations; give a generator that goes on, or an iterable that begins anew",
-                stacklevel=5,
+                "validations; give a generator that goes on, or an iterable that begins anew"
             )
             self.validation = None
         return measured or {}
@@ -228,8 +226,8 @@ class Loop:
 
 
 def evaluate(
-    model, objective, batches: Batches, callbacks: CallbackList, progress: Progress | None = None, stacklevel: int = 5
-) -> dict[str, float] | None:  # fmt: skip
+    model, objective, batches: Batches, callbacks: CallbackList, progress: Progress | None = None
+) -> dict[str, float] | None:
     """Loss and metrics of a model over the batches of one epoch; None if there is no batch."""
     callbacks("on_test_begin")
     begin, end = callbacks.overriding("on_test_batch_begin"), callbacks.overriding("on_test_batch_end")
@@ -246,10 +244,9 @@ def evaluate(
         if progress is not None:
             progress.step(done, logs)
     if done < (batches.steps or 0) and done:
-        warnings.warn(
+        warn(
             f"the data ran out after {done} of {batches.steps} batches of an evaluation, which goes by these; give a "
-            "generator that goes on, or an iterable that begins anew",
-            stacklevel=stacklevel,
+            "generator that goes on, or an iterable that begins anew"
         )
     logs = objective.logs() if done else None
     callbacks("on_test_end", logs=logs)
