@@ -105,9 +105,15 @@ def plain_array(name: str, value, fix: str = PAD) -> np.ndarray:
         return np.asarray(value)
     except ValueError:
         if isinstance(value, list | tuple) and all(hasattr(part, "shape") for part in value):
-            shapes = " and ".join(sorted({str(tuple(part.shape)) for part in value}))
+            shapes = different(part.shape for part in value)
             raise ValueError(f"{name} is a list of {len(value)} arrays of shapes {shapes}; {fix}") from None
         raise ValueError(f"{name} is a ragged nest of lists; {fix}") from None
+
+
+def different(shapes: Iterable[tuple[int, ...]]) -> str:
+    """The different ones among shapes, in words: the first two, and how many others there are."""
+    found = [str(tuple(shape)) for shape in dict.fromkeys(shapes)]
+    return " and ".join(found) if len(found) <= 2 else f"{found[0]}, {found[1]} and {len(found) - 2} others"
 
 
 def number_array(name: str, value, fix: str = PAD) -> np.ndarray:

@@ -192,4 +192,16 @@ def test_other_objects():
 
 def test_arrays_of_several_shapes_in_a_list():
     call = lambda: NET([np.zeros((5, 3)), np.zeros((4, 3))])  # noqa: E731
-    message_of(ValueError, call, "x is a list of 2 arrays of shapes (4, 3) and (5, 3); pad the sequences", "lengths=")
+    message_of(ValueError, call, "x is a list of 2 arrays of shapes (5, 3) and (4, 3); pad the sequences", "lengths=")
+
+
+def test_many_shapes_in_a_list_are_counted():
+    many = [np.zeros((k, 3)) for k in [*range(9, 40), 9]]
+    said = "a list of 32 arrays of shapes (9, 3), (10, 3) and 29 others; pad the sequences to one length"
+    message_of(ValueError, lambda: MODEL.predict(many), f"x is {said}")
+    message_of(ValueError, lambda: MODEL.fit(X, many, verbose=0), f"y is {said}")
+    steps = Sequential([Dense(1)])
+    steps.build((None, None, 3))
+    batches = [np.zeros((2, k, 3)) for k in range(1, 40)]
+    said = "the outputs have shapes (1, 1), (2, 1) and 37 others, which make no array; predict such batches apart"
+    message_of(ValueError, lambda: steps.predict(iter(batches), verbose=0), said)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nblstm import validate
 from nblstm.show import warn
 from nblstm.training import archive
 from nblstm.training.batches import ArrayBatches, IterableBatches
@@ -270,8 +271,9 @@ def predict(model, batches: Batches, callbacks: CallbackList, progress: Progress
         progress.close()
     if not outputs:
         raise ValueError("predict got no batch; give an array, or an iterable that is not empty")
-    shapes = {y.shape[1:] for y in outputs}
-    if len(shapes) > 1:
-        raise ValueError(f"the outputs have shapes {sorted(shapes)}, which make no array; predict such batches apart")
+    shapes = [y.shape[1:] for y in outputs]
+    if len(set(shapes)) > 1:
+        came = validate.different(shapes)
+        raise ValueError(f"the outputs have shapes {came}, which make no array; predict such batches apart")
     callbacks("on_predict_end")
     return np.concatenate(outputs)
