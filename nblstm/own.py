@@ -142,6 +142,8 @@ def function(value) -> Any:
     made = resolved(value)
     if callable(made):
         return made
+    if made is not value:
+        raise TypeError(f"fn is {value!r}, which stands for {made!r}; give a function of y_true and y_pred")
     if is_name(value):
         raise ValueError(missing("function", value))
     raise TypeError(f"fn is {value!r}; give a function of y_true and y_pred")

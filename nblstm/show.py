@@ -19,8 +19,18 @@ def _in_ascii(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("nblstm.ascii", _in_ascii)
 
 
+def is_open() -> bool:
+    """Whether there is a stdout; a program that runs on its own may have none, or have closed it."""
+    return sys.stdout is not None and not getattr(sys.stdout, "closed", False)
+
+
 def show(text: str, end: str = "\n") -> None:
-    """Print a text; ``+-|=`` stand for lines and bars, and escapes for letters, that stdout cannot encode."""
+    """Print a text, where there is a stdout.
+
+    ``+-|=`` stand for lines and bars, and escapes for letters, that it cannot encode.
+    """
+    if not is_open():
+        return
     encoding = getattr(sys.stdout, "encoding", None)
     if encoding is not None:
         text = text.encode(encoding, "nblstm.ascii").decode(encoding)

@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 from messages import message_of
 
-from nblstm.layers import GRU, LSTM, Bidirectional, Conv1D, Dense, Embedding, Flatten, Input, Masking
+from nblstm.layers import (
+    GRU,
+    LSTM,
+    Bidirectional,
+    Conv1D,
+    Dense,
+    Embedding,
+    Flatten,
+    GlobalAveragePooling1D,
+    Input,
+    Masking,
+)
 from nblstm.models import Sequential
 from nblstm.training import Adam
 
@@ -68,6 +79,8 @@ FIT = {
     "epochs": ((X, Y), {"epochs": 2.5}, TypeError, "epochs is 2.5 of type float"),
     "initial_epoch": ((X, Y), {"initial_epoch": -1}, ValueError, "initial_epoch is -1"),
     "verbose": ((X, Y), {"verbose": 3}, ValueError, "verbose is 3; give 0 for nothing"),
+    "verbose_array": ((X, Y), {"verbose": np.array([1, 2])}, ValueError, "verbose is array([1, 2]); give 0"),
+    "verbose_list": ((X, Y), {"verbose": [1]}, ValueError, "verbose is [1]; give 0 for nothing"),
     "split": ((X, Y), {"validation_split": 1.0}, ValueError, "validation_split is 1.0; give a number, 0 or more"),
     "split_type": ((X, Y), {"validation_split": "a"}, TypeError, "validation_split is 'a' of type str"),
     "shuffle": ((X, Y), {"shuffle": "batch"}, TypeError, "shuffle is 'batch'; give True or False"),
@@ -132,6 +145,17 @@ def test_an_evaluation_that_is_refused_leaves_what_was_measured(batches):
     with pytest.raises((TypeError, ValueError)):
         model.evaluate(iter(batches), verbose=0)
     assert model.logs() == measured
+
+
+def test_a_model_without_parameters():
+    """It can be measured, and there is nothing to train."""
+    x, y = RNG.normal(size=(4, 5, 2)), np.zeros((4, 2))
+    for layers in ([GlobalAveragePooling1D()], [Input((5, 2)), GlobalAveragePooling1D()]):
+        model = Sequential(layers)
+        model.compile("adam", "mse")
+        assert model.evaluate(x, y, verbose=0) == pytest.approx((x.mean(axis=1) ** 2).mean(), rel=1e-5)
+        for call in (lambda m=model: m.fit(x, y, verbose=0), lambda m=model: m.train_on_batch(x, y)):
+            message_of(ValueError, call, "no layer has parameters, so there is nothing to train; add one, such as")
 
 
 def test_labels_out_of_range_are_found_before_training():

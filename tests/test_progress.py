@@ -109,6 +109,37 @@ for sys.stdout in (None, io.StringIO()):
     run_python(code)
 
 
+class Collector:
+    """What programs put in the place of stdout, with what `print` needs of it."""
+
+    def __init__(self):
+        self.text = ""
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        pass
+
+
+def test_a_stdout_that_can_only_write(monkeypatch):
+    written = Collector()
+    monkeypatch.setattr(sys, "stdout", written)
+    model().fit(X, Y)
+    assert written.text.startswith("Epoch 1/1 - 1/1 - ")
+
+
+@pytest.mark.parametrize("verbose", [1, 2])
+def test_a_stdout_that_has_been_closed(monkeypatch, verbose):
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stdout", closed)
+    trained = model()
+    assert len(trained.fit(X, Y, epochs=2, verbose=verbose).epoch) == 2
+    trained.evaluate(X, Y, verbose=verbose)
+    assert trained.predict(X, batch_size=2, verbose=verbose).shape == (20, 1)
+
+
 # --- on a terminal ---------------------------------------------------------------------------------------------------
 
 

@@ -85,4 +85,6 @@ class Registry:
             raise ValueError(own.missing(self.kind, name))
         if found is None:
             raise ValueError(f"there is no {self.kind} named {validate.unknown(name, self._classes, self._shown)}")
+        if not callable(found):
+            raise TypeError(f"the {self.kind} {name!r} stands for {found!r}; give a function, a class or an object")
         return found

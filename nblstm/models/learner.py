@@ -123,6 +123,7 @@ class Learner(Feed):
 
     def train_step(self, x: np.ndarray, y, weight, objective: Objective) -> None:
         """Forward, backward and one step of the optimizer, with a batch that has been checked."""
+        self._prepare()
         if self._bptt_steps is not None and x.shape[1] > self._bptt_steps:
             self._train_in_chunks(x, y, weight, self._bptt_steps, objective)
             return
@@ -151,7 +152,6 @@ class Learner(Feed):
     def _learn(self, tape: Tape, d_prediction: np.ndarray) -> None:
         """Backward, and a step of the optimizer."""
         optimizer: Any = self.optimizer
-        self._prepare()
         gradients, layers = self.backward(tape, d_prediction, self._gradients), self._layers
         self._gradients = gradients
         parametric, penalized, constrained = self.particular
@@ -225,9 +225,9 @@ class Learner(Feed):
         """Give the optimizer the layers that have parameters, unless it has them and its state already."""
         assert self.optimizer is not None
         modules = [self._layers[k] for k in self.particular[0]]
+        if not modules:
+            raise ValueError("no layer has parameters, so there is nothing to train; add one, such as Dense(1)")
         if self.optimizer.modules != modules:
-            if not modules:
-                raise ValueError("no layer has parameters, so there is nothing to train; add one, such as Dense(1)")
             self.optimizer.build(modules)
 
     def _need_compiled(self, method: str) -> None:

@@ -259,12 +259,17 @@ class Optimizer(Configured):
         value = own.resolved(value)  # a file has the name of a function
         if isinstance(value, dict):
             return schedules.get(value)
+        if isinstance(value, type):
+            raise TypeError(f"learning_rate is the class {value.__name__}; give an object of it, {value.__name__}(...)")
         return value if callable(value) else real("learning_rate", value)
 
     def _rate(self) -> float:
         if not callable(self._learning_rate):
             return self._learning_rate
-        return real(f"the learning rate of step {self.iterations}", float(self._learning_rate(self.iterations)))
+        rate = self._learning_rate(self.iterations)
+        if hasattr(rate, "__float__") and getattr(rate, "shape", ()) == ():  # another library's number, too
+            rate = float(rate)
+        return real(f"the learning rate of step {self.iterations}", rate)
 
     def _check(self, flat: list[np.ndarray | None], parameters: list[np.ndarray]) -> None:
         sizes = [p.size for p in parameters]
