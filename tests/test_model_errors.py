@@ -158,6 +158,30 @@ def test_a_model_without_parameters():
             message_of(ValueError, call, "no layer has parameters, so there is nothing to train; add one, such as")
 
 
+def test_an_optimizer_belongs_to_one_model():
+    """As in Keras: its state is that of the layers with which it has taken steps."""
+    adam = Adam()
+    first, second = regression(adam), regression(adam)
+    assert first.optimizer is second.optimizer
+    first.fit(X, Y, batch_size=4, verbose=0)
+    said = "the optimizer has taken 3 steps with other layers, whose state it would lose; call compile() with one of"
+    for call in (second.fit, second.train_on_batch):
+        refused(second, ValueError, lambda call=call: call(X, Y), said)
+    first.compile(adam, "mse")
+    first.train_on_batch(X, Y)
+    assert adam.iterations == 4
+
+
+def test_an_optimizer_belongs_to_the_layers_of_its_model():
+    model = regression()
+    model.train_on_batch(X, Y)
+    model.add(Dense(2))
+    refused(model, ValueError, lambda: model.train_on_batch(X, Y), "has taken 1 steps with other layers", "after add()")
+    model.compile("adam", "mse")
+    model.train_on_batch(X, Y)
+    assert model.optimizer.iterations == 1
+
+
 def test_labels_out_of_range_are_found_before_training():
     """The one that is wrong is in the last batch."""
     for loss, y, message in (

@@ -222,13 +222,24 @@ class Learner(Feed):
             weights.aligned("sample_weight", weight, tuple(sizes[:-1] or sizes))
 
     def _prepare(self) -> None:
-        """Give the optimizer the layers that have parameters, unless it has them and its state already."""
-        assert self.optimizer is not None
+        """Give the optimizer the layers that have parameters, unless it has them and its state already.
+
+        Raises
+        ------
+        ValueError
+            If there are none, or it keeps the state of others, which would be lost.
+        """
+        optimizer: Any = self.optimizer
         modules = [self._layers[k] for k in self.particular[0]]
         if not modules:
             raise ValueError("no layer has parameters, so there is nothing to train; add one, such as Dense(1)")
-        if self.optimizer.modules != modules:
-            self.optimizer.build(modules)
+        if optimizer.modules != modules:
+            if optimizer.modules and optimizer.iterations:
+                raise ValueError(
+                    f"the optimizer has taken {optimizer.iterations} steps with other layers, whose state it would "
+                    "lose; call compile() with one of this model's own, also after add() or pop()"
+                )
+            optimizer.build(modules)
 
     def _need_compiled(self, method: str) -> None:
         if not self.compiled:

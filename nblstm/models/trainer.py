@@ -98,6 +98,8 @@ class Trainer(Learner):
         validation = self.validation_batches(validation_data, held_out, size, validation_steps)
         self.check_validation(batches, validation)
         run = loop.Loop(self, batches, callbacks, epochs, first, shown, validation, every)
+        if self.built:  # else the first batch of an iterable tells the layers' parameters
+            self._prepare()
         self._foresee(sample_weight is not None or class_weight is not None)
         self._fitting = True
         try:
@@ -216,6 +218,7 @@ class Trainer(Learner):
         return_dict = validate.flag("return_dict", return_dict)
         data = self.samples(x, y, sample_weight, class_weight)
         objective = self.measure()
+        self._prepare()
         objective.reset()
         self.train_step(data.x, data.y, data.weight, objective)
         return objective.logs() if return_dict else _flat(objective.logs())
