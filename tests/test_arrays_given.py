@@ -1,5 +1,7 @@
 """What users give in the place of plain arrays: masked arrays, tables, sparse matrices, numbers beyond a dtype."""
 
+import array
+
 import numpy as np
 import pytest
 from messages import message_of
@@ -193,6 +195,19 @@ def test_other_objects():
 def test_arrays_of_several_shapes_in_a_list():
     call = lambda: NET([np.zeros((5, 3)), np.zeros((4, 3))])  # noqa: E731
     message_of(ValueError, call, "x is a list of 2 arrays of shapes (5, 3) and (4, 3); pad the sequences", "lengths=")
+
+
+@pytest.mark.parametrize("given", [memoryview, lambda a: array.array("f", a.ravel())])
+def test_memory_that_numpy_can_read(given):
+    x, y = np.float32([[1.0], [2.0], [3.0]]), np.float32([1.0, 0.0, 1.0])
+    results = []
+    for made in (np.array, given):
+        model = Sequential([Input((1,)), Dense(1)], seed=0)
+        model.compile("sgd", "mse")
+        model.fit(made(x), made(y), epochs=2, verbose=0)
+        results.append([model.predict(made(x), verbose=0), model.evaluate(made(x), made(y), verbose=0)])
+    assert results[0][0].tolist() == results[1][0].tolist()
+    assert results[0][1] == results[1][1]
 
 
 def test_many_shapes_in_a_list_are_counted():

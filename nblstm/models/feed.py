@@ -156,7 +156,16 @@ def is_iterable(x) -> bool:
     """Whether x is a generator, a loader or the like, and not something that becomes an array."""
     arrays = str | bytes | list | tuple | dict | np.ndarray
     array_like = isinstance(x, arrays) or hasattr(x, "__array__") or hasattr(x, "toarray")  # the last of SciPy, sparse
-    return isinstance(x, Iterable) and not array_like
+    return isinstance(x, Iterable) and not array_like and not _has_a_buffer(x)
+
+
+def _has_a_buffer(x) -> bool:
+    """Whether NumPy can read the memory of x, as of a memoryview or an `array.array`."""
+    try:
+        memoryview(x)
+    except TypeError:
+        return False
+    return True
 
 
 def _size(batch_size: int | None, purpose: str = "") -> int:

@@ -168,6 +168,11 @@ class Loop:
             logs = model.logs() if end or progress.wants_logs else None
             for method in end:
                 method(self.done - 1, logs)
+            if model._objective is not objective:
+                raise RuntimeError(
+                    f"a callback compiled the model behind batch {self.done} of an epoch, which has no measurements "
+                    "now; call compile() in on_epoch_begin or on_epoch_end, or behind the fit"
+                )
             progress.step(self.done, logs)
             for backup in self._backups:
                 backup.after_batch(self)

@@ -87,8 +87,11 @@ def _listed(name: str, given) -> list:
 
 
 def _unique(measured: list[Mean], weighted: list[Mean]) -> list[str]:
-    """Names as Keras makes them: accuracy, accuracy_1; and weighted_accuracy where it is also measured unweighted."""
-    names: list[str] = []
+    """Names as Keras makes them: accuracy, accuracy_1; and weighted_accuracy where it is also measured unweighted.
+
+    A metric named loss is loss_1, beside the loss, in whose place Keras has it.
+    """
+    names = ["loss"]
     for k, metric in enumerate((*measured, *weighted)):
         base = metric.name
         if k >= len(measured) and base in names:
@@ -98,4 +101,4 @@ def _unique(measured: list[Mean], weighted: list[Mean]) -> list[str]:
             count += 1
             name = f"{base}_{count}"
         names.append(name)
-    return names
+    return names[1:]
