@@ -144,6 +144,11 @@ def converted(name: str, array: np.ndarray, dtype: str | np.dtype) -> np.ndarray
         ) from None
 
 
+def initial_values(cell, dtype: str) -> None:
+    """Refuse a cell of which an initial value is beyond the dtype of the network that computes it."""
+    converted(f"initial of cell {cell.name!r}", np.array(cell.initial), dtype)
+
+
 def real_array(name: str, value, dtype: str | np.dtype) -> np.ndarray:
     """``value`` as an array of ``dtype``, any layout; integers, bools and floats of another width are converted."""
     if type(value) is np.ndarray and value.dtype is dtype:  # what one layer gives the next

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from messages import message_of
 
+import nblstm
 from nblstm import activations, metrics, nn, utils
-from nblstm.layers import GRU, LSTM, Dense, Embedding, Input, Masking
+from nblstm.layers import GRU, LSTM, RNN, Dense, Embedding, Input, Masking
 from nblstm.losses import CategoricalCrossentropy, MeanSquaredError, SparseCategoricalCrossentropy
 from nblstm.models import Sequential
 from nblstm.training import Adam
@@ -195,6 +196,17 @@ def test_other_objects():
 def test_arrays_of_several_shapes_in_a_list():
     call = lambda: NET([np.zeros((5, 3)), np.zeros((4, 3))])  # noqa: E731
     message_of(ValueError, call, "x is a list of 2 arrays of shapes (5, 3) and (4, 3); pad the sequences", "lengths=")
+
+
+def test_initial_values_of_a_cell_are_within_the_dtype():
+    @nblstm.cell(gates="a", states="h c", initial={"c": 1e300})
+    def far(a, h, c):
+        return a + h, c
+
+    said = "initial of cell 'far' has 1e+300 at [1], which is beyond float32, whose largest number is 3.4e+38; give"
+    message_of(ValueError, lambda: nn.Recurrent(far, 2, 3), said)
+    message_of(ValueError, lambda: RNN(far, 3), said)
+    assert nn.Recurrent(far, 2, 3, dtype="float64")(np.ones((0, 2)))[1][1].max() == 1e300
 
 
 @pytest.mark.parametrize("given", [memoryview, lambda a: array.array("f", a.ravel())])
