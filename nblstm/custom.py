@@ -194,6 +194,8 @@ def function(value) -> Any:
     made = named("function", value, {}) if is_name(value) else resolved(value)
     if callable(made):
         return made
+    if made is not value:
+        raise TypeError(f"fn is {value!r}, which stands for {made!r}; give a function of y_true and y_pred")
     raise TypeError(f"fn is {value!r}; give a function of y_true and y_pred")
 
 

@@ -1,9 +1,10 @@
-"""What is printed for the user, on whatever stdout is."""
+"""What the user is told: printed, on whatever stdout is, or as a warning."""
 
 from __future__ import annotations
 
 import codecs
 import sys
+import warnings
 
 #: The lines of tables and bars in ASCII, for consoles such as Windows's with cp1252.
 _LINES = str.maketrans("─━│┌┬┐├┼┤└┴┘", "-=|+++++++++")
@@ -18,9 +19,27 @@ def _in_ascii(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("nblstm.ascii", _in_ascii)
 
 
+def is_open() -> bool:
+    """Whether there is a stdout; a program that runs on its own may have none, or have closed it."""
+    return sys.stdout is not None and not getattr(sys.stdout, "closed", False)
+
+
 def show(text: str, end: str = "\n") -> None:
-    """Print a text; ``+-|=`` stand for lines and bars, and escapes for letters, that stdout cannot encode."""
+    """Print a text, where there is a stdout.
+
+    ``+-|=`` stand for lines and bars, and escapes for letters, that it cannot encode.
+    """
+    if not is_open():
+        return
     encoding = getattr(sys.stdout, "encoding", None)
     if encoding is not None:
         text = text.encode(encoding, "nblstm.ascii").decode(encoding)
     print(text, end=end, flush=True)
+
+
+def warn(text: str) -> None:
+    """Warn with the line of the user's program from which nblstm was called, which then warns of it once."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "nblstm":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, stacklevel=level)

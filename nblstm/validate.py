@@ -80,11 +80,16 @@ def unknown(
     return f"{name!r}; give one of {', '.join(shown)}"
 
 
+def different(shapes: Iterable[tuple[int, ...]]) -> str:
+    """The different ones among shapes, in words: the first two, and how many others there are."""
+    found = [str(tuple(shape)) for shape in dict.fromkeys(shapes)]
+    return " and ".join(found) if len(found) <= 2 else f"{found[0]}, {found[1]} and {len(found) - 2} others"
+
+
 def shapes(arrays) -> str:
     """The shapes of arrays in words: each once, and no more than a sentence can hold."""
-    found = list(dict.fromkeys(str(tuple(array.shape)) for array in arrays))
-    shown = found if len(found) <= 3 else [*found[:3], f"{len(found) - 3} others"]
-    return f"shape{'s' * (len(found) > 1)} {' and '.join(shown)}"
+    found = dict.fromkeys(tuple(array.shape) for array in arrays)
+    return f"shape{'s' * (len(found) > 1)} {different(found)}"
 
 
 def choice(name: str, value, choices: tuple[str, ...]) -> str:
@@ -203,6 +208,11 @@ def converted(name: str, array: np.ndarray, dtype: str | np.dtype) -> np.ndarray
             f"{name} has {array[tuple(place)]:g} at {place.tolist()}, which is beyond {np.dtype(dtype).name}, whose "
             f"largest number is {largest:.3g}; give smaller numbers"
         ) from None
+
+
+def initial_values(cell, dtype: str) -> None:
+    """Refuse a cell of which an initial value is beyond the dtype of the network that computes it."""
+    converted(f"initial of cell {cell.name!r}", np.array(cell.initial), dtype)
 
 
 def real_array(name: str, value, dtype: str | np.dtype) -> np.ndarray:

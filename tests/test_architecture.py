@@ -43,7 +43,7 @@ ALLOWED = {
     "training": {"nn", "cells", "validate", "configured", "device", "custom", "show", "compiling", "undisturbed"},
     "layers": {
         "blas", "nn", "stack", "batch", "memory", "layout", "training", "validate", "configured", "seeds", "cells",
-        "device", "locks", "custom", "pool",
+        "device", "locks", "custom", "pool", "show",
     },
     "models": {"layers", "training", "nn", "validate", "configured", "device", "seeds", "locks", "custom", "show"},
     # Keras's names of modules, for what lies further down.

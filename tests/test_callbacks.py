@@ -61,6 +61,28 @@ def test_logs_of_batches_are_those_of_the_epoch_so_far():
     assert seen[0] != seen[-1]
 
 
+def test_a_callback_does_not_compile_within_an_epoch():
+    """At its beginning and end it may: each epoch is measured by what is compiled then."""
+    for event in ("on_train_batch_end", "on_train_batch_begin"):
+        trained = model()
+        compiling = callbacks.LambdaCallback(**{event: lambda batch, logs, m=trained: m.compile("sgd", "mse")})
+        said = "a callback compiled the model behind batch 1 of an epoch", "call compile() in on_epoch_begin or"
+        message_of(RuntimeError, lambda c=compiling, m=trained: fit(c, of=m), *said)
+    for event in ("on_epoch_begin", "on_epoch_end"):
+        trained = model(metrics=())
+        compiling = callbacks.LambdaCallback(**{event: lambda epoch, logs, m=trained: m.compile("sgd", "mse")})
+        assert all(loss > 0 for loss in fit(compiling, of=trained, epochs=2).history["loss"])
+
+
+def test_a_metric_named_loss_leaves_the_loss():
+    trained = model("sgd", [metrics.MeanAbsoluteError(name="loss")])
+    history = fit(of=trained, epochs=1, validation_data=(X, Y)).history
+    assert list(history) == ["loss", "loss_1", "val_loss", "val_loss_1"]
+    errors = Y - trained.predict(X, verbose=0)
+    assert history["val_loss"] == [pytest.approx((errors**2).mean())]
+    assert history["val_loss_1"] == [pytest.approx(np.abs(errors).mean())]
+
+
 def test_a_callback_stops_the_fit_within_an_epoch():
     class Stop(callbacks.Callback):
         def on_batch_end(self, batch, logs=None):
@@ -355,6 +377,32 @@ def test_what_is_measured_within_a_fit_is_right():
     trained = model()
     fit(tell, of=trained, epochs=1)
     assert measured == [trained.evaluate(X, Y, verbose=0)]
+
+
+def test_what_other_threads_measure_meanwhile():
+    """A slow evaluation of other targets, then a fit beside it: both measure what they do alone."""
+    made = model()
+    made.compile(SGD(0.0), "mse", metrics=["mae"])
+    begun, ended = threading.Event(), threading.Event()
+
+    def slow():
+        for k in range(6):
+            if k == 1:
+                begun.set()
+                assert ended.wait(60)
+            yield X[:8], Y[:8] + 9
+
+    alone = made.evaluate(X[:8], Y[:8] + 9, verbose=0)
+    expected = made.fit(X, Y, epochs=2, batch_size=20, verbose=0).history
+    found = []
+    thread = threading.Thread(target=lambda: found.append(made.evaluate(slow(), verbose=0)))
+    thread.start()
+    assert begun.wait(60)
+    assert made.fit(X, Y, epochs=2, batch_size=20, verbose=0).history == expected
+    assert made.test_on_batch(X, Y) == made.evaluate(X, Y, batch_size=20, verbose=0)
+    ended.set()
+    thread.join()
+    np.testing.assert_allclose(found[0], alone, rtol=1e-6)
 
 
 def test_a_fit_within_a_fit_is_refused():

@@ -287,6 +287,9 @@ def test_a_function_of_the_users_own():
     [
         (lambda t, p: (p - t) ** 2, TypeError, "gave ndarray; let it return two arrays"),
         (lambda t, p: (0.0, p), ValueError, "the value that .* gives has shape"),
+        (lambda t, p: ("a", "b"), TypeError, "the value that .* gives is str; give an array of real numbers"),
+        (lambda t, p: (None, p), TypeError, "the value that .* gives is None; give an array of real numbers"),
+        (lambda t, p: (p.mean(-1), [[1.0], [1.0, 2.0]]), ValueError, "the gradient that .* gives is a ragged nest"),
         (lambda t, p: (p.mean(-1), p.mean(-1)), ValueError, "the gradient that .* gives has shape"),
     ],
 )

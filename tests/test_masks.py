@@ -1,5 +1,7 @@
 """Masks through whole models: what is padded predicts, learns and measures what is not padded."""
 
+import warnings
+
 import numpy as np
 import pytest
 from differences import differences
@@ -234,3 +236,16 @@ def test_a_row_that_is_repeated_loses_its_mask():
 def test_an_average_of_steps_has_a_mask_of_steps():
     with pytest.raises(ValueError, match=r"mask has shape \(2, 2, 2\)"):
         GlobalAveragePooling1D()(np.ones((2, 2, 2)), np.ones((2, 2, 2), bool))
+
+
+@pytest.mark.parametrize("layer", [Flatten(), Reshape((3, 2)), Conv1D(2, 2), MaxPooling1D(), GlobalMaxPooling1D()])
+def test_the_warning_comes_once_and_shows_the_line_of_the_program(layer: Layer):
+    """Training and validation, each with passes of its own, are one fit to whoever calls it."""
+    model = Sequential([Masking(), layer, Flatten(), Dense(1)])
+    model.compile("sgd", "mse")
+    x, y = np.ones((4, 3, 2)), np.ones((4, 1))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        model.fit(x, y, batch_size=2, epochs=2, validation_data=(x, y), verbose=0)
+    assert [(each.filename, type(layer).__name__ in str(each.message)) for each in caught] == [(__file__, True)]
+    assert "what is masked counts from here on like all else" in str(caught[0].message)

@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 from messages import message_of
 
-from nblstm.layers import GRU, LSTM, Bidirectional, Conv1D, Dense, Embedding, Flatten, Input, Masking
+from nblstm.layers import (
+    GRU,
+    LSTM,
+    Bidirectional,
+    Conv1D,
+    Dense,
+    Embedding,
+    Flatten,
+    GlobalAveragePooling1D,
+    Input,
+    Masking,
+)
 from nblstm.models import Sequential
 from nblstm.training import Adam
 
@@ -26,13 +37,14 @@ def classifier(loss="sparse_categorical_crossentropy", units=3):
 
 
 def refused(model, error, call, *needed):
-    """The message fits, and neither parameters, optimizer, random state nor history have changed."""
+    """The message fits, and neither parameters, optimizer, random state, history nor measurements have changed."""
     before, state = model.get_weights(), model.generator.bit_generator.state
-    steps, history = model.optimizer.iterations, model.history
+    steps, history, measured = model.optimizer.iterations, model.history, model.logs()
     message_of(error, call, *needed)
     assert all(map(np.array_equal, model.get_weights(), before))
     assert model.generator.bit_generator.state == state
     assert model.optimizer.iterations == steps
+    assert model.logs() == measured
     assert model.history is history or not model.history.epoch  # that of batches that are refused is empty
 
 
@@ -48,6 +60,13 @@ FIT = {
     "empty": ((X[:0], Y[:0]), {}, ValueError, "x has shape (0, 4), which is no sample"),
     "nan": ((with_value(X, np.nan), Y), {}, ValueError, "x has nan at [11, 3]; remove or replace"),
     "inf": ((X, with_value(Y, -np.inf)), {}, ValueError, "y has -inf at [11, 1]"),
+    "weights_shape": (
+        (X, Y), {"sample_weight": np.ones((12, 7))}, ValueError, "sample_weight has shape (12, 7); it needs shape (12,)"
+    ),
+    "validation_weights": (
+        (X, Y), {"validation_data": (X, Y, np.ones((12, 7))), "batch_size": 5}, ValueError,
+        "validation_data: sample_weight has shape (12, 7); it needs shape (12,)",
+    ),
     "nan_weight": ((X, Y), {"sample_weight": with_value(Y[:, 0], np.nan)}, ValueError, "sample_weight has nan at [11]"),
     "features": ((RNG.normal(size=(12, 5)), Y), {}, ValueError, "x has shape (12, 5); the model takes (None, 4)"),
     "dimensions": ((X[:, None], Y), {}, ValueError, "x has shape (12, 1, 4); the model takes (None, 4)"),
@@ -61,6 +80,8 @@ FIT = {
     "epochs": ((X, Y), {"epochs": 2.5}, TypeError, "epochs is 2.5 of type float"),
     "initial_epoch": ((X, Y), {"initial_epoch": -1}, ValueError, "initial_epoch is -1"),
     "verbose": ((X, Y), {"verbose": 3}, ValueError, "verbose is 3; give 0 for nothing"),
+    "verbose_array": ((X, Y), {"verbose": np.array([1, 2])}, ValueError, "verbose is array([1, 2]); give 0"),
+    "verbose_list": ((X, Y), {"verbose": [1]}, ValueError, "verbose is [1]; give 0 for nothing"),
     "split": ((X, Y), {"validation_split": 1.0}, ValueError, "validation_split is 1.0; give a number, 0 or more"),
     "split_type": ((X, Y), {"validation_split": "a"}, TypeError, "validation_split is 'a' of type str"),
     "shuffle": ((X, Y), {"shuffle": "batch"}, TypeError, "shuffle is 'batch'; give True or False"),
@@ -88,6 +109,8 @@ FIT = {
     ),
     "batches": ((iter([X]), None), {}, TypeError, "a batch is ndarray; let the iterable give (x, y)"),
     "batch_parts": ((iter([(X, Y, Y, Y)]), None), {}, TypeError, "a batch is 4 parts; let the iterable give"),
+    "no_batch": ((iter([]), None), {}, ValueError, "the first epoch got no batch"),
+    "batch_none": ((iter([None]), None), {}, TypeError, "a batch is NoneType; let the iterable give (x, y)"),
     "beside": ((iter([(X, Y)]), Y), {}, ValueError, "y or sample_weight is given beside an iterable of batches"),
     "split_of_iterable": ((iter([(X, Y)]),), {"validation_split": 0.1}, ValueError, "validation_split needs arrays"),
 }  # fmt: skip
@@ -97,7 +120,67 @@ FIT = {
 def test_fit(case):
     arguments, options, error, message = FIT[case]
     model = regression()
+    model.test_on_batch(X, Y)
+    assert model.logs()["loss"] > 0
     refused(model, error, lambda: model.fit(*arguments, **{"verbose": 0, **options}), message)
+
+
+def test_weights_of_steps_have_their_shape():
+    """Behind a layer for sequences there are as many as targets, or one per sequence."""
+    x, y = RNG.normal(size=(6, 5, 3)), RNG.normal(size=(6, 5, 2))
+    model = Sequential([Input((None, 3)), Dense(2)])
+    model.compile("sgd", "mse", weighted_metrics=["mae"])
+    for shape in ((6, 4), (6, 5, 2), (6, 1, 5)):
+        for call in (model.fit, model.evaluate):
+            given = {"sample_weight": np.ones(shape), "batch_size": 4, "verbose": 0}
+            message = f"sample_weight has shape {shape}; it needs shape (6, 5) or the first dimensions of that"
+            refused(model, ValueError, lambda call=call, given=given: call(x, y, **given), message)
+    for shape in ((6,), (6, 1), (6, 5), (6, 5, 1)):
+        model.fit(x, y, sample_weight=np.ones(shape), batch_size=4, verbose=0)
+
+
+@pytest.mark.parametrize("batches", [[], [None], [(X, Y, np.ones((12, 3)))]])
+def test_an_evaluation_that_is_refused_leaves_what_was_measured(batches):
+    model = regression()
+    measured = model.test_on_batch(X, Y, return_dict=True)
+    with pytest.raises((TypeError, ValueError)):
+        model.evaluate(iter(batches), verbose=0)
+    assert model.logs() == measured
+
+
+def test_a_model_without_parameters():
+    """It can be measured, and there is nothing to train."""
+    x, y = RNG.normal(size=(4, 5, 2)), np.zeros((4, 2))
+    for layers in ([GlobalAveragePooling1D()], [Input((5, 2)), GlobalAveragePooling1D()]):
+        model = Sequential(layers)
+        model.compile("adam", "mse")
+        assert model.evaluate(x, y, verbose=0) == pytest.approx((x.mean(axis=1) ** 2).mean(), rel=1e-5)
+        for call in (lambda m=model: m.fit(x, y, verbose=0), lambda m=model: m.train_on_batch(x, y)):
+            message_of(ValueError, call, "no layer has parameters, so there is nothing to train; add one, such as")
+
+
+def test_an_optimizer_belongs_to_one_model():
+    """As in Keras: its state is that of the layers with which it has taken steps."""
+    adam = Adam()
+    first, second = regression(adam), regression(adam)
+    assert first.optimizer is second.optimizer
+    first.fit(X, Y, batch_size=4, verbose=0)
+    said = "the optimizer has taken 3 steps with other layers, whose state it would lose; call compile() with one of"
+    for call in (second.fit, second.train_on_batch):
+        refused(second, ValueError, lambda call=call: call(X, Y), said)
+    first.compile(adam, "mse")
+    first.train_on_batch(X, Y)
+    assert adam.iterations == 4
+
+
+def test_an_optimizer_belongs_to_the_layers_of_its_model():
+    model = regression()
+    model.train_on_batch(X, Y)
+    model.add(Dense(2))
+    refused(model, ValueError, lambda: model.train_on_batch(X, Y), "has taken 1 steps with other layers", "after add()")
+    model.compile("adam", "mse")
+    model.train_on_batch(X, Y)
+    assert model.optimizer.iterations == 1
 
 
 def test_labels_out_of_range_are_found_before_training():

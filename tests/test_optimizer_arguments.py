@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import pickle
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -27,6 +28,10 @@ def gradients_of(*arrays):
         (Adam, dict(learning_rate=-1.0), ValueError, "learning_rate is -1.0; give a number 0 or more"),
         (Adam, dict(learning_rate=np.nan), ValueError, "learning_rate is nan"),
         (Adam, dict(learning_rate="0.1"), ValueError, "learning_rate is '0.1'"),
+        (
+            Adam, dict(learning_rate=schedules.CosineDecay), TypeError,
+            r"learning_rate is the class CosineDecay; give an object of it, CosineDecay\(...\)",
+        ),
         (Adam, dict(beta_1=1.0), ValueError, "beta_1 is 1.0; give a number 0 or more and below 1"),
         (Adam, dict(beta_2=-0.1), ValueError, "beta_2 is -0.1"),
         (Adam, dict(epsilon=np.inf), ValueError, "epsilon is inf"),
@@ -44,7 +49,7 @@ def gradients_of(*arrays):
         (SGD, dict(nesterov=3), TypeError, "nesterov is 3"),
         (RMSprop, dict(rho=2), ValueError, "rho is 2"),
     ],
-)
+)  # fmt: skip
 def test_arguments(kind, options, error, said):
     with pytest.raises(error, match=said):
         kind(**{"modules": [nn.Linear(2, 2)], **options})
@@ -123,6 +128,23 @@ def test_a_schedule_is_a_function_of_the_steps_taken():
     assert optimizer.learning_rate == 0.4
 
 
+@pytest.mark.parametrize("given", ["a", None, [0.1], np.array([0.1]), np.nan, -1.0])
+def test_what_a_schedule_may_not_give(given):
+    """Nothing has been changed by the step that asked for it."""
+    linear = nn.Linear(1, 1, dtype="float64")
+    optimizer = SGD(linear, lambda step: given)
+    before = linear.flat_parameters().copy()
+    with pytest.raises(ValueError, match=r"the learning rate of step 0 is .*; give a number 0 or more"):
+        optimizer.step(gradients_of(np.ones(2)))
+    assert (linear.flat_parameters() == before).all()
+    assert optimizer.iterations == 0
+
+
+@pytest.mark.parametrize("given", [np.float32(0.5), np.array(0.5), Fraction(1, 2)])
+def test_other_numbers_that_a_schedule_may_give(given):
+    assert SGD(nn.Linear(1, 1), lambda step: given).learning_rate == 0.5
+
+
 def test_restarts_of_a_cosine():
     """Figures of Keras 3.15."""
     schedule = schedules.CosineDecayRestarts(0.1, 10, t_mul=2.0, m_mul=0.5, alpha=0.1)
@@ -167,7 +189,7 @@ def test_a_schedule_that_gives_nonsense_changes_nothing():
     layer = nn.Linear(1, 1, dtype="float64", seed=0)
     before = layer.flat_parameters().copy()
     optimizer = SGD(layer, lambda step: math.nan)
-    with pytest.raises(ValueError, match="the learning rate of step 0 is nan"):
+    with pytest.raises(ValueError, match=r"the learning rate of step 0 is nan"):
         optimizer.step(gradients_of(np.ones(2)))
     np.testing.assert_array_equal(layer.flat_parameters(), before)
 

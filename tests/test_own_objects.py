@@ -235,9 +235,32 @@ def test_a_name_that_stands_for_nothing(name, kind, tmp_path):
     assert "custom_objects" in message
 
 
-def message_of_load(path):
+@pytest.mark.parametrize(
+    ("made", "kind"), [
+        (lambda: compiled(Dense(2, kernel_initializer=thirds)), "the initializer"),
+        (lambda: compiled(Dense(2, kernel_constraint=halved)), "the constraint"),
+        (lambda: compiled(Dense(2), worst), "fn is"),
+        (lambda: compiled(Dense(2), Within()), "metric is"),
+    ],
+)  # fmt: skip
+def test_a_name_for_which_what_is_given_cannot_stand(made, kind, tmp_path):
+    """The message names what was given, and does not ask for it again."""
+    made().save(tmp_path / "m")
+    given = dict.fromkeys(("thirds", "halved", "worst", "Within"), 3)
+    message = message_of_load(tmp_path / "m", given)
+    assert kind in message
+    assert "stands for 3; give" in message
+
+
+def compiled(layer, *measured):
+    model = Sequential([Input((3,)), layer])
+    model.compile("sgd", "mse", metrics=[*measured])
+    return model
+
+
+def message_of_load(path, custom_objects=None):
     with pytest.raises(ValueError, match="cannot be loaded: ") as caught:
-        load_model(path)
+        load_model(path, custom_objects)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 

@@ -109,6 +109,37 @@ for sys.stdout in (None, io.StringIO()):
     run_python(code)
 
 
+class Collector:
+    """What programs put in the place of stdout, with what `print` needs of it."""
+
+    def __init__(self):
+        self.text = ""
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        pass
+
+
+def test_a_stdout_that_can_only_write(monkeypatch):
+    written = Collector()
+    monkeypatch.setattr(sys, "stdout", written)
+    model().fit(X, Y)
+    assert written.text.startswith("Epoch 1/1 - 1/1 - ")
+
+
+@pytest.mark.parametrize("verbose", [1, 2])
+def test_a_stdout_that_has_been_closed(monkeypatch, verbose):
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stdout", closed)
+    trained = model()
+    assert len(trained.fit(X, Y, epochs=2, verbose=verbose).epoch) == 2
+    trained.evaluate(X, Y, verbose=verbose)
+    assert trained.predict(X, batch_size=2, verbose=verbose).shape == (20, 1)
+
+
 # --- on a terminal ---------------------------------------------------------------------------------------------------
 
 
@@ -157,8 +188,9 @@ def test_a_number_of_batches_that_is_not_known(monkeypatch):
     assert terminal.rows[1].startswith("3/Unknown ")
 
 
-def test_it_is_not_drawn_at_every_step(monkeypatch):
-    """At most about 10 times a second, and no measurement is asked for in between."""
+@pytest.mark.parametrize("callbacks", [False, True])
+def test_it_is_not_drawn_at_every_step(monkeypatch, callbacks):
+    """At most about 10 times a second, and no measurement is asked for in between, though callbacks may have them."""
     terminal = on_a_terminal(monkeypatch)
     progress = Progress(1, "T", 100_000)
     start = time.perf_counter()
@@ -166,7 +198,7 @@ def test_it_is_not_drawn_at_every_step(monkeypatch):
     for done in range(1, 100_001):
         if progress.wants_logs:
             wanted += 1
-        progress.step(done, {"loss": 1.0} if progress.wants_logs else None)
+        progress.step(done, {"loss": 1.0} if progress.wants_logs or callbacks else None)
         if time.perf_counter() - start > 0.35:
             break
     progress.close()
@@ -174,8 +206,22 @@ def test_it_is_not_drawn_at_every_step(monkeypatch):
     assert wanted <= 4
 
 
+def test_callbacks_that_see_each_batch_do_not_have_it_drawn(monkeypatch):
+    terminal = on_a_terminal(monkeypatch)
+    monkeypatch.setattr("nblstm.training.progress.REDRAWN", 1000.0)
+    seen = []
+    watch = LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(logs["loss"]))
+    watch.on_test_batch_end = lambda batch, logs: seen.append(logs["loss"])
+    trained = model()
+    trained.fit(X, Y, batch_size=2, callbacks=[watch])
+    trained.evaluate(X, Y, batch_size=2, callbacks=[watch])
+    assert len(seen) == 20
+    assert terminal.getvalue().count("loss") == 2  # at the end of each
+
+
 def test_a_line_is_no_longer_than_a_row(monkeypatch):
     terminal = on_a_terminal(monkeypatch, columns=40)
+    monkeypatch.setattr("nblstm.training.progress.REDRAWN", 0.0)
     assert shutil.get_terminal_size().columns == 40
     progress = Progress(1, "", 3)
     progress.step(1, {"a_metric_with_quite_a_long_name": 1.0})
@@ -196,6 +242,7 @@ def test_others_print_on_rows_of_their_own(monkeypatch):
 
 def test_compiling_is_said(monkeypatch):
     terminal = on_a_terminal(monkeypatch)
+    monkeypatch.setattr("nblstm.training.progress.REDRAWN", 0.0)
     progress = Progress(1, "Epoch 1/1", 40)
     compiling.announce()
     assert terminal.rows[1] == " 0/40 " + "─" * 20 + " compiling"
@@ -225,6 +272,7 @@ def test_letters_that_a_terminal_lacks(monkeypatch):
     narrow = io.TextIOWrapper(raw, encoding="cp1252", newline="")
     monkeypatch.setattr(narrow, "isatty", lambda: True, raising=False)
     on_a_terminal(monkeypatch, stdout=narrow)
+    monkeypatch.setattr("nblstm.training.progress.REDRAWN", 0.0)
     progress = Progress(1, "Epoch 1/1", 4)
     progress.step(1, {"loss": 1.0})
     progress.line({"λ": 1.0})

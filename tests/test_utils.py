@@ -105,7 +105,7 @@ def steps_of_two_shapes():
         (lambda: utils.pad_sequences([[1], ["a"]]), "there is .*'a'.*, which is no number, and dtype is int32; give d"),
         (lambda: utils.pad_sequences([[1]], dtype="int33"), "dtype is 'int33'; give a NumPy dtype, such as 'int32'"),
         (lambda: utils.pad_sequences([[[1], [2, 3]]]), "sequence 0 is a ragged nest of lists; give steps of one shape"),
-        (steps_of_two_shapes, r"sequences have steps of shapes \[\(2,\), \(3,\)\]; give steps of one shape"),
+        (steps_of_two_shapes, r"sequences have steps of shapes \(2,\) and \(3,\); give steps of one shape"),
         (lambda: utils.PyDataset(workers=4), "workers, .* is given, .*; leave them out"),
     ],
 )

@@ -115,6 +115,7 @@ class CellLayer(Layer):
         self.zero_output_for_mask = validate.flag("zero_output_for_mask", zero_output_for_mask)
         self.learn_initial_state = validate.flag("learn_initial_state", learn_initial_state)
         self.cell = self._make_cell()
+        validate.initial_values(self.cell, self.dtype)
         self.cell.check()
         self._output = self.cell.states.index(self.cell.output)
 

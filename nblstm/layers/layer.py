@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
@@ -17,6 +16,7 @@ from nblstm.layers.parametric import UNDRAWN, Parametric
 from nblstm.layers.registry import Registry
 from nblstm.layers.shapes import Shape
 from nblstm.nn import Gradients
+from nblstm.show import warn
 
 LAYERS = Registry("layer", by="nblstm.layers.register")
 register = LAYERS.register
@@ -272,9 +272,7 @@ class Layer(Configured, Parametric):
         """
         if self.supports_masking or mask is None:
             return mask
-        warnings.warn(
-            f"{self._label} does not pass on the mask of its input; the layers behind it see all steps", stacklevel=2
-        )
+        warn(f"{self._label} does not pass on the mask of its input; what is masked counts from here on like all else")
         return None
 
     def _checked_input(self, x) -> np.ndarray:

@@ -80,4 +80,7 @@ class Registry:
 
     def _found(self, name: str) -> Any:
         """The class of a name, or an object of the user's own."""
-        return custom.named(self.kind, name, self._classes, self._shown, by=self._by)
+        found = custom.named(self.kind, name, self._classes, self._shown, by=self._by)
+        if not callable(found):
+            raise TypeError(f"the {self.kind} {name!r} stands for {found!r}; give a function, a class or an object")
+        return found

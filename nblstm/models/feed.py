@@ -107,14 +107,14 @@ class Feed(Chain):
         x, y, weight = self.converted(found.x), found.y, found.weight
         assert y is not None
         self.check_inputs(x)
-        self.check_targets(y)
+        self.check_targets(y, weight)
         if class_weight is not None:
             assert self.output_shape is not None
             weight = data.class_weights(y, class_weight, len(self.output_shape), self.dtype)
         return Samples(x, y, weight)
 
-    def check_targets(self, y: np.ndarray) -> None:
-        """Refuse targets that the loss would refuse in some batch."""
+    def check_targets(self, y: np.ndarray, weight: np.ndarray | None) -> None:
+        """Refuse targets, and weights of samples, that the loss would refuse in some batch."""
 
     def _in_order(
         self, found: Samples, batch_size: int | None, steps: int | None, purpose: str = ""
@@ -161,7 +161,16 @@ def is_iterable(x) -> bool:
     """Whether x is a generator, a loader or the like, and not something that becomes an array."""
     arrays = str | bytes | list | tuple | dict | np.ndarray
     array_like = isinstance(x, arrays) or hasattr(x, "__array__") or hasattr(x, "toarray")  # the last of SciPy, sparse
-    return isinstance(x, Iterable) and not array_like
+    return isinstance(x, Iterable) and not array_like and not _has_a_buffer(x)
+
+
+def _has_a_buffer(x) -> bool:
+    """Whether NumPy can read the memory of x, as of a memoryview or an `array.array`."""
+    try:
+        memoryview(x)
+    except TypeError:
+        return False
+    return True
 
 
 def _size(batch_size: int | None, purpose: str = "") -> int:

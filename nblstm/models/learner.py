@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +15,7 @@ from nblstm.models import truncation
 from nblstm.models.chain import Tape
 from nblstm.models.feed import Feed
 from nblstm.nn import Gradients
-from nblstm.training import optimizers
+from nblstm.training import optimizers, weights
 from nblstm.training.history import History
 from nblstm.training.objective import Objective
 from nblstm.training.optimizer import Optimizer
@@ -41,7 +42,7 @@ class Learner(Feed):
         self._gradients: list[Gradients | None] | None = None  # of the last step, for the next one to overwrite
         self.history: History | None = None
         self.stop_training = False
-        self._measuring, self._fitting = 0, False
+        self._free, self._fitting = [True], False  # whether anybody measures by the model's own loss and metrics
         super().__init__(layers, generator)
 
     def compile(
@@ -85,6 +86,7 @@ class Learner(Feed):
             truncation.check(self)
         objective, optimizer = Objective(loss, metrics, weighted_metrics), optimizers.get(optimizer)
         self.objective, self.optimizer, self._bptt_steps = objective, optimizer, steps
+        self._free = [True]
 
     def _changed(self) -> None:
         super()._changed()
@@ -92,7 +94,7 @@ class Learner(Feed):
 
     def __getstate__(self) -> dict[str, Any]:
         """What copies and pickles have too: all but what was measured, and what is made again."""
-        return super().__getstate__() | {"_gradients": None, "history": None, "_measuring": 0, "_fitting": False}
+        return super().__getstate__() | {"_gradients": None, "history": None, "_free": [True], "_fitting": False}
 
     @property
     def compiled(self) -> bool:
@@ -114,26 +116,41 @@ class Learner(Feed):
         """What `evaluate` returns, by name."""
         return list(self.logs()) if self.compiled else []
 
-    def measure(self) -> Objective:
-        """What to measure by beside what is under way: the model's loss and metrics, or copies while these are in use.
-
-        So a callback can evaluate the model without a trace in the measurements of the epoch.
-        """
-        own = self.objective
-        assert own is not None
-        return own.apart() if self._measuring else own
-
     @contextmanager
-    def measuring(self):
-        """``with model.measuring():`` the model's own loss and metrics are in use."""
-        self._measuring += 1
+    def measured(self, whole: bool = False) -> Iterator[Objective]:
+        """``with model.measured() as objective:`` the model's loss and metrics, or copies while others use these.
+
+        So a callback or another thread can evaluate the model without a trace in the measurements of an epoch.
+
+        Parameters
+        ----------
+        whole : bool, default False
+            Whether they have to be the model's, as for a fit: it gets new ones where an evaluation has them.
+        """
+        assert self.objective is not None
+        free = self._free
         try:
-            yield
+            free.pop()  # one operation, whatever other threads do
+        except IndexError:
+            if not whole:
+                yield self.objective.apart()
+                return
+            self.objective, self._free = self.objective.apart(), []
+            free = self._free
+        try:
+            yield self.objective
         finally:
-            self._measuring -= 1
+            free.append(True)
+
+    def unbuild(self) -> None:
+        """Take the parameters of all layers away, and the optimizer's state of them."""
+        super().unbuild()
+        if self.optimizer is not None:
+            self.optimizer.modules = []
 
     def train_step(self, x: np.ndarray, y, weight, objective: Objective) -> None:
         """Forward, backward and one step of the optimizer, with a batch that has been checked."""
+        self._prepare()
         if self._bptt_steps is not None and x.shape[1] > self._bptt_steps:
             self._train_in_chunks(x, y, weight, self._bptt_steps, objective)
             return
@@ -162,7 +179,6 @@ class Learner(Feed):
     def _learn(self, tape: Tape, d_prediction: np.ndarray) -> None:
         """Backward, and a step of the optimizer."""
         optimizer: Any = self.optimizer
-        self._prepare()
         gradients, layers = self.backward(tape, d_prediction, self._gradients), self._layers
         self._gradients = gradients
         parametric, penalized, constrained = self.particular
@@ -218,8 +234,8 @@ class Learner(Feed):
         penalized = self.particular[1]
         return sum([self._layers[k].regularization_loss() for k in penalized], 0.0) if penalized else 0.0
 
-    def check_targets(self, y: np.ndarray) -> None:
-        """Refuse targets of a wrong shape or out of range, before training.
+    def check_targets(self, y: np.ndarray, weight: np.ndarray | None) -> None:
+        """Refuse targets of a wrong shape or out of range, and weights of a wrong shape, before training.
 
         Where there are masks, what is masked may be anything, and only batches can tell.
         """
@@ -231,15 +247,28 @@ class Learner(Feed):
         prediction = np.broadcast_to(np.zeros((), self.layers[-1].dtype), sizes)
         mask = np.broadcast_to(np.array(False), sizes[:-1]) if self.makes_masks else None
         self.objective.loss.checked_target(y, prediction, mask)
+        if weight is not None:
+            weights.aligned("sample_weight", weight, tuple(sizes[:-1] or sizes))
 
     def _prepare(self) -> None:
-        """Give the optimizer the layers that have parameters, unless it has them and its state already."""
-        assert self.optimizer is not None
+        """Give the optimizer the layers that have parameters, unless it has them and its state already.
+
+        Raises
+        ------
+        ValueError
+            If there are none, or it keeps the state of others, which would be lost.
+        """
+        optimizer: Any = self.optimizer
         modules = [self._layers[k] for k in self.particular[0]]
-        if self.optimizer.modules != modules:
-            if not modules:
-                raise ValueError("no layer has parameters, so there is nothing to train; add one, such as Dense(1)")
-            self.optimizer.build(modules)
+        if not modules:
+            raise ValueError("no layer has parameters, so there is nothing to train; add one, such as Dense(1)")
+        if optimizer.modules != modules:
+            if optimizer.modules and optimizer.iterations:
+                raise ValueError(
+                    f"the optimizer has taken {optimizer.iterations} steps with other layers, whose state it would "
+                    "lose; call compile() with one of this model's own, also after add() or pop()"
+                )
+            optimizer.build(modules)
 
     def _need_compiled(self, method: str) -> None:
         if not self.compiled:

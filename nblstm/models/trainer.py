@@ -97,10 +97,12 @@ class Trainer(Learner):
         validation = self.validation_batches(validation_data, held_out, size, validation_steps)
         self.check_validation(batches, validation)
         run = loop.Loop(self, batches, callbacks, epochs, first, shown, validation, every)
+        if self.built:  # else the first batch of an iterable tells the layers' parameters
+            self._prepare()
         self._foresee(sample_weight is not None or class_weight is not None)
         self._fitting = True
         try:
-            with self.measuring():
+            with self.measured(whole=True):
                 return run.run()
         finally:
             self._fitting = False
@@ -133,11 +135,10 @@ class Trainer(Learner):
         shown, return_dict = verbosity(verbose), validate.flag("return_dict", return_dict)
         batches = self.batches(x, y, sample_weight, batch_size, steps)
         listed = CallbackList(callbacks, self, {"epochs": 1, "steps": batches.steps, "verbose": shown})
-        objective = self.measure()
         progress = Progress(shown, "", batches.steps)
 
         def run() -> dict[str, float] | None:
-            with self.measuring():
+            with self.measured() as objective:
                 return loop.evaluate(self, objective, batches, listed, progress)
 
         try:
@@ -213,20 +214,21 @@ class Trainer(Learner):
         self._need_compiled("train_on_batch")
         return_dict = validate.flag("return_dict", return_dict)
         data = self.samples(x, y, sample_weight, class_weight)
-        objective = self.measure()
-        objective.reset()
-        self.train_step(data.x, data.y, data.weight, objective)
-        return objective.logs() if return_dict else _flat(objective.logs())
+        self._prepare()
+        with self.measured() as objective:
+            objective.reset()
+            self.train_step(data.x, data.y, data.weight, objective)
+            return objective.logs() if return_dict else _flat(objective.logs())
 
     def test_on_batch(self, x, y=None, sample_weight=None, return_dict: bool = False) -> Any:
         """Loss and metrics of one batch, as `evaluate` returns them."""
         self._need_compiled("test_on_batch")
         return_dict = validate.flag("return_dict", return_dict)
         data = self.samples(x, y, sample_weight, None)
-        objective = self.measure()
-        objective.reset()
-        self.test_step(data.x, data.y, data.weight, objective)
-        return objective.logs() if return_dict else _flat(objective.logs())
+        with self.measured() as objective:
+            objective.reset()
+            self.test_step(data.x, data.y, data.weight, objective)
+            return objective.logs() if return_dict else _flat(objective.logs())
 
 
 def _validated_epochs(validation_freq) -> int | set[int]:

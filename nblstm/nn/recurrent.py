@@ -98,6 +98,7 @@ class Recurrent(Module):
             dtype=validate.dtype_name(dtype),
             device=device_for(device),
         )
+        validate.initial_values(cell, self._network.dtype)
         cell.check()
         if self.dropout and self.num_layers == 1:
             warnings.warn(

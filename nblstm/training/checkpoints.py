@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numbers
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
 from nblstm import validate
-from nblstm.show import show
+from nblstm.show import show, warn
 from nblstm.training import archive, faults, foreign
 from nblstm.training.callback import Callback
 from nblstm.training.monitors import Monitor, threshold
@@ -100,10 +99,7 @@ class ModelCheckpoint(Monitor):
 
     def _is_best(self, epoch: int, logs: dict[str, Any]) -> bool:
         if self.monitor not in logs:
-            warnings.warn(
-                f"ModelCheckpoint monitors {self.monitor!r}, which is not among {', '.join(logs)}, so it saves always",
-                stacklevel=8,
-            )
+            warn(f"ModelCheckpoint monitors {self.monitor!r}, which is not among {', '.join(logs)}, so it saves always")
             return True
         value = self.number(logs)
         better = self.improves(value, self.best)
@@ -197,7 +193,7 @@ class BackupAndRestore(Callback):
             except ValueError as error:
                 if path is there[-1]:
                     raise
-                warnings.warn(f"{error}; the backup before it is used", stacklevel=4)
+                warn(f"{error}; the backup before it is used")
                 continue
             try:
                 loop.load_state(content)

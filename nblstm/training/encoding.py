@@ -114,9 +114,9 @@ def pad_sequences(
         T = max(map(len, rows), default=0)
     else:
         T = validate.positive_integer("maxlen", maxlen)
-    shapes = {row.shape[1:] for row in rows if len(row)}
-    if len(shapes) > 1:
-        raise ValueError(f"sequences have steps of shapes {sorted(shapes)}; give steps of one shape")
+    shapes = [row.shape[1:] for row in rows if len(row)]
+    if len(set(shapes)) > 1:
+        raise ValueError(f"sequences have steps of shapes {validate.different(shapes)}; give steps of one shape")
     try:
         dtype = np.dtype(dtype)
     except TypeError:

@@ -168,7 +168,7 @@ class LearningRateScheduler(Callback):
 
     def __init__(self, schedule, verbose: int = 0):
         super().__init__()
-        if not callable(schedule):
+        if not callable(schedule) or isinstance(schedule, type):
             raise TypeError(f"schedule is {schedule!r}; give a function of the epoch and the learning rate")
         self.schedule, self.verbose = schedule, verbose
         self._of_epoch_alone = _takes_one(schedule)

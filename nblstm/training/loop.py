@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
+from nblstm import validate
+from nblstm.show import warn
 from nblstm.training import archive
 from nblstm.training.batches import ArrayBatches, IterableBatches
 from nblstm.training.callback import CallbackList
@@ -129,7 +130,6 @@ class Loop:
 
     def _epoch(self, interrupts: Interrupts) -> dict[str, Any]:
         if not self.done:
-            self.model.reset_metrics()
             self.callbacks("on_epoch_begin", self.epoch)
         title = f"Epoch {self.epoch + 1}/{self.epochs}"
         progress = Progress(self.verbose, title, self.batches.steps, self.done)
@@ -158,6 +158,8 @@ class Loop:
         begin = self.callbacks.overriding("on_train_batch_begin")
         end = self.callbacks.overriding("on_train_batch_end")
         for x, y, weight in self.batches.epoch(self.done):
+            if not self.done:  # here, as a fit whose first batch is refused changes nothing
+                model.reset_metrics()
             for method in begin:
                 method(self.done, None)
             interrupts.held = True
@@ -167,6 +169,11 @@ class Loop:
             logs = model.logs() if end or progress.wants_logs else None
             for method in end:
                 method(self.done - 1, logs)
+            if model._objective is not objective:
+                raise RuntimeError(
+                    f"a callback compiled the model behind batch {self.done} of an epoch, which has no measurements "
+                    "now; call compile() in on_epoch_begin or on_epoch_end, or behind the fit"
+                )
             progress.step(self.done, logs)
             for backup in self._backups:
                 backup.after_batch(self)
@@ -180,10 +187,9 @@ class Loop:
             return True
         if not self.done and not self.history.epoch:
             raise ValueError("the first epoch got no batch; give an iterable of (x, y) batches that is not empty")
-        warnings.warn(
+        warn(
             f"the data ran out after {self.done} batches of epoch {self.epoch + 1} of {self.epochs}, so fit ends; give "
-            "a generator that goes on, steps_per_epoch, or an iterable that begins anew",
-            stacklevel=5,
+            "a generator that goes on, steps_per_epoch, or an iterable that begins anew"
         )
         self.model.stop_training = True
         return self.done > 0
@@ -200,12 +206,11 @@ class Loop:
     def _validation(self) -> dict[str, float]:
         """What an evaluation on the held-out data gives; nothing, and none is tried again, where these have run out."""
         assert self.validation is not None
-        measured = evaluate(self.model, self.model.objective, self.validation, self.callbacks, stacklevel=6)
+        measured = evaluate(self.model, self.model.objective, self.validation, self.callbacks)
         if measured is None:
-            warnings.warn(
+            warn(
                 f"validation_data gave no batch behind epoch {self.epoch + 1} of {self.epochs}, so there are no more "
-                "validations; give a generator that goes on, or an iterable that begins anew",
-                stacklevel=5,
+                "validations; give a generator that goes on, or an iterable that begins anew"
             )
             self.validation = None
         return measured or {}
@@ -228,14 +233,15 @@ class Loop:
 
 
 def evaluate(
-    model, objective, batches: Batches, callbacks: CallbackList, progress: Progress | None = None, stacklevel: int = 5
-) -> dict[str, float] | None:  # fmt: skip
+    model, objective, batches: Batches, callbacks: CallbackList, progress: Progress | None = None
+) -> dict[str, float] | None:
     """Loss and metrics of a model over the batches of one epoch; None if there is no batch."""
     callbacks("on_test_begin")
-    objective.reset()
     begin, end = callbacks.overriding("on_test_batch_begin"), callbacks.overriding("on_test_batch_end")
     done = 0
     for done, (x, y, weight) in enumerate(batches.epoch(), 1):
+        if done == 1:  # here, as an evaluation whose first batch is refused changes nothing
+            objective.reset()
         for method in begin:
             method(done - 1, None)
         model.test_step(x, y, weight, objective)
@@ -245,10 +251,9 @@ def evaluate(
         if progress is not None:
             progress.step(done, logs)
     if done < (batches.steps or 0) and done:
-        warnings.warn(
+        warn(
             f"the data ran out after {done} of {batches.steps} batches of an evaluation, which goes by these; give a "
-            "generator that goes on, or an iterable that begins anew",
-            stacklevel=stacklevel,
+            "generator that goes on, or an iterable that begins anew"
         )
     logs = objective.logs() if done else None
     callbacks("on_test_end", logs=logs)
@@ -272,8 +277,9 @@ def predict(model, batches: Batches, callbacks: CallbackList, progress: Progress
         progress.close()
     if not outputs:
         raise ValueError("predict got no batch; give an array, or an iterable that is not empty")
-    shapes = {y.shape[1:] for y in outputs}
-    if len(shapes) > 1:
-        raise ValueError(f"the outputs have shapes {sorted(shapes)}, which make no array; predict such batches apart")
+    shapes = [y.shape[1:] for y in outputs]
+    if len(set(shapes)) > 1:
+        came = validate.different(shapes)
+        raise ValueError(f"the outputs have shapes {came}, which make no array; predict such batches apart")
     callbacks("on_predict_end")
     return np.concatenate(outputs)

@@ -244,6 +244,11 @@ class LossFunction(Loss):
                 f"the loss {self.name} gave {type(result).__name__}; let it return two arrays, the value of each row "
                 "and its gradient with respect to y_pred, which nblstm derives for cells only"
             )
-        values, gradient = (np.array(part, prediction.dtype) for part in result)
-        validate.shaped(f"the value that {self.name} gives", values, prediction.shape[:-1], "one value per row")
-        return values, validate.shaped(f"the gradient that {self.name} gives", gradient, prediction.shape, "y_pred's")
+        values = self._given("value", result[0], prediction.dtype, prediction.shape[:-1], "one value per row")
+        return values, self._given("gradient", result[1], prediction.dtype, prediction.shape, "y_pred's")
+
+    def _given(self, kind: str, part, dtype, shape: tuple[int, ...], meaning: str) -> np.ndarray:
+        """A new array of what the function gives."""
+        name = f"the {kind} that {self.name} gives"
+        array = np.array(validate.number_array(name, part, f"give shape {shape}"), dtype)
+        return validate.shaped(name, array, shape, meaning)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import warnings
 from numbers import Real
 from typing import Any
 
 from nblstm import validate
-from nblstm.show import show
+from nblstm.show import show, warn
 from nblstm.training import archive
 from nblstm.training.arguments import real
 from nblstm.training.callback import Callback
@@ -53,10 +52,9 @@ class Monitor(Callback):
     def monitored(self, logs: dict[str, Any]) -> float | None:
         """The number in the logs; warns if it is not there."""
         if self.monitor not in logs:
-            warnings.warn(
+            warn(
                 f"{type(self).__name__} monitors {self.monitor!r}, which is not among {', '.join(logs)}, so it does "
-                "nothing",
-                stacklevel=7,
+                "nothing"
             )
             return None
         return self.number(logs)

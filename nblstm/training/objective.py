@@ -133,8 +133,11 @@ def _update(metric, y, prediction: np.ndarray, weight, mask) -> None:
 
 
 def _unique(measured: list[Mean], weighted: list[Mean]) -> list[str]:
-    """Names as Keras makes them: accuracy, accuracy_1; and weighted_accuracy where it is also measured unweighted."""
-    names: list[str] = []
+    """Names as Keras makes them: accuracy, accuracy_1; and weighted_accuracy where it is also measured unweighted.
+
+    A metric named loss is loss_1, beside the loss, in whose place Keras has it.
+    """
+    names = ["loss"]
     for k, metric in enumerate((*measured, *weighted)):
         base = metric.name
         if k >= len(measured) and base in names:
@@ -144,4 +147,4 @@ def _unique(measured: list[Mean], weighted: list[Mean]) -> list[str]:
             count += 1
             name = f"{base}_{count}"
         names.append(name)
-    return names
+    return names[1:]

@@ -75,7 +75,7 @@ class Optimizer(Configured):
 
     def __new__(cls, *args, **kwargs):
         """As `object`'s; what stands behind a learning rate without its name is refused, as it would be another's."""
-        names = [*inspect.signature(cls).parameters] if len(args) > 1 or "learning_rate" in kwargs else [""]
+        names = [*validate.constructor(cls).parameters] if len(args) > 1 or "learning_rate" in kwargs else [""]
         if names[0] == "modules" and _is_rate(args[0] if args else kwargs.get("modules")):
             given = f"{args[0]!r}, {args[1]!r}" if len(args) > 1 else "modules and learning_rate"
             named = f"{cls.__name__}(0.1{f', {names[2]}=0.9' if len(names) > 2 else ''})"
@@ -273,12 +273,17 @@ class Optimizer(Configured):
         value = custom.resolved(value)  # a file has the name of a function
         if isinstance(value, dict):
             return schedules.get(value)
+        if isinstance(value, type):
+            raise TypeError(f"learning_rate is the class {value.__name__}; give an object of it, {value.__name__}(...)")
         return value if callable(value) else real("learning_rate", value)
 
     def _rate(self) -> float:
         if not callable(self._learning_rate):
             return self._learning_rate
-        return real(f"the learning rate of step {self.iterations}", float(self._learning_rate(self.iterations)))
+        rate = self._learning_rate(self.iterations)
+        if hasattr(rate, "__float__") and getattr(rate, "shape", ()) == ():  # another library's number, too
+            rate = float(rate)
+        return real(f"the learning rate of step {self.iterations}", rate)
 
     def _check(self, flat: list[np.ndarray | None], parameters: list[np.ndarray]) -> None:
         sizes = [p.size for p in parameters]

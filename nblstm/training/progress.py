@@ -8,8 +8,10 @@ import shutil
 import sys
 import time
 
+import numpy as np
+
 from nblstm import compiling
-from nblstm.show import show
+from nblstm.show import is_open, show
 
 #: The line is drawn anew at most so often, in seconds; drawing takes about as long as a batch of a small model.
 REDRAWN = 0.1
@@ -22,7 +24,7 @@ def verbosity(verbose) -> int:
     """``verbose`` as 0, 1 or 2; "auto" is 1."""
     if isinstance(verbose, str) and verbose == "auto":
         return 1
-    if verbose not in (0, 1, 2):
+    if not isinstance(verbose, int | float | np.number | np.bool_) or verbose not in (0, 1, 2):
         raise ValueError(f"verbose is {verbose!r}; give 0 for nothing, 1 for a progress bar, 2 for a line per epoch")
     return int(verbose)
 
@@ -59,15 +61,18 @@ class Progress:
     @property
     def wants_logs(self) -> bool:
         """Whether the line would be drawn now, and `step` is to be given the logs."""
-        return self._live and time.perf_counter() - self._drawn >= REDRAWN
+        return self._live and self._due(time.perf_counter())
+
+    def _due(self, now: float) -> bool:
+        return now - self._drawn >= REDRAWN
 
     def step(self, done: int, logs: dict[str, float] | None) -> None:
-        """``done`` batches are done."""
+        """``done`` batches are done; draws the line if it is time to, with ``logs``, where these are given."""
         self._done = done
         if self._live and (logs is not None or self._warm is None):
             now = time.perf_counter()
             self._warm = self._warm or (now, done)
-            if logs is not None:
+            if logs is not None and self._due(now):
                 self._drawn = now
                 self._draw(f"{self._bar()}{self._left(now)}{_shown(logs)}")
 
@@ -129,7 +134,8 @@ class Progress:
 
 def _on_a_terminal() -> bool:
     """Whether a line on stdout can be drawn anew."""
-    return sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    isatty = getattr(sys.stdout, "isatty", None)
+    return is_open() and isatty is not None and isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _shown(logs: dict[str, float]) -> str:
