@@ -71,7 +71,7 @@ def test_a_mean_of_values_is_no_metric_of_a_model(given, argument):
 
 
 def test_the_name_mean_is_no_metrics():
-    with pytest.raises(ValueError, match="metric is 'mean'") as caught:
+    with pytest.raises(ValueError, match="there is no metric named 'mean'") as caught:
         metrics.get("mean")
     assert not any(name.strip() == "mean" for name in str(caught.value).partition("give one of")[2].split(","))
 

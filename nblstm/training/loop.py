@@ -169,7 +169,7 @@ class Loop:
             logs = model.logs() if end or progress.wants_logs else None
             for method in end:
                 method(self.done - 1, logs)
-            if model._objective is not objective:
+            if model.objective is not objective:
                 raise RuntimeError(
                     f"a callback compiled the model behind batch {self.done} of an epoch, which has no measurements "
                     "now; call compile() in on_epoch_begin or on_epoch_end, or behind the fit"
