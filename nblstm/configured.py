@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from nblstm import custom, validate
+from nblstm import custom, signatures
 
 
-class Configured(validate.KnownArguments):
+class Configured(signatures.KnownArguments):
     """An object that is saved as the arguments of its constructor.
 
     Each argument is kept under its own name, as scikit-learn's estimators keep theirs; nothing else is saved.
@@ -46,7 +46,7 @@ class Configured(validate.KnownArguments):
             return cls(**config)
         except TypeError:
             try:
-                validate.constructor(cls).bind(**config)
+                signatures.constructor(cls).bind(**config)
             except TypeError as error:
                 raise TypeError(f"the config of {cls.__name__} does not fit: {error}") from None
             raise
@@ -85,7 +85,7 @@ def constructor_arguments(cls: type) -> list[str]:
     for base in cls.__mro__:
         if "__init__" not in vars(base) or base is object:
             continue
-        parameters = validate.constructor(base).parameters.values()
+        parameters = signatures.constructor(base).parameters.values()
         names += [p.name for p in parameters if p.kind is not p.VAR_KEYWORD and p.name not in names]
         if not any(p.kind is p.VAR_KEYWORD and p.name == "kwargs" for p in parameters):
             break

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import numbers
 import os
 import sys
 from collections.abc import Iterable
-from functools import lru_cache
-from typing import ClassVar, NoReturn, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -102,38 +100,6 @@ def choice(name: str, value, choices: tuple[str, ...]) -> str:
 def came(value, noun: str = "arrays") -> str:
     """What came where a list was wanted: how many things of it, or what else it is."""
     return f"{len(value)} {noun}" if isinstance(value, list | tuple) else type(value).__name__
-
-
-class KnownArguments:
-    """A class whose constructor answers an argument that it lacks with the nearest that it has."""
-
-    #: Names that arguments have elsewhere, and theirs here.
-    once: ClassVar[dict[str, str]] = {}
-
-    def __new__(cls, *args, **kwargs):
-        """As `object`'s; an unknown argument is refused, unless the constructor passes on what it does not know."""
-        if kwargs:
-            known = constructor(cls).parameters
-            wrong = [name for name in kwargs if name not in known]
-            if wrong and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
-                cls.refuse(wrong[0], known)
-        return super().__new__(cls)
-
-    @classmethod
-    def refuse(cls, name: str, names: Iterable[str]) -> NoReturn:
-        """Say of an argument that it is none of those."""
-        raise TypeError(f"{cls.__name__} got the unknown argument {unknown(name, names, once=cls.once)}")
-
-
-def constructor(cls: type) -> inspect.Signature:
-    """What a class's own constructor takes."""
-    return _constructor(cls)
-
-
-@lru_cache(512)  # inspect.signature takes 15 us, as long as all else that makes a small layer
-def _constructor(cls: type) -> inspect.Signature:
-    given = inspect.signature(cls.__init__)  # type: ignore[misc]
-    return given.replace(parameters=list(given.parameters.values())[1:])
 
 
 def dtype_name(value) -> str:
@@ -321,40 +287,3 @@ def target_path(name: str, value) -> str:
     if os.path.isdir(text):
         raise IsADirectoryError(f"{name} is {text!r}, which is a folder; give the path of a file in it")
     return text
-
-
-def overridden(cls: type, base: type, *names: str, least: int | None = None) -> None:
-    """Refuse a subclass whose methods cannot be called as those of the base class are, as Keras's may not be.
-
-    Parameters
-    ----------
-    cls, base : type
-    names : str
-        Methods of ``base``.
-    least : int, optional
-        How many arguments they have to take by position, beside self; all by default.
-
-    Raises
-    ------
-    TypeError
-        With the arguments that such a method takes, and those that it has to take.
-    """
-    for name in names:
-        method, known = getattr(cls, name), getattr(base, name)
-        if method is known or not inspect.isfunction(method):
-            continue
-        needed = [*inspect.signature(known).parameters][1:][:least]
-        if not takes(method, 1 + len(needed)):
-            raise TypeError(
-                f"{cls.__name__}.{name}{inspect.signature(method)} is called with {', '.join(needed)}; let it take "
-                f"{'that' if len(needed) == 1 else 'these'} behind self"
-            )
-
-
-def takes(function, count: int) -> bool:
-    """Whether a function can be called with so many arguments by position."""
-    try:
-        inspect.signature(function).bind(*range(count))
-    except TypeError:
-        return False
-    return True

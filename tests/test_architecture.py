@@ -24,7 +24,8 @@ ALLOWED = {
     "blas": {"locks"},
     "batch": {"memory"},
     "validate": set(),
-    "configured": {"validate", "custom"},
+    "configured": {"custom", "signatures"},
+    "signatures": {"validate"},
     "custom": {"validate"},
     "seeds": {"validate"},
     "show": set(),
@@ -39,13 +40,19 @@ ALLOWED = {
     "engine": {"stack", "validate", "batch", "memory"},
     "nn": {
         "blas", "engine", "stack", "device", "layout", "validate", "batch", "memory", "cells", "seeds", "locks", "pool",
+        "signatures",
     },
-    "training": {"nn", "cells", "validate", "configured", "device", "custom", "show", "compiling", "undisturbed"},
+    "training": {
+        "nn", "cells", "validate", "configured", "device", "custom", "show", "compiling", "undisturbed", "signatures",
+    },
     "layers": {
         "blas", "nn", "stack", "batch", "memory", "layout", "training", "validate", "configured", "seeds", "cells",
-        "device", "locks", "custom", "pool", "show",
+        "device", "locks", "custom", "pool", "show", "signatures",
     },
-    "models": {"layers", "training", "nn", "validate", "configured", "device", "seeds", "locks", "custom", "show"},
+    "models": {
+        "layers", "training", "nn", "validate", "configured", "device", "seeds", "locks", "custom", "show",
+        "signatures",
+    },
     # Keras's names of modules, for what lies further down.
     **{name: {"layers"} for name in ("activations", "constraints", "initializers", "regularizers")},
     **{name: {"training"} for name in ("callbacks", "losses", "metrics", "optimizers")},

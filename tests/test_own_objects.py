@@ -75,7 +75,7 @@ class Penalty:
         return {"factor": self.strength}
 
 
-class Scale(layers.Layer):
+class OwnScale(layers.Layer):
     supports_masking = True
 
     def __init__(self, by=2.0, **kwargs):
@@ -132,7 +132,7 @@ class SignSGD(Optimizer):
 
 OWN = {
     made.__name__: made
-    for made in (thirds, halved, worst, cubes, falling, Ramp, Penalty, Scale, Quartic, Within, Steps, SignSGD)
+    for made in (thirds, halved, worst, cubes, falling, Ramp, Penalty, OwnScale, Quartic, Within, Steps, SignSGD)
 } | {"leaky": leaky, "sine": sine}  # fmt: skip
 
 
@@ -148,7 +148,7 @@ MODELS = {
         optimizer=SGD(learning_rate=falling), loss=cubes, metrics=[worst],
     ),
     "objects": lambda: built(
-        Scale(0.5), layers.GRU(3, kernel_initializer=Ramp(0.01), kernel_regularizer=Penalty(0.1)), Dense(2, sine),
+        OwnScale(0.5), layers.GRU(3, kernel_initializer=Ramp(0.01), kernel_regularizer=Penalty(0.1)), Dense(2, sine),
         optimizer=SignSGD(learning_rate=0.02), loss=Quartic(2.0), metrics=[Within(0.3), Quartic(3.0)],
         weighted_metrics=[worst],
     ),
@@ -194,7 +194,7 @@ def test_copies_keep_what_has_no_name():
 
 
 def test_a_layer_with_a_config_of_its_own_is_copied_by_it():
-    class Shift(Scale):
+    class Shift(OwnScale):
         def __init__(self, shift, **kwargs):
             super().__init__(**kwargs)
             self._shift = shift
@@ -204,7 +204,7 @@ def test_a_layer_with_a_config_of_its_own_is_copied_by_it():
 
     assert copy.deepcopy(Shift(3, name="s"))._shift == 3
 
-    class Forgetful(Scale):
+    class Forgetful(OwnScale):
         def __init__(self, shift, **kwargs):
             super().__init__(**kwargs)
 
@@ -225,7 +225,7 @@ def test_files_refer_to_them_by_name(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("functions", "initializer named 'Custom>thirds'"), ("objects", "layer named 'Custom>Scale'"),
+    ("name", "kind"), [("functions", "initializer named 'Custom>thirds'"), ("objects", "layer named 'Custom>OwnScale'"),
                        ("cells", "cell named 'Custom>leaky'")],
 )  # fmt: skip
 def test_a_name_that_stands_for_nothing(name, kind, tmp_path):
@@ -363,7 +363,7 @@ def test_custom_objects_go_before_what_is_registered(registered, tmp_path):
     """For each kind: a name that is registered, and one of nblstm's, stand for what the scope has."""
 
     @layers.register()
-    class Mine(Scale):
+    class Mine(OwnScale):
         pass
 
     layers.register_cell(leaky, "mine")
@@ -427,7 +427,7 @@ def test_what_is_defined_once_more_replaces_the_one_before(registered, kind):
         if kind == "layer":
 
             @layers.register("again_too")
-            class Again(Scale):
+            class Again(OwnScale):
                 pass
 
             return Again
@@ -463,9 +463,9 @@ def test_what_to_do_about_a_name_that_is_not_found(registered, way):
     """Cells and layers name what registers them, and custom_objects."""
     if way == "registered":
         layers.register_cell(leaky)
-        layers.register()(Scale)
+        layers.register()(OwnScale)
     for layer, kind, name, by in ((RNN(leaky, 2), "cell", "leaky", "register_cell"),
-                                  (Scale(), "layer", "Scale", "layers.register")):  # fmt: skip
+                                  (OwnScale(), "layer", "OwnScale", "layers.register")):  # fmt: skip
         described = built(layer, layers.Flatten(), Dense(2)).to_json()
         before = dict(utils.get_custom_objects())
         utils.get_custom_objects().clear()

@@ -8,63 +8,10 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 from nblstm.cells.numeric import COMPARISONS, NUMERIC
-
-
-class CellError(TypeError):
-    """A cell's equations are not something nblstm can trace."""
-
-
-#: The functions for equations: ``functions.__all__``, of a module that imports this one.
-FUNCTIONS = (
-    "abs", "clip", "elu", "exp", "gelu", "hard_sigmoid", "hard_tanh", "leaky_relu", "log", "maximum", "minimum",
-    "relu", "selu", "sigmoid", "softplus", "softsign", "sqrt", "swish", "tanh", "where",
-)  # fmt: skip
-
-#: What Python does with an object by methods of its type: what equations can do with a value,
-COMPUTED = "add radd sub rsub mul rmul truediv rtruediv neg pos pow rpow abs lt le gt ge array_ufunc array_function"
-#: and what they cannot, each with what is wrong with it.
-REFUSED = {
-    "eq ne": "compares with == or !=, which rounding makes a matter of luck; write <, <=, > or >=",
-    "bool": (
-        "decides with `if`, `and`, `or`, `not`, min(), max() or a < b < c on a value that is known only when the cell "
-        "runs; write nblstm.where(condition, a, b), nblstm.minimum or nblstm.maximum"
-    ),
-    "float int index complex round trunc floor ceil": (
-        "passes a traced value to a function that wants a number (math.exp and its like); "
-        f"use the function of the same name from nblstm, which has {', '.join(FUNCTIONS)}"
-    ),
-    "getitem setitem delitem len iter reversed contains": (
-        "uses a value as if it had elements, but a cell sees one unit of one sequence, a scalar; "
-        "use operators, and the functions that nblstm exports"
-    ),
-    "and rand or ror xor rxor invert": (
-        "joins conditions with &, |, ^ or ~; write nblstm.where within nblstm.where, or multiply comparisons"
-    ),
-    "mod rmod floordiv rfloordiv divmod rdivmod matmul rmatmul lshift rlshift rshift rrshift": (
-        "uses %, //, @, << or >> on a traced value; use + - * / ** and the functions that nblstm exports"
-    ),
-    "array": (
-        "makes a NumPy array of a value, but a cell sees one unit of one sequence, a scalar; "
-        "use operators, and the functions that nblstm exports"
-    ),
-}
-
-
-def refuse(cls: type, operations: str, refusal: Callable) -> None:
-    """Have a class refuse operations, which are named as in `REFUSED`, by a method that raises."""
-    for operation in operations.split():
-        setattr(cls, f"__{operation}__", refusal)
-
-
-def _refusal(said: str) -> Callable:
-    def refused(self, *others, **options):
-        raise CellError(said)
-
-    return refused
-
+from nblstm.cells.refused import FUNCTIONS, REFUSED, CellError, refusal, refuse
 
 #: All nodes that there are, and some that are gone: a WeakValueDictionary forgets them by code of Python, in which an
 #: exception of a signal's handler would be lost.
@@ -197,7 +144,7 @@ class Value:
 
 # Nodes are told apart by identity, which dictionaries and sets look at first: only a cell gets to == and !=.
 for _operations, _said in REFUSED.items():
-    refuse(Value, _operations, _refusal(_said))
+    refuse(Value, _operations, refusal(_said))
 
 
 def as_value(x) -> Value:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from nblstm.cells.differentiate import gradients
 from nblstm.cells.equations import scalars, traced
-from nblstm.cells.graph import COMPUTED, REFUSED, CellError, Value, as_value, refuse, topological
+from nblstm.cells.graph import CellError, Value, as_value, topological
+from nblstm.cells.refused import COMPUTED, REFUSED, refuse
 from nblstm.cells.saved import values_to_save
 
 if TYPE_CHECKING:

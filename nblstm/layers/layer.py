@@ -7,7 +7,7 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
-from nblstm import memory, validate
+from nblstm import memory, signatures, validate
 from nblstm.configured import Configured, constructor_arguments
 from nblstm.layers import shapes
 from nblstm.layers.names import automatic_name
@@ -84,7 +84,7 @@ class Layer(Configured, Parametric):
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse methods that cannot be called as they will be, such as Keras's `build` of one argument."""
         super().__init_subclass__(**options)
-        validate.overridden(cls, Layer, "build", "_forward", "_backward")
+        signatures.overridden(cls, Layer, "build", "_forward", "_backward")
 
     def __init__(
         self, *, name: str | None = None, trainable: bool = True, input_shape: ShapeLike = None,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nblstm import validate
+from nblstm import signatures, validate
 from nblstm.device import backend_of
 from nblstm.layers.shapes import only
 from nblstm.models import truncation
@@ -33,7 +33,7 @@ class Learner(Feed):
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse steps that a fit cannot call, such as Keras's of one argument."""
         super().__init_subclass__(**options)
-        validate.overridden(cls, Learner, "train_step", "test_step")
+        signatures.overridden(cls, Learner, "train_step", "test_step")
 
     def __init__(self, layers, generator: np.random.Generator):
         self.optimizer: Optimizer | None = None

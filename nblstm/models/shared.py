@@ -8,10 +8,10 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
 
-from nblstm import locks, validate
+from nblstm import locks, signatures
 
 
-class Shared(validate.KnownArguments):
+class Shared(signatures.KnownArguments):
     """Parameters in several modules, set at one moment as those who read them see it.
 
     Who sets them counts, before and after. Who reads them compares the counts, before and after, and waits for

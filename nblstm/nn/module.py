@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from nblstm import locks, validate
+from nblstm import locks, signatures, validate
 from nblstm.layout import Layout
 
 
@@ -48,7 +48,7 @@ class _Loan:
         self.__array_interface__ = flat.__array_interface__
 
 
-class Module(validate.KnownArguments):
+class Module(signatures.KnownArguments):
     """Parameters in one contiguous buffer.
 
     Subclasses pass the layout and initial values; they may keep what they derive from the parameters with

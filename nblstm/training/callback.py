@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from nblstm import validate
+from nblstm import signatures
 
 
-class Callback(validate.KnownArguments):
+class Callback(signatures.KnownArguments):
     """Base class: a subclass overrides what it needs, with Keras's names.
 
     Each method gets ``logs``, a dict of the values measured so far: of the epoch in ``on_epoch_end``, with those of
@@ -29,7 +29,7 @@ class Callback(validate.KnownArguments):
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse methods that cannot be called as they will be."""
         super().__init_subclass__(**options)
-        validate.overridden(cls, Callback, *(name for name in vars(Callback) if name.startswith("on_")))
+        signatures.overridden(cls, Callback, *(name for name in vars(Callback) if name.startswith("on_")))
 
     def __init__(self) -> None:
         pass

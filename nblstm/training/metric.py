@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nblstm import custom, validate
+from nblstm import custom, signatures, validate
 from nblstm.configured import Configured
 from nblstm.training import archive, weights
 
@@ -34,7 +34,7 @@ class Mean(Configured):
     def __init_subclass__(cls, **options: Any) -> None:
         """Look at `update_state`, which may be written as for Keras."""
         super().__init_subclass__(**options)
-        cls.takes_mask = validate.takes(cls.update_state, 5)
+        cls.takes_mask = signatures.takes(cls.update_state, 5)
 
     def __init__(self, name: str = "mean"):
         self.name = name
@@ -117,8 +117,8 @@ class Metric(Mean):
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse methods that cannot be called as they will be."""
         super().__init_subclass__(**options)
-        validate.overridden(cls, Metric, "update_state", least=3)
-        validate.overridden(cls, Metric, "values")
+        signatures.overridden(cls, Metric, "update_state", least=3)
+        signatures.overridden(cls, Metric, "values")
 
     @np.errstate(under="ignore")
     def update_state(self, y_true, y_pred, sample_weight=None, mask=None) -> None:  # type: ignore[override]

@@ -162,7 +162,7 @@ _ACCURACIES = (
     binary_accuracy, categorical_accuracy, sparse_categorical_accuracy, top_k_categorical_accuracy,
     sparse_top_k_categorical_accuracy,
 )  # fmt: skip
-_TABLE = _NAMES | _ALIASES | {made.__name__: made for made in (*_NAMES.values(), LossMetric, MetricFunction)}
+_TABLE = _NAMES | _ALIASES | {made.__name__: made for made in (*_NAMES.values(), LossMetric, MetricFunction, Mean)}
 
 
 def get(identifier) -> Mean:

@@ -4,38 +4,18 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, NoReturn, TypeAlias
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
-from nblstm import custom, validate
+from nblstm import custom, signatures, validate
 from nblstm.configured import Configured
 from nblstm.device import backend_of
 from nblstm.nn import Gradients, Module
 from nblstm.training import schedules
 from nblstm.training.arguments import real
 from nblstm.training.clipping import clip_by_global_norm, clip_by_norm, clip_by_value, listed
-
-#: A number, a function of the step, or what a schedule was saved as.
-LearningRateLike: TypeAlias = float | Callable[[int], float] | dict[str, Any]
-
-
-class LearningRate(float):
-    """The learning rate of an optimizer's next step, a number, with the methods of Keras's variable."""
-
-    _optimizer: Optimizer
-
-    def assign(self, value: float) -> None:
-        """Set the optimizer's learning rate."""
-        self._optimizer.learning_rate = value
-
-    def numpy(self) -> np.float64:
-        """The number, as NumPy's."""
-        return np.float64(self)
-
-    def __reduce__(self):
-        """For copies and pickle: a number alone."""
-        return float, (float(self),)
+from nblstm.training.learning_rate import LearningRate
 
 
 class Optimizer(Configured):
@@ -75,7 +55,7 @@ class Optimizer(Configured):
 
     def __new__(cls, *args, **kwargs):
         """As `object`'s; what stands behind a learning rate without its name is refused, as it would be another's."""
-        names = [*validate.constructor(cls).parameters] if len(args) > 1 or "learning_rate" in kwargs else [""]
+        names = [*signatures.constructor(cls).parameters] if len(args) > 1 or "learning_rate" in kwargs else [""]
         if names[0] == "modules" and _is_rate(args[0] if args else kwargs.get("modules")):
             given = f"{args[0]!r}, {args[1]!r}" if len(args) > 1 else "modules and learning_rate"
             named = f"{cls.__name__}(0.1{f', {names[2]}=0.9' if len(names) > 2 else ''})"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from nblstm import custom
 from nblstm.cells.functions import maximum, sqrt
 from nblstm.training.arguments import from_table, real
-from nblstm.training.optimizer import LearningRateLike, Optimizer
+from nblstm.training.learning_rate import LearningRateLike
+from nblstm.training.optimizer import Optimizer
 from nblstm.validate import flag
 
 __all__ = [
