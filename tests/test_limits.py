@@ -96,3 +96,29 @@ def test_no_thread_is_waited_for_that_has_no_memory_to_begin():
     statuses = run_python(TIGHT, forgets=True).split()  # Python says of such a thread that it could not begin
     assert "0" in statuses
     assert set(statuses) <= {"0", "3"}
+
+
+def test_too_many_open_files_are_said_to_be():
+    """Also where the first call looks for nblstm's own files; when there are some again, it is right."""
+    code = """
+import os, resource
+import numpy as np
+from nblstm import nn
+
+net, x = nn.LSTM(8, 8, seed=0), np.ones((2, 2, 8), "f4")
+resource.setrlimit(resource.RLIMIT_NOFILE, (60, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+taken = []
+try:
+    while True:
+        taken.append(os.open("/dev/null", os.O_RDONLY))
+except OSError as error:
+    expected = error.errno
+try:
+    net(x)
+except OSError as error:
+    print(error.errno == expected, end=" ")
+for file in taken:
+    os.close(file)
+print(np.isfinite(net(x)[0]).all())
+"""
+    assert run_python(code).split() == ["True", "True"]

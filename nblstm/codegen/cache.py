@@ -69,6 +69,8 @@ def sources(*packages: str) -> str:
         path = import_module(f"nblstm.{package}").__path__
         modules = sorted(module.name for module in pkgutil.iter_modules(path, f"nblstm.{package}."))
         if not modules:
+            for place in filter(os.path.isdir, path):
+                os.listdir(place)  # raises what pkgutil passes over, such as too many open files
             raise RuntimeError(
                 f"the modules of nblstm.{package} cannot be listed, so kernels of another version could be taken for "
                 "this one's; install nblstm as files or in a zip archive"
