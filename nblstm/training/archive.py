@@ -18,7 +18,7 @@ import numpy as np
 
 from nblstm import validate
 from nblstm.training import foreign
-from nblstm.training.faults import FAULTS, raise_if_timed_out
+from nblstm.training.faults import FAULTS
 from nblstm.undisturbed import undisturbed
 
 FORMAT, VERSION = "nblstm", 1
@@ -106,12 +106,15 @@ def read(path, *kinds: str) -> dict[str, Any]:
     OSError
         If it cannot be read.
     """
-    path = validate.source_path("filepath", path)
+    return undisturbed(_read_file, validate.source_path("filepath", path), kinds)
+
+
+def _read_file(path: str, kinds: tuple[str, ...]) -> dict[str, Any]:
+    """`read`; `undisturbed`, as an exception of a handler could come between opening and ``with``."""
     with open(path, "rb") as file:
         try:
             return _read_members(file, kinds)
         except FAULTS as error:
-            raise_if_timed_out(error)
             advice = foreign.advice(file)
             if advice is not None:
                 raise ValueError(f"{path!r} {advice}") from None
