@@ -127,7 +127,8 @@ class _Blocks:
         size = (size + (1 << shift) - 1) >> shift << shift  # few sizes, so that there is one
         self.sort()
         self._requests += 1
-        block = _popped(self._kept.get(size, deque()).pop)
+        blocks = self._kept.get(size)
+        block = _popped(blocks.pop) if blocks else None
         if block is None:
             for other, since in tuple(self._since.items()):
                 if since < self._requests - PATIENCE:
@@ -158,12 +159,10 @@ class _Blocks:
             self._kept[block.size] = blocks
             self._since[block.size] = self._requests
             came = True
-        if came:
+        if came and (too_many := self.nbytes - KEPT) > 0:
             for size, blocks in tuple(self._kept.items()):
-                while self.nbytes > KEPT and _popped(blocks.popleft) is not None:
-                    pass
-                if not blocks:
-                    self._kept.pop(size, None)
+                while too_many > 0 and _popped(blocks.popleft) is not None:
+                    too_many -= size
 
 
 def _popped(pop: Callable[[], np.ndarray]) -> np.ndarray | None:
