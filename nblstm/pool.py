@@ -10,7 +10,7 @@ There is no lock: every change is one operation of a dict or deque, which CPytho
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from itertools import count
 from typing import Any, Protocol
 
@@ -52,20 +52,12 @@ class FreeList:
     Attributes
     ----------
     used : int
-        When it was last asked for a pass or plan: larger is later.
+        When it was last asked for a pass: larger is later.
     keeps : bool
         Whether passes come back: they are not too large.
-
-    Parameters
-    ----------
-    counted : bool, default True
-        Whether its passes count towards the budget: not those of a batch of sequences of different lengths, which go
-        with the batch.
     """
 
-    def __init__(self, counted: bool = True):
-        self._counted = counted
-        self._plan: Any = None
+    def __init__(self):
         self.used = next(_clock)
         self.keeps = True
         self._waiting = Spare(COPIES)
@@ -80,18 +72,8 @@ class FreeList:
         """Count a new pass, which is the caller's alone."""
         if made.nbytes > LARGEST:
             self.keeps, self._waiting = False, Spare(0)
-        if self._counted:
-            self._made.append(weakref.ref(made))
-            _count(made.nbytes)
-
-    def plan(self, make: Callable[[], Any]) -> Any:
-        """What the passes of the key share, made at its first use; it has ``nbytes``."""
-        self.used = next(_clock)
-        if self._plan is None:
-            self._plan = make()
-            if self._counted:
-                _count(self._plan.nbytes)
-        return self._plan
+        self._made.append(weakref.ref(made))
+        _count(made.nbytes)
 
     def give(self, made: Pass) -> None:
         """Take a pass back."""
@@ -103,10 +85,10 @@ class FreeList:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the plan, and of as many passes as may wait here at once."""
+        """Bytes of as many passes as may wait here at once."""
         self._made = [ref for ref in self._made if ref() is not None]
         sizes = sorted((made.nbytes + OBJECTS for ref in self._made if (made := ref()) is not None), reverse=True)
-        return OBJECTS + getattr(self._plan, "nbytes", 0) + (sum(sizes[:COPIES]) if self.keeps else 0)
+        return sum(sizes[:COPIES]) if self.keeps else 0
 
 
 def _count(nbytes: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nblstm import memory
-from nblstm.batch import Batch
+from nblstm.batch import Batch, uniform_batch
 from nblstm.cells.cell import Cell
 from nblstm.cpu import threads
 from nblstm.cpu.backward import backward_kernel, shared_backward_kernel
@@ -184,23 +184,35 @@ def free_list(
     return pool.second((kind, batch.T, batch.B, I, state.strides[0], checkpoint, threads.num_threads()))
 
 
-#: Plans for batches of equal lengths: networks of one cell and of the same sizes share them.
-_plans = Pool()
+#: Plans for no more rows than this are kept, with arrays of 16 MB at most; what is larger takes milliseconds anyway.
+KEPT_ROWS = 32_768
 
 
-def _shared(batch: Batch, key: tuple, make: Callable[[], Any]) -> Any:
-    """The plan of a key, made if there is none; plans of ragged batches are kept with the batch, for other layers."""
-    key = *key, batch.T, batch.B, threads.num_threads()
-    free = _plans.second(key) if batch.uniform else batch.derived.setdefault(key, FreeList(counted=False))
-    return make() if free is None else free.plan(make)
+@lru_cache(maxsize=64)
+def _kept(kind: Callable, sizes: Sizes, T: int, B: int, options: tuple, number_of_threads: int) -> Any:
+    return kind(sizes, uniform_batch(T, B), *options)
+
+
+def _plan(kind: Callable, sizes: Sizes, batch: Batch, *options) -> Any:
+    """``kind(sizes, batch, *options)``, kept for networks of one cell and of the same sizes.
+
+    That of a ragged batch is kept with the batch, for other layers.
+    """
+    if batch.uniform:
+        if batch.N > KEPT_ROWS:
+            return kind(sizes, batch, *options)
+        return _kept(kind, sizes, batch.T, batch.B, options, threads.num_threads())
+    key = kind, sizes, options, threads.num_threads()
+    if key not in batch.derived:
+        batch.derived[key] = kind(sizes, batch, *options)
+    return batch.derived[key]
 
 
 def forward_plan(
     cell: Cell, batch: Batch, I: int, state: np.ndarray, training: bool, checkpoint: int | None
 ) -> ForwardPlan:
     """The plan for passes from states (S, D, B, H), a slice of those of all layers."""
-    sizes = _sizes(cell, I, state)
-    return _shared(batch, (sizes, training, checkpoint), lambda: ForwardPlan(sizes, batch, training, checkpoint))
+    return _plan(ForwardPlan, _sizes(cell, I, state), batch, training, checkpoint)
 
 
 #: dW_ih of fewer multiply-adds in a pass than this stays dense, whatever the inputs: to skip zeros could save 0.2 ms on
@@ -273,8 +285,6 @@ class BackwardPlan:
                 self.segments[k].append(self._segment(batch, chosen, started))
         everything = [span for turn in self.segments for segment in turn for span in segment.rows]
         self.dz_rows = max((hi - lo for lo, hi in everything), default=0)
-        self.nbytes = batch.active.nbytes + batch.offset.nbytes + self.zeros.nbytes
-        self.nbytes += sum(own.nbytes for turn in self.previous for own in turn)
 
     def answer(self) -> None:
         """Compile the kernel that was asked for; the jobs that follow are to know of it."""
@@ -321,5 +331,4 @@ class BackwardPlan:
 
 def backward_plan(cell: Cell, batch: Batch, I: int, d_state: np.ndarray, checkpoint: int | None) -> BackwardPlan:
     """The plan for BPTT from gradients of the states (S, D, B, H)."""
-    sizes = _sizes(cell, I, d_state)
-    return _shared(batch, (sizes, "backward", checkpoint), lambda: BackwardPlan(sizes, batch, checkpoint))
+    return _plan(BackwardPlan, _sizes(cell, I, d_state), batch, checkpoint)
