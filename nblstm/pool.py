@@ -32,6 +32,9 @@ REMEMBERED = 4096
 #: one layer, 22,000 for training).
 OBJECTS = 20_000
 
+#: Bytes of a list without any.
+LIST = 1000
+
 _clock = count()
 _pools: dict[weakref.ref[Pool], None] = {}  # a tuple of its keys is made in one operation; that of a WeakSet is not
 _made_since = 0  # bytes made since the budget was last looked at
@@ -69,9 +72,10 @@ class FreeList:
         return self._waiting.take()
 
     def add(self, made: Pass) -> None:
-        """Count a new pass, which is the caller's alone."""
+        """Count a new pass, which is the caller's alone; one that is too large is not to come back."""
         if made.nbytes > LARGEST:
             self.keeps, self._waiting = False, Spare(0)
+            return
         self._made.append(weakref.ref(made))
         _count(made.nbytes)
 
@@ -85,10 +89,10 @@ class FreeList:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of as many passes as may wait here at once."""
+        """Bytes of the list, and of as many passes as may wait here at once."""
         self._made = [ref for ref in self._made if ref() is not None]
         sizes = sorted((made.nbytes + OBJECTS for ref in self._made if (made := ref()) is not None), reverse=True)
-        return sum(sizes[:COPIES]) if self.keeps else 0
+        return LIST + sum(sizes[:COPIES])
 
 
 def _count(nbytes: int) -> None:

@@ -121,7 +121,7 @@ def test_few_passes_wait_and_no_large_ones(alone):
         free.add(made)
     for made in passes:
         free.give(made)
-    assert free.nbytes == pool.COPIES * (pool.OBJECTS + 10)
+    assert free.nbytes == pool.LIST + pool.COPIES * (pool.OBJECTS + 10)
     waiting = [free.take() for _ in passes]
     assert sum(made is not None for made in waiting) == pool.COPIES
 

@@ -110,7 +110,7 @@ def infer(
     """
     H, item = states.shape[3], x.itemsize
     y = memory.empty((batch.N, len(weights[0]) * H), DTYPES[item])
-    free = free_list(pool, batch, "infer", x.shape[1], states, None)
+    free = free_list(pool, batch, "infer", x.shape[1], states)
     prepared = None if free is None else free.take()
     if prepared is None:
         prepared = Inference(cell, weights, batch, x.shape[1], states)

@@ -67,14 +67,14 @@ def forward(
     y : ndarray, shape (N, D H)
     tape : LayerTape
     """
-    free = free_list(pool, batch, "forward", x.shape[1], state, checkpoint)
     tape = LayerTape(x, weights, checkpoint)
+    if checkpoint is not None:
+        plan = forward_plan(cell, batch, x.shape[1], state, True, checkpoint)
+        return _forward_with_checkpoints(cell, plan, tape, x, state), tape
+    free = free_list(pool, batch, "forward", x.shape[1], state)
     turn: Turn | None = None if free is None else free.take()
     if turn is None:
-        plan = forward_plan(cell, batch, x.shape[1], state, True, checkpoint)
-        if checkpoint is not None:
-            return _forward_with_checkpoints(cell, plan, tape, x, state), tape
-        turn = Turn(cell, plan, 0, state)
+        turn = Turn(cell, forward_plan(cell, batch, x.shape[1], state, True, None), 0, state)
         if free is not None:
             free.add(turn)
     turn.run(weights, x, state)

@@ -162,9 +162,7 @@ def _sizes(cell: Cell, I: int, state: np.ndarray) -> Sizes:
     return Sizes(cell, I, H, D, state.strides[0] // state.itemsize, DTYPES[state.itemsize])
 
 
-def free_list(
-    pool: Pool, batch: Batch, kind: str, I: int, state: np.ndarray, checkpoint: int | None
-) -> FreeList | None:
+def free_list(pool: Pool, batch: Batch, kind: str, I: int, state: np.ndarray) -> FreeList | None:
     """Passes that a network keeps for batches like this one; None where it keeps none, or not yet.
 
     Parameters
@@ -177,11 +175,10 @@ def free_list(
         Features of the layer's input.
     state : ndarray, shape (S, D, B, H)
         A slice of the states of all layers.
-    checkpoint : int or None
     """
     if not batch.uniform:  # lengths are others in the next call
         return None
-    return pool.second((kind, batch.T, batch.B, I, state.strides[0], checkpoint, threads.num_threads()))
+    return pool.second((kind, batch.T, batch.B, I, state.strides[0], threads.num_threads()))
 
 
 #: Plans for no more rows than this are kept, with arrays of 16 MB at most; what is larger takes milliseconds anyway.
