@@ -4,8 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from nblstm import cells, nn
+from nblstm.arguments.seeds import set_random_seed
 from nblstm.cells.cell import Cell, cell
-from nblstm.cells.functions import (
+from nblstm.cpu.threads import num_threads, set_num_threads
+from nblstm.engine.device import device, set_device
+from nblstm.engine.warmup import warmup
+from nblstm.symbolic.functions import (
     abs,
     clip,
     elu,
@@ -26,12 +30,8 @@ from nblstm.cells.functions import (
     swish,
     tanh,
     where,
-)  # fmt: skip
-from nblstm.cells.graph import CellError
-from nblstm.cpu.threads import num_threads, set_num_threads
-from nblstm.device import device, set_device
-from nblstm.seeds import set_random_seed
-from nblstm.warmup import warmup
+)
+from nblstm.symbolic.graph import CellError
 
 if TYPE_CHECKING:
     from nblstm import (

@@ -15,15 +15,15 @@ import numpy
 import scipy
 
 import nblstm
-from nblstm import validate
+from nblstm.arguments import validate
 from nblstm.codegen import cache, compiler
+from nblstm.cpu.matrix.vector import vector_unit
 from nblstm.cpu.threads import num_threads
-from nblstm.cpu.vector import vector_unit
-from nblstm.cuda.cell_functions import Sizes
 from nblstm.cuda.gpu import H100
+from nblstm.cuda.kernels.cell_functions import Sizes
 from nblstm.cuda.variant import described
-from nblstm.device import cuda_unavailable, device
-from nblstm.show import show
+from nblstm.engine.device import cuda_unavailable, device
+from nblstm.process.show import show
 
 #: The ready-made cells by their names.
 CELLS = {name: made for name, made in vars(nblstm.cells).items() if isinstance(made, nblstm.Cell)}

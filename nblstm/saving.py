@@ -1,6 +1,6 @@
 """Keras's name for what files hold: models, and objects of one's own by name."""
 
-from nblstm.custom import custom_object_scope, get_custom_objects, register_keras_serializable
+from nblstm.arguments.custom import custom_object_scope, get_custom_objects, register_keras_serializable
 from nblstm.models import load_model, save_model
 
 __all__ = [

@@ -1,10 +1,10 @@
 """Keras's name for what prepares data, begins anew, fixes random numbers and names objects of one's own."""
 
-from nblstm.custom import custom_object_scope, get_custom_objects, register_keras_serializable
-from nblstm.layers.names import clear_session
-from nblstm.seeds import set_random_seed
-from nblstm.training.encoding import normalize, pad_sequences, to_categorical
-from nblstm.training.pydataset import PyDataset
+from nblstm.arguments.custom import custom_object_scope, get_custom_objects, register_keras_serializable
+from nblstm.arguments.seeds import set_random_seed
+from nblstm.layers.base.names import clear_session
+from nblstm.training.data.encoding import normalize, pad_sequences, to_categorical
+from nblstm.training.data.pydataset import PyDataset
 
 #: Keras's older name.
 Sequence = PyDataset

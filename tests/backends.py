@@ -11,7 +11,7 @@ from nblstm.cuda import persistent, variant
 from nblstm.cuda.backend import Backend
 from nblstm.cuda.gpu import Gpu
 
-devices = import_module("nblstm.device")  # `nblstm.device` is the function
+devices = import_module("nblstm.engine.device")  # `nblstm.engine.device` is the function
 
 SMALL = Gpu("simulated", (8, 0), multiprocessors=4, shared_memory=48 * 1024, registers=112 * 128)
 

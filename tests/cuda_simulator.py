@@ -164,7 +164,7 @@ def _load_counter(cell):
 
 
 class SimulatedPrimitives:
-    """What `nblstm.cuda.primitives.Primitives` offers to kernels, in Python."""
+    """What `nblstm.cuda.kernels.primitives.Primitives` offers to kernels, in Python."""
 
     sync_block, shuffle, _pause = SYNC, SHUFFLE, PAUSE
 

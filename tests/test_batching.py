@@ -9,7 +9,7 @@ from networks import CELLS, Case, network, problem
 from tolerances import OUTPUT, assert_close
 
 from nblstm import cells, nn
-from nblstm.batch import Batch
+from nblstm.buffers.batch import Batch
 from nblstm.cpu.ragged import HostBatch
 from nblstm.cpu.split import row_bounds
 
@@ -262,7 +262,7 @@ def test_what_lies_beyond_a_length_is_never_read():
 
 def net_gradients(tape, dy):
     """Gradients through a network of its own for each tape: a tape belongs to the network that made it."""
-    from nblstm import engine
+    from nblstm.engine import engine
 
     return engine.backward(tape, dy, P.dstates)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from nblstm import blas
+from nblstm.process import blas
 
 RNG = np.random.default_rng(0)
 SHAPES = [(3, 4), (100, 90), (2, 70, 90), (0, 5), (5, 1), (2, 3, 1), (1, 1), (1,), (1, 150), (1, 9000)]

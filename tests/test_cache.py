@@ -206,7 +206,7 @@ def test_the_key_depends_on_the_sources(tmp_path):
     code = "import sys; sys.path.insert(0, sys.argv[1]); from nblstm.codegen import cache; print(cache.key('a'))"
     keys = [run_python(code, str(tmp_path)).strip()]
     assert keys == [cache.key("a")]
-    for source in ("cpu/microkernel.py", "codegen/scalar.py", "codegen/options.py"):
+    for source in ("cpu/matrix/microkernel.py", "codegen/scalar.py", "codegen/options.py"):
         with open(tmp_path / "nblstm" / source, "a") as file:
             file.write("\n# changed\n")
         keys.append(run_python(code, str(tmp_path)).strip())

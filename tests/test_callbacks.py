@@ -11,7 +11,8 @@ from processes import run_python
 
 from nblstm.layers import LSTM, Dense, Input
 from nblstm.models import Sequential, load_model
-from nblstm.training import SGD, Adam, callbacks, metrics, schedules
+from nblstm.training import SGD, Adam, callbacks, metrics
+from nblstm.training.optimizers import schedules
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(20, 3))

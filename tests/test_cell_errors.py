@@ -64,7 +64,7 @@ def test_functions_of_numpy(function):
 
 
 def test_a_function_that_there_is_none_of_gets_those_that_there_are():
-    names = ", ".join(nblstm.cells.functions.__all__)
+    names = ", ".join(nblstm.symbolic.functions.__all__)
     for equations in (
         lambda a, b, h: np.sin(a) * b, lambda a, b, h: math.floor(a) * b, lambda a, b, h: round(a) * b,
     ):  # fmt: skip

@@ -8,7 +8,7 @@ from messages import message_of
 from tolerances import DTYPES, OUTPUT, assert_close
 
 from nblstm import nn
-from nblstm.layout import Layout
+from nblstm.buffers.layout import Layout
 from nblstm.training import Adam, clip_by_global_norm, clip_by_norm, clip_by_value
 
 RNG = np.random.default_rng(0)

@@ -8,8 +8,8 @@ import pytest
 
 from nblstm import cells
 from nblstm.cuda import persistent, steps
-from nblstm.cuda.cell_functions import Sizes
 from nblstm.cuda.gpu import A100, H100
+from nblstm.cuda.kernels.cell_functions import Sizes
 from nblstm.cuda.variant import choose
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install -e '.[cuda-compiler]'")

@@ -11,7 +11,7 @@ import pytest
 
 import nblstm
 from nblstm.cuda import availability
-from nblstm.cuda.kernel import Kernel
+from nblstm.cuda.kernels.kernel import Kernel
 
 KERNEL = Kernel("kernel", "float32", 256, "", None)
 ATTRIBUTE = 8

@@ -9,9 +9,9 @@ from cuda_simulator import Grid, SimulatedError, SimulatedPrimitives, SimulatedR
 
 from nblstm import nn
 from nblstm.cuda.gpu import Gpu
-from nblstm.cuda.kernel import Kernel
-from nblstm.cuda.meeting import meeting
-from nblstm.cuda.tuples import reduce_over_lanes
+from nblstm.cuda.kernels.kernel import Kernel
+from nblstm.cuda.kernels.meeting import meeting
+from nblstm.cuda.kernels.tuples import reduce_over_lanes
 
 p = SimulatedPrimitives("float32")
 thread, block, shared, sync_block, shuffle = p.thread, p.block, p.shared, p.sync_block, p.shuffle

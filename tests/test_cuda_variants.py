@@ -5,8 +5,8 @@ import pytest
 
 from nblstm import cells
 from nblstm.__main__ import main
-from nblstm.cuda.cell_functions import Sizes
 from nblstm.cuda.gpu import A100, H100, Gpu
+from nblstm.cuda.kernels.cell_functions import Sizes
 from nblstm.cuda.persistent import tiled
 from nblstm.cuda.variant import candidates, choose, cost
 

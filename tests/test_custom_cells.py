@@ -177,7 +177,7 @@ def function_cell(name):
 
 
 def test_all_exported_functions_are_used():
-    assert set(nblstm.cells.functions.__all__) == set(USES) <= set(nblstm.__all__)
+    assert set(nblstm.symbolic.functions.__all__) == set(USES) <= set(nblstm.__all__)
 
 
 @pytest.mark.parametrize("name", USES)

@@ -9,7 +9,7 @@ from processes import run_python
 import nblstm
 from nblstm import nn
 
-devices = import_module("nblstm.device")  # `nblstm.device` is the function
+devices = import_module("nblstm.engine.device")  # `nblstm.engine.device` is the function
 
 UNUSABLE = pytest.mark.skipif(devices.cuda_unavailable() is None, reason="CUDA can be used here")
 

@@ -7,7 +7,8 @@ from tolerances import DTYPES
 from nblstm import layers, losses, metrics, nn
 from nblstm.layers import activations
 from nblstm.models import Sequential
-from nblstm.training import Adam, clip_by_global_norm, clip_by_norm, clip_by_value, schedules
+from nblstm.training import Adam, clip_by_global_norm, clip_by_norm, clip_by_value
+from nblstm.training.optimizers import schedules
 
 FAR = [-1e4, -800.0, -200.0, -90.0, -30.0, -1e-3, 0.0, 1e-3, 30.0, 90.0, 200.0, 800.0, 1e4]
 

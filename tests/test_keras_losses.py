@@ -5,7 +5,8 @@ from test_losses import BITS, LABELS, LOGITS, NUMBERS, ONE_HOT, SIGMOID, SOFTMAX
 
 from nblstm import losses as keras_losses
 from nblstm import metrics as keras_metrics
-from nblstm.training import losses, rowwise
+from nblstm.training import losses
+from nblstm.training.losses import rowwise
 
 SHAPE = LABELS.shape
 

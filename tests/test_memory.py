@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from nblstm import memory
+from nblstm.buffers import memory
 
 N = memory.LARGE
 KEPT = 9 * N

@@ -32,7 +32,8 @@ from nblstm.layers import (
     register_cell,
 )
 from nblstm.models import Sequential, clone_model, load_model, model_from_json, save_model
-from nblstm.training import Adam, losses, schedules
+from nblstm.training import Adam, losses
+from nblstm.training.optimizers import schedules
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(12, 3))

@@ -14,8 +14,8 @@ from tolerances import DIFFERENCES, OUTPUT, assert_close
 
 import nblstm
 from nblstm import nn
-from nblstm.nn.replay import TrainingReplay
-from nblstm.pool import COPIES
+from nblstm.buffers.pool import COPIES
+from nblstm.engine.replay import TrainingReplay
 
 CASES = {
     "lstm": ("lstm", Case(T=5, B=3, I=4, H=7)),

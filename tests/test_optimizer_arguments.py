@@ -12,7 +12,8 @@ from golden import keras_training
 from tolerances import OUTPUT
 
 from nblstm import nn
-from nblstm.training import SGD, Adam, AdamW, RMSprop, optimizers, schedules
+from nblstm.training import SGD, Adam, AdamW, RMSprop, optimizers
+from nblstm.training.optimizers import schedules
 
 
 def gradients_of(*arrays):

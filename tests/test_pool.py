@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from processes import run_python
 
-from nblstm import memory, nn, pool
+from nblstm import nn
+from nblstm.buffers import memory, pool
+from nblstm.buffers.pool import FreeList, Pool
 from nblstm.cpu.jobs import Arguments, address, place
 from nblstm.layers import LSTM, Dense, Input
 from nblstm.models import Sequential
-from nblstm.pool import FreeList, Pool
 
 RNG = np.random.default_rng(0)
 

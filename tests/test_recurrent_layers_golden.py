@@ -10,7 +10,7 @@ import pytest
 from tolerances import DTYPES, GRADIENT, OUTPUT, assert_close
 
 from nblstm import layers
-from nblstm.configured import constructor_arguments
+from nblstm.arguments.configured import constructor_arguments
 
 with np.load(Path(__file__).with_name("golden") / "keras_recurrent.npz") as archive:
     GOLDEN = {name: archive[name] for name in archive.files}

@@ -90,4 +90,4 @@ def test_all_that_models_print_goes_one_way():
     for path in files:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
-                assert any(keyword.arg == "file" for keyword in node.keywords), f"{path}: use nblstm.show"
+                assert any(keyword.arg == "file" for keyword in node.keywords), f"{path}: use nblstm.process.show"

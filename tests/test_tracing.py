@@ -8,10 +8,10 @@ import reference
 from networks import CELLS
 
 from nblstm import abs, cell, clip, exp, log, maximum, minimum, sigmoid, softplus, sqrt, tanh, where
-from nblstm.cells import functions
-from nblstm.cells.differentiate import gradients
-from nblstm.cells.functions import gelu
-from nblstm.cells.graph import ONE, ZERO, Value, as_value
+from nblstm.symbolic import functions
+from nblstm.symbolic.differentiate import gradients
+from nblstm.symbolic.functions import gelu
+from nblstm.symbolic.graph import ONE, ZERO, Value, as_value
 
 # --- simplification -------------------------------------------------------------------------------
 

@@ -11,9 +11,9 @@ import pytest
 from recurrent_layers import registered
 
 import nblstm
+from nblstm.buffers.pool import COPIES
+from nblstm.engine.replay import TrainingReplay
 from nblstm.layers import GRU, LSTM, RNN, Bidirectional, SimpleRNN
-from nblstm.nn.replay import TrainingReplay
-from nblstm.pool import COPIES
 
 B, T, I, H = 5, 6, 3, 4
 SEQUENCES, STATE = {"return_sequences": True}, {"return_state": True}

@@ -12,7 +12,7 @@ from messages import message_of
 
 import nblstm
 from nblstm import layers
-from nblstm.configured import constructor_arguments
+from nblstm.arguments.configured import constructor_arguments
 
 #: Behind a line stands what mypy is to say of it: the code of an error, or the type that is revealed.
 PROGRAM = '''

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from golden.encoding_cases import CASES
 
-from nblstm import backend, memory, nn, pool, preprocessing, utils
+from nblstm import backend, nn, preprocessing, utils
+from nblstm.buffers import memory, pool
 from nblstm.layers import LSTM, Dense, Embedding, Input
 from nblstm.models import Sequential
 

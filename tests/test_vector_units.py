@@ -7,7 +7,7 @@ import numba
 import pytest
 from processes import run_python
 
-from nblstm.cpu import vector
+from nblstm.cpu.matrix import vector
 
 SSE2 = "+sse,+sse2,+cx8,+fxsr,+mmx"
 AVX = f"{SSE2},+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+cx16,+avx"
@@ -85,5 +85,5 @@ def test_llvm_uses_what_this_machine_has():
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="these are units of x86-64")
 def test_a_name_without_features():
-    code = "from nblstm.cpu.vector import vector_unit; print(vector_unit().name)"
+    code = "from nblstm.cpu.matrix.vector import vector_unit; print(vector_unit().name)"
     assert run_python(code, NUMBA_CPU_NAME="x86-64-v3", NUMBA_CPU_FEATURES="").strip() == "AVX2"

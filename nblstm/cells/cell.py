@@ -14,9 +14,9 @@ from numbers import Real
 from types import FunctionType
 
 from nblstm.cells import sent
-from nblstm.cells.graph import CellError
-from nblstm.cells.numeric import NUMERIC
-from nblstm.cells.trace import Graph, check, trace
+from nblstm.symbolic.graph import CellError
+from nblstm.symbolic.numeric import NUMERIC
+from nblstm.symbolic.trace import Graph, check, trace
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +122,7 @@ class Cell:
         """
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype is {dtype!r}; nblstm computes in float32 or float64, so give one of these")
-        from nblstm.codegen.emit import emit  # cells import nothing from above; this is a window, not a beam
+        from nblstm.symbolic.emit import emit  # cells import nothing from above; this is a window, not a beam
 
         return emit(self, dtype)
 

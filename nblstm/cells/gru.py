@@ -5,8 +5,8 @@ from functools import cache
 from typing import Any
 
 from nblstm.cells.cell import Cell, cell
-from nblstm.cells.functions import activation as activation_named
-from nblstm.cells.functions import sigmoid, tanh
+from nblstm.symbolic.functions import activation as activation_named
+from nblstm.symbolic.functions import sigmoid, tanh
 
 
 @cell(gates="r z n", states="h", split="n")

@@ -5,8 +5,8 @@ from functools import cache
 from typing import Any
 
 from nblstm.cells.cell import Cell, cell
-from nblstm.cells.functions import activation as activation_named
-from nblstm.cells.functions import relu, tanh
+from nblstm.symbolic.functions import activation as activation_named
+from nblstm.symbolic.functions import relu, tanh
 
 
 @cell(gates="a", states="h")

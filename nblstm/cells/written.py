@@ -7,9 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from nblstm.cells import functions
-from nblstm.cells.graph import topological
-from nblstm.cells.numeric import NUMERIC
+from nblstm.symbolic import functions
+from nblstm.symbolic.graph import topological
+from nblstm.symbolic.numeric import NUMERIC
 
 if TYPE_CHECKING:
     from nblstm.cells.cell import Cell

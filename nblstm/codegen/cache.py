@@ -53,7 +53,7 @@ def environment() -> str:
     parts = (
         numba.__version__, llvmlite.__version__, platform.python_version(), str(processor()), str(numba.config.OPT)
     )  # fmt: skip
-    return "\n".join((*parts, sources("codegen", "cpu")))
+    return "\n".join((*parts, sources("symbolic", "codegen", "cpu")))
 
 
 def sources(*packages: str) -> str:
@@ -67,7 +67,7 @@ def sources(*packages: str) -> str:
     digest = hashlib.sha256()
     for package in packages:
         path = import_module(f"nblstm.{package}").__path__
-        modules = sorted(module.name for module in pkgutil.iter_modules(path, f"nblstm.{package}."))
+        modules = sorted(module.name for module in pkgutil.walk_packages(path, f"nblstm.{package}."))
         if not modules:
             for place in filter(os.path.isdir, path):
                 os.listdir(place)  # raises what pkgutil passes over, such as too many open files

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from nblstm import compiling
 from nblstm.codegen import aside, cache
 from nblstm.codegen.target import kernel, machine
-from nblstm.undisturbed import undisturbed
+from nblstm.process import compiling
+from nblstm.process.undisturbed import undisturbed
 
 _loaded: dict[str, tuple[object, int]] = {}  # key -> (library, which must outlive its code; address)
 

@@ -27,7 +27,7 @@ from numba.core.target_extension import CPU, dispatcher_registry, jit_registry, 
 from numba.core.typing import templates
 
 from nblstm.codegen.options import CALL, INLINE, KERNEL
-from nblstm.undisturbed import undisturbed
+from nblstm.process.undisturbed import undisturbed
 
 _NAME = "nblstm"
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from nblstm import memory
-from nblstm.batch import Batch
+from nblstm.buffers import memory
+from nblstm.buffers.batch import Batch
+from nblstm.buffers.pool import Pool
 from nblstm.cells.cell import Cell
 from nblstm.cpu import threads
 from nblstm.cpu.jobs import DTYPES, FORWARD, Arguments, address, place
 from nblstm.cpu.plans import forward_plan, free_list
 from nblstm.cpu.weights import Weights
-from nblstm.pool import Pool
 
 _X, _Y, _STATE = (FORWARD.index(field) for field in ("x", "y", "state"))
 

@@ -6,14 +6,14 @@ from itertools import chain
 
 import numpy as np
 
-from nblstm import memory
-from nblstm.batch import Batch
+from nblstm.buffers import memory
+from nblstm.buffers.batch import Batch
+from nblstm.buffers.layout import suffix
+from nblstm.buffers.pool import Pool
 from nblstm.cells.cell import Cell
 from nblstm.cpu.plans import ForwardPlan, backward_plan, forward_plan, free_list
 from nblstm.cpu.turn import Turn, target_names
 from nblstm.cpu.weights import Weights
-from nblstm.layout import suffix
-from nblstm.pool import Pool
 
 
 class LayerTape:

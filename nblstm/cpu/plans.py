@@ -13,23 +13,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nblstm import memory
-from nblstm.batch import Batch, uniform_batch
+from nblstm.buffers import memory
+from nblstm.buffers.batch import Batch, uniform_batch
+from nblstm.buffers.pool import FreeList, Pool
 from nblstm.cells.cell import Cell
 from nblstm.cpu import threads
-from nblstm.cpu.backward import backward_kernel, shared_backward_kernel
-from nblstm.cpu.forward import forward_kernel, shared_forward_kernel
-from nblstm.cpu.gemm import gemm
-from nblstm.cpu.gradients import gradients_kernel
-from nblstm.cpu.inputs import input_products
 from nblstm.cpu.jobs import BACKWARD, DTYPES, FORWARD, GRADIENTS, Arguments
-from nblstm.cpu.pointwise import backward_rows, forward_rows
-from nblstm.cpu.sparse import sparse_limit
-from nblstm.cpu.sparse_gradients import WEIGHT_ROWS, sparse_weight_block
+from nblstm.cpu.kernels.backward import backward_kernel, shared_backward_kernel
+from nblstm.cpu.kernels.forward import forward_kernel, shared_forward_kernel
+from nblstm.cpu.kernels.gradients import gradients_kernel
+from nblstm.cpu.kernels.inputs import input_products
+from nblstm.cpu.kernels.pointwise import backward_rows, forward_rows
+from nblstm.cpu.kernels.together import sync_size
+from nblstm.cpu.matrix.gemm import gemm
+from nblstm.cpu.matrix.sparse import sparse_limit
+from nblstm.cpu.matrix.sparse_gradients import WEIGHT_ROWS, sparse_weight_block
 from nblstm.cpu.split import FEW_ROWS, TINY, TINY_FEW_ROWS, TINY_GRADIENTS, cut, row_bounds, spans, steps_ahead
-from nblstm.cpu.together import sync_size
 from nblstm.cpu.weights import input_order, recurrent_order
-from nblstm.pool import FreeList, Pool
 
 
 class Sizes(NamedTuple):

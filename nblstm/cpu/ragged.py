@@ -12,14 +12,14 @@ from itertools import accumulate
 import numpy as np
 from numba import types
 
-from nblstm.arrays import HostArrays
-from nblstm.batch import Batch, uniform_batch
+from nblstm.buffers.arrays import HostArrays
+from nblstm.buffers.batch import Batch, uniform_batch
 from nblstm.codegen.compiler import compiled
 from nblstm.codegen.pointers import distinct, offset, pointer_to, record
 from nblstm.codegen.target import inlined
 from nblstm.cpu import threads
 from nblstm.cpu.jobs import Arguments, address, pointer_type
-from nblstm.cpu.rows import taken
+from nblstm.cpu.kernels.rows import taken
 
 #: What `arrange_kernel` is told: the sequences' ``lengths``, and where the arrays of `HostBatch` go.
 ARRANGE = ("T", "B", "lengths", "order", "rank", "sorted", "active", "offset", "index", "places")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from nblstm import locks, memory
-from nblstm.batch import uniform_batch
+from nblstm.buffers import memory
+from nblstm.buffers.batch import uniform_batch
 from nblstm.cells.cell import Cell
 from nblstm.cpu import threads
 from nblstm.cpu.jobs import address
@@ -13,6 +13,7 @@ from nblstm.cpu.layer import set_vectors
 from nblstm.cpu.plans import backward_plan, forward_plan
 from nblstm.cpu.turn import Return, Turn, target_names
 from nblstm.cpu.weights import Packer
+from nblstm.process import locks
 
 #: The first of `TARGETS`, which every layer has.
 FIRST = "weight_ih_l0"

@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 
 import numpy as np
 
-from nblstm.batch import Batch
+from nblstm.buffers.batch import Batch
 from nblstm.codegen.aside import cores
 from nblstm.cpu import threads
 

@@ -27,13 +27,13 @@ import numba
 import numpy as np
 from numba import types
 
-from nblstm import memory
+from nblstm.buffers import memory
 from nblstm.codegen.atomics import atomic_add, atomic_exchange_if, atomic_load, atomic_store, pause
 from nblstm.codegen.compiler import compiled
 from nblstm.codegen.pointers import call, offset, pointer_to
 from nblstm.codegen.target import inlined
 from nblstm.cpu.jobs import Arguments, address
-from nblstm.undisturbed import undisturbed
+from nblstm.process.undisturbed import undisturbed
 
 # Shared memory of the pool: one cell for each on a cache line of its own, so that they do not slow each other. The last
 # line before the helpers' does not change while they run: how many they are, and `_system`.

@@ -12,14 +12,14 @@ from functools import cache
 
 import numpy as np
 
-from nblstm import memory
+from nblstm.buffers import memory
+from nblstm.buffers.layout import suffix
 from nblstm.cells.cell import Cell
 from nblstm.cpu import threads
 from nblstm.cpu.jobs import BACKWARD, FORWARD, GRADIENTS, address, place
+from nblstm.cpu.kernels.rows import taken
 from nblstm.cpu.plans import BackwardPlan, ForwardPlan
-from nblstm.cpu.rows import taken
 from nblstm.cpu.weights import Weights
-from nblstm.layout import suffix
 
 #: Parameters whose gradients are matrix products and sums over rows.
 TARGETS = "weight_ih", "weight_hh", "bias_ih", "bias_hh"

@@ -9,15 +9,15 @@ from nblstm.cells.cell import Cell
 from nblstm.codegen import aside
 from nblstm.codegen.compiler import stored
 from nblstm.cpu import threads
-from nblstm.cpu.backward import backward_kernel, shared_backward_kernel
-from nblstm.cpu.forward import forward_kernel, shared_forward_kernel
-from nblstm.cpu.gemm import gemm
-from nblstm.cpu.gradients import gradients_kernel
-from nblstm.cpu.inputs import input_products
-from nblstm.cpu.pointwise import backward_rows, forward_rows
+from nblstm.cpu.kernels.backward import backward_kernel, shared_backward_kernel
+from nblstm.cpu.kernels.forward import forward_kernel, shared_forward_kernel
+from nblstm.cpu.kernels.gradients import gradients_kernel
+from nblstm.cpu.kernels.inputs import input_products
+from nblstm.cpu.kernels.pointwise import backward_rows, forward_rows
+from nblstm.cpu.kernels.rows import rows_kernel
+from nblstm.cpu.matrix.gemm import gemm
+from nblstm.cpu.matrix.sparse_gradients import sparse_weight_block
 from nblstm.cpu.ragged import arrange_kernel
-from nblstm.cpu.rows import rows_kernel
-from nblstm.cpu.sparse_gradients import sparse_weight_block
 from nblstm.cpu.weights import pack_kernel
 
 

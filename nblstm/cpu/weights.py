@@ -13,16 +13,16 @@ from functools import cache, lru_cache
 import numpy as np
 from numba import types
 
-from nblstm import memory
+from nblstm.buffers import memory
+from nblstm.buffers.layout import suffix
 from nblstm.cells.cell import Cell
 from nblstm.codegen.compiler import compiled
 from nblstm.codegen.integers import smaller
 from nblstm.codegen.pointers import distinct, offset, pointer_to, record
 from nblstm.codegen.target import inlined
 from nblstm.cpu import threads
-from nblstm.cpu.gemm import padded, panel_columns
 from nblstm.cpu.jobs import DTYPES, PACK, Arguments, Place, place, pointer_type
-from nblstm.layout import suffix
+from nblstm.cpu.matrix.gemm import padded, panel_columns
 
 
 @dataclass(eq=False)

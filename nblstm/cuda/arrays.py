@@ -11,8 +11,8 @@ import sys
 
 import numpy as np
 
-from nblstm import validate
-from nblstm.arrays import Guests
+from nblstm.arguments import validate
+from nblstm.buffers.arrays import Guests
 from nblstm.cuda.batch import DeviceBatch
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nblstm.batch import Batch
+from nblstm.buffers.batch import Batch
 
 
 class DeviceBatch(Batch):

@@ -11,18 +11,18 @@ from typing import NamedTuple
 from cuda.bindings import nvjitlink
 from numba import cuda, types
 
-from nblstm import compiling
 from nblstm.codegen import cache as files
-from nblstm.cuda.kernel import Kernel
-from nblstm.cuda.primitives import Primitives
-from nblstm.undisturbed import undisturbed
+from nblstm.cuda.kernels.kernel import Kernel
+from nblstm.cuda.kernels.primitives import Primitives
+from nblstm.process import compiling
+from nblstm.process.undisturbed import undisturbed
 
 
 @cache
 def environment() -> str:
     """Everything but a kernel's own text that its machine code depends on."""
     libraries = [f"{name} {version(name)}" for name in ("numba", "numba-cuda", "llvmlite", "cuda-bindings")]
-    return "\n".join((*libraries, str(nvjitlink.version()), files.sources("codegen", "cuda")))
+    return "\n".join((*libraries, str(nvjitlink.version()), files.sources("symbolic", "codegen", "cuda")))
 
 
 def ptx(kernel: Kernel, capability: tuple[int, int]) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from nblstm.buffers.layout import suffix
 from nblstm.cells.cell import Cell
 from nblstm.cuda import persistent, steps
 from nblstm.cuda.batch import DeviceBatch
-from nblstm.cuda.cell_functions import Sizes
+from nblstm.cuda.kernels.cell_functions import Sizes
 from nblstm.cuda.record import Record
 from nblstm.cuda.weights import LayerWeights, input_order, recurrent_order
-from nblstm.layout import suffix
 
 #: Pre-activations (numbers) that one launch of an inference pass reads: 256 MB of float32.
 AHEAD = 2**26

@@ -7,15 +7,15 @@ from dataclasses import replace
 from functools import lru_cache
 
 from nblstm.cells.cell import Cell
-from nblstm.codegen.source import symbol
-from nblstm.cuda.cell_functions import Sizes, cell_source
-from nblstm.cuda.kernel import Kernel
-from nblstm.cuda.meeting import COUNTER_STRIDE
-from nblstm.cuda.persistent_backward import backward_kernel
-from nblstm.cuda.persistent_forward import forward_kernel
+from nblstm.cuda.kernels.cell_functions import Sizes, cell_source
+from nblstm.cuda.kernels.kernel import Kernel
+from nblstm.cuda.kernels.meeting import COUNTER_STRIDE
+from nblstm.cuda.kernels.persistent_backward import backward_kernel
+from nblstm.cuda.kernels.persistent_forward import forward_kernel
 from nblstm.cuda.record import Record
 from nblstm.cuda.variant import Variant, choose
 from nblstm.cuda.weights import LayerWeights
+from nblstm.symbolic.source import symbol
 
 
 def variant_for(gpu, cell: Cell, state, backward: bool) -> Variant | None:

@@ -9,12 +9,12 @@ from functools import cache, lru_cache
 import cupy
 import numpy as np
 
-from nblstm import locks
 from nblstm.cuda.availability import FORKED, forked
 from nblstm.cuda.batch import DeviceBatch
 from nblstm.cuda.compiler import compiled
 from nblstm.cuda.gpu import Gpu
-from nblstm.cuda.kernel import Kernel
+from nblstm.cuda.kernels.kernel import Kernel
+from nblstm.process import locks
 
 #: Bytes of shared memory that a block may have without asking for more.
 _WITHOUT_ASKING = 48 * 1024

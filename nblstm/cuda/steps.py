@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import cache
 
 from nblstm.cells.cell import Cell
-from nblstm.codegen.source import symbol
-from nblstm.cuda import pointwise, two_products
-from nblstm.cuda.cell_functions import Sizes, cell_source
-from nblstm.cuda.kernel import Kernel
+from nblstm.cuda.kernels import pointwise, two_products
+from nblstm.cuda.kernels.cell_functions import Sizes, cell_source
+from nblstm.cuda.kernels.kernel import Kernel
 from nblstm.cuda.record import Record
 from nblstm.cuda.weights import LayerWeights
+from nblstm.symbolic.source import symbol
 
 THREADS = 256
 

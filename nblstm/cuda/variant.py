@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from nblstm.cuda.cell_functions import Sizes
 from nblstm.cuda.gpu import Gpu
+from nblstm.cuda.kernels.cell_functions import Sizes
 
 #: Registers that a thread needs beside weights, sums and the cell's own values: addresses and counters.
 _RESERVED = 56

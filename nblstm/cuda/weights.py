@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from nblstm.buffers.layout import suffix
 from nblstm.cells.cell import Cell
-from nblstm.layout import suffix
 
 
 @dataclass(frozen=True, eq=False)

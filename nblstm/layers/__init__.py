@@ -1,20 +1,16 @@
 """Layers with Keras's names, arguments and defaults."""
 
 from nblstm.layers import activations, constraints, initializers, regularizers
-from nblstm.layers.bidirectional import Bidirectional
-from nblstm.layers.cell_layer import CellLayer
-from nblstm.layers.cell_registry import register_cell
+from nblstm.layers.base.layer import Layer, Tape, register
+from nblstm.layers.base.parametric import Parameter
+from nblstm.layers.base.serialization import deserialize, serialize
 from nblstm.layers.convolution import Conv1D, Conv2D, Convolution1D, Convolution2D
 from nblstm.layers.dense import Activation, Dense
 from nblstm.layers.dropout import Dropout, SpatialDropout1D
 from nblstm.layers.embedding import Embedding
-from nblstm.layers.gru import GRU
 from nblstm.layers.input import Input, InputLayer
-from nblstm.layers.layer import Layer, Tape, register
-from nblstm.layers.lstm import LSTM
 from nblstm.layers.masking import Masking
 from nblstm.layers.normalization import LayerNormalization
-from nblstm.layers.parametric import Parameter
 from nblstm.layers.pooling import (
     GlobalAveragePooling1D,
     GlobalAvgPool1D,
@@ -25,11 +21,15 @@ from nblstm.layers.pooling import (
     MaxPooling1D,
     MaxPooling2D,
 )
-from nblstm.layers.recurrent import Recurrent
+from nblstm.layers.recurrent.bidirectional import Bidirectional
+from nblstm.layers.recurrent.cell_layer import CellLayer
+from nblstm.layers.recurrent.cell_registry import register_cell
+from nblstm.layers.recurrent.gru import GRU
+from nblstm.layers.recurrent.lstm import LSTM
+from nblstm.layers.recurrent.recurrent import Recurrent
+from nblstm.layers.recurrent.rnn import RNN, SimpleRNN
+from nblstm.layers.recurrent.stepper import Stepper
 from nblstm.layers.reshaping import Flatten, RepeatVector, Reshape
-from nblstm.layers.rnn import RNN, SimpleRNN
-from nblstm.layers.serialization import deserialize, serialize
-from nblstm.layers.stepper import Stepper
 from nblstm.layers.time_distributed import TimeDistributed
 
 __all__ = [

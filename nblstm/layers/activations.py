@@ -13,8 +13,8 @@ from functools import partial
 
 import numpy as np
 
-from nblstm import custom, validate
-from nblstm.cells import functions
+from nblstm.arguments import custom, validate
+from nblstm.symbolic import functions
 
 __all__ = [
     "ActivationFunction", "elu", "exponential", "gelu", "get", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh",

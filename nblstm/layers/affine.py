@@ -6,12 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from nblstm import blas, validate
-from nblstm.layers import activations, constraints, initializers, regularizers, shapes
-from nblstm.layers.layer import Layer
-from nblstm.layers.options import ActivationLike, ConstraintLike, InitializerLike, LayerOptions, RegularizerLike, Unpack
-from nblstm.layers.parametric import Parameter
-from nblstm.layers.shapes import Shape
+from nblstm.arguments import validate
+from nblstm.layers import activations, constraints, initializers, regularizers
+from nblstm.layers.base import shapes
+from nblstm.layers.base.layer import Layer
+from nblstm.layers.base.options import (
+    ActivationLike,
+    ConstraintLike,
+    InitializerLike,
+    LayerOptions,
+    RegularizerLike,
+    Unpack,
+)
+from nblstm.layers.base.parametric import Parameter
+from nblstm.layers.base.shapes import Shape
+from nblstm.process import blas
 
 
 class Affine(Layer):

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from nblstm.configured import Configured
-from nblstm.layers import shapes
-from nblstm.layers.registry import Registry
+from nblstm.arguments.configured import Configured
+from nblstm.layers.base import shapes
+from nblstm.layers.base.registry import Registry
 
 __all__ = [
     "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "get", "max_norm", "min_max_norm", "non_neg", "unit_norm",

@@ -8,12 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from nblstm import validate
-from nblstm.layers import shapes
+from nblstm.arguments import validate
 from nblstm.layers.affine import Affine
-from nblstm.layers.layer import register
-from nblstm.layers.options import ActivationLike, ConstraintLike, InitializerLike, LayerOptions, RegularizerLike, Unpack
-from nblstm.layers.shapes import Shape
+from nblstm.layers.base import shapes
+from nblstm.layers.base.layer import register
+from nblstm.layers.base.options import (
+    ActivationLike,
+    ConstraintLike,
+    InitializerLike,
+    LayerOptions,
+    RegularizerLike,
+    Unpack,
+)
+from nblstm.layers.base.shapes import Shape
 from nblstm.layers.windows import sliding
 
 

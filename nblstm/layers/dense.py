@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from nblstm import validate
+from nblstm.arguments import validate
 from nblstm.layers import activations
 from nblstm.layers.affine import Affine
-from nblstm.layers.layer import Layer, register
-from nblstm.layers.options import ActivationLike, ConstraintLike, InitializerLike, LayerOptions, RegularizerLike, Unpack
-from nblstm.layers.shapes import Shape
+from nblstm.layers.base.layer import Layer, register
+from nblstm.layers.base.options import (
+    ActivationLike,
+    ConstraintLike,
+    InitializerLike,
+    LayerOptions,
+    RegularizerLike,
+    Unpack,
+)
+from nblstm.layers.base.shapes import Shape
 
 
 @register()

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nblstm import seeds, validate
-from nblstm.layers.layer import Layer, register
-from nblstm.layers.options import LayerOptions, Unpack
-from nblstm.layers.shapes import dimensions
+from nblstm.arguments import seeds, validate
+from nblstm.layers.base.layer import Layer, register
+from nblstm.layers.base.options import LayerOptions, Unpack
+from nblstm.layers.base.shapes import dimensions
 
 
 def seeded(seed: int | None) -> np.random.Generator | None:

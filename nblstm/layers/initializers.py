@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from nblstm import blas, seeds, validate
-from nblstm.configured import Configured, plain
-from nblstm.layers import shapes
-from nblstm.layers.registry import Registry
+from nblstm.arguments import seeds, validate
+from nblstm.arguments.configured import Configured, plain
+from nblstm.layers.base import shapes
+from nblstm.layers.base.registry import Registry
+from nblstm.process import blas
 
 __all__ = [
     "Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Identity", "Initializer", "LecunNormal",

@@ -6,11 +6,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from nblstm import validate
-from nblstm.layers.layer import Layer, register
-from nblstm.layers.options import DTypeLike, ShapeLike
-from nblstm.layers.shapes import batch_shape as checked_batch_shape
-from nblstm.layers.shapes import dimensions
+from nblstm.arguments import validate
+from nblstm.layers.base.layer import Layer, register
+from nblstm.layers.base.options import DTypeLike, ShapeLike
+from nblstm.layers.base.shapes import batch_shape as checked_batch_shape
+from nblstm.layers.base.shapes import dimensions
 
 
 @register()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from nblstm.layers.layer import Layer, register
-from nblstm.layers.options import LayerOptions, Unpack
-from nblstm.layers.shapes import number
+from nblstm.layers.base.layer import Layer, register
+from nblstm.layers.base.options import LayerOptions, Unpack
+from nblstm.layers.base.shapes import number
 
 
 @register()

@@ -7,12 +7,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nblstm import validate
-from nblstm.layers import constraints, initializers, regularizers, shapes
-from nblstm.layers.layer import Layer, register
-from nblstm.layers.options import ConstraintLike, InitializerLike, LayerOptions, RegularizerLike, Unpack
-from nblstm.layers.parametric import Parameter
-from nblstm.layers.shapes import Shape
+from nblstm.arguments import validate
+from nblstm.layers import constraints, initializers, regularizers
+from nblstm.layers.base import shapes
+from nblstm.layers.base.layer import Layer, register
+from nblstm.layers.base.options import (
+    ConstraintLike,
+    InitializerLike,
+    LayerOptions,
+    RegularizerLike,
+    Unpack,
+)
+from nblstm.layers.base.parametric import Parameter
+from nblstm.layers.base.shapes import Shape
 
 
 @register()

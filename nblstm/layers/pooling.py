@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from nblstm import validate
-from nblstm.layers.layer import Layer, checked_mask, register
-from nblstm.layers.options import LayerOptions, Unpack
-from nblstm.layers.shapes import Shape
+from nblstm.arguments import validate
+from nblstm.layers.base.layer import Layer, checked_mask, register
+from nblstm.layers.base.options import LayerOptions, Unpack
+from nblstm.layers.base.shapes import Shape
 from nblstm.layers.windows import sliding
 
 

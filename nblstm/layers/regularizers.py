@@ -6,9 +6,9 @@ from typing import Protocol
 
 import numpy as np
 
-from nblstm.configured import Configured
-from nblstm.layers import shapes
-from nblstm.layers.registry import Registry
+from nblstm.arguments.configured import Configured
+from nblstm.layers.base import shapes
+from nblstm.layers.base.registry import Registry
 
 __all__ = [
     "L1", "L1L2", "L2", "Regularizer", "get", "l1", "l1_l2", "l2",

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from nblstm import validate
-from nblstm.layers.layer import LAYERS, Layer, register
-from nblstm.layers.options import LayerOptions, Unpack
-from nblstm.layers.parametric import Parameter
-from nblstm.layers.shapes import Shape, batch_shape, dimensions
+from nblstm.arguments import validate
+from nblstm.layers.base.layer import LAYERS, Layer, register
+from nblstm.layers.base.options import LayerOptions, Unpack
+from nblstm.layers.base.parametric import Parameter
+from nblstm.layers.base.shapes import Shape, batch_shape, dimensions
 from nblstm.nn import Gradients
 
 

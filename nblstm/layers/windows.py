@@ -10,9 +10,9 @@ from itertools import product
 
 import numpy as np
 
-from nblstm import validate
-from nblstm.layers import shapes
-from nblstm.layers.shapes import Shape
+from nblstm.arguments import validate
+from nblstm.layers.base import shapes
+from nblstm.layers.base.shapes import Shape
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from nblstm import validate
+from nblstm.arguments import validate
 from nblstm.layers import InputLayer, Layer
-from nblstm.layers.layer import Tape as LayerTape
-from nblstm.layers.shapes import Shape, batch_shape
+from nblstm.layers.base.layer import Tape as LayerTape
+from nblstm.layers.base.shapes import Shape, batch_shape
 from nblstm.models.shared import Shared
 from nblstm.models.unlisted import unlisted_inputs
 from nblstm.nn import Gradients

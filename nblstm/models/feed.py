@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from nblstm import validate
+from nblstm.arguments import validate
 from nblstm.models.chain import Chain
 from nblstm.models.unlisted import unlisted_targets
-from nblstm.training import data
-from nblstm.training.batches import ArrayBatches, IterableBatches
-from nblstm.training.data import Batch, Samples
+from nblstm.training.data import data
+from nblstm.training.data.batches import ArrayBatches, IterableBatches
+from nblstm.training.data.data import Batch, Samples
 
 #: Samples of a batch where the user does not say, as in Keras.
 BATCH_SIZE = 32

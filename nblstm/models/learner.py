@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from nblstm import signatures, validate
-from nblstm.device import backend_of
-from nblstm.layers.shapes import only
+from nblstm.arguments import signatures, validate
+from nblstm.engine.device import backend_of
+from nblstm.layers.base.shapes import only
 from nblstm.models import truncation
 from nblstm.models.chain import Tape
 from nblstm.models.feed import Feed
 from nblstm.nn import Gradients
-from nblstm.training import optimizers, weights
-from nblstm.training.history import History
+from nblstm.training import optimizers
+from nblstm.training.callbacks.history import History
+from nblstm.training.data import weights
 from nblstm.training.objective import Objective
-from nblstm.training.optimizer import Optimizer
+from nblstm.training.optimizers.optimizer import Optimizer
 
 
 class Learner(Feed):

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nblstm import custom, validate
+from nblstm.arguments import custom, validate
 from nblstm.layers import deserialize, serialize
-from nblstm.layers.parametric import UNDRAWN
-from nblstm.training import archive, faults, foreign, losses, optimizers
+from nblstm.layers.base.parametric import UNDRAWN
+from nblstm.training import losses, optimizers
+from nblstm.training.files import archive, faults, foreign
 
 if TYPE_CHECKING:
     from nblstm.models.sequential import Sequential

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from nblstm import seeds, validate
+from nblstm.arguments import seeds, validate
 from nblstm.layers import Layer
-from nblstm.layers.names import automatic_name
+from nblstm.layers.base.names import automatic_name
 from nblstm.models import saving
 from nblstm.models.summary import table
 from nblstm.models.trainer import Trainer
-from nblstm.show import show
+from nblstm.process.show import show
 
 
 class Sequential(Trainer):

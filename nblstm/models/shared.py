@@ -8,7 +8,8 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
 
-from nblstm import locks, signatures
+from nblstm.arguments import signatures
+from nblstm.process import locks
 
 
 class Shared(signatures.KnownArguments):

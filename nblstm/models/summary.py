@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nblstm import validate
+from nblstm.arguments import validate
 
 HEADINGS = ("Layer (type)", "Output Shape", "Param #")
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from nblstm import validate
+from nblstm.arguments import validate
 from nblstm.models.feed import BATCH_SIZE
 from nblstm.models.learner import Learner
 from nblstm.training import loop
-from nblstm.training.batches import ArrayBatches
-from nblstm.training.callback import CallbackList
-from nblstm.training.history import History
-from nblstm.training.progress import Progress, verbosity
+from nblstm.training.callbacks.callback import CallbackList
+from nblstm.training.callbacks.history import History
+from nblstm.training.callbacks.progress import Progress, verbosity
+from nblstm.training.data.batches import ArrayBatches
 
 
 class Trainer(Learner):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nblstm import validate
+from nblstm.arguments import validate
 
 
 def unlisted_inputs(x, ndim: int | None):

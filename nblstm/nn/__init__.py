@@ -1,6 +1,6 @@
 """Objects that own parameters, with torch's conventions."""
 
-from nblstm.engine import Gradients
+from nblstm.engine.engine import Gradients
 from nblstm.nn.linear import Linear
 from nblstm.nn.module import Module
 from nblstm.nn.named import GRU, LSTM, RNN

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from nblstm import blas, seeds, validate
-from nblstm.engine import Gradients
-from nblstm.layout import Layout
+from nblstm.arguments import seeds, validate
+from nblstm.arguments.validate import DTypeLike
+from nblstm.buffers.layout import Layout
+from nblstm.engine.engine import Gradients
 from nblstm.nn.module import Module, uniform
-from nblstm.validate import DTypeLike
+from nblstm.process import blas
 
 
 class Linear(Module):

@@ -10,8 +10,9 @@ from decimal import Decimal
 
 import numpy as np
 
-from nblstm import locks, signatures, validate
-from nblstm.layout import Layout
+from nblstm.arguments import signatures, validate
+from nblstm.buffers.layout import Layout
+from nblstm.process import locks
 
 
 def allocated(layout: Layout, make: Callable[[], np.ndarray]) -> np.ndarray:

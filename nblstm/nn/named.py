@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from nblstm.arguments.validate import DTypeLike
 from nblstm.cells.gru import gru
 from nblstm.cells.lstm import lstm
 from nblstm.cells.rnn import rnn_relu, rnn_tanh
 from nblstm.nn.recurrent import Recurrent
-from nblstm.validate import DTypeLike
 
 
 class LSTM(Recurrent):

@@ -7,16 +7,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from nblstm import engine, seeds, stack, validate
+from nblstm.arguments import seeds, validate
+from nblstm.arguments.validate import DTypeLike
 from nblstm.cells.cell import Cell
-from nblstm.device import device_for
-from nblstm.engine import Gradients
-from nblstm.nn import training_passes
+from nblstm.engine import engine, stack, training_passes
+from nblstm.engine.device import device_for
+from nblstm.engine.engine import Gradients
+from nblstm.engine.replay import TrainingReplay, replayed
+from nblstm.engine.stack import Network, Tape
 from nblstm.nn.module import Module, uniform
-from nblstm.nn.replay import TrainingReplay, replayed
 from nblstm.nn.stepper import Stepper
-from nblstm.stack import Network, Tape
-from nblstm.validate import DTypeLike
 
 #: A network with more layers is a mistake, and naming its parameters alone would take minutes and more.
 MOST_LAYERS = 10_000

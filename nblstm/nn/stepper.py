@@ -6,8 +6,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from nblstm import engine, validate
-from nblstm.stack import Network, Weights
+from nblstm.arguments import validate
+from nblstm.engine import engine
+from nblstm.engine.stack import Network, Weights
 
 
 class _Steppable(Protocol):

@@ -1,3 +1,3 @@
-"""Keras's name for `nblstm.training.schedules`."""
+"""Keras's name for `nblstm.training.optimizers.schedules`."""
 
-from nblstm.training.schedules import *
+from nblstm.training.optimizers.schedules import *

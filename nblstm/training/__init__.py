@@ -1,6 +1,6 @@
 """Losses, metrics, optimizers, callbacks and the loop of a fit, with Keras's names."""
 
-from nblstm.training import callbacks, losses, metrics, optimizers, schedules
+from nblstm.training import callbacks, losses, metrics, optimizers
 from nblstm.training.callbacks import (
     BackupAndRestore,
     Callback,
@@ -13,7 +13,6 @@ from nblstm.training.callbacks import (
     ReduceLROnPlateau,
     TerminateOnNaN,
 )
-from nblstm.training.clipping import clip_by_global_norm, clip_by_norm, clip_by_value
 from nblstm.training.losses import (
     binary_crossentropy_and_gradient,
     categorical_crossentropy_and_gradient,
@@ -22,7 +21,8 @@ from nblstm.training.losses import (
     mean_squared_error_and_gradient,
     sparse_categorical_crossentropy_and_gradient,
 )
-from nblstm.training.optimizers import SGD, Adam, AdamW, RMSprop
+from nblstm.training.optimizers import SGD, Adam, AdamW, RMSprop, schedules
+from nblstm.training.optimizers.clipping import clip_by_global_norm, clip_by_norm, clip_by_value
 
 __all__ = [
     "SGD", "Adam", "AdamW", "BackupAndRestore", "CSVLogger", "Callback", "EarlyStopping", "History", "LambdaCallback",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import numbers
 
-from nblstm import custom
-from nblstm.configured import made_from
+from nblstm.arguments import custom
+from nblstm.arguments.configured import made_from
 
 
 def real(

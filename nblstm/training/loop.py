@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from nblstm import validate
-from nblstm.show import warn
-from nblstm.training import archive
-from nblstm.training.batches import ArrayBatches, IterableBatches
-from nblstm.training.callback import CallbackList
-from nblstm.training.checkpoints import BackupAndRestore
-from nblstm.training.history import History
+from nblstm.arguments import validate
+from nblstm.process.show import warn
+from nblstm.training.callbacks.callback import CallbackList
+from nblstm.training.callbacks.checkpoints import BackupAndRestore
+from nblstm.training.callbacks.history import History
+from nblstm.training.callbacks.progress import Progress
+from nblstm.training.data.batches import ArrayBatches, IterableBatches
+from nblstm.training.files import archive
 from nblstm.training.interrupts import Interrupts
-from nblstm.training.progress import Progress
 
 Batches = ArrayBatches | IterableBatches
 

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from nblstm.training import archive, losses, metrics, weights
-from nblstm.training.loss import Loss
-from nblstm.training.metric import Mean
+from nblstm.training import losses, metrics
+from nblstm.training.data import weights
+from nblstm.training.files import archive
+from nblstm.training.losses.loss import Loss
+from nblstm.training.metrics.metric import Mean
 
 
 class Objective:

@@ -1,0 +1,1 @@
+"""What users give: checks, signatures, configurations, custom objects, seeds."""

@@ -1,0 +1,1 @@
+"""Arrays, and what is known of them: packed batches, flat parameters, memory that is used again."""

@@ -1,0 +1,136 @@
+"""A batch of sequences as packed rows: the one form in which kernels see it.
+
+Rows of the batch are sorted by length, longest first, so those that still run at step t are the first
+``active[t]``. Step after step, only running rows are stored: row b of step t is packed row ``offset[t] + b``.
+Work and memory are then proportional to the sum of the lengths. A batch of equal lengths is packed as it is.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from nblstm.buffers import memory
+
+#: Batches of equal lengths with no more steps and sequences together than this are remembered: 64 of them take 2 MB at
+#: most, and to make one takes 5 us.
+FEW = 2048
+
+
+class Batch:
+    """How a batch is packed.
+
+    Parameters
+    ----------
+    T, B : int
+        Steps and sequences of the padded batch.
+    lengths : ndarray of int64, shape (B,), optional
+        Length of each sequence, 0 to T; all T if not given.
+
+    Attributes
+    ----------
+    N : int
+        Packed rows, the sum of the lengths.
+    active, offset : ndarray of int64, shape (T,)
+        Sequences that run at each step, and the packed row of the first of them.
+    order : ndarray of int64, shape (B,), or None
+        The sequence in each sorted place; None where nothing needs sorting or packing.
+    """
+
+    order: np.ndarray | None = None
+
+    def __init__(self, T: int, B: int, lengths: np.ndarray | None = None):
+        self.T, self.B = T, B
+        self.N = T * B if lengths is None else int(np.add.reduce(lengths))
+        self.uniform = self.N == T * B
+        self.derived: dict = {}  # what a device derives from it and keeps with it
+        if lengths is None or self.uniform:
+            self.lengths = np.full(B, T, np.int64)
+            self.active = np.full(T, B, np.int64)
+            self.offset = np.arange(T) * B
+        else:
+            self._arrange(lengths)
+
+    def _arrange(self, lengths: np.ndarray) -> None:
+        """Set what depends on lengths that differ."""
+        self.order = np.argsort(-lengths, kind="stable")
+        self.lengths = np.ascontiguousarray(lengths[self.order], dtype=np.int64)
+        self.active = (np.arange(self.T)[:, None] < self.lengths).sum(axis=1)
+        self.offset = np.cumsum(self.active) - self.active
+
+    @cached_property
+    def rank(self) -> np.ndarray:
+        """The sorted place of each sequence (B,)."""
+        return np.arange(self.B) if self.order is None else np.argsort(self.order)
+
+    @cached_property
+    def index(self) -> np.ndarray:
+        """For each packed row (N,), the row of the padded batch (T B,) that it is."""
+        if self.order is None:
+            return np.arange(self.N)
+        return (np.arange(self.T)[:, None] * self.B + self.order)[np.arange(self.B) < self.active[:, None]]
+
+    @property
+    def steps(self) -> int:
+        """Steps in which any sequence runs."""
+        return int(self.lengths[0]) if self.B else 0
+
+    def rows(self, steps: tuple[int, int]) -> tuple[int, int]:
+        """The packed rows of some consecutive steps, from the first to before the last."""
+        first, last = steps
+        if first == last:
+            return 0, 0
+        return int(self.offset[first]), int(self.offset[last - 1] + self.active[last - 1])
+
+    def previous(self, direction: int, steps: tuple[int, int]) -> np.ndarray:
+        """For each packed row of some steps, where its previous state lies.
+
+        Returns
+        -------
+        ndarray of int64
+            Index among B rows, the states before these steps, followed by the packed rows of these steps.
+        """
+        lo, hi = self.rows(steps)
+        step = np.repeat(np.arange(*steps), self.active[slice(*steps)])
+        b = np.arange(lo, hi) - self.offset[step]
+        before = step - 1 if direction == 0 else step + 1
+        inside = (before >= steps[0]) & (before < steps[1])
+        before[~inside] = steps[0]
+        inside &= b < self.active[before]
+        return np.where(inside, self.B + self.offset[before] - lo + b, b)
+
+    def pack(self, x: np.ndarray) -> np.ndarray:
+        """Rows of a time-major batch (T, B, K), packed: C-contiguous (N, K), a view where possible."""
+        flat = np.ascontiguousarray(x).reshape(self.T * self.B, x.shape[2])
+        if self.uniform:
+            return flat
+        # Half the time of flat[index]; the index is in range.
+        return np.take(flat, self.index, axis=0, out=memory.empty((self.N, flat.shape[1]), flat.dtype), mode="clip")
+
+    def unpack(self, rows: np.ndarray) -> np.ndarray:
+        """Packed rows (N, K) as a time-major batch (T, B, K), 0 beyond each sequence's end."""
+        K = rows.shape[1]
+        if self.uniform:
+            return rows.reshape(self.T, self.B, K)
+        padded = memory.zeros((self.T * self.B, K), rows.dtype)
+        padded[self.index] = rows
+        return padded.reshape(self.T, self.B, K)
+
+    def sort(self, state: np.ndarray) -> np.ndarray:
+        """States (..., B, H) in sorted order."""
+        return state if self.order is None else np.take(state, self.order, axis=-2)
+
+    def unsort(self, state: np.ndarray) -> np.ndarray:
+        """States (..., B, H) in the caller's order."""
+        return state if self.order is None else np.take(state, self.rank, axis=-2)
+
+
+def uniform_batch(T: int, B: int) -> Batch:
+    """The `Batch` of B sequences of length T."""
+    return _uniform_batch(T, B) if T + B <= FEW else Batch(T, B)
+
+
+@lru_cache(maxsize=64)
+def _uniform_batch(T: int, B: int) -> Batch:
+    return Batch(T, B)

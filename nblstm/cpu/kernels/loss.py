@@ -1,0 +1,94 @@
+"""Losses that are a mean over numbers: their values, sum and gradient, from an equation that is compiled."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+from numba import types
+
+from nblstm.codegen.compiler import compiled
+from nblstm.codegen.pointers import distinct
+from nblstm.codegen.scalar import scalar_functions
+from nblstm.codegen.sums import added
+from nblstm.codegen.target import inlined
+from nblstm.cpu.jobs import DTYPES, address
+from nblstm.symbolic.emit import emit_function
+from nblstm.symbolic.loss import LossEquation
+from nblstm.symbolic.source import executed, symbol
+
+_CALL = ctypes.CFUNCTYPE(ctypes.c_double, *[ctypes.c_int64] * 5, ctypes.c_double)
+
+
+def loss_of_numbers(
+    equation: LossEquation, p: np.ndarray, t: np.ndarray, factor: float, values: np.ndarray | None = None
+) -> tuple[float, np.ndarray]:
+    """The equation at each number, in one pass over memory.
+
+    Parameters
+    ----------
+    equation : LossEquation
+    p, t : ndarray
+        Of one shape and dtype.
+    factor : float
+        Of the gradient.
+    values : ndarray, optional
+        Contiguous, of that shape and dtype: takes the values.
+
+    Returns
+    -------
+    total : float
+        Sum of the values, in float64.
+    gradient : ndarray
+        Derivatives of the values by p, times the factor.
+    """
+    p, t, gradient = np.ascontiguousarray(p), np.ascontiguousarray(t), np.empty(p.shape, p.dtype)
+    kernel = loss_kernel(equation, p.itemsize, values is not None)
+    return kernel(p.size, address(p), address(t), address(values), address(gradient), factor), gradient
+
+
+@cache
+def loss_kernel(equation: LossEquation, itemsize: int, kept: bool) -> Callable:
+    """The kernel for an equation: of a size, four addresses and the factor, and it returns the total.
+
+    The third address is that of the values, unused if they are not ``kept``.
+    """
+    inputs, results = equation.traced
+    names, dtype = [node.args[0] for node in inputs], DTYPES[itemsize]
+    text = emit_function("equation", names, dict(zip(inputs, names, strict=True)), results)
+
+    def make():
+        number = np.dtype(dtype).type
+        # As variables: the conversion of each constant takes Numba 3 ms.
+        constants: dict[str, object] = {}
+        source = re.sub(r"real\(([^()]*)\)", lambda match: constants.setdefault(match[1], f"c{len(constants)}"), text)
+        scope = {**scalar_functions(dtype), **{name: number(value) for value, name in constants.items()}}
+        executed(source, f"loss {symbol(equation.name)}", scope)
+        return _loop(inlined(scope["equation"]), equation.fractions, kept, dtype)
+
+    name = f"loss_{symbol(equation.name)}{'_values' * kept}_{dtype}"
+    return _CALL(compiled(name, f"{equation.fractions}\n{text}", make))
+
+
+def _loop(equation: Callable, fractions: bool, kept: bool, dtype: str):
+    """The loop over numbers, and its signature."""
+    real, number = getattr(types, dtype), np.dtype(dtype).type
+    low, high, nan = map(number, (0, 1, np.nan) if fractions else (-np.inf, np.inf, np.nan))
+
+    def loss(size, p, t, values, gradient, factor):
+        distinct()
+        total, factor = 0.0, real(factor)
+        for k in range(size):
+            value, d = equation(p[k], t[k])
+            value = value if t[k] >= low and t[k] <= high else nan
+            if kept:
+                values[k] = value
+            gradient[k] = factor * d
+            total = added(total, value)
+        return total
+
+    pointer = types.CPointer(real)
+    return loss, types.float64(types.int64, *[pointer] * 4, types.float64)

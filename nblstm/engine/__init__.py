@@ -1,0 +1,1 @@
+"""Passes of recurrent networks, on whichever device computes them."""

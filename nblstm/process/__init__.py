@@ -1,0 +1,1 @@
+"""What concerns the whole process: signals, locks, BLAS threads, what is shown."""

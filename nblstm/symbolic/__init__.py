@@ -1,0 +1,1 @@
+"""Equations as graphs: tracing, differentiation, and what is emitted from them."""

@@ -1,0 +1,52 @@
+"""Reverse-mode differentiation of a traced cell.
+
+References
+----------
+A. Griewank and A. Walther, *Evaluating Derivatives*, 2nd ed., 2008: chapter 3 (reverse mode).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable
+
+from nblstm.symbolic.graph import ZERO, Value, compare, function, select, topological
+from nblstm.symbolic.numeric import COMPARISONS
+
+# For y = op(*args) and d, the gradient with respect to y: the gradient with respect to each argument.
+# Written in terms of y wherever possible: y is computed anyway, or saved.
+RULES: dict[str, Callable[..., tuple]] = {
+    "add": lambda d, y, a, b: (d, d),
+    "sub": lambda d, y, a, b: (d, -d),
+    "mul": lambda d, y, a, b: (d * b, d * a),
+    "div": lambda d, y, a, b: (d / b, -(d / b) * y),
+    "neg": lambda d, y, a: (-d,),
+    "exp": lambda d, y, a: (d * y,),
+    "expm1": lambda d, y, a: (d * (y + 1),),
+    "log": lambda d, y, a: (d / a,),
+    "log1p": lambda d, y, a: (d / (1 + a),),
+    "sqrt": lambda d, y, a: (0.5 * d / y,),
+    "abs": lambda d, y, a: (select(compare("gt", a, 0), d, select(compare("lt", a, 0), -d, 0)),),
+    "sigmoid": lambda d, y, a: (d * (y * (1 - y)),),
+    "tanh": lambda d, y, a: (d * (1 - y * y),),
+    "erf": lambda d, y, a: (d * (2 / math.sqrt(math.pi)) * function("exp", -(a * a)),),
+    # y < b exactly where a < b, and y is more often at hand: relu's gradient needs its output alone.
+    "minimum": lambda d, y, a, b: (select(compare("lt", y, b), d, 0), select(compare("lt", y, b), 0, d)),
+    "maximum": lambda d, y, a, b: (select(compare("gt", y, b), d, 0), select(compare("gt", y, b), 0, d)),
+    "where": lambda d, y, condition, a, b: (None, select(condition, d, 0), select(condition, 0, d)),
+}
+
+
+def gradients(outputs, d_outputs, inputs) -> list[Value]:
+    """The gradient of ``sum(d * output)`` with respect to each input, as expressions."""
+    d: dict[Value, Value] = defaultdict(lambda: ZERO)
+    for output, d_output in zip(outputs, d_outputs, strict=True):
+        d[output] = d[output] + d_output
+    for node in reversed(topological(outputs)):
+        if d[node] is ZERO or node.op in COMPARISONS or not node.operands:
+            continue
+        for operand, contribution in zip(node.args, RULES[node.op](d[node], node, *node.args), strict=True):
+            if contribution is not None:
+                d[operand] = d[operand] + contribution
+    return [d[x] for x in inputs]

@@ -1,0 +1,202 @@
+"""The functions that a cell's equations may use, on traced values and on plain numbers.
+
+Each is either one of the compiled primitives or its textbook definition in terms of them; gradients follow.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from nblstm.arguments import validate
+from nblstm.symbolic import graph
+from nblstm.symbolic.graph import Value
+from nblstm.symbolic.numeric import COMPARISONS
+
+
+def primitive(name, x) -> Any:
+    """A function of `NUMERIC` of one value."""
+    _check_number(name, x)
+    result = graph.function(name, x)
+    return result if isinstance(x, Value) else result.args[0]
+
+
+def _check_number(name, *values) -> None:
+    for x in values:
+        if getattr(x, "ndim", 0):
+            raise graph.CellError(
+                f"calls nblstm.{name} on an array of shape {x.shape}, and it computes one number at a time; on arrays, "
+                "use NumPy's functions or those of nblstm.activations"
+            )
+
+
+def exp(x) -> Any:
+    """e**x."""
+    return primitive("exp", x)
+
+
+def log(x) -> Any:
+    """Natural logarithm."""
+    return primitive("log", x)
+
+
+def log1p(x) -> Any:
+    """log(1 + x), exact for small x."""
+    return primitive("log1p", x)
+
+
+def sqrt(x) -> Any:
+    """Square root."""
+    return primitive("sqrt", x)
+
+
+def abs(x) -> Any:
+    """|x|; its gradient at 0 is 0."""
+    return primitive("abs", x)
+
+
+def sigmoid(x) -> Any:
+    """1 / (1 + e**-x)."""
+    return primitive("sigmoid", x)
+
+
+def tanh(x) -> Any:
+    """Hyperbolic tangent."""
+    return primitive("tanh", x)
+
+
+def where(condition, a, b) -> Any:
+    """``a`` where ``condition`` (a comparison such as ``x > 0``, or a product of some) holds, else ``b``."""
+    if isinstance(condition, Value):
+        if condition.op == "mul" and all(_is_condition(factor) for factor in condition.args):
+            condition = condition > 0.5  # comparisons are 1 or 0: this is where all of them hold
+        if condition.op not in COMPARISONS:
+            raise graph.CellError("gives where() a condition that is no comparison; write one, such as x > 0")
+        return graph.select(condition, a, b)
+    _check_number("where", condition, a, b)
+    return a if condition else b
+
+
+def _is_condition(value: Value) -> bool:
+    return value.op in COMPARISONS or (value.op == "mul" and all(_is_condition(factor) for factor in value.args))
+
+
+def minimum(a, b) -> Any:
+    """The smaller of two values."""
+    if isinstance(a, Value) or isinstance(b, Value):
+        return graph.function("minimum", a, b)
+    _check_number("minimum", a, b)
+    return min(a, b)
+
+
+def maximum(a, b) -> Any:
+    """The larger of two values."""
+    if isinstance(a, Value) or isinstance(b, Value):
+        return graph.function("maximum", a, b)
+    _check_number("maximum", a, b)
+    return max(a, b)
+
+
+def clip(x, low, high) -> Any:
+    """``x``, but not below ``low`` or above ``high``."""
+    return minimum(maximum(x, low), high)
+
+
+def relu(x) -> Any:
+    """max(x, 0); its gradient at 0 is 0."""
+    return maximum(x, 0.0)
+
+
+def relu6(x) -> Any:
+    """clip(x, 0, 6)."""
+    return clip(x, 0.0, 6.0)
+
+
+def leaky_relu(x, negative_slope: float = 0.01) -> Any:
+    """``x`` above 0, ``negative_slope * x`` below."""
+    return where(x > 0, x, negative_slope * x)
+
+
+def elu(x, alpha: float = 1.0) -> Any:
+    """``x`` above 0, ``alpha * (e**x - 1)`` below (Clevert et al. 2015)."""
+    return where(x > 0, x, alpha * primitive("expm1", where(x > 0, 0.0, x)))
+
+
+def selu(x) -> Any:
+    """The self-normalising ELU (Klambauer et al. 2017)."""
+    return 1.0507009873554805 * elu(x, 1.6732632423543772)
+
+
+def softplus(x) -> Any:
+    """log(1 + e**x), with no overflow; not of ``abs`` and ``maximum``, whose gradients at 0 are 0."""
+    return where(x > 0, x, 0.0) + primitive("log1p", exp(where(x > 0, -x, x)))
+
+
+def log_sigmoid(x) -> Any:
+    """log(sigmoid(x)), with no overflow."""
+    return -softplus(-x)
+
+
+def softsign(x) -> Any:
+    """x / (1 + |x|)."""
+    return x / (1 + abs(x))
+
+
+def hard_sigmoid(x) -> Any:
+    """clip(x / 6 + 1/2, 0, 1), as torch and Keras 3 define it."""
+    return clip(x / 6 + 0.5, 0.0, 1.0)
+
+
+def hard_tanh(x) -> Any:
+    """clip(x, -1, 1)."""
+    return clip(x, -1.0, 1.0)
+
+
+def swish(x) -> Any:
+    """x * sigmoid(x), also called SiLU."""
+    return x * sigmoid(x)
+
+
+def hard_swish(x) -> Any:
+    """x * hard_sigmoid(x) (Howard et al. 2019)."""
+    return x * hard_sigmoid(x)
+
+
+def mish(x) -> Any:
+    """x * tanh(softplus(x)) (Misra 2019)."""
+    return x * tanh(softplus(x))
+
+
+def gelu(x) -> Any:
+    """x times the normal distribution's function, exact (Hendrycks & Gimpel 2016)."""
+    return 0.5 * x * (1 + primitive("erf", x / math.sqrt(2)))
+
+
+def linear(x) -> Any:
+    """``x`` itself: Keras's name for no activation."""
+    return x
+
+
+#: Activations by the names that Keras and torch give them.
+ACTIVATIONS = {
+    f.__name__: f
+    for f in (
+        sigmoid, tanh, relu, relu6, leaky_relu, elu, selu, softplus, log_sigmoid, softsign, hard_sigmoid, hard_tanh,
+        swish, hard_swish, mish, gelu, exp, linear,
+    )
+}  # fmt: skip
+
+
+def activation(name) -> Any:
+    """The activation of that name; a function is returned as it is."""
+    if callable(name):
+        return name
+    if name not in ACTIVATIONS:
+        raise ValueError(f"there is no activation named {validate.unknown(name, sorted(ACTIVATIONS))}")
+    return ACTIVATIONS[name]
+
+
+__all__ = [
+    "abs", "clip", "elu", "exp", "gelu", "hard_sigmoid", "hard_tanh", "leaky_relu", "log", "maximum", "minimum",
+    "relu", "selu", "sigmoid", "softplus", "softsign", "sqrt", "swish", "tanh", "where",
+]  # fmt: skip

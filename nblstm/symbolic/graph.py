@@ -1,0 +1,305 @@
+"""Symbolic scalars: what a cell's equations are traced with.
+
+A `Value` is a node of an expression graph. Equal expressions are the same object, so a graph never computes
+anything twice, and arithmetic with 0 and 1 disappears as it is written.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Collection
+
+from nblstm.symbolic.numeric import COMPARISONS, NUMERIC
+from nblstm.symbolic.refused import FUNCTIONS, REFUSED, CellError, refusal, refuse
+
+#: All nodes that there are, and some that are gone: a WeakValueDictionary forgets them by code of Python, in which an
+#: exception of a signal's handler would be lost.
+_interned: dict[tuple, weakref.ref[Value]] = {}
+_many = 1000
+
+
+def _without_the_dead() -> None:
+    global _many
+    entries = list(_interned.items())
+    while entries:  # the last first, as a key holds the operands, which are older
+        key, known = entries.pop()
+        if known() is None:
+            _interned.pop(key, None)
+    _many = 1000 + 2 * len(_interned)
+
+
+class Value:
+    """A scalar known only when the compiled cell runs.
+
+    Attributes
+    ----------
+    op : str
+        ``"input"``, ``"constant"``, an operator (``"add"``) or a function (``"tanh"``).
+    args : tuple
+        The operands; the name for an input, the number for a constant.
+    """
+
+    __slots__ = ("__weakref__", "args", "op")
+
+    op: str
+    args: tuple
+
+    def __new__(cls, op: str, *args):
+        """The node of that operation on those arguments, new or existing."""
+        # A constant's sign matters: 0.0 == -0.0 would merge them.
+        key = (op, *(("constant", a, math.copysign(1, a)) if isinstance(a, float) else a for a in args))
+        known = _interned.get(key)
+        node = None if known is None else known()
+        if node is None:
+            node = super().__new__(cls)
+            node.op, node.args = op, args
+            _interned[key] = weakref.ref(node)
+            if len(_interned) > _many:
+                _without_the_dead()
+        return node
+
+    @property
+    def operands(self) -> tuple[Value, ...]:
+        """The nodes that this one is computed from."""
+        return () if self.op in ("input", "constant") else self.args
+
+    def __repr__(self):
+        return f"{self.op}({', '.join(map(str, self.args))})"
+
+    def __add__(self, other):
+        return add(self, other)
+
+    def __radd__(self, other):
+        return add(other, self)
+
+    def __sub__(self, other):
+        return sub(self, other)
+
+    def __rsub__(self, other):
+        return sub(other, self)
+
+    def __mul__(self, other):
+        return mul(self, other)
+
+    def __rmul__(self, other):
+        return mul(other, self)
+
+    def __truediv__(self, other):
+        return div(self, other)
+
+    def __rtruediv__(self, other):
+        return div(other, self)
+
+    def __neg__(self):
+        return neg(self)
+
+    def __pos__(self):
+        return self
+
+    def __pow__(self, exponent):
+        return power(self, exponent)
+
+    def __rpow__(self, base):
+        raise CellError("raises a number to a traced value; write exp(x * log(base)) with nblstm.exp and nblstm.log")
+
+    def __abs__(self):
+        return function("abs", self)
+
+    def __lt__(self, other):
+        return compare("lt", self, other)
+
+    def __le__(self, other):
+        return compare("le", self, other)
+
+    def __gt__(self, other):
+        return compare("gt", self, other)
+
+    def __ge__(self, other):
+        return compare("ge", self, other)
+
+    def __call__(self, *others):
+        """Refused: a value is no function."""
+        raise CellError("calls a value as if it were a function; only gates named in second= are, as in n(r * h)")
+
+    def __format__(self, spec):
+        if spec:
+            raise CellError(f"formats a traced value as {spec!r}, but it has no digits yet; print it without that")
+        return repr(self)
+
+    def __array_function__(self, function, types, args, kwargs):
+        raise CellError(
+            f"calls {function.__module__}.{function.__name__} on a traced value, but a cell sees one unit of one "
+            "sequence, a scalar; use operators, and the functions that nblstm exports"
+        )
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        operators = {"add": add, "subtract": sub, "multiply": mul, "divide": div, "power": power}
+        if method == "__call__" and ufunc.__name__ in operators and not kwargs:
+            return operators[ufunc.__name__](*inputs)  # a NumPy number on the left of an operator
+        name = ufunc.__name__
+        instead = f"write nblstm.{name}" if name in FUNCTIONS else f"nblstm has {', '.join(FUNCTIONS)}"
+        raise CellError(f"calls numpy.{name} on a traced value; {instead}")
+
+
+# Nodes are told apart by identity, which dictionaries and sets look at first: only a cell gets to == and !=.
+for _operations, _said in REFUSED.items():
+    refuse(Value, _operations, refusal(_said))
+
+
+def as_value(x) -> Value:
+    """A `Value` for a traced value or a number; of a comparison, 1 where it holds, else 0."""
+    if isinstance(x, Value):
+        return x if x.op not in COMPARISONS else Value("where", x, ONE, ZERO)
+    try:
+        number = float(x)
+    except CellError:
+        raise  # x itself says what to write instead
+    except (TypeError, ValueError):
+        raise CellError(f"combines a traced value with {type(x).__name__} {x!r}; only numbers can be") from None
+    if not math.isfinite(number):
+        raise CellError(f"has the constant {number}, or comes to it; use finite numbers, such as 1e30")
+    return Value("constant", number)
+
+
+ZERO, ONE = as_value(0), as_value(1)
+
+
+def _both_constant(a: Value, b: Value) -> bool:
+    return a.op == b.op == "constant"
+
+
+def add(a, b) -> Value:
+    """a + b."""
+    a, b = as_value(a), as_value(b)
+    if _both_constant(a, b):
+        return as_value(a.args[0] + b.args[0])
+    if a is ZERO:
+        return b
+    if b is ZERO:
+        return a
+    if b.op == "neg":
+        return sub(a, b.args[0])
+    if a.op == "neg":
+        return sub(b, a.args[0])
+    return Value("add", a, b)
+
+
+def sub(a, b) -> Value:
+    """a - b."""
+    a, b = as_value(a), as_value(b)
+    if _both_constant(a, b):
+        return as_value(a.args[0] - b.args[0])
+    if b is ZERO:
+        return a
+    if a is ZERO:
+        return neg(b)
+    if b.op == "neg":
+        return add(a, b.args[0])
+    return Value("sub", a, b)
+
+
+def mul(a, b) -> Value:
+    """a * b."""
+    a, b = as_value(a), as_value(b)
+    if _both_constant(a, b):
+        return as_value(a.args[0] * b.args[0])
+    if a is ZERO or b is ZERO:
+        return ZERO
+    if a is ONE:
+        return b
+    if b is ONE:
+        return a
+    if a.op == "neg":
+        return neg(mul(a.args[0], b))
+    if b.op == "neg":
+        return neg(mul(a, b.args[0]))
+    return Value("mul", a, b)
+
+
+def div(a, b) -> Value:
+    """a / b."""
+    a, b = as_value(a), as_value(b)
+    if b is ZERO:
+        raise CellError("divides by the constant 0; write a divisor that is not always 0")
+    if _both_constant(a, b):
+        return as_value(a.args[0] / b.args[0])
+    if a is ZERO:
+        return ZERO
+    if b is ONE:
+        return a
+    if a.op == "neg":
+        return neg(div(a.args[0], b))
+    return Value("div", a, b)
+
+
+def neg(a) -> Value:
+    """-a."""
+    a = as_value(a)
+    if a.op == "constant":
+        return as_value(-a.args[0])
+    if a.op == "neg":
+        return a.args[0]
+    if a.op == "sub":
+        return sub(a.args[1], a.args[0])
+    return Value("neg", a)
+
+
+def power(a, exponent) -> Value:
+    """``a ** exponent`` for a constant exponent: products for small integers, else by way of exp and log."""
+    if isinstance(exponent, Value):
+        if exponent.op != "constant":
+            raise CellError("raises to a traced power; write exp(power * log(x)) with nblstm.exp and nblstm.log")
+        exponent = exponent.args[0]
+    a, exponent = as_value(a), float(exponent)
+    if exponent < 0:
+        return div(ONE, power(a, -exponent))
+    if exponent == 0.5:
+        return function("sqrt", a)
+    if not exponent.is_integer() or exponent > 64:
+        return function("exp", mul(exponent, function("log", a)))
+    result, square, left = ONE, a, int(exponent)
+    while left:
+        if left % 2:
+            result = mul(result, square)
+        square, left = mul(square, square), left // 2
+    return result
+
+
+def function(name: str, *args) -> Value:
+    """A function of `NUMERIC` on traced values or numbers."""
+    values = tuple(map(as_value, args))
+    if all(value.op == "constant" for value in values):
+        return as_value(NUMERIC[name](*(value.args[0] for value in values)))
+    return Value(name, *values)
+
+
+def compare(op: str, a, b) -> Value:
+    """A comparison of `COMPARISONS`, for `select`."""
+    return Value(op, as_value(a), as_value(b))
+
+
+def select(condition: Value, a, b) -> Value:
+    """``a`` where ``condition`` holds, else ``b``; both are computed."""
+    a, b = as_value(a), as_value(b)
+    return a if a is b else Value("where", condition, a, b)
+
+
+def topological(outputs, leaves: Collection[Value] = ()) -> list[Value]:
+    """Every node that the outputs need, operands before their users; of ``leaves``, no operands."""
+    order: list[Value] = []
+    seen: set[Value] = set()
+    waiting = list(reversed(outputs))
+    while waiting:
+        node = waiting[-1]
+        if node in seen:
+            waiting.pop()
+            continue
+        operands = () if node in leaves else node.operands
+        missing = [operand for operand in operands if operand not in seen]
+        if missing:
+            waiting += reversed(missing)
+        else:
+            seen.add(node)
+            order.append(waiting.pop())
+    return order

@@ -1,0 +1,151 @@
+"""What a fit has measured, epoch by epoch."""
+
+from __future__ import annotations
+
+import numbers
+import weakref
+
+import numpy as np
+
+from nblstm.training.callbacks.callback import Callback
+from nblstm.training.files import archive
+
+
+class History(Callback):
+    """Keeps the logs of each epoch; `fit` returns it.
+
+    Attributes
+    ----------
+    epoch : list of int
+        The epochs that were completed, from 0.
+    history : dict of str to list of float
+        By name, one value per epoch: ``loss``, each metric, ``val_loss``, ...
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epoch: list[int] = []
+        self.history: dict[str, list[float]] = {}
+        self._epochs: dict[str, list[int]] = {}  # with validation_freq, some values are not of every epoch
+
+    _model: weakref.ref | None = None
+
+    @property
+    def model(self):
+        """The model, as long as something else refers to it; None after that.
+
+        The model has its history. Were this a reference too, both would wait for the garbage collector's next round,
+        with all the memory of a model.
+        """
+        return None if self._model is None else self._model()
+
+    @model.setter
+    def model(self, model) -> None:
+        self._model = None if model is None else weakref.ref(model)
+
+    def __getstate__(self) -> dict:
+        """For copies and pickle: what was measured."""
+        return vars(self) | {"_model": None}
+
+    def __repr__(self):
+        return f"<History of {len(self.epoch)} epochs: {', '.join(self.history) or 'empty'}>"
+
+    def on_train_begin(self, logs=None) -> None:
+        """Begin anew."""
+        self.epoch, self.history, self._epochs = [], {}, {}
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        """Take down an epoch's logs."""
+        self.epoch.append(epoch)
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(value)
+            self._epochs.setdefault(name, []).append(epoch)
+
+    def state(self) -> dict:
+        """All numbers that were taken down; logs may hold other objects too."""
+        history: dict[str, list[float]] = {}
+        epochs: dict[str, list[int]] = {}
+        for name, values in self.history.items():
+            for value, epoch in zip(values, self._epochs.get(name, ()), strict=False):
+                if isinstance(name, str) and _is_number(value):
+                    history.setdefault(name, []).append(float(value))
+                    epochs.setdefault(name, []).append(epoch)
+        return {"epoch": self.epoch, "history": history, "epochs": epochs}
+
+    def load_state(self, state: dict) -> None:
+        """Go on from a `state`."""
+        archive.expect("the history", state, epoch=list, history=dict, epochs=dict)
+        names = dict.fromkeys(state["history"], list)
+        archive.expect("the values of the history", state["history"], **names)
+        archive.expect("the epochs of the history", state["epochs"], **names)
+        for kind, lists in (
+            (int, [state["epoch"], *state["epochs"].values()]), (numbers.Real, state["history"].values()),
+        ):  # fmt: skip
+            if not all(isinstance(value, kind) for values in lists for value in values):
+                raise ValueError("the history has what is no number")
+        self.epoch = list(state["epoch"])
+        self.history = {name: list(map(float, values)) for name, values in state["history"].items()}
+        self._epochs = {name: list(epochs) for name, epochs in state["epochs"].items()}
+
+    def plot(self, names=None, ax=None):
+        """Curves of what was measured; training solid, validation dashed in the same colour.
+
+        Parameters
+        ----------
+        names : sequence of str, optional
+            Such as ``["loss"]``; all by default, each in a panel of its own.
+        ax : matplotlib Axes, optional
+            Where to draw all of them; without it, in a new figure.
+
+        Returns
+        -------
+        matplotlib Figure
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If there is nothing of that name.
+        """
+        measured = [name for name in self.history if not name.startswith("val_")]
+        names = measured if names is None else [names] if isinstance(names, str) else list(names)
+        unknown = [name for name in names if name not in self.history]
+        if unknown or not names:
+            came = repr(unknown[0]) if unknown else "nothing"
+            raise ValueError(f"{came} is not in the history, which has {', '.join(self.history) or 'no epoch'}")
+        if ax is not None:
+            panels, figure = [ax] * len(names), ax.figure
+        else:
+            figure, panels = _panels(len(names))
+        for name, panel in zip(names, panels, strict=True):
+            self._draw(name, panel)
+        return figure
+
+    def _draw(self, name: str, panel) -> None:
+        from matplotlib.ticker import MaxNLocator  # imported here, as matplotlib is optional
+
+        for shown, style in ((name, "-"), (f"val_{name}", "--")):
+            if shown in self.history:
+                colour = panel.lines[-1].get_color() if style == "--" else None
+                epochs = [epoch + 1 for epoch in self._epochs[shown]]
+                panel.plot(epochs, self.history[shown], style, color=colour, label=shown)
+        panel.set_xlabel("epoch")
+        panel.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))  # there is no epoch 1.25
+        panel.legend(frameon=False)
+
+
+def _is_number(value) -> bool:
+    """Whether a value is one number, NumPy's included, that a float can hold."""
+    if isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "fiub":
+        return True
+    return isinstance(value, numbers.Real | np.bool_) and not (isinstance(value, int) and value.bit_length() > 1000)
+
+
+def _panels(count: int):
+    try:
+        from matplotlib import pyplot
+    except ImportError:
+        raise ImportError("plot() draws with matplotlib, which is not installed; pip install matplotlib") from None
+    figure, panels = pyplot.subplots(1, count, figsize=(5 * count, 4), squeeze=False, layout="constrained")
+    return figure, list(panels[0])

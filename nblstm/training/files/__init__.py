@@ -1,0 +1,1 @@
+"""Archives, and files that are not ours."""

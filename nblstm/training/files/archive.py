@@ -1,0 +1,273 @@
+"""One file for plain values and arrays: a zip of config.json and .npy members, written whole or not at all.
+
+Nothing in a file is executed and no size in it is believed: members are stored as they are, each with its checksum, and
+no more memory is taken than the file is long.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import zipfile
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nblstm.arguments import validate
+from nblstm.process.undisturbed import undisturbed
+from nblstm.training.files import foreign
+from nblstm.training.files.faults import FAULTS
+
+FORMAT, VERSION = "nblstm", 1
+CONFIG = "config.json"
+
+#: The name of a file that is being written, and is left over if that was killed.
+PARTIAL = ".{}.{}.partial"
+
+#: What stands in config.json where an array was: its member's name under this key.
+ARRAY = "__array__"
+
+#: Values nest a few levels deep; Python's own limit would come as a RecursionError somewhere.
+DEPTH = 60
+
+
+def write(path, kind: str, content: dict[str, Any]) -> None:
+    """Write ``content`` to a file, in place of one that is there.
+
+    The new file takes the old one's place when it is complete and on the disk, and has been read again: who is killed
+    before leaves the old one.
+
+    Parameters
+    ----------
+    path : str or PathLike
+    kind : str
+        What it holds, such as "model".
+    content : dict
+        Of None, bools, numbers, strings, arrays of numbers, and lists and dicts of these.
+
+    Raises
+    ------
+    TypeError
+        If there is anything else in it; then nothing has been written.
+    ValueError
+        If the path's name stands for another format.
+    OSError
+        If the file cannot be written.
+    """
+    path = validate.target_path("filepath", path)
+    foreign.check_target("filepath", path)
+    target = Path(os.path.realpath(path))
+    arrays: list[np.ndarray] = []
+    values = _taken_out(content, arrays)
+    config = json.dumps({"format": FORMAT, "version": VERSION, "kind": kind, "content": values}).encode()
+    undisturbed(_write_file, target, kind, config, arrays)
+
+
+def _write_file(target: Path, kind: str, config: bytes, arrays: list[np.ndarray]) -> None:
+    """Write a file aside, read it back, put it in its place; `undisturbed`, as zipfile loses exceptions of handlers."""
+    partial = target.with_name(PARTIAL.format(target.name, secrets.token_hex(4)))
+    descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            _write_members(file, config, arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        _check(partial, kind)
+        os.replace(partial, target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
+
+
+def check_content(content: dict[str, Any]) -> None:
+    """Raise what `write` would, of a content that it cannot write."""
+    _taken_out(content, [])
+
+
+def _check(path: Path, kind: str) -> None:
+    """Read a file that was just written, one array after the other."""
+    with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+        _, members = _config_and_members(file, archive, (kind,))
+        for info in members:
+            _array(archive, info)
+
+
+def read(path, *kinds: str) -> dict[str, Any]:
+    """What `write` was given with one of these kinds; arrays are read-only.
+
+    Raises
+    ------
+    ValueError
+        If it is no such file, or damaged.
+    OSError
+        If it cannot be read.
+    """
+    return undisturbed(_read_file, validate.source_path("filepath", path), kinds)
+
+
+def _read_file(path: str, kinds: tuple[str, ...]) -> dict[str, Any]:
+    """`read`; `undisturbed`, as an exception of a handler could come between opening and ``with``."""
+    with open(path, "rb") as file:
+        try:
+            return _read_members(file, kinds)
+        except FAULTS as error:
+            advice = foreign.advice(file)
+            if advice is not None:
+                raise ValueError(f"{path!r} {advice}") from None
+            reason = in_short(error) or type(error).__name__
+            raise ValueError(f"{path!r} is no file of nblstm's, or it is damaged: {reason}") from None
+
+
+def in_short(error: Exception) -> str:
+    """What an error says, on one line: it may quote a file's content, which can be anything."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:300]} ..."
+
+
+def reason(error: Exception, writer: str) -> str:
+    """Why a file's content was not accepted, in a sentence; ``writer`` is what writes such files."""
+    if type(error) in (TypeError, ValueError):  # nblstm's own, which say it
+        return in_short(error)
+    return f"its content is not what {writer} writes ({type(error).__name__}: {in_short(error)})"
+
+
+def expect(label: str, value, **kinds) -> None:
+    """Refuse what is not a dict of exactly these fields, each of its type or one of its types.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if not isinstance(value, dict) or set(value) != set(kinds):
+        came = f"a dict of {', '.join(value)}" if isinstance(value, dict) else f"of type {type(value).__name__}"
+        raise ValueError(f"{label} is {came}; it needs to be a dict of {', '.join(kinds)}")
+    for name, kind in kinds.items():
+        if not isinstance(value[name], kind):
+            raise ValueError(f"{name} of {label} is of type {type(value[name]).__name__}, which does not fit")
+
+
+def set_generator(generator: np.random.Generator, state) -> None:
+    """Set the state of a source of randomness.
+
+    Raises
+    ------
+    ValueError
+        If it is none of its kind.
+    """
+    try:
+        generator.bit_generator.state = state
+    except FAULTS as error:
+        raise ValueError(f"a random state is none of a {type(generator.bit_generator).__name__}") from error
+
+
+def _write_members(file, config: bytes, arrays: list[np.ndarray]) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(_member(CONFIG), config)
+        for k, array in enumerate(arrays):
+            with archive.open(_member(f"{k}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    return zipfile.ZipInfo(name)  # dated 1980, so that equal contents are equal files
+
+
+def _read_members(file, kinds: tuple[str, ...]) -> dict[str, Any]:
+    with zipfile.ZipFile(file) as archive:
+        config, members = _config_and_members(file, archive, kinds)
+        arrays = {info.filename: _array(archive, info) for info in members}
+    content = _put_back(config.get("content"), arrays)
+    if not isinstance(content, dict):
+        raise ValueError(f"its {CONFIG} has no content")
+    return content
+
+
+def _config_and_members(file, archive: zipfile.ZipFile, kinds: tuple[str, ...]):
+    """What config.json holds, and the members that are arrays."""
+    size = os.fstat(file.fileno()).st_size
+    members = {info.filename: info for info in archive.infolist()}
+    if len(members) != len(archive.infolist()):
+        raise ValueError("it has two members of one name")
+    if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in members.values()):
+        raise ValueError("it has a compressed or encrypted member")
+    if sum(info.file_size for info in members.values()) > size:
+        raise ValueError("its members claim to be larger than the file")
+    if CONFIG not in members:
+        raise ValueError(f"it has no {CONFIG}")
+    config = json.loads(archive.read(CONFIG).decode())
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise ValueError(f"its {CONFIG} is not nblstm's")
+    if config.get("version") != VERSION:
+        raise ValueError(f"its format is version {config.get('version')!r} and this nblstm reads {VERSION}")
+    if config.get("kind") not in kinds:
+        raise ValueError(f"it holds a {config.get('kind')!r} and not a {kinds[0]!r}")
+    return config, [info for name, info in members.items() if name != CONFIG]
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        if version != (1, 0):
+            raise ValueError(f"{info.filename} has .npy version {version}")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
+        if dtype.kind not in "fiub" or dtype.hasobject or dtype.itemsize > 8:
+            raise ValueError(f"{info.filename} has dtype {dtype}")
+        if any(n < 0 for n in shape) or prod(shape) * dtype.itemsize != info.file_size - member.tell():
+            raise ValueError(f"{info.filename} has shape {shape}, which is not its length")
+        data = member.read()  # to the end, where zipfile compares the checksum
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _taken_out(value, arrays: list[np.ndarray], depth: int = 0) -> Any:
+    """``value`` without its arrays, which are appended to ``arrays``."""
+    if depth > DEPTH:
+        raise TypeError(
+            f"values nest more than {DEPTH} levels deep, which cannot be saved; do not let them hold themselves"
+        )
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind not in "fiub" or value.dtype.itemsize > 8:
+            raise TypeError(f"an array has dtype {value.dtype}, which cannot be saved; give an array of numbers")
+        arrays.append(value)
+        return {ARRAY: f"{len(arrays) - 1}.npy"}
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value) or ARRAY in value:
+            raise TypeError(f"a dict has the keys {list(value)}, which cannot be saved; give strings")
+        return {key: _taken_out(entry, arrays, depth + 1) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_taken_out(entry, arrays, depth + 1) for entry in value]
+    if isinstance(value, int) and value.bit_length() > 1024:  # no float, and Python refuses to read 4,300 digits
+        raise TypeError(f"a number has {value.bit_length()} bits, which cannot be saved; give one of 1,024 or fewer")
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"{value!r} is of type {type(value).__name__}, which cannot be saved; give plain values and arrays")
+
+
+def _put_back(value, arrays: dict[str, np.ndarray]) -> Any:
+    if isinstance(value, dict):
+        if ARRAY in value:
+            name = value[ARRAY]
+            if not isinstance(name, str) or name not in arrays:
+                raise ValueError(f"its {CONFIG} names the array {name!r}, which it does not have")
+            return arrays[name]
+        return {key: _put_back(entry, arrays) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_put_back(entry, arrays) for entry in value]
+    return value
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the folder's own entry on the disk, where folders can be opened: not on Windows."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,274 @@
+"""Losses of classes: cross-entropy of probabilities or of logits, from which it is stable for any number."""
+
+from __future__ import annotations
+
+import numbers
+from functools import cache
+
+import numpy as np
+
+from nblstm.arguments import validate
+from nblstm.arguments.validate import flag
+from nblstm.symbolic.functions import exp, log, log1p, where
+from nblstm.symbolic.loss import LossEquation
+from nblstm.training.arguments import real
+from nblstm.training.losses.loss import Loss, like
+
+#: Keras's backend.epsilon(): probabilities are clipped to [EPSILON, 1 - EPSILON].
+EPSILON = 1e-7
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """``x - log(sum(exp(x)))`` over the last dimension, with the largest taken out of the sum."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def _clipped(probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities away from 0 and 1, and where they were so: elsewhere the gradient is 0."""
+    clipped = np.maximum(probability, EPSILON)
+    np.minimum(clipped, 1 - EPSILON, out=clipped)
+    return clipped, clipped == probability
+
+
+def _several_classes(prediction: np.ndarray) -> None:
+    if prediction.shape[-1] == 1:
+        raise ValueError("prediction has one class in a row; give (B, ..., classes), or use binary_crossentropy")
+
+
+def _fractions(name: str, target: np.ndarray) -> None:
+    if not (np.minimum.reduce(target, None) >= 0 and np.maximum.reduce(target, None) <= 1):
+        outside = ~((target >= 0) & (target <= 1))
+        raise ValueError(f"target contains {target[outside][0]}; {name} takes numbers from 0 to 1")
+
+
+def _fully_shaped(target: np.ndarray, prediction: np.ndarray, advice: str) -> None:
+    if target.ndim < prediction.ndim and prediction.shape[-1] > 1:
+        needs = f"it needs that of the prediction, {prediction.shape}"
+        raise ValueError(f"target has shape {target.shape}; {needs}{advice}")
+
+
+@cache
+def _binary(from_logits: bool, label_smoothing: float) -> LossEquation:
+    def smoothed(t):
+        return t * (1 - label_smoothing) + 0.5 * label_smoothing
+
+    def of_probability(t, p):
+        t, p = smoothed(t), where(p < EPSILON, EPSILON, where(p > 1 - EPSILON, 1 - EPSILON, p))
+        return -(t * log(p) + (1 - t) * log(1 - p))
+
+    def of_logit(t, x):
+        return where(x > 0, x, 0) - smoothed(t) * x + log1p(exp(where(x > 0, -x, x)))
+
+    return LossEquation("binary_crossentropy", of_logit if from_logits else of_probability, fractions=True)
+
+
+class BinaryCrossentropy(Loss):
+    """``l = -mean(t log(p) + (1 - t) log(1 - p))`` over the last dimension.
+
+    Parameters
+    ----------
+    from_logits : bool, default False
+        The predictions are x with p = sigmoid(x), not p.
+    label_smoothing : float, default 0
+        Targets t become ``t (1 - label_smoothing) + label_smoothing / 2``.
+    reduction, name
+        As in `Loss`.
+
+    Notes
+    -----
+    Probabilities are clipped to [1e-7, 1 - 1e-7], as Keras does; beyond it the gradient is 0. With logits nothing
+    is clipped: ``l = max(x, 0) - t x + log(1 + exp(-|x|))``.
+    """
+
+    def __init__(
+        self, from_logits: bool = False, label_smoothing: float = 0.0, reduction: str = "sum_over_batch_size",
+        name: str = "binary_crossentropy",
+    ):  # fmt: skip
+        super().__init__(reduction, name)
+        self.from_logits = flag("from_logits", from_logits)
+        self.label_smoothing = real("label_smoothing", label_smoothing, high=1)
+
+    def target(self, target, prediction, mask):
+        """As given."""
+        target = validate.real_array("target", target, prediction.dtype)
+        _fully_shaped(target, prediction, "")
+        return like("target", target, prediction.shape), mask
+
+    def check(self, target):
+        """Refuse what is not from 0 to 1."""
+        _fractions(self.name, target)
+
+    def equation(self):
+        """Of probabilities or logits, with smoothed targets."""
+        return _binary(self.from_logits, self.label_smoothing)
+
+
+class CategoricalCrossentropy(Loss):
+    """``l = -sum(t log(p))`` over the last dimension, the classes.
+
+    Parameters
+    ----------
+    from_logits : bool, default False
+        The predictions are x with p = softmax(x), not p.
+    label_smoothing : float, default 0
+        Targets t become ``t (1 - label_smoothing) + label_smoothing / C``.
+    reduction, name
+        As in `Loss`.
+
+    Notes
+    -----
+    Probabilities are divided by their sum and clipped to [1e-7, 1 - 1e-7], as Keras does; where they are clipped
+    the gradient is 0. With logits nothing is clipped: log(p) is ``x - log(sum(exp(x)))``.
+    """
+
+    def __init__(
+        self, from_logits: bool = False, label_smoothing: float = 0.0, reduction: str = "sum_over_batch_size",
+        name: str = "categorical_crossentropy",
+    ):  # fmt: skip
+        super().__init__(reduction, name)
+        self.from_logits = flag("from_logits", from_logits)
+        self.label_smoothing = real("label_smoothing", label_smoothing, high=1)
+
+    def target(self, target, prediction, mask):
+        """A distribution over the classes, such as one-hot rows, smoothed."""
+        _several_classes(prediction)
+        target = validate.real_array("target", target, prediction.dtype)
+        _fully_shaped(target, prediction, "; for class numbers use sparse_categorical_crossentropy")
+        target = like("target", target, prediction.shape)
+        _fractions(self.name, target)
+        if self.label_smoothing:
+            target = target * (1 - self.label_smoothing) + self.label_smoothing / prediction.shape[-1]
+        return target, mask
+
+    def rows(self, target, prediction):
+        """The equation and its gradient: ``softmax(x) sum(t) - t``, or that through the division by the sum."""
+        if self.from_logits:
+            log_p = log_softmax(prediction)
+            gradient = np.exp(log_p) * target.sum(axis=-1, keepdims=True) - target
+            return -(target * log_p).sum(axis=-1), gradient
+        total = prediction.sum(axis=-1, keepdims=True)
+        q = prediction / total
+        p, inside = _clipped(q)
+        d_q = -(inside * target) / p
+        gradient = (d_q - (d_q * q).sum(axis=-1, keepdims=True)) / total
+        return -(target * np.log(p)).sum(axis=-1), gradient
+
+
+class SparseCategoricalCrossentropy(Loss):
+    """``l = -log(p[t])`` with t the number of the class.
+
+    Parameters
+    ----------
+    from_logits : bool, default False
+        The predictions are x with p = softmax(x), not p.
+    ignore_class : int, optional
+        Rows with this target do not count, as if masked.
+    reduction, name
+        As in `Loss`.
+
+    Notes
+    -----
+    As `CategoricalCrossentropy` of the one-hot target, which is never made. Targets have shape (B, ...) or
+    (B, ..., 1), whole numbers from 0 to C - 1; where the mask is false they are not looked at.
+    """
+
+    def __init__(
+        self, from_logits: bool = False, ignore_class: int | None = None, reduction: str = "sum_over_batch_size",
+        name: str = "sparse_categorical_crossentropy",
+    ):  # fmt: skip
+        super().__init__(reduction, name)
+        self.from_logits = flag("from_logits", from_logits)
+        if ignore_class is not None and not isinstance(ignore_class, numbers.Integral):
+            raise TypeError(f"ignore_class is {ignore_class!r}; give the number of a class, or None")
+        self.ignore_class = None if ignore_class is None else int(ignore_class)
+
+    def target(self, target, prediction, mask):
+        """Class numbers as an array of int, 0 where they do not count."""
+        _several_classes(prediction)
+        labels, rows, classes = validate.number_array("target", target), prediction.shape[:-1], prediction.shape[-1]
+        if labels.shape not in (rows, (*rows, 1)):
+            advice = "; for one-hot rows use categorical_crossentropy" if labels.shape == prediction.shape else ""
+            raise ValueError(f"target has shape {labels.shape}; it needs one class per row, {rows}{advice}")
+        labels = labels.reshape(rows)
+        if self.ignore_class is not None:
+            counts = labels != self.ignore_class
+            mask = counts if mask is None else counts & mask.reshape(mask.shape + (1,) * (counts.ndim - mask.ndim))
+        if mask is not None:
+            labels = np.where(mask.reshape(mask.shape + (1,) * (labels.ndim - mask.ndim)), labels, 0)
+        if labels.dtype.kind in "iu" and not (labels.min() < 0 or labels.max() >= classes):
+            return labels.astype(np.intp, copy=False), mask
+        wrong = ~((labels >= 0) & (labels < classes) & (labels == np.floor(labels)))
+        if wrong.any():
+            raise ValueError(f"target contains {labels[wrong][0]}; give class numbers, 0 to {classes - 1}")
+        return labels.astype(np.intp), mask
+
+    def rows(self, target, prediction):
+        """The equation and its gradient: ``softmax(x) - onehot``, or ``1 / s - onehot / p[t]`` with s = sum(p)."""
+        flat = prediction.reshape(-1, prediction.shape[-1])
+        chosen = (np.arange(len(flat)), target.ravel())
+        if self.from_logits:
+            log_p = log_softmax(flat)
+            gradient = np.exp(log_p)
+            gradient[chosen] -= 1
+            return -log_p[chosen].reshape(target.shape), gradient.reshape(prediction.shape)
+        total = np.add.reduce(flat, axis=-1)
+        p, inside = _clipped(flat[chosen] / total)
+        each = inside / total
+        gradient = np.empty_like(flat)
+        gradient[...] = each[:, None]
+        gradient[chosen] = each - each / p
+        return -np.log(p).reshape(target.shape), gradient.reshape(prediction.shape)
+
+
+def binary_crossentropy_and_gradient(
+    y_true, y_pred, sample_weight=None, mask=None, *, from_logits: bool = False, label_smoothing: float = 0.0
+) -> tuple[float, np.ndarray]:
+    """The weighted mean of `BinaryCrossentropy`, and its gradient.
+
+    Parameters
+    ----------
+    y_true : array_like
+        Numbers from 0 to 1 in the predictions' shape; only a last dimension of length 1 may be too many or too few.
+    y_pred : ndarray of float, shape (B, ..., C) or (B,)
+        Probabilities, or logits.
+    sample_weight, mask : array_like, shape (B,), (B, T), ..., optional
+        As in `Loss`.
+    from_logits : bool, default False
+    label_smoothing : float, default 0
+
+    Returns
+    -------
+    loss : float
+    d_prediction : ndarray
+        Gradient with respect to the prediction, in its shape and dtype.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If shapes do not fit, a target is out of its range, or there is nothing to average.
+    """
+    loss = BinaryCrossentropy(from_logits, label_smoothing)
+    return loss.value_and_gradient(y_true, y_pred, sample_weight, mask)
+
+
+def categorical_crossentropy_and_gradient(
+    y_true, y_pred, sample_weight=None, mask=None, *, from_logits: bool = False, label_smoothing: float = 0.0
+) -> tuple[float, np.ndarray]:
+    """The weighted mean of `CategoricalCrossentropy`, y_pred (B, ..., C), and its gradient.
+
+    Otherwise as `binary_crossentropy_and_gradient`.
+    """
+    loss = CategoricalCrossentropy(from_logits, label_smoothing)
+    return loss.value_and_gradient(y_true, y_pred, sample_weight, mask)
+
+
+def sparse_categorical_crossentropy_and_gradient(
+    y_true, y_pred, sample_weight=None, mask=None, *, from_logits: bool = False, ignore_class: int | None = None
+) -> tuple[float, np.ndarray]:
+    """The weighted mean of `SparseCategoricalCrossentropy`, y_true (B, ...), y_pred (B, ..., C), and its gradient.
+
+    Otherwise as `binary_crossentropy_and_gradient`.
+    """
+    loss = SparseCategoricalCrossentropy(from_logits, ignore_class)
+    return loss.value_and_gradient(y_true, y_pred, sample_weight, mask)

@@ -1,0 +1,126 @@
+"""Losses of numbers: squared, absolute and Huber's."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from nblstm.symbolic.functions import abs, where
+from nblstm.symbolic.loss import LossEquation
+from nblstm.training.arguments import real
+from nblstm.training.losses.loss import Loss
+
+
+class MeanSquaredError(Loss):
+    """``l = mean((prediction - target)**2)`` over the last dimension.
+
+    Parameters
+    ----------
+    reduction, name
+        As in `Loss`.
+    """
+
+    def __init__(self, reduction: str = "sum_over_batch_size", name: str = "mean_squared_error"):
+        super().__init__(reduction, name)
+
+    def equation(self):
+        """The square."""
+        return _SQUARED
+
+
+class MeanAbsoluteError(Loss):
+    """``l = mean(|prediction - target|)`` over the last dimension.
+
+    Parameters
+    ----------
+    reduction, name
+        As in `Loss`.
+    """
+
+    def __init__(self, reduction: str = "sum_over_batch_size", name: str = "mean_absolute_error"):
+        super().__init__(reduction, name)
+
+    def equation(self):
+        """The absolute value; its gradient is 0 where prediction and target are equal."""
+        return _ABSOLUTE
+
+
+class Huber(Loss):
+    """Squared for small differences d, linear for large ones, averaged over the last dimension.
+
+    ::
+
+        d**2 / 2                    where |d| <= delta
+        delta |d| - delta**2 / 2    elsewhere
+
+    Parameters
+    ----------
+    delta : float, default 1
+        Above 0.
+    reduction, name
+        As in `Loss`.
+
+    References
+    ----------
+    P. Huber, "Robust estimation of a location parameter", Annals of Mathematical Statistics 35, 1964.
+    """
+
+    def __init__(self, delta: float = 1.0, reduction: str = "sum_over_batch_size", name: str = "huber_loss"):
+        super().__init__(reduction, name)
+        self.delta = real("delta", delta, above=True)
+
+    def equation(self):
+        """Of this ``delta``."""
+        return _huber(self.delta)
+
+
+_SQUARED = LossEquation("squared", lambda t, p: (p - t) ** 2)
+_ABSOLUTE = LossEquation("absolute", lambda t, p: abs(p - t))
+
+
+@cache
+def _huber(delta: float) -> LossEquation:
+    def value(t, p):
+        d = abs(p - t)
+        return where(d <= delta, d * d / 2, delta * (d - delta / 2))
+
+    return LossEquation("huber", value)
+
+
+def mean_squared_error_and_gradient(y_true, y_pred, sample_weight=None, mask=None) -> tuple[float, np.ndarray]:
+    """The weighted mean of ``(y_pred - y_true)**2``, and its gradient.
+
+    Parameters
+    ----------
+    y_true : array_like
+        Targets, in the predictions' shape; only a last dimension of length 1 may be too many or too few.
+    y_pred : ndarray of float, shape (B, ..., C) or (B,)
+        Predictions.
+    sample_weight, mask : array_like, shape (B,), (B, T), ..., optional
+        As in `Loss`.
+
+    Returns
+    -------
+    loss : float
+    d_prediction : ndarray
+        Gradient with respect to the prediction, in its shape and dtype.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the shapes do not fit, or there is nothing to average.
+    """
+    return MeanSquaredError().value_and_gradient(y_true, y_pred, sample_weight, mask)
+
+
+def mean_absolute_error_and_gradient(y_true, y_pred, sample_weight=None, mask=None) -> tuple[float, np.ndarray]:
+    """The weighted mean of ``|y_pred - y_true|``, and its gradient; as `mean_squared_error_and_gradient`."""
+    return MeanAbsoluteError().value_and_gradient(y_true, y_pred, sample_weight, mask)
+
+
+def huber_and_gradient(
+    y_true, y_pred, sample_weight=None, mask=None, *, delta: float = 1.0
+) -> tuple[float, np.ndarray]:
+    """The weighted mean of `Huber`'s loss, and its gradient; as `mean_squared_error_and_gradient`."""
+    return Huber(delta).value_and_gradient(y_true, y_pred, sample_weight, mask)

@@ -1,0 +1,229 @@
+"""Accuracies, as metrics and as functions of y_true and y_pred, with Keras's names."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nblstm.arguments import validate
+from nblstm.training.arguments import real
+from nblstm.training.losses.loss import float_array, like
+from nblstm.training.metrics.metric import Metric
+
+__all__ = [
+    "Accuracy", "BinaryAccuracy", "CategoricalAccuracy", "SparseCategoricalAccuracy", "SparseTopKCategoricalAccuracy",
+    "TopKCategoricalAccuracy", "binary_accuracy", "categorical_accuracy", "sparse_categorical_accuracy",
+    "sparse_top_k_categorical_accuracy", "top_k_categorical_accuracy",
+]  # fmt: skip
+
+
+def predictions(y_pred) -> np.ndarray:
+    """Predictions as an array of floats with at least one row."""
+    prediction = float_array("prediction", y_pred)
+    if prediction.ndim == 0 or prediction.size == 0:
+        raise ValueError(f"prediction has shape {prediction.shape}, with no entries in a row; give at least one row")
+    return prediction
+
+
+def _binary(y_true, prediction: np.ndarray, threshold: float) -> np.ndarray:
+    if not (type(y_true) is np.ndarray and y_true.dtype.kind in "iub"):  # those are compared as they are
+        y_true = validate.real_array("target", y_true, prediction.dtype)
+    # In the target's dtype: NumPy takes twice as long to compare bools with other numbers.
+    return (prediction > threshold).astype(y_true.dtype) == like("target", y_true, prediction.shape)
+
+
+def _categorical(y_true, prediction: np.ndarray) -> np.ndarray:
+    return _one_hot(y_true, prediction).argmax(axis=-1) == prediction.argmax(axis=-1)
+
+
+def _sparse(y_true, prediction: np.ndarray) -> np.ndarray:
+    return like("target", validate.number_array("target", y_true), prediction.shape[:-1]) == prediction.argmax(axis=-1)
+
+
+def _one_hot(y_true, prediction: np.ndarray) -> np.ndarray:
+    target = validate.number_array("target", y_true)
+    return validate.shaped("target", target, prediction.shape, "that of the prediction, a one-hot row for each")
+
+
+def _among(classes: np.ndarray, prediction: np.ndarray, k: int) -> np.ndarray:
+    """Whether fewer than k others are predicted as likelier than these classes."""
+    chosen = np.take_along_axis(prediction, classes[..., None], -1)
+    chosen = np.where(np.isnan(chosen), -np.inf, chosen)
+    return np.count_nonzero(prediction > chosen, axis=-1) < k
+
+
+class BinaryAccuracy(Metric):
+    """How often ``(prediction > threshold) == target``.
+
+    Parameters
+    ----------
+    name : str, default "binary_accuracy"
+    threshold : float, default 0.5
+        From 0 to 1, or any number for logits.
+    """
+
+    direction = "max"
+
+    def __init__(self, name: str = "binary_accuracy", threshold: float = 0.5):
+        super().__init__(name)
+        self.threshold = real("threshold", threshold, low=-np.inf)
+
+    def values(self, y_true, y_pred, mask=None):
+        """1 where they agree, else 0."""
+        return _binary(y_true, predictions(y_pred), self.threshold)
+
+
+class CategoricalAccuracy(Metric):
+    """How often the class predicted as most likely is that of the one-hot target.
+
+    Parameters
+    ----------
+    name : str, default "categorical_accuracy"
+    """
+
+    direction = "max"
+
+    def __init__(self, name: str = "categorical_accuracy"):
+        super().__init__(name)
+
+    def values(self, y_true, y_pred, mask=None):
+        """1 where they agree, else 0."""
+        return _categorical(y_true, predictions(y_pred))
+
+
+class SparseCategoricalAccuracy(Metric):
+    """How often the class predicted as most likely is the target, a class number.
+
+    Parameters
+    ----------
+    name : str, default "sparse_categorical_accuracy"
+    """
+
+    direction = "max"
+
+    def __init__(self, name: str = "sparse_categorical_accuracy"):
+        super().__init__(name)
+
+    def values(self, y_true, y_pred, mask=None):
+        """1 where they agree, else 0."""
+        return _sparse(y_true, predictions(y_pred))
+
+
+class TopKCategoricalAccuracy(Metric):
+    """How often the class of the one-hot target is among the ``k`` predicted as most likely.
+
+    Parameters
+    ----------
+    k : int, default 5
+    name : str, default "top_k_categorical_accuracy"
+
+    Notes
+    -----
+    A class is among them if fewer than k others are predicted as likelier: ties count for it.
+    """
+
+    direction = "max"
+
+    def __init__(self, k: int = 5, name: str = "top_k_categorical_accuracy"):
+        super().__init__(name)
+        self.k = validate.positive_integer("k", k)
+
+    def values(self, y_true, y_pred, mask=None):
+        """1 where it is, else 0."""
+        prediction = predictions(y_pred)
+        return _among(_one_hot(y_true, prediction).argmax(axis=-1), prediction, self.k)
+
+
+class SparseTopKCategoricalAccuracy(Metric):
+    """How often the target, a class number, is among the ``k`` predicted as most likely.
+
+    Parameters
+    ----------
+    k : int, default 5
+    name : str, default "sparse_top_k_categorical_accuracy"
+    """
+
+    direction = "max"
+
+    def __init__(self, k: int = 5, name: str = "sparse_top_k_categorical_accuracy"):
+        super().__init__(name)
+        self.k = validate.positive_integer("k", k)
+
+    def values(self, y_true, y_pred, mask=None):
+        """1 where it is, else 0."""
+        prediction = predictions(y_pred)
+        target = like("target", validate.number_array("target", y_true), prediction.shape[:-1])
+        known = (target >= 0) & (target < prediction.shape[-1])
+        return _among(np.where(known, target, 0).astype(np.intp), prediction, self.k) & known
+
+
+class Accuracy(Metric):
+    """Binary, categorical or sparse categorical accuracy, by the shapes of predictions and targets.
+
+    Parameters
+    ----------
+    name : str, default "accuracy"
+
+    Notes
+    -----
+    As in Keras's ``compile(metrics=["accuracy"])``: one number in a row of predictions is `BinaryAccuracy`; targets
+    with a dimension less, or with one number for several, `SparseCategoricalAccuracy`; else `CategoricalAccuracy`.
+    Keras's class of this name, which compares for equality, is not this.
+    """
+
+    direction = "max"
+
+    def __init__(self, name: str = "accuracy"):
+        super().__init__(name)
+
+    def values(self, y_true, y_pred, mask=None):
+        """1 where they agree, else 0."""
+        prediction = predictions(y_pred)
+        if prediction.shape[-1] == 1 or prediction.ndim == 1:
+            return _binary(y_true, prediction, 0.5)
+        target = np.shape(y_true)
+        if len(target) < prediction.ndim or target[-1] == 1:
+            return _sparse(y_true, prediction)
+        return _categorical(y_true, prediction)
+
+
+def binary_accuracy(y_true, y_pred, threshold: float = 0.5) -> np.ndarray:
+    """`BinaryAccuracy` of each number: 1 where ``(y_pred > threshold) == y_true``, else 0.
+
+    Parameters
+    ----------
+    y_true : array_like
+        Targets.
+    y_pred : array_like of float, shape (B, ..., C) or (B,)
+        Predictions.
+    threshold : float, default 0.5
+
+    Returns
+    -------
+    ndarray of float32, in the predictions' shape
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the shapes do not fit.
+    """
+    return BinaryAccuracy(threshold=threshold).values(y_true, y_pred).astype(np.float32)
+
+
+def categorical_accuracy(y_true, y_pred) -> np.ndarray:
+    """`CategoricalAccuracy` of each row, shape (B, ...); otherwise as `binary_accuracy`."""
+    return CategoricalAccuracy().values(y_true, y_pred).astype(np.float32)
+
+
+def sparse_categorical_accuracy(y_true, y_pred) -> np.ndarray:
+    """`SparseCategoricalAccuracy` of each row, shape (B, ...); otherwise as `binary_accuracy`."""
+    return SparseCategoricalAccuracy().values(y_true, y_pred).astype(np.float32)
+
+
+def top_k_categorical_accuracy(y_true, y_pred, k: int = 5) -> np.ndarray:
+    """`TopKCategoricalAccuracy` of each row, shape (B, ...); otherwise as `binary_accuracy`."""
+    return TopKCategoricalAccuracy(k).values(y_true, y_pred).astype(np.float32)
+
+
+def sparse_top_k_categorical_accuracy(y_true, y_pred, k: int = 5) -> np.ndarray:
+    """`SparseTopKCategoricalAccuracy` of each row, shape (B, ...); otherwise as `binary_accuracy`."""
+    return SparseTopKCategoricalAccuracy(k).values(y_true, y_pred).astype(np.float32)
