@@ -270,7 +270,8 @@ def test_the_check_and_freed_memory():
     """With ``NBLSTM_CHECK_MEMORY``, in a process of its own."""
     code = """
 import numpy as np
-from nblstm import memory, nn
+from nblstm import nn
+from nblstm.buffers import memory
 
 array = memory.empty((50,), "f4")
 assert np.isnan(array).all()
