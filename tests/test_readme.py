@@ -11,7 +11,7 @@ from nblstm import optimizers
 
 #: Keras's second names, and what a program that comes from Keras does not need.
 NOT_KERAS = {
-    "ActivationFunction", "CellLayer", "Configured", "Convolution1D", "Convolution2D", "GlobalAvgPool1D",
+    "ActivationFunction", "Configured", "Convolution1D", "Convolution2D", "GlobalAvgPool1D",
     "GlobalMaxPool1D", "Initializer", "InputLayer", "Layer", "Loss", "LossFunction", "LossMetric", "MaxPool1D",
     "MaxPool2D", "Metric", "MetricFunction", "Optimizer", "Parameter", "Recurrent", "Regularizer",
     "Sequence", "Stepper", "Tape",

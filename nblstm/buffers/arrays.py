@@ -11,33 +11,6 @@ from nblstm.arguments import validate
 from nblstm.buffers import memory
 
 
-class Guests:
-    """Arrays of one pass, on the device that computes it. Here: they are there.
-
-    Attributes
-    ----------
-    batch : Batch
-    rows : array, shape (N, features), or None
-    states : array, shape (S, num_layers D, B, H)
-        Changed in place.
-    targets : dict of str to array
-        Which the pass sets.
-    """
-
-    def __init__(self, batch, rows, states, targets: dict):
-        self.batch, self.rows, self.states, self.targets = batch, rows, states, targets
-
-    def home(self, rows):
-        """A result, where the arrays of the pass came from."""
-        return rows
-
-    def __enter__(self) -> Guests:
-        return self
-
-    def __exit__(self, *error) -> None:
-        """States and targets are where they were."""
-
-
 class HostArrays:
     """NumPy arrays; the CPU backend adds ``batch``, which says how a batch is packed."""
 
@@ -67,24 +40,26 @@ class HostArrays:
         np.copyto(target, values)
 
     @staticmethod
-    def visiting(batch, rows, *, states, targets: dict | None = None) -> Guests:
-        """A context in which the arrays of a pass are on this device."""
-        return Guests(batch, rows, states, targets or {})
+    def from_host(array: np.ndarray) -> np.ndarray:
+        """An array of NumPy's, on this device."""
+        return array
 
     @staticmethod
-    def kept(array: np.ndarray, given) -> np.ndarray:
-        """``array``, or a copy where it may be memory of what a user ``given``, which can change."""
-        if not np.may_share_memory(array, given):
-            return array
-        copy = memory.empty(array.shape, array.dtype)
-        np.copyto(copy, array)
-        return copy
+    def index(array: np.ndarray) -> np.ndarray:
+        """Integers of NumPy's, to index arrays of this device with."""
+        return array
 
     @staticmethod
-    def dropout_factors(generator: np.random.Generator, rows: np.ndarray, probability: float) -> np.ndarray:
-        """For each entry of ``rows`` 0 with that probability, else what keeps the mean (Srivastava et al. 2014)."""
-        kept = generator.random(rows.shape, dtype=rows.dtype) >= probability
-        return kept.astype(rows.dtype) / rows.dtype.type(1 - probability)
+    def concatenated(parts: list) -> np.ndarray:
+        """Arrays one behind the other."""
+        return np.concatenate(parts)
+
+    @staticmethod
+    def dropout_factors(generator: np.random.Generator, shape: tuple[int, ...], dtype, probability: float) -> np.ndarray:
+        """Draw for each entry 0 with that probability, else what keeps the mean (Srivastava et al. 2014)."""
+        dtype = np.dtype(dtype)
+        kept = generator.random(shape, dtype=dtype) >= probability
+        return kept.astype(dtype) / dtype.type(1 - probability)
 
     @staticmethod
     def kind(given) -> None:

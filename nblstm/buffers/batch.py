@@ -72,6 +72,16 @@ class Batch:
         return (np.arange(self.T)[:, None] * self.B + self.order)[np.arange(self.B) < self.active[:, None]]
 
     @property
+    def direct(self) -> bool:
+        """Whether packed rows are the rows of the padded batch as they lie."""
+        return self.uniform
+
+    @property
+    def packed(self) -> Batch:
+        """The batch as kernels see it; see `MaskedBatch`."""
+        return self
+
+    @property
     def steps(self) -> int:
         """Steps in which any sequence runs."""
         return int(self.lengths[0]) if self.B else 0
@@ -117,6 +127,14 @@ class Batch:
         padded[self.index] = rows
         return padded.reshape(self.T, self.B, K)
 
+    def d_pack(self, d_rows: np.ndarray) -> np.ndarray:
+        """The gradient (T, B, K) of `pack`."""
+        return self.unpack(d_rows)
+
+    def d_unpack(self, dy: np.ndarray) -> np.ndarray:
+        """The gradient (N, K) of `unpack`."""
+        return self.pack(dy)
+
     def sort(self, state: np.ndarray) -> np.ndarray:
         """States (..., B, H) in sorted order."""
         return state if self.order is None else np.take(state, self.order, axis=-2)
@@ -124,6 +142,13 @@ class Batch:
     def unsort(self, state: np.ndarray) -> np.ndarray:
         """States (..., B, H) in the caller's order."""
         return state if self.order is None else np.take(state, self.rank, axis=-2)
+
+    def last(self, state: np.ndarray) -> np.ndarray:
+        """Outputs (..., B, H) after the last step, from the final state that is the output."""
+        return state
+
+    #: The gradient of `last`.
+    d_last = last
 
 
 def uniform_batch(T: int, B: int) -> Batch:

@@ -48,6 +48,10 @@ class Layout:
             for name, start in self.starts.items() for turned in [name in self.transposed]
         ]  # fmt: skip
 
+    def place(self, name: str) -> slice:
+        """The place of a parameter in the flat buffer; empty for a name that is not there."""
+        return slice(self.starts[name], self.starts[name] + prod(self.shapes[name])) if name in self.shapes else slice(0)
+
     def views(self, flat: np.ndarray) -> dict[str, np.ndarray]:
         """The parameters by name, each a view of ``flat``."""
         return {
@@ -62,12 +66,13 @@ def suffix(layer: int, direction: int) -> str:
 
 
 def recurrent_layout(
-    cell: Cell, input_size: int, hidden_size: int, num_layers: int, directions: int, bias: bool
-) -> Layout:
+    cell: Cell, input_size: int, hidden_size: int, num_layers: int, directions: int, bias: bool,
+    learn_initial_state: bool = False,
+) -> Layout:  # fmt: skip
     """The parameters of a stack of recurrent layers.
 
     Per layer and direction, with G gates: ``weight_ih`` (G H, I), ``weight_hh`` (G H, H), ``bias_ih`` (G H,),
-    ``bias_hh`` (G H,), then each of the cell's vectors (H,).
+    ``bias_hh`` (G H,), then each of the cell's vectors (H,), and each of its learned initial states (H,).
     """
     shapes: dict[str, tuple[int, ...]] = {}
     rows = len(cell.gates) * hidden_size
@@ -81,4 +86,6 @@ def recurrent_layout(
                 shapes[f"bias_ih{end}"] = shapes[f"bias_hh{end}"] = (rows,)
             for vector in cell.vectors:
                 shapes[f"{vector}{end}"] = (hidden_size,)
+            for state in cell.states if learn_initial_state else ():
+                shapes[f"initial_{state}{end}"] = (hidden_size,)
     return Layout.of(shapes)

@@ -6,31 +6,22 @@ from contextlib import nullcontext
 
 import numpy as np
 
-from nblstm.buffers.layout import suffix
-from nblstm.cells.cell import Cell
 from nblstm.codegen.aside import foresee
-from nblstm.cpu.inference import Inference, infer
-from nblstm.cpu.jobs import DTYPES
+from nblstm.cpu.arguments import DTYPES
 from nblstm.cpu.kernels.loss import loss_kernel, loss_of_numbers
 from nblstm.cpu.kernels.update import Update, update_kernel
-from nblstm.cpu.layer import backward, forward
+from nblstm.cpu.layer import LayerPass
 from nblstm.cpu.ragged import Arrays
-from nblstm.cpu.repeated import Repeated
 from nblstm.cpu.warmup import compile_aside, compile_kernels, foresee_backward
-from nblstm.cpu.weights import Weights, pack_weights
+from nblstm.cpu.weights import PackedNetwork
 
 
 class Backend:
     """The kernels of the CPU, and NumPy's arrays."""
 
     arrays = Arrays()
-    #: Whether a pass over small arrays of its own, copied in and out, is the quicker one.
-    replays = True
-    infer = staticmethod(infer)
-    forward = staticmethod(forward)
-    backward = staticmethod(backward)
-    prepare = Inference
-    repeated = Repeated
+    #: Whether arrays are NumPy's, so that passes are used again.
+    on_host = True
     updates = Update
     update_kernel = staticmethod(update_kernel)
     loss_of_numbers = staticmethod(loss_of_numbers)
@@ -44,19 +35,22 @@ class Backend:
         return self._context
 
     @staticmethod
-    def pack_layer(
-        cell: Cell, parameters: dict[str, np.ndarray], layer: int, directions: int, training: bool
-    ) -> list[Weights]:
-        """The weights of a layer as kernels read them, one for each direction."""
-        dtype = DTYPES[parameters[f"weight_hh{suffix(layer, 0)}"].itemsize]
-        compile_aside(dtype, cell.stages, training)
+    def packed(network, parameters: dict[str, np.ndarray], training: bool) -> PackedNetwork:
+        """Weights of a network as kernels read them; to be filled by its ``pack()``."""
+        dtype = DTYPES[network.numpy_dtype.itemsize]
+        compile_aside(dtype, network.cell.stages, training)
         if training:
-            foresee_backward(cell, dtype)
-        return [pack_weights(cell, parameters, layer, direction, training) for direction in range(directions)]
+            foresee_backward(network.cell, dtype)
+        return PackedNetwork(network.cell, parameters, network.num_layers, network.D, network.gates, training)
+
+    @staticmethod
+    def layer_pass(network, batch, layer: int, I: int, states: np.ndarray, training: bool, checkpoint) -> LayerPass:
+        """A pass through one layer of a network; see `LayerPass`."""
+        return LayerPass(network, batch, layer, I, states, training, checkpoint)
 
     @staticmethod
     def finish() -> None:
-        """After the launches of a pass: here they have ended, or raised their errors."""
+        """Do nothing: the launches of a pass have ended, or raised their errors."""
 
 
 _CPU = Backend()

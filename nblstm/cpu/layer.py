@@ -1,163 +1,242 @@
-"""Training of one recurrent layer, all directions: the turns of a pass, forward and backward."""
+"""A pass through one recurrent layer, all directions: forward, and in training BPTT."""
 
 from __future__ import annotations
-
-from itertools import chain
 
 import numpy as np
 
 from nblstm.buffers import memory
 from nblstm.buffers.batch import Batch
 from nblstm.buffers.layout import suffix
-from nblstm.buffers.pool import Pool
-from nblstm.cells.cell import Cell
-from nblstm.cpu.plans import ForwardPlan, backward_plan, forward_plan, free_list
-from nblstm.cpu.turn import Turn, target_names
-from nblstm.cpu.weights import Weights
+from nblstm.cpu import threads
+from nblstm.cpu.layer_backward import PARAMETERS, LayerBackward
+from nblstm.cpu.layer_forward import History, LayerForward
+from nblstm.cpu.sizes import Sizes, Steps, spans, whole
+from nblstm.cpu.weights import PackedWeights
 
 
-class LayerTape:
-    """What BPTT of one layer needs.
+class _Span:
+    """Consecutive steps of a training pass: their history, forward and BPTT.
 
     Attributes
     ----------
-    x : ndarray, shape (N, I)
-        Packed input rows.
-    weights : list of Weights
-        As they were in the forward pass.
-    checkpoint : int or None
-    turn : Turn or None
-        The whole pass; None with checkpoints.
-    loan : object
-        Gives the turn back for others when the tape is gone.
-    marks : list of ndarray, shape (S, D, B, H)
-        With checkpoints, the states before each turn.
+    y : ndarray, shape (B + N, D H), or None
+        Outputs of all directions, where they have the same packed rows; else they are in ``histories``.
     """
 
-    def __init__(self, x: np.ndarray, weights: list[Weights], checkpoint: int | None):
-        self.x, self.weights, self.checkpoint = x, weights, checkpoint
-        self.turn: Turn | None = None
-        self.loan: object = None
-        self.marks: list[np.ndarray] = []
+    def __init__(self, sizes: Sizes, batch: Batch, segments: list[list[Steps]]):
+        self._sizes, self._batch, self._segments = sizes, batch, segments
+        B, H, D, dtype = sizes.B, sizes.H, sizes.D, sizes.dtype
+        steps = [whole(group) for group in segments]
+        self.rows, self.y = [batch.rows(own) for own in steps], None
+        if all(own == self.rows[0] for own in self.rows):  # one array, so that the outputs lie as the caller wants them
+            lo, hi = self.rows[0]
+            self.y = memory.empty((B + hi - lo, D * H), dtype)
+            ys = [self.y[:, d * H : (d + 1) * H] for d in range(D)]
+        else:
+            ys = [memory.empty((B + hi - lo, H), dtype) for lo, hi in self.rows]
+        self.histories = [
+            History.empty(sizes.cell, lo, hi - lo, y) for (lo, hi), y in zip(self.rows, ys, strict=True)
+        ]
+        self._forward = LayerForward(sizes, batch, steps, self.histories)
+        self._backward: LayerBackward | None = None
+        self._begins_at_zero = False
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        own = sum(history.nbytes for history in self.histories) + self._forward.nbytes
+        return own + (0 if self._backward is None else self._backward.nbytes)
+
+    def forward(self, weights: list[PackedWeights], x: np.ndarray, states: np.ndarray, zero: bool) -> None:
+        if not (zero and self._begins_at_zero):
+            self._begins_at_zero = False  # while some are written and some not, as an exception may end this anywhere
+            for d, history in enumerate(self.histories):
+                for k, before in enumerate(history.by_state):
+                    before[: self._sizes.B] = states[k, d]
+            self._begins_at_zero = zero
+        self._forward.launch(weights, x, states, None, zero)
+
+    def backward(self, started: set[int]) -> LayerBackward:
+        if self._backward is None:
+            self._backward = LayerBackward(self._sizes, self._batch, self._segments, self.histories, started)
+        return self._backward
 
 
-def forward(
-    cell: Cell, pool: Pool, weights: list[Weights], batch: Batch, x: np.ndarray, state: np.ndarray,
-    checkpoint: int | None,
-) -> tuple[np.ndarray, LayerTape]:  # fmt: skip
-    """Run one layer over a packed batch, keeping what BPTT needs.
+class LayerPass:
+    """Memory and kernel arguments of one layer's pass over one batch; for one thread at a time.
 
     Parameters
     ----------
-    cell : Cell
-    pool : Pool
-        The network's.
-    weights : list of Weights
-        One per direction.
+    network : Network
     batch : Batch
-    x : ndarray, shape (N, I)
-        Packed rows, C-contiguous.
-    state : ndarray, shape (S, D, B, H)
-        Initial states in sorted order; the final ones on return. Each (D, B, H) is contiguous.
-    checkpoint : int or None
-        Keep only states about every so many steps, and compute the rest again in BPTT.
-
-    Returns
-    -------
-    y : ndarray, shape (N, D H)
-    tape : LayerTape
-    """
-    tape = LayerTape(x, weights, checkpoint)
-    if checkpoint is not None:
-        plan = forward_plan(cell, batch, x.shape[1], state, True, checkpoint)
-        return _forward_with_checkpoints(cell, plan, tape, x, state), tape
-    free = free_list(pool, batch, "forward", x.shape[1], state)
-    turn: Turn | None = None if free is None else free.take()
-    if turn is None:
-        turn = Turn(cell, forward_plan(cell, batch, x.shape[1], state, True, None), 0, state)
-        if free is not None:
-            free.add(turn)
-    turn.run(weights, x, state)
-    tape.turn = turn
-    assert turn.y is not None  # the directions have the same rows
-    y = turn.y[state.shape[2] :]
-    if free is not None and free.keeps:
-        tape.loan = free.lend(turn, tape)
-        y = y.copy()
-    return y, tape
-
-
-def _forward_with_checkpoints(
-    cell: Cell, plan: ForwardPlan, tape: LayerTape, x: np.ndarray, state: np.ndarray
-) -> np.ndarray:
-    """As `forward`, turn by turn: the tape keeps the states before each."""
-    _, D, B, H = state.shape
-    y = memory.empty((len(x), D * H), x.dtype)
-    for number, spans in enumerate(plan.turns):
-        tape.marks.append(state.copy())
-        turn = Turn(cell, plan, number, state)
-        turn.run(tape.weights, x, state)
-        for d, (lo, hi) in enumerate(spans):
-            y[lo:hi, d * H : (d + 1) * H] = turn.records[d].y[B:]
-    return y
-
-
-def backward(
-    cell: Cell, tape: LayerTape, batch: Batch, dy: np.ndarray | None, d_state: np.ndarray, d_parameters: dict,
-    layer: int, input_gradient: bool = True,
-) -> np.ndarray | None:  # fmt: skip
-    """BPTT through one layer.
-
-    Parameters
-    ----------
-    cell : Cell
-    tape : LayerTape
-    batch : Batch
-    dy : ndarray, shape (N, D H), or None
-        Gradient with respect to the packed outputs, C-contiguous; None is 0 everywhere, and costs nothing.
-    d_state : ndarray, shape (S, D, B, H)
-        Gradient with respect to the final states, in sorted order; that of the initial states on return.
-    d_parameters : dict of str to ndarray
-        Gradients with respect to the parameters; this layer's are set.
     layer : int
-    input_gradient : bool, default True
-        Whether dx is wanted.
-
-    Returns
-    -------
-    dx : ndarray, shape (N, I), or None
+    I : int
+        Features of the layer's input.
+    states : ndarray, shape (S, D, B, H)
+        A slice of the states of all layers, or an array with its strides.
+    training : bool
+        Whether BPTT will follow.
+    checkpoint : int, optional
+        For training: keep only the states about every so many steps, and compute the rest again in BPTT.
     """
-    _, D, B, H = d_state.shape
-    x = tape.x
-    N, I = x.shape
-    plan = backward_plan(cell, batch, I, d_state, tape.checkpoint)
-    dx = memory.empty((D, N, I), x.dtype) if input_gradient else None
-    d_vectors = np.zeros((D, B, len(cell.vectors) * H), x.dtype) if cell.vectors else None
-    targets = [[d_parameters.get(name) for name in names] for names in target_names(layer, D)]
-    if not any(plan.segments):  # no kernel will run
-        for name in chain(*target_names(layer, D)):
-            if name in d_parameters:
-                d_parameters[name][...] = 0
-    for number in reversed(range(len(plan.segments))):
-        turn = tape.turn or _computed_again(cell, tape, batch, number)
-        turn.backward(plan, tape.weights, x, dy, d_state, targets, d_vectors, dx)
-    if d_vectors is not None:
-        set_vectors(cell, d_vectors, d_parameters, layer)
-    if dx is None:
-        return None
-    return dx[0] if D == 1 else dx.sum(axis=0)
 
+    def __init__(
+        self, network, batch: Batch, layer: int, I: int, states: np.ndarray, training: bool, checkpoint: int | None
+    ):
+        self._sizes = sizes = Sizes.of(network, I, states)
+        layout, directions = network.layout, network.directions
+        self._batch, self._layout, self._layer, self._threads = batch, layout, layer, threads.num_threads()
+        self._places = [[layout.starts.get(name + suffix(layer, d)) for name in PARAMETERS] for d in range(sizes.D)]
+        self._inference: LayerForward | None = None
+        self._span: _Span | None = None
+        self._spans: list[list[list[Steps]]] = []
+        self._marks: list[np.ndarray] = []  # with checkpoints, the states before each span
+        self._x: np.ndarray | None = None
+        self._y: np.ndarray | None = None
+        self._dx: np.ndarray | None = None
+        self._d_vectors: np.ndarray | None = None
+        if not training:
+            self._inference = LayerForward(sizes, batch, [(0, batch.steps)] * sizes.D, None)
+        elif checkpoint is None:
+            self._span = _Span(sizes, batch, spans(batch, directions, None)[0])
+            assert self._span.y is not None  # of one span all directions have the same rows
+            self._y = self._span.y[sizes.B :]
+        else:
+            self._spans = spans(batch, directions, checkpoint)
 
-def set_vectors(cell: Cell, d_vectors: np.ndarray, d_parameters: dict, layer: int) -> None:
-    """Set the gradients of the cell's vectors from those of each row of the batch, (D, B, V H)."""
-    for d, totals in enumerate(np.add.reduce(d_vectors, axis=1)):
-        for vector, total in zip(cell.vectors, totals.reshape(len(cell.vectors), -1), strict=True):
-            d_parameters[vector + suffix(layer, d)][:] = total
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        made = self._inference or self._span
+        return (0 if made is None else made.nbytes) + sum(mark.nbytes for mark in self._marks)
 
+    @property
+    def current(self) -> bool:
+        """Whether work would be cut in the same way now; if not, the pass is right but may be slow."""
+        return self._threads == threads.num_threads()
 
-def _computed_again(cell: Cell, tape: LayerTape, batch: Batch, number: int) -> Turn:
-    """A turn of the forward pass once more, from the states before it: the same bits."""
-    state = tape.marks[number].copy()
-    turn = Turn(cell, forward_plan(cell, batch, tape.x.shape[1], state, True, tape.checkpoint), number, state)
-    turn.run(tape.weights, tape.x, state)
-    return turn
+    def arrange(self, batch: Batch) -> None:
+        """Have an inference run over other lengths of the same T and B from now on."""
+        assert self._inference is not None
+        self._inference.arrange(batch, [(0, batch.steps)] * self._sizes.D)
+        self._batch = batch
+
+    def forward(
+        self, weights: list[PackedWeights], x: np.ndarray, states: np.ndarray, y: np.ndarray | None = None,
+        zero: bool = False,
+    ) -> np.ndarray:  # fmt: skip
+        """Run the layer.
+
+        Parameters
+        ----------
+        weights : list of PackedWeights
+            Of each direction.
+        x : ndarray, shape (N, I), or (D, N, I) where directions read different ones
+            Packed rows, C-contiguous. For training it must stay as it is until BPTT.
+        states : ndarray, shape (S, D, B, H)
+            Initial states in sorted order; the final ones on return.
+        y : ndarray, shape (N, D H)
+            For inference: where outputs go.
+        zero : bool
+            Whether all states are 0.
+
+        Returns
+        -------
+        y : ndarray, shape (N, D H)
+            For training: memory of this pass.
+        """
+        self._x, self._weights = x, weights
+        if self._inference is not None:
+            assert y is not None
+            self._inference.launch(weights, x, states, y, zero)
+            return y
+        if self._span is not None:
+            self._span.forward(weights, x, states, zero)
+        else:
+            self._forward_by_spans(weights, x, states)
+        assert self._y is not None
+        return self._y
+
+    def _forward_by_spans(self, weights: list[PackedWeights], x: np.ndarray, states: np.ndarray) -> None:
+        B, D, H = self._sizes.B, self._sizes.D, self._sizes.H
+        self._y, self._marks = memory.empty((self._batch.N, D * H), x.dtype), []
+        for segments in self._spans:
+            self._marks.append(states.copy())
+            span = _Span(self._sizes, self._batch, segments)
+            span.forward(weights, x, states, False)
+            for d, (lo, hi) in enumerate(span.rows):
+                self._y[lo:hi, d * H : (d + 1) * H] = span.histories[d].y[B:]
+
+    def _like_all_layers(self, states: np.ndarray) -> np.ndarray:
+        """A copy of states (S, D, B, H) with the strides of a slice of those of all layers."""
+        S, D, B, H = states.shape
+        copy = memory.empty((S, self._sizes.state_plane // (B * H), B, H), states.dtype)[:, :D]
+        copy[...] = states
+        return copy
+
+    def let_go(self) -> None:
+        """Hold the inputs and outputs of an inference no longer; they are the caller's."""
+        assert self._inference is not None
+        self._x = None
+        self._inference.let_go()
+
+    def backward(
+        self, dy: np.ndarray | None, d_states: np.ndarray, flat: np.ndarray, input_gradient: bool, fresh: bool
+    ) -> np.ndarray | None:  # fmt: skip
+        """Run BPTT.
+
+        Parameters
+        ----------
+        dy : ndarray, shape (N, D H), or None
+            Gradient with respect to the packed outputs, C-contiguous; None is 0 everywhere, and costs nothing.
+        d_states : ndarray, shape (S, D, B, H)
+            Gradient with respect to the final states, in sorted order; that of the initial states on return.
+        flat : ndarray
+            Gradients with respect to all parameters of the network; this layer's are set.
+        input_gradient : bool
+            Whether dx is wanted.
+        fresh : bool
+            Whether dx is to be in memory of its own, not of this pass.
+
+        Returns
+        -------
+        dx : ndarray in the shape of x, or None
+            Gradient with respect to the packed inputs.
+        """
+        sizes, x = self._sizes, self._x
+        cell, D, B, H = sizes.cell, sizes.D, sizes.B, sizes.H
+        assert x is not None
+        dx = None
+        if input_gradient:
+            dx = None if fresh else self._dx
+            if dx is None:
+                dx = memory.empty((D, *x.shape[-2:]), x.dtype)
+                self._dx = None if fresh else dx
+        if self._d_vectors is not None:
+            self._d_vectors.fill(0)
+        elif cell.vectors:
+            self._d_vectors = np.zeros((D, B, len(cell.vectors) * H), x.dtype)
+        started: set[int] = set()
+        if self._span is not None:
+            self._backward_span(self._span.backward(started), dy, d_states, flat, dx)
+        for segments, mark in zip(reversed(self._spans), reversed(self._marks), strict=True):
+            span, states = _Span(sizes, self._batch, segments), self._like_all_layers(mark)
+            span.forward(self._weights, x, states, False)  # the same bits as before
+            self._backward_span(span.backward(started), dy, d_states, flat, dx)
+        if not self._batch.N:  # no kernel has set them
+            for d in range(D):
+                for name in PARAMETERS:
+                    flat[self._layout.place(name + suffix(self._layer, d))] = 0
+        if self._d_vectors is not None:
+            for d, totals in enumerate(np.add.reduce(self._d_vectors, axis=1)):
+                for vector, total in zip(cell.vectors, totals.reshape(len(cell.vectors), H), strict=True):
+                    flat[self._layout.place(vector + suffix(self._layer, d))] = total
+        if dx is None or x.ndim == 3:
+            return dx
+        if D == 1:
+            return dx[0]
+        return np.add(dx[0], dx[1], out=dx[0])
+
+    def _backward_span(self, made: LayerBackward, dy, d_states, flat, dx) -> None:
+        made.bind(self._weights, self._x, dy, d_states, self._d_vectors, dx, flat, self._places)
+        made.launch()

@@ -1,14 +1,12 @@
 """Weights in the order in which kernels read them.
 
 The microkernel reads a matrix panel by panel: ``P`` columns of every row k side by side. Torch's matrices (G H, K) are
-transposed and cut into such panels before a pass. A `Weights` has one state of the parameters until its owner packs it
-anew: whoever holds one computes with those parameters, whatever happens to the buffer they came from.
+transposed and cut into such panels before a pass.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 
 import numpy as np
 from numba import types
@@ -21,180 +19,157 @@ from nblstm.codegen.integers import smaller
 from nblstm.codegen.pointers import distinct, offset, pointer_to, record
 from nblstm.codegen.target import inlined
 from nblstm.cpu import threads
-from nblstm.cpu.jobs import DTYPES, PACK, Arguments, Place, place, pointer_type
+from nblstm.cpu.arguments import DTYPES, Launch, PackArguments, Place, place, pointer_type
 from nblstm.cpu.matrix.gemm import padded, panel_columns
 
-
-@dataclass(eq=False)
-class Weights:
-    """One direction of one layer.
-
-    Attributes
-    ----------
-    packed : ndarray
-        Panels of ``weight_ih`` transposed (I, input columns) and ``weight_hh`` transposed (H, recurrent columns); for
-        BPTT then those of the matrices themselves, (input columns, I) and (recurrent columns, H).
-    bias : ndarray, shape (P, H)
-        The constant of every pre-activation, ``bias_ih + bias_hh`` where both reach one.
-    vectors : ndarray, shape (V H,), or None
-    forward : dict of str to Place
-        Arguments of a forward pass.
-    backward : tuple of Place
-        The two matrices for BPTT, None without it, and ``vectors``.
-    """
-
-    packed: np.ndarray
-    bias: np.ndarray
-    vectors: np.ndarray | None
-    forward: dict[str, Place]
-    backward: tuple[Place, Place, Place]
+#: Fewer numbers than this are packed on the calling thread.
+TINY = 100_000
 
 
 @cache
-def input_order(cell: Cell) -> np.ndarray:
-    """The gate of each block of pre-activations that the input feeds."""
-    return _order(cell, cell.preactivations[: len(cell.gates)])
+def input_order(cell: Cell, gates: tuple[str, ...]) -> np.ndarray:
+    """The gate, in the parameters' order, of each block of pre-activations that the input feeds."""
+    return _order(cell, cell.preactivations[: len(cell.gates)], gates)
 
 
 @cache
-def recurrent_order(cell: Cell) -> np.ndarray:
-    """The gate of each block of pre-activations that the recurrence feeds."""
-    return _order(cell, cell.preactivations[len(cell.split) :])
+def recurrent_order(cell: Cell, gates: tuple[str, ...]) -> np.ndarray:
+    """The gate, in the parameters' order, of each block of pre-activations that the recurrence feeds."""
+    return _order(cell, cell.preactivations[len(cell.split) :], gates)
 
 
-def _order(cell: Cell, names) -> np.ndarray:
+def _order(cell: Cell, names, gates) -> np.ndarray:
     halves = {f"{g}_{half}": g for g in cell.split for half in "xh"}
-    return np.array([cell.gates.index(halves.get(name, name)) for name in names], np.int64)
+    return np.array([(gates or cell.gates).index(halves.get(name, name)) for name in names], np.int64)
 
 
-def pack_weights(cell: Cell, parameters: dict[str, np.ndarray], layer: int, direction: int, training: bool) -> Weights:
-    """Copy the parameters of one direction of one layer into the form that kernels read.
+class PackedWeights:
+    """One direction of one layer, packed from the parameters again and again into the same memory.
 
     Parameters
     ----------
     cell : Cell
     parameters : dict of str to ndarray
-        All of the network's, under torch's names.
+        All of the network's, under torch's names; the arrays stay where they are.
     layer, direction : int
+    gates : tuple of str
+        The order of the gates in the parameters; the cell's own if empty.
     training : bool
         Whether BPTT will follow.
 
-    Returns
-    -------
-    Weights
-    """
-    packer = Packer(cell, parameters, layer, direction, training)
-    packer.pack()
-    return packer.weights
-
-
-class Packer:
-    """Packs the parameters of one direction of one layer, again and again, into the same memory.
-
-    Parameters
-    ----------
-    cell, parameters, layer, direction, training
-        As of `pack_weights`; the arrays stay where they are.
-
     Attributes
     ----------
-    weights : Weights
-        Undefined before the first `pack`.
+    forward : dict of str to Place
+        Kernel arguments of a forward pass: panels of ``weight_ih`` transposed (I, input columns) and ``weight_hh``
+        transposed (H, recurrent columns), the constant of every pre-activation (P, H), which is ``bias_ih + bias_hh``
+        where both reach one, and the cell's vectors (V H,).
+    backward : tuple of Place
+        Those of BPTT: panels of the matrices themselves, (input columns, I) and (recurrent columns, H), and ``vectors``.
+    nbytes : int
     """
 
-    def __init__(self, cell: Cell, parameters: dict[str, np.ndarray], layer: int, direction: int, training: bool):
+    def __init__(
+        self, cell: Cell, parameters: dict[str, np.ndarray], layer: int, direction: int, gates: tuple[str, ...],
+        training: bool,
+    ):  # fmt: skip
         end = suffix(layer, direction)
         w_ih, w_hh = parameters[f"weight_ih{end}"], parameters[f"weight_hh{end}"]
         H, item, dtype = w_hh.shape[1], w_hh.itemsize, w_hh.dtype
-        self._cell, self._prepared = cell, _packing(cell, w_ih.shape[1], H, item, training)
+        self._cell, self._gates = cell, gates or cell.gates
         self._biases = [parameters.get(f"bias_{which}{end}") for which in ("ih", "hh")]
-        self._vectors = [parameters[f"{vector}{end}"] for vector in cell.vectors]
-        packed, bias = memory.empty((self._prepared.size,), dtype), np.zeros((len(cell.preactivations), H), dtype)
-        vectors = np.empty(len(cell.vectors) * H, dtype) if cell.vectors else None
-
-        places: list[Place] = [place(packed, start) for start in self._prepared.starts]
-        self._arguments = self._prepared.arguments.completed([
-            {"matrix": (w_ih, w_hh)[k % 2], "packed": packed_place} for k, packed_place in enumerate(places)
-        ])  # fmt: skip
+        self._own_vectors = [parameters[f"{vector}{end}"] for vector in cell.vectors]
+        self._bias = np.zeros((len(cell.preactivations), H), dtype)
+        self._vectors = np.empty(len(cell.vectors) * H, dtype) if cell.vectors else None
+        matrices = []  # to be packed: rows in blocks of H, the gate of each, columns, and whether it is transposed
+        for transposed in (1, 0)[: 1 + training]:
+            matrices += [(w_ih, input_order(cell, gates), transposed), (w_hh, recurrent_order(cell, gates), transposed)]
+        sizes = [_panel_numbers(matrix, transposed, DTYPES[item]) for matrix, _, transposed in matrices]
+        packed = memory.empty((sum(sizes),), dtype)
+        places: list[Place] = [place(packed, item * sum(sizes[:k])) for k in range(len(sizes))]
+        self._arguments = Launch(PackArguments, len(matrices))
+        for arguments, (matrix, order, transposed), target in zip(self._arguments, matrices, places, strict=True):
+            N, K = matrix.shape if transposed else matrix.shape[::-1]
+            arguments.set(
+                parts=padded(N, DTYPES[item]) // panel_columns(DTYPES[item]), N=N, K=K, block=H, order=order,
+                transposed=transposed, matrix=matrix, matrix_row=matrix.shape[1], packed=target,
+            )  # fmt: skip
+        self._parts = sum(arguments.parts for arguments in self._arguments)
+        self._tiny, self.nbytes = sum(sizes) < TINY, packed.nbytes
         self._kernel = pack_kernel(DTYPES[item])
-        forward: dict[str, Place] = {"w_x": places[0], "w_h": places[1], "bias": place(bias), "vectors": place(vectors)}
-        back_x, back_h = places[2:] if training else (place(None), place(None))
-        backward = back_x, back_h, forward["vectors"]
-        self.weights = Weights(packed, bias, vectors, forward, backward)
+        vectors = place(self._vectors)
+        self.forward = {"w_x": places[0], "w_h": places[1], "bias": place(self._bias), "vectors": vectors}
+        self.backward = (*places[2:], vectors) if training else None
 
     def pack(self) -> None:
-        """Fill the weights from the parameters as they are now."""
-        prepared = self._prepared
-        self._add_biases(self.weights.bias)
-        if self.weights.vectors is not None:
-            np.concatenate(self._vectors, out=self.weights.vectors)
-        threads.run(self._kernel, self._arguments, prepared.parts, tiny=prepared.tiny)
+        """Take the parameters as they are now."""
+        self._add_biases(self._bias)
+        if self._vectors is not None:
+            np.concatenate(self._own_vectors, out=self._vectors)
+        threads.run(self._kernel, self._arguments, self._parts, tiny=self._tiny)
 
     def _add_biases(self, total: np.ndarray) -> None:
-        """The constant of every pre-activation, one block of H after another."""
+        """Set the constant of every pre-activation, one block of H after another."""
         b_ih, b_hh = self._biases
         cell, (P, H) = self._cell, total.shape
-        if self._prepared.in_order and b_ih is not None:
+        if cell.preactivations == self._gates and b_ih is not None:
             total[...] = (b_ih if b_hh is None else b_ih + b_hh).reshape(P, H)
             return
         total.fill(0)
         G, split = len(cell.gates), len(cell.split)
         if b_ih is not None:
-            total[:G] = b_ih.reshape(G, H)[input_order(cell)]
+            total[:G] = b_ih.reshape(G, H)[input_order(cell, self._gates)]
         if b_hh is not None:
-            total[split:] += b_hh.reshape(G, H)[recurrent_order(cell)]
+            total[split:] += b_hh.reshape(G, H)[recurrent_order(cell, self._gates)]
 
 
-@dataclass(frozen=True)
-class _Packing:
-    """Kernel arguments for the panels of a `Weights`, a record for each matrix.
+class PackedNetwork:
+    """Weights of all layers.
 
-    To put them together took longer than to pack the matrices of a small network, and training packs in each step.
+    Parameters
+    ----------
+    cell : Cell
+    parameters : dict of str to ndarray
+        See `PackedWeights`.
+    num_layers, directions : int
+    gates : tuple of str
+    training : bool
 
     Attributes
     ----------
-    arguments : Arguments
-    parts : int
-        Of all of them.
-    starts : list of int
-        Where each one's panels begin in an array for all, in bytes.
-    size : int
-        Numbers of that array.
-    tiny : bool
-        Whether it is little work.
-    in_order : bool
-        Whether pre-activations are the gates, in their order.
+    layers : list of list of PackedWeights
+        By layer and direction.
     """
 
-    arguments: Arguments
-    parts: int
-    starts: list[int]
-    size: int
-    tiny: bool
-    in_order: bool
+    def __init__(
+        self, cell: Cell, parameters: dict[str, np.ndarray], num_layers: int, directions: int, gates: tuple[str, ...],
+        training: bool,
+    ):  # fmt: skip
+        self.layers = [
+            [PackedWeights(cell, parameters, layer, d, gates, training) for d in range(directions)]
+            for layer in range(num_layers)
+        ]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        return sum(own.nbytes for layer in self.layers for own in layer)
+
+    def pack(self) -> None:
+        """Take the parameters as they are now."""
+        for layer in self.layers:
+            for own in layer:
+                own.pack()
 
 
-@lru_cache(maxsize=256)
-def _packing(cell: Cell, I: int, H: int, item: int, training: bool) -> _Packing:
-    dtype, G = DTYPES[item], len(cell.gates)
-    records: list[dict] = []
-    sizes = []
-    for transposed in (1, 0)[: 1 + training]:
-        for inner, order in ((I, input_order(cell)), (H, recurrent_order(cell))):
-            N, K = (G * H, inner) if transposed else (inner, G * H)
-            parts = padded(N, dtype) // panel_columns(dtype)
-            records.append(dict(
-                parts=parts, N=N, K=K, block=H, order=order, transposed=transposed, matrix_row=inner,
-            ))  # fmt: skip
-            sizes.append(padded(N, dtype) * K)
-    parts, starts = sum(record["parts"] for record in records), [item * sum(sizes[:k]) for k in range(len(sizes))]
-    in_order = cell.preactivations == cell.gates
-    return _Packing(Arguments(PACK, records), parts, starts, sum(sizes), sum(sizes) < 100_000, in_order)
+def _panel_numbers(matrix: np.ndarray, transposed: int, dtype: str) -> int:
+    """Numbers of a matrix's panels, the last of which is filled up."""
+    N, K = matrix.shape if transposed else matrix.shape[::-1]
+    return padded(N, dtype) * K
 
 
 @cache
 def pack_kernel(dtype: str) -> int:
-    """Address of the kernel that fills one panel; its jobs are `jobs.PACK`, each with parts of its own."""
+    """Address of the kernel that fills one panel; it is given `PackArguments`, each with parts of its own."""
 
     def make():
         real, PANEL = getattr(types, dtype), panel_columns(dtype)
@@ -238,6 +213,6 @@ def pack_kernel(dtype: str) -> int:
                 for c in range(columns, PANEL):
                     panel[k * PANEL + c] = 0
 
-        return pack, types.void(pointer_type(PACK), integer)
+        return pack, types.void(pointer_type(PackArguments), integer)
 
     return compiled(f"pack_{dtype}", "", make)

@@ -1,15 +1,21 @@
-"""Forward and backward of a stack of recurrent layers on arrays as users have them: validate, pack, then `stack`."""
+"""Forward and backward of a recurrent network on arrays as users have them.
+
+A call begins with the look-up of a pass for an input of this shape. Where there is one, the input fits, and the pass
+runs; else the input is checked, and a pass is made. From the second call of a shape on, the pool has one.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.buffers.batch import Batch
-from nblstm.engine import stack
-from nblstm.engine.stack import Network, Tape, Weights
+from nblstm.buffers.pool import FreeList
+from nblstm.engine.inputs import checked_input, output_gradient, set_gradients, set_states, steps_and_sequences
+from nblstm.engine.network import Network, Weights, weights_of
+from nblstm.engine.passes import Pass
 
 
 @dataclass(slots=True, eq=False)
@@ -38,63 +44,106 @@ class Gradients:
         return f"<Gradients of {shapes or 'no parameters'}>"
 
 
-def forward(
-    network: Network,
-    weights: Weights,
-    x,
-    state,
-    lengths,
-    generator: np.random.Generator | None = None,
-    checkpoint: int | None = None,
-) -> tuple[np.ndarray, tuple[np.ndarray, ...], Tape | None]:
-    """Run a stack over a batch of sequences.
+class Tape:
+    """A training pass on loan, for `backward`, any number of times; when this is gone, the pass is used again.
+
+    Attributes
+    ----------
+    network : Network
+    made : Pass
+    weights : Weights
+        Of the forward pass.
+    kind : object
+        Kind of array that the input was.
+    """
+
+    def __init__(self, network: Network, made: Pass, weights: Weights, kind, free: FreeList | None):
+        self.network, self.made, self.weights, self.kind = network, made, weights, kind
+        self._loan = free.lend(made, self) if made.kept and free is not None else None
+
+    def __reduce__(self):
+        raise TypeError("a tape cannot be copied or pickled, as it belongs to one network; run its forward() again")
+
+
+def infer(module: Any, x, state, lengths=None, mask=None, *, hold: bool = False, outputs: bool = True):
+    """Run a network over a batch of sequences.
 
     Parameters
     ----------
-    network : Network
-    weights : Weights
-        From `stack.pack`.
+    module : Module
+        With a ``_network`` and its parameters.
     x : array_like, shape (T, B, I), (B, T, I) if ``batch_first``, or (T, I)
     state : tuple of array_like or None
         Initial states, each (num_layers D, B, H), or (num_layers D, H) for an input with no batch dimension.
-    lengths : array_like of int, shape (B,), or None
-    generator : Generator, optional
-        For training: draws the dropout, and a tape is kept.
-    checkpoint : int, optional
-        For training: steps between the states that the tape keeps.
+    lengths : array_like of int, shape (B,), optional
+    mask : array_like of bool, in the layout of ``x``, optional
+        False where a step is to be skipped: states stay as they are.
+    hold : bool, default False
+        Whether the output of a masked step is that of the step before it, rather than 0.
+    outputs : bool, default True
+        Whether those of all steps are wanted; otherwise None stands for them.
 
     Returns
     -------
-    y : ndarray, in the layout of ``x`` with D H features
-    states : tuple of ndarray, each (num_layers D, B, H)
-    tape : Tape or None
+    y : array, in the layout of ``x`` with D H features
+    states : tuple of array, each (num_layers D, B, H)
+    """
+    network = module._network
+    with network.backend.active():
+        x, kind, made, free = _pass_for(network, x, lengths, mask, hold, (False, None, False))
+        zero = set_states(network, module._flat, made.states, state, made.batch, made.batched)
+        made.forward(weights_of(module, False), x, zero)
+        network.backend.finish()
+        y, states = made.outputs() if outputs else None, made.final_states()
+        if free is not None:
+            made.let_go()
+            free.give(made)
+        if network.backend.on_host:
+            return y, states
+        returned = network.backend.arrays.returned
+        return returned(y, kind), tuple([returned(part, kind) for part in states])
+
+
+def forward(
+    module: Any, x, state, lengths=None, mask=None, *, generator=None, checkpoint: int | None = None,
+    hold: bool = False, outputs: bool = True,
+):  # fmt: skip
+    """Run a network as `infer` does, in training: with what `backward` needs.
+
+    Parameters
+    ----------
+    module, x, state, lengths, mask, hold, outputs
+        As for `infer`.
+    generator : Generator, optional
+        Draws the dropout; there is none without.
+    checkpoint : int, optional
+        About so many steps lie between the states that are kept.
+
+    Returns
+    -------
+    y, states
+        As from `infer`.
+    tape : Tape
     """
     if checkpoint is not None:
         checkpoint = validate.positive_integer("checkpoint", checkpoint)
+    network = module._network
+    form = True, checkpoint, generator is not None and network.recurrent_dropout > 0
     with network.backend.active():
-        return _forward(network, weights, x, state, lengths, generator, checkpoint)
+        x, kind, made, free = _pass_for(network, x, lengths, mask, hold, form)
+        zero = set_states(network, module._flat, made.states, state, made.batch, made.batched)
+        made.learned = state is None and network.learn_initial_state
+        weights = weights_of(module, True)
+        made.forward(weights, x, zero, generator)
+        network.backend.finish()
+        arrays, y, states = network.backend.arrays, made.outputs() if outputs else None, made.final_states()
+        if outputs:
+            y = arrays.returned_from_tape(y, kind)
+        return y, tuple([arrays.returned(part, kind) for part in states]), Tape(network, made, weights, kind, free)
 
 
-def _forward(network: Network, weights, given, state, lengths, generator, checkpoint):
-    arrays = network.backend.arrays
-    kind = arrays.kind(given)
-    x, batch, batched = _checked_input(network, given, lengths)
-    states = initial_state(network, state, batch.B, batched)
-    if state is not None:
-        states = batch.sort(states)
-    rows = batch.pack(x)
-    if generator is None:
-        y = stack.infer(network, weights, batch, rows, states)
-        y = arrays.returned(_user_layout(network, batch.unpack(y), batched), kind)
-        return y, _split(network, batch.unsort(states), batched, kind), None
-    rows = arrays.kept(rows, given)  # the caller may overwrite x before BPTT reads it
-    rows, tape = stack.forward(network, weights, batch, rows, states, generator, checkpoint, batched, kind)
-    y = arrays.returned_from_tape(_user_layout(network, batch.unpack(rows), batched), kind)
-    return y, _split(network, batch.unsort(states), batched, kind), tape
-
-
-def backward(tape: Tape, dy, d_state=None) -> Gradients:
-    """BPTT through a stack.
+def backward(tape: Tape, dy, d_state, flat: np.ndarray | None = None, input_gradient: bool = True):
+    """BPTT, after `forward`.
 
     Parameters
     ----------
@@ -103,107 +152,68 @@ def backward(tape: Tape, dy, d_state=None) -> Gradients:
         Gradient with respect to the outputs, in their shape; None for zeros.
     d_state : tuple of array_like or None
         Gradient with respect to the final states.
+    flat : ndarray, optional
+        Where the gradients of all parameters go; a new array if not given.
+    input_gradient : bool, default True
 
     Returns
     -------
-    Gradients
+    flat, dx : array
+        Gradients with respect to all parameters, and to x, None if it is not wanted.
+    d_states : tuple of array
+        Those with respect to the initial states.
     """
-    with tape.network.backend.active():
-        return _backward(tape, dy, d_state)
+    network, made = tape.network, tape.made
+    arrays, batch, kind = network.backend.arrays, made.batch, tape.kind
+    with network.backend.active():
+        if dy is not None and not made.takes(dy):
+            kind = arrays.kind(dy)
+            dy = output_gradient(network, dy, batch.T, batch.B, made.batched)
+        own = flat is None or not network.backend.on_host
+        target = arrays.empty((network.layout.size,), network.dtype) if own else flat
+        with made.alone():
+            set_gradients(network, made.begin_backward(), d_state, batch, made.batched)
+            dx = made.backward(dy, target, input_gradient)
+            network.backend.finish()
+            d_states = made.initial_gradients()
+        if flat is None:
+            flat = arrays.returned(target, kind)
+        elif target is not flat:
+            flat[...] = arrays.on_host(target)
+        dx = None if dx is None else arrays.returned(dx, kind)
+        return flat, dx, tuple([arrays.returned(part, kind) for part in d_states])
 
 
-def _backward(tape: Tape, dy, d_state) -> Gradients:
-    network, batch, arrays = tape.network, tape.batch, tape.network.backend.arrays
-    kind = tape.kind if dy is None else arrays.kind(dy)
-    dy = None if dy is None else batch.pack(output_gradient(network, dy, batch.T, batch.B, tape.batched))
-    d_states = batch.sort(state_array(network, d_state, batch.B, tape.batched, "dstate"))
-    flat = arrays.empty((network.layout.size,), network.dtype)
-    params = network.layout.views(flat)
-    dx = stack.backward(tape, dy, d_states, params)
-    assert dx is not None
-    dx = arrays.returned(_user_layout(network, batch.unpack(dx), tape.batched), kind)
-    states = _split(network, batch.unsort(d_states), tape.batched, kind)
-    returned = arrays.returned(flat, kind)
-    if kind is not None:
-        params = {name: arrays.returned(view, kind) for name, view in params.items()}
-    elif returned is not flat:
-        params = network.layout.views(returned)
-    return Gradients(params, returned, dx, states)
+def _pass_for(network: Network, x, lengths, mask, hold: bool, form: tuple) -> tuple[Any, Any, Pass, FreeList | None]:
+    """A pass for an input: the input as the pass takes it, its kind of array, the pass, and where that came from.
+
+    ``form`` says whether it is for training, with which checkpoint, and with recurrent dropout or not.
+    """
+    if lengths is None and mask is None and type(x) is np.ndarray and x.dtype == network.numpy_dtype:
+        free = network.pool.get((x.shape, form))
+        if free is not None:
+            made = free.take()
+            if made is None or not made.current:
+                batch = network.backend.arrays.batch(*steps_and_sequences(network, x.shape), None)
+                made = _made(network, free, batch, x.ndim == 3, form)
+            return x, None, made, free
+    kind = network.backend.arrays.kind(x)
+    x, batch, batched = checked_input(network, x, lengths, mask, hold)
+    free = None
+    training, checkpoint, _ = form
+    if network.backend.on_host and checkpoint is None and (batch.direct or not training):
+        free = network.pool.second((x.shape if batch.direct else (x.shape, "lengths"), form))
+    made = None if free is None else free.take()
+    if made is None or not made.current:
+        made = _made(network, free, batch, batched, form)
+    elif not batch.direct:
+        made.arrange(batch)
+    return x, kind, made, free
 
 
-def _checked_input(network: Network, x, lengths) -> tuple[np.ndarray, Batch, bool]:
-    arrays = network.backend.arrays
-    x = arrays.real("x", x, network.dtype)
-    order = "(B, T, I)" if network.batch_first else "(T, B, I)"
-    if x.ndim not in (2, 3):
-        raise ValueError(f"x has {x.ndim} dimensions, shape {x.shape}; give {order}, or (T, I) for one sequence")
-    if x.shape[-1] != network.input_size:
-        raise ValueError(
-            f"x has {x.shape[-1]} features, shape {x.shape}; this network was made for input_size="
-            f"{network.input_size}, so give {order} with I = {network.input_size}"
-        )
-    batched = x.ndim == 3
-    if not batched:
-        x = x[:, None]
-    elif network.batch_first:
-        x = x.swapaxes(0, 1)
-    T, B, _ = x.shape
-    lengths = validate.lengths_array(arrays.on_host(lengths), B, T)
-    return x, arrays.batch(T, B, lengths), batched
-
-
-def initial_state(network: Network, state, B: int, batched: bool) -> np.ndarray:
-    """States before the first step as one new array (S, num_layers D, B, H); the cell's own for None."""
-    if isinstance(state, tuple | list) and state and all(type(part) is int for part in state):
-        raise TypeError(f"state is {state!r}, and its parts are arrays; if these are lengths, give lengths={state!r}")
-    states = state_array(network, state, B, batched, "state")
-    if state is None and not network.cell.starts_at_zero:
-        stack.set_initial(network.cell, states)
-    return states
-
-
-def state_array(network: Network, state, B: int, batched: bool, name: str) -> np.ndarray:
-    """States, or their gradients, as one new array (S, num_layers D, B, H); zeros for None."""
-    names, rows, H = network.cell.states, network.num_layers * network.directions, network.hidden_size
-    arrays = network.backend.arrays
-    if state is None:
-        return arrays.zeros((len(names), rows, B, H), network.dtype)
-    if not isinstance(state, tuple | list) or len(state) != len(names):
-        raise ValueError(
-            f"{name} is {validate.came(state)}; give a tuple of {len(names)} ({', '.join(names)}), or None for zeros"
-        )
-    result = arrays.empty((len(names), rows, B, H), network.dtype)
-    shape = (rows, B, H) if batched else (rows, H)
-    for k, value in enumerate(state):
-        if type(value) is not type(result) or value.dtype != result.dtype or value.shape != shape:
-            label, meaning = f"{name} {names[k]!r}", f"(num_layers * directions, {'B, ' * batched}H)"
-            array = arrays.real(label, value, network.dtype)
-            if isinstance(value, tuple | list) and array.shape[1:] == shape:
-                came = f"a {type(value).__name__} of {len(value)}"
-                raise ValueError(f"{label} is {came}; give the array by itself, of shape {shape}, {meaning}")
-            value = validate.shaped(label, array, shape, meaning)
-        result[k] = value if batched else value[:, None]
-    return result
-
-
-def output_gradient(network: Network, dy, T: int, B: int, batched: bool) -> np.ndarray:
-    """The outputs' gradient as a time-major batch."""
-    features = network.hidden_size * network.directions
-    dy = network.backend.arrays.real("dy", dy, network.dtype)
-    if not batched:
-        return validate.shaped("dy", dy, (T, features), "that of y, (T, D * H)")[:, None]
-    if network.batch_first:
-        return validate.shaped("dy", dy, (B, T, features), "that of y, (B, T, D * H)").swapaxes(0, 1)
-    return validate.shaped("dy", dy, (T, B, features), "that of y, (T, B, D * H)")
-
-
-def _user_layout(network: Network, time_major: np.ndarray, batched: bool) -> np.ndarray:
-    if not batched:
-        return time_major[:, 0]
-    return time_major.swapaxes(0, 1) if network.batch_first else time_major
-
-
-def _split(network: Network, states, batched: bool, kind) -> tuple:
-    """States (S, num_layers D, B, H) as the user gets them."""
-    returned = network.backend.arrays.returned
-    return tuple([returned(states[k] if batched else states[k, :, 0], kind) for k in range(len(states))])
+def _made(network: Network, free: FreeList | None, batch, batched: bool, form: tuple) -> Pass:
+    made = Pass(network, batch, batched, *form)
+    if free is not None:
+        free.add(made)
+        made.kept = free.keeps
+    return made

@@ -22,7 +22,6 @@ from nblstm.layers.pooling import (
     MaxPooling2D,
 )
 from nblstm.layers.recurrent.bidirectional import Bidirectional
-from nblstm.layers.recurrent.cell_layer import CellLayer
 from nblstm.layers.recurrent.cell_registry import register_cell
 from nblstm.layers.recurrent.gru import GRU
 from nblstm.layers.recurrent.lstm import LSTM
@@ -33,7 +32,7 @@ from nblstm.layers.reshaping import Flatten, RepeatVector, Reshape
 from nblstm.layers.time_distributed import TimeDistributed
 
 __all__ = [
-    "GRU", "LSTM", "RNN", "Activation", "Bidirectional", "CellLayer", "Conv1D", "Conv2D", "Convolution1D",
+    "GRU", "LSTM", "RNN", "Activation", "Bidirectional", "Conv1D", "Conv2D", "Convolution1D",
     "Convolution2D", "Dense", "Dropout", "Embedding", "Flatten", "GlobalAveragePooling1D", "GlobalAvgPool1D",
     "GlobalMaxPool1D", "GlobalMaxPooling1D", "Input", "InputLayer", "Layer", "LayerNormalization", "Masking",
     "MaxPool1D", "MaxPool2D", "MaxPooling1D", "MaxPooling2D", "Parameter", "Recurrent", "RepeatVector", "Reshape",

@@ -9,12 +9,12 @@ import numpy as np
 
 from nblstm.arguments import seeds, validate
 from nblstm.arguments.validate import DTypeLike
+from nblstm.buffers.layout import recurrent_layout
 from nblstm.cells.cell import Cell
-from nblstm.engine import engine, stack, training_passes
+from nblstm.engine import engine
 from nblstm.engine.device import device_for
-from nblstm.engine.engine import Gradients
-from nblstm.engine.replay import TrainingReplay, replayed
-from nblstm.engine.stack import Network, Tape
+from nblstm.engine.engine import Gradients, Tape
+from nblstm.engine.network import Network
 from nblstm.nn.module import Module, uniform
 from nblstm.nn.stepper import Stepper
 
@@ -86,17 +86,22 @@ class Recurrent(Module):
     ):  # fmt: skip
         if not isinstance(cell, Cell):
             raise TypeError(f"cell is {cell!r}; give a cell made by the decorator nblstm.cell, or one of nblstm.cells")
+        input_size = validate.positive_integer("input_size", input_size)
+        hidden_size = validate.positive_integer("hidden_size", hidden_size)
+        num_layers = _checked_layers(num_layers)
+        directions = (False, True) if validate.flag("bidirectional", bidirectional) else (False,)
+        self.bias = validate.flag("bias", bias)
         self._network = Network(
             cell=cell,
-            input_size=validate.positive_integer("input_size", input_size),
-            hidden_size=validate.positive_integer("hidden_size", hidden_size),
-            num_layers=_checked_layers(num_layers),
-            directions=1 + validate.flag("bidirectional", bidirectional),
-            bias=validate.flag("bias", bias),
+            input_size=input_size,
+            hidden_size=hidden_size,
+            num_layers=num_layers,
+            directions=directions,
             batch_first=validate.flag("batch_first", batch_first),
             dropout=validate.probability("dropout", dropout),
             dtype=validate.dtype_name(dtype),
             device=device_for(device),
+            layout=recurrent_layout(cell, input_size, hidden_size, num_layers, len(directions), self.bias),
         )
         validate.initial_values(cell, self._network.dtype)
         cell.check()
@@ -113,10 +118,9 @@ class Recurrent(Module):
     input_size = _of_network("input_size")
     hidden_size = _of_network("hidden_size")
     num_layers = _of_network("num_layers")
-    bias = _of_network("bias")
     batch_first = _of_network("batch_first")
     dropout = _of_network("dropout")
-    bidirectional = property(lambda self: self._network.directions == 2, doc="As given.")
+    bidirectional = property(lambda self: self._network.D == 2, doc="As given.")
 
     #: Further arguments of a subclass, for `repr`.
     _defaults: ClassVar[dict[str, Any]] = {}
@@ -156,16 +160,12 @@ class Recurrent(Module):
         TypeError, ValueError
             If a shape, dtype or length does not fit.
         """
-        if state is None and lengths is None and type(x) is np.ndarray:
-            again = replayed(self, x)
-            if again is not None:
-                return again[0], self._from_tuple(tuple(again[1]))
-        y, states, _ = engine.forward(self._network, self._weights(False), x, self._to_tuple(state), lengths)
+        y, states = engine.infer(self, x, self._to_tuple(state), lengths)
         return y, self._from_tuple(states)
 
     def forward(
         self, x, state=None, lengths=None, *, checkpoint: int | None = None
-    ) -> tuple[np.ndarray, Any, Tape | TrainingReplay]:  # fmt: skip
+    ) -> tuple[np.ndarray, Any, Tape]:  # fmt: skip
         """Training, ``y, states, tape = network.forward(x)``: with dropout, and with what `backward` needs.
 
         Parameters
@@ -183,18 +183,12 @@ class Recurrent(Module):
         tape : Tape
             For `backward`, which uses the parameters as they are now.
         """
-        if lengths is None and checkpoint is None:
-            again = training_passes.forward(self, x, self._to_tuple(state))
-            if again is not None:
-                y, states, replay = again
-                return y, self._from_tuple(states), replay
         y, states, tape = engine.forward(
-            self._network, self._weights(True), x, self._to_tuple(state), lengths, self._generator, checkpoint
+            self, x, self._to_tuple(state), lengths, generator=self._generator, checkpoint=checkpoint
         )
-        assert tape is not None
         return y, self._from_tuple(states), tape
 
-    def backward(self, tape: Tape | TrainingReplay, dy, dstate=None) -> Gradients:
+    def backward(self, tape: Tape, dy, dstate=None) -> Gradients:
         """Backpropagation through time.
 
         Parameters
@@ -216,18 +210,10 @@ class Recurrent(Module):
         TypeError, ValueError
             If a shape or dtype does not fit, or the tape is another network's.
         """
-        if not isinstance(tape, Tape | TrainingReplay) or tape.network is not self._network:
+        if not isinstance(tape, Tape) or tape.network is not self._network:
             raise ValueError("tape is not from this network's forward(); pass the third of its results")
-        again = isinstance(tape, TrainingReplay)
-        gradients = (training_passes if again else engine).backward(tape, dy, self._to_tuple(dstate))
-        gradients.state = self._from_tuple(gradients.state)
-        return gradients
-
-    def _weights(self, training: bool):
-        weights = None if self._lent else self._cache.get(training)
-        if weights is None:
-            weights = self._derived(training, lambda parameters: stack.pack(self._network, parameters, training))
-        return weights
+        flat, dx, d_states = engine.backward(tape, dy, self._to_tuple(dstate))
+        return Gradients(self._layout.views(flat), flat, dx, self._from_tuple(d_states))
 
     def _to_tuple(self, state):
         """The user's states as a tuple; classes with one state take and give it bare."""

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.engine import engine
-from nblstm.engine.stack import Network, Weights
-
-
-class _Steppable(Protocol):
-    """What a stepper needs of whose network it steps."""
-
-    @property
-    def _network(self) -> Network: ...
-
-    def _is_current(self, key, value) -> bool: ...
-
-    def _weights(self, training: bool) -> Weights: ...
+from nblstm.engine.inputs import set_states
+from nblstm.engine.network import Network, weights_of
+from nblstm.engine.passes import Pass
 
 
 class Stepper:
@@ -30,22 +20,21 @@ class Stepper:
     thread at a time. A step that an exception of a signal's handler ends has been taken by all layers or by none.
     """
 
-    def __init__(self, module: _Steppable, batch_size: int = 1):
-        network = module._network
-        if network.directions == 2:
+    def __init__(self, module: Any, batch_size: int = 1):
+        network: Network = module._network
+        if network.directions != (False,):
             raise ValueError("a bidirectional network needs whole sequences; call it on one, or make it unidirectional")
-        self._module: Any = module
-        self._network = network
+        self._module, self._network = module, network
         self._B = validate.positive_integer("batch_size", batch_size)
-        self._arrays = arrays = network.backend.arrays
+        self._arrays = network.backend.arrays
+        self._shape, self._dtype = (self._B, network.input_size), network.numpy_dtype
         with network.backend.active():
-            self._states = engine.initial_state(network, None, self._B, True)
-            self._batch = arrays.batch(1, self._B, None)
-            self._x = arrays.empty((self._B, network.input_size), network.dtype)
-            self._y = arrays.empty((self._B, network.hidden_size), network.dtype)
-        self._weights: Weights | None = None
-        self._pass: Any = None
+            self._pass = self._new_pass()
+            set_states(network, module._flat, self._pass.states, None, self._pass.batch, True)
         self._kind: Any = None  # of the last input; states come out as it
+
+    def _new_pass(self) -> Pass:
+        return Pass(self._network, self._arrays.batch(1, self._B, None), True, False, copies=True)
 
     def __reduce__(self):
         return _resumed, (type(self), self._module, self._B, self.state)
@@ -62,39 +51,40 @@ class Stepper:
         ndarray, shape (B, H), or (H,) for an input (I,)
             Outputs of the last layer; valid until the next step.
         """
-        if type(x_t) is np.ndarray and x_t.shape == self._x.shape and x_t.dtype == self._x.dtype:
+        if type(x_t) is np.ndarray and x_t.shape == self._shape and x_t.dtype == self._dtype:
             return self._step(x_t, None)
         with self._network.backend.active():
             kind = self._arrays.kind(x_t)
             x_t = self._arrays.real("x_t", x_t, self._network.dtype)
             if x_t.ndim == 1 and self._B == 1:
-                return self._step(validate.shaped("x_t", x_t, self._x.shape[1:], "(I,)")[None], kind)[0]
-            return self._step(validate.shaped("x_t", x_t, self._x.shape, "(B, I)"), kind)
+                return self._step(validate.shaped("x_t", x_t, self._shape[1:], "(I,)")[None], kind)[0]
+            return self._step(validate.shaped("x_t", x_t, self._shape, "(B, I)"), kind)
 
     def _step(self, x_t, kind):
         """One step from an array (B, I) of this network's dtype."""
-        if not (self._module._is_current(False, self._weights) and self._pass.current):
-            network, weights = self._network, self._module._weights(False)
-            made = network.backend.prepare(network.cell, weights.layers, self._batch, network.input_size, self._states)
-            made.bind(self._x, self._y, self._states)
-            self._pass, self._weights = made, weights  # last, so that an exception before leaves what is not current
+        made = self._pass
+        if not made.current:
+            states, made = made.states, self._new_pass()
+            made.states[...] = states
+            self._pass = made
+        weights = weights_of(self._module, False)
         self._kind = kind
-        self._arrays.copy(self._x, x_t)
+        self._arrays.copy(made.x, x_t)
         if self._network.num_layers == 1:
-            self._pass.launch(self._states)
+            made.run(weights, made.x, False)
         else:
-            before = self._states.copy()
+            before = made.states.copy()
             try:
-                self._pass.launch(self._states)
+                made.run(weights, made.x, False)
             except BaseException:  # of a signal's handler, between two layers
-                self._states[...] = before
+                made.states[...] = before
                 raise
-        return self._arrays.returned(self._y, kind)
+        return self._arrays.returned(made.y, kind)
 
     def _state_copies(self) -> tuple:
         """The states (num_layers, B, H) as the kind of array that the last input was."""
         with self._network.backend.active():
-            return tuple(self._arrays.returned(state.copy(), self._kind) for state in self._states)
+            return tuple(self._arrays.returned(state.copy(), self._kind) for state in self._pass.states)
 
     @property
     def state(self):
@@ -115,7 +105,7 @@ class Stepper:
         """
         with self._network.backend.active():
             state = self._module._to_tuple(state)
-            self._states[...] = engine.initial_state(self._network, state, self._B, True)
+            set_states(self._network, self._module._flat, self._pass.states, state, self._pass.batch, True)
 
 
 def _resumed(cls: type[Stepper], module, batch_size: int, state) -> Stepper:

@@ -16,7 +16,7 @@ from nblstm.codegen.compiler import compiled
 from nblstm.codegen.integers import larger, smaller
 from nblstm.codegen.pointers import call, offset, pointer_to, record
 from nblstm.codegen.target import inlined
-from nblstm.cpu.jobs import BACKWARD, pointer_type
+from nblstm.cpu.arguments import BackwardArguments, pointer_type
 from nblstm.cpu.kernels.together import together
 from nblstm.cpu.matrix.gemm import panel_columns
 
@@ -87,7 +87,7 @@ def _functions(dtype: str, stages: int):
 
 @cache
 def backward_kernel(dtype: str, stages: int) -> int:
-    """Address of ``backward(jobs, part)`` with parts by rows; its jobs are `jobs.BACKWARD`."""
+    """Address of ``backward(jobs, part)`` with parts by rows; its jobs are `BackwardArguments`."""
 
     def make():
         integer = types.int64
@@ -108,14 +108,14 @@ def backward_kernel(dtype: str, stages: int) -> int:
                     cell_gradient(job, t, b0, rows, 0, job.H)
                     recurrent_gradient(job, t, b0, rows, 0, job.H)
 
-        return backward, types.void(pointer_type(BACKWARD), integer)
+        return backward, types.void(pointer_type(BackwardArguments), integer)
 
     return compiled(f"backward_{stages}_{dtype}", "", make)
 
 
 @cache
 def shared_backward_kernel(dtype: str, stages: int) -> int:
-    """Address of ``backward(jobs, part)`` with parts by hidden units; its jobs are `jobs.BACKWARD`."""
+    """Address of ``backward(jobs, part)`` with parts by hidden units; its jobs are `BackwardArguments`."""
 
     def make():
         integer = types.int64
@@ -150,6 +150,6 @@ def shared_backward_kernel(dtype: str, stages: int) -> int:
             job = record(jobs, part // parts)
             work(job, parts, part % parts, stages * (job.last - job.first) + 1)
 
-        return backward, types.void(pointer_type(BACKWARD), integer)
+        return backward, types.void(pointer_type(BackwardArguments), integer)
 
     return compiled(f"shared_backward_{stages}_{dtype}", "", make)

@@ -19,7 +19,7 @@ from nblstm.codegen.compiler import compiled
 from nblstm.codegen.integers import larger, smaller
 from nblstm.codegen.pointers import call, offset, pointer_to, record
 from nblstm.codegen.target import inlined
-from nblstm.cpu.jobs import FORWARD, pointer_type
+from nblstm.cpu.arguments import ForwardArguments, pointer_type
 from nblstm.cpu.kernels.together import together
 from nblstm.cpu.matrix.gemm import panel_columns
 
@@ -108,7 +108,7 @@ def _functions(dtype: str, stages: int):
 
 @cache
 def forward_kernel(dtype: str, stages: int) -> int:
-    """Address of ``forward(jobs, part)`` with parts by rows; its jobs are `jobs.FORWARD`."""
+    """Address of ``forward(jobs, part)`` with parts by rows; its jobs are `ForwardArguments`."""
 
     def make():
         real, integer = getattr(types, dtype), types.int64
@@ -137,14 +137,14 @@ def forward_kernel(dtype: str, stages: int) -> int:
                         last_stage(job, z_t, t, h, b0, rows, 0, H)
                 s0 += steps
 
-        return forward, types.void(pointer_type(FORWARD), integer)
+        return forward, types.void(pointer_type(ForwardArguments), integer)
 
     return compiled(f"forward_{stages}_{dtype}", "", make)
 
 
 @cache
 def shared_forward_kernel(dtype: str, stages: int) -> int:
-    """Address of ``forward(jobs, part)`` with parts by hidden units; its jobs are `jobs.FORWARD`."""
+    """Address of ``forward(jobs, part)`` with parts by hidden units; its jobs are `ForwardArguments`."""
 
     def make():
         real, integer = getattr(types, dtype), types.int64
@@ -180,6 +180,6 @@ def shared_forward_kernel(dtype: str, stages: int) -> int:
             job = record(jobs, part // parts)
             work(job, parts, part % parts, stages * (job.last - job.first))
 
-        return forward, types.void(pointer_type(FORWARD), integer)
+        return forward, types.void(pointer_type(ForwardArguments), integer)
 
     return compiled(f"shared_forward_{stages}_{dtype}", "", make)

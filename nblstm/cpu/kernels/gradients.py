@@ -15,14 +15,14 @@ from nblstm.codegen.compiler import compiled
 from nblstm.codegen.integers import larger, smaller
 from nblstm.codegen.pointers import call, distinct, offset, pointer_to, record
 from nblstm.codegen.target import called, inlined
-from nblstm.cpu.jobs import GRADIENTS, pointer_type
+from nblstm.cpu.arguments import GradientArguments, pointer_type
 from nblstm.cpu.matrix.gemm import panel_columns
 from nblstm.cpu.matrix.sparse import sparse_functions
 
 
 @cache
 def gradients_kernel(dtype: str) -> int:
-    """Address of ``gradients(jobs, part)``; its jobs are `jobs.GRADIENTS`."""
+    """Address of ``gradients(jobs, part)``; its jobs are `GradientArguments`."""
 
     def make():
         real, integer, PANEL = getattr(types, dtype), types.int64, panel_columns(dtype)
@@ -140,6 +140,6 @@ def gradients_kernel(dtype: str) -> int:
                 h, h_row = (job.dz + job.operand_start * ITEM, dz_row) if second else (job.h, job.h_row)
                 weight_block(job, units, H, dz_block, h, h_row, job.d_weight_hh, job.d_bias_hh, row)
 
-        return gradients, types.void(pointer_type(GRADIENTS), integer)
+        return gradients, types.void(pointer_type(GradientArguments), integer)
 
     return compiled(f"gradients_{dtype}", "", make)

@@ -14,14 +14,14 @@ from nblstm.codegen.compiler import compiled
 from nblstm.codegen.integers import larger, smaller
 from nblstm.codegen.pointers import call, offset, pointer_to
 from nblstm.codegen.target import inlined
-from nblstm.cpu.jobs import FORWARD, pointer_type
+from nblstm.cpu.arguments import ForwardArguments, pointer_type
 from nblstm.cpu.matrix.gemm import panel_columns
 from nblstm.cpu.matrix.sparse import sparse_functions
 
 
 @cache
 def input_products(dtype: str) -> int:
-    """Address of ``input_products(job, z, t0, steps, b0, b1, u0, u1)``; its job is one of `jobs.FORWARD`.
+    """Address of ``input_products(job, z, t0, steps, b0, b1, u0, u1)``; its job is one of `ForwardArguments`.
 
     For batch rows b0 to b1, hidden units u0 to u1 and ``steps`` steps from t0, into rows of z: b1 - b0 for each step.
     """
@@ -96,6 +96,6 @@ def input_products(dtype: str) -> int:
                     for u in range(u0, u1):
                         target[u] = constant[u]
 
-        return products, types.void(pointer_type(FORWARD), types.CPointer(real), *[integer] * 6)
+        return products, types.void(pointer_type(ForwardArguments), types.CPointer(real), *[integer] * 6)
 
     return compiled(f"inputs_{dtype}", "", make)

@@ -41,13 +41,13 @@ class GRU(Recurrent):
     kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer, kernel_constraint, \
     recurrent_constraint, bias_constraint, dropout, recurrent_dropout, seed, return_sequences, return_state, \
     go_backwards, stateful, unroll
-        See `CellLayer`.
+        See `Recurrent`.
     reset_after : bool, default True
         Whether the reset gate acts after the recurrent product, as in cuDNN and torch, or before it.
     use_cudnn : "auto" or False
         Keras's; there is no cuDNN here.
     **kwargs
-        Of `CellLayer` and `Layer`.
+        Of `Recurrent` and `Layer`.
 
     Notes
     -----

@@ -44,11 +44,11 @@ class LSTM(Recurrent):
     kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer, kernel_constraint, \
     recurrent_constraint, bias_constraint, dropout, recurrent_dropout, seed, return_sequences, return_state, \
     go_backwards, stateful, unroll
-        See `CellLayer`.
+        See `Recurrent`.
     use_cudnn : "auto" or False
         Keras's; there is no cuDNN here.
     **kwargs
-        Of `CellLayer` and `Layer`.
+        Of `Recurrent` and `Layer`.
 
     Notes
     -----

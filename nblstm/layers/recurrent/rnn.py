@@ -35,9 +35,9 @@ class SimpleRNN(Recurrent):
     kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer, kernel_constraint, \
     recurrent_constraint, bias_constraint, dropout, recurrent_dropout, seed, return_sequences, return_state, \
     go_backwards, stateful, unroll
-        See `CellLayer`.
+        See `Recurrent`.
     **kwargs
-        Of `CellLayer` and `Layer`.
+        Of `Recurrent` and `Layer`.
 
     Notes
     -----
@@ -92,9 +92,9 @@ class RNN(Recurrent):
     kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer, kernel_constraint, \
     recurrent_constraint, bias_constraint, dropout, recurrent_dropout, seed, return_sequences, return_state, \
     go_backwards, stateful, unroll
-        See `CellLayer`.
+        See `Recurrent`.
     **kwargs
-        Of `CellLayer` and `Layer`.
+        Of `Recurrent` and `Layer`.
 
     Notes
     -----

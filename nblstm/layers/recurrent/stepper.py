@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nblstm.engine.inputs import set_states
 from nblstm.nn import stepper
 
 if TYPE_CHECKING:
@@ -43,4 +44,5 @@ class Stepper(stepper.Stepper):
             As ``initial_state`` for calling the layer.
         """
         with self._network.backend.active():
-            self._arrays.copy(self._states, self._layer._initial_states(self._B, state))
+            given = self._layer._initial_states(self._B, state)
+            set_states(self._network, self._layer._flat, self._pass.states, given, self._pass.batch, True)

@@ -1,0 +1,113 @@
+"""A batch whose steps a mask leaves out here and there, as packed rows.
+
+Kernels know sequences of different lengths, but no gaps. Steps that the mask leaves out never reach them: a sequence's
+valid steps move together, to its front, and the outputs move back to where the steps were.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+
+class MaskedBatch:
+    """Which steps of a padded batch are valid; at the others states stay as they are.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (T, B)
+        True where a step is valid.
+    hold : bool
+        Whether the output of a masked step is that of the valid step read before it, 0 at first; otherwise it is 0.
+    reverse : bool
+        Whether steps are read from the last to the first.
+    arrays : HostArrays or DeviceArrays
+        Of the device that computes.
+
+    Attributes
+    ----------
+    T, B, N : int
+        Steps and sequences of the padded batch; valid steps in all.
+    packed : Batch
+        Sequences of the valid steps alone, as kernels see them.
+    """
+
+    #: Whether packed rows are the rows of the padded batch as they lie.
+    direct = False
+
+    def __init__(self, mask: np.ndarray, hold: bool, reverse: bool, arrays: Any):
+        self._mask, self._hold, self._reverse, self._arrays = mask, hold, reverse, arrays
+        self.T, self.B = mask.shape
+        lengths = np.count_nonzero(mask, axis=0)
+        self.packed = arrays.batch(int(lengths.max(initial=0)), self.B, lengths)
+        self.N = self.packed.N
+        self._empty = lengths == 0
+        # Step k of sequence b is its k-th valid one; `index` counts the rows of a batch of valid steps, padded.
+        step, b = np.divmod(self.packed.index, self.B)
+        valid = np.nonzero(mask.T)[1]  # sequence by sequence
+        self._index = valid[(np.cumsum(lengths) - lengths)[b] + step] * self.B + b
+
+    @cached_property
+    def _source(self) -> np.ndarray:
+        """For each row of the padded batch (T B,), the packed row whose output stands there; N for 0."""
+        if not self._hold:
+            source = np.full(self.T * self.B, self.N)
+            source[self._index] = np.arange(self.N)
+            return source
+        mask = self._mask[::-1] if self._reverse else self._mask
+        done = np.cumsum(mask, axis=0)  # valid steps read so far
+        lengths = np.count_nonzero(mask, axis=0)
+        step = lengths - done if self._reverse else done - 1  # which of the valid steps, in the order of time
+        row = np.append(self.packed.offset, 0)[step] + self.packed.rank
+        source = np.where(done == 0, self.N, row)
+        return (source[::-1] if self._reverse else source).reshape(-1)
+
+    def pack(self, x):
+        """Rows of a time-major batch (T, B, K), packed: C-contiguous (N, K)."""
+        return x.reshape(self.T * self.B, x.shape[2])[self._arrays.index(self._index)]
+
+    def unpack(self, rows):
+        """Outputs (T, B, K) from packed rows (N, K)."""
+        nothing = self._arrays.zeros((1, rows.shape[1]), rows.dtype)
+        padded = self._arrays.concatenated([rows, nothing])[self._arrays.index(self._source)]
+        return padded.reshape(self.T, self.B, rows.shape[1])
+
+    def d_pack(self, d_rows):
+        """The gradient (T, B, K) of `pack`: 0 at masked steps."""
+        dx = self._arrays.zeros((self.T * self.B, d_rows.shape[1]), d_rows.dtype)
+        dx[self._arrays.index(self._index)] = d_rows
+        return dx.reshape(self.T, self.B, d_rows.shape[1])
+
+    def d_unpack(self, dy):
+        """The gradient (N, K) of `unpack`: each row's is the sum over the steps where it stands.
+
+        ``np.add.at(d_rows, source, dy)``, as a product with a sparse matrix: for 128 x 40 steps of 128 it takes 0.14
+        ms, `numpy.add.reduceat` 2.4 ms (one core).
+        """
+        if not self._hold:
+            return self.pack(dy)
+        from scipy.sparse import csc_matrix  # an import of 0.1 s, which only this needs
+
+        dy = self._arrays.on_host(dy)
+        B, T = self.B, self.T
+        # Steps in the order in which they are read, sequence by sequence: sums are rounded in this order.
+        order = np.arange(T * B).reshape(T, B)[:: -1 if self._reverse else 1].T.reshape(-1)
+        stands = csc_matrix((np.ones(T * B, dy.dtype), self._source[order], np.arange(T * B + 1)), (self.N + 1, T * B))
+        return self._arrays.from_host((stands @ dy.reshape(T * B, -1)[order])[: self.N])
+
+    def sort(self, state):
+        """States (..., B, H) in sorted order."""
+        return self.packed.sort(state)
+
+    def unsort(self, state):
+        """States (..., B, H) in the caller's order."""
+        return self.packed.unsort(state)
+
+    def last(self, state):
+        """Outputs (..., B, H) after the last step, from the final state that is the output: 0 where no step is valid."""
+        return np.where(self._empty[:, None], 0, state)
+
+    #: The gradient of `last`.
+    d_last = last

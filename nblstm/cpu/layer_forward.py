@@ -1,0 +1,186 @@
+"""Forward through one layer over consecutive steps: what it allocates, and what the kernel is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nblstm.buffers import memory
+from nblstm.buffers.batch import Batch
+from nblstm.cells.cell import Cell
+from nblstm.cpu import threads
+from nblstm.cpu.arguments import ForwardArguments, Launch, place
+from nblstm.cpu.kernels.forward import forward_kernel, shared_forward_kernel
+from nblstm.cpu.kernels.inputs import input_products
+from nblstm.cpu.kernels.pointwise import forward_rows
+from nblstm.cpu.kernels.together import sync_size
+from nblstm.cpu.matrix.gemm import gemm
+from nblstm.cpu.matrix.sparse import sparse_limit
+from nblstm.cpu.sizes import Sizes, Steps, in_order
+from nblstm.cpu.split import TINY_FEW_ROWS, cut, steps_ahead
+from nblstm.cpu.weights import PackedWeights
+
+
+@dataclass(frozen=True)
+class History:
+    """Values that one direction keeps for BPTT, of n packed rows from the row ``start`` on.
+
+    Attributes
+    ----------
+    start : int
+    y : ndarray, shape (B + n, H)
+        Outputs before the first step, then of the packed rows.
+    states : ndarray, shape (S - 1, B + n, H)
+        The other states likewise, see `Cell.taped`.
+    saved : ndarray, shape (n, K H)
+        The K values that the cell saves.
+    by_state : tuple of ndarray, shape (B + n, H)
+        Views of ``y`` and ``states`` in the order of the cell's states.
+    """
+
+    start: int
+    y: np.ndarray
+    states: np.ndarray
+    saved: np.ndarray
+    by_state: tuple[np.ndarray, ...]
+
+    @classmethod
+    def empty(cls, cell: Cell, start: int, n: int, y: np.ndarray) -> History:
+        """A history to be filled; ``y`` is given, as outputs of all directions may be columns of one array."""
+        B, H = len(y) - n, y.shape[1]
+        states = memory.empty((len(cell.states) - 1, B + n, H), y.dtype)
+        taped = dict(zip(cell.taped, (y, *states), strict=True))
+        saved = memory.empty((n, len(cell.graph.saved) * H), y.dtype)
+        return cls(start, y, states, saved, tuple(taped[state] for state in cell.states))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        return self.y.nbytes + self.states.nbytes + self.saved.nbytes
+
+    def fields(self, first_row: int) -> dict:
+        """Arguments of kernels that count packed rows from the first of the batch, which is row ``first_row`` here."""
+        item, H = self.y.itemsize, self.y.shape[1]
+        y_row, row = self.y.strides[0] // item, first_row - self.start
+        return {
+            "y": place(self.y, row * y_row * item), "y_row": y_row,
+            "tape": place(self.states, row * H * item), "tape_plane": self.states.shape[1] * H, "tape_row": H,
+            "saved": place(self.saved, -self.start * self.saved.shape[1] * item), "saved_row": self.saved.shape[1],
+        }  # fmt: skip
+
+
+class LayerForward:
+    """Workspace and kernel arguments of all directions of a layer.
+
+    Parameters
+    ----------
+    sizes : Sizes
+    batch : Batch
+    steps : list of (int, int)
+        Of each direction.
+    histories : list of History, or None
+        For training: where each direction keeps what BPTT needs. Without, `launch` is given ``y``.
+    """
+
+    def __init__(self, sizes: Sizes, batch: Batch, steps: list[Steps], histories: list[History] | None):
+        self._sizes = sizes
+        cell, H, D, dtype = sizes.cell, sizes.H, sizes.D, sizes.dtype
+        training = histories is not None
+        self._arguments = Launch(ForwardArguments, D)
+        for d, record in enumerate(self._arguments):
+            record.set(
+                I=sizes.I, H=H, input_columns=sizes.columns, recurrent_columns=sizes.columns, **sizes.products,
+                x_row=sizes.I, state_plane=sizes.state_plane, z_row=sizes.z_row,
+                pointwise=forward_rows(cell, dtype, training, cell.stages),
+                pointwise_first=forward_rows(cell, dtype, training, 1),
+                input_products=input_products(dtype), gemm=gemm(dtype),
+                **(histories[d].fields(sizes.B) if histories else {"y_row": D * H}),
+            )  # fmt: skip
+        self._z = np.empty((D, 0), dtype)
+        self.arrange(batch, steps)
+        self._weights: list[PackedWeights] | None = None
+        self._x: np.ndarray | None = None
+        self._states: np.ndarray | None = None
+        self._y: np.ndarray | None = None
+
+    def arrange(self, batch: Batch, steps: list[Steps]) -> None:
+        """Set what depends on the lengths of a batch of T steps and B sequences."""
+        sizes = self._sizes
+        self._tiny = sizes.tiny(batch, TINY_FEW_ROWS)
+        work = cut(batch, sizes.H, sizes.columns, sizes.D, self._tiny)
+        parts = work.parts
+        self._shared, self._parts = work.by_units, parts * sizes.D
+        self._kernel = (shared_forward_kernel if work.by_units else forward_kernel)(sizes.dtype, sizes.cell.stages)
+        segment = steps_ahead(batch.T, work.rows, sizes.z_row)
+        z_part = 0 if work.by_units else segment * work.rows * sizes.z_row
+        z_size = z_part * parts or segment * work.rows * sizes.z_row
+        if self._z.shape[1] < z_size:
+            self._z = memory.empty((sizes.D, z_size), sizes.dtype)
+        if work.by_units:
+            self._h = memory.empty((sizes.D, 2, sizes.B, sizes.H), sizes.dtype)
+            self._sync = memory.empty((sizes.D, sync_size(parts)), np.int64)
+        self.nbytes = self._z.nbytes + work.bounds.nbytes + batch.active.nbytes + batch.offset.nbytes
+        sparse = sparse_limit(sizes.I, sizes.columns // (parts if work.by_units else 1))
+        for d, record in enumerate(self._arguments):
+            record.set(
+                parts=parts, bounds=work.bounds, T=batch.T, B=sizes.B, segment=segment,
+                **in_order(steps[d], batch.T, sizes.directions[d]),
+                active=batch.active, offset=batch.offset, z=self._z[d], z_part=z_part, sparse=sparse,
+            )  # fmt: skip
+            if work.by_units:
+                record.set(h=self._h[d], sync=self._sync[d])
+
+    def launch(
+        self, weights: list[PackedWeights], x: np.ndarray, states: np.ndarray, y: np.ndarray | None, zero: bool
+    ) -> None:
+        """Run the kernel.
+
+        Parameters
+        ----------
+        weights : list of PackedWeights
+            Of each direction.
+        x : ndarray, shape (N, I), or (D, N, I) where directions read different ones
+            Packed rows.
+        states : ndarray, shape (S, D, B, H)
+            States before the steps, which become those after them.
+        y : ndarray, shape (N, D H), or None
+            Where outputs go if there is no history.
+        zero : bool
+            Whether all states are 0.
+        """
+        # Arrays are mostly those of the call before, and to set an address takes 0.4 us. An exception of a signal's
+        # handler may come between any two lines: what is set is unknown until all of it is.
+        if weights is not self._weights:
+            self._weights = None
+            for record, own in zip(self._arguments, weights, strict=True):
+                for field, (array, at) in own.forward.items():
+                    setattr(record, field, at)
+                    record.held[field] = array
+            self._weights = weights
+        if x is not self._x:
+            self._x = None
+            self._arguments.point("x", x, x.strides[0] if x.ndim == 3 else 0)
+            self._x = x
+        if states is not self._states:
+            self._states = None
+            self._arguments.point("state", states, states.strides[1])
+            self._states = states
+        if y is not self._y:
+            self._y = None
+            self._arguments.point("y", y, self._sizes.H * self._sizes.item)
+            self._y = y
+        if self._shared:
+            # Both planes of outputs begin as those before the first step, the barrier's counters as 0.
+            if zero:
+                self._h.fill(0)
+            else:
+                self._h[:] = states[0][:, None]
+            self._sync.fill(0)
+        threads.run(self._kernel, self._arguments, self._parts, tiny=self._tiny)
+
+    def let_go(self) -> None:
+        """Hold inputs and outputs of an inference no longer; they are the caller's."""
+        self._x = self._y = None
+        for record in self._arguments:
+            record.let_go("x", "y")

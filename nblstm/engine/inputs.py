@@ -1,0 +1,152 @@
+"""Checks of what a recurrent network is given: one sentence for what does not fit, before any work is done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nblstm.arguments import validate
+from nblstm.buffers.masks import MaskedBatch
+from nblstm.engine.network import Network
+
+
+def checked_input(network: Network, x, lengths, mask, hold: bool) -> tuple[Any, Any, bool]:
+    """An input as an array of the network's dtype and device, how it is packed, and whether it has a batch dimension."""
+    arrays = network.backend.arrays
+    x = arrays.real("x", x, network.dtype)
+    order = "(B, T, I)" if network.batch_first else "(T, B, I)"
+    if x.ndim not in (2, 3):
+        raise ValueError(f"x has {x.ndim} dimensions, shape {x.shape}; give {order}, or (T, I) for one sequence")
+    if x.shape[-1] != network.input_size:
+        raise ValueError(
+            f"x has {x.shape[-1]} features, shape {x.shape}; this network was made for input_size="
+            f"{network.input_size}, so give {order} with I = {network.input_size}"
+        )
+    T, B = steps_and_sequences(network, x.shape)
+    if mask is not None:
+        if lengths is not None:
+            raise ValueError("lengths and mask are both given; give one, as a mask says which steps are valid")
+        mask = _time_major_mask(network, arrays.on_host(mask), x.shape[:-1])
+        if not mask.all():
+            return x, MaskedBatch(mask, hold, network.directions[0], arrays), x.ndim == 3
+    lengths = validate.lengths_array(arrays.on_host(lengths), B, T)
+    return x, arrays.batch(T, B, lengths), x.ndim == 3
+
+
+def _time_major_mask(network: Network, mask, shape: tuple[int, ...]) -> np.ndarray:
+    """A mask in the layout of x as an array (T, B)."""
+    array = validate.plain_array("mask", mask)
+    if array.dtype.kind not in "biu":
+        raise TypeError(f"mask has dtype {array.dtype}; give bools, True where a step counts")
+    meaning = "(T,)" if len(shape) == 1 else "(B, T)" if network.batch_first else "(T, B)"
+    array = validate.shaped("mask", array, shape, meaning).astype(bool, copy=False)
+    return array[:, None] if len(shape) == 1 else array.T if network.batch_first else array
+
+
+def steps_and_sequences(network: Network, shape: tuple[int, ...]) -> tuple[int, int]:
+    """T and B of an input of this shape."""
+    if len(shape) == 2:
+        return shape[0], 1
+    return (shape[1], shape[0]) if network.batch_first else (shape[0], shape[1])
+
+
+def set_states(network: Network, flat, target, given, batch, batched: bool) -> bool:
+    """Set states (S, num_layers D, B, H) of a packed batch.
+
+    Parameters
+    ----------
+    network : Network
+    flat : ndarray
+        The parameters, among which there may be learned initial states.
+    target : array
+        Is set.
+    given : tuple of array_like or None
+        By a user; None for the initial states.
+    batch : Batch
+    batched : bool
+        Whether what is given has a batch dimension.
+
+    Returns
+    -------
+    bool
+        Whether all are 0.
+    """
+    if given is None:
+        if network.starts_at_zero:
+            target.fill(0)
+            return True
+        for k, value in enumerate(network.cell.initial):
+            target[k] = value
+        if network.learn_initial_state:
+            for k, places in enumerate(network.initial_places):
+                for row, place in enumerate(places):
+                    target[k, row] = network.backend.arrays.from_host(flat[place])
+        return False
+    if not _copied(target, given, batch, batched):
+        if isinstance(given, tuple | list) and given and all(type(part) is int for part in given):
+            raise TypeError(
+                f"state is {given!r}, and its parts are arrays; if these are lengths, give lengths={given!r}"
+            )
+        target[...] = batch.sort(state_array(network, given, batch.B, batched, "state"))
+    return False
+
+
+def set_gradients(network: Network, target, given, batch, batched: bool) -> None:
+    """Set the gradients of final states (S, num_layers D, B, H) to what a user gave; zeros for None, also in a tuple."""
+    if given is None:
+        target.fill(0)
+    elif not _copied(target, given, batch, batched, True):
+        target[...] = batch.sort(state_array(network, given, batch.B, batched, "dstate"))
+
+
+def _copied(target, given, batch, batched: bool, none_is_zero: bool = False) -> bool:
+    """Copy states that need no conversion: arrays of the target's kind, dtype and shape."""
+    if not (batched and batch.packed.order is None and type(given) is tuple and len(given) == len(target)):
+        return False
+    first = target[0]  # iterating over an array takes four times as long
+    for value in given:
+        if value is None and none_is_zero:
+            continue
+        if type(value) is not type(first) or value.dtype != first.dtype or value.shape != first.shape:
+            return False
+    for k, value in enumerate(given):
+        target[k] = 0 if value is None else value
+    return True
+
+
+def state_array(network: Network, state, B: int, batched: bool, name: str):
+    """States, or their gradients, as a user gave them, as one new array (S, num_layers D, B, H)."""
+    names, H = network.cell.states, network.hidden_size
+    arrays = network.backend.arrays
+    if not isinstance(state, tuple | list) or len(state) != len(names):
+        raise ValueError(
+            f"{name} is {validate.came(state)}; give a tuple of {len(names)} ({', '.join(names)}), or None for zeros"
+        )
+    result = arrays.empty(network.states_shape(B), network.dtype)
+    rows = result.shape[1]
+    shape = (rows, B, H) if batched else (rows, H)
+    for k, value in enumerate(state):
+        if value is None and name == "dstate":
+            result[k] = 0
+            continue
+        if type(value) is not type(result) or value.dtype != result.dtype or value.shape != shape:
+            label, meaning = f"{name} {names[k]!r}", f"(num_layers * directions, {'B, ' * batched}H)"
+            array = arrays.real(label, value, network.dtype)
+            if isinstance(value, tuple | list) and array.shape[1:] == shape:
+                came = f"a {type(value).__name__} of {len(value)}"
+                raise ValueError(f"{label} is {came}; give the array by itself, of shape {shape}, {meaning}")
+            value = validate.shaped(label, array, shape, meaning)
+        result[k] = value if batched else value[:, None]
+    return result
+
+
+def output_gradient(network: Network, dy, T: int, B: int, batched: bool):
+    """The gradient of outputs as an array of the network's dtype and device."""
+    features = network.hidden_size * network.D
+    dy = network.backend.arrays.real("dy", dy, network.dtype)
+    if not batched:
+        return validate.shaped("dy", dy, (T, features), "that of y, (T, D * H)")
+    if network.batch_first:
+        return validate.shaped("dy", dy, (B, T, features), "that of y, (B, T, D * H)")
+    return validate.shaped("dy", dy, (T, B, features), "that of y, (T, B, D * H)")

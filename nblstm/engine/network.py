@@ -1,0 +1,158 @@
+"""A recurrent network without its parameters: what it is, what it keeps from call to call, and its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from nblstm.buffers.layout import Layout, suffix
+from nblstm.buffers.pool import Pool
+from nblstm.cells import Cell, recurrent_dropout
+from nblstm.engine.device import backend_of
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A stack of recurrent layers.
+
+    Attributes
+    ----------
+    cell : Cell
+    input_size, hidden_size, num_layers : int
+    directions : tuple of bool
+        For each direction whether it reads from the last step to the first.
+    batch_first : bool
+    dtype, device : str
+    layout : Layout
+        Where each parameter lives in the flat buffer, under torch's names.
+    dropout : float
+        Probability that training sets an output between layers to 0.
+    input_dropout, recurrent_dropout : float
+        The same for a feature of the input, and for the first state on its way into the recurrent product, in all steps
+        of a sequence.
+    gates : tuple of str
+        The order of the gates in the parameters; the cell's own if empty.
+    learn_initial_state : bool
+        Whether the states before the first step are parameters, ``initial_h_l0`` (H,) and so on.
+    """
+
+    cell: Cell
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    directions: tuple[bool, ...]
+    batch_first: bool
+    dtype: str
+    device: str
+    layout: Layout
+    gates: tuple[str, ...] = ()
+    dropout: float = 0.0
+    input_dropout: float = 0.0
+    recurrent_dropout: float = 0.0
+    learn_initial_state: bool = False
+
+    @cached_property
+    def numpy_dtype(self) -> np.dtype:
+        """The dtype of all its arrays."""
+        return np.dtype(self.dtype)
+
+    @cached_property
+    def D(self) -> int:
+        """Number of directions."""
+        return len(self.directions)
+
+    @cached_property
+    def pool(self) -> Pool:
+        """Passes and packed weights that are used again."""
+        return Pool()
+
+    @cached_property
+    def backend(self):
+        """The kernels and arrays of its device."""
+        return backend_of(self.device)
+
+    @cached_property
+    def dropped(self) -> Network:
+        """The same with recurrent dropout in its cell, which has further states, but no other parameters."""
+        return replace(self, cell=recurrent_dropout(self.cell))
+
+    @cached_property
+    def starts_at_zero(self) -> bool:
+        """Whether all states are 0 before the first step, where none are given."""
+        return self.cell.starts_at_zero and not self.learn_initial_state
+
+    @cached_property
+    def initial_places(self) -> list[list[slice]]:
+        """Where the learned initial states live: for each state, for each layer and direction."""
+        return [
+            [self.layout.place(f"initial_{name}{suffix(k, d)}") for k in range(self.num_layers) for d in range(self.D)]
+            for name in self.cell.states
+        ]
+
+    def states_shape(self, B: int) -> tuple[int, int, int, int]:
+        """(S, num_layers D, B, H)."""
+        return len(self.cell.states), self.num_layers * self.D, B, self.hidden_size
+
+    def __reduce__(self):
+        return Network, tuple(getattr(self, field.name) for field in fields(self))
+
+
+class Weights:
+    """The parameters at one moment, as the device's kernels read them.
+
+    Attributes
+    ----------
+    layers : list
+        By layer.
+    """
+
+    def __init__(self, layers: list):
+        self.layers = layers
+        self.loan: object = None
+
+
+def packed(network: Network, flat: np.ndarray, training: bool) -> Weights:
+    """Pack the parameters as they are now.
+
+    Parameters
+    ----------
+    network : Network
+    flat : ndarray
+        The network's only buffer.
+    training : bool
+        Whether for training, where BPTT follows, or for inference.
+
+    Returns
+    -------
+    Weights
+        Their memory is used again when they are gone.
+    """
+    free = network.pool.second(("weights", training))
+    own: Any = None if free is None else free.take()
+    if own is None:
+        own = network.backend.packed(network, network.layout.views(flat), training)
+        if free is not None:
+            free.add(own)
+    own.pack()
+    weights = Weights(own.layers)
+    if free is not None and free.keeps:
+        weights.loan = free.lend(own, weights)
+    return weights
+
+
+def weights_of(module: Any, training: bool) -> Weights:
+    """The weights of a module's network, packed anew when the parameters may have changed.
+
+    Parameters
+    ----------
+    module : Module
+        With ``_network``, and what it derives from its parameters.
+    training : bool
+    """
+    weights = None if module._lent else module._cache.get(training)
+    if weights is None:
+        weights = module._derived(training, lambda own: packed(module._network, module._flat, training))
+    return weights

@@ -1,0 +1,312 @@
+"""A pass of a network over a batch: memory, the kernel arguments that refer to it, forward and BPTT.
+
+To make a pass takes 50 to 300 us, to use one again 5. So a network keeps them in a pool, see `buffers.pool`.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from nblstm.engine.network import Network, Weights
+from nblstm.process import locks
+
+#: Inputs and outputs of no more bytes than this in all are copied into a pass's own memory and out of it: 0.2 us for an
+#: array, where to point the kernel arguments at the caller's takes 0.7.
+SMALL = 65_536
+
+
+class Pass:
+    """A network's pass over batches of one form; for one thread at a time.
+
+    Parameters
+    ----------
+    network : Network
+    batch : Batch or MaskedBatch
+    batched : bool
+        Whether inputs have a batch dimension, (T, B, I) or (B, T, I); else they are (T, I).
+    training : bool
+        Whether BPTT will follow.
+    checkpoint : int, optional
+        For training: about so many steps lie between the states that are kept.
+    dropped : bool, default False
+        Whether the cell is that of recurrent dropout, see `Network.dropped`.
+    copies : bool, default False
+        Whether inputs and outputs are copied into and out of memory of its own even if they are not `SMALL`.
+
+    Attributes
+    ----------
+    x : array, shape (N, I), or None
+        Its own memory for packed inputs; (D, N, I) where dropout makes them differ.
+    y : array, shape (N, D H)
+        Packed outputs of the last `run`.
+    states : array, shape (S, num_layers D, B, H)
+        States before the first step, after `forward` those after the last, in the order of the packed batch.
+    d_states : array of the same shape
+        Gradients with respect to the states after the last step, after `backward` to those before the first.
+    kept : bool
+        Whether this object will be used again, so that no results may refer to its memory.
+    learned : bool
+        Whether the pass began with the learned states.
+    """
+
+    def __init__(
+        self, network: Network, batch: Any, batched: bool, training: bool, checkpoint: int | None = None,
+        dropped: bool = False, copies: bool = False,
+    ):  # fmt: skip
+        self._dropped, self._initial_places = dropped, network.initial_places
+        if dropped:
+            network = network.dropped
+        # Not the network itself, whose pool has this object: both would wait for the garbage collector.
+        self.batch, self.batched, self._training = batch, batched, training
+        self._dropout, self._input_dropout = network.dropout, network.input_dropout
+        self._recurrent_dropout, self._learns = network.recurrent_dropout, network.learn_initial_state
+        self._on_host, self._dtype, self._D = network.backend.on_host, network.dtype, network.D
+        self._I, self._H = network.input_size, network.hidden_size
+        arrays, I, D, L = network.backend.arrays, network.input_size, network.D, network.num_layers
+        T, B, dtype = batch.T, batch.B, network.dtype
+        features, N = D * network.hidden_size, batch.T * batch.B
+        self._arrays, self.kept, self.learned = arrays, False, False
+        self._features = features
+        self._all_states = arrays.zeros(network.states_shape(B), dtype)
+        self._core = slice(1, -1) if dropped else slice(None)  # without those that recurrent dropout adds
+        self.states = self._all_states[self._core]
+        self._of_layer = [slice(k * D, (k + 1) * D) for k in range(L)]
+        self._states_of_layer = [self._all_states[:, of_layer] for of_layer in self._of_layer]
+        self.layers = [
+            network.backend.layer_pass(
+                network, batch.packed, k, features if k else I, self._states_of_layer[k], training, checkpoint
+            )
+            for k in range(L)
+        ]
+        self._copies = copies or N * (I + L * features) * self.states.itemsize <= SMALL
+        self._shape = (T,) if not batched else (B, T) if network.batch_first else (T, B)
+        self._time_first = not batched or not network.batch_first
+        # Memory for x; without, packing gives new memory, or, in inference, the caller's if it is in order.
+        own_x = batch.direct and (training or self._copies or not self._time_first)
+        self.x = arrays.empty((N, I), dtype) if own_x else None
+        self._x_view = self._in_layout(self.x) if own_x else None
+        # Where each layer's outputs go: in training it has memory for them, and large ones are the caller's.
+        own_y = 0 if training else L if self._copies else L - 1
+        self._outputs = [arrays.empty((N, features), dtype) if k < own_y else None for k in range(L)]
+        self.y: Any = None
+        self._factors: list[Any] = []  # of dropout: between layers, of the input, and of the recurrent product
+        self._input_factors: list[Any] = []
+        self._recurrent_factors: Any = None
+        self.d_states: Any = None
+        self._all_d_states: Any = None
+        self._d_states_of_layer: list[Any] = []
+        self._dy = self._dy_view = None
+        self._lock = locks.lock()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        own = [self._all_states, self._all_d_states, self.x, self._dy, *self._outputs]
+        return sum(layer.nbytes for layer in self.layers) + sum(array.nbytes for array in own if array is not None)
+
+    @property
+    def current(self) -> bool:
+        """Whether it would be made in the same way now; if not, it is right but may be slow."""
+        return self.layers[0].current
+
+    def arrange(self, batch) -> None:
+        """Have an inference run over a batch of the same T and B whose lengths are others."""
+        self.batch = batch
+        for layer in self.layers:
+            layer.arrange(batch.packed)
+
+    def forward(self, weights: Weights, x, zero: bool, generator: np.random.Generator | None = None) -> None:
+        """Run all layers from ``states``.
+
+        Parameters
+        ----------
+        weights : Weights
+            For training if this pass is.
+        x : array, shape (T, B, I), (B, T, I) or (T, I)
+            Of the network's dtype.
+        zero : bool
+            Whether all states are 0.
+        generator : Generator, optional
+            Draws the dropout.
+        """
+        self._input_factors, self._recurrent_factors = [], None
+        if generator is not None and (self._input_dropout or self._dropped):
+            self._draw(generator)
+            zero = zero and not self._dropped
+        if self._input_factors:
+            rows = self._dropped_input(x)
+        elif self.x is None:
+            rows = self.batch.pack(self._time_major(x))
+        else:
+            self._x_view[...] = x
+            rows = self.x
+        self.run(weights, rows, zero, generator)
+
+    def run(self, weights: Weights, rows, zero: bool, generator: np.random.Generator | None = None) -> None:
+        """Run all layers as `forward` does, on packed rows (N, I)."""
+        last = len(self.layers) - 1
+        y = self._outputs[-1]
+        if y is None and not self._training:
+            y = self._arrays.empty((self.batch.N, self._features), self._dtype)
+        self._factors = []
+        for k, layer in enumerate(self.layers):
+            into = y if k == last else self._outputs[k]
+            rows = layer.forward(weights.layers[k], rows, self._states_of_layer[k], into, zero)
+            if generator is not None and self._dropout and k < last:
+                factors = self._arrays.dropout_factors(generator, rows.shape, rows.dtype, self._dropout)
+                self._factors.append(factors)
+                rows = rows * factors
+        self.y = rows
+
+    def _draw(self, generator: np.random.Generator) -> None:
+        """Draw the dropout of the input and of the recurrent product, direction by direction."""
+        draw, B, recurrent = self._arrays.dropout_factors, self.batch.B, []
+        for place in range(len(self.layers) * self._D):
+            if self._input_dropout and place < self._D:
+                self._input_factors.append(draw(generator, (B, 1, self._I), self._dtype, self._input_dropout))
+            if self._dropped:
+                recurrent.append(draw(generator, (B, self._H), self._dtype, self._recurrent_dropout)[None])
+        if recurrent:
+            states = self._all_states
+            self._recurrent_factors = self.batch.sort(self._arrays.concatenated(recurrent))
+            states[0] = self._recurrent_factors * states[1]
+            states[-1] = self._recurrent_factors
+
+    def _dropped_input(self, x):
+        """Packed inputs with dropout: (N, I), or (D, N, I) for two directions."""
+        x = self._time_major(x).swapaxes(0, 1)
+        rows = [self.batch.pack((x * factors).swapaxes(0, 1)) for factors in self._input_factors]
+        return rows[0] if len(rows) == 1 else self._arrays.concatenated([own[None] for own in rows])
+
+    def outputs(self):
+        """Outputs of the last layer in the layout of x, with D H features; 0 beyond each sequence's end."""
+        if not self.batch.direct:
+            return self._user(self.batch.unpack(self.y[: self.batch.N]))
+        y = self._in_layout(self.y)
+        return y.copy() if self.kept and (self._training or self._copies) else y
+
+    def let_go(self) -> None:
+        """Hold nothing of the caller's after an inference."""
+        if not self._copies:
+            self.y = None
+            self.layers[0].let_go()
+            self.layers[-1].let_go()
+
+    def final_states(self) -> tuple:
+        """States after each sequence's last step, in the caller's order, (num_layers D, B, H) or (num_layers D, H)."""
+        return self._planes(self.states)
+
+    def begin_backward(self):
+        """Memory for the gradients of the final states, ``d_states``."""
+        if self.d_states is None:
+            d_states = self._arrays.zeros(self._all_states.shape, self._dtype)
+            self._d_states_of_layer = [d_states[:, of_layer] for of_layer in self._of_layer]
+            self._all_d_states, self.d_states = d_states, d_states[self._core]
+        return self.d_states
+
+    def backward(self, dy, flat, input_gradient: bool = True):
+        """Run BPTT from ``d_states``, after `forward`.
+
+        Parameters
+        ----------
+        dy : array or None
+            Gradient with respect to the outputs, in their layout; None for zeros.
+        flat : array
+            Where the gradients of all parameters go.
+        input_gradient : bool
+            Whether dx is wanted.
+
+        Returns
+        -------
+        dx : array in the layout of x, or None
+        """
+        batch, d_states = self.batch, self._all_d_states
+        if self._recurrent_factors is not None:
+            d_states[0] = d_states[-1] = 0
+        if dy is None:
+            rows = None
+        elif batch.direct and (self._copies or not self._time_first):
+            if self._dy is None:
+                self._dy = self._arrays.empty((batch.N, self._features), self._dtype)
+                self._dy_view = self._in_layout(self._dy)
+            self._dy_view[...] = dy
+            rows = self._dy
+        else:
+            rows = batch.d_unpack(self._time_major(dy))
+        for k in reversed(range(len(self.layers))):
+            fresh = not k and not self._copies
+            rows = self.layers[k].backward(rows, self._d_states_of_layer[k], flat, bool(k) or input_gradient, fresh)
+            if k and self._factors:
+                rows = rows * self._factors[k - 1]
+        if self._recurrent_factors is not None:
+            d_states[1] += self._recurrent_factors * d_states[0]
+        if self._learns:
+            for places, d_state in zip(self._initial_places, batch.unsort(self.d_states), strict=True):
+                for place, own in zip(places, d_state, strict=True):
+                    flat[place] = own.sum(axis=0) if self.learned else 0
+        if rows is None:
+            return None
+        if self._input_factors:
+            return self._d_dropped_input(rows)
+        if not batch.direct:
+            return self._user(batch.d_pack(rows))
+        dx = self._in_layout(rows)
+        return dx.copy() if self._copies else dx
+
+    def _d_dropped_input(self, rows):
+        """The gradient of `_dropped_input`, in the layout of x."""
+        dx = None
+        for own, factors in zip(rows if rows.ndim == 3 else [rows], self._input_factors, strict=True):
+            part = self.batch.d_pack(own) * factors.swapaxes(0, 1)
+            dx = part if dx is None else dx + part
+        return self._user(dx)
+
+    def initial_gradients(self) -> tuple:
+        """Gradients with respect to the states before the first step, as `final_states` has the states."""
+        return self._planes(self.d_states)
+
+    def takes(self, dy) -> bool:
+        """Say whether `backward` can be given this gradient of the outputs as it is."""
+        return (
+            type(dy) is np.ndarray
+            and dy.dtype == self.states.dtype
+            and dy.shape == (*self._shape, self._features)
+            and self._on_host
+        )
+
+    @contextmanager
+    def alone(self):
+        """A context in which no other thread runs BPTT of this pass.
+
+        Raises
+        ------
+        RuntimeError
+            If this thread is within it already, as in a signal's handler, which would overwrite what is half done.
+        """
+        if self._lock._is_owned():  # type: ignore[attr-defined]
+            raise RuntimeError("backward() of this tape is under way on this thread; give a handler a pass of its own")
+        with self._lock:
+            yield
+
+    def _time_major(self, x):
+        """An array in the caller's layout as (T, B, K)."""
+        if not self.batched:
+            return x[:, None]
+        return x if self._time_first else x.swapaxes(0, 1)
+
+    def _user(self, time_major):
+        """An array (T, B, K) in the caller's layout."""
+        if not self.batched:
+            return time_major[:, 0]
+        return time_major if self._time_first else time_major.swapaxes(0, 1)
+
+    def _in_layout(self, rows):
+        """Packed rows (T B, K) that lie as padded ones in the caller's layout, as a view."""
+        return self._user(rows.reshape(self.batch.T, self.batch.B, rows.shape[1]))
+
+    def _planes(self, states) -> tuple:
+        copy = states.copy() if self.batch.packed.order is None else self.batch.unsort(states)
+        return tuple([copy[k] if self.batched else copy[k, :, 0] for k in range(len(copy))])
