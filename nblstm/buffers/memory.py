@@ -66,11 +66,13 @@ class Spare:
     other threads and the handlers of signals do.
     """
 
-    __slots__ = ("_back", "_pop", "_put")
+    __slots__ = ("_back", "_pop", "give")
 
     def __init__(self, most: int | None = None):
         self._back: deque[Any] = deque(maxlen=most)  # things, or their loans
-        self._pop, self._put = self._back.pop, self._back.append
+        self._pop = self._back.pop
+        #: ``give(thing)`` has a thing back that `take` gave, or a new one, of which the caller lets go.
+        self.give: Callable[[Any], None] = self._back.append
 
     def __len__(self) -> int:
         return len(self._back)
@@ -82,10 +84,6 @@ class Spare:
         except IndexError:
             return None
         return thing.thing if type(thing) is _Loan else thing
-
-    def give(self, thing) -> None:
-        """Have a thing back that `take` gave, or a new one, of which the caller lets go."""
-        self._put(thing)
 
     def lend(self, thing, borrower) -> object:
         """Have a thing back when the borrower is gone.
@@ -103,7 +101,7 @@ class Spare:
             The loan, which the borrower has to keep as an attribute. If it goes with a cycle of references, which the
             garbage collector ends at once, the thing goes with it.
         """
-        loan = _Loan(borrower, self._put)
+        loan = _Loan(borrower, self.give)
         loan.thing = thing
         return loan
 

@@ -64,6 +64,7 @@ class FreeList:
         self.used = next(_clock)
         self.keeps = True
         self._waiting = Spare(COPIES)
+        self.give = self._waiting.give  # takes a pass back
         self._made: list[weakref.ref] = []
 
     def take(self) -> Any | None:
@@ -75,13 +76,10 @@ class FreeList:
         """Count a new pass, which is the caller's alone; one that is too large is not to come back."""
         if made.nbytes > LARGEST:
             self.keeps, self._waiting = False, Spare(0)
+            self.give = self._waiting.give
             return
         self._made.append(weakref.ref(made))
         _count(made.nbytes)
-
-    def give(self, made: Pass) -> None:
-        """Take a pass back."""
-        self._waiting.give(made)
 
     def lend(self, made: Pass, borrower: object) -> object:
         """Take a pass back when the borrower is gone; see `Spare.lend`."""

@@ -10,8 +10,11 @@ from nblstm.codegen.aside import foresee
 from nblstm.cpu.arguments import DTYPES
 from nblstm.cpu.kernels.loss import loss_kernel, loss_of_numbers
 from nblstm.cpu.kernels.update import Update, update_kernel
-from nblstm.cpu.layer import LayerPass
+from nblstm.cpu.layer_forward import LayerForward
+from nblstm.cpu.layer_training import LayerTraining
 from nblstm.cpu.ragged import Arrays
+from nblstm.cpu.sizes import Sizes
+from nblstm.cpu.threads import num_threads
 from nblstm.cpu.warmup import compile_aside, compile_kernels, foresee_backward
 from nblstm.cpu.weights import PackedNetwork
 
@@ -26,6 +29,7 @@ class Backend:
     update_kernel = staticmethod(update_kernel)
     loss_of_numbers = staticmethod(loss_of_numbers)
     loss_kernel = staticmethod(loss_kernel)
+    num_threads = staticmethod(num_threads)
     foresee = staticmethod(foresee)
     compile_kernels = staticmethod(compile_kernels)
     _context = nullcontext()
@@ -44,9 +48,14 @@ class Backend:
         return PackedNetwork(network.cell, parameters, network.num_layers, network.D, network.gates, training)
 
     @staticmethod
-    def layer_pass(network, batch, layer: int, I: int, states: np.ndarray, training: bool, checkpoint) -> LayerPass:
-        """A pass through one layer of a network; see `LayerPass`."""
-        return LayerPass(network, batch, layer, I, states, training, checkpoint)
+    def layer_pass(
+        network, batch, layer: int, I: int, states: np.ndarray, training: bool, checkpoint
+    ) -> LayerForward | LayerTraining:
+        """A pass through one layer of a network."""
+        if training:
+            return LayerTraining(network, batch, layer, I, states, checkpoint)
+        sizes = Sizes.of(network, I, states)
+        return LayerForward(sizes, batch, [(0, batch.steps)] * sizes.D, None)
 
     @staticmethod
     def finish() -> None:

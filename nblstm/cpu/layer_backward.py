@@ -29,6 +29,9 @@ from nblstm.cpu.weights import PackedWeights, input_order, recurrent_order
 #: two threads, and the kernel takes 0.3 s to compile.
 SPARSE_WORK = 20_000_000
 
+#: Parameters whose gradients are matrix products and sums over rows.
+PARAMETERS = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
+
 _sparse_blocks: dict[str, int] = {}  # by dtype, once they were asked for
 
 
@@ -52,14 +55,17 @@ class LayerBackward:
     segments : list of list of (int, int)
         Of each direction, in the order of time.
     histories : list of History
-        What `LayerForward` left.
+        From the forward pass.
+    places : list of list of int
+        For each direction, where among the gradients of all parameters those of `PARAMETERS` begin; None for no such.
     started : set of int
         Directions whose gradients have been set by another object already, and are added to; this one's are put in.
     """
 
     def __init__(
-        self, sizes: Sizes, batch: Batch, segments: list[list[Steps]], histories: list[History], started: set[int]
-    ):
+        self, sizes: Sizes, batch: Batch, segments: list[list[Steps]], histories: list[History],
+        places: list[list[int | None]], started: set[int],
+    ):  # fmt: skip
         self._sizes, self._histories, self._in_place = (
             sizes, histories, [batch.uniform and not reverse for reverse in sizes.directions]
         )  # fmt: skip
@@ -88,8 +94,14 @@ class LayerBackward:
         self._segments = [self._segment(batch, row, started) for row in cuts]
         self.nbytes = self._dz.nbytes + self._sync.nbytes
         self._weights: list[PackedWeights] | None = None
-        self._given: dict[str, np.ndarray | None] = {}
+        self._given: tuple = (self,) * 5  # x, dy, d_state, d_vectors, dx of the call before
         self._flat: np.ndarray | None = None
+        # The field of each parameter's gradient, and how many bytes behind the first of all it begins.
+        self._targets = [
+            (own, f"d_{name}", start * sizes.item)
+            for segment in self._segments for d, (own,) in zip(segment.directions, segment.gradients, strict=True)
+            for name, start in zip(PARAMETERS, places[d], strict=True) if start is not None
+        ]  # fmt: skip
 
     def _segment(self, batch: Batch, chosen: list[tuple[int, Steps]], started: set[int]) -> _Segment:
         sizes, T = self._sizes, batch.T
@@ -137,7 +149,7 @@ class LayerBackward:
 
     def bind(
         self, weights: list[PackedWeights], x: np.ndarray, dy: np.ndarray | None, d_state: np.ndarray,
-        d_vectors: np.ndarray | None, dx: np.ndarray | None, flat: np.ndarray, places: list[list[int | None]],
+        d_vectors: np.ndarray | None, dx: np.ndarray | None, flat: np.ndarray,
     ) -> None:  # fmt: skip
         """Point the kernel arguments at the arrays of a call, which mostly are those of the call before.
 
@@ -153,8 +165,6 @@ class LayerBackward:
         dx : ndarray, shape (D, N, I), or None
         flat : ndarray
             Gradients of all parameters, which are set.
-        places : list of list of int
-            For each direction, where in ``flat`` the gradients of `PARAMETERS` begin; None where there is none.
         """
         if weights is not self._weights:
             self._weights = None
@@ -164,17 +174,18 @@ class LayerBackward:
                     segment.loop[k].set(w_h=w_h, vectors=vectors)
                     segment.gradients[k][0].set(w_x=w_x)
             self._weights = weights
-        given = {"x": x, "dy": dy, "d_state": d_state, "d_vectors": d_vectors, "dx": dx}
-        if any(array is not self._given.get(name, self) for name, array in given.items()):
-            self._given = {}
-            self._point_at(**given)
-            self._given = given
+        before = self._given
+        if not (
+            x is before[0] and dy is before[1] and d_state is before[2] and d_vectors is before[3] and dx is before[4]
+        ):
+            self._given = (self,) * 5
+            self._point_at(x, dy, d_state, d_vectors, dx)
+            self._given = x, dy, d_state, d_vectors, dx
         if flat is not self._flat:
             self._flat, at = None, address(flat)
-            for segment in self._segments:
-                for d, (own,) in zip(segment.directions, segment.gradients, strict=True):
-                    for field, start in zip(_TARGETS, places[d], strict=True):
-                        own.set(**{field: None if start is None else (flat, at + start * flat.itemsize)})
+            for own, field, start in self._targets:
+                setattr(own, field, at + start)
+                own.held[field] = flat
             self._flat = flat
 
     def _point_at(self, x, dy, d_state, d_vectors, dx) -> None:
@@ -220,8 +231,3 @@ class LayerBackward:
     def empty(self) -> bool:
         """Whether there are no steps, so that no kernel runs."""
         return not self._segments
-
-
-#: Parameters whose gradients are matrix products and sums over rows, and their fields among the kernel arguments.
-PARAMETERS = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
-_TARGETS = tuple(f"d_{name}" for name in PARAMETERS)

@@ -80,7 +80,7 @@ class LayerForward:
     steps : list of (int, int)
         Of each direction.
     histories : list of History, or None
-        For training: where each direction keeps what BPTT needs. Without, `launch` is given ``y``.
+        For training: where each direction keeps what BPTT needs. Without, `forward` is given ``y``.
     """
 
     def __init__(self, sizes: Sizes, batch: Batch, steps: list[Steps], histories: list[History] | None):
@@ -104,9 +104,10 @@ class LayerForward:
         self._states: np.ndarray | None = None
         self._y: np.ndarray | None = None
 
-    def arrange(self, batch: Batch, steps: list[Steps]) -> None:
+    def arrange(self, batch: Batch, steps: list[Steps] | None = None) -> None:
         """Set what depends on the lengths of a batch of T steps and B sequences."""
         sizes = self._sizes
+        steps = steps or [(0, batch.steps)] * sizes.D
         self._tiny = sizes.tiny(batch, TINY_FEW_ROWS)
         work = cut(batch, sizes.H, sizes.columns, sizes.D, self._tiny)
         parts = work.parts
@@ -131,10 +132,10 @@ class LayerForward:
             if work.by_units:
                 record.set(h=self._h[d], sync=self._sync[d])
 
-    def launch(
+    def forward(
         self, weights: list[PackedWeights], x: np.ndarray, states: np.ndarray, y: np.ndarray | None, zero: bool
-    ) -> None:
-        """Run the kernel.
+    ) -> np.ndarray | None:
+        """Run the kernel, and return ``y``.
 
         Parameters
         ----------
@@ -178,6 +179,7 @@ class LayerForward:
                 self._h[:] = states[0][:, None]
             self._sync.fill(0)
         threads.run(self._kernel, self._arguments, self._parts, tiny=self._tiny)
+        return y
 
     def let_go(self) -> None:
         """Hold inputs and outputs of an inference no longer; they are the caller's."""

@@ -27,7 +27,7 @@ import numba
 import numpy as np
 from numba import types
 
-from nblstm.buffers import memory
+from nblstm.buffers import memory, pool
 from nblstm.codegen.atomics import atomic_add, atomic_exchange_if, atomic_load, atomic_store, pause
 from nblstm.codegen.compiler import compiled
 from nblstm.codegen.pointers import call, offset, pointer_to
@@ -283,6 +283,7 @@ def _set(count: int) -> None:
         ended, _pool = _pool, None
         ended.end()
     _threads = count
+    pool.give_back()  # the work of passes that wait is cut for as many threads as there were
 
 
 def _started() -> _Pool:

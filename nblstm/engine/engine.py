@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from nblstm.arguments import validate
 from nblstm.buffers.pool import FreeList
-from nblstm.engine.inputs import checked_input, output_gradient, set_gradients, set_states, steps_and_sequences
+from nblstm.engine.inputs import checked_input, output_gradient, set_gradients, steps_and_sequences
 from nblstm.engine.network import Network, Weights, weights_of
 from nblstm.engine.passes import Pass
+
+#: Forms of passes: whether for training, with which checkpoint, and whether with recurrent dropout.
+INFERENCE, TRAINING = (False, None, False), (True, None, False)
 
 
 @dataclass(slots=True, eq=False)
@@ -54,11 +58,11 @@ class Tape:
     weights : Weights
         Of the forward pass.
     kind : object
-        Kind of array that the input was.
+        On another device than the CPU, the kind of array that the input was.
     """
 
-    def __init__(self, network: Network, made: Pass, weights: Weights, kind, free: FreeList | None):
-        self.network, self.made, self.weights, self.kind = network, made, weights, kind
+    def __init__(self, network: Network, made: Pass, weights: Weights, free: FreeList | None):
+        self.network, self.made, self.weights, self.kind = network, made, weights, None
         self._loan = free.lend(made, self) if made.kept and free is not None else None
 
     def __reduce__(self):
@@ -89,19 +93,19 @@ def infer(module: Any, x, state, lengths=None, mask=None, *, hold: bool = False,
     states : tuple of array, each (num_layers D, B, H)
     """
     network = module._network
-    with network.backend.active():
-        x, kind, made, free = _pass_for(network, x, lengths, mask, hold, (False, None, False))
-        zero = set_states(network, module._flat, made.states, state, made.batch, made.batched)
+    device = network.enter()
+    try:
+        x, kind, made, free = _pass_for(network, x, lengths, mask, hold, INFERENCE)
+        zero = made.start(network, module._flat, state)
         made.forward(weights_of(module, False), x, zero)
-        network.backend.finish()
         y, states = made.outputs() if outputs else None, made.final_states()
         if free is not None:
             made.let_go()
             free.give(made)
-        if network.backend.on_host:
-            return y, states
-        returned = network.backend.arrays.returned
-        return returned(y, kind), tuple([returned(part, kind) for part in states])
+        return (y, states) if device is None else _returned(network, kind, y, states)
+    finally:
+        if device is not None:
+            device.close()
 
 
 def forward(
@@ -128,18 +132,25 @@ def forward(
     if checkpoint is not None:
         checkpoint = validate.positive_integer("checkpoint", checkpoint)
     network = module._network
-    form = True, checkpoint, generator is not None and network.recurrent_dropout > 0
-    with network.backend.active():
+    network, form = module._network, TRAINING
+    if checkpoint is not None or generator is not None:
+        form = True, checkpoint, generator is not None and network.recurrent_dropout > 0
+    device = network.enter()
+    try:
         x, kind, made, free = _pass_for(network, x, lengths, mask, hold, form)
-        zero = set_states(network, module._flat, made.states, state, made.batch, made.batched)
-        made.learned = state is None and network.learn_initial_state
+        zero = made.start(network, module._flat, state)
         weights = weights_of(module, True)
         made.forward(weights, x, zero, generator)
-        network.backend.finish()
-        arrays, y, states = network.backend.arrays, made.outputs() if outputs else None, made.final_states()
-        if outputs:
-            y = arrays.returned_from_tape(y, kind)
-        return y, tuple([arrays.returned(part, kind) for part in states]), Tape(network, made, weights, kind, free)
+        y, states, tape = made.outputs() if outputs else None, made.final_states(), Tape(network, made, weights, free)
+        if device is not None:
+            tape.kind = kind
+            return *_returned(network, kind, y if y is None or kind is None else y.copy(), states), tape
+        if y is not None:
+            y.flags.writeable = False  # large ones are read by BPTT again
+        return y, states, tape
+    finally:
+        if device is not None:
+            device.close()
 
 
 def backward(tape: Tape, dy, d_state, flat: np.ndarray | None = None, input_gradient: bool = True):
@@ -164,36 +175,47 @@ def backward(tape: Tape, dy, d_state, flat: np.ndarray | None = None, input_grad
         Those with respect to the initial states.
     """
     network, made = tape.network, tape.made
-    arrays, batch, kind = network.backend.arrays, made.batch, tape.kind
-    with network.backend.active():
+    device = network.enter()
+    try:
+        arrays, kind = network.backend.arrays, tape.kind
         if dy is not None and not made.takes(dy):
             kind = arrays.kind(dy)
-            dy = output_gradient(network, dy, batch.T, batch.B, made.batched)
-        own = flat is None or not network.backend.on_host
-        target = arrays.empty((network.layout.size,), network.dtype) if own else flat
-        with made.alone():
-            set_gradients(network, made.begin_backward(), d_state, batch, made.batched)
-            dx = made.backward(dy, target, input_gradient)
-            network.backend.finish()
-            d_states = made.initial_gradients()
+            dy = output_gradient(network, dy, made.batch.T, made.batch.B, made.batched)
+        target = flat
+        if target is None or device is not None:
+            target = arrays.empty((network.layout.size,), network.numpy_dtype)
+        if made.lock._is_owned():  # type: ignore[attr-defined]  # it would overwrite what is half done
+            raise RuntimeError(
+                "backward() of this tape is under way on this thread; give a handler a pass of its own"
+            )
+        with made.lock:
+            set_gradients(network, made.begin_backward(), d_state, made.batch, made.batched)
+            dx, d_states = made.backward(dy, target, input_gradient), made.initial_gradients()
+        if device is None:
+            return target, dx, d_states
         if flat is None:
-            flat = arrays.returned(target, kind)
-        elif target is not flat:
-            flat[...] = arrays.on_host(target)
-        dx = None if dx is None else arrays.returned(dx, kind)
-        return flat, dx, tuple([arrays.returned(part, kind) for part in d_states])
+            return arrays.returned(target, kind), *_returned(network, kind, dx, d_states)
+        flat[...] = arrays.on_host(target)
+        return flat, *_returned(network, kind, dx, d_states)
+    finally:
+        if device is not None:
+            device.close()
+
+
+def _returned(network: Network, kind, array, states: tuple) -> tuple[Any, tuple]:
+    """Results of a device, as that kind of arrays."""
+    network.backend.finish()
+    returned = network.backend.arrays.returned
+    return None if array is None else returned(array, kind), tuple([returned(state, kind) for state in states])
 
 
 def _pass_for(network: Network, x, lengths, mask, hold: bool, form: tuple) -> tuple[Any, Any, Pass, FreeList | None]:
-    """A pass for an input: the input as the pass takes it, its kind of array, the pass, and where that came from.
-
-    ``form`` says whether it is for training, with which checkpoint, and with recurrent dropout or not.
-    """
-    if lengths is None and mask is None and type(x) is np.ndarray and x.dtype == network.numpy_dtype:
+    """A pass for an input: the input as the pass takes it, its kind of array, the pass, and where that came from."""
+    if lengths is None and mask is None and type(x) is ndarray and x.dtype == network.numpy_dtype:
         free = network.pool.get((x.shape, form))
         if free is not None:
             made = free.take()
-            if made is None or not made.current:
+            if made is None:
                 batch = network.backend.arrays.batch(*steps_and_sequences(network, x.shape), None)
                 made = _made(network, free, batch, x.ndim == 3, form)
             return x, None, made, free
@@ -201,10 +223,10 @@ def _pass_for(network: Network, x, lengths, mask, hold: bool, form: tuple) -> tu
     x, batch, batched = checked_input(network, x, lengths, mask, hold)
     free = None
     training, checkpoint, _ = form
-    if network.backend.on_host and checkpoint is None and (batch.direct or not training):
+    if network.on_host and checkpoint is None and (batch.direct or not training):
         free = network.pool.second((x.shape if batch.direct else (x.shape, "lengths"), form))
     made = None if free is None else free.take()
-    if made is None or not made.current:
+    if made is None:
         made = _made(network, free, batch, batched, form)
     elif not batch.direct:
         made.arrange(batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -73,6 +74,19 @@ class Network:
     def backend(self):
         """The kernels and arrays of its device."""
         return backend_of(self.device)
+
+    @cached_property
+    def on_host(self) -> bool:
+        """Whether its arrays are NumPy's, so that passes are used again."""
+        return self.backend.on_host
+
+    def enter(self) -> ExitStack | None:
+        """Have arrays made on its device until the result is closed; None for the CPU, where there is nothing to do."""
+        if self.on_host:
+            return None
+        stack = ExitStack()
+        stack.enter_context(self.backend.active())
+        return stack
 
     @cached_property
     def dropped(self) -> Network:

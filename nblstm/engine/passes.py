@@ -5,11 +5,11 @@ To make a pass takes 50 to 300 us, to use one again 5. So a network keeps them i
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from nblstm.engine.inputs import set_states
 from nblstm.engine.network import Network, Weights
 from nblstm.process import locks
 
@@ -50,6 +50,8 @@ class Pass:
         Whether this object will be used again, so that no results may refer to its memory.
     learned : bool
         Whether the pass began with the learned states.
+    lock : Lock
+        For BPTT, as several threads may use one tape.
     """
 
     def __init__(
@@ -63,7 +65,8 @@ class Pass:
         self.batch, self.batched, self._training = batch, batched, training
         self._dropout, self._input_dropout = network.dropout, network.input_dropout
         self._recurrent_dropout, self._learns = network.recurrent_dropout, network.learn_initial_state
-        self._on_host, self._dtype, self._D = network.backend.on_host, network.dtype, network.D
+        self._starts_at_zero = network.starts_at_zero
+        self._dtype, self._D = network.dtype, network.D
         self._I, self._H = network.input_size, network.hidden_size
         arrays, I, D, L = network.backend.arrays, network.input_size, network.D, network.num_layers
         T, B, dtype = batch.T, batch.B, network.dtype
@@ -83,6 +86,7 @@ class Pass:
         ]
         self._copies = copies or N * (I + L * features) * self.states.itemsize <= SMALL
         self._shape = (T,) if not batched else (B, T) if network.batch_first else (T, B)
+        self._y_shape = (*self._shape, features)
         self._time_first = not batched or not network.batch_first
         # Memory for x; without, packing gives new memory, or, in inference, the caller's if it is in order.
         own_x = batch.direct and (training or self._copies or not self._time_first)
@@ -91,7 +95,9 @@ class Pass:
         # Where each layer's outputs go: in training it has memory for them, and large ones are the caller's.
         own_y = 0 if training else L if self._copies else L - 1
         self._outputs = [arrays.empty((N, features), dtype) if k < own_y else None for k in range(L)]
+        self._last = L - 1
         self.y: Any = None
+        self._y_view: Any = None
         self._factors: list[Any] = []  # of dropout: between layers, of the input, and of the recurrent product
         self._input_factors: list[Any] = []
         self._recurrent_factors: Any = None
@@ -99,7 +105,7 @@ class Pass:
         self._all_d_states: Any = None
         self._d_states_of_layer: list[Any] = []
         self._dy = self._dy_view = None
-        self._lock = locks.lock()
+        self.lock = locks.lock()
 
     @property
     def nbytes(self) -> int:
@@ -107,16 +113,20 @@ class Pass:
         own = [self._all_states, self._all_d_states, self.x, self._dy, *self._outputs]
         return sum(layer.nbytes for layer in self.layers) + sum(array.nbytes for array in own if array is not None)
 
-    @property
-    def current(self) -> bool:
-        """Whether it would be made in the same way now; if not, it is right but may be slow."""
-        return self.layers[0].current
-
     def arrange(self, batch) -> None:
         """Have an inference run over a batch of the same T and B whose lengths are others."""
         self.batch = batch
         for layer in self.layers:
             layer.arrange(batch.packed)
+
+    def start(self, network: Network, flat, given) -> bool:
+        """Set ``states`` to what is given, else to the initial ones; see `set_states`. Return whether all are 0."""
+        self.learned = False
+        if given is None and self._starts_at_zero:
+            self.states.fill(0)
+            return True
+        self.learned = given is None and self._learns
+        return set_states(network, flat, self.states, given, self.batch, self.batched)
 
     def forward(self, weights: Weights, x, zero: bool, generator: np.random.Generator | None = None) -> None:
         """Run all layers from ``states``.
@@ -125,33 +135,29 @@ class Pass:
         ----------
         weights : Weights
             For training if this pass is.
-        x : array, shape (T, B, I), (B, T, I) or (T, I)
-            Of the network's dtype.
+        x : array, shape (T, B, I), (B, T, I) or (T, I), or None
+            Of the network's dtype; None where the attribute ``x`` has been set.
         zero : bool
             Whether all states are 0.
         generator : Generator, optional
             Draws the dropout.
         """
-        self._input_factors, self._recurrent_factors = [], None
-        if generator is not None and (self._input_dropout or self._dropped):
-            self._draw(generator)
-            zero = zero and not self._dropped
-        if self._input_factors:
-            rows = self._dropped_input(x)
-        elif self.x is None:
+        rows = self.x
+        if rows is None:
             rows = self.batch.pack(self._time_major(x))
-        else:
+        elif x is not None:
             self._x_view[...] = x
-            rows = self.x
-        self.run(weights, rows, zero, generator)
-
-    def run(self, weights: Weights, rows, zero: bool, generator: np.random.Generator | None = None) -> None:
-        """Run all layers as `forward` does, on packed rows (N, I)."""
-        last = len(self.layers) - 1
-        y = self._outputs[-1]
+        if self._training:
+            self._input_factors, self._recurrent_factors, self._factors = [], None, []
+            if generator is not None and (self._input_dropout or self._dropped):
+                self._draw(generator)
+                zero = zero and not self._dropped
+                if self._input_factors:
+                    rows = self._dropped_input(x)
+        last = self._last
+        y = self._outputs[last]
         if y is None and not self._training:
             y = self._arrays.empty((self.batch.N, self._features), self._dtype)
-        self._factors = []
         for k, layer in enumerate(self.layers):
             into = y if k == last else self._outputs[k]
             rows = layer.forward(weights.layers[k], rows, self._states_of_layer[k], into, zero)
@@ -159,7 +165,8 @@ class Pass:
                 factors = self._arrays.dropout_factors(generator, rows.shape, rows.dtype, self._dropout)
                 self._factors.append(factors)
                 rows = rows * factors
-        self.y = rows
+        if rows is not self.y:
+            self.y, self._y_view = rows, self._in_layout(rows) if self.batch.direct else None
 
     def _draw(self, generator: np.random.Generator) -> None:
         """Draw the dropout of the input and of the recurrent product, direction by direction."""
@@ -183,21 +190,20 @@ class Pass:
 
     def outputs(self):
         """Outputs of the last layer in the layout of x, with D H features; 0 beyond each sequence's end."""
-        if not self.batch.direct:
+        if self._y_view is None:
             return self._user(self.batch.unpack(self.y[: self.batch.N]))
-        y = self._in_layout(self.y)
-        return y.copy() if self.kept and (self._training or self._copies) else y
+        return self._y_view.copy() if self.kept and (self._training or self._copies) else self._y_view
 
     def let_go(self) -> None:
         """Hold nothing of the caller's after an inference."""
         if not self._copies:
-            self.y = None
+            self.y = self._y_view = None
             self.layers[0].let_go()
             self.layers[-1].let_go()
 
     def final_states(self) -> tuple:
         """States after each sequence's last step, in the caller's order, (num_layers D, B, H) or (num_layers D, H)."""
-        return self._planes(self.states)
+        return self._in_order(self.states)
 
     def begin_backward(self):
         """Memory for the gradients of the final states, ``d_states``."""
@@ -266,30 +272,12 @@ class Pass:
 
     def initial_gradients(self) -> tuple:
         """Gradients with respect to the states before the first step, as `final_states` has the states."""
-        return self._planes(self.d_states)
+        return self._in_order(self.d_states)
 
     def takes(self, dy) -> bool:
         """Say whether `backward` can be given this gradient of the outputs as it is."""
-        return (
-            type(dy) is np.ndarray
-            and dy.dtype == self.states.dtype
-            and dy.shape == (*self._shape, self._features)
-            and self._on_host
-        )
-
-    @contextmanager
-    def alone(self):
-        """A context in which no other thread runs BPTT of this pass.
-
-        Raises
-        ------
-        RuntimeError
-            If this thread is within it already, as in a signal's handler, which would overwrite what is half done.
-        """
-        if self._lock._is_owned():  # type: ignore[attr-defined]
-            raise RuntimeError("backward() of this tape is under way on this thread; give a handler a pass of its own")
-        with self._lock:
-            yield
+        states = self.states
+        return type(dy) is type(states) and dy.dtype == states.dtype and dy.shape == self._y_shape
 
     def _time_major(self, x):
         """An array in the caller's layout as (T, B, K)."""
@@ -307,6 +295,8 @@ class Pass:
         """Packed rows (T B, K) that lie as padded ones in the caller's layout, as a view."""
         return self._user(rows.reshape(self.batch.T, self.batch.B, rows.shape[1]))
 
-    def _planes(self, states) -> tuple:
+    def _in_order(self, states) -> tuple:
         copy = states.copy() if self.batch.packed.order is None else self.batch.unsort(states)
-        return tuple([copy[k] if self.batched else copy[k, :, 0] for k in range(len(copy))])
+        if not self.batched:
+            copy = copy[:, :, 0]
+        return tuple([copy[k] for k in range(len(copy))])  # iterating over an array takes four times as long

@@ -34,6 +34,7 @@ class Stepper:
         self._kind: Any = None  # of the last input; states come out as it
 
     def _new_pass(self) -> Pass:
+        self._threads = self._network.backend.num_threads()
         return Pass(self._network, self._arrays.batch(1, self._B, None), True, False, copies=True)
 
     def __reduce__(self):
@@ -63,7 +64,7 @@ class Stepper:
     def _step(self, x_t, kind):
         """One step from an array (B, I) of this network's dtype."""
         made = self._pass
-        if not made.current:
+        if self._network.backend.num_threads() != self._threads:
             states, made = made.states, self._new_pass()
             made.states[...] = states
             self._pass = made
@@ -71,11 +72,11 @@ class Stepper:
         self._kind = kind
         self._arrays.copy(made.x, x_t)
         if self._network.num_layers == 1:
-            made.run(weights, made.x, False)
+            made.forward(weights, None, False)
         else:
             before = made.states.copy()
             try:
-                made.run(weights, made.x, False)
+                made.forward(weights, None, False)
             except BaseException:  # of a signal's handler, between two layers
                 made.states[...] = before
                 raise

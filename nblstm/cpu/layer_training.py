@@ -1,4 +1,4 @@
-"""A pass through one recurrent layer, all directions: forward, and in training BPTT."""
+"""A training pass through one recurrent layer, all directions: forward, what it keeps, and BPTT."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import numpy as np
 from nblstm.buffers import memory
 from nblstm.buffers.batch import Batch
 from nblstm.buffers.layout import suffix
-from nblstm.cpu import threads
 from nblstm.cpu.layer_backward import PARAMETERS, LayerBackward
 from nblstm.cpu.layer_forward import History, LayerForward
 from nblstm.cpu.sizes import Sizes, Steps, spans, whole
@@ -54,16 +53,19 @@ class _Span:
                 for k, before in enumerate(history.by_state):
                     before[: self._sizes.B] = states[k, d]
             self._begins_at_zero = zero
-        self._forward.launch(weights, x, states, None, zero)
+        self._forward.forward(weights, x, states, None, zero)
 
-    def backward(self, started: set[int]) -> LayerBackward:
+    def backward(self, places: list[list[int | None]], started: set[int]) -> LayerBackward:
+        """What BPTT needs, made at its first use."""
         if self._backward is None:
-            self._backward = LayerBackward(self._sizes, self._batch, self._segments, self.histories, started)
+            self._backward = LayerBackward(
+                self._sizes, self._batch, self._segments, self.histories, places, started
+            )
         return self._backward
 
 
-class LayerPass:
-    """Memory and kernel arguments of one layer's pass over one batch; for one thread at a time.
+class LayerTraining:
+    """Memory and kernel arguments of one layer's training pass over one batch; for one thread at a time.
 
     Parameters
     ----------
@@ -74,20 +76,17 @@ class LayerPass:
         Features of the layer's input.
     states : ndarray, shape (S, D, B, H)
         A slice of the states of all layers, or an array with its strides.
-    training : bool
-        Whether BPTT will follow.
     checkpoint : int, optional
-        For training: keep only the states about every so many steps, and compute the rest again in BPTT.
+        Keep only the states about every so many steps, and compute the rest again in BPTT.
     """
 
     def __init__(
-        self, network, batch: Batch, layer: int, I: int, states: np.ndarray, training: bool, checkpoint: int | None
+        self, network, batch: Batch, layer: int, I: int, states: np.ndarray, checkpoint: int | None
     ):
         self._sizes = sizes = Sizes.of(network, I, states)
         layout, directions = network.layout, network.directions
-        self._batch, self._layout, self._layer, self._threads = batch, layout, layer, threads.num_threads()
+        self._batch, self._layout, self._layer = batch, layout, layer
         self._places = [[layout.starts.get(name + suffix(layer, d)) for name in PARAMETERS] for d in range(sizes.D)]
-        self._inference: LayerForward | None = None
         self._span: _Span | None = None
         self._spans: list[list[list[Steps]]] = []
         self._marks: list[np.ndarray] = []  # with checkpoints, the states before each span
@@ -95,9 +94,7 @@ class LayerPass:
         self._y: np.ndarray | None = None
         self._dx: np.ndarray | None = None
         self._d_vectors: np.ndarray | None = None
-        if not training:
-            self._inference = LayerForward(sizes, batch, [(0, batch.steps)] * sizes.D, None)
-        elif checkpoint is None:
+        if checkpoint is None:
             self._span = _Span(sizes, batch, spans(batch, directions, None)[0])
             assert self._span.y is not None  # of one span all directions have the same rows
             self._y = self._span.y[sizes.B :]
@@ -107,24 +104,11 @@ class LayerPass:
     @property
     def nbytes(self) -> int:
         """Bytes of its arrays."""
-        made = self._inference or self._span
-        return (0 if made is None else made.nbytes) + sum(mark.nbytes for mark in self._marks)
-
-    @property
-    def current(self) -> bool:
-        """Whether work would be cut in the same way now; if not, the pass is right but may be slow."""
-        return self._threads == threads.num_threads()
-
-    def arrange(self, batch: Batch) -> None:
-        """Have an inference run over other lengths of the same T and B from now on."""
-        assert self._inference is not None
-        self._inference.arrange(batch, [(0, batch.steps)] * self._sizes.D)
-        self._batch = batch
+        return (0 if self._span is None else self._span.nbytes) + sum(mark.nbytes for mark in self._marks)
 
     def forward(
-        self, weights: list[PackedWeights], x: np.ndarray, states: np.ndarray, y: np.ndarray | None = None,
-        zero: bool = False,
-    ) -> np.ndarray:  # fmt: skip
+        self, weights: list[PackedWeights], x: np.ndarray, states: np.ndarray, y: None, zero: bool
+    ) -> np.ndarray:
         """Run the layer.
 
         Parameters
@@ -132,24 +116,19 @@ class LayerPass:
         weights : list of PackedWeights
             Of each direction.
         x : ndarray, shape (N, I), or (D, N, I) where directions read different ones
-            Packed rows, C-contiguous. For training it must stay as it is until BPTT.
+            Packed rows, C-contiguous, which must stay as they are until BPTT.
         states : ndarray, shape (S, D, B, H)
             Initial states in sorted order; the final ones on return.
-        y : ndarray, shape (N, D H)
-            For inference: where outputs go.
+        y : None
+            Outputs are in memory of this pass.
         zero : bool
             Whether all states are 0.
 
         Returns
         -------
         y : ndarray, shape (N, D H)
-            For training: memory of this pass.
         """
         self._x, self._weights = x, weights
-        if self._inference is not None:
-            assert y is not None
-            self._inference.launch(weights, x, states, y, zero)
-            return y
         if self._span is not None:
             self._span.forward(weights, x, states, zero)
         else:
@@ -173,12 +152,6 @@ class LayerPass:
         copy = memory.empty((S, self._sizes.state_plane // (B * H), B, H), states.dtype)[:, :D]
         copy[...] = states
         return copy
-
-    def let_go(self) -> None:
-        """Hold the inputs and outputs of an inference no longer; they are the caller's."""
-        assert self._inference is not None
-        self._x = None
-        self._inference.let_go()
 
     def backward(
         self, dy: np.ndarray | None, d_states: np.ndarray, flat: np.ndarray, input_gradient: bool, fresh: bool
@@ -218,11 +191,11 @@ class LayerPass:
             self._d_vectors = np.zeros((D, B, len(cell.vectors) * H), x.dtype)
         started: set[int] = set()
         if self._span is not None:
-            self._backward_span(self._span.backward(started), dy, d_states, flat, dx)
+            self._backward_span(self._span.backward(self._places, started), dy, d_states, flat, dx)
         for segments, mark in zip(reversed(self._spans), reversed(self._marks), strict=True):
             span, states = _Span(sizes, self._batch, segments), self._like_all_layers(mark)
             span.forward(self._weights, x, states, False)  # the same bits as before
-            self._backward_span(span.backward(started), dy, d_states, flat, dx)
+            self._backward_span(span.backward(self._places, started), dy, d_states, flat, dx)
         if not self._batch.N:  # no kernel has set them
             for d in range(D):
                 for name in PARAMETERS:
@@ -238,5 +211,5 @@ class LayerPass:
         return np.add(dx[0], dx[1], out=dx[0])
 
     def _backward_span(self, made: LayerBackward, dy, d_states, flat, dx) -> None:
-        made.bind(self._weights, self._x, dy, d_states, self._d_vectors, dx, flat, self._places)
+        made.bind(self._weights, self._x, dy, d_states, self._d_vectors, dx, flat)
         made.launch()
