@@ -75,7 +75,8 @@ def test_workers_are_forked_while_threads_compute():
 LOCKS = """
 import os
 import threading
-from nblstm import locks, nn, undisturbed
+from nblstm import nn
+from nblstm.process import locks, undisturbed
 net = nn.LSTM(3, 5)
 held, may_end = [net._lock, locks.lock()], threading.Event()
 

@@ -53,7 +53,7 @@ same = all(np.array_equal(compute(), expected) for _ in range(20))
 for count in (2, 3) * 5:
     nblstm.set_num_threads(count)
     same &= np.array_equal(compute(), expected)
-helpers = threads._pool._memory[threads.COUNT]
+helpers = threads._workers._memory[threads.COUNT]
 resource.setrlimit(resource.RLIMIT_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE)[1:] * 2)
 print(same, len(files()) - before, helpers)
 """

@@ -9,7 +9,7 @@ from networks import CELLS, Case, network, problem, rounded
 from tolerances import DIFFERENCES, DTYPES, OUTPUT, assert_close
 
 import nblstm
-from nblstm.cpu import plans, split
+from nblstm.cpu import partition, plans
 
 #: Cut by rows, by hidden units and over segments of time.
 CASES = {
@@ -56,7 +56,7 @@ def inputs(pattern, case):
 
 @pytest.fixture(autouse=True)
 def _undo(monkeypatch):
-    monkeypatch.setattr(split, "cores", lambda: 64)  # threads share steps even where cores are few
+    monkeypatch.setattr(partition, "cores", lambda: 64)  # threads share steps even where cores are few
     # Zeros are looked for in small products, too.
     monkeypatch.setattr(plans, "SPARSE_WORK", 0)
     monkeypatch.setattr(plans, "sparse_limit", lambda n, columns: n // 20)

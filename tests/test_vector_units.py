@@ -25,7 +25,7 @@ import sys
 from test_golden import test_gradients
 from test_scalar import test_error_bound
 from test_sparse import test_outputs, test_same_bits_as_with_dense_neighbours
-from nblstm.cpu.vector import vector_unit
+from nblstm.cpu.matrix.vector import vector_unit
 
 for cell in sys.argv[1:]:
     for case in ("wide", "ragged_deep", "one_unit"):

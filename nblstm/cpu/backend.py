@@ -9,12 +9,12 @@ import numpy as np
 from nblstm.buffers.layout import suffix
 from nblstm.cells.cell import Cell
 from nblstm.codegen.aside import foresee
+from nblstm.cpu.host_batch import Arrays
 from nblstm.cpu.inference import Inference, infer
 from nblstm.cpu.jobs import DTYPES
 from nblstm.cpu.kernels.loss import loss_kernel, loss_of_numbers
 from nblstm.cpu.kernels.update import Update, update_kernel
 from nblstm.cpu.layer import backward, forward
-from nblstm.cpu.ragged import Arrays
 from nblstm.cpu.repeated import Repeated
 from nblstm.cpu.warmup import compile_aside, compile_kernels, foresee_backward
 from nblstm.cpu.weights import Weights, pack_weights

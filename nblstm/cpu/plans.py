@@ -17,18 +17,18 @@ from nblstm.buffers import memory
 from nblstm.buffers.batch import Batch, uniform_batch
 from nblstm.buffers.pool import FreeList, Pool
 from nblstm.cells.cell import Cell
-from nblstm.cpu import threads
+from nblstm.cpu import threads, thresholds
 from nblstm.cpu.jobs import BACKWARD, DTYPES, FORWARD, GRADIENTS, Arguments
-from nblstm.cpu.kernels.backward import backward_kernel, shared_backward_kernel
-from nblstm.cpu.kernels.forward import forward_kernel, shared_forward_kernel
+from nblstm.cpu.kernels.backward import backward_by_rows, backward_by_units
+from nblstm.cpu.kernels.barrier import sync_size
+from nblstm.cpu.kernels.forward import forward_by_rows, forward_by_units
 from nblstm.cpu.kernels.gradients import gradients_kernel
 from nblstm.cpu.kernels.inputs import input_products
 from nblstm.cpu.kernels.pointwise import backward_rows, forward_rows
-from nblstm.cpu.kernels.together import sync_size
 from nblstm.cpu.matrix.gemm import gemm
-from nblstm.cpu.matrix.sparse import sparse_limit
-from nblstm.cpu.matrix.sparse_gradients import WEIGHT_ROWS, sparse_weight_block
-from nblstm.cpu.split import FEW_ROWS, TINY, TINY_FEW_ROWS, TINY_GRADIENTS, cut, row_bounds, spans, steps_ahead
+from nblstm.cpu.matrix.sparse import sparse_weight_block
+from nblstm.cpu.partition import partition, row_bounds, segment_groups, steps_ahead
+from nblstm.cpu.thresholds import sparse_limit
 from nblstm.cpu.weights import input_order, recurrent_order
 
 
@@ -58,7 +58,7 @@ class Sizes(NamedTuple):
 
     def tiny(self, batch: Batch, few_rows: int) -> bool:
         """Whether a pass is too little work for threads; fewer multiply-adds than ``few_rows`` are, of a few rows."""
-        limit = TINY if batch.N >= 2 * FEW_ROWS else few_rows
+        limit = thresholds.SERIAL_WORK if batch.N >= 2 * thresholds.ROWS_PER_THREAD else few_rows
         return batch.N * len(self.cell.gates) * self.H * (self.I + self.H) < limit
 
 
@@ -100,16 +100,16 @@ class ForwardPlan:
 
     def __init__(self, sizes: Sizes, batch: Batch, training: bool, checkpoint: int | None):
         cell, H, D, dtype = sizes.cell, sizes.H, sizes.D, sizes.dtype
-        self.tiny = sizes.tiny(batch, TINY_FEW_ROWS)
-        self.cut = cut(batch, H, len(cell.gates) * H, D, self.tiny)
+        self.tiny = sizes.tiny(batch, thresholds.SERIAL_WORK_FEW_ROWS)
+        self.cut = partition(batch, H, len(cell.gates) * H, D, self.tiny)
         rows, parts = self.cut.rows, self.cut.parts
         segment = steps_ahead(batch.T, rows, sizes.z_row)
         z_part = 0 if self.cut.by_units else segment * rows * sizes.z_row
         self.z_size = z_part * parts or segment * rows * sizes.z_row
-        self.kernel = (shared_forward_kernel if self.cut.by_units else forward_kernel)(dtype, cell.stages)
+        self.kernel = (forward_by_units if self.cut.by_units else forward_by_rows)(dtype, cell.stages)
         groups = [(0, batch.steps)]
         if checkpoint is not None:
-            groups = [(group[0][0], group[-1][1]) if group else (0, 0) for group in spans(batch, checkpoint)]
+            groups = [(group[0][0], group[-1][1]) if group else (0, 0) for group in segment_groups(batch, checkpoint)]
         turns = _directions(groups, D)
         self.turns = [[batch.rows(steps) for steps in turn] for turn in turns]
         self.parts = parts * D
@@ -252,24 +252,24 @@ class BackwardPlan:
     def __init__(self, sizes: Sizes, batch: Batch, checkpoint: int | None):
         self._sizes, self._uniform = sizes, batch.uniform
         dtype = sizes.dtype
-        self.tiny = sizes.tiny(batch, TINY_GRADIENTS)
-        self.cut = cut(batch, sizes.H, len(sizes.cell.gates) * sizes.H, sizes.D, self.tiny)
+        self.tiny = sizes.tiny(batch, thresholds.SERIAL_WORK_GRADIENTS)
+        self.cut = partition(batch, sizes.H, len(sizes.cell.gates) * sizes.H, sizes.D, self.tiny)
         self.asked, self.sparse_block = array("q", [0]), _sparse_blocks.get(dtype, 0)
         self._orders = input_order(sizes.cell), recurrent_order(sizes.cell)
         self.zeros = np.zeros(max(sizes.I, sizes.H), dtype)
-        self._blocks = -(-sizes.H // WEIGHT_ROWS)
+        self._blocks = -(-sizes.H // thresholds.WEIGHT_GRADIENT_ROWS)
         self.weight_parts = len(sizes.cell.preactivations) * self._blocks
         by_units = self.cut.by_units
         stages = sizes.cell.stages
         self._pointwise = {"pointwise": backward_rows(sizes.cell, dtype, 1),
                            "pointwise_second": backward_rows(sizes.cell, dtype, stages)}  # fmt: skip
-        loop = (shared_backward_kernel if by_units else backward_kernel)(dtype, stages)
+        loop = (backward_by_units if by_units else backward_by_rows)(dtype, stages)
         self.kernels = loop, gradients_kernel(dtype)
         # Rows 64 bytes off a multiple of 4 KB: a power of two would put a whole column into one set of the L1 cache.
         self.dz_row = -(-sizes.z_row // 16) * 16 + 16
 
         self.sync_size = sync_size(self.cut.parts)
-        turns = _directions([group for group in spans(batch, checkpoint) if group], sizes.D)
+        turns = _directions([group for group in segment_groups(batch, checkpoint) if group], sizes.D)
         self.previous = [
             [batch.previous(d, (group[0][0], group[-1][1])) for d, group in enumerate(turn)] for turn in turns
         ]

@@ -17,7 +17,7 @@ from nblstm.buffers.layout import suffix
 from nblstm.cells.cell import Cell
 from nblstm.cpu import threads
 from nblstm.cpu.jobs import BACKWARD, FORWARD, GRADIENTS, address, place
-from nblstm.cpu.kernels.rows import taken
+from nblstm.cpu.kernels.gather import gather_rows
 from nblstm.cpu.plans import BackwardPlan, ForwardPlan
 from nblstm.cpu.weights import Weights
 
@@ -278,7 +278,7 @@ class Return:
                 d = segment.directions[k]
                 if not plan.in_place(d):
                     (lo, hi), record = segment.rows[k], self._records[d]
-                    h = taken(record.histories[0], self._previous[d][lo - record.start : hi - record.start])
+                    h = gather_rows(record.histories[0], self._previous[d][lo - record.start : hi - record.start])
                     own.point(_H, h, address(h))
                     own.values[_H_ROW] = h.shape[1]
                 threads.run(gradients_kernel, own, own.values[_PARTS], tiny=tiny)

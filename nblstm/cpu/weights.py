@@ -22,7 +22,7 @@ from nblstm.codegen.pointers import distinct, offset, pointer_to, record
 from nblstm.codegen.target import inlined
 from nblstm.cpu import threads
 from nblstm.cpu.jobs import DTYPES, PACK, Arguments, Place, place, pointer_type
-from nblstm.cpu.matrix.gemm import padded, panel_columns
+from nblstm.cpu.matrix.blocks import padded, panel_columns
 
 
 @dataclass(eq=False)
