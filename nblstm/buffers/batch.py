@@ -88,21 +88,23 @@ class Batch:
         return int(self.offset[first]), int(self.offset[last - 1] + self.active[last - 1])
 
     def previous(self, direction: int, steps: tuple[int, int]) -> np.ndarray:
-        """For each packed row of some steps, where its previous state lies.
+        """Find the state before each packed row of some steps: that of its sequence one step earlier, or later.
 
         Returns
         -------
         ndarray of int64
             Index among B rows, the states before these steps, followed by the packed rows of these steps.
         """
-        lo, hi = self.rows(steps)
-        step = np.repeat(np.arange(*steps), self.active[slice(*steps)])
-        b = np.arange(lo, hi) - self.offset[step]
-        before = step - 1 if direction == 0 else step + 1
-        inside = (before >= steps[0]) & (before < steps[1])
-        before[~inside] = steps[0]
-        inside &= b < self.active[before]
-        return np.where(inside, self.B + self.offset[before] - lo + b, b)
+        first, last = steps
+        B, active = self.B, self.active[first:last]
+        row = np.arange(active.sum())
+        if direction == 0:
+            # Row b of step t - 1 is active[t - 1] rows before row b of step t; before the first step, all B have a row.
+            return B + row - np.concatenate([[B], active])[:-1].repeat(active)
+        # Row b of step t + 1 is active[t] rows behind, if it runs then; its state before that is row b of the first B.
+        b = row - (active.cumsum() - active).repeat(active)
+        runs = b < np.append(active, 0)[1:].repeat(active)
+        return np.where(runs, B + row + active.repeat(active), b)
 
     def pack(self, x: np.ndarray) -> np.ndarray:
         """Rows of a time-major batch (T, B, K) of equal lengths, packed: C-contiguous (N, K), a view where possible."""

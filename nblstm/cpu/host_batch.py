@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from nblstm.buffers import memory
 from nblstm.buffers.arrays import HostArrays
 from nblstm.buffers.batch import Batch, uniform_batch
-from nblstm.cpu.kernels.gather import pack_rows, unpack_rows
+from nblstm.cpu.kernels.gather import pack_rows
 
 
 class HostBatch(Batch):
@@ -14,11 +15,21 @@ class HostBatch(Batch):
 
     def pack(self, x: np.ndarray) -> np.ndarray:
         """Rows of a time-major batch (T, B, K), packed: C-contiguous (N, K)."""
-        return super().pack(x) if self.uniform else pack_rows(self, x)
+        if self.uniform:
+            return super().pack(x)
+        if x.strides[2] != x.itemsize:
+            x = np.ascontiguousarray(x)
+        packed = memory.empty((self.N, x.shape[2]), x.dtype)
+        pack_rows(self, True, x, packed)
+        return packed
 
     def unpack(self, rows: np.ndarray) -> np.ndarray:
         """Packed rows (N, K) as a time-major batch (T, B, K), 0 beyond each sequence's end."""
-        return super().unpack(rows) if self.uniform else unpack_rows(self, rows)
+        if self.uniform:
+            return super().unpack(rows)
+        padded = memory.empty((self.T, self.B, rows.shape[1]), rows.dtype)
+        pack_rows(self, False, padded, rows)
+        return padded
 
 
 class Arrays(HostArrays):

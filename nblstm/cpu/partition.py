@@ -6,8 +6,8 @@ Results do not depend on the cuts: no number is a sum over parts.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,7 @@ from nblstm.cpu import threads, thresholds
 UNIT_BLOCK = 16
 
 
-@dataclass(frozen=True)
-class Partition:
+class Partition(NamedTuple):
     """A recurrence cut into parts.
 
     Attributes

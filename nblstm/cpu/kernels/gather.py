@@ -14,7 +14,7 @@ from numba import types
 from nblstm.buffers import memory
 from nblstm.buffers.batch import Batch
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.integers import smaller
+from nblstm.codegen.integers import larger, smaller
 from nblstm.codegen.pointers import distinct, offset, pointer_to, record
 from nblstm.codegen.target import inlined
 from nblstm.cpu import threads, thresholds
@@ -24,7 +24,7 @@ from nblstm.cpu.jobs import DTYPES, Arguments, pointer_type
 GATHER = ("rows", "block", "K", "index", "source", "source_row", "target")
 
 #: Arguments of `pack_rows_kernel`; ``block`` rows of the padded batch are one part, ``packing`` is 0 for unpacking.
-PACK_ROWS = ("T", "B", "block", "K", "packing", "rank", "active", "offset", "padded", "padded_t", "padded_b", "packed")
+PACK_ROWS = ("T", "B", "block", "K", "packing", "order", "active", "padded", "padded_t", "padded_b", "packed")
 
 
 def _copy(K, source, target):
@@ -55,30 +55,31 @@ def gather_kernel(dtype: str) -> int:
 
 @cache
 def pack_rows_kernel(dtype: str) -> int:
-    """Address of ``pack(arguments, part)``: ``packed[offset[t] + rank[b]] = padded[t, b]`` or back; see `PACK_ROWS`."""
+    """Address of ``pack(arguments, part)``: ``packed[t][r] = padded[t, order[r]]``, or back; see `PACK_ROWS`."""
 
     def make():
         real, integer, copy = getattr(types, dtype), types.int64, inlined(_copy)
 
         def pack(arguments, part):
             args = record(arguments, 0)
-            B, K, rank = args.B, args.K, pointer_to(args.rank, integer)
-            active, first = pointer_to(args.active, integer), pointer_to(args.offset, integer)
-            for row in range(part * args.block, smaller(args.T * B, (part + 1) * args.block)):
-                t = row // B
-                b = row - t * B
-                padded = offset(pointer_to(args.padded, real), t * args.padded_t + b * args.padded_b)
-                if rank[b] < active[t]:
-                    # Sequence b still runs at step t: its row among the packed ones.
-                    packed = offset(pointer_to(args.packed, real), (first[t] + rank[b]) * K)
-                    if args.packing:
-                        copy(K, padded, packed)
-                    else:
-                        copy(K, packed, padded)
-                elif args.packing == 0:
-                    # Beyond the sequence's end: zeros.
-                    for k in range(K):
-                        padded[k] = 0
+            B, K, packed_t = args.B, args.K, pointer_to(args.packed, real)
+            order, active = pointer_to(args.order, integer), pointer_to(args.active, integer)
+            for t in range(args.T):
+                # Those rows of step t that are in the part: t B + r from part * block on.
+                before = part * args.block - t * B
+                for r in range(larger(before, 0), smaller(before + args.block, B)):
+                    padded = offset(pointer_to(args.padded, real), t * args.padded_t + order[r] * args.padded_b)
+                    if r < active[t]:
+                        packed = offset(packed_t, r * K)
+                        if args.packing:
+                            copy(K, padded, packed)
+                        else:
+                            copy(K, packed, padded)
+                    elif args.packing == 0:
+                        # Beyond the sequence's end: zeros.
+                        for k in range(K):
+                            padded[k] = 0
+                packed_t = offset(packed_t, active[t] * K)  # the packed rows of the next step
 
         return pack, types.void(pointer_type(PACK_ROWS), integer)
 
@@ -106,28 +107,13 @@ def gather_rows(source: np.ndarray, index: np.ndarray) -> np.ndarray:
     return target
 
 
-def pack_rows(batch: Batch, padded: np.ndarray) -> np.ndarray:
-    """Rows of a time-major batch (T, B, K), packed: C-contiguous (N, K)."""
-    if padded.strides[2] != padded.itemsize:
-        padded = np.ascontiguousarray(padded)
-    packed = memory.empty((batch.N, padded.shape[2]), padded.dtype)
-    _run_pack_rows(batch, 1, padded, packed)
-    return packed
-
-
-def unpack_rows(batch: Batch, packed: np.ndarray) -> np.ndarray:
-    """Packed rows (N, K) as a time-major batch (T, B, K), 0 beyond each sequence's end."""
-    padded = memory.empty((batch.T, batch.B, packed.shape[1]), packed.dtype)
-    _run_pack_rows(batch, 0, padded, packed)
-    return padded
-
-
-def _run_pack_rows(batch: Batch, packing: int, padded: np.ndarray, packed: np.ndarray) -> None:
+def pack_rows(batch: Batch, packing: bool, padded: np.ndarray, packed: np.ndarray) -> None:
+    """Copy the rows of a padded batch (T, B, K) to the packed rows (N, K), or back and 0 beyond each sequence's end."""
     T, B, K = padded.shape
     item = padded.itemsize
     parts, block = _parts(T * B, K)
     arguments = Arguments.of(
-        PACK_ROWS, T, B, block, K, packing, batch.rank, batch.active, batch.offset,
+        PACK_ROWS, T, B, block, K, int(packing), batch.order, batch.active,
         padded, padded.strides[0] // item, padded.strides[1] // item, packed,
     )  # fmt: skip
     threads.run(pack_rows_kernel(DTYPES[item]), arguments, parts, tiny=parts == 1)
