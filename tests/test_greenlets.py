@@ -78,4 +78,4 @@ def test_threads_stay_threads_where_threading_is_patched(library, order):
     if find_spec(library) is None:
         pytest.skip(f"{library} is not installed")
     assert run_python(PROGRAM, library, order, NBLSTM_NUM_THREADS="2") == expected()
-    assert expected().split()[-1] == "2"  # helpers
+    assert expected().split()[-1] == "2"  # workers

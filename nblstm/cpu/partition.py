@@ -1,4 +1,4 @@
-"""How a layer's work is cut: batch rows or hidden units into parts, one for each thread; time steps into segments.
+"""Partition of a layer's work: batch rows or hidden units into parts, one for each thread; time steps into segments.
 
 Results do not depend on the cuts: no number is a sum over parts.
 """

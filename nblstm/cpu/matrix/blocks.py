@@ -19,7 +19,7 @@ K_BLOCK = 384
 
 
 def register_block() -> tuple[int, int]:
-    """The entry of `REGISTER_BLOCK` for this machine: rows, and vectors across."""
+    """Look up `REGISTER_BLOCK` for this machine: rows, and vectors across."""
     return REGISTER_BLOCK[vector_unit().registers]
 
 
