@@ -108,14 +108,16 @@ def gather_rows(source: np.ndarray, index: np.ndarray) -> np.ndarray:
 
 
 def pack_rows(batch: Batch, packing: bool, padded: np.ndarray, packed: np.ndarray) -> None:
-    """Copy the rows of a padded batch (T, B, K) to the packed rows (N, K), or back and 0 beyond each sequence's end."""
+    """Copy the rows of a padded batch (T, B, K) to the packed rows (N, K), or back and 0 beyond each sequence's end.
+
+    Each row is contiguous.
+    """
     T, B, K = padded.shape
-    item = padded.itemsize
+    by_t, by_b, item = padded.strides
     parts, block = _parts(T * B, K)
     arguments = Arguments.of(
-        PACK_ROWS, T, B, block, K, int(packing), batch.order, batch.active,
-        padded, padded.strides[0] // item, padded.strides[1] // item, packed,
-    )  # fmt: skip
+        PACK_ROWS, T, B, block, K, int(packing), batch.order, batch.active, padded, by_t // item, by_b // item, packed
+    )
     threads.run(pack_rows_kernel(DTYPES[item]), arguments, parts, tiny=parts == 1)
 
 
