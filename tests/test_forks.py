@@ -18,7 +18,7 @@ def compute():
     y, _, tape = net.forward(x)
     return net.backward(tape, y).flat
 
-expected = compute()  # the parent's helpers run now; a child has none of them
+expected = compute()  # the parent's workers run now; a child has none of them
 children = []
 for _ in range(3):
     child = os.fork()

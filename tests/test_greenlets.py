@@ -40,13 +40,13 @@ if order == "before":
 import numpy as np
 import nblstm
 from nblstm import nn
-from nblstm.cpu import split, threads
+from nblstm.cpu import partition, threads
 from nblstm.layers import LSTM, Dense, Input
 from nblstm.models import Sequential
 if order == "after":
     patch()
 
-split.cores = lambda: 64  # threads share steps even where cores are few
+partition.cores = lambda: 64  # threads share steps even where cores are few
 rng = np.random.default_rng(0)
 net, x = nn.LSTM(64, 256, seed=0), rng.normal(size=(5, 32, 64)).astype("f4")
 model, rows = Sequential([Input((None, 8)), LSTM(64), Dense(2)], seed=0), rng.normal(size=(64, 7, 8)).astype("f4")
@@ -63,7 +63,7 @@ def train():
 print(call(), train(), *in_greenlets(train), step(x[0]).sum())
 print(model.fit(rows, np.zeros((64, 2), "f4"), epochs=2, verbose=0).history, model.predict(rows, verbose=0).sum())
 nblstm.set_num_threads(3)
-print(call(), *in_greenlets(call), threads._pool._memory[threads.COUNT])
+print(call(), *in_greenlets(call), threads._workers._memory[threads.COUNT])
 """
 
 
@@ -78,4 +78,4 @@ def test_threads_stay_threads_where_threading_is_patched(library, order):
     if find_spec(library) is None:
         pytest.skip(f"{library} is not installed")
     assert run_python(PROGRAM, library, order, NBLSTM_NUM_THREADS="2") == expected()
-    assert expected().split()[-1] == "2"  # helpers
+    assert expected().split()[-1] == "2"  # workers

@@ -8,7 +8,7 @@ from processes import run_python
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits and their sizes are read in Linux")
 
 #: Computes with two threads under a limit that comes when kernels have been loaded. Prints whether results stayed, and
-#: how many files and helpers there are.
+#: how many files and workers there are.
 UNDER_A_LIMIT = """
 import os
 import resource
@@ -53,9 +53,9 @@ same = all(np.array_equal(compute(), expected) for _ in range(20))
 for count in (2, 3) * 5:
     nblstm.set_num_threads(count)
     same &= np.array_equal(compute(), expected)
-helpers = threads._pool._memory[threads.COUNT]
+workers = threads._workers._memory[threads.COUNT]
 resource.setrlimit(resource.RLIMIT_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE)[1:] * 2)
-print(same, len(files()) - before, helpers)
+print(same, len(files()) - before, workers)
 """
 )
 

@@ -22,10 +22,10 @@ import numpy as np
 from threadpoolctl import threadpool_info
 import nblstm
 from nblstm import nn
-from nblstm.cpu import split
+from nblstm.cpu import partition
 
 faulthandler.dump_traceback_later(float(sys.argv[2]), exit=True)
-split.cores = lambda: 64  # threads share steps even where cores are few
+partition.cores = lambda: 64  # threads share steps even where cores are few
 nblstm.set_num_threads(3)
 rng = np.random.default_rng(0)
 small, x = nn.LSTM(8, 16, seed=0), rng.normal(size=(3, 2, 8)).astype("f4")

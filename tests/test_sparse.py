@@ -9,7 +9,7 @@ from networks import CELLS, Case, network, problem, rounded
 from tolerances import DIFFERENCES, DTYPES, OUTPUT, assert_close
 
 import nblstm
-from nblstm.cpu import layer_backward, layer_forward, split
+from nblstm.cpu import partition, thresholds
 
 #: Cut by rows, by hidden units and over segments of time.
 CASES = {
@@ -56,11 +56,10 @@ def inputs(pattern, case):
 
 @pytest.fixture(autouse=True)
 def _undo(monkeypatch):
-    monkeypatch.setattr(split, "cores", lambda: 64)  # threads share steps even where cores are few
+    monkeypatch.setattr(partition, "cores", lambda: 64)  # threads share steps even where cores are few
     # Zeros are looked for in small products, too.
-    monkeypatch.setattr(layer_backward, "SPARSE_WORK", 0)
-    for module in (layer_forward, layer_backward):
-        monkeypatch.setattr(module, "sparse_limit", lambda n, columns: n // 20)
+    monkeypatch.setattr(thresholds, "SPARSE_GRADIENT_WORK", 0)
+    monkeypatch.setattr(thresholds, "sparse_limit", lambda n, columns: n // 20)
     before = nblstm.num_threads()
     yield
     nblstm.set_num_threads(before)

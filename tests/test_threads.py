@@ -13,7 +13,7 @@ from tolerances import OUTPUT, assert_close
 
 import nblstm
 from nblstm import nn
-from nblstm.cpu import split
+from nblstm.cpu import partition
 
 #: Large enough to be split over threads: by rows, by hidden units where rows are few, and over segments of time.
 CASES = {
@@ -29,7 +29,7 @@ CASES = {
 
 @pytest.fixture(autouse=True)
 def _undo(monkeypatch):
-    monkeypatch.setattr(split, "cores", lambda: 64)  # threads share steps even where cores are few
+    monkeypatch.setattr(partition, "cores", lambda: 64)  # threads share steps even where cores are few
     before = nblstm.num_threads()
     yield
     nblstm.set_num_threads(before)

@@ -2,7 +2,8 @@
 
 Rows of the batch are sorted by length, longest first, so those that still run at step t are the first
 ``active[t]``. Step after step, only running rows are stored: row b of step t is packed row ``offset[t] + b``.
-Work and memory are then proportional to the sum of the lengths. A batch of equal lengths is packed as it is.
+Work and memory are then proportional to the sum of the lengths. A batch of equal lengths is packed as it is; batches of
+the devices, `cpu.host_batch` and `cuda.batch`, copy the rows of others.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ from __future__ import annotations
 from functools import cached_property, lru_cache
 
 import numpy as np
-
-from nblstm.buffers import memory
 
 #: Batches of equal lengths with no more steps and sequences together than this are remembered: 64 of them take 2 MB at
 #: most, and to make one takes 5 us.
@@ -53,16 +52,21 @@ class Batch:
             self._arrange(lengths)
 
     def _arrange(self, lengths: np.ndarray) -> None:
-        """Set what depends on lengths that differ."""
-        self.order = np.argsort(-lengths, kind="stable")
-        self.lengths = np.ascontiguousarray(lengths[self.order], dtype=np.int64)
-        self.active = (np.arange(self.T)[:, None] < self.lengths).sum(axis=1)
-        self.offset = np.cumsum(self.active) - self.active
+        """Sort by length, longest first; ``active[t] = (lengths > t).sum()``, ``offset[t] = active[:t].sum()``.
+
+        It takes 4 us for T=20, B=8 and 5 for T=100, B=32, as the counts come from bisection in the sorted lengths.
+        """
+        negative = -lengths
+        self.order = negative.argsort(kind="stable")
+        negative = negative[self.order]
+        self.lengths = -negative
+        self.active = negative.searchsorted(np.arange(0, -self.T, -1))
+        self.offset = self.active.cumsum() - self.active
 
     @cached_property
     def rank(self) -> np.ndarray:
         """The sorted place of each sequence (B,)."""
-        return np.arange(self.B) if self.order is None else np.argsort(self.order)
+        return np.arange(self.B) if self.order is None else self.order.argsort()
 
     @cached_property
     def index(self) -> np.ndarray:
@@ -94,38 +98,31 @@ class Batch:
         return int(self.offset[first]), int(self.offset[last - 1] + self.active[last - 1])
 
     def previous(self, direction: int, steps: tuple[int, int]) -> np.ndarray:
-        """For each packed row of some steps, where its previous state lies.
+        """Find the state before each packed row of some steps: that of its sequence one step earlier, or later.
 
         Returns
         -------
         ndarray of int64
             Index among B rows, the states before these steps, followed by the packed rows of these steps.
         """
-        lo, hi = self.rows(steps)
-        step = np.repeat(np.arange(*steps), self.active[slice(*steps)])
-        b = np.arange(lo, hi) - self.offset[step]
-        before = step - 1 if direction == 0 else step + 1
-        inside = (before >= steps[0]) & (before < steps[1])
-        before[~inside] = steps[0]
-        inside &= b < self.active[before]
-        return np.where(inside, self.B + self.offset[before] - lo + b, b)
+        first, last = steps
+        B, active = self.B, self.active[first:last]
+        row = np.arange(active.sum())
+        if direction == 0:
+            # Row b of step t - 1 is active[t - 1] rows before row b of step t; before the first step, all B have a row.
+            return B + row - np.concatenate([[B], active])[:-1].repeat(active)
+        # Row b of step t + 1 is active[t] rows behind, if it runs then; its state before that is row b of the first B.
+        b = row - (active.cumsum() - active).repeat(active)
+        runs = b < np.append(active, 0)[1:].repeat(active)
+        return np.where(runs, B + row + active.repeat(active), b)
 
     def pack(self, x: np.ndarray) -> np.ndarray:
-        """Rows of a time-major batch (T, B, K), packed: C-contiguous (N, K), a view where possible."""
-        flat = np.ascontiguousarray(x).reshape(self.T * self.B, x.shape[2])
-        if self.uniform:
-            return flat
-        # Half the time of flat[index]; the index is in range.
-        return np.take(flat, self.index, axis=0, out=memory.empty((self.N, flat.shape[1]), flat.dtype), mode="clip")
+        """Rows of a time-major batch (T, B, K) of equal lengths, packed: C-contiguous (N, K), a view where possible."""
+        return np.ascontiguousarray(x).reshape(self.N, x.shape[2])
 
     def unpack(self, rows: np.ndarray) -> np.ndarray:
-        """Packed rows (N, K) as a time-major batch (T, B, K), 0 beyond each sequence's end."""
-        K = rows.shape[1]
-        if self.uniform:
-            return rows.reshape(self.T, self.B, K)
-        padded = memory.zeros((self.T * self.B, K), rows.dtype)
-        padded[self.index] = rows
-        return padded.reshape(self.T, self.B, K)
+        """Packed rows (N, K) of equal lengths as a time-major batch (T, B, K)."""
+        return rows.reshape(self.T, self.B, rows.shape[1])
 
     def d_pack(self, d_rows: np.ndarray) -> np.ndarray:
         """The gradient (T, B, K) of `pack`."""

@@ -8,11 +8,11 @@ import numpy as np
 
 from nblstm.codegen.aside import foresee
 from nblstm.cpu.arguments import DTYPES
+from nblstm.cpu.host_batch import Arrays
 from nblstm.cpu.kernels.loss import loss_kernel, loss_of_numbers
 from nblstm.cpu.kernels.update import Update, update_kernel
 from nblstm.cpu.layer_forward import LayerForward
 from nblstm.cpu.layer_training import LayerTraining
-from nblstm.cpu.ragged import Arrays
 from nblstm.cpu.sizes import Sizes
 from nblstm.cpu.threads import num_threads
 from nblstm.cpu.warmup import compile_aside, compile_kernels, foresee_backward

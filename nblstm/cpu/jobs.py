@@ -41,7 +41,7 @@ FORWARD = (
     "state", "state_plane",  # S planes of (B, H): initial states in, final states out
     "y", "y_row", "tape", "tape_plane", "tape_row", "saved", "saved_row",  # packed rows; see pointwise.FORWARD
     "z", "z_part", "z_row",  # scratch for each part's pre-activations
-    "h", "sync",  # where parts are units: scratch for outputs, two planes (B, H); see together.py
+    "h", "sync",  # where parts are units: scratch for outputs, two planes (B, H); see barrier.py
     "gemm", "input_products", "pointwise", "pointwise_first",  # kernels; the last where there is a second product
 )  # fmt: skip
 

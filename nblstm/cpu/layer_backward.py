@@ -10,24 +10,19 @@ import numpy as np
 
 from nblstm.buffers import memory
 from nblstm.buffers.batch import Batch
-from nblstm.cpu import threads
+from nblstm.cpu import threads, thresholds
 from nblstm.cpu.arguments import BackwardArguments, GradientArguments, Launch, address, place
-from nblstm.cpu.kernels.backward import backward_kernel, shared_backward_kernel
+from nblstm.cpu.kernels.backward import backward_by_rows, backward_by_units
+from nblstm.cpu.kernels.barrier import sync_size
+from nblstm.cpu.kernels.gather import gather_rows
 from nblstm.cpu.kernels.gradients import gradients_kernel
 from nblstm.cpu.kernels.pointwise import backward_rows
-from nblstm.cpu.kernels.rows import taken
-from nblstm.cpu.kernels.together import sync_size
 from nblstm.cpu.layer_forward import History
 from nblstm.cpu.matrix.gemm import gemm
-from nblstm.cpu.matrix.sparse import sparse_limit
-from nblstm.cpu.matrix.sparse_gradients import WEIGHT_ROWS, sparse_weight_block
+from nblstm.cpu.matrix.sparse import sparse_weight_block
+from nblstm.cpu.partition import partition, row_bounds
 from nblstm.cpu.sizes import Sizes, Steps, in_order, whole
-from nblstm.cpu.split import TINY_GRADIENTS, cut, row_bounds
 from nblstm.cpu.weights import PackedWeights, input_order, recurrent_order
-
-#: dW_ih of fewer multiply-adds in a pass than this stays dense, whatever the inputs: to skip zeros could save 0.2 ms on
-#: two threads, and the kernel takes 0.3 s to compile.
-SPARSE_WORK = 20_000_000
 
 #: Parameters whose gradients are matrix products and sums over rows.
 PARAMETERS = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
@@ -70,9 +65,9 @@ class LayerBackward:
             sizes, histories, [batch.uniform and not reverse for reverse in sizes.directions]
         )  # fmt: skip
         dtype, cell = sizes.dtype, sizes.cell
-        self._tiny = sizes.tiny(batch, TINY_GRADIENTS)
-        self._cut = cut(batch, sizes.H, sizes.columns, sizes.D, self._tiny)
-        loop = shared_backward_kernel if self._cut.by_units else backward_kernel
+        self._tiny = sizes.tiny(batch, thresholds.SERIAL_WORK_GRADIENTS)
+        self._cut = partition(batch, sizes.H, sizes.columns, sizes.D, self._tiny)
+        loop = backward_by_units if self._cut.by_units else backward_by_rows
         self._kernels = loop(dtype, cell.stages), gradients_kernel(dtype)
         self._zeros = np.zeros(max(sizes.I, sizes.H), dtype)
         self._asked = array("q", [0])  # where the gradient kernel asks for `sparse_weight_block`, by a 1
@@ -123,12 +118,12 @@ class LayerBackward:
                 gemm=gemm(dtype), pointwise=backward_rows(cell, dtype, 1),
                 pointwise_second=backward_rows(cell, dtype, cell.stages),
             )  # fmt: skip
-        blocks = -(-H // WEIGHT_ROWS)
+        blocks = -(-H // thresholds.WEIGHT_GRADIENT_ROWS)
         weight_parts = len(cell.preactivations) * blocks
-        worth = batch.N * sizes.columns * I >= SPARSE_WORK
+        worth = batch.N * sizes.columns * I >= thresholds.SPARSE_GRADIENT_WORK
         gradients, parts = [], []
         for (d, _), (lo, hi) in zip(chosen, rows, strict=True):
-            row_block = max(1, min(128, -(-(hi - lo) // threads.num_threads())))
+            row_block = max(1, min(thresholds.INPUT_GRADIENT_ROWS, -(-(hi - lo) // threads.num_threads())))
             parts.append(weight_parts + -(-(hi - lo) // row_block))
             own = Launch(GradientArguments)
             own[0].set(
@@ -137,7 +132,7 @@ class LayerBackward:
                 input_order=input_order(cell, sizes.gates),
                 recurrent_order=recurrent_order(cell, sizes.gates),
                 dz=self._dz[d], dz_row=self._dz_row, x_row=I, zeros=self._zeros, dx_row=I, accumulate=int(d in started),
-                sparse=sparse_limit(I, -(-H // blocks)) if worth else -1, asked=self._asked,
+                sparse=thresholds.sparse_limit(I, -(-H // blocks)) if worth else -1, asked=self._asked,
                 sparse_block=_sparse_blocks.get(dtype, 0), gemm=gemm(dtype),
             )  # fmt: skip
             if self._in_place[d]:  # outputs before the steps of consecutive rows lie one after another as well
@@ -216,7 +211,7 @@ class LayerBackward:
                 d = segment.directions[k]
                 if not self._in_place[d]:
                     (lo, hi), history = segment.rows[k], self._histories[d]
-                    h = taken(history.by_state[0], self._previous[d][lo - history.start : hi - history.start])
+                    h = gather_rows(history.by_state[0], self._previous[d][lo - history.start : hi - history.start])
                     own[0].set(h=h, h_row=h.shape[1])
                 threads.run(gradients_kernel, own, own[0].parts, tiny=tiny)
         if self._asked[0]:

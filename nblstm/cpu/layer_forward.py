@@ -9,16 +9,15 @@ import numpy as np
 from nblstm.buffers import memory
 from nblstm.buffers.batch import Batch
 from nblstm.cells.cell import Cell
-from nblstm.cpu import threads
+from nblstm.cpu import threads, thresholds
 from nblstm.cpu.arguments import ForwardArguments, Launch, place
-from nblstm.cpu.kernels.forward import forward_kernel, shared_forward_kernel
+from nblstm.cpu.kernels.barrier import sync_size
+from nblstm.cpu.kernels.forward import forward_by_rows, forward_by_units
 from nblstm.cpu.kernels.inputs import input_products
 from nblstm.cpu.kernels.pointwise import forward_rows
-from nblstm.cpu.kernels.together import sync_size
 from nblstm.cpu.matrix.gemm import gemm
-from nblstm.cpu.matrix.sparse import sparse_limit
+from nblstm.cpu.partition import partition, steps_ahead
 from nblstm.cpu.sizes import Sizes, Steps, in_order
-from nblstm.cpu.split import TINY_FEW_ROWS, cut, steps_ahead
 from nblstm.cpu.weights import PackedWeights
 
 
@@ -108,11 +107,11 @@ class LayerForward:
         """Set what depends on the lengths of a batch of T steps and B sequences."""
         sizes = self._sizes
         steps = steps or [(0, batch.steps)] * sizes.D
-        self._tiny = sizes.tiny(batch, TINY_FEW_ROWS)
-        work = cut(batch, sizes.H, sizes.columns, sizes.D, self._tiny)
+        self._tiny = sizes.tiny(batch, thresholds.SERIAL_WORK_FEW_ROWS)
+        work = partition(batch, sizes.H, sizes.columns, sizes.D, self._tiny)
         parts = work.parts
         self._shared, self._parts = work.by_units, parts * sizes.D
-        self._kernel = (shared_forward_kernel if work.by_units else forward_kernel)(sizes.dtype, sizes.cell.stages)
+        self._kernel = (forward_by_units if work.by_units else forward_by_rows)(sizes.dtype, sizes.cell.stages)
         segment = steps_ahead(batch.T, work.rows, sizes.z_row)
         z_part = 0 if work.by_units else segment * work.rows * sizes.z_row
         z_size = z_part * parts or segment * work.rows * sizes.z_row
@@ -122,7 +121,7 @@ class LayerForward:
             self._h = memory.empty((sizes.D, 2, sizes.B, sizes.H), sizes.dtype)
             self._sync = memory.empty((sizes.D, sync_size(parts)), np.int64)
         self.nbytes = self._z.nbytes + work.bounds.nbytes + batch.active.nbytes + batch.offset.nbytes
-        sparse = sparse_limit(sizes.I, sizes.columns // (parts if work.by_units else 1))
+        sparse = thresholds.sparse_limit(sizes.I, sizes.columns // (parts if work.by_units else 1))
         for d, record in enumerate(self._arguments):
             record.set(
                 parts=parts, bounds=work.bounds, T=batch.T, B=sizes.B, segment=segment,

@@ -8,8 +8,9 @@ import numpy as np
 
 from nblstm.buffers.batch import Batch
 from nblstm.cells.cell import Cell
+from nblstm.cpu import thresholds
 from nblstm.cpu.arguments import DTYPES
-from nblstm.cpu.split import FEW_ROWS, TINY, segments
+from nblstm.cpu.partition import segment_groups
 
 #: Consecutive steps: the first, and the one after the last.
 Steps = tuple[int, int]
@@ -65,7 +66,7 @@ class Sizes(NamedTuple):
 
     def tiny(self, batch: Batch, few_rows: int) -> bool:
         """Say whether a pass is too little work for threads; ``few_rows`` is the limit where rows are few."""
-        limit = TINY if batch.N >= 2 * FEW_ROWS else few_rows
+        limit = thresholds.SERIAL_WORK if batch.N >= 2 * thresholds.ROWS_PER_THREAD else few_rows
         return batch.N * self.columns * (self.I + self.H) < limit
 
 
@@ -81,14 +82,10 @@ def spans(batch: Batch, directions: tuple[bool, ...], checkpoint: int | None) ->
     Returns
     -------
     list of list of list of (int, int)
-        For each span and direction its segments, see `segments`, in the order of time. Spans end where segments do, so
+        For each span and direction its segments in the order of time. Spans end where segments do, so
         that gradients are summed in the same order with and without checkpoints. Who reads backwards begins at the end.
     """
-    groups: list[list[Steps]] = [[]]
-    for steps in segments(batch):
-        if checkpoint is not None and groups[-1] and groups[-1][-1][1] - groups[-1][0][0] >= checkpoint:
-            groups.append([])
-        groups[-1].append(steps)
+    groups = segment_groups(batch, checkpoint)
     return [[groups[-1 - k] if reverse else groups[k] for reverse in directions] for k in range(len(groups))]
 
 

@@ -9,15 +9,14 @@ from nblstm.cells.cell import Cell
 from nblstm.codegen import aside
 from nblstm.codegen.compiler import stored
 from nblstm.cpu import threads
-from nblstm.cpu.kernels.backward import backward_kernel, shared_backward_kernel
-from nblstm.cpu.kernels.forward import forward_kernel, shared_forward_kernel
+from nblstm.cpu.kernels.backward import backward_by_rows, backward_by_units
+from nblstm.cpu.kernels.forward import forward_by_rows, forward_by_units
+from nblstm.cpu.kernels.gather import gather_kernel, pack_rows_kernel
 from nblstm.cpu.kernels.gradients import gradients_kernel
 from nblstm.cpu.kernels.inputs import input_products
 from nblstm.cpu.kernels.pointwise import backward_rows, forward_rows
-from nblstm.cpu.kernels.rows import rows_kernel
 from nblstm.cpu.matrix.gemm import gemm
-from nblstm.cpu.matrix.sparse_gradients import sparse_weight_block
-from nblstm.cpu.ragged import arrange_kernel
+from nblstm.cpu.matrix.sparse import sparse_weight_block
 from nblstm.cpu.weights import pack_kernel
 
 
@@ -29,7 +28,7 @@ def compile_aside(dtype: str, stages: int, training: bool) -> None:
     """
     kernels: dict[str, tuple[Callable, tuple]] = {f"gemm_{dtype}": (gemm, (dtype,))}
     if training:
-        kernels |= {f"backward_{stages}_{dtype}": (backward_kernel, (dtype, stages)),
+        kernels |= {f"backward_by_rows_{stages}_{dtype}": (backward_by_rows, (dtype, stages)),
                     f"gradients_{dtype}": (gradients_kernel, (dtype,))}  # fmt: skip
     else:
         kernels |= {f"inputs_{dtype}": (input_products, (dtype,))}
@@ -49,10 +48,11 @@ def compile_kernels(cell: Cell, dtype: str) -> None:
     """Compile, or load from the cache, the kernels for one cell and dtype; all but the cell's own serve all cells."""
     compile_aside(dtype, cell.stages, True)
     threads.prepare()
-    arrange_kernel()
-    for kernel in (gemm, input_products, pack_kernel, gradients_kernel, sparse_weight_block, rows_kernel):
+    for kernel in (gemm, input_products, pack_kernel, gradients_kernel, sparse_weight_block):
         kernel(dtype)
-    for loop in (forward_kernel, shared_forward_kernel, backward_kernel, shared_backward_kernel):
+    gather_kernel(dtype)
+    pack_rows_kernel(dtype)
+    for loop in (forward_by_rows, forward_by_units, backward_by_rows, backward_by_units):
         loop(dtype, cell.stages)
     for stage in range(1, cell.stages + 1):
         forward_rows(cell, dtype, False, stage)

@@ -18,12 +18,9 @@ from nblstm.codegen.compiler import compiled
 from nblstm.codegen.integers import smaller
 from nblstm.codegen.pointers import distinct, offset, pointer_to, record
 from nblstm.codegen.target import inlined
-from nblstm.cpu import threads
+from nblstm.cpu import threads, thresholds
 from nblstm.cpu.arguments import DTYPES, Launch, PackArguments, Place, place, pointer_type
-from nblstm.cpu.matrix.gemm import padded, panel_columns
-
-#: Fewer numbers than this are packed on the calling thread.
-TINY = 100_000
+from nblstm.cpu.matrix.blocks import padded, panel_columns
 
 
 @cache
@@ -94,7 +91,7 @@ class PackedWeights:
                 transposed=transposed, matrix=matrix, matrix_row=matrix.shape[1], packed=target,
             )  # fmt: skip
         self._parts = sum(arguments.parts for arguments in self._arguments)
-        self._tiny, self.nbytes = sum(sizes) < TINY, packed.nbytes
+        self._tiny, self.nbytes = sum(sizes) < thresholds.SERIAL_PACKING, packed.nbytes
         self._kernel = pack_kernel(DTYPES[item])
         vectors = place(self._vectors)
         self.forward = {"w_x": places[0], "w_h": places[1], "bias": place(self._bias), "vectors": vectors}

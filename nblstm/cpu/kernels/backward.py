@@ -1,9 +1,19 @@
 """The loop over time, backward: from gradients of outputs and states to gradients of pre-activations.
 
-The mirror of `forward.py`, cut into parts in the same two ways: per step the cell's derived gradient, then a matrix
-product that carries the pre-activations' gradient back to the previous output. What is proportional to all steps at
-once (gradients of weights and input) follows in `gradients.py`. Where the cell has a second product, its gates come
-first: from their gradients a product gives the operand's, and from that the cell's gradient goes on.
+T time, B batch, H hidden; the mirror of `forward.py`, cut into parts in the same two ways. From the last step to the
+first, where d_states[t] has d_h and the other states' gradients (and h is an output, so dy[t] is added to d_h):
+
+    dz[t], d_states[t-1]  =  cell's gradient (d_states[t], dy[t])   `pointwise`, in place
+    d_h[t-1]             +=  dz[t] W_hh                             `product`
+
+and with second gates, whose recurrent weights multiply an operand,
+
+    dz[t, second]                 =  cell's gradient, stage 2 (d_states[t], dy[t])
+    d_operand                     =  dz[t, second] W_hh[second]
+    dz[t, others], d_states[t-1]  =  cell's gradient, stage 1 (d_operand, d_states[t], dy[t])
+    d_h[t-1]                     +=  dz[t, others] W_hh[others]
+
+The products of many steps at once, which give the gradients of weights and input, follow in `gradients.py`.
 """
 
 from __future__ import annotations
@@ -17,139 +27,151 @@ from nblstm.codegen.integers import larger, smaller
 from nblstm.codegen.pointers import call, offset, pointer_to, record
 from nblstm.codegen.target import inlined
 from nblstm.cpu.arguments import BackwardArguments, pointer_type
-from nblstm.cpu.kernels.together import together
-from nblstm.cpu.matrix.gemm import panel_columns
+from nblstm.cpu.kernels.barrier import phase_loop
+from nblstm.cpu.matrix.blocks import panel_columns
 
 
-def _functions(dtype: str, stages: int):
-    """The parts of a step, on batch rows from b0 and hidden units u0 to u1."""
+def _gradients(dtype: str, stages: int):
+    """The three parts of a step, on batch rows b0 to b0 + rows and hidden units u0 to u1."""
     real, integer, PANEL = getattr(types, dtype), types.int64, panel_columns(dtype)
 
     @inlined
-    def pointwise(job, kernel, t, b0, rows, u0, u1):
-        """The cell's gradient, or a stage of it, for step t."""
-        H, B, row = job.H, job.B, pointer_to(job.offset, integer)[t] + b0
-        d_state, dy, saved = pointer_to(job.d_state, real), pointer_to(job.dy, real), pointer_to(job.saved, real)
-        y, tape = pointer_to(job.y, real), pointer_to(job.tape, real)
-        d_vectors, dz = pointer_to(job.d_vectors, real), pointer_to(job.dz, real)
+    def pointwise(args, kernel, t, b0, rows, u0, u1):
+        """``dz[t], d_states = cell's gradient (d_states, dy[t], saved[t])``, or a stage; see `pointwise.py`."""
+        H, B, row = args.H, args.B, pointer_to(args.offset, integer)[t] + b0
+        d_state, dy, saved = pointer_to(args.d_state, real), pointer_to(args.dy, real), pointer_to(args.saved, real)
+        y, tape = pointer_to(args.y, real), pointer_to(args.tape, real)
+        d_vectors, dz = pointer_to(args.d_vectors, real), pointer_to(args.dz, real)
         call(kernel, (
             rows, u1 - u0, H,
-            offset(d_state, b0 * H + u0), job.d_state_plane, H,
-            offset(dy, row * job.dy_row + u0), job.dy_row,
-            offset(saved, row * job.saved_row + u0), job.saved_row,
-            offset(y, (B + row) * job.y_row + u0), job.y_row,
-            offset(tape, (B + row) * job.tape_row + u0), job.tape_plane, job.tape_row,
-            offset(pointer_to(job.y_all, real), u0), offset(pointer_to(job.tape_all, real), u0),
-            offset(pointer_to(job.previous, integer), row),
-            offset(pointer_to(job.vectors, real), u0),
-            offset(d_vectors, b0 * job.d_vectors_row + u0), job.d_vectors_row,
-            offset(dz, (row - job.dz_start) * job.dz_row + u0), job.dz_row,
+            offset(d_state, b0 * H + u0), args.d_state_plane, H,
+            offset(dy, row * args.dy_row + u0), args.dy_row,
+            offset(saved, row * args.saved_row + u0), args.saved_row,
+            offset(y, (B + row) * args.y_row + u0), args.y_row,
+            offset(tape, (B + row) * args.tape_row + u0), args.tape_plane, args.tape_row,
+            offset(pointer_to(args.y_all, real), u0), offset(pointer_to(args.tape_all, real), u0),
+            offset(pointer_to(args.previous, integer), row),
+            offset(pointer_to(args.vectors, real), u0),
+            offset(d_vectors, b0 * args.d_vectors_row + u0), args.d_vectors_row,
+            offset(dz, (row - args.dz_start) * args.dz_row + u0), args.dz_row,
         ))  # fmt: skip
 
     @inlined
-    def product(job, t, b0, rows, u0, u1, start, width, target, target_row):
-        """Add to the target what step t's pre-activations say about what their weights multiplied: some columns'."""
-        row = pointer_to(job.offset, integer)[t] + b0
-        dz = offset(pointer_to(job.dz, real), (row - job.dz_start) * job.dz_row + job.recurrent_start + start)
-        call(job.gemm, (
+    def product(args, t, b0, rows, u0, u1, start, width, target, target_row):
+        """``target[:rows, u0:u1] += dz[t, start:start + width] @ W_hh[start:start + width, u0:u1]``.
+
+        Columns of dz count from recurrent_start. Odd steps go through the weights from the last panel to the first.
+        """
+        row = pointer_to(args.offset, integer)[t] + b0
+        dz = offset(pointer_to(args.dz, real), (row - args.dz_start) * args.dz_row + args.recurrent_start + start)
+        call(args.gemm, (
             rows, u0, u1, width,
-            dz, job.dz_row, 1,
-            offset(pointer_to(job.w_h, real), start * PANEL), job.recurrent_columns * PANEL, PANEL,
+            dz, args.dz_row, 1,
+            offset(pointer_to(args.w_h, real), start * PANEL), args.recurrent_columns * PANEL, PANEL,
             target, target_row,
             target, target_row,
             t % 2,
         ))  # fmt: skip
 
     @inlined
-    def second_gradient(job, t, b0, rows, u0, u1):
-        """Gradient of the second gates' pre-activations at step t."""
-        pointwise(job, job.pointwise_second, t, b0, rows, u0, u1)
+    def second_gradient(args, t, b0, rows, u0, u1):
+        """``dz[t, second]``; d_operand becomes 0."""
+        pointwise(args, args.pointwise_second, t, b0, rows, u0, u1)
 
     @inlined
-    def cell_gradient(job, t, b0, rows, u0, u1):
-        """Gradient of step t's pre-activations; that of the states changes in place, but for the recurrence."""
+    def cell_gradient(args, t, b0, rows, u0, u1):
+        """``d_operand += dz[t, second] W_hh[second]`` if there is one, then dz[t], and d_states without `product`."""
         if stages == 2:
-            row = pointer_to(job.offset, integer)[t] + b0
-            d_operand = offset(pointer_to(job.dz, real), (row - job.dz_start) * job.dz_row + job.operand_start)
-            product(job, t, b0, rows, u0, u1, 0, job.second_columns, d_operand, job.dz_row)
-        pointwise(job, job.pointwise, t, b0, rows, u0, u1)
+            row = pointer_to(args.offset, integer)[t] + b0
+            d_operand = offset(pointer_to(args.dz, real), (row - args.dz_start) * args.dz_row + args.operand_start)
+            product(args, t, b0, rows, u0, u1, 0, args.second_columns, d_operand, args.dz_row)
+        pointwise(args, args.pointwise, t, b0, rows, u0, u1)
 
     @inlined
-    def recurrent_gradient(job, t, b0, rows, u0, u1):
-        """Add what step t's pre-activations say about the outputs of the step before."""
-        H = job.H
-        d_h = offset(pointer_to(job.d_state, real), b0 * H)
-        second = job.second_columns if stages == 2 else 0
-        product(job, t, b0, rows, u0, u1, second, job.recurrent_columns - second, d_h, H)
+    def recurrent_gradient(args, t, b0, rows, u0, u1):
+        """``d_h += dz[t] W_hh``, without the second gates: d_h is the first plane of d_state."""
+        H = args.H
+        d_h = offset(pointer_to(args.d_state, real), b0 * H)
+        second = args.second_columns if stages == 2 else 0
+        product(args, t, b0, rows, u0, u1, second, args.recurrent_columns - second, d_h, H)
 
     return second_gradient, cell_gradient, recurrent_gradient
 
 
 @cache
-def backward_kernel(dtype: str, stages: int) -> int:
-    """Address of ``backward(jobs, part)`` with parts by rows; its jobs are `BackwardArguments`."""
+def backward_by_rows(dtype: str, stages: int) -> int:
+    """Address of ``backward(arguments, part)``, a part being batch rows; see `BackwardArguments`."""
 
     def make():
         integer = types.int64
-        second_gradient, cell_gradient, recurrent_gradient = _functions(dtype, stages)
+        second_gradient, cell_gradient, recurrent_gradient = _gradients(dtype, stages)
 
-        def backward(jobs, part):
-            parts = record(jobs, 0).parts
-            job = record(jobs, part // parts)
+        def backward(arguments, part):
+            # Batch rows b0 to b1 of one direction.
+            parts = record(arguments, 0).parts
+            args = record(arguments, part // parts)
             part = part % parts
-            b0, b1 = pointer_to(job.bounds, integer)[part], pointer_to(job.bounds, integer)[part + 1]
-            for back in range(job.last - job.first):
-                s = job.last - 1 - back
-                t = job.T - 1 - s if job.reverse else s
-                rows = smaller(larger(pointer_to(job.active, integer)[t] - b0, 0), b1 - b0)
+            b0, b1 = pointer_to(args.bounds, integer)[part], pointer_to(args.bounds, integer)[part + 1]
+            # From the last step to the first: the part's rows that run at step t.
+            for back in range(args.last - args.first):
+                s = args.last - 1 - back
+                t = args.T - 1 - s if args.reverse else s
+                rows = smaller(larger(pointer_to(args.active, integer)[t] - b0, 0), b1 - b0)
                 if rows > 0:
                     if stages == 2:
-                        second_gradient(job, t, b0, rows, 0, job.H)
-                    cell_gradient(job, t, b0, rows, 0, job.H)
-                    recurrent_gradient(job, t, b0, rows, 0, job.H)
+                        second_gradient(args, t, b0, rows, 0, args.H)
+                    cell_gradient(args, t, b0, rows, 0, args.H)
+                    recurrent_gradient(args, t, b0, rows, 0, args.H)
 
         return backward, types.void(pointer_type(BackwardArguments), integer)
 
-    return compiled(f"backward_{stages}_{dtype}", "", make)
+    return compiled(f"backward_by_rows_{stages}_{dtype}", "", make)
 
 
 @cache
-def shared_backward_kernel(dtype: str, stages: int) -> int:
-    """Address of ``backward(jobs, part)`` with parts by hidden units; its jobs are `BackwardArguments`."""
+def backward_by_units(dtype: str, stages: int) -> int:
+    """Address of ``backward(arguments, part)``, a part being hidden units; see `BackwardArguments`."""
 
     def make():
         integer = types.int64
-        second_gradient, cell_gradient, recurrent_gradient = _functions(dtype, stages)
+        second_gradient, cell_gradient, recurrent_gradient = _gradients(dtype, stages)
 
         @inlined
-        def task(job, part, phase):
-            """The last product of one step, which needs all units of what came before, and the first part of the next.
+        def compute(args, part, phase):
+            """Compute what needs all units of the phase before: `recurrent_gradient` of a step, then the next step's.
 
-            With a second product, its gates' gradients are that first part, and the rest has a phase of its own.
+            A product reads all units of dz[t], pointwise needs only its own of d_h. So with one stage, phase p is
+
+                d_h += dz[s+1] W_hh;  dz[s] = pointwise          s = last - 1 - p
+
+            and with two stages, phases 2p and 2p + 1 are
+
+                d_h += dz[s+1, others] W_hh[others];  dz[s, second] = pointwise
+                d_operand = dz[s, second] W_hh[second];  dz[s, others] = pointwise
             """
-            active = pointer_to(job.active, integer)
-            u0, u1 = pointer_to(job.bounds, integer)[part], pointer_to(job.bounds, integer)[part + 1]
-            for half in range(2):
-                s = job.last - phase // stages - half
-                if job.first <= s < job.last:
-                    t = job.T - 1 - s if job.reverse else s
+            active = pointer_to(args.active, integer)
+            u0, u1 = pointer_to(args.bounds, integer)[part], pointer_to(args.bounds, integer)[part + 1]
+            for half in range(2):  # step s + 1, then step s; the first phase and the last have one of them
+                s = args.last - phase // stages - half
+                if args.first <= s < args.last:
+                    t = args.T - 1 - s if args.reverse else s
                     if phase % stages == 1:
                         if half == 1:
-                            cell_gradient(job, t, 0, active[t], u0, u1)
+                            cell_gradient(args, t, 0, active[t], u0, u1)
                     elif half == 0:
-                        recurrent_gradient(job, t, 0, active[t], u0, u1)
+                        recurrent_gradient(args, t, 0, active[t], u0, u1)
                     elif stages == 2:
-                        second_gradient(job, t, 0, active[t], u0, u1)
+                        second_gradient(args, t, 0, active[t], u0, u1)
                     else:
-                        cell_gradient(job, t, 0, active[t], u0, u1)
+                        cell_gradient(args, t, 0, active[t], u0, u1)
 
-        work = together(task)
+        work = phase_loop(compute)
 
-        def backward(jobs, part):
-            parts = record(jobs, 0).parts
-            job = record(jobs, part // parts)
-            work(job, parts, part % parts, stages * (job.last - job.first) + 1)
+        def backward(arguments, part):
+            parts = record(arguments, 0).parts
+            args = record(arguments, part // parts)
+            work(args, parts, part % parts, stages * (args.last - args.first) + 1)
 
         return backward, types.void(pointer_type(BackwardArguments), integer)
 
-    return compiled(f"shared_backward_{stages}_{dtype}", "", make)
+    return compiled(f"backward_by_units_{stages}_{dtype}", "", make)

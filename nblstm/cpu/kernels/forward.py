@@ -1,12 +1,24 @@
 """The loop over time, forward: one direction of one layer.
 
-T time, B batch, I input, H hidden. For a few steps at once the input's share of the pre-activations is computed, see
-`inputs.py`; then, step by step, the recurrence adds its share in place and the cell turns them into states. A cell
-with second gates (`Cell.second`) takes two such stages in a step: the first gives the operand of the second's product.
+T time, B batch, H hidden, P pre-activations of a unit; t - 1 is t + 1 where the direction is reversed. For every step
+
+    z[t]        =  W_ih x[t] + b        a segment of steps at once, see `inputs.py`
+    z[t]       +=  W_hh h[t-1]          `product`
+    states[t]   =  cell(z[t], states)   `pointwise`: the cell's own kernel, which changes the states in place
+
+and with second gates (`Cell.second`), whose recurrent weights multiply an operand instead of h[t-1],
+
+    z[t, others]  +=  W_hh[others] h[t-1]
+    operand        =  cell's stage 1 (z[t], states)
+    z[t, second]  +=  W_hh[second] operand
+    states[t]      =  cell's stage 2 (z[t], states)
+
+A row of z has P blocks of H numbers (see `Cell.preactivations`), then the operand. The recurrence adds to the columns
+from ``recurrent_start`` on, of which the first ``second_columns`` are the second gates'.
 
 Work is cut into parts in one of two ways. By rows of the batch: a part runs all steps of its rows without waiting for
-any other. By hidden units, where rows are few: parts share every step (see `together.py`), and each thread reads its
-share of the weights alone.
+any other. By hidden units, where rows are few: each thread reads its share of the weights alone, and all threads meet
+at a barrier after every step, see `barrier.py`.
 """
 
 from __future__ import annotations
@@ -20,23 +32,18 @@ from nblstm.codegen.integers import larger, smaller
 from nblstm.codegen.pointers import call, offset, pointer_to, record
 from nblstm.codegen.target import inlined
 from nblstm.cpu.arguments import ForwardArguments, pointer_type
-from nblstm.cpu.kernels.together import together
-from nblstm.cpu.matrix.gemm import panel_columns
+from nblstm.cpu.kernels.barrier import phase_loop
+from nblstm.cpu.matrix.blocks import panel_columns
 
 
-def _functions(dtype: str, stages: int):
-    """The parts of a step, on batch rows b0 to b1 and hidden units u0 to u1."""
+def _stages(dtype: str, stages: int):
+    """The two stages of a step, on batch rows b0 to b0 + rows and hidden units u0 to u1."""
     real, integer, PANEL = getattr(types, dtype), types.int64, panel_columns(dtype)
     LINE = 64 * 8 // real.bitwidth
 
     @inlined
-    def columns(block, columns, H, u0, u1):
-        """Columns of a block of H that belong to some units; of all blocks at once for all units."""
-        return (0, columns) if u1 - u0 == H else (block * H + u0, block * H + u1)
-
-    @inlined
     def all_zero(a, a_row, rows, H):
-        """Whether nothing recurs yet: R 0 is 0. It ends at the first row that is not, so costs nothing later on.
+        """``(a[:rows, :H] == 0).all()``: then W_hh a is 0. It ends at the first row that is not, so it costs little.
 
         A number of each cache line is looked at first: what other threads have written is then fetched all at once, not
         line by line by the product. 300 steps of H = 112, one row, on two threads take 1.10 ms instead of 1.18 where
@@ -54,132 +61,147 @@ def _functions(dtype: str, stages: int):
         return True
 
     @inlined
-    def product(job, z, t, a, a_row, skipped, width, rows, u0, u1):
-        """Add to z what the recurrent weights make of ``a``, in ``width`` columns behind the first ``skipped``."""
-        H, z_row, start = job.H, job.z_row, job.recurrent_start
+    def product(args, z, t, a, a_row, skipped, width, rows, u0, u1):
+        """``z[:rows, start:start + width] += a @ W[:, skipped:skipped + width]``, where W is W_hh^T (H, G H).
+
+        start is recurrent_start + skipped. Of each gate's H columns only u0 to u1; all gates at once where these are
+        all units. Odd steps go through the weights from the last panel to the first, as `gemm` explains.
+        """
+        H, z_row, start = args.H, args.z_row, args.recurrent_start
         if all_zero(a, a_row, rows, H):
             return
-        blocks = 1 if u1 - u0 == H else width // H
-        for walked in range(blocks):
-            block = blocks - 1 - walked if t % 2 else walked
-            first, last = columns(block, width, H, u0, u1)
-            call(job.gemm, (
+        everything = u1 - u0 == H
+        blocks = 1 if everything else width // H
+        for nth in range(blocks):
+            block = blocks - 1 - nth if t % 2 else nth
+            first, last = (0, width) if everything else (block * H + u0, block * H + u1)
+            call(args.gemm, (
                 rows, skipped + first, skipped + last, H,
                 a, a_row, 1,
-                pointer_to(job.w_h, real), H * PANEL, PANEL,
+                pointer_to(args.w_h, real), H * PANEL, PANEL,
                 offset(z, start), z_row,
                 offset(z, start), z_row,
                 t % 2,
             ))  # fmt: skip
 
     @inlined
-    def pointwise(job, kernel, z, t, b0, rows, u0, u1):
-        """The cell, or a stage of it, for the step whose pre-activations are in z."""
-        H, z_row, row = job.H, job.z_row, pointer_to(job.offset, integer)[t] + b0
-        state, y = pointer_to(job.state, real), pointer_to(job.y, real)
-        tape, saved = pointer_to(job.tape, real), pointer_to(job.saved, real)
+    def pointwise(args, kernel, z, t, b0, rows, u0, u1):
+        """``states, y[t], tape[t], saved[t] = cell(z, states)``, or a stage of it; see `pointwise.py`."""
+        H, z_row, row = args.H, args.z_row, pointer_to(args.offset, integer)[t] + b0
+        state, y = pointer_to(args.state, real), pointer_to(args.y, real)
+        tape, saved = pointer_to(args.tape, real), pointer_to(args.saved, real)
         call(kernel, (
             rows, u1 - u0, H,
             offset(z, u0), z_row,
-            offset(state, b0 * H + u0), job.state_plane, H,
-            offset(pointer_to(job.vectors, real), u0),
-            offset(y, row * job.y_row + u0), job.y_row,
-            offset(tape, row * job.tape_row + u0), job.tape_plane, job.tape_row,
-            offset(saved, row * job.saved_row + u0), job.saved_row,
+            offset(state, b0 * H + u0), args.state_plane, H,
+            offset(pointer_to(args.vectors, real), u0),
+            offset(y, row * args.y_row + u0), args.y_row,
+            offset(tape, row * args.tape_row + u0), args.tape_plane, args.tape_row,
+            offset(saved, row * args.saved_row + u0), args.saved_row,
         ))  # fmt: skip
 
     @inlined
-    def first_stage(job, z, t, h, b0, rows, u0, u1):
-        """From the outputs ``h`` of the step before, the operand of the second product."""
-        product(job, z, t, h, job.H, job.second_columns, job.recurrent_columns - job.second_columns, rows, u0, u1)
-        pointwise(job, job.pointwise_first, z, t, b0, rows, u0, u1)
+    def first_stage(args, z, t, h, b0, rows, u0, u1):
+        """``z[others] += W_hh[others] h``, then the operand of the second product."""
+        product(args, z, t, h, args.H, args.second_columns, args.recurrent_columns - args.second_columns, rows, u0, u1)
+        pointwise(args, args.pointwise_first, z, t, b0, rows, u0, u1)
 
     @inlined
-    def last_stage(job, z, t, h, b0, rows, u0, u1):
-        """From the operand, or from ``h`` where there is one product, the states, which change in place."""
+    def last_stage(args, z, t, h, b0, rows, u0, u1):
+        """``z += W_hh h``, or ``z[second] += W_hh[second] operand``, then the new states."""
         if stages == 2:
-            product(job, z, t, offset(z, job.operand_start), job.z_row, 0, job.second_columns, rows, u0, u1)
+            product(args, z, t, offset(z, args.operand_start), args.z_row, 0, args.second_columns, rows, u0, u1)
         else:
-            product(job, z, t, h, job.H, 0, job.recurrent_columns, rows, u0, u1)
-        pointwise(job, job.pointwise, z, t, b0, rows, u0, u1)
+            product(args, z, t, h, args.H, 0, args.recurrent_columns, rows, u0, u1)
+        pointwise(args, args.pointwise, z, t, b0, rows, u0, u1)
 
     return first_stage, last_stage
 
 
 @cache
-def forward_kernel(dtype: str, stages: int) -> int:
-    """Address of ``forward(jobs, part)`` with parts by rows; its jobs are `ForwardArguments`."""
+def forward_by_rows(dtype: str, stages: int) -> int:
+    """Address of ``forward(arguments, part)``, a part being batch rows; see `ForwardArguments`."""
 
     def make():
         real, integer = getattr(types, dtype), types.int64
-        first_stage, last_stage = _functions(dtype, stages)
+        first_stage, last_stage = _stages(dtype, stages)
 
-        def forward(jobs, part):
-            parts = record(jobs, 0).parts
-            job = record(jobs, part // parts)
+        def forward(arguments, part):
+            # Batch rows b0 to b1 of one direction, with pre-activations of their own.
+            parts = record(arguments, 0).parts
+            args = record(arguments, part // parts)
             part = part % parts
-            T, H, active = job.T, job.H, pointer_to(job.active, integer)
-            b0, b1 = pointer_to(job.bounds, integer)[part], pointer_to(job.bounds, integer)[part + 1]
-            z = offset(pointer_to(job.z, real), part * job.z_part)
-            h = offset(pointer_to(job.state, real), b0 * H)
-            s0 = job.first
-            while s0 < job.last:  # not range(first, last, segment): a kernel that could raise would need Python
-                steps = smaller(job.segment, job.last - s0)
-                t0 = T - s0 - steps if job.reverse else s0  # the segment is t0 ... t0 + steps - 1 either way
-                call(job.input_products, (job, z, t0, steps, b0, b1, 0, H))
+            T, H, active = args.T, args.H, pointer_to(args.active, integer)
+            b0, b1 = pointer_to(args.bounds, integer)[part], pointer_to(args.bounds, integer)[part + 1]
+            z = offset(pointer_to(args.z, real), part * args.z_part)
+            h = offset(pointer_to(args.state, real), b0 * H)
+            s0 = args.first
+            while s0 < args.last:  # not range(first, last, segment): a kernel that could raise would need Python
+                # z = W_ih x + b for a segment: steps t0 to t0 + steps, whichever way they are walked.
+                steps = smaller(args.segment, args.last - s0)
+                t0 = T - s0 - steps if args.reverse else s0
+                call(args.input_products, (args, z, t0, steps, b0, b1, 0, H))
+                # z[t] += W_hh h[t-1]; h[t] = cell(z[t]), for the part's rows that still run at step t.
                 for s in range(steps):
-                    t = t0 + (steps - 1 - s if job.reverse else s)
+                    t = t0 + (steps - 1 - s if args.reverse else s)
                     rows = smaller(larger(active[t] - b0, 0), b1 - b0)
                     if rows > 0:
-                        z_t = offset(z, (t - t0) * (b1 - b0) * job.z_row)
+                        z_t = offset(z, (t - t0) * (b1 - b0) * args.z_row)
                         if stages == 2:
-                            first_stage(job, z_t, t, h, b0, rows, 0, H)
-                        last_stage(job, z_t, t, h, b0, rows, 0, H)
+                            first_stage(args, z_t, t, h, b0, rows, 0, H)
+                        last_stage(args, z_t, t, h, b0, rows, 0, H)
                 s0 += steps
 
         return forward, types.void(pointer_type(ForwardArguments), integer)
 
-    return compiled(f"forward_{stages}_{dtype}", "", make)
+    return compiled(f"forward_by_rows_{stages}_{dtype}", "", make)
 
 
 @cache
-def shared_forward_kernel(dtype: str, stages: int) -> int:
-    """Address of ``forward(jobs, part)`` with parts by hidden units; its jobs are `ForwardArguments`."""
+def forward_by_units(dtype: str, stages: int) -> int:
+    """Address of ``forward(arguments, part)``, a part being hidden units; see `ForwardArguments`."""
 
     def make():
         real, integer = getattr(types, dtype), types.int64
-        first_stage, last_stage = _functions(dtype, stages)
+        first_stage, last_stage = _stages(dtype, stages)
 
         @inlined
-        def task(job, part, phase):
-            """A stage of a step for some units. Outputs go through two planes in turn: others still read the last."""
-            T, B, H, active = job.T, job.B, job.H, pointer_to(job.active, integer)
-            u0, u1 = pointer_to(job.bounds, integer)[part], pointer_to(job.bounds, integer)[part + 1]
-            z, state, h = pointer_to(job.z, real), pointer_to(job.state, real), pointer_to(job.h, real)
+        def compute(args, part, phase):
+            """Compute a stage of a step for units u0 to u1: phase p is stage p % stages of the step p // stages.
+
+            Outputs alternate between two planes (B, H): other parts still read h[t-1] while this one writes h[t].
+            """
+            T, B, H, active = args.T, args.B, args.H, pointer_to(args.active, integer)
+            u0, u1 = pointer_to(args.bounds, integer)[part], pointer_to(args.bounds, integer)[part + 1]
+            z, state, h = pointer_to(args.z, real), pointer_to(args.state, real), pointer_to(args.h, real)
+            # The step t, and its segment: steps t0 to t0 + steps.
             done = phase // stages
-            s, s0 = job.first + done, job.first + done // job.segment * job.segment
-            steps = smaller(job.segment, job.last - s0)
-            t0 = T - s0 - steps if job.reverse else s0
+            s, s0 = args.first + done, args.first + done // args.segment * args.segment
+            steps = smaller(args.segment, args.last - s0)
+            t0 = T - s0 - steps if args.reverse else s0
+            # z = W_ih x + b, with the first step of a segment.
             if s == s0 and phase % stages == 0:
-                call(job.input_products, (job, z, t0, steps, 0, B, u0, u1))
-            t = T - 1 - s if job.reverse else s
-            z_t, before = offset(z, (t - t0) * B * job.z_row), offset(h, done % 2 * B * H)
+                call(args.input_products, (args, z, t0, steps, 0, B, u0, u1))
+            t = T - 1 - s if args.reverse else s
+            z_t, h_before = offset(z, (t - t0) * B * args.z_row), offset(h, done % 2 * B * H)
+            # z[t] += W_hh h[t-1]; h[t] = cell(z[t]), or the first half of it.
             if phase % stages < stages - 1:
-                first_stage(job, z_t, t, before, 0, active[t], u0, u1)
+                first_stage(args, z_t, t, h_before, 0, active[t], u0, u1)
                 return
-            last_stage(job, z_t, t, before, 0, active[t], u0, u1)
-            following = offset(h, (done + 1) % 2 * B * H)
+            last_stage(args, z_t, t, h_before, 0, active[t], u0, u1)
+            # h[t] into the other plane.
+            h_after = offset(h, (done + 1) % 2 * B * H)
             for b in range(active[t]):
                 for u in range(u0, u1):
-                    following[b * H + u] = state[b * H + u]
+                    h_after[b * H + u] = state[b * H + u]
 
-        work = together(task)
+        work = phase_loop(compute)
 
-        def forward(jobs, part):
-            parts = record(jobs, 0).parts
-            job = record(jobs, part // parts)
-            work(job, parts, part % parts, stages * (job.last - job.first))
+        def forward(arguments, part):
+            parts = record(arguments, 0).parts
+            args = record(arguments, part // parts)
+            work(args, parts, part % parts, stages * (args.last - args.first))
 
         return forward, types.void(pointer_type(ForwardArguments), integer)
 
-    return compiled(f"shared_forward_{stages}_{dtype}", "", make)
+    return compiled(f"forward_by_units_{stages}_{dtype}", "", make)

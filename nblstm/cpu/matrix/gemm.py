@@ -1,7 +1,7 @@
-"""Matrix products for the sequence loops: C = init + A B, out of blocks of the microkernel.
+"""Matrix products for the loops over time: C = init + A B, out of blocks of the microkernel.
 
 Dimension letters: M rows of A and C, N columns of B and C, K inner. A *panel* is as many columns of B as one
-block of the microkernel takes.
+block of the microkernel takes; `blocks.py` has the sizes.
 """
 
 from __future__ import annotations
@@ -13,31 +13,9 @@ from numba import types
 from nblstm.codegen.compiler import compiled
 from nblstm.codegen.integers import larger, smaller
 from nblstm.codegen.pointers import offset
+from nblstm.cpu.matrix.blocks import K_BLOCK, panel_columns, register_block
 from nblstm.cpu.matrix.microkernel import microkernel
 from nblstm.cpu.matrix.vector import vector_unit
-
-#: Inner dimension of one pass. A panel's slice (64 columns x 384 x 4 bytes = 96 KB) and the rows of A that it
-#: meets stay in a 1 MB L2 cache.
-K_BLOCK = 384
-
-
-def panel_columns(dtype: str) -> int:
-    """Columns of B that one block of the microkernel takes."""
-    return vector_unit().tile[1] * vector_unit().lanes(dtype)
-
-
-def padded(columns: int, dtype: str) -> int:
-    """``columns`` rounded up to whole panels."""
-    panel = panel_columns(dtype)
-    return -(-columns // panel) * panel
-
-
-def gemm_signature(dtype: str):
-    """Arguments of `gemm`'s kernel, as Numba types."""
-    size, pointer = types.int64, types.CPointer(getattr(types, dtype))
-    return types.void(
-        size, size, size, size, pointer, size, size, pointer, size, size, pointer, size, pointer, size, size
-    )  # fmt: skip
 
 
 @cache
@@ -54,26 +32,29 @@ def gemm(dtype: str) -> int:
 
     def make():
         block = microkernel(dtype)
-        unit = vector_unit()
-        MAX_ROWS, LANES, PANEL = unit.tile[0], unit.lanes(dtype), panel_columns(dtype)
+        MAX_ROWS, LANES, PANEL = register_block()[0], vector_unit().lanes(dtype), panel_columns(dtype)
 
         def gemm(M, n0, n1, K, a, a_row, a_k, b, b_panel, b_k, init, init_row, c, c_row, descending):
             if M <= 0:
                 return
-            tiles = (M + MAX_ROWS - 1) // MAX_ROWS
+            row_blocks = (M + MAX_ROWS - 1) // MAX_ROWS
+            # C = init + A[:, :K_BLOCK] B[:K_BLOCK], then C += A[:, k0 : k0 + k] B[k0 : k0 + k]. One block of rows reads
+            # B only once, so takes all of K at a time.
             k0 = 0
             while True:
-                k = K - k0 if tiles == 1 else smaller(K - k0, K_BLOCK)
+                k = K - k0 if row_blocks == 1 else smaller(K - k0, K_BLOCK)
+                # Columns n to n + columns: those of one panel that are within n0 ... n1.
                 first, panels = n0 // PANEL, (n1 + PANEL - 1) // PANEL - n0 // PANEL
-                for walked in range(panels):
-                    panel = first + (panels - 1 - walked if descending else walked)
+                for nth in range(panels):
+                    panel = first + (panels - 1 - nth if descending else nth)
                     n = larger(n0, panel * PANEL)
                     columns = smaller(n1, (panel + 1) * PANEL) - n
                     vectors = (columns + LANES - 1) // LANES
                     b_block = offset(b, panel * b_panel + n - panel * PANEL + k0 * b_k)
+                    # Rows m to m + rows, in blocks of about the same size: 32 are 6 6 5 5 5 5, not 6 6 6 6 6 2.
                     m = 0
-                    for tile in range(tiles):  # 32 rows are 6 6 5 5 5 5 rather than 6 6 6 6 6 2
-                        rows = (M - m + tiles - tile - 1) // (tiles - tile)
+                    for done in range(row_blocks):
+                        rows = (M - m + row_blocks - done - 1) // (row_blocks - done)
                         block(
                             rows, vectors, columns, k,
                             offset(a, m * a_row + k0 * a_k), a_row, a_k,
@@ -87,6 +68,9 @@ def gemm(dtype: str) -> int:
                     return
                 init, init_row = c, c_row
 
-        return gemm, gemm_signature(dtype)
+        size, pointer = types.int64, types.CPointer(getattr(types, dtype))
+        return gemm, types.void(
+            size, size, size, size, pointer, size, size, pointer, size, size, pointer, size, pointer, size, size
+        )  # fmt: skip
 
     return compiled(f"gemm_{dtype}", "", make)

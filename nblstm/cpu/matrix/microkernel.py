@@ -1,8 +1,9 @@
 """The matrix microkernel: one block of C = init + A B kept in vector registers, as LLVM code.
 
-For every k the block takes ``vectors`` loads of B, one broadcast of A per row and ``rows * vectors`` fused
-multiply-adds. Each result is one chain of multiply-adds in ascending k, whatever the block's shape, so a result's
-bits do not depend on how rows are split over blocks or threads.
+`blocks.py` has the largest block; smaller ones are for the last rows and columns of a matrix. For every k the block
+takes ``vectors`` loads of B, one broadcast of A per row and ``rows * vectors`` fused multiply-adds. Each result is one
+chain of multiply-adds in ascending k, whatever the block's shape, so a result's bits do not depend on how rows are
+split over blocks or threads.
 
 Measured on one core of a Zen 4 (one 512-bit FMA a cycle): 6 x 4 blocks, K = 512, run at the FMA peak. All block
 shapes, 6 rows x 4 vectors, the last full or masked, compile in 0.4 s.
@@ -17,6 +18,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from nblstm.cpu.matrix.blocks import register_block
 from nblstm.cpu.matrix.vector import vector_unit
 
 _INDEX = ir.IntType(64)
@@ -39,14 +41,14 @@ class Vectors:
         self.mask_type = ir.VectorType(ir.IntType(1), self.lanes)
 
     def _intrinsic(self, name: str, result, arguments):
-        # llvmlite's declare_intrinsic does not know vectors.
+        # llvmlite's declare_intrinsic does not know vectors
         return cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(result, arguments), name)
 
     def _at(self, base, index):
         return self.builder.bitcast(self.builder.gep(base, [index]), self.type.as_pointer())
 
     def load(self, base, index, mask=None):
-        """A vector from ``base + index`` on; where the mask is 0, nothing is read and the vector has 0."""
+        """Read a vector at ``base + index``; where the mask is 0, no memory is touched and the vector has 0."""
         address = self._at(base, index)
         if mask is None:
             value = self.builder.load(address)
@@ -58,7 +60,7 @@ class Vectors:
         return self.builder.call(load, [address, ir.Constant(_LANE, self.bytes), mask, zero])
 
     def store(self, value, base, index, mask=None):
-        """Write a vector to ``base + index``, but nothing where the mask is 0."""
+        """Write a vector at ``base + index``; where the mask is 0, no memory is touched."""
         address = self._at(base, index)
         if mask is None:
             self.builder.store(value, address).align = self.bytes
@@ -68,7 +70,7 @@ class Vectors:
         self.builder.call(store, [value, address, ir.Constant(_LANE, self.bytes), mask])
 
     def splat(self, scalar):
-        """The vector that has one number everywhere."""
+        """Broadcast a scalar to a vector."""
         return self._repeat(scalar, self.type)
 
     def _repeat(self, scalar, vector):
@@ -78,13 +80,13 @@ class Vectors:
         return self.builder.shuffle_vector(first, nothing, lanes)
 
     def first(self, count):
-        """The mask of the first ``count`` lanes."""
+        """Make the mask ``lane < count``."""
         wide = ir.VectorType(_INDEX, self.lanes)
         numbers = ir.Constant(wide, list(range(self.lanes)))
         return self.builder.icmp_signed("<", numbers, self._repeat(count, wide))
 
     def multiply_add(self, a, b, c):
-        """``a b + c``, rounded once where the machine can."""
+        """Compute ``a b + c``, rounded once where the machine can."""
         if not vector_unit().fma:  # llvm.fma would become a library call for each lane
             return self.builder.fadd(self.builder.fmul(a, b), c)
         name = f"llvm.fma.v{self.lanes}f{8 * self.bytes}"
@@ -92,7 +94,10 @@ class Vectors:
 
 
 def _block(on: Vectors, rows: int, vectors: int, mask, K, a, a_row, a_k, b, b_k, init, init_row, c, c_row):
-    """Emit one block of ``rows x vectors``; ``mask``, if any, guards the last vector of every row."""
+    """Emit ``sums = init; for k: sums += a[:, k] b[k, :]; c = sums`` for a block of ``rows x vectors`` in registers.
+
+    ``mask``, if any, guards the last vector of every row.
+    """
     builder = on.builder
     masks = [None] * (vectors - 1) + [mask]
     columns = [_index(v * on.lanes) for v in range(vectors)]
@@ -100,11 +105,13 @@ def _block(on: Vectors, rows: int, vectors: int, mask, K, a, a_row, a_k, b, b_k,
     def places(row_stride):
         return [[builder.add(builder.mul(row_stride, _index(r)), column) for column in columns] for r in range(rows)]
 
+    # sums[r][v] = init[r, v]; with K = 0 they are stored at once.
     start = [[on.load(init, p, m) for p, m in zip(row, masks, strict=True)] for row in places(init_row)]
     entry = builder.block
     loop, done = builder.append_basic_block("over_k"), builder.append_basic_block("store")
     builder.cbranch(builder.icmp_signed(">", K, _index(0)), loop, done)
 
+    # k, k a_k and k b_k are counted up; sums[r][v] = fma(a[r, k], b[k, v], sums[r][v]).
     builder.position_at_end(loop)
     counters = [builder.phi(_INDEX) for _ in range(3)]
     for counter in counters:
@@ -123,6 +130,7 @@ def _block(on: Vectors, rows: int, vectors: int, mask, K, a, a_row, a_k, b, b_k,
     at_b.add_incoming(builder.add(at_b, b_k), loop)
     _not_unrolled(builder.cbranch(builder.icmp_signed("<", following, K), loop, done))
 
+    # c[r, v] = sums[r][v], from either way here.
     builder.position_at_end(done)
     totals = []  # LLVM wants every phi before any other instruction of its block
     for r in range(rows):
@@ -136,9 +144,9 @@ def _block(on: Vectors, rows: int, vectors: int, mask, K, a, a_row, a_k, b, b_k,
 
 
 def _not_unrolled(branch) -> None:
-    """Keep a loop, given the branch that closes it, as it is.
+    """Forbid LLVM to unroll the loop that a branch closes.
 
-    LLVM would repeat the body of all but the largest blocks: 0.3 s of 0.8 for the kernel, and not faster.
+    It would repeat the body of all but the largest blocks: 0.3 s of 0.8 for the kernel, and not faster.
     """
     module = branch.parent.module
     about = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
@@ -158,7 +166,7 @@ def microkernel(dtype: str):
     """
     pointer = types.CPointer(getattr(types, dtype))
     size = types.int64
-    max_rows, max_vectors = vector_unit().tile
+    max_rows, max_vectors = register_block()
     signature = types.void(size, size, size, size, pointer, size, size, pointer, size, pointer, size, pointer, size)
 
     @intrinsic
@@ -166,6 +174,8 @@ def microkernel(dtype: str):
         def codegen(context, builder, _, arguments):
             rows, vectors, columns, *operands = arguments
             on = Vectors(builder, dtype)
+            # A switch over all shapes of a block: rows, vectors, and whether the last vector is full. Only blocks as
+            # wide as a panel have a case without a mask.
             in_last = builder.sub(columns, builder.mul(builder.sub(vectors, _index(1)), _index(on.lanes)))
             mask = on.first(in_last)
             partial = builder.icmp_signed("<", columns, _index(max_vectors * on.lanes))

@@ -1,7 +1,11 @@
 """Rows that are mostly zeros, as one-hot rows are: found, and multiplied without the zeros.
 
 A term 0 w changes no bit of a sum, so a product without them is the dense one, bit by bit, but where w is infinite or
-NaN (then 0 w is NaN) or the sum is 0 (then its sign may differ).
+NaN (then 0 w is NaN) or the sum is 0 (then its sign may differ). `thresholds.sparse_limit` decides which rows have few.
+
+`kernels/inputs.py` computes ``W_ih x`` row by row with `sparse_functions`; `sparse_weight_block` is a block of
+``dW_ih = dz^T x``. Few programs need that, and it takes 0.2 s to compile: `kernels/gradients.py` asks for it when it
+has seen such inputs.
 """
 
 from __future__ import annotations
@@ -13,34 +17,28 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from nblstm.codegen.compiler import compiled
+from nblstm.codegen.integers import smaller
+from nblstm.codegen.pointers import local, offset
+from nblstm.cpu import thresholds
 from nblstm.cpu.matrix.microkernel import Vectors
 from nblstm.cpu.matrix.vector import vector_unit
 
 _INDEX = ir.IntType(64)
 
 
-def sparse_limit(n: int, columns: int) -> int:
-    """How many nonzeros rows of n numbers may have, on average, to be multiplied one by one, with so many columns.
-
-    About half as many as where that takes as long as the dense product: on a Zen 4, in float32, rows of 103 numbers
-    break even with 11 nonzeros of 64 columns, 15 of 128, 20 of 512 and 22 of 2048, rows of 512 numbers with 31, 50, 85
-    and 90. Below 0, not even rows of zeros are worth looking for.
-    """
-    return n // (8 + 1024 // columns) - 1
-
-
 @cache
 def sparse_functions(dtype: str):
-    """``nonzeros(x, n)``, ``next_nonzero(x, k, n)`` and ``add_multiple(n, a, x, start, y)``, for kernels."""
+    """Make ``nonzeros(x, n)``, ``next_nonzero(x, k, n)`` and ``add_multiple(n, a, x, start, y)``, for kernels."""
     real = getattr(types, dtype)
     integer, pointer, LANES = types.int64, types.CPointer(real), vector_unit().lanes(dtype)
 
     def vectors(builder, n):
-        """How many vectors n numbers take."""
+        """Compute ``ceil(n / LANES)``."""
         return builder.sdiv(builder.add(n, _INDEX(LANES - 1)), _INDEX(LANES))
 
     def not_zero(builder, x, k, n):
-        """A bit for each of a vector of numbers from k on, 1 where it is not 0 and before n."""
+        """Make an integer of which bit j is ``k + j < n and x[k + j] != 0``."""
         on = Vectors(builder, dtype)
         values = on.load(x, k, on.first(builder.sub(n, k)))
         bits = builder.fcmp_unordered("!=", values, ir.Constant(on.type, [0.0] * LANES))
@@ -48,7 +46,7 @@ def sparse_functions(dtype: str):
 
     @intrinsic
     def nonzeros(typingctx, x, n):
-        """How many of n numbers are not 0, as NaN is not."""
+        """Count the k < n with ``x[k] != 0``; NaN is one."""
 
         def codegen(context, builder, signature, args):
             x, n = args
@@ -62,7 +60,7 @@ def sparse_functions(dtype: str):
 
     @intrinsic
     def next_nonzero(typingctx, x, k, n):
-        """Place of the first nonzero of n numbers from k on; n if there is none."""
+        """Find the smallest k of ``k ... n - 1`` with ``x[k] != 0``; n if there is none."""
 
         def codegen(context, builder, signature, args):
             x, k, n = args
@@ -79,7 +77,7 @@ def sparse_functions(dtype: str):
 
     @intrinsic
     def add_multiple(typingctx, n, a, x, start, y):
-        """``y = start + a x`` for n numbers, rounded as in the microkernel; ``start`` may be ``y``."""
+        """Compute ``y[:n] = start[:n] + a x[:n]``, rounded as in the microkernel; ``start`` may be ``y``."""
 
         def codegen(context, builder, signature, args):
             n, a, x, start, y = args
@@ -98,3 +96,48 @@ def sparse_functions(dtype: str):
         return types.void(integer, real, pointer, pointer, pointer), codegen
 
     return nonzeros, next_nonzero, add_multiple
+
+
+@cache
+def sparse_weight_block(dtype: str) -> int:
+    """Address of ``block(rows, units, N, dz, dz_row, x, x_row, start, start_row, target)``.
+
+    ``target[u, k] = start[u, k] + sum over r of dz[r, u] * x[r, k]`` for ``k < N`` and ``u < units``, at most
+    `thresholds.WEIGHT_GRADIENT_ROWS`, in ascending r; an ``x[r, k]`` of 0 is skipped.
+    """
+
+    def make():
+        real, size = getattr(types, dtype), types.int64
+        _, next_nonzero, add_multiple = sparse_functions(dtype)
+        COLUMNS, UNITS = 4 * vector_unit().lanes(dtype), thresholds.WEIGHT_GRADIENT_ROWS
+        NUMBERS = COLUMNS * UNITS
+
+        def block(rows, units, N, dz, dz_row, x, x_row, start, start_row, target):
+            # Columns k0 to k0 + columns at a time, transposed, in 24 KB on the stack: sums[k, u] is target[u, k0 + k],
+            # so that what a nonzero adds to lies side by side.
+            sums = local(real, NUMBERS)
+            k0 = 0
+            while k0 < N:
+                columns = smaller(COLUMNS, N - k0)
+                # sums = start^T
+                for k in range(columns):
+                    for u in range(units):
+                        sums[k * UNITS + u] = start[u * start_row + k0 + k]
+                # sums[k] += x[r, k] dz[r], for every x[r, k] that is not 0
+                for r in range(rows):
+                    row = offset(x, r * x_row + k0)
+                    k = next_nonzero(row, 0, columns)
+                    while k < columns:
+                        column = offset(sums, k * UNITS)
+                        add_multiple(units, row[k], offset(dz, r * dz_row), column, column)
+                        k = next_nonzero(row, k + 1, columns)
+                # target = sums^T
+                for k in range(columns):
+                    for u in range(units):
+                        target[u * N + k0 + k] = sums[k * UNITS + u]
+                k0 += columns
+
+        pointer = types.CPointer(real)
+        return block, types.void(size, size, size, pointer, size, pointer, size, pointer, size, pointer)
+
+    return compiled(f"sparse_weight_block_{dtype}", "", make)

@@ -13,7 +13,7 @@ from nblstm.codegen.target import processor
 
 @dataclass(frozen=True)
 class VectorUnit:
-    """What decides the shape of the matrix kernel.
+    """Properties of a vector unit that decide the shape of the matrix kernel.
 
     Attributes
     ----------
@@ -23,7 +23,7 @@ class VectorUnit:
         Width of a register.
     registers : int
     fma : bool
-        Whether one instruction computes ``a * b + c``.
+        True where one instruction computes ``a * b + c``.
     """
 
     name: str
@@ -34,15 +34,6 @@ class VectorUnit:
     def lanes(self, dtype: str) -> int:
         """Numbers of a dtype in one register."""
         return self.bytes // (4 if dtype == "float32" else 8)
-
-    @property
-    def tile(self) -> tuple[int, int]:
-        """Rows, and vectors across, of the block of results that the matrix kernel keeps in registers.
-
-        6 x 4 vectors need 24 accumulators, 4 vectors of weights and 1 for the input: 29 of 32 registers;
-        6 x 2 need 15 of 16.
-        """
-        return (6, 4) if self.registers == 32 else (6, 2)
 
 
 @cache
@@ -76,9 +67,9 @@ define <8 x i32> @integers(<8 x i32> %a, <8 x i32> %b) {
 
 
 def _features_used() -> set[str]:
-    """What LLVM makes of a processor's name and of features, each of which may bring or take others.
+    """Instruction sets that LLVM uses for the processor's name and features, each of which may imply or exclude others.
 
-    Only the instructions say, in 3 ms: there is no list of what a name implies.
+    They are read off the instructions that it emits, in 3 ms: there is no list of what a name implies.
     """
     triple, name, features = processor()
     module = binding.parse_assembly(_PROBE)

@@ -1,0 +1,121 @@
+"""Partition of a layer's work: batch rows or hidden units into parts, one for each thread; time steps into segments.
+
+Results do not depend on the cuts: no number is a sum over parts.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from itertools import accumulate, pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from nblstm.buffers.batch import Batch
+from nblstm.codegen.aside import cores
+from nblstm.cpu import threads, thresholds
+
+#: Hidden units are cut between whole cache lines and vectors.
+UNIT_BLOCK = 16
+
+
+class Partition(NamedTuple):
+    """A recurrence cut into parts.
+
+    Attributes
+    ----------
+    by_units : bool
+        Whether parts are hidden units and share every step, rather than rows of the batch.
+    bounds : ndarray of int64, shape (parts + 1,)
+        Part p has the rows, or units, ``bounds[p]`` to ``bounds[p + 1]``.
+    rows : int
+        The most rows of the batch that a part has.
+    """
+
+    by_units: bool
+    bounds: np.ndarray
+    rows: int
+
+    @property
+    def parts(self) -> int:
+        """Number of parts."""
+        return len(self.bounds) - 1
+
+
+def partition(batch: Batch, H: int, columns: int, directions: int, tiny: bool) -> Partition:
+    """Cut a recurrence for the number of threads.
+
+    Parameters
+    ----------
+    batch : Batch
+    H, columns : int
+        The recurrent product of a row has H x columns multiply-adds.
+    directions : int
+        Each has its share of the threads.
+    tiny : bool
+        One part: the calling thread does it all.
+    """
+    threads_each = -(-threads.num_threads() // directions)
+    if tiny or threads_each < 2:
+        return Partition(False, np.array([0, batch.B], np.int64), batch.B)
+    few_rows = thresholds.ROWS_PER_THREAD * threads_each > batch.B
+    if few_rows and (batch.T == 1 or columns * H > thresholds.SHARED_STEP_WORK):
+        # More threads than cores would wait in every step for those that do not run: eight on two cores took 19 ms for
+        # 100 steps of H = 512, and take 3.8 as two parts.
+        blocks = -(-H // UNIT_BLOCK)
+        parts = max(1, min(blocks, threads_each, cores()))
+        bounds = np.minimum(np.arange(parts + 1) * blocks // parts * UNIT_BLOCK, H)
+        return Partition(parts > 1, bounds if parts > 1 else np.array([0, batch.B], np.int64), batch.B)
+    bounds = row_bounds(batch, min(batch.B, threads_each), (0, batch.T))
+    return Partition(False, bounds, max(b - a for a, b in pairwise(bounds.tolist())))
+
+
+def row_bounds(batch: Batch, parts: int, steps: tuple[int, int]) -> np.ndarray:
+    """Split rows into consecutive parts so that the largest part is minimal (work = sum of lengths, in some steps)."""
+    lengths = batch.lengths
+    if steps != (0, batch.T):
+        lengths = np.minimum(np.maximum(lengths, steps[0]), steps[1]) - steps[0]
+    work = list(accumulate(lengths.tolist(), initial=0))  # as an array it takes 25 us for 32 rows, and so 8
+
+    def filled(most: int) -> list[int]:
+        """Fill each part with rows until the next would make its work more than ``most``."""
+        bounds = [0]
+        for _ in range(parts):
+            bounds.append(bisect_right(work, work[bounds[-1]] + most) - 1)
+        return bounds
+
+    # The smallest ``most`` with which all rows are in a part, by bisection: it is at least the mean, and with a row of
+    # at most T more every part reaches the mean.
+    least = -(-work[-1] // parts)
+    candidates = range(least, least + batch.T + 1)
+    most = candidates[bisect_left(candidates, True, key=lambda most: filled(most)[-1] == batch.B)]
+    return np.array(filled(most), np.int64)
+
+
+def steps_ahead(T: int, rows: int, z_row: int) -> int:
+    """Steps of a segment whose input products a part of so many rows, of z_row pre-activations, computes at once."""
+    rows = max(1, rows)
+    return max(1, min(T, max(thresholds.PREACTIVATIONS_AHEAD // (rows * z_row), -(-thresholds.ROWS_AHEAD // rows))))
+
+
+def segments(batch: Batch) -> list[tuple[int, int]]:
+    """Split steps into consecutive segments of about `thresholds.BPTT_SEGMENT_ROWS` packed rows."""
+    if batch.N == 0:
+        return []
+    rows = thresholds.BPTT_SEGMENT_ROWS
+    cuts = np.searchsorted(batch.offset, np.arange(rows, batch.N, rows))
+    edges = [0, *sorted({int(c) for c in cuts if 0 < c < batch.steps}), batch.steps]
+    return list(pairwise(edges))
+
+
+def segment_groups(batch: Batch, checkpoint: int | None) -> list[list[tuple[int, int]]]:
+    """Group consecutive segments so that each group has at least ``checkpoint`` steps; one group for None.
+
+    Checkpoints fall between segments, so gradients are summed in the same order with and without them.
+    """
+    groups: list[list[tuple[int, int]]] = [[]]
+    for steps in segments(batch):
+        if checkpoint is not None and groups[-1] and groups[-1][-1][1] - groups[-1][0][0] >= checkpoint:
+            groups.append([])
+        groups[-1].append(steps)
+    return groups
