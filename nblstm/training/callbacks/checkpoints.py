@@ -9,8 +9,8 @@ from typing import Any
 
 from nblstm.arguments import validate
 from nblstm.process.show import show, warn
-from nblstm.training.callbacks.callback import Callback
-from nblstm.training.callbacks.monitors import Monitor, threshold
+from nblstm.training.callbacks.base_callback import Callback
+from nblstm.training.callbacks.stopping import Monitor, threshold
 from nblstm.training.files import archive, faults, foreign
 
 
