@@ -63,7 +63,7 @@ class Module:
     _parts: tuple[Module, ...] = ()
 
     def __new__(cls, *args, **kwargs):
-        """As `object`'s; an unknown argument is refused."""
+        """Refuse unknown arguments, with the nearest known one."""
         if kwargs:
             signatures.need_known(cls, kwargs)
         return super().__new__(cls)

@@ -13,7 +13,7 @@ from nblstm.process.show import warn
 from nblstm.training.callbacks import BackupAndRestore, History
 from nblstm.training.callbacks.base_callback import CallbackList
 from nblstm.training.data.batches import Batches, IterableBatches
-from nblstm.training.files import archive
+from nblstm.training.files import checks
 from nblstm.training.interrupts import Interrupts
 from nblstm.training.progress import Progress
 
@@ -106,7 +106,7 @@ class Loop:
         ValueError
             If it is not of the same model, data and callbacks; then the model is as it was.
         """
-        archive.expect(
+        checks.expect(
             "the state", state, epoch=int, done=int, stop_training=bool, batches=dict, callbacks=list, model=dict
         )
         if not all(isinstance(kept, list) and [*map(type, kept)] == [str, dict] for kept in state["callbacks"]):
@@ -201,7 +201,7 @@ class Loop:
             )
 
     def _validation(self) -> dict[str, float]:
-        """What an evaluation on the held-out data gives; nothing, and none is tried again, where these have run out."""
+        """Loss and metrics of the validation data; nothing, and it is not tried again, where these have run out."""
         assert self.validation is not None
         measured = evaluate(self.model, self.model.objective, self.validation, self.callbacks)
         if measured is None:

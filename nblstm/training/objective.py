@@ -11,7 +11,7 @@ import numpy as np
 
 from nblstm.training import losses, metrics
 from nblstm.training.data import targets
-from nblstm.training.files import archive
+from nblstm.training.files import checks
 from nblstm.training.losses import Loss
 from nblstm.training.metrics import Mean, Metric
 
@@ -80,7 +80,7 @@ class Objective:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
-        archive.expect("what was measured", state, total=Real, samples=Real, metrics=list)
+        checks.expect("what was measured", state, total=Real, samples=Real, metrics=list)
         measured = (*self.metrics, *self.weighted_metrics)
         if len(state["metrics"]) != len(measured):
             raise ValueError(f"it was made with {len(state['metrics'])} metrics, and now there are {len(measured)}")

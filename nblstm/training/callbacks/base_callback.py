@@ -32,7 +32,7 @@ class Callback:
         signatures.overridden(cls, Callback, *(name for name in vars(Callback) if name.startswith("on_")))
 
     def __new__(cls, *args, **kwargs):
-        """As `object`'s; an unknown argument is refused."""
+        """Refuse unknown arguments, with the nearest known one."""
         if kwargs:
             signatures.need_known(cls, kwargs)
         return super().__new__(cls)
@@ -99,7 +99,7 @@ class Callback:
         """After a batch of predictions; ``logs["outputs"]`` has them."""
 
     def state(self) -> dict[str, Any]:
-        """What has to be known to go on after an interruption; see `load_state`.
+        """The values from which the callback can go on after an interruption; see `load_state`.
 
         Returns
         -------
@@ -182,11 +182,12 @@ class CallbackList:
         return self._called[event]
 
 
-#: What `Callback` itself does for the first is to call the second.
+#: For the first event, `Callback` itself calls the method of the second.
 _PASSED_ON = {"on_train_batch_begin": "on_batch_begin", "on_train_batch_end": "on_batch_end"}
 
 
 def _idle(method, event: str) -> bool:
+    """True if the method is `Callback`'s own, which does nothing."""
     if getattr(method, "__func__", None) is not getattr(Callback, event):
         return False
     passed_on = _PASSED_ON.get(event)

@@ -10,7 +10,7 @@ from nblstm.arguments import validate
 from nblstm.process.show import show
 from nblstm.training.callbacks.base_callback import Callback
 from nblstm.training.callbacks.stopping import Monitor, threshold
-from nblstm.training.files import archive
+from nblstm.training.files import checks
 
 
 class LearningRateScheduler(Callback):
@@ -37,7 +37,7 @@ class LearningRateScheduler(Callback):
         self._of_epoch_alone = _takes_one(schedule)
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
-        """Set it."""
+        """Set the epoch's learning rate."""
         optimizer = self.model.optimizer
         rate = self.schedule(epoch) if self._of_epoch_alone else self.schedule(epoch, optimizer.learning_rate)
         optimizer.learning_rate = validate.real_number("the learning rate that schedule gives", rate)
@@ -45,7 +45,7 @@ class LearningRateScheduler(Callback):
             show(f"Epoch {epoch + 1}: setting the learning rate to {optimizer.learning_rate:g}.")
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        """Log it."""
+        """Log the learning rate."""
         if logs is not None:
             logs["learning_rate"] = self.model.optimizer.learning_rate
 
@@ -57,7 +57,7 @@ class ReduceLROnPlateau(Monitor):
     ----------
     monitor : str, default "val_loss"
     factor : float, default 0.1
-        What the learning rate is multiplied by; from 0 to below 1.
+        Factor for the learning rate, from 0 to below 1.
     patience : int, default 10
         Epochs without improvement after which it is.
     verbose : int, default 0
@@ -94,7 +94,7 @@ class ReduceLROnPlateau(Monitor):
         self.best, self.wait, self.cooldown_counter = None, 0, 0
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        """Look at the number."""
+        """Lower the learning rate, if the number has not improved for ``patience`` epochs."""
         logs = {} if logs is None else logs
         logs["learning_rate"] = self.model.optimizer.learning_rate
         current = self.monitored(logs)
@@ -124,13 +124,13 @@ class ReduceLROnPlateau(Monitor):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
-        archive.expect("the state", state, best=Real | None, wait=int, cooldown_counter=int)
+        checks.expect("the state", state, best=Real | None, wait=int, cooldown_counter=int)
         self.best = threshold("best", state["best"])
         self.wait, self.cooldown_counter = state["wait"], state["cooldown_counter"]
 
 
 def _takes_one(function) -> bool:
-    """Whether a function can be called with one argument and not with two."""
+    """True if a function can be called with one argument and not with two."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some functions in C have none

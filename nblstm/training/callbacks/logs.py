@@ -12,7 +12,7 @@ import numpy as np
 
 from nblstm.arguments import validate
 from nblstm.training.callbacks.base_callback import Callback
-from nblstm.training.files import archive
+from nblstm.training.files import checks
 
 
 class History(Callback):
@@ -59,14 +59,14 @@ class History(Callback):
         self.epoch, self.history, self._epochs = [], {}, {}
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        """Take down an epoch's logs."""
+        """Append an epoch's logs."""
         self.epoch.append(epoch)
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
             self._epochs.setdefault(name, []).append(epoch)
 
     def state(self) -> dict:
-        """All numbers that were taken down; logs may hold other objects too."""
+        """All numbers of the logs, which may hold other objects too."""
         history: dict[str, list[float]] = {}
         epochs: dict[str, list[int]] = {}
         for name, values in self.history.items():
@@ -78,10 +78,10 @@ class History(Callback):
 
     def load_state(self, state: dict) -> None:
         """Go on from a `state`."""
-        archive.expect("the history", state, epoch=list, history=dict, epochs=dict)
+        checks.expect("the history", state, epoch=list, history=dict, epochs=dict)
         names = dict.fromkeys(state["history"], list)
-        archive.expect("the values of the history", state["history"], **names)
-        archive.expect("the epochs of the history", state["epochs"], **names)
+        checks.expect("the values of the history", state["history"], **names)
+        checks.expect("the epochs of the history", state["epochs"], **names)
         for kind, lists in (
             (int, [state["epoch"], *state["epochs"].values()]), (numbers.Real, state["history"].values()),
         ):  # fmt: skip
@@ -140,7 +140,7 @@ class History(Callback):
 
 
 def _is_number(value) -> bool:
-    """Whether a value is one number, NumPy's included, that a float can hold."""
+    """True if a value is one number, NumPy's included, that a float can hold."""
     if isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "fiub":
         return True
     return isinstance(value, numbers.Real | np.bool_) and not (isinstance(value, int) and value.bit_length() > 1000)
@@ -214,6 +214,6 @@ class CSVLogger(Callback):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
-        archive.expect("the state", state, names=list | None, length=int)
+        checks.expect("the state", state, names=list | None, length=int)
         if state["names"] is not None:
             self._names, self._keep = [str(name) for name in state["names"]], state["length"]

@@ -9,7 +9,7 @@ from typing import Any
 from nblstm.arguments import validate
 from nblstm.process.show import show, warn
 from nblstm.training.callbacks.base_callback import Callback
-from nblstm.training.files import archive
+from nblstm.training.files import checks
 
 
 class Monitor(Callback):
@@ -39,7 +39,7 @@ class Monitor(Callback):
         self.best: float | None = None
 
     def improves(self, value: float, on: float | None) -> bool:
-        """Whether ``value`` is better than ``on`` by more than ``min_delta``; any number is better than None.
+        """True if ``value`` is better than ``on`` by more than ``min_delta``; any number is better than None.
 
         NaN is no number, and better than nothing.
         """
@@ -143,7 +143,7 @@ class EarlyStopping(Monitor):
         self._begin()
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        """Look at the number."""
+        """End the fit, if the number has not improved for ``patience`` epochs."""
         current = self.monitored(logs or {})
         if current is None or epoch < self.start_from_epoch:
             return
@@ -174,7 +174,7 @@ class EarlyStopping(Monitor):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
-        archive.expect(
+        checks.expect(
             "the state", state, best=Real | None, best_weights=list | None, wait=int, stopped_epoch=int, best_epoch=int
         )
         weights = state["best_weights"]
@@ -204,7 +204,7 @@ class TerminateOnNaN(Callback):
         self.raise_error = validate.flag("raise_error", raise_error)
 
     def on_batch_end(self, batch: int, logs=None) -> None:
-        """Look at the loss."""
+        """End the fit, if the loss is not finite."""
         loss = (logs or {}).get("loss", 0.0)
         if math.isfinite(loss):
             return

@@ -10,7 +10,7 @@ import numpy as np
 from nblstm.arguments import custom, signatures, validate
 from nblstm.arguments.configured import Configured
 from nblstm.training.data import targets
-from nblstm.training.files import archive
+from nblstm.training.files import checks
 
 
 class Metric(Configured):
@@ -99,7 +99,7 @@ class Metric(Configured):
 
     def load_state(self, state: dict[str, float]) -> None:
         """Go on from a `state`."""
-        archive.expect(f"the state of metric {self.name!r}", state, total=Real, count=Real)
+        checks.expect(f"the state of metric {self.name!r}", state, total=Real, count=Real)
         self._total, self._count = float(state["total"]), float(state["count"])
 
     @np.errstate(under="ignore")

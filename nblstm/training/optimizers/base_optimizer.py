@@ -26,8 +26,8 @@ class Optimizer(Configured):
     Parameters
     ----------
     modules : Module or sequence of Module, optional
-        What is trained; without, `build` sets it. A number, schedule or function in this place is the learning rate,
-        so that ``Adam(0.01)`` means what it does in Keras.
+        Networks to train; without, `build` sets them. A number, schedule or function in this place is the learning
+        rate, so that ``Adam(0.01)`` means what it does in Keras.
     learning_rate : float or callable
         A callable gives the learning rate of a step, counted from 0, such as a schedule.
     weight_decay : float, optional
@@ -53,7 +53,7 @@ class Optimizer(Configured):
     once: ClassVar[dict[str, str]] = {"lr": "learning_rate"}
 
     def __new__(cls, *args, **kwargs):
-        """As `object`'s; what stands behind a learning rate without its name is refused, as it would be another's."""
+        """Refuse arguments behind a learning rate that stands in the place of the networks, unless they are named."""
         names = [*signatures.constructor(cls).parameters] if len(args) > 1 or "learning_rate" in kwargs else [""]
         if names[0] == "modules" and _is_rate(args[0] if args else kwargs.get("modules")):
             given = f"{args[0]!r}, {args[1]!r}" if len(args) > 1 else "modules and learning_rate"
@@ -91,7 +91,7 @@ class Optimizer(Configured):
             self.build(modules)
 
     def build(self, modules: Module | Sequence[Module]) -> None:
-        """Set what is trained, at step 0.
+        """Set the networks to train, at step 0.
 
         Parameters
         ----------
@@ -175,7 +175,7 @@ class Optimizer(Configured):
             module.forget()
 
     def slot_names(self) -> tuple[str, ...]:
-        """What is kept from step to step: a number for each parameter under each name, zero at first."""
+        """Names of the slots: arrays kept from step to step, with a number for each parameter, zero at first."""
         raise NotImplementedError(f"{type(self).__name__} names no slots; define slot_names()")
 
     def equation(self) -> Callable[..., tuple[float, ...]]:
@@ -197,7 +197,7 @@ class Optimizer(Configured):
         """
 
     def state(self) -> dict[str, np.ndarray]:
-        """All that changes from step to step, for a later `load_state`; the parameters are the modules' own.
+        """Everything that changes from step to step, for a later `load_state`; the parameters are the modules' own.
 
         Returns
         -------
@@ -278,7 +278,7 @@ class Optimizer(Configured):
                 raise ValueError(f"gradients have dtype {g.dtype}; the module has {p.dtype}, so give that")
 
     def kernels(self, dtype: str) -> list[tuple]:
-        """What steps will need: functions that compile it, each with its arguments."""
+        """Functions that compile what steps will need, each with its arguments."""
         if type(self).update is not Optimizer.update:
             return []
         arguments = self.equation(), len(self.slot_names()), len(self.constants(0.0)), dtype
@@ -326,7 +326,7 @@ class Optimizer(Configured):
 
 
 def _is_rate(modules) -> bool:
-    """Whether a learning rate, or what was meant for one, stands in the place of the networks."""
+    """True if a learning rate, or what was meant for one, stands in the place of the networks."""
     if isinstance(modules, list | tuple):
         return bool(modules) and all(isinstance(part, numbers.Real) for part in modules)
     return isinstance(modules, numbers.Real | str) or (callable(modules) and not isinstance(modules, Module | type))

@@ -20,7 +20,7 @@ class SGD(Optimizer):
     Parameters
     ----------
     modules : Module or sequence of Module, optional
-        What is trained.
+        Networks to train.
     learning_rate : float or callable, default 0.01
     momentum : float, default 0
         From 0 to 1.
@@ -87,7 +87,7 @@ class RMSprop(Optimizer):
     Parameters
     ----------
     modules : Module or sequence of Module, optional
-        What is trained.
+        Networks to train.
     learning_rate : float or callable, default 0.001
     rho : float, default 0.9
     momentum : float, default 0
@@ -171,7 +171,7 @@ class Adam(Optimizer):
     Parameters
     ----------
     modules : Module or sequence of Module, optional
-        What is trained.
+        Networks to train.
     learning_rate : float or callable, default 0.001
         A number may be changed between steps.
     beta_1, beta_2 : float, default 0.9 and 0.999
@@ -239,7 +239,7 @@ class AdamW(Adam):
     Parameters
     ----------
     modules : Module or sequence of Module, optional
-        What is trained.
+        Networks to train.
     learning_rate : float or callable, default 0.001
     weight_decay : float, default 0.004
     beta_1, beta_2, epsilon, amsgrad
