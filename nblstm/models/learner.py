@@ -134,9 +134,9 @@ class Learner(Feed):
             free.pop()  # one operation, whatever other threads do
         except IndexError:
             if not whole:
-                yield self.objective.apart()
+                yield self.objective.copy()
                 return
-            self.objective, self._free = self.objective.apart(), []
+            self.objective, self._free = self.objective.copy(), []
             free = self._free
         try:
             yield self.objective

@@ -194,7 +194,7 @@ class Loop:
     def _check_validations(self) -> None:
         """Refuse several validations with a generator that each of them reads to its end."""
         coming = sum(self._validates(epoch) for epoch in range(self.epoch, self.epochs))
-        if isinstance(self.validation, IterableBatches) and self.validation.ends and coming > 1:
+        if isinstance(self.validation, IterableBatches) and self.validation.single_pass and coming > 1:
             raise ValueError(
                 f"validation_data is a generator, of which the first of {coming} validations leaves nothing; give "
                 "validation_steps and one that goes on, or an iterable that begins anew for each"

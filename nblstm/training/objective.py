@@ -38,11 +38,11 @@ class Objective:
         self._names = _unique(self.metrics, self.weighted_metrics)
         self.reset()
 
-    def apart(self) -> Objective:
-        """The same loss, which keeps nothing, and metrics of its own."""
+    def copy(self) -> Objective:
+        """The same loss, which keeps nothing, and copies of the metrics."""
         made = copy.copy(self)
-        made.metrics = [_apart(metric) for metric in self.metrics]
-        made.weighted_metrics = [_apart(metric) for metric in self.weighted_metrics]
+        made.metrics = [_copied(metric) for metric in self.metrics]
+        made.weighted_metrics = [_copied(metric) for metric in self.weighted_metrics]
         return made
 
     def reset(self) -> None:
@@ -89,7 +89,7 @@ class Objective:
             metric.load_state(kept)
 
 
-def _apart(metric: Metric) -> Metric:
+def _copied(metric: Metric) -> Metric:
     """A copy of a metric; what Python cannot copy, such as a lock or an open file, is the same in both."""
     made = copy.copy(metric)
     memo = {id(metric): made}

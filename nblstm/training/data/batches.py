@@ -107,7 +107,7 @@ class IterableBatches:
         self._iterator: Iterator | None = None
 
     @property
-    def ends(self) -> bool:
+    def single_pass(self) -> bool:
         """True if the first epoch is a pass over an iterator, which leaves nothing for a second one."""
         return self._once and self._steps_per_epoch is None
 
