@@ -33,7 +33,7 @@ for _ in (progress := tqdm(range(STEPS), desc="training", unit="step")):
     y, _, lstm_tape = lstm.forward(x[window])
     predicted, readout_tape = readout.forward(y)
     target = np.where(np.isnan(change[window]), predicted, change[window] / scale)  # not measured: no error
-    loss, d_predicted = training.mean_squared_error_and_gradient(target, predicted)
+    loss, d_predicted = training.losses.MeanSquaredError().value_and_gradient(target, predicted)
     d_readout = readout.backward(readout_tape, d_predicted)
     d_lstm = lstm.backward(lstm_tape, d_readout.x)
     training.clip_by_global_norm([d_lstm, d_readout], 1.0)

@@ -3,8 +3,8 @@
 from nblstm.arguments.custom import custom_object_scope, get_custom_objects, register_keras_serializable
 from nblstm.arguments.seeds import set_random_seed
 from nblstm.layers.base.names import clear_session
+from nblstm.training.data.batches import PyDataset
 from nblstm.training.data.encoding import normalize, pad_sequences, to_categorical
-from nblstm.training.data.pydataset import PyDataset
 
 #: Keras's older name.
 Sequence = PyDataset

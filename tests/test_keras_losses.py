@@ -6,7 +6,6 @@ from test_losses import BITS, LABELS, LOGITS, NUMBERS, ONE_HOT, SIGMOID, SOFTMAX
 from nblstm import losses as keras_losses
 from nblstm import metrics as keras_metrics
 from nblstm.training import losses
-from nblstm.training.losses import rowwise
 
 SHAPE = LABELS.shape
 
@@ -21,5 +20,8 @@ def test_keras_functions_take_the_target_first_and_give_a_value_per_row():
     np.testing.assert_allclose(keras_losses.categorical_crossentropy(ONE_HOT, SOFTMAX), expected)
     np.testing.assert_allclose(keras_losses.sparse_categorical_crossentropy(LABELS, LOGITS, True), expected)
     assert keras_metrics.huber is keras_losses.huber
-    for name in rowwise.__all__:
+    for name in (
+        "binary_crossentropy", "categorical_crossentropy", "huber", "mean_absolute_error", "mean_squared_error",
+        "sparse_categorical_crossentropy",
+    ):  # fmt: skip
         assert type(losses.get(getattr(keras_losses, name))) is type(losses.get(name))

@@ -7,7 +7,6 @@ import pytest
 from golden import keras_training
 from tolerances import DIFFERENCES, DTYPES, GRADIENT, OUTPUT, assert_close
 
-from nblstm import training
 from nblstm.training import losses
 
 RNG = np.random.default_rng(0)
@@ -138,30 +137,45 @@ def test_keras(case, dtype):
 @pytest.mark.parametrize(
     ("function", "options", "made"),
     [
-        (training.mean_squared_error_and_gradient, {}, losses.MeanSquaredError()),
-        (training.mean_absolute_error_and_gradient, {}, losses.MeanAbsoluteError()),
-        (training.huber_and_gradient, dict(delta=0.3), losses.Huber(0.3)),
-        (training.binary_crossentropy_and_gradient, {}, losses.BinaryCrossentropy()),
+        (losses.mean_squared_error, {}, losses.MeanSquaredError()),
+        (losses.mean_absolute_error, {}, losses.MeanAbsoluteError()),
+        (losses.huber, dict(delta=0.3), losses.Huber(0.3)),
+        (losses.binary_crossentropy, {}, losses.BinaryCrossentropy()),
         (
-            training.binary_crossentropy_and_gradient, dict(from_logits=True, label_smoothing=0.3),
+            losses.binary_crossentropy, dict(from_logits=True, label_smoothing=0.3),
             losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.3),
         ),
         (
-            training.categorical_crossentropy_and_gradient, dict(from_logits=True, label_smoothing=0.3),
+            losses.categorical_crossentropy, dict(from_logits=True, label_smoothing=0.3),
             losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.3),
         ),
         (
-            training.sparse_categorical_crossentropy_and_gradient, dict(from_logits=True, ignore_class=1),
+            losses.sparse_categorical_crossentropy, dict(from_logits=True, ignore_class=1),
             losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=1),
         ),
     ],
 )  # fmt: skip
-def test_functions_with_a_gradient_take_the_target_first(function, options, made):
-    target = LABELS if isinstance(made, losses.SparseCategoricalCrossentropy) else ONE_HOT
-    value, gradient = function(target, SOFTMAX, WEIGHTS, MASK, **options)
-    expected, expected_gradient = made.value_and_gradient(target, SOFTMAX, WEIGHTS, MASK)
-    assert value == expected
-    np.testing.assert_array_equal(gradient, expected_gradient)
+def test_functions_give_the_values_of_which_classes_give_the_mean(function, options, made):
+    """Both take y_true, y_pred; the function's values lack the mask of `ignore_class`, which the mean leaves out."""
+    sparse = isinstance(made, losses.SparseCategoricalCrossentropy)
+    target = LABELS if sparse else ONE_HOT
+    values = function(target, SOFTMAX, **options)
+    assert values.shape == LABELS.shape
+    np.testing.assert_array_equal(values, function(y_true=target, y_pred=SOFTMAX, **options))
+    counted = LABELS != 1 if sparse else np.ones_like(LABELS, bool)
+    value, gradient = made.value_and_gradient(target, SOFTMAX, WEIGHTS)
+    assert value == pytest.approx((values * WEIGHTS)[counted].sum() / counted.sum(), rel=OUTPUT["float64"])
+    np.testing.assert_array_equal(
+        gradient, made.value_and_gradient(y_true=target, y_pred=SOFTMAX, sample_weight=WEIGHTS)[1]
+    )
+
+
+def test_what_returns_a_gradient_says_so_in_its_name():
+    for name in losses.__all__:
+        if name.islower() and name != "get":
+            target = LABELS if name.startswith("sparse") else ONE_HOT
+            assert isinstance(getattr(losses, name)(target, SOFTMAX), np.ndarray)
+            assert isinstance(losses.get(name)(target, SOFTMAX), float)
 
 
 # --- stability ------------------------------------------------------------------------------------
@@ -225,9 +239,9 @@ def test_where_nothing_counts_the_loss_is_0():
 )
 def test_a_last_dimension_of_one_may_be_too_many_or_too_few(target, prediction):
     t, p = RNG.random(target), RNG.uniform(0.1, 0.9, prediction)
-    for function in (training.mean_squared_error_and_gradient, training.binary_crossentropy_and_gradient):
-        value, gradient = function(t, p)
-        expected, flat = function(t.ravel(), p.ravel())
+    for loss in (losses.MeanSquaredError(), losses.BinaryCrossentropy()):
+        value, gradient = loss.value_and_gradient(t, p)
+        expected, flat = loss.value_and_gradient(t.ravel(), p.ravel())
         assert value == pytest.approx(expected)
         assert gradient.shape == prediction
         assert_close(gradient.ravel(), flat, OUTPUT["float64"])
@@ -247,8 +261,9 @@ def test_shapes_of_weights(shape):
 
 
 def test_lists_and_integers():
-    assert training.mean_squared_error_and_gradient([1, 4], [1.0, 2.0]) == (2.0, pytest.approx(np.array([0.0, -2.0])))
-    assert training.mean_squared_error_and_gradient([1, 4], np.array([1, 2]))[0] == 2.0
+    loss = losses.MeanSquaredError()
+    assert loss.value_and_gradient([1, 4], [1.0, 2.0]) == (2.0, pytest.approx(np.array([0.0, -2.0])))
+    assert loss.value_and_gradient([1, 4], np.array([1, 2]))[0] == 2.0
 
 
 def test_masked_class_numbers_are_not_looked_at():

@@ -10,8 +10,7 @@ from tolerances import DTYPES, GRADIENT, OUTPUT, assert_close
 from nblstm import CellError, clip, nn, tanh, where
 from nblstm.buffers.layout import Layout
 from nblstm.training import SGD, Adam, AdamW, RMSprop, optimizers
-from nblstm.training.optimizers import schedules
-from nblstm.training.optimizers.optimizer import Optimizer
+from nblstm.training.optimizers import Optimizer, schedules
 
 RNG = np.random.default_rng(0)
 START, DRAWN = keras_training.arrays("optimizers/p"), keras_training.arrays("optimizers/g")

@@ -13,8 +13,7 @@ from nblstm import cell, layers, tanh, utils
 from nblstm.layers import RNN, Activation, Bidirectional, Dense, Input, TimeDistributed, activations
 from nblstm.models import Sequential, clone_model, load_model, model_from_json
 from nblstm.training import SGD, callbacks, losses, metrics
-from nblstm.training.optimizers import schedules
-from nblstm.training.optimizers.optimizer import Optimizer
+from nblstm.training.optimizers import Optimizer, schedules
 
 X = np.random.default_rng(0).normal(size=(6, 4, 3)).astype("f4")
 Y = X[:, 0, :2]

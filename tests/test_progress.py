@@ -17,7 +17,7 @@ from nblstm.layers import Dense
 from nblstm.models import Sequential
 from nblstm.process import compiling
 from nblstm.training.callbacks import LambdaCallback
-from nblstm.training.callbacks.progress import Progress, _clock, _duration
+from nblstm.training.progress import Progress, _clock, _duration
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(20, 3)), RNG.normal(size=(20, 1))
@@ -166,7 +166,7 @@ def test_what_stands_there_in_the_end(monkeypatch):
 def test_the_line_while_it_runs(monkeypatch):
     """Keras's: batches, a bar of 20, the seconds that are left, those of a batch, and the measurements so far."""
     terminal = on_a_terminal(monkeypatch)
-    monkeypatch.setattr("nblstm.training.callbacks.progress.REDRAWN", 0.0)
+    monkeypatch.setattr("nblstm.training.progress.REDRAWN", 0.0)
     seen = []
     watch = LambdaCallback(on_train_batch_begin=lambda batch, logs: seen.append(terminal.rows[-1]))
     model().fit(X, Y, batch_size=2, callbacks=[watch])
@@ -180,7 +180,7 @@ def test_the_line_while_it_runs(monkeypatch):
 
 def test_a_number_of_batches_that_is_not_known(monkeypatch):
     terminal = on_a_terminal(monkeypatch)
-    monkeypatch.setattr("nblstm.training.callbacks.progress.REDRAWN", 0.0)
+    monkeypatch.setattr("nblstm.training.progress.REDRAWN", 0.0)
     seen = []
     watch = LambdaCallback(on_train_batch_begin=lambda batch, logs: seen.append(terminal.rows[-1]))
     model().fit(((X[k : k + 5], Y[k : k + 5]) for k in (0, 5, 10)), callbacks=[watch])
@@ -208,7 +208,7 @@ def test_it_is_not_drawn_at_every_step(monkeypatch, callbacks):
 
 def test_callbacks_that_see_each_batch_do_not_have_it_drawn(monkeypatch):
     terminal = on_a_terminal(monkeypatch)
-    monkeypatch.setattr("nblstm.training.callbacks.progress.REDRAWN", 1000.0)
+    monkeypatch.setattr("nblstm.training.progress.REDRAWN", 1000.0)
     seen = []
     watch = LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(logs["loss"]))
     watch.on_test_batch_end = lambda batch, logs: seen.append(logs["loss"])
@@ -221,7 +221,7 @@ def test_callbacks_that_see_each_batch_do_not_have_it_drawn(monkeypatch):
 
 def test_a_line_is_no_longer_than_a_row(monkeypatch):
     terminal = on_a_terminal(monkeypatch, columns=40)
-    monkeypatch.setattr("nblstm.training.callbacks.progress.REDRAWN", 0.0)
+    monkeypatch.setattr("nblstm.training.progress.REDRAWN", 0.0)
     assert shutil.get_terminal_size().columns == 40
     progress = Progress(1, "", 3)
     progress.step(1, {"a_metric_with_quite_a_long_name": 1.0})
@@ -242,7 +242,7 @@ def test_others_print_on_rows_of_their_own(monkeypatch):
 
 def test_compiling_is_said(monkeypatch):
     terminal = on_a_terminal(monkeypatch)
-    monkeypatch.setattr("nblstm.training.callbacks.progress.REDRAWN", 0.0)
+    monkeypatch.setattr("nblstm.training.progress.REDRAWN", 0.0)
     progress = Progress(1, "Epoch 1/1", 40)
     compiling.announce()
     assert terminal.rows[1] == " 0/40 " + "─" * 20 + " compiling"
@@ -272,7 +272,7 @@ def test_letters_that_a_terminal_lacks(monkeypatch):
     narrow = io.TextIOWrapper(raw, encoding="cp1252", newline="")
     monkeypatch.setattr(narrow, "isatty", lambda: True, raising=False)
     on_a_terminal(monkeypatch, stdout=narrow)
-    monkeypatch.setattr("nblstm.training.callbacks.progress.REDRAWN", 0.0)
+    monkeypatch.setattr("nblstm.training.progress.REDRAWN", 0.0)
     progress = Progress(1, "Epoch 1/1", 4)
     progress.step(1, {"loss": 1.0})
     progress.line({"λ": 1.0})

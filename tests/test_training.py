@@ -7,7 +7,8 @@ from golden import make_loss_trace
 from tolerances import DIFFERENCES, DTYPES, OUTPUT, TRACE, assert_close
 
 from nblstm import cells, nn
-from nblstm.training import Adam, clip_by_global_norm, mean_squared_error_and_gradient
+from nblstm.training import Adam, clip_by_global_norm
+from nblstm.training.losses import MeanSquaredError
 
 RNG = np.random.default_rng(0)
 
@@ -79,7 +80,7 @@ def test_ten_steps_of_training(dtype):
     for _ in LOSSES:
         h, _, tape = lstm.forward(x)
         prediction, readout_tape = readout.forward(h)
-        loss, d_prediction = mean_squared_error_and_gradient(target, prediction)
+        loss, d_prediction = MeanSquaredError().value_and_gradient(target, prediction)
         d_readout = readout.backward(readout_tape, d_prediction)
         gradients = [lstm.backward(tape, d_readout.x), d_readout]
         clip_by_global_norm(gradients, make_loss_trace.MAX_NORM)
@@ -101,7 +102,7 @@ def test_a_sum_is_learned(cell):
         x = rng.uniform(-1, 1, (8, 32, 1)).astype(np.float32)
         h, _, tape = net.forward(x)
         prediction, readout_tape = readout.forward(h)
-        loss, d_prediction = mean_squared_error_and_gradient(x.cumsum(axis=0), prediction)
+        loss, d_prediction = MeanSquaredError().value_and_gradient(x.cumsum(axis=0), prediction)
         d_readout = readout.backward(readout_tape, d_prediction)
         optimizer.step([net.backward(tape, d_readout.x), d_readout])
     assert loss < 0.02  # the sums have a variance of 1.5

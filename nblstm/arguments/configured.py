@@ -9,7 +9,7 @@ import numpy as np
 from nblstm.arguments import custom, signatures
 
 
-class Configured(signatures.KnownArguments):
+class Configured:
     """An object that is saved as the arguments of its constructor.
 
     Each argument is kept under its own name, as scikit-learn's estimators keep theirs; nothing else is saved.
@@ -17,6 +17,12 @@ class Configured(signatures.KnownArguments):
 
     #: Arguments that are not part of the config.
     unsaved: tuple[str, ...] = ()
+
+    def __new__(cls, *args, **kwargs):
+        """Refuse unknown arguments, with the nearest known one."""
+        if kwargs:
+            signatures.need_known(cls, kwargs)
+        return super().__new__(cls)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments as plain values, which JSON can hold; what is the user's own by its name.
@@ -101,6 +107,42 @@ def made_from(cls: type, config: dict[str, Any]) -> Any:
     """An object of a class, by its ``from_config`` if it has one."""
     make = getattr(cls, "from_config", None)
     return cls(**config) if make is None else make(config)
+
+
+def instance_from(kind: str, identifier, table: dict[str, type], base: type):
+    """The object that a user gives, or stands for by a name, a class or a configuration.
+
+    Parameters
+    ----------
+    kind : str
+        Word for it in errors.
+    identifier : str, type, dict or an instance of ``base``
+        A dict has ``class_name`` and, where not all is default, ``config``.
+    table : dict of str to type
+    base : type
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it names none.
+    """
+    if isinstance(identifier, base):
+        return identifier
+    if isinstance(identifier, type) and issubclass(identifier, base):
+        return identifier()
+    name, config = identifier, {}
+    if isinstance(identifier, dict):
+        if not (set(identifier) <= {"class_name", "config"} and isinstance(identifier.get("config", {}), dict)):
+            raise ValueError(f"{kind} has keys {sorted(map(str, identifier))}; give class_name, and config as a dict")
+        name, config = identifier.get("class_name"), identifier.get("config", {})
+    if not isinstance(name, str):
+        raise TypeError(f"{kind} is {name!r}; give a name such as {next(iter(table))!r}, or an object of its class")
+    lower = [known for known in table if known.islower()]  # classes are not listed beside their functions
+    found = custom.named(kind, name, table, lower or None)
+    made = made_from(found, config) if isinstance(found, type) else found
+    if not isinstance(made, base):
+        raise TypeError(f"{kind} is {name!r}, which stands for {made!r}; give an object of {base.__name__}")
+    return made
 
 
 def plain(name: str, value) -> Any:

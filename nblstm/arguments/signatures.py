@@ -5,30 +5,26 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import ClassVar, NoReturn
+from typing import NoReturn
 
 from nblstm.arguments import validate
 
 
-class KnownArguments:
-    """A class whose constructor answers an argument that it lacks with the nearest that it has."""
+def need_known(cls: type, names: Iterable[str]) -> None:
+    """Refuse an argument that the constructor of ``cls`` does not take, unless it passes on what it does not know."""
+    known = constructor(cls).parameters
+    wrong = [name for name in names if name not in known]
+    if wrong and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        refuse(cls, wrong[0], known)
 
-    #: Names that arguments have elsewhere, and theirs here.
-    once: ClassVar[dict[str, str]] = {}
 
-    def __new__(cls, *args, **kwargs):
-        """As `object`'s; an unknown argument is refused, unless the constructor passes on what it does not know."""
-        if kwargs:
-            known = constructor(cls).parameters
-            wrong = [name for name in kwargs if name not in known]
-            if wrong and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
-                cls.refuse(wrong[0], known)
-        return super().__new__(cls)
+def refuse(cls: type, name: str, known: Iterable[str]) -> NoReturn:
+    """Raise the error that ``name`` is no argument of ``cls``, with the nearest that is.
 
-    @classmethod
-    def refuse(cls, name: str, names: Iterable[str]) -> NoReturn:
-        """Say of an argument that it is none of those."""
-        raise TypeError(f"{cls.__name__} got the unknown argument {validate.unknown(name, names, once=cls.once)}")
+    A class may have a dict ``once``, from names that arguments have elsewhere to its own.
+    """
+    once = getattr(cls, "once", None)
+    raise TypeError(f"{cls.__name__} got the unknown argument {validate.unknown(name, known, once=once)}")
 
 
 def constructor(cls: type) -> inspect.Signature:

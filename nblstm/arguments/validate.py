@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import os
 import sys
@@ -42,6 +43,19 @@ def probability(name: str, value) -> float:
         raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; give a number, 0 or more and below 1")
     if not 0 <= float(value) < 1:
         raise ValueError(f"{name} is {value}; give a number, 0 or more and below 1")
+    return float(value)
+
+
+def real_number(
+    name: str, value, low: float = 0.0, high: float = math.inf, *, above: bool = False, below: bool = False
+) -> float:
+    """``value`` as a finite float from ``low`` to ``high``, both allowed unless ``above`` or ``below`` exclude them."""
+    span = f"above {low:g}" if above else f"{low:g} or more"
+    if high != math.inf:
+        span += f" and {'below' if below else 'at most'} {high:g}"
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not (number and low <= value <= high) or (above and value == low) or (below and value == high):
+        raise ValueError(f"{name} is {value!r}; give a number {span}")
     return float(value)
 
 

@@ -9,14 +9,12 @@ import numpy as np
 from nblstm.arguments import validate
 from nblstm.models.chain import Chain
 from nblstm.models.unlisted import unlisted_targets
-from nblstm.training.data import data
-from nblstm.training.data.batches import ArrayBatches, IterableBatches
-from nblstm.training.data.data import Batch, Samples
+from nblstm.training.data import targets
+from nblstm.training.data.batches import ArrayBatches, Batches, IterableBatches
+from nblstm.training.data.samples import Samples, checked_samples, sample_array
 
 #: Samples of a batch where the user does not say, as in Keras.
 BATCH_SIZE = 32
-
-Batches = ArrayBatches | IterableBatches
 
 
 class Feed(Chain):
@@ -85,8 +83,10 @@ class Feed(Chain):
         """Batches of inputs alone, to predict for."""
         if is_iterable(x):
             count = None if steps is None else validate.positive_integer("steps", steps)
-            return IterableBatches(x, lambda given: (self.converted(_inputs(given)), None, None), count)
-        return self._in_order(Samples(self.converted(data.array("x", self.unlisted(x), self.dtype))), batch_size, steps)
+            return IterableBatches(x, lambda given: Samples(self.converted(_inputs(given))), count)
+        return self._in_order(
+            Samples(self.converted(sample_array("x", self.unlisted(x), self.dtype))), batch_size, steps
+        )
 
     def samples(self, x, y, sample_weight, class_weight) -> Samples:
         """Arrays that fit the model, checked."""
@@ -103,14 +103,14 @@ class Feed(Chain):
         listed = inputs is not x
         y = unlisted_targets("y", y, inputs, listed)
         sample_weight = unlisted_targets("sample_weight", sample_weight, inputs, listed)
-        found = data.samples(inputs, y, sample_weight, self.dtype)
+        found = checked_samples(inputs, y, sample_weight, self.dtype)
         x, y, weight = self.converted(found.x), found.y, found.weight
         assert y is not None
         self.check_inputs(x)
         self.check_targets(y, weight)
         if class_weight is not None:
             assert self.output_shape is not None
-            weight = data.class_weights(y, class_weight, len(self.output_shape), self.dtype)
+            weight = targets.class_weights(y, class_weight, len(self.output_shape), self.dtype)
         return Samples(x, y, weight)
 
     def check_targets(self, y: np.ndarray, weight: np.ndarray | None) -> None:
@@ -122,7 +122,7 @@ class Feed(Chain):
         """Batches of views, of all samples or of those in the first ``steps`` batches."""
         size = _size(batch_size, purpose)
         if steps is not None:
-            found = Samples(*found.between(0, size * validate.positive_integer(f"{purpose}steps", steps)))
+            found = found.between(0, size * validate.positive_integer(f"{purpose}steps", steps))
         self._check_stateful(len(found), size)
         return ArrayBatches(found, size)
 
@@ -146,13 +146,12 @@ class Feed(Chain):
             raise ValueError("y or sample_weight is given beside an iterable of batches, which has them; leave it out")
         count = None if steps is None else validate.positive_integer(name, steps)
 
-        def checked(given) -> Batch:
+        def checked(given) -> Samples:
             if not isinstance(given, tuple | list) or len(given) not in (2, 3):
                 raise TypeError(
                     f"a batch is {validate.came(given, 'parts')}; let the iterable give (x, y) or (x, y, sample_weight)"
                 )
-            found = self.samples(given[0], given[1], given[2] if len(given) == 3 else None, class_weight)
-            return found.x, found.y, found.weight
+            return self.samples(given[0], given[1], given[2] if len(given) == 3 else None, class_weight)
 
         return IterableBatches(x, checked, count)
 

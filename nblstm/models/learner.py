@@ -16,10 +16,10 @@ from nblstm.models.chain import Tape
 from nblstm.models.feed import Feed
 from nblstm.nn import Gradients
 from nblstm.training import optimizers
-from nblstm.training.callbacks.history import History
-from nblstm.training.data import weights
+from nblstm.training.callbacks import History
+from nblstm.training.data import targets
 from nblstm.training.objective import Objective
-from nblstm.training.optimizers.optimizer import Optimizer
+from nblstm.training.optimizers import Optimizer
 
 
 class Learner(Feed):
@@ -134,9 +134,9 @@ class Learner(Feed):
             free.pop()  # one operation, whatever other threads do
         except IndexError:
             if not whole:
-                yield self.objective.apart()
+                yield self.objective.copy()
                 return
-            self.objective, self._free = self.objective.apart(), []
+            self.objective, self._free = self.objective.copy(), []
             free = self._free
         try:
             yield self.objective
@@ -247,9 +247,10 @@ class Learner(Feed):
         sizes = [n or (y.shape[axis] if axis < y.ndim else 1) for axis, n in enumerate(known)]
         prediction = np.broadcast_to(np.zeros((), self.layers[-1].dtype), sizes)
         mask = np.broadcast_to(np.array(False), sizes[:-1]) if self.makes_masks else None
-        self.objective.loss.checked_target(y, prediction, mask)
+        loss = self.objective.loss
+        loss.check(loss.target(y, prediction, mask)[0])
         if weight is not None:
-            weights.aligned("sample_weight", weight, tuple(sizes[:-1] or sizes))
+            targets.aligned("sample_weight", weight, tuple(sizes[:-1] or sizes))
 
     def _prepare(self) -> None:
         """Give the optimizer the layers that have parameters, unless it has them and its state already.

@@ -14,7 +14,7 @@ from nblstm.arguments import custom, validate
 from nblstm.layers import deserialize, serialize
 from nblstm.layers.base.parametric import UNDRAWN
 from nblstm.training import losses, optimizers
-from nblstm.training.files import archive, faults, foreign
+from nblstm.training.files import archive, checks, foreign
 
 if TYPE_CHECKING:
     from nblstm.models.sequential import Sequential
@@ -154,7 +154,7 @@ def load_model(filepath, custom_objects: dict[str, Any] | None = None, compile: 
 
 def _restored(cls, values: dict[str, Any], compile: bool):
     """The model of a file's content."""
-    archive.expect(
+    checks.expect(
         "the content", values, config=dict, compile=dict | None, weights=list, states=list, generators=dict,
         optimizer_state=dict | None,
     )  # fmt: skip
@@ -164,7 +164,7 @@ def _restored(cls, values: dict[str, Any], compile: bool):
     set_weights(model, values["weights"])
     made, state = values["compile"], values["optimizer_state"]
     if compile and made is not None:
-        archive.expect(
+        checks.expect(
             "what the model is compiled with", made, optimizer=dict, loss=dict, metrics=list, weighted_metrics=list,
             bptt_steps=int | None,
         )  # fmt: skip
@@ -236,14 +236,14 @@ def generators(model) -> dict[str, Any]:
 
 def set_generators(model, states: dict[str, Any]) -> None:
     """Set what `generators` gave."""
-    archive.expect("random states", states, model=dict, layers=list)
+    checks.expect("random states", states, model=dict, layers=list)
     sources = [model.generator, *(layer.generator for layer in model.layers)]
     given = [states["model"], *states["layers"]]
     if [source is None for source in sources] != [state is None for state in given]:
         raise ValueError("it does not have the random states of its layers")
     for source, state in zip(sources, given, strict=True):
         if source is not None:
-            archive.set_generator(source, state)
+            checks.set_generator(source, state)
 
 
 def training_state(model) -> dict[str, Any]:
@@ -261,7 +261,7 @@ def training_state(model) -> dict[str, Any]:
 
 def set_training_state(model, state: dict[str, Any]) -> None:
     """Set what `training_state` gave, within `unchanged_if_it_fails`."""
-    archive.expect(
+    checks.expect(
         "the model's state", state, input_shape=list, layers=list, weights=list, states=list, generators=dict,
         optimizer=dict, objective=dict,
     )  # fmt: skip
@@ -311,9 +311,8 @@ def _understood(path, make: Callable[[], Any]):
     """What ``make`` gives; what a file holds may make anything fail, and each failure is the file's."""
     try:
         return make()
-    except faults.FAULTS as error:
-        faults.raise_if_timed_out(error)
-        raise ValueError(f"{os.fspath(path)!r} cannot be loaded: {archive.reason(error, 'save()')}") from error
+    except checks.FAULTS as error:
+        raise ValueError(f"{os.fspath(path)!r} cannot be loaded: {checks.reason(error, 'save()')}") from error
 
 
 def _is_array(value) -> bool:

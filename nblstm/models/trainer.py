@@ -11,10 +11,10 @@ from nblstm.arguments import validate
 from nblstm.models.feed import BATCH_SIZE
 from nblstm.models.learner import Learner
 from nblstm.training import loop
-from nblstm.training.callbacks.callback import CallbackList
-from nblstm.training.callbacks.history import History
-from nblstm.training.callbacks.progress import Progress, verbosity
+from nblstm.training.callbacks import History
+from nblstm.training.callbacks.base_callback import CallbackList
 from nblstm.training.data.batches import ArrayBatches
+from nblstm.training.progress import Progress, verbosity
 
 
 class Trainer(Learner):

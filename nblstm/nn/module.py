@@ -49,7 +49,7 @@ class _Loan:
         self.__array_interface__ = flat.__array_interface__
 
 
-class Module(signatures.KnownArguments):
+class Module:
     """Parameters in one contiguous buffer.
 
     Subclasses pass the layout and initial values; they may keep what they derive from the parameters with
@@ -61,6 +61,12 @@ class Module(signatures.KnownArguments):
     """
 
     _parts: tuple[Module, ...] = ()
+
+    def __new__(cls, *args, **kwargs):
+        """Refuse unknown arguments, with the nearest known one."""
+        if kwargs:
+            signatures.need_known(cls, kwargs)
+        return super().__new__(cls)
 
     def __init__(self, layout: Layout, flat: np.ndarray):
         self.dtype = flat.dtype.name

@@ -7,26 +7,26 @@ import threading
 
 
 class Interrupts:
-    """Keeps SIGINT back while ``held``, so that no step of the optimizer, and no epoch's history, is half done.
+    """Context in which SIGINT is deferred while ``held``, so that no step of the optimizer or epoch's end is half done.
 
-    A second SIGINT is not kept back. Where the program has a handler of its own, or this is not the main thread, which
+    A second SIGINT is not deferred. Where the program has a handler of its own, or this is not the main thread, which
     alone is sent signals, nothing is changed.
     """
 
     def __init__(self):
         self.held = self._came = False
-        self._mine = (
+        self._installs = (
             threading.current_thread() is threading.main_thread()
             and signal.getsignal(signal.SIGINT) is signal.default_int_handler
         )
 
     def __enter__(self) -> Interrupts:
-        if self._mine:
+        if self._installs:
             signal.signal(signal.SIGINT, self._handle)
         return self
 
     def __exit__(self, *exception) -> None:
-        if self._mine:
+        if self._installs:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         self.release()  # where another exception ends what was held
 
@@ -37,7 +37,7 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def release(self) -> None:
-        """Let through what was kept back.
+        """Raise a deferred SIGINT, and defer no more.
 
         Raises
         ------

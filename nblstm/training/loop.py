@@ -1,4 +1,4 @@
-"""The loop over epochs and batches, and what it takes to go on with it after an interruption."""
+"""Loops over epochs and batches: of a fit, which can go on after an interruption, an evaluation, a prediction."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ import numpy as np
 
 from nblstm.arguments import validate
 from nblstm.process.show import warn
-from nblstm.training.callbacks.callback import CallbackList
-from nblstm.training.callbacks.checkpoints import BackupAndRestore
-from nblstm.training.callbacks.history import History
-from nblstm.training.callbacks.progress import Progress
-from nblstm.training.data.batches import ArrayBatches, IterableBatches
-from nblstm.training.files import archive
+from nblstm.training.callbacks import BackupAndRestore, History
+from nblstm.training.callbacks.base_callback import CallbackList
+from nblstm.training.data.batches import Batches, IterableBatches
+from nblstm.training.files import checks
 from nblstm.training.interrupts import Interrupts
-
-Batches = ArrayBatches | IterableBatches
+from nblstm.training.progress import Progress
 
 
 class Loop:
@@ -91,7 +88,7 @@ class Loop:
         return self.history
 
     def state(self) -> dict[str, Any]:
-        """All that a fit in another process needs to go on from here."""
+        """Everything that a fit in another process needs to go on from here."""
         return {
             "epoch": self.epoch,
             "done": self.done,
@@ -109,7 +106,7 @@ class Loop:
         ValueError
             If it is not of the same model, data and callbacks; then the model is as it was.
         """
-        archive.expect(
+        checks.expect(
             "the state", state, epoch=int, done=int, stop_training=bool, batches=dict, callbacks=list, model=dict
         )
         if not all(isinstance(kept, list) and [*map(type, kept)] == [str, dict] for kept in state["callbacks"]):
@@ -157,13 +154,13 @@ class Loop:
         objective = model.objective
         begin = self.callbacks.overriding("on_train_batch_begin")
         end = self.callbacks.overriding("on_train_batch_end")
-        for x, y, weight in self.batches.epoch(self.done):
+        for batch in self.batches.epoch(self.done):
             if not self.done:  # here, as a fit whose first batch is refused changes nothing
                 model.reset_metrics()
             for method in begin:
                 method(self.done, None)
             interrupts.held = True
-            model.train_step(x, y, weight, objective)
+            model.train_step(batch.x, batch.y, batch.weight, objective)
             self.done += 1
             interrupts.release()
             logs = model.logs() if end or progress.wants_logs else None
@@ -181,7 +178,7 @@ class Loop:
                 break
 
     def _enough(self) -> bool:
-        """Whether the epoch had a batch; warns and ends the fit if it had fewer than it should."""
+        """True if the epoch had a batch; warns and ends the fit if it had fewer than it should."""
         needed = self.batches.steps
         if self.done and (needed is None or self.done >= needed or self.model.stop_training):
             return True
@@ -197,14 +194,14 @@ class Loop:
     def _check_validations(self) -> None:
         """Refuse several validations with a generator that each of them reads to its end."""
         coming = sum(self._validates(epoch) for epoch in range(self.epoch, self.epochs))
-        if isinstance(self.validation, IterableBatches) and self.validation.ends and coming > 1:
+        if isinstance(self.validation, IterableBatches) and self.validation.single_pass and coming > 1:
             raise ValueError(
                 f"validation_data is a generator, of which the first of {coming} validations leaves nothing; give "
                 "validation_steps and one that goes on, or an iterable that begins anew for each"
             )
 
     def _validation(self) -> dict[str, float]:
-        """What an evaluation on the held-out data gives; nothing, and none is tried again, where these have run out."""
+        """Loss and metrics of the validation data; nothing, and it is not tried again, where these have run out."""
         assert self.validation is not None
         measured = evaluate(self.model, self.model.objective, self.validation, self.callbacks)
         if measured is None:
@@ -239,12 +236,12 @@ def evaluate(
     callbacks("on_test_begin")
     begin, end = callbacks.overriding("on_test_batch_begin"), callbacks.overriding("on_test_batch_end")
     done = 0
-    for done, (x, y, weight) in enumerate(batches.epoch(), 1):
+    for done, batch in enumerate(batches.epoch(), 1):
         if done == 1:  # here, as an evaluation whose first batch is refused changes nothing
             objective.reset()
         for method in begin:
             method(done - 1, None)
-        model.test_step(x, y, weight, objective)
+        model.test_step(batch.x, batch.y, batch.weight, objective)
         logs = objective.logs() if end or (progress is not None and progress.wants_logs) else None
         for method in end:
             method(done - 1, logs)
@@ -266,10 +263,10 @@ def predict(model, batches: Batches, callbacks: CallbackList, progress: Progress
     begin, end = callbacks.overriding("on_predict_batch_begin"), callbacks.overriding("on_predict_batch_end")
     outputs: list[np.ndarray] = []
     try:
-        for x, _, _ in batches.epoch():
+        for batch in batches.epoch():
             for method in begin:
                 method(len(outputs), None)
-            outputs.append(model.predict_on_batch(x))
+            outputs.append(model.predict_on_batch(batch.x))
             for method in end:
                 method(len(outputs) - 1, {"outputs": outputs[-1]})
             progress.step(len(outputs), {} if progress.wants_logs else None)

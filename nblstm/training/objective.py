@@ -1,4 +1,4 @@
-"""What a model is trained for and measured by: its loss and its metrics, over the batches of an epoch."""
+"""Objective: the loss and the metrics of a model, over the batches of an epoch."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from nblstm.training import losses, metrics
-from nblstm.training.data import weights
-from nblstm.training.files import archive
-from nblstm.training.losses.loss import Loss
-from nblstm.training.metrics.metric import Mean
+from nblstm.training.data import targets
+from nblstm.training.files import checks
+from nblstm.training.losses import Loss
+from nblstm.training.metrics import Mean, Metric
 
 
 class Objective:
@@ -33,16 +33,16 @@ class Objective:
 
     def __init__(self, loss, measured=None, weighted=None):
         self.loss: Loss = losses.get(_of_one_output("loss", loss))
-        self.metrics: list[Any] = [_metric(metric) for metric in _listed("metrics", measured)]
-        self.weighted_metrics: list[Any] = [_metric(metric) for metric in _listed("weighted_metrics", weighted)]
+        self.metrics: list[Metric] = [_metric(metric) for metric in _listed("metrics", measured)]
+        self.weighted_metrics: list[Metric] = [_metric(metric) for metric in _listed("weighted_metrics", weighted)]
         self._names = _unique(self.metrics, self.weighted_metrics)
         self.reset()
 
-    def apart(self) -> Objective:
-        """The same loss, which keeps nothing, and metrics of its own."""
+    def copy(self) -> Objective:
+        """The same loss, which keeps nothing, and copies of the metrics."""
         made = copy.copy(self)
-        made.metrics = [_apart(metric) for metric in self.metrics]
-        made.weighted_metrics = [_apart(metric) for metric in self.weighted_metrics]
+        made.metrics = [_copied(metric) for metric in self.metrics]
+        made.weighted_metrics = [_copied(metric) for metric in self.weighted_metrics]
         return made
 
     def reset(self) -> None:
@@ -62,7 +62,7 @@ class Objective:
             _update(metric, y, prediction, weight, mask)
 
     def kernels(self, dtype: str, weighted: bool) -> list[tuple]:
-        """What a fit will need: functions that compile it, each with its arguments."""
+        """Functions that compile what a fit will need, each with its arguments."""
         measured = [m.loss for m in (*self.metrics, *self.weighted_metrics) if isinstance(m, metrics.LossMetric)]
         return [*self.loss.kernels(dtype, weighted), *(call for loss in measured for call in loss.kernels(dtype, True))]
 
@@ -80,7 +80,7 @@ class Objective:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
-        archive.expect("what was measured", state, total=Real, samples=Real, metrics=list)
+        checks.expect("what was measured", state, total=Real, samples=Real, metrics=list)
         measured = (*self.metrics, *self.weighted_metrics)
         if len(state["metrics"]) != len(measured):
             raise ValueError(f"it was made with {len(state['metrics'])} metrics, and now there are {len(measured)}")
@@ -89,7 +89,7 @@ class Objective:
             metric.load_state(kept)
 
 
-def _apart(metric: Mean) -> Mean:
+def _copied(metric: Metric) -> Metric:
     """A copy of a metric; what Python cannot copy, such as a lock or an open file, is the same in both."""
     made = copy.copy(metric)
     memo = {id(metric): made}
@@ -108,7 +108,7 @@ def _listed(name: str, given) -> list:
 
 
 def _of_one_output(name: str, given):
-    """What is given, or what Keras's list of one per output has."""
+    """``given``, or the one entry of Keras's list of one per output."""
     if not isinstance(given, list | tuple):
         return given
     if len(given) != 1:
@@ -116,7 +116,7 @@ def _of_one_output(name: str, given):
     return given[0]
 
 
-def _metric(given) -> Mean:
+def _metric(given) -> Metric:
     metric = metrics.get(given)
     if type(metric).update_state is Mean.update_state:
         raise TypeError(
@@ -131,10 +131,10 @@ def _update(metric, y, prediction: np.ndarray, weight, mask) -> None:
         metric.update_state(y, prediction, weight, mask)
     else:  # a weight for each step that the mask tells of, as Keras's metrics make of it
         kept = None if mask is None else mask.astype(prediction.dtype)
-        metric.update_state(y, prediction, weights.product(weight, kept))
+        metric.update_state(y, prediction, targets.product(weight, kept))
 
 
-def _unique(measured: list[Mean], weighted: list[Mean]) -> list[str]:
+def _unique(measured: list[Metric], weighted: list[Metric]) -> list[str]:
     """Names as Keras makes them: accuracy, accuracy_1; and weighted_accuracy where it is also measured unweighted.
 
     A metric named loss is loss_1, beside the loss, in whose place Keras has it.

@@ -93,7 +93,7 @@ class Layer(Configured, Parametric):
     ):  # fmt: skip
         kind = type(self).__name__
         if unknown:
-            self.refuse(next(iter(unknown)), constructor_arguments(type(self)))
+            signatures.refuse(type(self), next(iter(unknown)), constructor_arguments(type(self)))
         if name is not None and not (isinstance(name, str) and name):
             raise TypeError(f"name is {name!r}; give a string that is not empty, or None")
         if sum(given is not None for given in (input_shape, batch_input_shape, input_dim)) > 1:

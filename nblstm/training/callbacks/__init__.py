@@ -1,15 +1,10 @@
-"""What can be called in the course of a fit, with Keras's names."""
+"""Callbacks, which a fit calls in its course, with Keras's names."""
 
-from nblstm.training.callbacks.callback import Callback
+from nblstm.training.callbacks.base_callback import Callback, LambdaCallback
 from nblstm.training.callbacks.checkpoints import BackupAndRestore, ModelCheckpoint
-from nblstm.training.callbacks.history import History
-from nblstm.training.callbacks.loggers import (
-    CSVLogger,
-    LambdaCallback,
-    LearningRateScheduler,
-    TerminateOnNaN,
-)
-from nblstm.training.callbacks.monitors import EarlyStopping, ReduceLROnPlateau
+from nblstm.training.callbacks.learning_rate import LearningRateScheduler, ReduceLROnPlateau
+from nblstm.training.callbacks.logs import CSVLogger, History
+from nblstm.training.callbacks.stopping import EarlyStopping, TerminateOnNaN
 
 __all__ = [
     "BackupAndRestore", "CSVLogger", "Callback", "EarlyStopping", "History", "LambdaCallback",

@@ -1,4 +1,4 @@
-"""Callbacks that save: the model now and then, or all that a fit needs to go on after it was killed."""
+"""Callbacks that save: the model, or everything that a fit needs to go on after it was killed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 from nblstm.arguments import validate
 from nblstm.process.show import show, warn
-from nblstm.training.callbacks.callback import Callback
-from nblstm.training.callbacks.monitors import Monitor, threshold
-from nblstm.training.files import archive, faults, foreign
+from nblstm.training.callbacks.base_callback import Callback
+from nblstm.training.callbacks.stopping import Monitor, threshold
+from nblstm.training.files import archive, checks, foreign
 
 
 class ModelCheckpoint(Monitor):
@@ -33,7 +33,7 @@ class ModelCheckpoint(Monitor):
     save_freq : "epoch" or int, default "epoch"
         Batches from one save to the next.
     initial_value_threshold : float, optional
-        What the first value has to be better than, to be the best.
+        Value that the first one has to be better than, to be the best.
 
     Raises
     ------
@@ -69,7 +69,7 @@ class ModelCheckpoint(Monitor):
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs=None) -> None:
-        """Save, if it is time."""
+        """Save, if so many batches are done."""
         if self.save_freq == "epoch":
             return
         self._batches += 1
@@ -78,7 +78,7 @@ class ModelCheckpoint(Monitor):
             self._save(self._epoch, {"batch": batch + 1, **(logs or {})})
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        """Save, if it is time."""
+        """Save, unless that is done by batches."""
         if self.save_freq == "epoch":
             self._save(epoch, logs or {})
 
@@ -117,7 +117,7 @@ class ModelCheckpoint(Monitor):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
-        archive.expect("the state", state, best=numbers.Real | None, epoch=int, batches=int)
+        checks.expect("the state", state, best=numbers.Real | None, epoch=int, batches=int)
         self.best, self._epoch, self._batches = threshold("best", state["best"]), state["epoch"], state["batches"]
 
 
@@ -173,9 +173,9 @@ class BackupAndRestore(Callback):
         return self.backup_dir / "previous.nblstm"
 
     def restore(self, loop) -> None:
-        """Have the loop go on from the backup, if there is one; the model is unchanged if that fails.
+        """Set the loop to the state in the backup, if there is one; the model is unchanged if that fails.
 
-        What callbacks and metrics keep is looked at first: a state that cannot be written would end the fit at the
+        The states of callbacks and metrics are looked at first: one that cannot be written would end the fit at the
         first backup.
         """
         self._batches = 0
@@ -197,16 +197,15 @@ class BackupAndRestore(Callback):
                 continue
             try:
                 loop.load_state(content)
-            except faults.FAULTS as error:
-                faults.raise_if_timed_out(error)
-                reason = archive.reason(error, "a fit")
+            except checks.FAULTS as error:
+                reason = checks.reason(error, "a fit")
                 raise ValueError(
                     f"the backup {str(path)!r} is not of this fit: {reason}; delete it, or give another backup_dir"
                 ) from error
             return
 
     def after_batch(self, loop) -> None:
-        """Back up, if it is time."""
+        """Back up, if so many batches are done."""
         if self.save_freq == "epoch":
             return
         self._batches += 1
@@ -214,12 +213,12 @@ class BackupAndRestore(Callback):
             self.back_up(loop)
 
     def after_epoch(self, loop) -> None:
-        """Back up, if it is time."""
+        """Back up, unless that is done by batches."""
         if self.save_freq == "epoch":
             self.back_up(loop)
 
     def back_up(self, loop) -> None:
-        """Write all that the loop needs to go on from here."""
+        """Write everything that the loop needs to go on from here."""
         self._batches = 0
         self.backup_dir.mkdir(parents=True, exist_ok=True)
         if self.double_checkpoint and self.path.exists():

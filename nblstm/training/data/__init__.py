@@ -1,1 +1,1 @@
-"""Samples and batches."""
+"""Samples, batches, targets and weights."""

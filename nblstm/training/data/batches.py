@@ -1,4 +1,4 @@
-"""Batches, epoch by epoch, from arrays or from an iterable; both can be taken up where they stopped."""
+"""Batches, epoch by epoch, from arrays, iterables or a `PyDataset`; a fit can be taken up in the middle of an epoch."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from nblstm.training.data.data import Batch, Samples
-from nblstm.training.files import archive
+from nblstm.training.data.samples import Samples
+from nblstm.training.files import checks
 
 
 class ArrayBatches:
@@ -32,58 +32,57 @@ class ArrayBatches:
         self.samples, self.batch_size = samples, batch_size
         self._generator = generator
         self._steps_per_epoch = steps_per_epoch
-        self._in_pass = max(1, -(-len(samples) // batch_size))
-        self.steps: int | None = steps_per_epoch or self._in_pass
-        self._place = 0  # batches of this pass that are done
-        self._before: Any = None  # the generator's state before this pass was put in order
+        self._batches_per_pass = max(1, -(-len(samples) // batch_size))
+        self.steps: int = steps_per_epoch or self._batches_per_pass
+        self._done = 0  # batches of this pass
+        self._generator_before: Any = None  # its state before it drew the order of this pass
         self._order: np.ndarray | None = None
 
-    def epoch(self, done: int = 0) -> Iterator[Batch]:
+    def epoch(self, done: int = 0) -> Iterator[Samples]:
         """The batches of an epoch, of which ``done`` have been seen."""
-        assert self.steps is not None
         if self._steps_per_epoch is None and not done:
-            self._place = 0  # an epoch that was stopped in its middle is not gone on with
+            self._done = 0  # an epoch that was stopped in its middle is not gone on with
         for _ in range(done, self.steps):
-            if self._place % self._in_pass == 0:
+            if self._done % self._batches_per_pass == 0:
                 self._begin_pass()
-            start = self._place * self.batch_size
+            start = self._done * self.batch_size
             stop = min(start + self.batch_size, len(self.samples))
-            self._place += 1
+            self._done += 1
             if self._order is None:
                 yield self.samples.between(start, stop)
             else:
-                yield self.samples.gathered(self._order[start:stop])
+                yield self.samples.take(self._order[start:stop])
 
     def _begin_pass(self) -> None:
-        self._place = 0
+        self._done = 0
         if self._generator is not None:
-            self._before = copy.deepcopy(self._generator.bit_generator.state)
+            self._generator_before = copy.deepcopy(self._generator.bit_generator.state)
             self._order = self._generator.permutation(len(self.samples))
 
     def state(self) -> dict[str, Any]:
-        """Where it stands."""
+        """The place in the data, and the random state from which its order was drawn."""
         return {
             "samples": len(self.samples),
             "batch_size": self.batch_size,
-            "place": self._place,
-            "before": self._before,
+            "place": self._done,
+            "before": self._generator_before,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`; the generator's own state is restored after this."""
-        archive.expect("the place in the data", state, samples=int, batch_size=int, place=int, before=dict | None)
+        checks.expect("the place in the data", state, samples=int, batch_size=int, place=int, before=dict | None)
         came = state["samples"], state["batch_size"]
         if came != (len(self.samples), self.batch_size):
             raise ValueError(
                 f"it was made with {came[0]} samples in batches of {came[1]}, and now there are {len(self.samples)} in "
                 f"batches of {self.batch_size}"
             )
-        if not 0 <= state["place"] <= self._in_pass:
-            raise ValueError(f"it was made behind batch {state['place']}, and there are {self._in_pass}")
+        if not 0 <= state["place"] <= self._batches_per_pass:
+            raise ValueError(f"it was made behind batch {state['place']}, and there are {self._batches_per_pass}")
         if self._generator is not None and state["before"] is not None:
-            archive.set_generator(self._generator, state["before"])
+            checks.set_generator(self._generator, state["before"])
             self._begin_pass()
-        self._place = state["place"]
+        self._done = state["place"]
 
 
 class IterableBatches:
@@ -99,58 +98,96 @@ class IterableBatches:
         Batches of an epoch; a pass over the source if not given.
     """
 
-    def __init__(self, source: Iterable, checked: Callable[[Any], Batch], steps_per_epoch: int | None = None):
+    def __init__(self, source: Iterable, checked: Callable[[Any], Samples], steps_per_epoch: int | None = None):
         self._source, self._checked, self._steps_per_epoch = source, checked, steps_per_epoch
         self._once = iter(source) is source
         length = getattr(source, "__len__", None)
         self.steps: int | None = steps_per_epoch or (length() if length else None)
-        self._place = 0  # batches of this pass, or with an iterator of all, that are done
+        self._done = 0  # batches of this pass, or with an iterator of all
         self._iterator: Iterator | None = None
 
     @property
-    def ends(self) -> bool:
-        """Whether the first epoch is a pass over an iterator, which leaves nothing for a second one."""
+    def single_pass(self) -> bool:
+        """True if the first epoch is a pass over an iterator, which leaves nothing for a second one."""
         return self._once and self._steps_per_epoch is None
 
-    def epoch(self, done: int = 0) -> Iterator[Batch]:
+    def epoch(self, done: int = 0) -> Iterator[Samples]:
         """The batches of an epoch, of which ``done`` have been seen."""
         if self._steps_per_epoch is None:
             if not done:
                 self._begin_pass()
-            yield from self._rest()
+            yield from self._rest_of_pass()
             return
         for _ in range(done, self._steps_per_epoch):
-            batch = next(self._rest(), None)
+            batch = next(self._rest_of_pass(), None)
             if batch is None and not self._once:
                 self._begin_pass()
-                batch = next(self._rest(), None)
+                batch = next(self._rest_of_pass(), None)
             if batch is None:
                 break
             yield batch
 
-    def _rest(self) -> Iterator[Batch]:
-        if self._iterator is None:
-            self._begin_pass()
-        assert self._iterator is not None
-        for given in self._iterator:
-            self._place += 1
+    def _rest_of_pass(self) -> Iterator[Samples]:
+        iterator = self._begin_pass() if self._iterator is None else self._iterator
+        for given in iterator:
+            self._done += 1
             yield self._checked(given)
 
-    def _begin_pass(self) -> None:
+    def _begin_pass(self) -> Iterator:
         if not self._once:
-            self._place = 0
+            self._done = 0
         self._iterator = iter(self._source)
+        return self._iterator
 
     def state(self) -> dict[str, Any]:
-        """Where it stands."""
-        return {"place": self._place}
+        """The place in the data."""
+        return {"place": self._done}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`: pass over the batches that have been seen."""
-        archive.expect("the place in the data", state, place=int)
-        self._begin_pass()
-        assert self._iterator is not None
+        checks.expect("the place in the data", state, place=int)
+        iterator = self._begin_pass()
         for _ in range(state["place"]):
-            if next(self._iterator, None) is None:
+            if next(iterator, None) is None:
                 raise ValueError(f"it was made after {state['place']} batches, and now there are fewer")
-        self._place = state["place"]
+        self._done = state["place"]
+
+
+Batches = ArrayBatches | IterableBatches
+
+
+class PyDataset:
+    """Base class: a subclass gives ``__getitem__(k)``, batch number k, and ``__len__()``, how many there are.
+
+    `fit` takes its objects as it takes any iterable of batches: in their order, in this process, each when it is its
+    turn. ``workers``, ``use_multiprocessing`` and ``max_queue_size``, which Keras has, are refused unless they have
+    Keras's defaults.
+    """
+
+    def __init__(self, workers: int = 1, use_multiprocessing: bool = False, max_queue_size: int = 10):
+        if (workers, use_multiprocessing, max_queue_size) != (1, False, 10):
+            raise ValueError(
+                "workers, use_multiprocessing or max_queue_size is given, and batches are made one by one in this "
+                "process; leave them out"
+            )
+
+    def __getitem__(self, index: int):
+        """The batch: (x, y) or (x, y, sample_weight)."""
+        raise NotImplementedError(f"{type(self).__name__} has no __getitem__; write it: it gives batch number index")
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        raise NotImplementedError(f"{type(self).__name__} has no __len__; write it: it gives the number of batches")
+
+    def __iter__(self) -> Iterator:
+        """All batches in their order, with `on_epoch_begin` before and `on_epoch_end` behind them."""
+        self.on_epoch_begin()
+        for index in range(len(self)):
+            yield self[index]
+        self.on_epoch_end()
+
+    def on_epoch_begin(self) -> None:
+        """Called before the first batch of a pass."""
+
+    def on_epoch_end(self) -> None:
+        """Called after the last batch of a pass: the place to put samples in a new order."""

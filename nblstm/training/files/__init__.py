@@ -1,1 +1,1 @@
-"""Archives, and files that are not ours."""
+"""The format of nblstm's files, checks of what a file holds, and files of other libraries."""

@@ -19,7 +19,7 @@ import numpy as np
 from nblstm.arguments import validate
 from nblstm.process.undisturbed import undisturbed
 from nblstm.training.files import foreign
-from nblstm.training.files.faults import FAULTS
+from nblstm.training.files.checks import FAULTS, in_short
 
 FORMAT, VERSION = "nblstm", 1
 CONFIG = "config.json"
@@ -27,7 +27,7 @@ CONFIG = "config.json"
 #: The name of a file that is being written, and is left over if that was killed.
 PARTIAL = ".{}.{}.partial"
 
-#: What stands in config.json where an array was: its member's name under this key.
+#: In config.json, the place of an array is taken by a dict that has its member's name under this key.
 ARRAY = "__array__"
 
 #: Values nest a few levels deep; Python's own limit would come as a RecursionError somewhere.
@@ -44,7 +44,7 @@ def write(path, kind: str, content: dict[str, Any]) -> None:
     ----------
     path : str or PathLike
     kind : str
-        What it holds, such as "model".
+        Kind of content, such as "model".
     content : dict
         Of None, bools, numbers, strings, arrays of numbers, and lists and dicts of these.
 
@@ -97,7 +97,7 @@ def _check(path: Path, kind: str) -> None:
 
 
 def read(path, *kinds: str) -> dict[str, Any]:
-    """What `write` was given with one of these kinds; arrays are read-only.
+    """The content that `write` was given with one of these kinds; arrays are read-only.
 
     Raises
     ------
@@ -120,49 +120,6 @@ def _read_file(path: str, kinds: tuple[str, ...]) -> dict[str, Any]:
                 raise ValueError(f"{path!r} {advice}") from None
             reason = in_short(error) or type(error).__name__
             raise ValueError(f"{path!r} is no file of nblstm's, or it is damaged: {reason}") from None
-
-
-def in_short(error: Exception) -> str:
-    """What an error says, on one line: it may quote a file's content, which can be anything."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else f"{text[:300]} ..."
-
-
-def reason(error: Exception, writer: str) -> str:
-    """Why a file's content was not accepted, in a sentence; ``writer`` is what writes such files."""
-    if type(error) in (TypeError, ValueError):  # nblstm's own, which say it
-        return in_short(error)
-    return f"its content is not what {writer} writes ({type(error).__name__}: {in_short(error)})"
-
-
-def expect(label: str, value, **kinds) -> None:
-    """Refuse what is not a dict of exactly these fields, each of its type or one of its types.
-
-    Raises
-    ------
-    ValueError
-        If it is not.
-    """
-    if not isinstance(value, dict) or set(value) != set(kinds):
-        came = f"a dict of {', '.join(value)}" if isinstance(value, dict) else f"of type {type(value).__name__}"
-        raise ValueError(f"{label} is {came}; it needs to be a dict of {', '.join(kinds)}")
-    for name, kind in kinds.items():
-        if not isinstance(value[name], kind):
-            raise ValueError(f"{name} of {label} is of type {type(value[name]).__name__}, which does not fit")
-
-
-def set_generator(generator: np.random.Generator, state) -> None:
-    """Set the state of a source of randomness.
-
-    Raises
-    ------
-    ValueError
-        If it is none of its kind.
-    """
-    try:
-        generator.bit_generator.state = state
-    except FAULTS as error:
-        raise ValueError(f"a random state is none of a {type(generator.bit_generator).__name__}") from error
 
 
 def _write_members(file, config: bytes, arrays: list[np.ndarray]) -> None:
@@ -188,7 +145,7 @@ def _read_members(file, kinds: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _config_and_members(file, archive: zipfile.ZipFile, kinds: tuple[str, ...]):
-    """What config.json holds, and the members that are arrays."""
+    """The content of config.json, and the members that are arrays."""
     size = os.fstat(file.fileno()).st_size
     members = {info.filename: info for info in archive.infolist()}
     if len(members) != len(archive.infolist()):

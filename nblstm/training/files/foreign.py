@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import zipfile
 
-from nblstm.training.files.faults import FAULTS
+from nblstm.training.files.checks import FAULTS
 
-#: What a file is, and what to do with it.
+#: Kinds of files: a name, and what to do with them.
 _KERAS = (
     "a file of Keras's",
     "read it with Keras, and call set_weights(keras_model.get_weights()) on a model of the same layers",
@@ -61,7 +61,7 @@ def check_target(name: str, path: str) -> None:
 
 
 def advice(file) -> str | None:
-    """What a file is that is not nblstm's, and what to do with it; None if it is not known.
+    """Say what a file is that is not nblstm's, and what to do with it; None if it is not known.
 
     Parameters
     ----------

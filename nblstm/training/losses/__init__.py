@@ -1,45 +1,35 @@
-"""Losses with Keras's names, as classes and as functions, all of y_true and y_pred in this order.
+"""Losses with Keras's names, all of y_true and y_pred in this order.
 
-The functions of Keras's names give one value per row; those whose names end in ``_and_gradient`` give the weighted mean
-and its gradient, as `Loss.value_and_gradient` does.
+A class, such as `MeanSquaredError`, gives the weighted mean when it is called, and its gradient too by
+`Loss.value_and_gradient`; a function, such as `mean_squared_error`, gives one value per row.
 """
 
 from __future__ import annotations
 
 from nblstm.arguments import custom
-from nblstm.training.arguments import from_table
+from nblstm.arguments.configured import instance_from
+from nblstm.training.losses.base_loss import Loss, LossFunction
 from nblstm.training.losses.crossentropy import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
     SparseCategoricalCrossentropy,
-    binary_crossentropy_and_gradient,
-    categorical_crossentropy_and_gradient,
-    sparse_categorical_crossentropy_and_gradient,
+    binary_crossentropy,
+    categorical_crossentropy,
+    sparse_categorical_crossentropy,
 )
-from nblstm.training.losses.loss import Loss, LossFunction
 from nblstm.training.losses.regression import (
     Huber,
     MeanAbsoluteError,
     MeanSquaredError,
-    huber_and_gradient,
-    mean_absolute_error_and_gradient,
-    mean_squared_error_and_gradient,
-)
-from nblstm.training.losses.rowwise import (
-    binary_crossentropy,
-    categorical_crossentropy,
     huber,
     mean_absolute_error,
     mean_squared_error,
-    sparse_categorical_crossentropy,
 )
 
 __all__ = [
     "BinaryCrossentropy", "CategoricalCrossentropy", "Huber", "Loss", "LossFunction", "MeanAbsoluteError",
-    "MeanSquaredError", "SparseCategoricalCrossentropy", "binary_crossentropy", "binary_crossentropy_and_gradient",
-    "categorical_crossentropy", "categorical_crossentropy_and_gradient", "get", "huber", "huber_and_gradient",
-    "mean_absolute_error", "mean_absolute_error_and_gradient", "mean_squared_error", "mean_squared_error_and_gradient",
-    "sparse_categorical_crossentropy", "sparse_categorical_crossentropy_and_gradient",
+    "MeanSquaredError", "SparseCategoricalCrossentropy", "binary_crossentropy", "categorical_crossentropy", "get",
+    "huber", "mean_absolute_error", "mean_squared_error", "sparse_categorical_crossentropy",
 ]  # fmt: skip
 
 
@@ -47,8 +37,8 @@ def __dir__() -> list[str]:
     return __all__
 
 
-#: Functions of one value per row, and the class of each.
-_FUNCTIONS = {
+#: Each function of one value per row, and its class.
+_CLASSES = {
     mean_squared_error: MeanSquaredError,
     mean_absolute_error: MeanAbsoluteError,
     huber: Huber,
@@ -56,25 +46,17 @@ _FUNCTIONS = {
     categorical_crossentropy: CategoricalCrossentropy,
     sparse_categorical_crossentropy: SparseCategoricalCrossentropy,
 }
-_WITH_GRADIENT = {
-    mean_squared_error_and_gradient: MeanSquaredError,
-    mean_absolute_error_and_gradient: MeanAbsoluteError,
-    huber_and_gradient: Huber,
-    binary_crossentropy_and_gradient: BinaryCrossentropy,
-    categorical_crossentropy_and_gradient: CategoricalCrossentropy,
-    sparse_categorical_crossentropy_and_gradient: SparseCategoricalCrossentropy,
-}
 _ALIASES = {
     "mse": MeanSquaredError, "MSE": MeanSquaredError, "mae": MeanAbsoluteError, "MAE": MeanAbsoluteError,
     "bce": BinaryCrossentropy, "BCE": BinaryCrossentropy,
 }  # fmt: skip
-_TABLE = {function.__name__: made for function, made in _FUNCTIONS.items()} | _ALIASES
-_TABLE |= {made.__name__: made for made in (*_FUNCTIONS.values(), LossFunction)}
+_TABLE = {function.__name__: made for function, made in _CLASSES.items()} | _ALIASES
+_TABLE |= {made.__name__: made for made in (*_CLASSES.values(), LossFunction)}
 
 
-def is_own(identifier) -> bool:
-    """Whether ``identifier`` is one of nblstm's functions of one value per row, such as `huber`."""
-    return any(function is identifier for function in _FUNCTIONS)
+def class_of(function) -> type[Loss] | None:
+    """The class of one of nblstm's functions of one value per row, such as `huber`; None for anything else."""
+    return next((made for known, made in _CLASSES.items() if known is function), None)
 
 
 def get(identifier) -> Loss:
@@ -97,6 +79,6 @@ def get(identifier) -> Loss:
     """
     identifier = custom.resolved(identifier, _TABLE)
     if callable(identifier) and not isinstance(identifier, Loss | type):
-        known = [made for table in (_FUNCTIONS, _WITH_GRADIENT) for fn, made in table.items() if fn is identifier]
-        return known[0]() if known else LossFunction(identifier)
-    return from_table("loss", identifier, _TABLE, Loss)
+        made = class_of(identifier)
+        return LossFunction(identifier) if made is None else made()
+    return instance_from("loss", identifier, _TABLE, Loss)

@@ -1,4 +1,4 @@
-"""Losses of classes: cross-entropy of probabilities or of logits, from which it is stable for any number."""
+"""Cross-entropies, of probabilities or of logits; with logits they are stable for any number."""
 
 from __future__ import annotations
 
@@ -8,44 +8,14 @@ from functools import cache
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.arguments.validate import flag
+from nblstm.arguments.validate import flag, real_number
 from nblstm.symbolic.functions import exp, log, log1p, where
 from nblstm.symbolic.loss import LossEquation
-from nblstm.training.arguments import real
-from nblstm.training.losses.loss import Loss, like
+from nblstm.training.data.targets import target_like
+from nblstm.training.losses.base_loss import Loss
 
 #: Keras's backend.epsilon(): probabilities are clipped to [EPSILON, 1 - EPSILON].
 EPSILON = 1e-7
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """``x - log(sum(exp(x)))`` over the last dimension, with the largest taken out of the sum."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-
-
-def _clipped(probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities away from 0 and 1, and where they were so: elsewhere the gradient is 0."""
-    clipped = np.maximum(probability, EPSILON)
-    np.minimum(clipped, 1 - EPSILON, out=clipped)
-    return clipped, clipped == probability
-
-
-def _several_classes(prediction: np.ndarray) -> None:
-    if prediction.shape[-1] == 1:
-        raise ValueError("prediction has one class in a row; give (B, ..., classes), or use binary_crossentropy")
-
-
-def _fractions(name: str, target: np.ndarray) -> None:
-    if not (np.minimum.reduce(target, None) >= 0 and np.maximum.reduce(target, None) <= 1):
-        outside = ~((target >= 0) & (target <= 1))
-        raise ValueError(f"target contains {target[outside][0]}; {name} takes numbers from 0 to 1")
-
-
-def _fully_shaped(target: np.ndarray, prediction: np.ndarray, advice: str) -> None:
-    if target.ndim < prediction.ndim and prediction.shape[-1] > 1:
-        needs = f"it needs that of the prediction, {prediction.shape}"
-        raise ValueError(f"target has shape {target.shape}; {needs}{advice}")
 
 
 @cache
@@ -87,20 +57,20 @@ class BinaryCrossentropy(Loss):
     ):  # fmt: skip
         super().__init__(reduction, name)
         self.from_logits = flag("from_logits", from_logits)
-        self.label_smoothing = real("label_smoothing", label_smoothing, high=1)
+        self.label_smoothing = real_number("label_smoothing", label_smoothing, high=1)
 
     def target(self, target, prediction, mask):
-        """As given."""
+        """Numbers in the predictions' shape."""
         target = validate.real_array("target", target, prediction.dtype)
-        _fully_shaped(target, prediction, "")
-        return like("target", target, prediction.shape), mask
+        _need_class_dimension(target, prediction, "")
+        return target_like(target, prediction.shape), mask
 
     def check(self, target):
-        """Refuse what is not from 0 to 1."""
-        _fractions(self.name, target)
+        """Refuse targets below 0 or above 1."""
+        _need_fractions(self.name, target)
 
     def equation(self):
-        """Of probabilities or logits, with smoothed targets."""
+        """The equation of probabilities or of logits, with smoothed targets."""
         return _binary(self.from_logits, self.label_smoothing)
 
 
@@ -128,23 +98,23 @@ class CategoricalCrossentropy(Loss):
     ):  # fmt: skip
         super().__init__(reduction, name)
         self.from_logits = flag("from_logits", from_logits)
-        self.label_smoothing = real("label_smoothing", label_smoothing, high=1)
+        self.label_smoothing = real_number("label_smoothing", label_smoothing, high=1)
 
     def target(self, target, prediction, mask):
         """A distribution over the classes, such as one-hot rows, smoothed."""
-        _several_classes(prediction)
+        _need_classes(prediction)
         target = validate.real_array("target", target, prediction.dtype)
-        _fully_shaped(target, prediction, "; for class numbers use sparse_categorical_crossentropy")
-        target = like("target", target, prediction.shape)
-        _fractions(self.name, target)
+        _need_class_dimension(target, prediction, "; for class numbers use sparse_categorical_crossentropy")
+        target = target_like(target, prediction.shape)
+        _need_fractions(self.name, target)
         if self.label_smoothing:
             target = target * (1 - self.label_smoothing) + self.label_smoothing / prediction.shape[-1]
         return target, mask
 
     def rows(self, target, prediction):
-        """The equation and its gradient: ``softmax(x) sum(t) - t``, or that through the division by the sum."""
+        """Values, and gradients: ``softmax(x) sum(t) - t``, or ``(dq - sum(dq q)) / sum(p)`` with q = p / sum(p)."""
         if self.from_logits:
-            log_p = log_softmax(prediction)
+            log_p = _log_softmax(prediction)
             gradient = np.exp(log_p) * target.sum(axis=-1, keepdims=True) - target
             return -(target * log_p).sum(axis=-1), gradient
         total = prediction.sum(axis=-1, keepdims=True)
@@ -185,7 +155,7 @@ class SparseCategoricalCrossentropy(Loss):
 
     def target(self, target, prediction, mask):
         """Class numbers as an array of int, 0 where they do not count."""
-        _several_classes(prediction)
+        _need_classes(prediction)
         labels, rows, classes = validate.number_array("target", target), prediction.shape[:-1], prediction.shape[-1]
         if labels.shape not in (rows, (*rows, 1)):
             advice = "; for one-hot rows use categorical_crossentropy" if labels.shape == prediction.shape else ""
@@ -204,11 +174,11 @@ class SparseCategoricalCrossentropy(Loss):
         return labels.astype(np.intp), mask
 
     def rows(self, target, prediction):
-        """The equation and its gradient: ``softmax(x) - onehot``, or ``1 / s - onehot / p[t]`` with s = sum(p)."""
+        """Values, and gradients: ``softmax(x) - onehot``, or ``1 / sum(p) - onehot / p[t]``."""
         flat = prediction.reshape(-1, prediction.shape[-1])
         chosen = (np.arange(len(flat)), target.ravel())
         if self.from_logits:
-            log_p = log_softmax(flat)
+            log_p = _log_softmax(flat)
             gradient = np.exp(log_p)
             gradient[chosen] -= 1
             return -log_p[chosen].reshape(target.shape), gradient.reshape(prediction.shape)
@@ -221,54 +191,67 @@ class SparseCategoricalCrossentropy(Loss):
         return -np.log(p).reshape(target.shape), gradient.reshape(prediction.shape)
 
 
-def binary_crossentropy_and_gradient(
-    y_true, y_pred, sample_weight=None, mask=None, *, from_logits: bool = False, label_smoothing: float = 0.0
-) -> tuple[float, np.ndarray]:
-    """The weighted mean of `BinaryCrossentropy`, and its gradient.
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    """``x - log(sum(exp(x)))`` over the last dimension; the largest x is subtracted first, so that no exp overflows."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def _clipped(probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities clipped to [EPSILON, 1 - EPSILON], and False where that changed them: the gradient is 0 there."""
+    clipped = np.maximum(probability, EPSILON)
+    np.minimum(clipped, 1 - EPSILON, out=clipped)
+    return clipped, clipped == probability
+
+
+def _need_classes(prediction: np.ndarray) -> None:
+    if prediction.shape[-1] == 1:
+        raise ValueError("prediction has one class in a row; give (B, ..., classes), or use binary_crossentropy")
+
+
+def _need_fractions(name: str, target: np.ndarray) -> None:
+    if not (np.minimum.reduce(target, None) >= 0 and np.maximum.reduce(target, None) <= 1):
+        outside = ~((target >= 0) & (target <= 1))
+        raise ValueError(f"target contains {target[outside][0]}; {name} takes numbers from 0 to 1")
+
+
+def _need_class_dimension(target: np.ndarray, prediction: np.ndarray, advice: str) -> None:
+    if target.ndim < prediction.ndim and prediction.shape[-1] > 1:
+        needs = f"it needs that of the prediction, {prediction.shape}"
+        raise ValueError(f"target has shape {target.shape}; {needs}{advice}")
+
+
+def binary_crossentropy(y_true, y_pred, from_logits: bool = False, label_smoothing: float = 0.0) -> np.ndarray:
+    """`BinaryCrossentropy` of each row.
 
     Parameters
     ----------
     y_true : array_like
         Numbers from 0 to 1 in the predictions' shape; only a last dimension of length 1 may be too many or too few.
-    y_pred : ndarray of float, shape (B, ..., C) or (B,)
+    y_pred : array_like of float, shape (B, ..., C) or (B,)
         Probabilities, or logits.
-    sample_weight, mask : array_like, shape (B,), (B, T), ..., optional
-        As in `Loss`.
     from_logits : bool, default False
     label_smoothing : float, default 0
 
     Returns
     -------
-    loss : float
-    d_prediction : ndarray
-        Gradient with respect to the prediction, in its shape and dtype.
+    ndarray, shape (B, ...)
 
     Raises
     ------
     TypeError, ValueError
-        If shapes do not fit, a target is out of its range, or there is nothing to average.
+        If shapes do not fit, or a target is out of its range.
     """
-    loss = BinaryCrossentropy(from_logits, label_smoothing)
-    return loss.value_and_gradient(y_true, y_pred, sample_weight, mask)
+    return BinaryCrossentropy(from_logits, label_smoothing).values(y_true, y_pred)
 
 
-def categorical_crossentropy_and_gradient(
-    y_true, y_pred, sample_weight=None, mask=None, *, from_logits: bool = False, label_smoothing: float = 0.0
-) -> tuple[float, np.ndarray]:
-    """The weighted mean of `CategoricalCrossentropy`, y_pred (B, ..., C), and its gradient.
-
-    Otherwise as `binary_crossentropy_and_gradient`.
-    """
-    loss = CategoricalCrossentropy(from_logits, label_smoothing)
-    return loss.value_and_gradient(y_true, y_pred, sample_weight, mask)
+def categorical_crossentropy(y_true, y_pred, from_logits: bool = False, label_smoothing: float = 0.0) -> np.ndarray:
+    """`CategoricalCrossentropy` of each row (B, ..., C); otherwise as `binary_crossentropy`."""
+    return CategoricalCrossentropy(from_logits, label_smoothing).values(y_true, y_pred)
 
 
-def sparse_categorical_crossentropy_and_gradient(
-    y_true, y_pred, sample_weight=None, mask=None, *, from_logits: bool = False, ignore_class: int | None = None
-) -> tuple[float, np.ndarray]:
-    """The weighted mean of `SparseCategoricalCrossentropy`, y_true (B, ...), y_pred (B, ..., C), and its gradient.
-
-    Otherwise as `binary_crossentropy_and_gradient`.
-    """
-    loss = SparseCategoricalCrossentropy(from_logits, ignore_class)
-    return loss.value_and_gradient(y_true, y_pred, sample_weight, mask)
+def sparse_categorical_crossentropy(
+    y_true, y_pred, from_logits: bool = False, ignore_class: int | None = None
+) -> np.ndarray:
+    """`SparseCategoricalCrossentropy` of each row, y_true (B, ...); otherwise as `binary_crossentropy`."""
+    return SparseCategoricalCrossentropy(from_logits, ignore_class).values(y_true, y_pred)

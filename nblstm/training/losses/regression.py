@@ -6,14 +6,14 @@ from functools import cache
 
 import numpy as np
 
+from nblstm.arguments.validate import real_number
 from nblstm.symbolic.functions import abs, where
 from nblstm.symbolic.loss import LossEquation
-from nblstm.training.arguments import real
-from nblstm.training.losses.loss import Loss
+from nblstm.training.losses.base_loss import Loss
 
 
 class MeanSquaredError(Loss):
-    """``l = mean((prediction - target)**2)`` over the last dimension.
+    """``l = mean((y_pred - y_true)**2)`` over the last dimension.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class MeanSquaredError(Loss):
 
 
 class MeanAbsoluteError(Loss):
-    """``l = mean(|prediction - target|)`` over the last dimension.
+    """``l = mean(|y_pred - y_true|)`` over the last dimension.
 
     Parameters
     ----------
@@ -68,10 +68,10 @@ class Huber(Loss):
 
     def __init__(self, delta: float = 1.0, reduction: str = "sum_over_batch_size", name: str = "huber_loss"):
         super().__init__(reduction, name)
-        self.delta = real("delta", delta, above=True)
+        self.delta = real_number("delta", delta, above=True)
 
     def equation(self):
-        """Of this ``delta``."""
+        """The equation with this ``delta``."""
         return _huber(self.delta)
 
 
@@ -88,39 +88,33 @@ def _huber(delta: float) -> LossEquation:
     return LossEquation("huber", value)
 
 
-def mean_squared_error_and_gradient(y_true, y_pred, sample_weight=None, mask=None) -> tuple[float, np.ndarray]:
-    """The weighted mean of ``(y_pred - y_true)**2``, and its gradient.
+def mean_squared_error(y_true, y_pred) -> np.ndarray:
+    """`MeanSquaredError` of each row.
 
     Parameters
     ----------
     y_true : array_like
         Targets, in the predictions' shape; only a last dimension of length 1 may be too many or too few.
-    y_pred : ndarray of float, shape (B, ..., C) or (B,)
+    y_pred : array_like of float, shape (B, ..., C) or (B,)
         Predictions.
-    sample_weight, mask : array_like, shape (B,), (B, T), ..., optional
-        As in `Loss`.
 
     Returns
     -------
-    loss : float
-    d_prediction : ndarray
-        Gradient with respect to the prediction, in its shape and dtype.
+    ndarray, shape (B, ...)
 
     Raises
     ------
     TypeError, ValueError
-        If the shapes do not fit, or there is nothing to average.
+        If the shapes do not fit.
     """
-    return MeanSquaredError().value_and_gradient(y_true, y_pred, sample_weight, mask)
+    return MeanSquaredError().values(y_true, y_pred)
 
 
-def mean_absolute_error_and_gradient(y_true, y_pred, sample_weight=None, mask=None) -> tuple[float, np.ndarray]:
-    """The weighted mean of ``|y_pred - y_true|``, and its gradient; as `mean_squared_error_and_gradient`."""
-    return MeanAbsoluteError().value_and_gradient(y_true, y_pred, sample_weight, mask)
+def mean_absolute_error(y_true, y_pred) -> np.ndarray:
+    """`MeanAbsoluteError` of each row; otherwise as `mean_squared_error`."""
+    return MeanAbsoluteError().values(y_true, y_pred)
 
 
-def huber_and_gradient(
-    y_true, y_pred, sample_weight=None, mask=None, *, delta: float = 1.0
-) -> tuple[float, np.ndarray]:
-    """The weighted mean of `Huber`'s loss, and its gradient; as `mean_squared_error_and_gradient`."""
-    return Huber(delta).value_and_gradient(y_true, y_pred, sample_weight, mask)
+def huber(y_true, y_pred, delta: float = 1.0) -> np.ndarray:
+    """`Huber` of each row; otherwise as `mean_squared_error`."""
+    return Huber(delta).values(y_true, y_pred)

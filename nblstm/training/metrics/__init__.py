@@ -1,14 +1,12 @@
-"""Metrics, gathered batch by batch, with Keras's names: accuracies, errors and the losses."""
+"""Metrics with Keras's names, gathered batch by batch: accuracies, errors, and the mean of any loss."""
 
 from __future__ import annotations
 
-import numpy as np
-
-from nblstm.arguments import custom, validate
+from nblstm.arguments import custom
+from nblstm.arguments.configured import instance_from
 from nblstm.training import losses
-from nblstm.training.arguments import from_table
-from nblstm.training.losses.loss import Loss, like
-from nblstm.training.losses.rowwise import (
+from nblstm.training.losses import (
+    Loss,
     binary_crossentropy,
     categorical_crossentropy,
     huber,
@@ -25,12 +23,20 @@ from nblstm.training.metrics.accuracy import (
     TopKCategoricalAccuracy,
     binary_accuracy,
     categorical_accuracy,
-    predictions,
     sparse_categorical_accuracy,
     sparse_top_k_categorical_accuracy,
     top_k_categorical_accuracy,
 )
-from nblstm.training.metrics.metric import Mean, Metric, MetricFunction
+from nblstm.training.metrics.base_metric import Mean, Metric, MetricFunction
+from nblstm.training.metrics.of_losses import (
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    LossMetric,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    RootMeanSquaredError,
+    SparseCategoricalCrossentropy,
+)
 
 __all__ = [
     "Accuracy", "BinaryAccuracy", "BinaryCrossentropy", "CategoricalAccuracy", "CategoricalCrossentropy",
@@ -45,104 +51,6 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return __all__
-
-
-def _pair(y_true, y_pred) -> tuple[np.ndarray, np.ndarray]:
-    prediction = predictions(y_pred)
-    target = validate.real_array("target", y_true, prediction.dtype)
-    return like("target", target, prediction.shape), prediction
-
-
-class RootMeanSquaredError(Metric):
-    """``sqrt(mean((prediction - target)**2))`` over all batches.
-
-    Parameters
-    ----------
-    name : str, default "root_mean_squared_error"
-    """
-
-    direction = "min"
-
-    def __init__(self, name: str = "root_mean_squared_error"):
-        super().__init__(name)
-
-    def values(self, y_true, y_pred, mask=None):
-        """The squares."""
-        target, prediction = _pair(y_true, y_pred)
-        return np.square(prediction - target)
-
-    def result(self) -> float:
-        """The root of the mean since the last `reset_state`."""
-        return super().result() ** 0.5
-
-
-class LossMetric(Metric):
-    """The mean of a loss over rows.
-
-    Parameters
-    ----------
-    loss : Loss
-        Its reduction has no part in this.
-    name : str, optional
-    """
-
-    direction = "min"
-
-    def __init__(self, loss: Loss, name: str | None = None):
-        self.loss = losses.get(loss)  # a file has its configuration
-        super().__init__(name or self.loss.name)
-
-    def values(self, y_true, y_pred, mask=None):
-        """The losses, one per row."""
-        return self.loss.values(y_true, y_pred, mask)
-
-    def _argument(self, name: str):
-        return getattr(self if name in ("name", "loss") else self.loss, name)
-
-
-class MeanSquaredError(LossMetric):
-    """The mean of ``(prediction - target)**2``.
-
-    Parameters
-    ----------
-    name : str, default "mean_squared_error"
-    """
-
-    def __init__(self, name: str = "mean_squared_error"):
-        super().__init__(losses.MeanSquaredError(), name)
-
-
-class MeanAbsoluteError(LossMetric):
-    """The mean of ``|prediction - target|``.
-
-    Parameters
-    ----------
-    name : str, default "mean_absolute_error"
-    """
-
-    def __init__(self, name: str = "mean_absolute_error"):
-        super().__init__(losses.MeanAbsoluteError(), name)
-
-
-class BinaryCrossentropy(LossMetric):
-    """The mean of `losses.BinaryCrossentropy`, whose arguments it takes."""
-
-    def __init__(self, name: str = "binary_crossentropy", from_logits: bool = False, label_smoothing: float = 0.0):
-        super().__init__(losses.BinaryCrossentropy(from_logits, label_smoothing), name)
-
-
-class CategoricalCrossentropy(LossMetric):
-    """The mean of `losses.CategoricalCrossentropy`, whose arguments it takes."""
-
-    def __init__(self, name: str = "categorical_crossentropy", from_logits: bool = False, label_smoothing: float = 0.0):
-        super().__init__(losses.CategoricalCrossentropy(from_logits, label_smoothing), name)
-
-
-class SparseCategoricalCrossentropy(LossMetric):
-    """The mean of `losses.SparseCategoricalCrossentropy`, whose ``from_logits`` it takes."""
-
-    def __init__(self, name: str = "sparse_categorical_crossentropy", from_logits: bool = False):
-        super().__init__(losses.SparseCategoricalCrossentropy(from_logits), name)
 
 
 _NAMES: dict[str, type] = {
@@ -165,7 +73,7 @@ _ACCURACIES = (
 _TABLE = _NAMES | _ALIASES | {made.__name__: made for made in (*_NAMES.values(), LossMetric, MetricFunction, Mean)}
 
 
-def get(identifier) -> Mean:
+def get(identifier) -> Metric:
     """The metric that a name, class, function, configuration or object stands for.
 
     Parameters
@@ -177,7 +85,7 @@ def get(identifier) -> Mean:
 
     Returns
     -------
-    Mean
+    Metric
         A new one for a name or a class.
 
     Raises
@@ -196,8 +104,8 @@ def get(identifier) -> Mean:
         metric = known()
         metric.name = identifier
         return metric
-    if isinstance(identifier, Loss) or losses.is_own(identifier):
+    if isinstance(identifier, Loss) or losses.class_of(identifier):
         return LossMetric(losses.get(identifier), getattr(identifier, "__name__", None))
-    if callable(identifier) and not isinstance(identifier, type | Mean):
+    if callable(identifier) and not isinstance(identifier, type | Metric):
         return MetricFunction(identifier)
-    return from_table("metric", identifier, _TABLE, Mean)
+    return instance_from("metric", identifier, _TABLE, Metric)

@@ -1,58 +1,16 @@
-"""Accuracies, as metrics and as functions of y_true and y_pred, with Keras's names."""
+"""Accuracies with Keras's names, as metrics and as functions of y_true and y_pred that give one value per row."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.training.arguments import real
-from nblstm.training.losses.loss import float_array, like
-from nblstm.training.metrics.metric import Metric
-
-__all__ = [
-    "Accuracy", "BinaryAccuracy", "CategoricalAccuracy", "SparseCategoricalAccuracy", "SparseTopKCategoricalAccuracy",
-    "TopKCategoricalAccuracy", "binary_accuracy", "categorical_accuracy", "sparse_categorical_accuracy",
-    "sparse_top_k_categorical_accuracy", "top_k_categorical_accuracy",
-]  # fmt: skip
-
-
-def predictions(y_pred) -> np.ndarray:
-    """Predictions as an array of floats with at least one row."""
-    prediction = float_array("prediction", y_pred)
-    if prediction.ndim == 0 or prediction.size == 0:
-        raise ValueError(f"prediction has shape {prediction.shape}, with no entries in a row; give at least one row")
-    return prediction
-
-
-def _binary(y_true, prediction: np.ndarray, threshold: float) -> np.ndarray:
-    if not (type(y_true) is np.ndarray and y_true.dtype.kind in "iub"):  # those are compared as they are
-        y_true = validate.real_array("target", y_true, prediction.dtype)
-    # In the target's dtype: NumPy takes twice as long to compare bools with other numbers.
-    return (prediction > threshold).astype(y_true.dtype) == like("target", y_true, prediction.shape)
-
-
-def _categorical(y_true, prediction: np.ndarray) -> np.ndarray:
-    return _one_hot(y_true, prediction).argmax(axis=-1) == prediction.argmax(axis=-1)
-
-
-def _sparse(y_true, prediction: np.ndarray) -> np.ndarray:
-    return like("target", validate.number_array("target", y_true), prediction.shape[:-1]) == prediction.argmax(axis=-1)
-
-
-def _one_hot(y_true, prediction: np.ndarray) -> np.ndarray:
-    target = validate.number_array("target", y_true)
-    return validate.shaped("target", target, prediction.shape, "that of the prediction, a one-hot row for each")
-
-
-def _among(classes: np.ndarray, prediction: np.ndarray, k: int) -> np.ndarray:
-    """Whether fewer than k others are predicted as likelier than these classes."""
-    chosen = np.take_along_axis(prediction, classes[..., None], -1)
-    chosen = np.where(np.isnan(chosen), -np.inf, chosen)
-    return np.count_nonzero(prediction > chosen, axis=-1) < k
+from nblstm.training.data.targets import prediction_array, target_like
+from nblstm.training.metrics.base_metric import Metric
 
 
 class BinaryAccuracy(Metric):
-    """How often ``(prediction > threshold) == target``.
+    """Fraction of predictions with ``(y_pred > threshold) == y_true``.
 
     Parameters
     ----------
@@ -65,15 +23,19 @@ class BinaryAccuracy(Metric):
 
     def __init__(self, name: str = "binary_accuracy", threshold: float = 0.5):
         super().__init__(name)
-        self.threshold = real("threshold", threshold, low=-np.inf)
+        self.threshold = validate.real_number("threshold", threshold, low=-np.inf)
 
     def values(self, y_true, y_pred, mask=None):
         """1 where they agree, else 0."""
-        return _binary(y_true, predictions(y_pred), self.threshold)
+        prediction = prediction_array(y_pred)
+        if not (type(y_true) is np.ndarray and y_true.dtype.kind in "iub"):  # else it is compared as it is
+            y_true = validate.real_array("target", y_true, prediction.dtype)
+        # In the target's dtype: NumPy takes twice as long to compare bools with other numbers.
+        return (prediction > self.threshold).astype(y_true.dtype) == target_like(y_true, prediction.shape)
 
 
 class CategoricalAccuracy(Metric):
-    """How often the class predicted as most likely is that of the one-hot target.
+    """Fraction of rows whose most likely class is that of the one-hot target.
 
     Parameters
     ----------
@@ -87,11 +49,12 @@ class CategoricalAccuracy(Metric):
 
     def values(self, y_true, y_pred, mask=None):
         """1 where they agree, else 0."""
-        return _categorical(y_true, predictions(y_pred))
+        prediction = prediction_array(y_pred)
+        return _one_hot(y_true, prediction).argmax(axis=-1) == prediction.argmax(axis=-1)
 
 
 class SparseCategoricalAccuracy(Metric):
-    """How often the class predicted as most likely is the target, a class number.
+    """Fraction of rows whose most likely class is the target, a class number.
 
     Parameters
     ----------
@@ -105,11 +68,13 @@ class SparseCategoricalAccuracy(Metric):
 
     def values(self, y_true, y_pred, mask=None):
         """1 where they agree, else 0."""
-        return _sparse(y_true, predictions(y_pred))
+        prediction = prediction_array(y_pred)
+        target = target_like(validate.number_array("target", y_true), prediction.shape[:-1])
+        return target == prediction.argmax(axis=-1)
 
 
 class TopKCategoricalAccuracy(Metric):
-    """How often the class of the one-hot target is among the ``k`` predicted as most likely.
+    """Fraction of rows whose ``k`` most likely classes contain that of the one-hot target.
 
     Parameters
     ----------
@@ -129,12 +94,12 @@ class TopKCategoricalAccuracy(Metric):
 
     def values(self, y_true, y_pred, mask=None):
         """1 where it is, else 0."""
-        prediction = predictions(y_pred)
+        prediction = prediction_array(y_pred)
         return _among(_one_hot(y_true, prediction).argmax(axis=-1), prediction, self.k)
 
 
 class SparseTopKCategoricalAccuracy(Metric):
-    """How often the target, a class number, is among the ``k`` predicted as most likely.
+    """Fraction of rows whose ``k`` most likely classes contain the target, a class number.
 
     Parameters
     ----------
@@ -150,8 +115,8 @@ class SparseTopKCategoricalAccuracy(Metric):
 
     def values(self, y_true, y_pred, mask=None):
         """1 where it is, else 0."""
-        prediction = predictions(y_pred)
-        target = like("target", validate.number_array("target", y_true), prediction.shape[:-1])
+        prediction = prediction_array(y_pred)
+        target = target_like(validate.number_array("target", y_true), prediction.shape[:-1])
         known = (target >= 0) & (target < prediction.shape[-1])
         return _among(np.where(known, target, 0).astype(np.intp), prediction, self.k) & known
 
@@ -177,13 +142,28 @@ class Accuracy(Metric):
 
     def values(self, y_true, y_pred, mask=None):
         """1 where they agree, else 0."""
-        prediction = predictions(y_pred)
+        prediction = prediction_array(y_pred)
         if prediction.shape[-1] == 1 or prediction.ndim == 1:
-            return _binary(y_true, prediction, 0.5)
+            return _BINARY.values(y_true, prediction)
         target = np.shape(y_true)
         if len(target) < prediction.ndim or target[-1] == 1:
-            return _sparse(y_true, prediction)
-        return _categorical(y_true, prediction)
+            return _SPARSE.values(y_true, prediction)
+        return _CATEGORICAL.values(y_true, prediction)
+
+
+_BINARY, _CATEGORICAL, _SPARSE = BinaryAccuracy(), CategoricalAccuracy(), SparseCategoricalAccuracy()
+
+
+def _one_hot(y_true, prediction: np.ndarray) -> np.ndarray:
+    target = validate.number_array("target", y_true)
+    return validate.shaped("target", target, prediction.shape, "that of the prediction, a one-hot row for each")
+
+
+def _among(classes: np.ndarray, prediction: np.ndarray, k: int) -> np.ndarray:
+    """True where fewer than k others are predicted as likelier than these classes."""
+    chosen = np.take_along_axis(prediction, classes[..., None], -1)
+    chosen = np.where(np.isnan(chosen), -np.inf, chosen)
+    return np.count_nonzero(prediction > chosen, axis=-1) < k
 
 
 def binary_accuracy(y_true, y_pred, threshold: float = 0.5) -> np.ndarray:

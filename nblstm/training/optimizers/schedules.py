@@ -1,14 +1,17 @@
-"""Learning rates that follow the step: each is a function of the number of steps taken, the first step's being 0."""
+"""Learning rates: schedules, each a function of the number of steps taken, and the number as an optimizer shows it."""
 
 from __future__ import annotations
 
 import math
 import numbers
 from bisect import bisect_left
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
-from nblstm.arguments.configured import Configured
-from nblstm.arguments.validate import flag
-from nblstm.training.arguments import from_table, real
+import numpy as np
+
+from nblstm.arguments.configured import Configured, instance_from
+from nblstm.arguments.validate import flag, real_number
 
 __all__ = [
     "CosineDecay", "CosineDecayRestarts", "ExponentialDecay", "InverseTimeDecay", "LearningRateSchedule",
@@ -18,6 +21,28 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return __all__
+
+
+#: A number, a schedule or other function of the step, or what a schedule was saved as.
+LearningRateLike: TypeAlias = float | Callable[[int], float] | dict[str, Any]
+
+
+class LearningRate(float):
+    """The learning rate of an optimizer's next step: a number, with the methods of Keras's variable."""
+
+    _optimizer: Any
+
+    def assign(self, value: float) -> None:
+        """Set the optimizer's learning rate."""
+        self._optimizer.learning_rate = value
+
+    def numpy(self) -> np.float64:
+        """The number, as NumPy's."""
+        return np.float64(self)
+
+    def __reduce__(self):
+        """For copies and pickle: a number alone."""
+        return float, (float(self),)
 
 
 class LearningRateSchedule(Configured):
@@ -47,9 +72,9 @@ class ExponentialDecay(LearningRateSchedule):
     """
 
     def __init__(self, initial_learning_rate: float, decay_steps: float, decay_rate: float, staircase: bool = False):
-        self.initial_learning_rate = real("initial_learning_rate", initial_learning_rate)
-        self.decay_steps = real("decay_steps", decay_steps, above=True)
-        self.decay_rate = real("decay_rate", decay_rate)
+        self.initial_learning_rate = real_number("initial_learning_rate", initial_learning_rate)
+        self.decay_steps = real_number("decay_steps", decay_steps, above=True)
+        self.decay_rate = real_number("decay_rate", decay_rate)
         self.staircase = flag("staircase", staircase)
 
     def __call__(self, step: int) -> float:
@@ -72,9 +97,9 @@ class InverseTimeDecay(LearningRateSchedule):
     """
 
     def __init__(self, initial_learning_rate: float, decay_steps: float, decay_rate: float, staircase: bool = False):
-        self.initial_learning_rate = real("initial_learning_rate", initial_learning_rate)
-        self.decay_steps = real("decay_steps", decay_steps, above=True)
-        self.decay_rate = real("decay_rate", decay_rate)
+        self.initial_learning_rate = real_number("initial_learning_rate", initial_learning_rate)
+        self.decay_steps = real_number("decay_steps", decay_steps, above=True)
+        self.decay_rate = real_number("decay_rate", decay_rate)
         self.staircase = flag("staircase", staircase)
 
     def __call__(self, step: int) -> float:
@@ -95,7 +120,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
     """
 
     def __init__(self, boundaries, values) -> None:
-        self.boundaries, self.values = tuple(boundaries), tuple(real("a value", value) for value in values)
+        self.boundaries, self.values = tuple(boundaries), tuple(real_number("a value", value) for value in values)
         if not all(isinstance(b, numbers.Integral) for b in self.boundaries):
             raise TypeError(f"boundaries has {self.boundaries}; give whole numbers of steps")
         if any(a >= b for a, b in zip(self.boundaries, self.boundaries[1:], strict=False)):
@@ -127,10 +152,10 @@ class PolynomialDecay(LearningRateSchedule):
         self, initial_learning_rate: float, decay_steps: float, end_learning_rate: float = 0.0001, power: float = 1.0,
         cycle: bool = False,
     ):  # fmt: skip
-        self.initial_learning_rate = real("initial_learning_rate", initial_learning_rate)
-        self.decay_steps = real("decay_steps", decay_steps, above=True)
-        self.end_learning_rate = real("end_learning_rate", end_learning_rate)
-        self.power = real("power", power)
+        self.initial_learning_rate = real_number("initial_learning_rate", initial_learning_rate)
+        self.decay_steps = real_number("decay_steps", decay_steps, above=True)
+        self.end_learning_rate = real_number("end_learning_rate", end_learning_rate)
+        self.power = real_number("power", power)
         self.cycle = flag("cycle", cycle)
 
     def __call__(self, step: int) -> float:
@@ -169,11 +194,11 @@ class CosineDecay(LearningRateSchedule):
         self, initial_learning_rate: float, decay_steps: float, alpha: float = 0.0, *,
         warmup_target: float | None = None, warmup_steps: float = 0,
     ):  # fmt: skip
-        self.initial_learning_rate = real("initial_learning_rate", initial_learning_rate)
-        self.decay_steps = real("decay_steps", decay_steps, above=True)
-        self.alpha = real("alpha", alpha)
-        self.warmup_target = None if warmup_target is None else real("warmup_target", warmup_target)
-        self.warmup_steps = real("warmup_steps", warmup_steps)
+        self.initial_learning_rate = real_number("initial_learning_rate", initial_learning_rate)
+        self.decay_steps = real_number("decay_steps", decay_steps, above=True)
+        self.alpha = real_number("alpha", alpha)
+        self.warmup_target = None if warmup_target is None else real_number("warmup_target", warmup_target)
+        self.warmup_steps = real_number("warmup_steps", warmup_steps)
         if self.warmup_steps and self.warmup_target is None:
             raise ValueError(f"warmup_steps is {warmup_steps} without a warmup_target; give both or none")
 
@@ -214,11 +239,11 @@ class CosineDecayRestarts(LearningRateSchedule):
         self, initial_learning_rate: float, first_decay_steps: float, t_mul: float = 2.0, m_mul: float = 1.0,
         alpha: float = 0.0,
     ):  # fmt: skip
-        self.initial_learning_rate = real("initial_learning_rate", initial_learning_rate)
-        self.first_decay_steps = real("first_decay_steps", first_decay_steps, above=True)
-        self.t_mul = real("t_mul", t_mul, low=1)
-        self.m_mul = real("m_mul", m_mul)
-        self.alpha = real("alpha", alpha)
+        self.initial_learning_rate = real_number("initial_learning_rate", initial_learning_rate)
+        self.first_decay_steps = real_number("first_decay_steps", first_decay_steps, above=True)
+        self.t_mul = real_number("t_mul", t_mul, low=1)
+        self.m_mul = real_number("m_mul", m_mul)
+        self.alpha = real_number("alpha", alpha)
 
     def __call__(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
@@ -252,4 +277,4 @@ def get(identifier) -> LearningRateSchedule:
     TypeError, ValueError
         If there is none of that name.
     """
-    return from_table("schedule", identifier, _TABLE, LearningRateSchedule)
+    return instance_from("schedule", identifier, _TABLE, LearningRateSchedule)

@@ -1,4 +1,4 @@
-"""What a fit shows of its progress: on a terminal a line that is drawn anew while an epoch runs, elsewhere its end."""
+"""Progress of a fit, shown: on a terminal a line that is redrawn while an epoch runs, elsewhere a line at its end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from nblstm.process import compiling
 from nblstm.process.show import is_open, show
 
-#: The line is drawn anew at most so often, in seconds; drawing takes about as long as a batch of a small model.
+#: Seconds between two drawings of the line; drawing takes about as long as a batch of a small model.
 REDRAWN = 0.1
 
 #: Columns of the bar, as in Keras.
@@ -30,7 +30,7 @@ def verbosity(verbose) -> int:
 
 
 class Progress:
-    """What is shown of one pass over data; `close` is to be called at its end, however it ends.
+    """Progress of one pass over data, shown; `close` is to be called at its end, however it ends.
 
     On a terminal, Keras's line, ``12/40 ━━━━━━────────────── 3s 92ms/step - loss: 0.1234``, below the title, where
     the seconds are those that are left; with a kernel to be compiled it says so in their place.
@@ -60,7 +60,7 @@ class Progress:
 
     @property
     def wants_logs(self) -> bool:
-        """Whether the line would be drawn now, and `step` is to be given the logs."""
+        """True if the line would be redrawn now, and `step` is to be given the logs."""
         return self._live and self._due(time.perf_counter())
 
     def _due(self, now: float) -> bool:
@@ -90,7 +90,7 @@ class Progress:
             self.clear()
 
     def line(self, logs: dict[str, float]) -> None:
-        """Leave a line of what was done, for good."""
+        """Leave a line of time, loss and metrics, for good."""
         live, now = self._live, time.perf_counter()
         self.close()
         seconds = _duration(now - self._start)
@@ -117,7 +117,7 @@ class Progress:
         return f"{self._done:{len(str(self.steps))}}/{self.steps} {'━' * full}{'─' * (WIDTH - full)}"
 
     def _left(self, now: float) -> str:
-        """What is left of the epoch, and seconds for a batch; nothing behind the first, which says little of others."""
+        """Time left of the epoch, and time per batch; nothing behind the first, which says little of others."""
         if self._warm is None or self._warm[1] == self._done:
             return ""
         each = self._each(now)
@@ -133,13 +133,13 @@ class Progress:
 
 
 def _on_a_terminal() -> bool:
-    """Whether a line on stdout can be drawn anew."""
+    """True if a line on stdout can be redrawn."""
     isatty = getattr(sys.stdout, "isatty", None)
     return is_open() and isatty is not None and isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _shown(logs: dict[str, float]) -> str:
-    """As Keras writes them: four decimals, or an exponent for what is smaller than 0.001."""
+    """Loss and metrics in Keras's format: four decimals, or an exponent for numbers below 0.001."""
     shown = []
     for name, value in logs.items():
         if isinstance(value, int | float):
@@ -151,7 +151,7 @@ def _shown(logs: dict[str, float]) -> str:
 
 
 def _clock(seconds: float) -> str:
-    """As Keras writes what is left: 5s, 1:05, 1:00:05."""
+    """Time left in Keras's format: 5s, 1:05, 1:00:05."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}" if minutes else f"{rest}s"

@@ -1,14 +1,14 @@
-"""What is called in the course of a fit, and the list of all that are."""
+"""Callback, whose methods a fit calls in its course; one made of functions; and the list of those of a fit."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from nblstm.arguments import signatures
+from nblstm.arguments import signatures, validate
 
 
-class Callback(signatures.KnownArguments):
+class Callback:
     """Base class: a subclass overrides what it needs, with Keras's names.
 
     Each method gets ``logs``, a dict of the values measured so far: of the epoch in ``on_epoch_end``, with those of
@@ -30,6 +30,12 @@ class Callback(signatures.KnownArguments):
         """Refuse methods that cannot be called as they will be."""
         super().__init_subclass__(**options)
         signatures.overridden(cls, Callback, *(name for name in vars(Callback) if name.startswith("on_")))
+
+    def __new__(cls, *args, **kwargs):
+        """Refuse unknown arguments, with the nearest known one."""
+        if kwargs:
+            signatures.need_known(cls, kwargs)
+        return super().__new__(cls)
 
     def __init__(self) -> None:
         pass
@@ -93,7 +99,7 @@ class Callback(signatures.KnownArguments):
         """After a batch of predictions; ``logs["outputs"]`` has them."""
 
     def state(self) -> dict[str, Any]:
-        """What has to be known to go on after an interruption; see `load_state`.
+        """The values from which the callback can go on after an interruption; see `load_state`.
 
         Returns
         -------
@@ -104,6 +110,46 @@ class Callback(signatures.KnownArguments):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`; called after `on_train_begin` when a fit is taken up again."""
+
+
+class LambdaCallback(Callback):
+    """A callback from functions.
+
+    Parameters
+    ----------
+    on_epoch_begin, on_epoch_end : callable, optional
+        Called with (epoch, logs).
+    on_train_begin, on_train_end : callable, optional
+        Called with (logs).
+    on_train_batch_begin, on_train_batch_end : callable, optional
+        Called with (batch, logs).
+    **kwargs
+        Any other method of `Callback`.
+
+    Raises
+    ------
+    TypeError
+        If there is no such method, or it is not given a function.
+    """
+
+    def __init__(
+        self, on_epoch_begin=None, on_epoch_end=None, on_train_begin=None, on_train_end=None,
+        on_train_batch_begin=None, on_train_batch_end=None, **kwargs,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        given = {
+            "on_epoch_begin": on_epoch_begin, "on_epoch_end": on_epoch_end, "on_train_begin": on_train_begin,
+            "on_train_end": on_train_end, "on_train_batch_begin": on_train_batch_begin,
+            "on_train_batch_end": on_train_batch_end, **kwargs,
+        }  # fmt: skip
+        for name, function in given.items():
+            if not (name.startswith("on_") and hasattr(Callback, name)):
+                known = [method for method in vars(Callback) if method.startswith("on_")]
+                raise TypeError(f"a fit has no {validate.unknown(name, known)}")
+            if function is not None and not callable(function):
+                raise TypeError(f"{name} is {function!r}; give a function")
+            if function is not None:
+                setattr(self, name, function)
 
 
 class CallbackList:
@@ -136,11 +182,12 @@ class CallbackList:
         return self._called[event]
 
 
-#: What `Callback` itself does for the first is to call the second.
+#: For the first event, `Callback` itself calls the method of the second.
 _PASSED_ON = {"on_train_batch_begin": "on_batch_begin", "on_train_batch_end": "on_batch_end"}
 
 
 def _idle(method, event: str) -> bool:
+    """True if the method is `Callback`'s own, which does nothing."""
     if getattr(method, "__func__", None) is not getattr(Callback, event):
         return False
     passed_on = _PASSED_ON.get(event)

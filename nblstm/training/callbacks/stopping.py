@@ -1,4 +1,4 @@
-"""Callbacks that watch one number, epoch by epoch: they stop, or lower the learning rate, when it gets no better."""
+"""Callbacks that watch a number in the logs: Monitor, their base class, and two that end a fit."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any
 
 from nblstm.arguments import validate
 from nblstm.process.show import show, warn
-from nblstm.training.arguments import real
-from nblstm.training.callbacks.callback import Callback
-from nblstm.training.files import archive
+from nblstm.training.callbacks.base_callback import Callback
+from nblstm.training.files import checks
 
 
 class Monitor(Callback):
@@ -36,11 +35,11 @@ class Monitor(Callback):
         if not isinstance(monitor, str):
             raise TypeError(f"monitor is {monitor!r}; give a name in the logs, such as 'val_loss'")
         self.monitor, self.mode = monitor, validate.choice("mode", mode, ("auto", "min", "max"))
-        self.min_delta = abs(real("min_delta", min_delta, -float("inf")))
+        self.min_delta = abs(validate.real_number("min_delta", min_delta, -float("inf")))
         self.best: float | None = None
 
     def improves(self, value: float, on: float | None) -> bool:
-        """Whether ``value`` is better than ``on`` by more than ``min_delta``; any number is better than None.
+        """True if ``value`` is better than ``on`` by more than ``min_delta``; any number is better than None.
 
         NaN is no number, and better than nothing.
         """
@@ -144,7 +143,7 @@ class EarlyStopping(Monitor):
         self._begin()
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        """Look at the number."""
+        """End the fit, if the number has not improved for ``patience`` epochs."""
         current = self.monitored(logs or {})
         if current is None or epoch < self.start_from_epoch:
             return
@@ -175,7 +174,7 @@ class EarlyStopping(Monitor):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
-        archive.expect(
+        checks.expect(
             "the state", state, best=Real | None, best_weights=list | None, wait=int, stopped_epoch=int, best_epoch=int
         )
         weights = state["best_weights"]
@@ -186,80 +185,32 @@ class EarlyStopping(Monitor):
         self.wait, self.stopped_epoch, self.best_epoch = state["wait"], state["stopped_epoch"], state["best_epoch"]
 
 
-class ReduceLROnPlateau(Monitor):
-    """Lowers the learning rate when a number has not improved for some epochs, and logs it.
+class TerminateOnNaN(Callback):
+    """Ends a fit when the loss is not a finite number.
 
     Parameters
     ----------
-    monitor : str, default "val_loss"
-    factor : float, default 0.1
-        What the learning rate is multiplied by; from 0 to below 1.
-    patience : int, default 10
-        Epochs without improvement after which it is.
-    verbose : int, default 0
-        1 prints when it acts.
-    mode : {"auto", "min", "max"}
-    min_delta : float, default 1e-4
-        A change that is not larger is no improvement.
-    cooldown : int, default 0
-        Epochs to wait after it acted, before it looks again.
-    min_lr : float, default 0
-        The learning rate does not get smaller.
+    raise_error : bool, default False
+        Whether that is an error.
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is not as described, or the learning rate follows a schedule.
+    RuntimeError
+        In the course of a fit, if ``raise_error``.
     """
 
-    def __init__(
-        self, monitor: str = "val_loss", factor: float = 0.1, patience: int = 10, verbose: int = 0, mode: str = "auto",
-        min_delta: float = 1e-4, cooldown: int = 0, min_lr: float = 0.0,
-    ):  # fmt: skip
-        super().__init__(monitor, mode, min_delta)
-        self.factor = real("factor", factor, high=1, below=True)
-        self.patience = validate.whole_number("patience", patience)
-        self.cooldown = validate.whole_number("cooldown", cooldown)
-        self.min_lr, self.verbose = real("min_lr", min_lr), verbose
-        self.wait = self.cooldown_counter = 0
+    def __init__(self, raise_error: bool = False):
+        super().__init__()
+        self.raise_error = validate.flag("raise_error", raise_error)
 
-    def on_train_begin(self, logs=None) -> None:
-        """Begin anew."""
-        optimizer = self.model.optimizer
-        optimizer.learning_rate = optimizer.learning_rate  # which a schedule refuses: now, not hours later
-        self.best, self.wait, self.cooldown_counter = None, 0, 0
-
-    def on_epoch_end(self, epoch: int, logs=None) -> None:
-        """Look at the number."""
-        logs = {} if logs is None else logs
-        logs["learning_rate"] = self.model.optimizer.learning_rate
-        current = self.monitored(logs)
-        if current is None:
+    def on_batch_end(self, batch: int, logs=None) -> None:
+        """End the fit, if the loss is not finite."""
+        loss = (logs or {}).get("loss", 0.0)
+        if math.isfinite(loss):
             return
-        if self.cooldown_counter:
-            self.cooldown_counter -= 1
-            self.wait = 0
-        if self.improves(current, self.best):
-            self.best, self.wait = current, 0
-        elif not self.cooldown_counter:
-            self.wait += 1
-            if self.wait >= self.patience:
-                self._reduce(epoch)
-
-    def _reduce(self, epoch: int) -> None:
-        optimizer = self.model.optimizer
-        if optimizer.learning_rate > self.min_lr:
-            optimizer.learning_rate = max(optimizer.learning_rate * self.factor, self.min_lr)
-            self.cooldown_counter, self.wait = self.cooldown, 0
-            if self.verbose:
-                show(f"Epoch {epoch + 1}: reducing the learning rate to {optimizer.learning_rate:g}.")
-
-    def state(self) -> dict[str, Any]:
-        """The best value, and how long ago it was."""
-        return {"best": self.best, "wait": self.wait, "cooldown_counter": self.cooldown_counter}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from a `state`."""
-        archive.expect("the state", state, best=Real | None, wait=int, cooldown_counter=int)
-        self.best = threshold("best", state["best"])
-        self.wait, self.cooldown_counter = state["wait"], state["cooldown_counter"]
+        if self.raise_error:
+            raise RuntimeError(
+                f"the loss is {loss} after batch {batch}; lower the learning rate, or clip the gradients"
+            )
+        show(f"Batch {batch}: the loss is {loss}, so training ends")
+        self.model.stop_training = True

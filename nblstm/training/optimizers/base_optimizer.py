@@ -1,4 +1,4 @@
-"""What all optimizers share: modules and their slots, the learning rate, clipping, weight decay, exact resume."""
+"""Optimizer, from which all optimizers derive: slots, learning rate, clipping, weight decay, exact resume."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from nblstm.arguments import custom, signatures, validate
 from nblstm.arguments.configured import Configured
 from nblstm.engine.device import backend_of
 from nblstm.nn import Gradients, Module
-from nblstm.training.arguments import real
 from nblstm.training.optimizers import schedules
 from nblstm.training.optimizers.clipping import clip_by_global_norm, clip_by_norm, clip_by_value, listed
-from nblstm.training.optimizers.learning_rate import LearningRate
+from nblstm.training.optimizers.schedules import LearningRate
 
 
 class Optimizer(Configured):
@@ -27,8 +26,8 @@ class Optimizer(Configured):
     Parameters
     ----------
     modules : Module or sequence of Module, optional
-        What is trained; without, `build` sets it. A number, schedule or function in this place is the learning rate,
-        so that ``Adam(0.01)`` means what it does in Keras.
+        Networks to train; without, `build` sets them. A number, schedule or function in this place is the learning
+        rate, so that ``Adam(0.01)`` means what it does in Keras.
     learning_rate : float or callable
         A callable gives the learning rate of a step, counted from 0, such as a schedule.
     weight_decay : float, optional
@@ -54,7 +53,7 @@ class Optimizer(Configured):
     once: ClassVar[dict[str, str]] = {"lr": "learning_rate"}
 
     def __new__(cls, *args, **kwargs):
-        """As `object`'s; what stands behind a learning rate without its name is refused, as it would be another's."""
+        """Refuse arguments behind a learning rate that stands in the place of the networks, unless they are named."""
         names = [*signatures.constructor(cls).parameters] if len(args) > 1 or "learning_rate" in kwargs else [""]
         if names[0] == "modules" and _is_rate(args[0] if args else kwargs.get("modules")):
             given = f"{args[0]!r}, {args[1]!r}" if len(args) > 1 else "modules and learning_rate"
@@ -77,9 +76,9 @@ class Optimizer(Configured):
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} are given; give at most one of them")
         self.clipnorm, self.clipvalue, self.global_clipnorm = (
-            None if value is None else real(name, value, above=True) for name, value in limits.items()
+            None if value is None else validate.real_number(name, value, above=True) for name, value in limits.items()
         )
-        self.weight_decay = None if weight_decay is None else real("weight_decay", weight_decay)
+        self.weight_decay = None if weight_decay is None else validate.real_number("weight_decay", weight_decay)
         if not (name is None or isinstance(name, str)):
             raise TypeError(f"name is {name!r}; give a string, or None")
         self.name = name or type(self).__name__
@@ -92,7 +91,7 @@ class Optimizer(Configured):
             self.build(modules)
 
     def build(self, modules: Module | Sequence[Module]) -> None:
-        """Set what is trained, at step 0.
+        """Set the networks to train, at step 0.
 
         Parameters
         ----------
@@ -176,7 +175,7 @@ class Optimizer(Configured):
             module.forget()
 
     def slot_names(self) -> tuple[str, ...]:
-        """What is kept from step to step: a number for each parameter under each name, zero at first."""
+        """Names of the slots: arrays kept from step to step, with a number for each parameter, zero at first."""
         raise NotImplementedError(f"{type(self).__name__} names no slots; define slot_names()")
 
     def equation(self) -> Callable[..., tuple[float, ...]]:
@@ -198,7 +197,7 @@ class Optimizer(Configured):
         """
 
     def state(self) -> dict[str, np.ndarray]:
-        """All that changes from step to step, for a later `load_state`; the parameters are the modules' own.
+        """Everything that changes from step to step, for a later `load_state`; the parameters are the modules' own.
 
         Returns
         -------
@@ -242,7 +241,7 @@ class Optimizer(Configured):
         if new["iterations"] < 0:
             raise ValueError(f"iterations is {new['iterations']}; it needs to be 0 or more")
         if "learning_rate" in new:
-            self._learning_rate = real("learning_rate", float(new["learning_rate"]))
+            self._learning_rate = validate.real_number("learning_rate", float(new["learning_rate"]))
         self.iterations = int(new["iterations"])
         for k, slots in enumerate(self._slots):
             for name, slot in slots.items():
@@ -255,7 +254,7 @@ class Optimizer(Configured):
             return schedules.get(value)
         if isinstance(value, type):
             raise TypeError(f"learning_rate is the class {value.__name__}; give an object of it, {value.__name__}(...)")
-        return value if callable(value) else real("learning_rate", value)
+        return value if callable(value) else validate.real_number("learning_rate", value)
 
     def _rate(self) -> float:
         if not callable(self._learning_rate):
@@ -263,7 +262,7 @@ class Optimizer(Configured):
         rate = self._learning_rate(self.iterations)
         if hasattr(rate, "__float__") and getattr(rate, "shape", ()) == ():  # another library's number, too
             rate = float(rate)
-        return real(f"the learning rate of step {self.iterations}", rate)
+        return validate.real_number(f"the learning rate of step {self.iterations}", rate)
 
     def _check(self, flat: list[np.ndarray | None], parameters: list[np.ndarray]) -> None:
         sizes = [p.size for p in parameters]
@@ -279,7 +278,7 @@ class Optimizer(Configured):
                 raise ValueError(f"gradients have dtype {g.dtype}; the module has {p.dtype}, so give that")
 
     def kernels(self, dtype: str) -> list[tuple]:
-        """What steps will need: functions that compile it, each with its arguments."""
+        """Functions that compile what steps will need, each with its arguments."""
         if type(self).update is not Optimizer.update:
             return []
         arguments = self.equation(), len(self.slot_names()), len(self.constants(0.0)), dtype
@@ -327,7 +326,7 @@ class Optimizer(Configured):
 
 
 def _is_rate(modules) -> bool:
-    """Whether a learning rate, or what was meant for one, stands in the place of the networks."""
+    """True if a learning rate, or what was meant for one, stands in the place of the networks."""
     if isinstance(modules, list | tuple):
         return bool(modules) and all(isinstance(part, numbers.Real) for part in modules)
     return isinstance(modules, numbers.Real | str) or (callable(modules) and not isinstance(modules, Module | type))

@@ -1,14 +1,18 @@
-"""What a fit has measured, epoch by epoch."""
+"""Callbacks that keep the logs of each epoch: in lists, or in a file."""
 
 from __future__ import annotations
 
+import csv
 import numbers
+import os
 import weakref
+from typing import Any
 
 import numpy as np
 
-from nblstm.training.callbacks.callback import Callback
-from nblstm.training.files import archive
+from nblstm.arguments import validate
+from nblstm.training.callbacks.base_callback import Callback
+from nblstm.training.files import checks
 
 
 class History(Callback):
@@ -55,14 +59,14 @@ class History(Callback):
         self.epoch, self.history, self._epochs = [], {}, {}
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        """Take down an epoch's logs."""
+        """Append an epoch's logs."""
         self.epoch.append(epoch)
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
             self._epochs.setdefault(name, []).append(epoch)
 
     def state(self) -> dict:
-        """All numbers that were taken down; logs may hold other objects too."""
+        """All numbers of the logs, which may hold other objects too."""
         history: dict[str, list[float]] = {}
         epochs: dict[str, list[int]] = {}
         for name, values in self.history.items():
@@ -74,10 +78,10 @@ class History(Callback):
 
     def load_state(self, state: dict) -> None:
         """Go on from a `state`."""
-        archive.expect("the history", state, epoch=list, history=dict, epochs=dict)
+        checks.expect("the history", state, epoch=list, history=dict, epochs=dict)
         names = dict.fromkeys(state["history"], list)
-        archive.expect("the values of the history", state["history"], **names)
-        archive.expect("the epochs of the history", state["epochs"], **names)
+        checks.expect("the values of the history", state["history"], **names)
+        checks.expect("the epochs of the history", state["epochs"], **names)
         for kind, lists in (
             (int, [state["epoch"], *state["epochs"].values()]), (numbers.Real, state["history"].values()),
         ):  # fmt: skip
@@ -136,7 +140,7 @@ class History(Callback):
 
 
 def _is_number(value) -> bool:
-    """Whether a value is one number, NumPy's included, that a float can hold."""
+    """True if a value is one number, NumPy's included, that a float can hold."""
     if isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "fiub":
         return True
     return isinstance(value, numbers.Real | np.bool_) and not (isinstance(value, int) and value.bit_length() > 1000)
@@ -149,3 +153,67 @@ def _panels(count: int):
         raise ImportError("plot() draws with matplotlib, which is not installed; pip install matplotlib") from None
     figure, panels = pyplot.subplots(1, count, figsize=(5 * count, 4), squeeze=False, layout="constrained")
     return figure, list(panels[0])
+
+
+class CSVLogger(Callback):
+    """Writes the logs of each epoch as a line of a CSV file.
+
+    Parameters
+    ----------
+    filename : str or PathLike
+    separator : str, default ","
+    append : bool, default False
+        Whether lines are added to a file that is there, and not written in its place.
+
+    Notes
+    -----
+    The first line has the names: epoch, and those of the first epoch's logs in alphabetical order. A fit that is taken
+    up again goes on with the file, without lines that a killed one had written after its last backup.
+    """
+
+    def __init__(self, filename, separator: str = ",", append: bool = False):
+        super().__init__()
+        if not isinstance(separator, str) or len(separator) != 1:
+            raise ValueError(f"separator is {separator!r}; give one character")
+        self.filename, self.separator = validate.path("filename", filename), separator
+        self.append = validate.flag("append", append)
+        self._names: list[str] | None = None
+        self._keep: int | None = None  # bytes of the file that a fit which is taken up again goes on with
+
+    def on_train_begin(self, logs=None) -> None:
+        """Begin anew; the file is written when the first epoch has ended."""
+        validate.target_path("filename", self.filename)
+        self._names = self._keep = None
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        """Write a line."""
+        logs = logs or {}
+        if self._names is None:
+            self._names = self._columns(logs)
+            self._keep = None if self.append else 0
+        with open(self.filename, "a", newline="", encoding="utf-8") as file:
+            if self._keep is not None and self._keep < file.tell():
+                file.truncate(self._keep)
+                file.seek(0, os.SEEK_END)
+            self._keep = None
+            writer = csv.DictWriter(file, ["epoch", *self._names], restval="NA", delimiter=self.separator)
+            if not file.tell():
+                writer.writeheader()
+            writer.writerow({"epoch": epoch, **{name: logs[name] for name in self._names if name in logs}})
+
+    def _columns(self, logs: dict[str, Any]) -> list[str]:
+        """Names in alphabetical order; the first epoch need not have had a validation."""
+        names = sorted(logs)
+        if self.params.get("do_validation") and not any(name.startswith("val_") for name in names):
+            names += [f"val_{name}" for name in names]
+        return names
+
+    def state(self) -> dict[str, Any]:
+        """The names, and how long the file is."""
+        return {"names": self._names, "length": os.path.getsize(self.filename) if self._names else 0}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
+        checks.expect("the state", state, names=list | None, length=int)
+        if state["names"] is not None:
+            self._names, self._keep = [str(name) for name in state["names"]], state["length"]

@@ -1,0 +1,66 @@
+"""Checks of what a file holds, and the errors that a damaged one makes."""
+
+from __future__ import annotations
+
+import struct
+import tokenize
+import zipfile
+import zlib
+
+import numpy as np
+
+#: Errors of zipfile, numpy.lib.format, json, and of all that is made of a file's content, where the file is damaged.
+#: Others are not the file's fault, as those of a signal's handler.
+FAULTS = (
+    ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, ImportError, LookupError, MemoryError,
+    NameError, OSError, RuntimeError, SyntaxError, TypeError, ValueError, struct.error, tokenize.TokenError,
+    zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error,
+)  # fmt: skip
+
+
+def in_short(error: Exception) -> str:
+    """The error's text on one line, cut: it may quote a file's content, which can be anything."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:300]} ..."
+
+
+def reason(error: Exception, writer: str) -> str:
+    """The reason why a file's content was not accepted, in a sentence; ``writer`` is what writes such files.
+
+    A time limit that a signal's handler sets, which is one of `FAULTS` too, is raised again.
+    """
+    if isinstance(error, TimeoutError) and error.errno is None:
+        raise error
+    if type(error) in (TypeError, ValueError):  # nblstm's own, which say it
+        return in_short(error)
+    return f"its content is not what {writer} writes ({type(error).__name__}: {in_short(error)})"
+
+
+def expect(label: str, value, **kinds) -> None:
+    """Refuse what is not a dict of exactly these fields, each of its type or one of its types.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if not isinstance(value, dict) or set(value) != set(kinds):
+        came = f"a dict of {', '.join(value)}" if isinstance(value, dict) else f"of type {type(value).__name__}"
+        raise ValueError(f"{label} is {came}; it needs to be a dict of {', '.join(kinds)}")
+    for name, kind in kinds.items():
+        if not isinstance(value[name], kind):
+            raise ValueError(f"{name} of {label} is of type {type(value[name]).__name__}, which does not fit")
+
+
+def set_generator(generator: np.random.Generator, state) -> None:
+    """Set the state of a source of randomness.
+
+    Raises
+    ------
+    ValueError
+        If it is none of its kind.
+    """
+    try:
+        generator.bit_generator.state = state
+    except FAULTS as error:
+        raise ValueError(f"a random state is none of a {type(generator.bit_generator).__name__}") from error
