@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nblstm.codegen.scalar import functions_for
-from nblstm.cuda.batch import DeviceBatch
 from nblstm.cuda.gpu import Gpu
 
 WARP = 32
@@ -365,28 +364,25 @@ class SimulatedRuntime:
         self.error, self.patience = np.zeros(1, np.int32), 10_000
         self.launched: list[tuple] = []
         self._made: dict = {}
-        self.settled: dict = {}
-        self.watched = False
+        self.sequence_kernels: dict = {}
+        self.waited = False
 
-    def launch(self, kernel, blocks: int, threads: int, arguments, *, shared: int = 0, cooperative: bool = False):
+    def launch(self, kernel, arguments, blocks: int, threads: int, *, shared: int = 0, cooperative: bool = False):
         assert blocks > 0
         assert 0 < threads <= kernel.threads
         assert shared <= self.gpu.shared_memory
         assert not cooperative or blocks <= self.gpu.multiprocessors
-        names = inspect.signature(kernel.make(SimulatedPrimitives(kernel.dtype))).parameters
-        assert len(names) == len(arguments), f"{kernel.name} takes {len(names)} arguments, not {len(arguments)}"
+        assert type(arguments) is kernel.arguments, f"{kernel.name} takes {kernel.arguments.__name__}"
         if kernel not in self._made:
             made = kernel.make(SimulatedPrimitives(kernel.dtype))
             self._made[kernel] = as_generator(made) if _meets(made) else _never_waits(made)
-        given = [pointer_to(a) if isinstance(a, np.ndarray) else _whole(a) for a in arguments]
+        given = kernel.arguments(*(pointer_to(a) if isinstance(a, np.ndarray) else _whole(a) for a in arguments))
         self.launched.append((kernel.name, blocks, threads))
-        Grid(self._made[kernel], blocks, threads, given, math.ceil(shared / 4), self.order).run()
+        self.waited = self.waited or cooperative
+        Grid(self._made[kernel], blocks, threads, [given], math.ceil(shared / 4), self.order).run()
 
     def active(self):
         return nullcontext()
-
-    def batch(self, T, B, lengths):
-        return DeviceBatch(T, B, lengths, self)
 
     def matmul(self, a, b, out=None):
         return np.matmul(a, b, out=out)
@@ -396,22 +392,19 @@ class SimulatedRuntime:
 
     to_host = device_array
 
-    def made(self, array) -> np.ndarray:
+    def finished(self, array) -> np.ndarray:
         return array
 
-    def here(self, array) -> np.ndarray:
+    def on_this_gpu(self, array) -> np.ndarray:
         return array
 
     def compile(self, kernel) -> int:
         kernel.make(SimulatedPrimitives(kernel.dtype))
         return 0
 
-    def watch(self) -> None:
-        self.watched = True
-
     def check(self) -> None:
         if self.error[0]:
-            assert self.watched
+            assert self.waited
             self.error[0] = 0
             raise RuntimeError("blocks of a kernel waited in vain for others")
 

@@ -1,4 +1,4 @@
-"""Instructions that Numba does not offer: typed pointers, places of threads, and the only inline PTX."""
+"""Intrinsics that Numba does not offer: typed pointers, numbers of threads, synchronisation, and the only inline PTX."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numba import cuda, types
 from numba.cuda import cgutils
 from numba.cuda.extending import intrinsic
 
-from nblstm.cuda.kernels.groups import QUAD
+from nblstm.cuda.kernels.tuples import QUAD
 
 
 @intrinsic
@@ -36,7 +36,7 @@ def offset(typingctx, pointer, count):
 
 
 def special_register(name):
-    """A function that reads one of the registers with a thread's place: ``tid``, ``ctaid``, ``ntid``."""
+    """``read()``: a special register of PTX: ``tid`` (thread), ``ctaid`` (block), ``ntid`` (threads of a block)."""
 
     @intrinsic
     def read(typingctx):
@@ -52,20 +52,20 @@ def special_register(name):
 
 
 def _assembly(builder, result, text: str, constraints: str, args):
-    """PTX that is neither moved nor dropped, and around which memory accesses keep their order."""
+    """Call inline PTX that is neither moved nor dropped, and around which memory accesses keep their order."""
     function = ir.FunctionType(result, [arg.type for arg in args])
     clobbers = f"{constraints},~{{memory}}" if constraints else "~{memory}"
     return builder.call(ir.InlineAsm(function, text, clobbers, side_effect=True), args)
 
 
-#: A barrier and a shuffle must be reached by all threads together. The compiler knows that of its own intrinsics; a
-#: piece of PTX it might copy into both branches of an `if` before it.
+#: Barrier of a block. This and a shuffle must be reached by all threads together. The compiler knows that of its own
+#: intrinsics; inline PTX it might copy into both branches of an `if` before it.
 sync_block = cuda.syncthreads
 
 
 @intrinsic
 def shuffle(typingctx, value, mask):
-    """The ``value`` of the thread of this warp whose lane differs in the bits of ``mask``."""
+    """Return the ``value`` of the thread of this warp whose lane differs in the bits of ``mask`` (butterfly)."""
 
     def codegen(context, builder, signature, args):
         integer = ir.IntType(32)
@@ -95,7 +95,7 @@ def add_release(typingctx, cell, amount):
 
 @intrinsic
 def load_acquire(typingctx, cell):
-    """A counter; whoever added to it before has all that it wrote before visible from now on."""
+    """Read a counter; what any thread wrote before it added to the counter is visible from now on."""
 
     def codegen(context, builder, signature, args):
         value = _assembly(builder, ir.IntType(32), "ld.acquire.gpu.global.s32 $0, [$1];", "=r,l", [args[0]])
@@ -106,10 +106,10 @@ def load_acquire(typingctx, cell):
 
 @intrinsic
 def begin_copy(typingctx, target, source, index):
-    """Four numbers that other blocks have written, to the same index in shared memory; both on 16 bytes.
+    """Begin to copy a quad that other blocks have written, to the same index in shared memory; both on 16 bytes.
 
-    From the cache that all blocks share, past this multiprocessor's own. A thread goes on at once and can have many
-    copies under way, where a load that is then stored makes it wait for each.
+    It is read from L2, which all blocks share, past this multiprocessor's L1. A thread goes on at once and can have
+    many copies under way, where a load that is then stored makes it wait for each.
     """
 
     def codegen(context, builder, signature, args):
@@ -135,13 +135,13 @@ def end_copies(typingctx):
 
 
 def pointer(real):
-    """A function from an integer address to a typed pointer into the GPU's memory."""
+    """``pointer(address)``: a typed pointer into global memory, from an integer address."""
     result = types.CPointer(real)
 
     @intrinsic
     def made(typingctx, address):
         def codegen(context, builder, signature, args):
-            # Of the GPU's memory, and said so: the compiler then need not find out which kind each access is to.
+            # Said to be global memory: accesses of unknown kind are slower.
             element = context.get_data_type(real)
             return builder.addrspacecast(builder.inttoptr(args[0], element.as_pointer(1)), element.as_pointer())
 
@@ -152,7 +152,7 @@ def pointer(real):
 
 @cache
 def shared_memory(real):
-    """A function without arguments: pointer to the block's shared memory."""
+    """``shared()``: a typed pointer to the block's shared memory."""
     result = types.CPointer(real)
 
     @intrinsic

@@ -1,90 +1,178 @@
-"""Functions on small tuples, written out for each size: what all kernels of a cell share."""
+"""Intrinsics on tuples of numbers: loads, stores, products. Tuples live in registers, whatever the number of elements.
+
+Each function here makes one for a count of elements, as straight-line code: a loop over a tuple's elements would be
+Python's, at compile time, for seconds.
+"""
 
 from __future__ import annotations
 
-from nblstm.cuda.kernels.cell_functions import Sizes
-from nblstm.symbolic.source import executed
+from functools import cache
+
+from llvmlite import ir
+from numba import types
+from numba.cuda import cgutils
+from numba.cuda.extending import intrinsic
+
+#: Numbers of 32 bits that one instruction moves.
+QUAD = 4
 
 
-def _made(p, name: str, arguments: str, values):
-    """The function ``name(arguments)`` that returns a tuple of expressions, inlined into its callers."""
-    source = f"def {name}({arguments}):\n    return ({''.join(f'{value}, ' for value in values)})\n"
-    return from_source(p, name, source)
+def _quad_load(builder, pointer, index):
+    """Four numbers at ``pointer[index]``, as one instruction; the address is a multiple of 16 bytes."""
+    vector = ir.VectorType(pointer.type.pointee, QUAD)
+    place = builder.bitcast(builder.gep(pointer, [index]), vector.as_pointer())
+    loaded = builder.load(place)
+    loaded.align = 16
+    return [builder.extract_element(loaded, ir.Constant(ir.IntType(32), k)) for k in range(QUAD)]
 
 
-def from_source(p, name: str, source: str, **names):
-    """The function of that name in a source text, inlined into its callers."""
-    return p.inlined(executed(source, f"{name} {hash(source):x}", names)[name])
+@cache
+def load_quads(count: int):
+    """``load(pointer, stride)``: ``count`` quads, ``stride`` apart; addresses are multiples of 16 bytes."""
+
+    @intrinsic
+    def made(typingctx, pointer, stride):
+        def codegen(context, builder, signature, args):
+            values, place = [], args[0]
+            for _ in range(count):
+                values += _quad_load(builder, place, ir.Constant(ir.IntType(64), 0))
+                place = builder.gep(place, [args[1]])
+            return cgutils.pack_array(builder, values)
+
+        return types.UniTuple(types.float32, QUAD * count)(types.CPointer(types.float32), types.int64), codegen
+
+    return made
 
 
-def add(p, count: int):
-    """``add(a, b)``, element by element."""
-    return _made(p, "add", "a, b", [f"a[{k}] + b[{k}]" for k in range(count)])
+@intrinsic
+def store_quad(typingctx, pointer, index, values):
+    """Store four numbers at ``pointer[index]``, whose address is a multiple of 16 bytes."""
+
+    def codegen(context, builder, signature, args):
+        vector = ir.VectorType(ir.FloatType(), QUAD)
+        value = ir.Constant(vector, ir.Undefined)
+        for k, item in enumerate(cgutils.unpack_tuple(builder, args[2], QUAD)):
+            value = builder.insert_element(value, item, ir.Constant(ir.IntType(32), k))
+        place = builder.bitcast(builder.gep(args[0], [args[1]]), vector.as_pointer())
+        builder.store(value, place, align=16)
+        return context.get_dummy_value()
+
+    four = types.UniTuple(types.float32, QUAD)
+    return types.void(types.CPointer(types.float32), types.int64, four), codegen
 
 
-def preactivations(p, n: Sizes):
-    """``add_up(z, r, r_second, bias)``: the input's part, the recurrence's and the constant, where each reaches."""
-    second = n.split + n.second
+@cache
+def multiply(outputs: int, rows: int, quads: int):
+    """``product(sums, weights, inputs, quad_stride, row_stride)``: sums plus a lane's part of a matrix product.
 
-    def parts(k):
-        recurrent = [f"r_second[{k - n.split}]" if k < second else f"r[{k - second}]"] if k >= n.split else []
-        return " + ".join([*recurrent, *([f"z[{k}]"] if k < n.G else []), f"bias[{k}]"])
-
-    return _made(p, "add_up", "z, r, r_second, bias", [parts(k) for k in range(n.P)])
-
-
-def other_states(p, n: Sizes):
-    """``others(state)``: the states but the output, which the outputs themselves record."""
-    return _made(p, "others", "state", [f"state[{k}]" for k in range(n.S) if k != n.output])
-
-
-def all_states(p, n: Sizes):
-    """``states(y, others)``: the inverse of `other_states`."""
-    values = [f"others[{k}]" for k in range(n.S - 1)]
-    values.insert(n.output, "y")
-    return _made(p, "states", "y, others", values)
-
-
-def add_to_output(p, n: Sizes):
-    """``add_to_output(d_state, dy)``: the gradient of the states, of which the output has another user."""
-    return _made(p, "add_to_output", "d_state, dy", [f"d_state[{k}]" + " + dy" * (k == n.output) for k in range(n.S)])
-
-
-def add_to_recurrent(p, n: Sizes):
-    """``add_to_recurrent(d_state, d_h)``: the gradient of the states, of which the first recurs."""
-    return _made(p, "add_to_recurrent", "d_state, d_h", [f"d_state[{k}]" + " + d_h" * (k == 0) for k in range(n.S)])
-
-
-def reduce_over_lanes(p, lanes: int, groups: int, width: int):
-    """``reduce(sums, lane)``: sums over all lanes of a tile, scattered over them.
-
-    ``sums`` are ``groups * width`` numbers of each lane; a lane gets the ``width`` totals of group
-    ``lane // (lanes // groups)``. While there are groups to divide, lanes exchange halves; then they add up what all
-    of them have. The order of additions is fixed.
+    ``sums[row, o] += sum over q < quads, e < 4 of weights[q, o, e] * inputs[q * quad_stride + row * row_stride + e]``
     """
-    names = [f"sums[{k}]" for k in range(groups * width)]
-    lines, mask, step = [], lanes // 2, 0
-    while mask:
-        half = groups // 2 * width
-        if half:
-            lines.append(f"    lower = lane & {mask} == 0")
-            for k in range(half):
-                lines.append(f"    kept_{step}_{k} = {names[k]} if lower else {names[k + half]}")
-                lines.append(f"    sent_{step}_{k} = {names[k + half]} if lower else {names[k]}")
-            groups //= 2
-            new = [(f"kept_{step}_{k}", f"sent_{step}_{k}") for k in range(half)]
-        else:
-            new = [(name, name) for name in names]
-        for k, (kept, sent) in enumerate(new):
-            lines.append(f"    sum_{step}_{k} = {kept} + shuffle({sent}, {mask})")
-        names = [f"sum_{step}_{k}" for k in range(len(new))]
-        mask, step = mask // 2, step + 1
-    source = "\n".join(
-        ["def reduce(sums, lane):", *lines, f"    return ({''.join(f'{name}, ' for name in names)})", ""]
-    )
-    return from_source(p, "reduce", source, shuffle=p.shuffle)
+
+    @intrinsic
+    def made(typingctx, sums, weights, inputs, quad_stride, row_stride):
+        def codegen(context, builder, signature, args):
+            totals = cgutils.unpack_tuple(builder, args[0], outputs * rows)
+            factors = cgutils.unpack_tuple(builder, args[1], QUAD * outputs * quads)
+            real = ir.FloatType()
+            fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(real, [real] * 3), "llvm.fma.f32")
+            at_quad = args[2]
+            for q in range(quads):
+                at_row = at_quad
+                for row in range(rows):
+                    values = _quad_load(builder, at_row, ir.Constant(ir.IntType(64), 0))
+                    for output in range(outputs):
+                        k = row * outputs + output
+                        for e in range(QUAD):
+                            factor = factors[(q * outputs + output) * QUAD + e]
+                            totals[k] = builder.call(fma, [factor, values[e], totals[k]])
+                    at_row = builder.gep(at_row, [args[4]])
+                at_quad = builder.gep(at_quad, [args[3]])
+            return cgutils.pack_array(builder, totals)
+
+        result = types.UniTuple(types.float32, outputs * rows)
+        taken = types.UniTuple(types.float32, QUAD * outputs * quads)
+        return result(result, taken, types.CPointer(types.float32), types.int64, types.int64), codegen
+
+    return made
 
 
-def recurrent_part(p, n: Sizes):
-    """``part(dz)``: the gradients of the pre-activations that the recurrence feeds."""
-    return _made(p, "part", "dz", [f"dz[{k}]" for k in range(n.split, n.P)])
+@cache
+def load(real, count: int):
+    """``load(pointer, stride)``: ``count`` numbers, ``stride`` apart."""
+    pointer_type = types.CPointer(real)
+
+    @intrinsic
+    def made(typingctx, pointer, stride):
+        def codegen(context, builder, signature, args):
+            values, place = [], args[0]
+            for _ in range(count):
+                values.append(builder.load(place))
+                place = builder.gep(place, [args[1]])
+            return _packed(context, builder, signature.return_type, values)
+
+        return _tuple(real, count)(pointer_type, types.int64), codegen
+
+    return made
+
+
+@cache
+def store(real, count: int):
+    """``store(pointer, stride, values)``: ``count`` numbers, ``stride`` apart."""
+    pointer_type = types.CPointer(real)
+
+    @intrinsic
+    def made(typingctx, pointer, stride, values):
+        def codegen(context, builder, signature, args):
+            place = args[0]
+            for value in _unpacked(builder, args[2], count):
+                builder.store(value, place)
+                place = builder.gep(place, [args[1]])
+            return context.get_dummy_value()
+
+        return types.void(pointer_type, types.int64, _tuple(real, count)), codegen
+
+    return made
+
+
+@cache
+def zeros(real, count: int):
+    """``zeros()``: ``count`` zeros."""
+
+    @intrinsic
+    def made(typingctx):
+        def codegen(context, builder, signature, args):
+            zero = ir.Constant(context.get_value_type(real), 0.0)
+            return _packed(context, builder, signature.return_type, [zero] * count)
+
+        return _tuple(real, count)(), codegen
+
+    return made
+
+
+@cache
+def choose(real, count: int):
+    """``choose(condition, a, b)``: one tuple or the other, without a branch."""
+
+    @intrinsic
+    def made(typingctx, condition, a, b):
+        def codegen(context, builder, signature, args):
+            pairs = zip(_unpacked(builder, args[1], count), _unpacked(builder, args[2], count), strict=True)
+            values = [builder.select(args[0], x, y) for x, y in pairs]
+            return _packed(context, builder, signature.return_type, values)
+
+        both = _tuple(real, count)
+        return both(types.boolean, both, both), codegen
+
+    return made
+
+
+def _tuple(real, count: int):
+    return types.UniTuple(real, count) if count else types.Tuple(())
+
+
+def _packed(context, builder, kind, values):
+    return cgutils.pack_array(builder, values) if values else context.make_tuple(builder, kind, ())
+
+
+def _unpacked(builder, value, count: int):
+    return cgutils.unpack_tuple(builder, value, count) if count else []
