@@ -2,6 +2,8 @@
 
 import os
 import sys
+import threading
+import time
 from contextlib import nullcontext
 from importlib import import_module
 from types import ModuleType, SimpleNamespace
@@ -9,7 +11,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-import nblstm
+import nblstm.cuda
 from nblstm.cuda import gpu
 from nblstm.cuda.kernels.arguments import Kernel
 
@@ -103,6 +105,39 @@ def test_much_shared_memory_is_asked_for_once(fake):
     for shared in (60_000, 60_000, 50_000, 90_000):
         fake.runtime.launch(KERNEL, (), 1, 32, shared=shared)
     assert fake.attributes == [(77, ATTRIBUTE, 60_000), (77, ATTRIBUTE, 90_000)]
+
+
+def test_threads_that_launch_a_kernel_at_once_load_it_once(fake, monkeypatch):
+    """A second function of the same kernel would lack the attribute that allows its shared memory."""
+    module, together = sys.modules[NAME], threading.Barrier(2)
+    slowly = module.compile_kernel
+
+    def compile_kernel(kernel, capability):
+        time.sleep(0.05)  # so that the other thread comes meanwhile
+        return slowly(kernel, capability)
+
+    def launch():
+        together.wait()
+        fake.runtime.launch(KERNEL, (), 1, 32, shared=60_000)
+
+    monkeypatch.setattr(module, "compile_kernel", compile_kernel)
+    threads = [threading.Thread(target=launch) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert fake.loaded == [b"ELF"]
+    assert fake.attributes == [(77, ATTRIBUTE, 60_000)]
+    assert len(fake.calls) == 2
+
+
+def test_a_gpu_has_one_backend(fake):
+    gpu.backend.cache_clear()
+    try:
+        first = nblstm.cuda.backend(0)
+        assert nblstm.cuda.backend(0) is first  # the import of its module has not taken the function's place
+    finally:
+        gpu.backend.cache_clear()
 
 
 def test_blocks_that_cannot_all_run_are_not_launched(fake):

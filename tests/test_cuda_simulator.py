@@ -160,7 +160,8 @@ def test_a_block_that_is_lost_raises_and_the_next_call_works(monkeypatch):
         complete = runtime.launch
         monkeypatch.setattr(runtime, "patience", 20)
         monkeypatch.setattr(
-            runtime, "launch",
+            runtime,
+            "launch",
             lambda kernel, told, blocks, *rest, **more: complete(kernel, told, blocks - 1, *rest, **more),
         )
         with pytest.raises(RuntimeError, match="waited in vain"):
@@ -175,7 +176,8 @@ def test_a_step_whose_block_is_lost_raises(monkeypatch):
         complete = runtime.launch
         monkeypatch.setattr(runtime, "patience", 20)
         monkeypatch.setattr(
-            runtime, "launch",
+            runtime,
+            "launch",
             lambda kernel, told, blocks, *rest, **more: complete(kernel, told, blocks - 1, *rest, **more),
         )
         with pytest.raises(RuntimeError, match="waited in vain"):

@@ -1,4 +1,4 @@
-"""A kernel, and what each kind is told: the host fills these tuples in, kernels read the same names, ``a.z``.
+"""Kernels before they are compiled, and their arguments: the host fills named tuples in, kernels read them as ``a.z``.
 
 To tell a kernel something more, add a field here, and its value where the tuple is made: `nblstm.cuda.steps` for the
 kernels of one step, `nblstm.cuda.sequence` for those of a whole sequence.
@@ -16,33 +16,6 @@ from typing import Any, NamedTuple
 
 #: On the host, a device array; in a kernel, its address. All other fields are int; a kernel gets each as an int64.
 Array = Any
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """A kernel that can be compiled and launched.
-
-    Attributes
-    ----------
-    name : str
-        For profiles and the names of cache files.
-    dtype : {"float32", "float64"}
-    threads : int
-        The most threads of a block; the compiler divides a multiprocessor's registers by it.
-    arguments : type
-        The named tuple that the kernel takes: `StepForward`, `StepBackward` or `SequenceArguments`.
-    text : str
-        Identity in the cache, together with the name: all that differs between kernels of one version of nblstm.
-    make : callable
-        ``make(primitives) -> function``: the kernel as a Python function of one argument.
-    """
-
-    name: str
-    dtype: str
-    threads: int
-    arguments: type
-    text: str
-    make: Callable = field(compare=False)
 
 
 class StepForward(NamedTuple):
@@ -129,3 +102,30 @@ class SequenceArguments(NamedTuple):
     previous_1: Array = 0  # in direction 1
     dz: Array = 0  # out: (D, n, P H)
     d_vectors: Array = 0  # (D, B, V H): added to
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel that can be compiled and launched.
+
+    Attributes
+    ----------
+    name : str
+        For profiles and the names of cache files.
+    dtype : {"float32", "float64"}
+    threads : int
+        The most threads of a block; the compiler divides a multiprocessor's registers by it.
+    arguments : type
+        The named tuple that the kernel takes.
+    text : str
+        Identity in the cache, together with the name: all that differs between kernels of one version of nblstm.
+    make : callable
+        ``make(primitives) -> function``: the kernel as a Python function of one argument.
+    """
+
+    name: str
+    dtype: str
+    threads: int
+    arguments: type[StepForward | StepBackward | SequenceArguments]
+    text: str
+    make: Callable = field(compare=False)

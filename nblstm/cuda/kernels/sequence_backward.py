@@ -9,7 +9,7 @@ For each step t from the last, row b of the batch, unit u and gate g of one dire
 
 Letters and arguments `a` are those of `nblstm.cuda.kernels.arguments`. Who has what is as in `sequence_forward`, but:
 
-    tile        M units (`Tiling.outputs`) of the transposed matrix; its inner dimension are the G H columns of all gates
+    tile        M units (`Tiling.outputs`) of the transposed matrix, whose inner dimension are the G H rows of W_hh
     thread      its slice of the sums of M units and `rows` rows; then one unit and one row of them
 
     registers   some quads of W_hh^T, vectors, d_vectors; d_state of this unit and row, if there is one chunk
