@@ -1,5 +1,6 @@
 """The simulator of a GPU: what it computes, and the mistakes in kernels that it finds."""
 
+import math
 import random
 from typing import NamedTuple
 
@@ -8,9 +9,10 @@ import pytest
 from backends import chosen
 from cuda_simulator import Grid, SimulatedError, SimulatedPrimitives, SimulatedRuntime, as_generator, pointer_to
 
-from nblstm import nn
+from nblstm import cells, nn
 from nblstm.cuda.gpu import Gpu
 from nblstm.cuda.kernels.arguments import Kernel
+from nblstm.cuda.kernels.cell_functions import CellSizes, cell_source
 from nblstm.cuda.kernels.exchange import barrier
 from nblstm.cuda.kernels.sequence_parts import reducing_over_lanes
 
@@ -135,10 +137,10 @@ MISTAKES = {
 @pytest.mark.parametrize("kernel", MISTAKES)
 def test_mistakes_are_found(kernel):
     with pytest.raises(SimulatedError, match=MISTAKES[kernel]):
-        launch(_with_a_meeting(kernel), 1, 32, shared_numbers=32 if kernel is outside else 200)
+        launch(_with_a_barrier(kernel), 1, 32, shared_numbers=32 if kernel is outside else 200)
 
 
-def _with_a_meeting(kernel):
+def _with_a_barrier(kernel):
     """So that it is a generator even where the mistake is to have no barrier."""
 
     def both():
@@ -182,6 +184,24 @@ def test_a_step_whose_block_is_lost_raises(monkeypatch):
         )
         with pytest.raises(RuntimeError, match="waited in vain"):
             step(np.ones((2, 3), "float32"))
+
+
+@pytest.mark.parametrize("cell", [cells.lstm, cells.gru, cells.gru_reset_before], ids=lambda cell: cell.name)
+def test_device_functions_are_plain_python(cell):
+    """They can be read, and run, where there is neither a GPU nor its libraries."""
+    names = {"tanh": math.tanh, "sigmoid": lambda x: 1 / (1 + math.exp(-x)), "real": float}
+    exec(cell_source(cell, "float64"), names)
+    n, rng = CellSizes.of(cell), np.random.default_rng(0)
+    z, r, r_second, bias = (rng.normal(size=k) for k in (n.G, n.P - n.split - n.C, n.C, n.P))
+    state = rng.normal(size=n.S)
+    sums = names["preactivations"](z, r, r_second, bias)
+    values = dict(zip(cell.preactivations, sums, strict=True)) | dict(zip(cell.states, state, strict=True))
+    new, _ = names["cell_forward"](sums, state, ())
+    for gate in cell.second:  # their product has been made: what it multiplied no longer counts
+        values[gate] = lambda operand, known=values[gate]: known
+    expected = np.ravel(cell(*(values[name] for name in cell.arguments)))
+    np.testing.assert_allclose(new, [float(value) for value in expected], rtol=1e-12)
+    assert names["join_states"](new[n.output], names["select_other_states"](new)) == new
 
 
 class One(NamedTuple):

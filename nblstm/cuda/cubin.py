@@ -39,17 +39,7 @@ class Cubin(NamedTuple):
 
 
 def compile_kernel(kernel: Kernel, capability: tuple[int, int]) -> Cubin:
-    """Compile a kernel, or find it in the cache.
-
-    Parameters
-    ----------
-    kernel : Kernel
-    capability : (int, int)
-
-    Returns
-    -------
-    Cubin
-    """
+    """Compile a kernel for a compute capability, or find it in the cache."""
     identity = f"{kernel.name}\n{kernel.dtype}\n{kernel.threads}\n{capability}\n{kernel.text}"
     name = f"{kernel.name}-{files.key(identity, environment())}"
     return Cubin(*(files.load(name) or undisturbed(_compiled, name, kernel, capability)))

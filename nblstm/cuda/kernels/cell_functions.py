@@ -118,7 +118,7 @@ def _equations(cell: Cell) -> list[str]:
     if cell.second:
         operand = [_function(
             "cell_operand", "z, state, vector",
-            f"    operand_0, {_listed(saved[: n.early])}= operand({given(cell.first_arguments)})\n",
+            f"    {_tuple(['operand_0', *saved[: n.early]])} = operand({given(cell.first_arguments)})\n",
             f"(operand_0,), {_tuple(saved[: n.early])}",
         )]  # fmt: skip
         second = [_function(
@@ -131,13 +131,13 @@ def _equations(cell: Cell) -> list[str]:
         *operand,
         _function(
             "cell_forward", "z, state, vector",
-            f"    {_listed([*new, *saved[n.early :]])}= forward({given(cell.arguments)})\n",
+            f"    {_tuple([*new, *saved[n.early :]])} = forward({given(cell.arguments)})\n",
             f"{_tuple(new)}, {_tuple(saved[n.early :])}",
         ),
         *second,
         _function(
             "cell_backward", "d_operand, d_new, saved, state, new, vector",
-            f"    {_listed([*value, *gradients(cell.first_arguments)])}= backward({', '.join([*before, *known])})\n",
+            f"    {_tuple([*value, *gradients(cell.first_arguments)])} = backward({', '.join([*before, *known])})\n",
             f"{_tuple(value)}, {_tuple(gradients(others))}, {_tuple(gradients(cell.states))}, "
             f"{_tuple(gradients(cell.vectors))}",
         ),
@@ -179,9 +179,6 @@ def _added(name: str, count: int, place: int, term: str) -> list[str]:
     return [f"{item} + {term}" if k == place else item for k, item in enumerate(_items(name, count))]
 
 
-def _listed(values: Iterable[str]) -> str:
-    return "".join(f"{value}, " for value in values)
-
-
 def _tuple(values: Iterable[str]) -> str:
-    return f"({_listed(values)})"
+    items = list(values)
+    return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
