@@ -1,10 +1,10 @@
 """A GPU in Python, for kernels on small shapes: all blocks run at once, thread by thread, in any order.
 
-Each thread of a kernel becomes a generator, which stops wherever threads wait for each other: a barrier of the block, a shuffle of
-the warp, a look at a counter that other blocks add to. Between two such places a thread runs alone, and the order in
-which threads are resumed is shuffled anew each time. What hardware leaves to luck is an error here: a read or write
-outside an array, an access to shared memory that no barrier orders, a barrier that some threads of a block never
-reach, an unaligned access of 16 bytes, threads that wait for each other for ever.
+Each thread of a kernel becomes a generator, which stops wherever threads wait for each other: a barrier of the block,
+a shuffle of the warp, a look at a counter that other blocks add to. Between two such places a thread runs alone, and
+the order in which threads are resumed is shuffled anew each time. What hardware leaves to luck is an error here: a read
+or write outside an array, an access to shared memory that no barrier orders, a barrier that some threads of a block
+never reach, an unaligned access of 16 bytes, threads that wait for each other for ever.
 """
 
 from __future__ import annotations

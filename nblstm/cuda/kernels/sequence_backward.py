@@ -13,12 +13,12 @@ Letters and arguments `a` are those of `nblstm.cuda.kernels.arguments`. Who has 
     thread      its slice of the sums of M units and `rows` rows; then one unit and one row of them
 
     registers   some quads of W_hh^T, vectors, d_vectors; d_state of this unit and row, if there is one chunk
-    shared      two copies of rows * inner numbers of dz; the other quads of weights; d_state of all chunks
+    shared      rows * inner numbers of dz, twice; the other quads of weights; d_state of all chunks
     global      y, other_states and saved, as forward left them; dz, which the products behind this kernel read; the
-                exchange buffer, with two copies of the group's dz
+                exchange buffer, with two copies of the group's dz: dz[t] and dz[t-1]
 
-Barriers, once per step: all blocks of a group wait until the others have written dz[t]. dz[t-1] goes into the other
-copy, so nobody waits for readers of dz[t], as in `sequence_forward`.
+Barriers: before dz[t] is read, all blocks of the group must have written theirs: `arrive` and `wait`, once per step.
+No barrier is needed before dz[t-2] takes the place of dz[t], for the same reason as in `sequence_forward`.
 """
 
 from __future__ import annotations

@@ -14,13 +14,14 @@ Letters and arguments `a` are those of `nblstm.cuda.kernels.arguments`. Who has 
                 beyond the rows repeat what a neighbour computes; only the `owner` of a unit and a row stores it.
 
     registers   some quads of weights, biases, vectors; the states of this unit and row, if there is one chunk
-    shared      two copies of rows * inner numbers of h; the other quads of weights; the states of all chunks
-    global      z, y, other_states, saved; the exchange buffer, with two copies of the group's h
+    shared      rows * inner numbers of h, twice: the chunk that is multiplied and the next, or h[t-1] and h[t] of a
+                block alone; the other quads of weights; the states of all chunks
+    global      z, y, other_states, saved; the exchange buffer, with two copies of the group's h: h[t-1] and h[t]
 
-Barriers, once per step: all blocks of a group wait until the others have written h[t-1] (`arrive`, `wait`). h[t] goes
-into the other copy, so nobody waits for readers of h[t-1]: whoever writes h[t+1] has seen all arrive with h[t], which
-they wrote when they had read h[t-1]. Inside a block, `gather` has a barrier before rows of h are multiplied. A block
-that is a group of its own keeps h in shared memory and has only that barrier, once per step.
+Barriers: before h[t-1] is read, all blocks of the group must have written theirs, so each `arrive`s behind its h[t-1]
+and `wait`s for the others, once per step. No barrier is needed before h[t+1] takes the place of h[t-1]: whoever writes
+it has seen all arrive with h[t], and they wrote that when they had read h[t-1]. Inside a block, `gather` has one
+barrier, before the rows of a chunk are multiplied; a block alone has no other.
 """
 
 from __future__ import annotations
