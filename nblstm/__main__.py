@@ -20,8 +20,8 @@ from nblstm.codegen import cache, compiler
 from nblstm.cpu.matrix.vector import vector_unit
 from nblstm.cpu.threads import num_threads
 from nblstm.cuda.gpu import H100
-from nblstm.cuda.kernels.cell_functions import Sizes
-from nblstm.cuda.variant import described
+from nblstm.cuda.kernels.cell_functions import CellSizes
+from nblstm.cuda.tiling import described
 from nblstm.engine.device import cuda_unavailable, device
 from nblstm.process.show import show
 
@@ -76,10 +76,10 @@ def _layouts(arguments: list[str]) -> str:
     parser.add_argument("--bidirectional", action="store_true")
     chosen = parser.parse_args(arguments)
     cell = CELLS[chosen.cell]
-    gpu = H100 if cuda_unavailable() else import_module("nblstm.cuda.runtime").gpu(0)
+    gpu = H100 if cuda_unavailable() else import_module("nblstm.cuda.runtime").properties(0)
     if cell.stages > 1:
         return f"{chosen.cell} has two recurrent products: launches and products for each step"
-    sizes, D = Sizes.of(cell), 1 + chosen.bidirectional
+    sizes, D = CellSizes.of(cell), 1 + chosen.bidirectional
     return "\n".join([gpu.name, *(described(gpu, sizes, H, B, D) for H in chosen.hidden for B in chosen.batch)])
 
 

@@ -7,9 +7,9 @@ import pytest
 from cuda_simulator import SimulatedRuntime
 
 import nblstm.cuda
-from nblstm.cuda import persistent, variant
-from nblstm.cuda.backend import Backend
+from nblstm.cuda import sequence, tiling
 from nblstm.cuda.gpu import Gpu
+from nblstm.cuda.gpu_backend import GpuBackend
 
 devices = import_module("nblstm.engine.device")  # `nblstm.engine.device` is the function
 
@@ -21,14 +21,14 @@ def _steps(*arguments):
 
 
 def _alone(*arguments):
-    """One block for all units, some weights in shared memory if there is such a layout."""
-    found = [v for v in variant.candidates(*arguments[:5], arguments[6]) if v.blocks == 1]
+    """One block for all units, some weights in shared memory if there is such a tiling."""
+    found = [v for v in tiling.candidates(*arguments[:5], arguments[6]) if v.blocks == 1]
     return max(found, key=lambda v: (v.quads - v.in_registers, v.rows, -v.threads))
 
 
 def _together(*arguments):
     """Several blocks for a slice, several chunks of rows."""
-    found = [v for v in variant.candidates(*arguments[:5], arguments[6]) if v.blocks > 1]
+    found = [v for v in tiling.candidates(*arguments[:5], arguments[6]) if v.blocks > 1]
     return max(
         found, key=lambda v: (v.chunks > 1, v.rows > 1, v.quads - v.in_registers, -v.blocks * v.slices, -v.threads)
     )
@@ -38,24 +38,24 @@ def _if_float32(choice):
     return lambda *arguments: choice(*arguments) if arguments[5] == "float32" else None
 
 
-#: For each kind of kernel, a choice in place of `variant.choose` that takes it where it fits small shapes.
+#: For each kind of kernel, a choice in place of `tiling.choose` that takes it where it fits small shapes.
 CHOICES = {"steps": _steps, "alone": _if_float32(_alone), "together": _if_float32(_together)}
 
 
 @contextmanager
 def chosen(name: str):
     """Networks made inside are on that backend; yields the simulated runtime, or None."""
-    before = devices._chosen, nblstm.cuda.unavailable, nblstm.cuda.backend, persistent.choose
+    before = devices._chosen, nblstm.cuda.unavailable, nblstm.cuda.backend, sequence.choose
     kind = name.removeprefix("simulated ")
     runtime = SimulatedRuntime(SMALL) if kind in CHOICES else None
     try:
         if runtime is not None:
-            made, persistent.choose = Backend(runtime), CHOICES[kind]
+            made, sequence.choose = GpuBackend(runtime), CHOICES[kind]
             nblstm.cuda.unavailable, nblstm.cuda.backend = lambda index=0: None, lambda index: made
         devices._chosen = "cpu" if name == "cpu" else "cuda"
         yield runtime
     finally:
-        devices._chosen, nblstm.cuda.unavailable, nblstm.cuda.backend, persistent.choose = before
+        devices._chosen, nblstm.cuda.unavailable, nblstm.cuda.backend, sequence.choose = before
 
 
 def names() -> list[str]:

@@ -1,10 +1,10 @@
 """A GPU in Python, for kernels on small shapes: all blocks run at once, thread by thread, in any order.
 
-Each thread of a kernel becomes a generator, which stops wherever threads meet: a barrier of the block, a shuffle of
-the warp, a look at a counter that other blocks add to. Between two such places a thread runs alone, and the order in
-which threads are resumed is shuffled anew each time. What hardware leaves to luck is an error here: a read or write
-outside an array, an access to shared memory that no barrier orders, a barrier that some threads of a block never
-reach, an unaligned access of 16 bytes, threads that wait for each other for ever.
+Each thread of a kernel becomes a generator, which stops wherever threads wait for each other: a barrier of the block,
+a shuffle of the warp, a look at a counter that other blocks add to. Between two such places a thread runs alone, and
+the order in which threads are resumed is shuffled anew each time. What hardware leaves to luck is an error here: a read
+or write outside an array, an access to shared memory that no barrier orders, a barrier that some threads of a block
+never reach, an unaligned access of 16 bytes, threads that wait for each other for ever.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nblstm.codegen.scalar import functions_for
-from nblstm.cuda.batch import DeviceBatch
 from nblstm.cuda.gpu import Gpu
 
 WARP = 32
@@ -91,10 +90,10 @@ def pointer_to(array: np.ndarray) -> Pointer:
     return Pointer(Memory(base.reshape(-1)), distance // base.itemsize)
 
 
-# --- where threads meet ----------------------------------------------------------------------------
+# --- where threads wait for each other ------------------------------------------------------------
 
 
-class Meeting:
+class SyncPoint:
     """A primitive at which a thread stops; calls of it in a kernel become ``yield``."""
 
     def __init__(self, kind: str, finish: Callable | None = None):
@@ -104,7 +103,7 @@ class Meeting:
         return (self.kind, *arguments)
 
 
-SYNC, SHUFFLE, PAUSE = Meeting("block"), Meeting("shuffle"), Meeting("pause")
+SYNC, SHUFFLE, PAUSE = SyncPoint("block"), SyncPoint("shuffle"), SyncPoint("pause")
 
 
 def _names(function) -> dict:
@@ -112,18 +111,20 @@ def _names(function) -> dict:
     return {**found.globals, **found.builtins, **found.nonlocals}
 
 
-def _meets(function, seen=()) -> bool:
-    """Whether a function contains a meeting, in itself or in what it calls."""
+def _synchronises(function, seen=()) -> bool:
+    """Whether a function has such a point, in itself or in what it calls."""
     if not inspect.isfunction(function) or function in seen:
         return False
-    return any(isinstance(value, Meeting) or _meets(value, (*seen, function)) for value in _names(function).values())
+    return any(
+        isinstance(value, SyncPoint) or _synchronises(value, (*seen, function)) for value in _names(function).values()
+    )
 
 
 def as_generator(function):
-    """A function in which each meeting is a ``yield``, itself and in the functions that it calls."""
+    """A function in which each of these points is a ``yield``, itself and in the functions that it calls."""
     names = _names(function)
-    waiting = {name for name, value in names.items() if isinstance(value, Meeting)}
-    calling = {name for name, value in names.items() if _meets(value)}
+    waiting = {name for name, value in names.items() if isinstance(value, SyncPoint)}
+    calling = {name for name, value in names.items() if _synchronises(value)}
 
     class Rewritten(ast.NodeTransformer):
         def visit_Call(self, node):
@@ -313,7 +314,7 @@ class Grid:
                 for thread in ready:
                     self.resume(thread)
                 for block in range(self.blocks):
-                    self.meet(block)
+                    self.release(block)
                 alive = [thread for thread in alive if thread.waiting[0] != "done"]
         if _running.copies:
             raise SimulatedError(f"{len(_running.copies)} threads ended before the copies that they began")
@@ -327,7 +328,7 @@ class Grid:
             thread.waiting = ("done",)
         thread.answer = None
 
-    def meet(self, block: int) -> None:
+    def release(self, block: int) -> None:
         """Let threads go on that no longer wait for others."""
         threads = self.of_block[block]
         kinds = {thread.waiting[0] for thread in threads}
@@ -365,28 +366,25 @@ class SimulatedRuntime:
         self.error, self.patience = np.zeros(1, np.int32), 10_000
         self.launched: list[tuple] = []
         self._made: dict = {}
-        self.settled: dict = {}
-        self.watched = False
+        self.sequence_kernels: dict = {}
+        self.waited = False
 
-    def launch(self, kernel, blocks: int, threads: int, arguments, *, shared: int = 0, cooperative: bool = False):
+    def launch(self, kernel, arguments, blocks: int, threads: int, *, shared: int = 0, cooperative: bool = False):
         assert blocks > 0
         assert 0 < threads <= kernel.threads
         assert shared <= self.gpu.shared_memory
         assert not cooperative or blocks <= self.gpu.multiprocessors
-        names = inspect.signature(kernel.make(SimulatedPrimitives(kernel.dtype))).parameters
-        assert len(names) == len(arguments), f"{kernel.name} takes {len(names)} arguments, not {len(arguments)}"
+        assert type(arguments) is kernel.arguments, f"{kernel.name} takes {kernel.arguments.__name__}"
         if kernel not in self._made:
             made = kernel.make(SimulatedPrimitives(kernel.dtype))
-            self._made[kernel] = as_generator(made) if _meets(made) else _never_waits(made)
-        given = [pointer_to(a) if isinstance(a, np.ndarray) else _whole(a) for a in arguments]
+            self._made[kernel] = as_generator(made) if _synchronises(made) else _never_waits(made)
+        given = kernel.arguments(*(pointer_to(a) if isinstance(a, np.ndarray) else _whole(a) for a in arguments))
         self.launched.append((kernel.name, blocks, threads))
-        Grid(self._made[kernel], blocks, threads, given, math.ceil(shared / 4), self.order).run()
+        self.waited = self.waited or cooperative
+        Grid(self._made[kernel], blocks, threads, [given], math.ceil(shared / 4), self.order).run()
 
     def active(self):
         return nullcontext()
-
-    def batch(self, T, B, lengths):
-        return DeviceBatch(T, B, lengths, self)
 
     def matmul(self, a, b, out=None):
         return np.matmul(a, b, out=out)
@@ -396,22 +394,19 @@ class SimulatedRuntime:
 
     to_host = device_array
 
-    def made(self, array) -> np.ndarray:
+    def finished(self, array) -> np.ndarray:
         return array
 
-    def here(self, array) -> np.ndarray:
+    def on_this_gpu(self, array) -> np.ndarray:
         return array
 
     def compile(self, kernel) -> int:
         kernel.make(SimulatedPrimitives(kernel.dtype))
         return 0
 
-    def watch(self) -> None:
-        self.watched = True
-
     def check(self) -> None:
         if self.error[0]:
-            assert self.watched
+            assert self.waited
             self.error[0] = 0
             raise RuntimeError("blocks of a kernel waited in vain for others")
 

@@ -7,8 +7,7 @@ import pytest
 from backends import chosen
 
 from nblstm import nn
-from nblstm.cuda import availability
-from nblstm.cuda.gpu import Gpu
+from nblstm.cuda import gpu
 
 
 class OnAGpu:
@@ -134,12 +133,12 @@ def test_the_reason_is_one_sentence(found, index, said, monkeypatch):
     installed = found if isinstance(found, set) else {"numba_cuda", "cupy"}
     made = found if isinstance(found, ModuleType) else cupy()
     modules = {
-        "cupy": made, "nblstm.cuda.compiler": ModuleType("compiler"),
-        "nblstm.cuda.runtime": SimpleNamespace(gpu=lambda index: Gpu("old", (7, 5), 40, 64 * 1024)),
+        "cupy": made, "nblstm.cuda.cubin": ModuleType("cubin"),
+        "nblstm.cuda.runtime": SimpleNamespace(properties=lambda index: gpu.Gpu("old", (7, 5), 40, 64 * 1024)),
     }  # fmt: skip
-    monkeypatch.setattr(availability, "find_spec", lambda name: name in installed or None)
-    monkeypatch.setattr(availability, "import_module", modules.__getitem__)
-    monkeypatch.setattr(availability, "_asked_by", None)
-    reason = availability._unavailable.__wrapped__(index)
+    monkeypatch.setattr(gpu, "find_spec", lambda name: name in installed or None)
+    monkeypatch.setattr(gpu, "import_module", modules.__getitem__)
+    monkeypatch.setattr(gpu, "_asked_by", None)
+    reason = gpu._unavailable.__wrapped__(index)
     assert reason.startswith(said)
     assert "\n" not in reason

@@ -1,20 +1,19 @@
 """Kernels compiled for real GPUs, on a machine without one: what the compiler and the assembler say about them."""
 
-import inspect
 import re
 from functools import lru_cache
 
 import pytest
 
 from nblstm import cells
-from nblstm.cuda import persistent, steps
+from nblstm.cuda import sequence, steps
 from nblstm.cuda.gpu import A100, H100
-from nblstm.cuda.kernels.cell_functions import Sizes
-from nblstm.cuda.variant import choose
+from nblstm.cuda.kernels.cell_functions import CellSizes
+from nblstm.cuda.tiling import choose
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install -e '.[cuda-compiler]'")
-compiler = pytest.importorskip(
-    "nblstm.cuda.compiler",
+cubin = pytest.importorskip(
+    "nblstm.cuda.cubin",
     reason="numba-cuda's compiler is not installed: pip install -e '.[cuda-compiler]'",
     exc_type=ImportError,
 )
@@ -23,8 +22,8 @@ compiler = pytest.importorskip(
 @lru_cache(maxsize=1)
 def made_for(kernel, gpu):
     """PTX, and what the assembler said."""
-    ptx = compiler.ptx(kernel, gpu.capability)
-    return ptx, compiler.link(ptx, gpu.capability)[1]
+    ptx = cubin.ptx(kernel, gpu.capability)
+    return ptx, cubin.link(ptx, gpu.capability)[1]
 
 
 def check(kernel, gpu):
@@ -32,8 +31,7 @@ def check(kernel, gpu):
     ptx, log = made_for(kernel, gpu)
     assert f".target sm_{gpu.capability[0]}{gpu.capability[1]}" in ptx
     taken = re.findall(r"^\s*\.param (\S+)(?= \S+_param_\d+[,\s])", ptx, re.MULTILINE)
-    count = len(inspect.signature(kernel.make(compiler.Primitives(kernel.dtype))).parameters)
-    assert taken == [".u64"] * count, "a launch gives 8 bytes for each argument"
+    assert taken == [".u64"] * len(kernel.arguments._fields), "a launch gives 8 bytes for each argument"
     assert f".maxntid {kernel.threads}, 1, 1" in ptx
     assert ".global.nc" not in ptx, "a load that does not see what other blocks write"
     assert not re.search(r"\.local\b|\bcall\b|\.extern \.func", ptx), "memory of threads, or a call"
@@ -55,14 +53,14 @@ def check(kernel, gpu):
 def test_kernels_of_one_step(cell, dtype, gpu):
     made = getattr(cells, cell)
     for kernel in (
-        *steps.forward_steps(made, dtype, False), *steps.forward_steps(made, dtype, True),
-        *steps.backward_steps(made, dtype),
+        *steps.forward_kernels(made, dtype, False), *steps.forward_kernels(made, dtype, True),
+        *steps.backward_kernels(made, dtype),
     ):  # fmt: skip
         check(kernel, gpu)
 
 
 class Offline:
-    """As much of a runtime as `persistent.settled` needs."""
+    """As much of a runtime as `sequence.without_spills` needs."""
 
     def __init__(self, gpu):
         self.gpu = gpu
@@ -86,22 +84,20 @@ SEQUENCES = [
 )
 def test_kernels_of_a_sequence(cell, gpu, H, B, D, backward):
     made = getattr(cells, cell)
-    variant = choose(gpu, Sizes.of(made), H, B, D, "float32", backward)
-    assert variant is not None
+    tiling = choose(gpu, CellSizes.of(made), H, B, D, "float32", backward)
+    assert tiling is not None
 
-    def make(layout):
-        if backward:
-            return persistent.backward_sequence(made, layout)
-        return persistent.forward_sequence(made, layout, True)
+    def make(v):
+        return sequence.backward_kernel(made, v) if backward else sequence.forward_kernel(made, v, True)
 
-    kernel, settled = persistent.settled(Offline(gpu), make, variant)
-    assert settled.in_registers >= variant.in_registers - 2, "the layout counts on registers that there are not"
+    kernel, compiled = sequence.without_spills(Offline(gpu), make, tiling)
+    assert compiled.in_registers >= tiling.in_registers - 2, "the tiling counts on registers that there are not"
     ptx = check(kernel, gpu)
     assert "ld.shared.v4.f32" in ptx
     assert "shfl.sync.bfly.b32" in ptx
     for used in ("ld.acquire.gpu", "red.release.gpu", "cp.async.cg", "cp.async.wait_all"):
-        assert (used in ptx) == (variant.blocks > 1)
-    if variant.blocks > 1:
+        assert (used in ptx) == (tiling.blocks > 1)
+    if tiling.blocks > 1:
         check_waiting(ptx)
 
 
@@ -117,13 +113,13 @@ def check_waiting(ptx):
 
 def test_machine_code_is_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("NBLSTM_CACHE_DIR", str(tmp_path))
-    kernel = steps.backward_steps(cells.rnn_tanh, "float32")[0]
-    made = compiler.compiled(kernel, (9, 0))
+    kernel = steps.backward_kernels(cells.rnn_tanh, "float32")[0]
+    made = cubin.compile_kernel(kernel, (9, 0))
     assert made.code[:4] == b"\x7fELF"
     assert made.entry.encode() in made.code
     files = sorted(tmp_path.iterdir())
     assert len(files) == 1
-    monkeypatch.setattr(compiler, "ptx", None)  # is not called again
-    assert compiler.compiled(kernel, (9, 0)) == made
+    monkeypatch.setattr(cubin, "ptx", None)  # is not called again
+    assert cubin.compile_kernel(kernel, (9, 0)) == made
     monkeypatch.undo()
-    assert compiler.compiled(kernel, (8, 0)).code != made.code
+    assert cubin.compile_kernel(kernel, (8, 0)).code != made.code

@@ -1,22 +1,25 @@
 """The simulator of a GPU: what it computes, and the mistakes in kernels that it finds."""
 
+import math
 import random
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from backends import chosen
 from cuda_simulator import Grid, SimulatedError, SimulatedPrimitives, SimulatedRuntime, as_generator, pointer_to
 
-from nblstm import nn
+from nblstm import cells, nn
 from nblstm.cuda.gpu import Gpu
-from nblstm.cuda.kernels.kernel import Kernel
-from nblstm.cuda.kernels.meeting import meeting
-from nblstm.cuda.kernels.tuples import reduce_over_lanes
+from nblstm.cuda.kernels.arguments import Kernel
+from nblstm.cuda.kernels.cell_functions import CellSizes, cell_source
+from nblstm.cuda.kernels.exchange import barrier
+from nblstm.cuda.kernels.sequence_parts import reducing_over_lanes
 
 p = SimulatedPrimitives("float32")
 thread, block, shared, sync_block, shuffle = p.thread, p.block, p.shared, p.sync_block, p.shuffle
 numbers, words, add_release, load_acquire = p.numbers, p.words, p.add_release, p.load_acquire
-arrive, wait = meeting(p)
+arrive, wait = barrier(p)
 
 
 def launch(kernel, blocks, threads, *arguments, shared_numbers=64, seed=0):
@@ -62,7 +65,7 @@ def test_a_lost_block_leaves_an_error_and_no_hang():
 
 @pytest.mark.parametrize(("lanes", "groups", "width"), [(4, 4, 3), (8, 2, 4), (32, 8, 1), (16, 1, 2), (32, 32, 1)])
 def test_sums_over_lanes(lanes, groups, width):
-    reduce = reduce_over_lanes(p, lanes, groups, width)
+    reduce = reducing_over_lanes(p, lanes, groups, width)
     values = np.random.default_rng(0).integers(-9, 9, (32, groups * width)).astype(np.float32)
     results = np.full((32, width), np.nan, np.float32)
 
@@ -134,10 +137,10 @@ MISTAKES = {
 @pytest.mark.parametrize("kernel", MISTAKES)
 def test_mistakes_are_found(kernel):
     with pytest.raises(SimulatedError, match=MISTAKES[kernel]):
-        launch(_with_a_meeting(kernel), 1, 32, shared_numbers=32 if kernel is outside else 200)
+        launch(_with_a_barrier(kernel), 1, 32, shared_numbers=32 if kernel is outside else 200)
 
 
-def _with_a_meeting(kernel):
+def _with_a_barrier(kernel):
     """So that it is a generator even where the mistake is to have no barrier."""
 
     def both():
@@ -159,7 +162,9 @@ def test_a_block_that_is_lost_raises_and_the_next_call_works(monkeypatch):
         complete = runtime.launch
         monkeypatch.setattr(runtime, "patience", 20)
         monkeypatch.setattr(
-            runtime, "launch", lambda kernel, blocks, *rest, **more: complete(kernel, blocks - 1, *rest, **more)
+            runtime,
+            "launch",
+            lambda kernel, told, blocks, *rest, **more: complete(kernel, told, blocks - 1, *rest, **more),
         )
         with pytest.raises(RuntimeError, match="waited in vain"):
             net(x)
@@ -173,21 +178,46 @@ def test_a_step_whose_block_is_lost_raises(monkeypatch):
         complete = runtime.launch
         monkeypatch.setattr(runtime, "patience", 20)
         monkeypatch.setattr(
-            runtime, "launch", lambda kernel, blocks, *rest, **more: complete(kernel, blocks - 1, *rest, **more)
+            runtime,
+            "launch",
+            lambda kernel, told, blocks, *rest, **more: complete(kernel, told, blocks - 1, *rest, **more),
         )
         with pytest.raises(RuntimeError, match="waited in vain"):
             step(np.ones((2, 3), "float32"))
 
 
+@pytest.mark.parametrize("cell", [cells.lstm, cells.gru, cells.gru_reset_before], ids=lambda cell: cell.name)
+def test_device_functions_are_plain_python(cell):
+    """They can be read, and run, where there is neither a GPU nor its libraries."""
+    names = {"tanh": math.tanh, "sigmoid": lambda x: 1 / (1 + math.exp(-x)), "real": float}
+    exec(cell_source(cell, "float64"), names)
+    n, rng = CellSizes.of(cell), np.random.default_rng(0)
+    z, r, r_second, bias = (rng.normal(size=k) for k in (n.G, n.P - n.split - n.C, n.C, n.P))
+    state = rng.normal(size=n.S)
+    sums = names["preactivations"](z, r, r_second, bias)
+    values = dict(zip(cell.preactivations, sums, strict=True)) | dict(zip(cell.states, state, strict=True))
+    new, _ = names["cell_forward"](sums, state, ())
+    for gate in cell.second:  # their product has been made: what it multiplied no longer counts
+        values[gate] = lambda operand, known=values[gate]: known
+    expected = np.ravel(cell(*(values[name] for name in cell.arguments)))
+    np.testing.assert_allclose(new, [float(value) for value in expected], rtol=1e-12)
+    assert names["join_states"](new[n.output], names["select_other_states"](new)) == new
+
+
+class One(NamedTuple):
+    number: int
+
+
 def test_launches_are_checked():
     runtime = SimulatedRuntime(Gpu("small", (8, 0), 2, 1024))
-    kernel = Kernel("k", "float32", 32, "", lambda p: lambda a: None)
-    for blocks, threads, arguments, options in (
-        (1, 64, [1], {}), (0, 32, [1], {}), (1, 32, [], {}), (1, 32, [1], {"shared": 2048}),
-        (3, 32, [1], {"cooperative": True}),
+    kernel = Kernel("k", "float32", 32, One, "", lambda p: lambda a: None)
+    runtime.launch(kernel, One(1), 1, 32)
+    for arguments, blocks, threads, options in (
+        (One(1), 1, 64, {}), (One(1), 0, 32, {}), ((1,), 1, 32, {}), (One(0.5), 1, 32, {}),
+        (One(1), 1, 32, {"shared": 2048}), (One(1), 3, 32, {"cooperative": True}),
     ):  # fmt: skip
         with pytest.raises(AssertionError):
-            runtime.launch(kernel, blocks, threads, arguments, **options)
+            runtime.launch(kernel, arguments, blocks, threads, **options)
 
 
 @pytest.mark.parametrize("kind", ["steps", "alone", "together"])

@@ -1,4 +1,4 @@
-"""Arrays as the engine handles them, in the GPU's memory: any kind of array in, the same kind out.
+"""Arrays and batches as the engine handles them, in the GPU's memory: any kind of array in, the same kind out.
 
 NumPy arrays and what NumPy understands are copied to the GPU and back. CuPy's arrays, torch's tensors and whatever
 else offers DLPack or ``__cuda_array_interface__`` are used where they lie if their dtype and layout fit, each
@@ -8,12 +8,14 @@ producer's stream being waited for as those protocols say.
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 
 import numpy as np
 
 from nblstm.arguments import validate
 from nblstm.buffers.arrays import Guests
-from nblstm.cuda.batch import DeviceBatch
+from nblstm.buffers.batch import Batch
+from nblstm.cuda.thresholds import BATCHES_KEPT
 
 
 def _is_torch(value) -> bool:
@@ -22,7 +24,7 @@ def _is_torch(value) -> bool:
 
 
 def _on_device(value) -> bool:
-    """Whether a user's array lies in a GPU's memory."""
+    """True if a user's array lies in a GPU's memory."""
     if _is_torch(value):
         return value.is_cuda
     if isinstance(value, np.ndarray):
@@ -31,6 +33,58 @@ def _on_device(value) -> bool:
         return True
     device = getattr(value, "__dlpack_device__", None)
     return device is not None and int(device()[0]) in (2, 13)  # DLPack's numbers of CUDA and managed memory
+
+
+class DeviceBatch(Batch):
+    """A `Batch` of device arrays: packed in the same way, with what kernels read of it in the GPU's memory.
+
+    Attributes
+    ----------
+    device_lengths, device_offset : device arrays of int64
+        ``lengths`` and ``offset``.
+    """
+
+    def __init__(self, T: int, B: int, lengths: np.ndarray | None, runtime):
+        super().__init__(T, B, lengths)
+        self._xp, self._runtime = runtime.xp, runtime
+        self.device_lengths = runtime.device_array(self.lengths)
+        self.device_offset = runtime.device_array(self.offset)
+        if self.order is not None:
+            self._order = runtime.device_array(self.order)
+            self._index = runtime.device_array(self.index)
+
+    def device_previous(self, direction: int, steps: tuple[int, int]):
+        """`Batch.previous` as a device array, kept."""
+        key = ("previous", direction, steps)
+        if key not in self.derived:
+            self.derived[key] = self._runtime.device_array(self.previous(direction, steps))
+        return self.derived[key]
+
+    def pack(self, x):
+        """Rows of a time-major batch (T, B, K), packed: C-contiguous (N, K), a view where possible."""
+        flat = self._xp.ascontiguousarray(x).reshape(self.T * self.B, x.shape[2])
+        return flat if self.uniform else flat[self._index]
+
+    def unpack(self, rows):
+        """Packed rows (N, K) as a time-major batch (T, B, K), 0 beyond each sequence's end."""
+        K = rows.shape[1]
+        if self.uniform:
+            return rows.reshape(self.T, self.B, K)
+        padded = self._xp.zeros((self.T * self.B, K), rows.dtype)
+        padded[self._index] = rows
+        return padded.reshape(self.T, self.B, K)
+
+    def sort(self, state):
+        """States (..., B, H) in sorted order."""
+        return state if self.order is None else self._xp.take(state, self._order, axis=-2)
+
+    def unsort(self, state):
+        """States (..., B, H) in the caller's order."""
+        if self.order is None:
+            return state
+        result = self._xp.empty_like(state)
+        result[..., self._order, :] = state
+        return result
 
 
 class DeviceArrays:
@@ -43,9 +97,10 @@ class DeviceArrays:
 
     def __init__(self, runtime):
         self._runtime, self._xp = runtime, runtime.xp
+        self._uniform_batch = lru_cache(maxsize=BATCHES_KEPT)(lambda T, B: DeviceBatch(T, B, None, runtime))
 
     def real(self, name: str, value, dtype: str):
-        """What a user gave, as an array of ``dtype`` on this GPU; see `validate.real_array`."""
+        """A user's array as one of ``dtype`` on this GPU; see `validate.real_array`."""
         if isinstance(value, self._xp.ndarray) and self._xp is not np:
             array = value
         elif _is_torch(value):
@@ -56,7 +111,7 @@ class DeviceArrays:
             return self._runtime.device_array(validate.real_array(name, value, dtype))
         if array.dtype.kind not in "fiub":
             raise TypeError(f"{name} has dtype {array.dtype}; give real numbers, such as an array of {dtype}")
-        return self._runtime.here(array).astype(dtype, copy=False)
+        return self._runtime.on_this_gpu(array).astype(dtype, copy=False)
 
     def _from_torch(self, name: str, tensor):
         if tensor.requires_grad:
@@ -72,7 +127,7 @@ class DeviceArrays:
         return self._xp.asarray(value)
 
     def on_host(self, value):
-        """What a user gave, where NumPy can read it."""
+        """A user's array, copied to where NumPy can read it if it lies on a GPU."""
         if _is_torch(value):
             return value.detach().cpu().numpy()
         return self._runtime.to_host(self._foreign(value)) if _on_device(value) else value
@@ -91,29 +146,36 @@ class DeviceArrays:
             target[...] = self._runtime.device_array(values) if isinstance(values, np.ndarray) else values
 
     def batch(self, T: int, B: int, lengths: np.ndarray | None) -> DeviceBatch:
-        """How a batch is packed."""
-        return self._runtime.batch(T, B, lengths)
+        """A packed batch; of equal lengths, kept."""
+        return self._uniform_batch(T, B) if lengths is None else DeviceBatch(T, B, lengths, self._runtime)
+
+    def _device_batch(self, batch: Batch) -> DeviceBatch:
+        """The same batch on this GPU, kept with the one on the host."""
+        key = ("cuda", self._runtime.index)
+        if key not in batch.derived:
+            lengths = np.empty(batch.B, np.int64)
+            lengths[slice(None) if batch.order is None else batch.order] = batch.lengths
+            batch.derived[key] = self.batch(batch.T, batch.B, None if batch.uniform else lengths)
+        return batch.derived[key]
 
     def visiting(self, batch, rows, *, states, targets: dict | None = None) -> Guests:
         """A context in which the arrays of a pass are on this GPU, copied there and back if they are NumPy's."""
-        kind = Guests if isinstance(batch, DeviceBatch) else _Copies
-        made = kind(batch, rows, states, targets or {})
-        if isinstance(made, _Copies):
-            made.copy(self._runtime)
-        return made
+        if isinstance(batch, DeviceBatch):
+            return Guests(batch, rows, states, targets or {})
+        return _Copies(self._runtime, self._device_batch(batch), rows, states, targets or {})
 
     def kept(self, array, given):
         """``array``, or a copy where it may be memory of what a user ``given``, which can change."""
         return array.copy() if _on_device(given) else array
 
     def dropout_factors(self, generator: np.random.Generator, rows, probability: float):
-        """As `HostArrays.dropout_factors`, drawn on the GPU: by the same seed, other numbers than the CPU's."""
+        """Draw `HostArrays.dropout_factors` on the GPU: by the same seed, other numbers than the CPU's."""
         seed = int(generator.integers(2**63))
         kept = self._xp.random.default_rng(seed).random(rows.shape, dtype=rows.dtype) >= probability
         return kept.astype(rows.dtype) / rows.dtype.type(1 - probability)
 
     def kind(self, given):
-        """What kind of array a user gave: the function that makes one from an array of this GPU; None for NumPy's."""
+        """The kind of a user's array: a function that makes one from an array of this GPU; None for NumPy's."""
         if _is_torch(given):
             torch = sys.modules["torch"]
             return torch.from_dlpack if given.is_cuda else lambda array: torch.from_numpy(self._runtime.to_host(array))
@@ -133,22 +195,24 @@ class DeviceArrays:
 
 
 class _Copies(Guests):
-    """Copies on the GPU of a pass's NumPy arrays."""
+    """Copies on the GPU of a pass's NumPy arrays; states and targets go back when the pass has ended."""
 
-    def copy(self, runtime) -> None:
-        self._runtime, self._states, self._targets = runtime, self.states, self.targets
-        self.batch = DeviceBatch.of(self.batch, runtime)
-        self.rows = None if self.rows is None else runtime.device_array(self.rows)
-        self.states = runtime.device_array(self.states)
-        self.targets = {name: runtime.xp.empty(array.shape, array.dtype) for name, array in self.targets.items()}
+    def __init__(self, runtime, batch: DeviceBatch, rows, states: np.ndarray, targets: dict[str, np.ndarray]):
+        super().__init__(
+            batch,
+            None if rows is None else runtime.device_array(rows),
+            runtime.device_array(states),
+            {name: runtime.xp.empty(array.shape, array.dtype) for name, array in targets.items()},
+        )
+        self._runtime, self._given_states, self._given_targets = runtime, states, targets
 
     def home(self, rows):
         return self._runtime.to_host(rows)
 
     def __exit__(self, error, *details) -> None:
         if error is None:
-            self._states[...] = self._runtime.to_host(self.states)
-            for name, target in self._targets.items():
+            self._given_states[...] = self._runtime.to_host(self.states)
+            for name, target in self._given_targets.items():
                 target[...] = self._runtime.to_host(self.targets[name])
 
 

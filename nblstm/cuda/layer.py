@@ -1,4 +1,8 @@
-"""One recurrent layer, all directions: what is allocated, and which kernels do the work."""
+"""One recurrent layer, all directions: arrays, products of all steps at once, and which kernels do the steps.
+
+Forward, ``z = W_ih x`` of a span of steps is one product; `sequence` or `steps` then compute the steps. Backward, they
+compute ``dz`` of a span; dx, dW and db are products of all its steps at once.
+"""
 
 from __future__ import annotations
 
@@ -7,53 +11,47 @@ from typing import Any
 
 from nblstm.buffers.layout import suffix
 from nblstm.cells.cell import Cell
-from nblstm.cuda import persistent, steps
-from nblstm.cuda.batch import DeviceBatch
-from nblstm.cuda.kernels.cell_functions import Sizes
-from nblstm.cuda.record import Record
-from nblstm.cuda.weights import LayerWeights, input_order, recurrent_order
-
-#: Pre-activations (numbers) that one launch of an inference pass reads: 256 MB of float32.
-AHEAD = 2**26
+from nblstm.cuda import sequence, steps
+from nblstm.cuda.arrays import DeviceBatch
+from nblstm.cuda.device_weights import DeviceWeights, input_order, recurrent_order
+from nblstm.cuda.kernels.cell_functions import CellSizes
+from nblstm.cuda.span import Span
+from nblstm.cuda.thresholds import INFERENCE_PREACTIVATIONS
 
 
 @dataclass(frozen=True)
-class LayerTape:
-    """What BPTT of one layer needs.
+class LayerReserve:
+    """All that BPTT of one layer reads.
 
     Attributes
     ----------
     x : device array, shape (N, I)
         Packed input rows.
-    weights : LayerWeights
+    weights : DeviceWeights
         As they were in the forward pass.
-    spans : list of (int, int)
-        The steps of each part of the pass.
-    records : list of Record
-        One for each span; empty with checkpoints.
-    marks : list of device array, shape (S, D, B, H)
+    steps : list of (int, int)
+        First step and the one behind the last, of each span.
+    spans : list of Span
+        One for each; empty with checkpoints.
+    checkpoints : list of device array, shape (S, D, B, H)
         With checkpoints, the states before each span.
     """
 
     x: Any
-    weights: LayerWeights
-    spans: list[tuple[int, int]]
-    records: list[Record]
-    marks: list
+    weights: DeviceWeights
+    steps: list[tuple[int, int]]
+    spans: list[Span]
+    checkpoints: list
 
 
-def _spans(T: int, steps_each: int) -> list[tuple[int, int]]:
-    return [(first, min(first + steps_each, T)) for first in range(0, T, steps_each)]
-
-
-def infer(runtime, cell: Cell, weights: LayerWeights, batch: DeviceBatch, x, state):
-    """Run one layer over a packed batch.
+def infer(runtime, cell: Cell, weights: DeviceWeights, batch: DeviceBatch, x, state):
+    """Compute one layer over a packed batch.
 
     Parameters
     ----------
     runtime : Runtime
     cell : Cell
-    weights : LayerWeights
+    weights : DeviceWeights
     batch : DeviceBatch
     x : device array, shape (N, I)
     state : device array, shape (S, D, B, H)
@@ -64,13 +62,16 @@ def infer(runtime, cell: Cell, weights: LayerWeights, batch: DeviceBatch, x, sta
     device array, shape (N, D H)
     """
     _, D, B, H = state.shape
-    steps_each = max(1, AHEAD // max(1, D * B * len(cell.gates) * H))
-    y, _, _ = _run(runtime, cell, weights, batch, x, state, _spans(batch.T, steps_each), training=False)
-    return y
+    steps_each = max(1, INFERENCE_PREACTIVATIONS // max(1, D * B * len(cell.gates) * H))
+    y = None
+    for first, last in _divided(batch.T, steps_each):
+        span = _forward_span(runtime, cell, weights, batch, x, state, first, last, training=False)
+        y = _gathered(runtime.xp, y, span)
+    return runtime.xp.empty((0, D * H), x.dtype) if y is None else y
 
 
-def forward(runtime, cell: Cell, weights: LayerWeights, batch: DeviceBatch, x, state, checkpoint: int | None):
-    """Run one layer over a packed batch, keeping what BPTT needs.
+def forward(runtime, cell: Cell, weights: DeviceWeights, batch: DeviceBatch, x, state, checkpoint: int | None):
+    """Compute one layer over a packed batch, and keep what BPTT reads.
 
     Parameters
     ----------
@@ -82,51 +83,58 @@ def forward(runtime, cell: Cell, weights: LayerWeights, batch: DeviceBatch, x, s
     Returns
     -------
     y : device array, shape (N, D H)
-    tape : LayerTape
+    reserve : LayerReserve
     """
-    spans = _spans(batch.T, checkpoint or max(1, batch.T))
-    y, records, marks = _run(runtime, cell, weights, batch, x, state, spans, training=True, kept=checkpoint is None)
-    return y, LayerTape(x, weights, spans, records, marks)
-
-
-def _run(runtime, cell, weights, batch, x, state, spans, *, training: bool, kept: bool = False):
-    """Outputs, and for BPTT either all records or the states before each span."""
-    _, D, B, H = state.shape
-    y, records, marks = None, [], []
-    for span in spans:
-        if training and not kept:
-            marks.append(state.copy())
-        record = _run_span(runtime, cell, weights, batch, x, state, span, training)
-        if kept:
-            records.append(record)
-        if len(spans) == 1:
-            return record.y[B:], records, marks
-        if y is None:
-            y = runtime.xp.empty((batch.N, D * H), x.dtype)
-        for d, (start, count) in enumerate(zip(record.starts, record.counts, strict=True)):
-            columns = slice(d * H, (d + 1) * H)
-            y[start : start + count, columns] = record.y[B : B + count, columns]
-    return (runtime.xp.empty((0, D * H), x.dtype) if y is None else y), records, marks
-
-
-def _run_span(runtime, cell, weights, batch, x, state, span, training: bool) -> Record:
     _, D, _, H = state.shape
-    record = Record.of(runtime.xp, cell, batch, span, state, training)
-    if not max(record.counts):
-        return record
-    z = runtime.xp.empty((D, max(record.counts), len(cell.gates) * H), x.dtype)
-    for d, (start, count) in enumerate(zip(record.starts, record.counts, strict=True)):
+    y, reserve = None, LayerReserve(x, weights, _divided(batch.T, checkpoint or max(1, batch.T)), [], [])
+    for first, last in reserve.steps:
+        if checkpoint is not None:
+            reserve.checkpoints.append(state.copy())
+        span = _forward_span(runtime, cell, weights, batch, x, state, first, last, training=True)
+        if checkpoint is None:
+            reserve.spans.append(span)
+        y = _gathered(runtime.xp, y, span)
+    return (runtime.xp.empty((0, D * H), x.dtype) if y is None else y), reserve
+
+
+def _divided(T: int, steps_each: int) -> list[tuple[int, int]]:
+    """T steps in spans of so many each."""
+    return [(first, min(first + steps_each, T)) for first in range(0, T, steps_each)]
+
+
+def _gathered(xp, y, span: Span):
+    """The outputs of all spans (N, D H), with those of this one: its own memory if it is the only span."""
+    batch, D = span.batch, len(span.starts)
+    B, H = batch.B, span.y.shape[1] // D
+    if (span.first, span.last) == (0, batch.T):
+        return span.y[B:]
+    if y is None:
+        y = xp.empty((batch.N, D * H), span.y.dtype)
+    for d, (start, count) in enumerate(zip(span.starts, span.counts, strict=True)):
+        columns = slice(d * H, (d + 1) * H)
+        y[start : start + count, columns] = span.y[B : B + count, columns]
+    return y
+
+
+def _forward_span(runtime, cell, weights, batch, x, state, first: int, last: int, training: bool) -> Span:
+    _, D, _, H = state.shape
+    span = Span.allocate(runtime.xp, cell, batch, first, last, state, training)
+    if not span.n:
+        return span
+    # z = x W_ih^T
+    z = runtime.xp.empty((D, span.n, len(cell.gates) * H), x.dtype)
+    for d, (start, count) in enumerate(zip(span.starts, span.counts, strict=True)):
         runtime.matmul(x[start : start + count], weights.w_ih[d].T, z[d, :count])
-    variant = persistent.variant_for(runtime.gpu, cell, state, backward=False)
-    if variant is None:
-        steps.forward(runtime, cell, weights, record, z, state)
+    tiling = sequence.tiling_for(runtime.gpu, cell, state, backward=False)
+    if tiling is None:
+        steps.forward(runtime, cell, weights, span, z, state)
     else:
-        persistent.forward(runtime, variant, cell, weights, record, z, state)
-    return record
+        sequence.forward(runtime, tiling, cell, weights, span, z, state)
+    return span
 
 
 def backward(
-    runtime, cell: Cell, tape: LayerTape, batch: DeviceBatch, dy, d_state, d_parameters: dict, layer: int,
+    runtime, cell: Cell, reserve: LayerReserve, batch: DeviceBatch, dy, d_state, d_parameters: dict, layer: int,
     input_gradient: bool = True,
 ):  # fmt: skip
     """BPTT through one layer.
@@ -135,7 +143,7 @@ def backward(
     ----------
     runtime : Runtime
     cell : Cell
-    tape : LayerTape
+    reserve : LayerReserve
     batch : DeviceBatch
     dy : device array, shape (N, D H), or None
         Gradient with respect to the packed outputs; None is 0 everywhere.
@@ -145,7 +153,7 @@ def backward(
         Gradients with respect to the parameters; this layer's are set.
     layer : int
     input_gradient : bool, default True
-        Whether dx is wanted.
+        Return dx.
 
     Returns
     -------
@@ -153,30 +161,36 @@ def backward(
     """
     xp = runtime.xp
     _, D, B, H = d_state.shape
-    n = Sizes.of(cell)
-    dtype = d_state.dtype
-    dy = xp.zeros((len(tape.x), D * H), dtype) if dy is None else dy
-    dx = xp.zeros(tape.x.shape, dtype) if input_gradient else None
+    n = CellSizes.of(cell)
+    x, weights, dtype = reserve.x, reserve.weights, d_state.dtype
+    dy = xp.zeros((len(x), D * H), dtype) if dy is None else dy
+    dx = xp.zeros(x.shape, dtype) if input_gradient else None
     d_vectors = xp.zeros((D, B, n.V * H), dtype)
     sums = [_ParameterSums(runtime, cell, d_parameters, suffix(layer, d)) for d in range(D)]
-    for k in reversed(range(len(tape.spans))):
-        record = tape.records[k] if tape.records else _again(runtime, cell, tape, batch, k)
-        if not max(record.counts):
+    for k in reversed(range(len(reserve.steps))):
+        if reserve.spans:
+            span = reserve.spans[k]
+        else:  # the forward pass once more, from the states before the span
+            state = reserve.checkpoints[k].copy()
+            span = _forward_span(runtime, cell, weights, batch, x, state, *reserve.steps[k], training=True)
+        if not span.n:
             continue
-        dz = xp.empty((D, max(record.counts), n.P * H), dtype)
-        operand = xp.empty((D, max(record.counts), H if n.second else 0), dtype)
-        variant = persistent.variant_for(runtime.gpu, cell, d_state, backward=True)
-        if variant is None:
-            steps.backward(runtime, cell, tape.weights, record, dy, d_state, dz, d_vectors, operand)
+        # dz of all steps, d_state before the span
+        dz = xp.empty((D, span.n, n.P * H), dtype)
+        operand = xp.empty((D, span.n, H if n.C else 0), dtype)
+        tiling = sequence.tiling_for(runtime.gpu, cell, d_state, backward=True)
+        if tiling is None:
+            steps.backward(runtime, cell, weights, span, dy, d_state, dz, d_vectors, operand)
         else:
-            persistent.backward(runtime, variant, cell, tape.weights, record, dy, d_state, dz, d_vectors)
-        for d, (start, count) in enumerate(zip(record.starts, record.counts, strict=True)):
+            sequence.backward(runtime, tiling, cell, weights, span, dy, d_state, dz, d_vectors)
+        # dW_ih += dz^T x, dW_hh += dz^T h, db += sum of dz, dx += dz W_ih
+        for d, (start, count) in enumerate(zip(span.starts, span.counts, strict=True)):
             rows = slice(start, start + count)
             from_input = dz[d, :count, : n.G * H]
-            sums[d].add_input(from_input, tape.x[rows])
-            sums[d].add_recurrent(dz[d, :count, n.split * H :], record.recurrent_inputs(d), operand[d, :count])
+            sums[d].add_input(from_input, x[rows])
+            sums[d].add_recurrent(dz[d, :count, n.split * H :], span.recurrent_inputs(d), operand[d, :count])
             if dx is not None:
-                dx[rows] += runtime.matmul(from_input, tape.weights.w_ih[d])
+                dx[rows] += runtime.matmul(from_input, weights.w_ih[d])
     for d in range(D):
         sums[d].finish()
         for v, vector in enumerate(cell.vectors):
@@ -184,13 +198,8 @@ def backward(
     return dx
 
 
-def _again(runtime, cell: Cell, tape: LayerTape, batch: DeviceBatch, k: int) -> Record:
-    """A span of the forward pass once more, from the states before it."""
-    return _run_span(runtime, cell, tape.weights, batch, tape.x, tape.marks[k].copy(), tape.spans[k], True)
-
-
 class _ParameterSums:
-    """The gradients of one direction's weights and biases, summed over spans, then put in the order of the gates."""
+    """Gradients of one direction's weights and biases: summed over spans, then put in the order of the gates."""
 
     def __init__(self, runtime, cell: Cell, d_parameters: dict, end: str):
         self._runtime, self._cell, self._targets = runtime, cell, {
@@ -200,11 +209,11 @@ class _ParameterSums:
         self._sums: dict = {}
 
     def add_input(self, dz, x) -> None:
-        """Packed rows: gradients of the pre-activations that the input feeds, and the input."""
+        """Add dz^T x and the sum of dz, for the dz that the input feeds."""
         self._add("weight_ih", "bias_ih", dz, [(dz, x)])
 
     def add_recurrent(self, dz, h, operand) -> None:
-        """The same of the recurrence: first second gates, whose weights multiply the operand."""
+        """Add dz^T h and the sum of dz, for the dz that the recurrence feeds; for second gates, dz^T operand."""
         width = len(self._cell.second) * h.shape[1]
         parts = [(dz[:, :width], operand)] if width else []
         self._add("weight_hh", "bias_hh", dz, [*parts, (dz[:, width:], h)])

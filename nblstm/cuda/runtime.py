@@ -1,23 +1,19 @@
-"""Launches, memory and library products on a GPU, through CuPy; kernels arrive as machine code."""
+"""Launches, memory, library products and errors on a GPU, through CuPy; kernels arrive as machine code."""
 
 from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from functools import cache, lru_cache
+from functools import cache
 
 import cupy
 import numpy as np
 
-from nblstm.cuda.availability import FORKED, forked
-from nblstm.cuda.batch import DeviceBatch
-from nblstm.cuda.compiler import compiled
-from nblstm.cuda.gpu import Gpu
-from nblstm.cuda.kernels.kernel import Kernel
+from nblstm.cuda import thresholds
+from nblstm.cuda.cubin import compile_kernel
+from nblstm.cuda.gpu import FORKED, Gpu, forked
+from nblstm.cuda.kernels.arguments import Kernel
 from nblstm.process import locks
-
-#: Bytes of shared memory that a block may have without asking for more.
-_WITHOUT_ASKING = 48 * 1024
 
 #: How CuPy's pool, the runtime, the driver and cuBLAS say that there is no memory left.
 _NO_MEMORY = ("out of memory", "OUT_OF_MEMORY", "cudaErrorMemoryAllocation", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -29,7 +25,7 @@ class Runtime:
     Parameters
     ----------
     index : int
-        Of the GPU, as CUDA counts them.
+        Number of the GPU, as CUDA counts them.
 
     Attributes
     ----------
@@ -38,27 +34,26 @@ class Runtime:
     gpu : Gpu
     error : device array of int32, shape (1,)
         Set by kernels whose blocks waited in vain.
-    settled : dict
-        Layouts of kernels that have been compiled.
+    patience : int
+        How often a block looks at a counter before it waited in vain.
+    sequence_kernels : dict
+        Kernels of whole sequences that have been compiled, see `nblstm.cuda.sequence`.
     """
 
     xp = cupy
-
-    #: How often a block looks whether the others have come: some seconds, where steps take microseconds.
-    patience = 2**23
+    patience = thresholds.PATIENCE
 
     def __init__(self, index: int):
         self.index = index
         self._device = cupy.cuda.Device(index)
-        self.gpu = gpu(index)
+        self.gpu = properties(index)
         self._loaded: dict[Kernel, cupy.cuda.function.Function] = {}
-        self._allowed: dict[Kernel, int] = {}  # bytes of shared memory asked for
+        self._allowed: dict[Kernel, int] = {}  # bytes of shared memory that its attribute allows
         self._lock = locks.lock()
-        self._watched = threading.local()
-        self.settled: dict = {}
+        self._of_thread = threading.local()
+        self.sequence_kernels: dict = {}
         with self._device:
             self.error = cupy.zeros(1, np.int32)
-        self._batches = lru_cache(maxsize=64)(lambda T, B: DeviceBatch(T, B, None, self))
 
     @contextmanager
     def active(self):
@@ -78,21 +73,17 @@ class Runtime:
                 "forward(checkpoint=...) for long sequences, or the device 'cpu'"
             ) from None
 
-    def batch(self, T: int, B: int, lengths: np.ndarray | None) -> DeviceBatch:
-        """How a batch is packed; of equal lengths, kept."""
-        return self._batches(T, B) if lengths is None else DeviceBatch(T, B, lengths, self)
-
     def device_array(self, array: np.ndarray):
-        """A copy of a NumPy array in the GPU's memory, made when this returns: what is kept is read on any stream."""
+        """A copy of a NumPy array in the GPU's memory, made when this returns: it may be read on any stream."""
         return cupy.asarray(np.ascontiguousarray(array), blocking=True)
 
-    def made(self, array):
-        """An array of this GPU, when it has been computed: as `device_array`, for what is kept."""
+    def finished(self, array):
+        """An array of this GPU, when it has been computed: it may be read on any stream."""
         cupy.cuda.get_current_stream().synchronize()
         return array
 
-    def here(self, array):
-        """A device array on this GPU; one of another GPU is copied."""
+    def on_this_gpu(self, array):
+        """A device array, copied if it is on another GPU."""
         return array if array.device.id == self.index else cupy.array(array)
 
     def to_host(self, array) -> np.ndarray:
@@ -104,42 +95,49 @@ class Runtime:
         return cupy.matmul(a, b, out=out)
 
     def launch(
-        self, kernel: Kernel, blocks: int, threads: int, arguments, *, shared: int = 0, cooperative: bool = False
+        self, kernel: Kernel, arguments, blocks: int, threads: int, *, shared: int = 0, cooperative: bool = False
     ) -> None:
         """Launch a kernel.
 
         Parameters
         ----------
         kernel : Kernel
+        arguments : StepForward, StepBackward or SequenceArguments
+            Device arrays, of which the kernel gets the address, and int.
         blocks, threads : int
             Blocks, and threads of each.
-        arguments : list of device array or int
-            Of an array the kernel gets the address.
         shared : int
             Bytes of shared memory of a block.
         cooperative : bool
-            Whether all blocks must run at once; CUDA refuses the launch if they can't.
+            All blocks must run at once, since they wait for each other; CUDA refuses the launch if they can't.
         """
         function = self._function(kernel, shared)
         if cooperative:
             self._check_that_all_fit(kernel, function, blocks, threads, shared)
+            self._of_thread.waited = True
         values = tuple(np.int64(a.data.ptr if isinstance(a, cupy.ndarray) else a) for a in arguments)
         function((blocks,), (threads,), values, shared_mem=shared, enable_cooperative_groups=cooperative)
 
     def _function(self, kernel: Kernel, shared: int):
+        """The loaded kernel, allowed so many bytes of shared memory; other threads may ask for it meanwhile."""
         function = self._loaded.get(kernel)
-        if function is None:
+        if function is None or shared > self._allowed[kernel]:
             with self._lock:
-                made = compiled(kernel, self.gpu.capability)
-                module = cupy.cuda.function.Module()
-                module.load(made.code)
-                function = self._loaded[kernel] = module.get_function(made.entry)
-        if shared > _WITHOUT_ASKING and shared > self._allowed.get(kernel, 0):
-            cupy.cuda.driver.funcSetAttribute(
-                function.ptr, cupy.cuda.driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, shared
-            )
-            self._allowed[kernel] = shared
+                function = self._loaded.get(kernel) or self._load(kernel)
+                if shared > self._allowed[kernel]:
+                    cupy.cuda.driver.funcSetAttribute(
+                        function.ptr, cupy.cuda.driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, shared
+                    )
+                    self._allowed[kernel] = shared
         return function
+
+    def _load(self, kernel: Kernel):
+        cubin = compile_kernel(kernel, self.gpu.capability)
+        module = cupy.cuda.function.Module()
+        module.load(cubin.code)
+        self._allowed[kernel] = thresholds.SHARED_MEMORY_WITHOUT_ATTRIBUTE
+        self._loaded[kernel] = module.get_function(cubin.entry)
+        return self._loaded[kernel]
 
     def _check_that_all_fit(self, kernel: Kernel, function, blocks: int, threads: int, shared: int) -> None:
         # CuPy would make the grid smaller and warn; blocks that do not run would be waited for.
@@ -151,24 +149,20 @@ class Runtime:
             )
 
     def compile(self, kernel: Kernel) -> int:
-        """Compile a kernel, or find it in the cache; bytes of values for which there was no register."""
-        return compiled(kernel, self.gpu.capability).spilled
-
-    def watch(self) -> None:
-        """The next `check` looks at the error word: a kernel was launched whose blocks wait for each other."""
-        self._watched.value = True
+        """Compile a kernel, or find it in the cache; returns the bytes of values for which there was no register."""
+        return compile_kernel(kernel, self.gpu.capability).spilled
 
     def check(self) -> None:
-        """Raise the error that a kernel left behind.
+        """Raise the error that this thread's kernels have left behind, if their blocks wait for each other.
 
         Raises
         ------
         RuntimeError
             If blocks waited for one that did not come.
         """
-        if not getattr(self._watched, "value", False):
+        if not getattr(self._of_thread, "waited", False):
             return
-        self._watched.value = False
+        self._of_thread.waited = False
         if int(self.error.get()[0]):  # waits for the work of the current stream
             self.error.fill(0)
             raise RuntimeError(
@@ -178,8 +172,8 @@ class Runtime:
 
 
 @cache
-def gpu(index: int) -> Gpu:
-    """What a GPU offers."""
+def properties(index: int) -> Gpu:
+    """The properties of a GPU, as CUDA gives them."""
     found = cupy.cuda.runtime.getDeviceProperties(index)
     return Gpu(
         found["name"].decode(), (found["major"], found["minor"]), found["multiProcessorCount"],

@@ -1,7 +1,8 @@
-"""Instructions that Numba does not offer: typed pointers, places of threads, and the only inline PTX."""
+"""Intrinsics that Numba does not offer: pointers, numbers of threads, synchronisation, and the only inline PTX."""
 
 from __future__ import annotations
 
+import inspect
 from functools import cache
 
 from llvmlite import ir
@@ -9,7 +10,38 @@ from numba import cuda, types
 from numba.cuda import cgutils
 from numba.cuda.extending import intrinsic
 
-from nblstm.cuda.kernels.groups import QUAD
+#: Numbers of 32 bits that one instruction moves.
+QUAD = 4
+
+#: Numba's types of numbers in LLVM.
+LLVM = {
+    types.float32: ir.FloatType(), types.float64: ir.DoubleType(),
+    types.int32: ir.IntType(32), types.int64: ir.IntType(64),
+}  # fmt: skip
+
+_INT32, _INT64 = LLVM[types.int32], LLVM[types.int64]
+_REALS = types.CPointer(types.float32)
+_COUNTER = types.CPointer(types.int32)
+
+
+def written_in_llvm(result, *arguments):
+    """Decorate ``write(builder, *values) -> value``, which writes LLVM instructions: a function of these types."""
+
+    def decorate(write):
+        def typed(typingctx, *given):
+            def codegen(context, builder, signature, values):
+                value = write(builder, *values)
+                return context.get_dummy_value() if result is types.void else value
+
+            return result(*arguments), codegen
+
+        typed.__signature__ = inspect.signature(write)  # by which Numba counts the arguments
+        return intrinsic(typed)
+
+    return decorate
+
+
+# --- numbers and pointers --------------------------------------------------------------------------------------------
 
 
 @intrinsic
@@ -35,137 +67,103 @@ def offset(typingctx, pointer, count):
     return pointer(pointer, types.int64), codegen
 
 
-def special_register(name):
-    """A function that reads one of the registers with a thread's place: ``tid``, ``ctaid``, ``ntid``."""
+@cache
+def pointer(number):
+    """``pointer(address)``: a typed pointer into global memory, from an integer address."""
 
-    @intrinsic
-    def read(typingctx):
-        def codegen(context, builder, signature, args):
-            function = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(ir.IntType(32), []), f"llvm.nvvm.read.ptx.sreg.{name}.x"
-            )
-            return builder.zext(builder.call(function, []), ir.IntType(64))
+    @written_in_llvm(types.CPointer(number), types.int64)
+    def write(builder, address):
+        # Said to be global memory: accesses of unknown kind are slower.
+        known = builder.inttoptr(address, LLVM[number].as_pointer(1))
+        return builder.addrspacecast(known, LLVM[number].as_pointer())
 
-        return types.int64(), codegen
-
-    return read
-
-
-def _assembly(builder, result, text: str, constraints: str, args):
-    """PTX that is neither moved nor dropped, and around which memory accesses keep their order."""
-    function = ir.FunctionType(result, [arg.type for arg in args])
-    clobbers = f"{constraints},~{{memory}}" if constraints else "~{memory}"
-    return builder.call(ir.InlineAsm(function, text, clobbers, side_effect=True), args)
-
-
-#: A barrier and a shuffle must be reached by all threads together. The compiler knows that of its own intrinsics; a
-#: piece of PTX it might copy into both branches of an `if` before it.
-sync_block = cuda.syncthreads
-
-
-@intrinsic
-def shuffle(typingctx, value, mask):
-    """The ``value`` of the thread of this warp whose lane differs in the bits of ``mask``."""
-
-    def codegen(context, builder, signature, args):
-        integer = ir.IntType(32)
-        result = ir.LiteralStructType([integer, ir.IntType(1)])
-        function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(result, [integer] * 5), "llvm.nvvm.shfl.sync.i32"
-        )
-        everyone, butterfly, last = (ir.Constant(integer, k) for k in (0xFFFFFFFF, 3, 31))
-        given = [everyone, butterfly, builder.bitcast(args[0], integer), builder.trunc(args[1], integer), last]
-        taken = builder.extract_value(builder.call(function, given), 0)
-        return builder.bitcast(taken, ir.FloatType())
-
-    return types.float32(types.float32, types.int64), codegen
-
-
-@intrinsic
-def add_release(typingctx, cell, amount):
-    """Add to a counter, after all that this thread has written or seen written."""
-
-    def codegen(context, builder, signature, args):
-        amount = builder.trunc(args[1], ir.IntType(32))
-        _assembly(builder, ir.VoidType(), "red.release.gpu.global.add.u32 [$0], $1;", "l,r", [args[0], amount])
-        return context.get_dummy_value()
-
-    return types.void(types.CPointer(types.int32), types.int64), codegen
-
-
-@intrinsic
-def load_acquire(typingctx, cell):
-    """A counter; whoever added to it before has all that it wrote before visible from now on."""
-
-    def codegen(context, builder, signature, args):
-        value = _assembly(builder, ir.IntType(32), "ld.acquire.gpu.global.s32 $0, [$1];", "=r,l", [args[0]])
-        return builder.sext(value, ir.IntType(64))
-
-    return types.int64(types.CPointer(types.int32)), codegen
-
-
-@intrinsic
-def begin_copy(typingctx, target, source, index):
-    """Four numbers that other blocks have written, to the same index in shared memory; both on 16 bytes.
-
-    From the cache that all blocks share, past this multiprocessor's own. A thread goes on at once and can have many
-    copies under way, where a load that is then stored makes it wait for each.
-    """
-
-    def codegen(context, builder, signature, args):
-        target, source = (builder.gep(place, [args[2]]) for place in args[:2])
-        shared = builder.addrspacecast(target, target.type.pointee.as_pointer(3))
-        text = f"cp.async.cg.shared.global [$0], [$1], {4 * QUAD};"
-        _assembly(builder, ir.VoidType(), text, "l,l", [shared, source])
-        return context.get_dummy_value()
-
-    real = types.CPointer(types.float32)
-    return types.void(real, real, types.int64), codegen
-
-
-@intrinsic
-def end_copies(typingctx):
-    """Wait for all copies that this thread began; the other threads see them behind the next barrier."""
-
-    def codegen(context, builder, signature, args):
-        _assembly(builder, ir.VoidType(), "cp.async.wait_all;", "", [])
-        return context.get_dummy_value()
-
-    return types.void(), codegen
-
-
-def pointer(real):
-    """A function from an integer address to a typed pointer into the GPU's memory."""
-    result = types.CPointer(real)
-
-    @intrinsic
-    def made(typingctx, address):
-        def codegen(context, builder, signature, args):
-            # Of the GPU's memory, and said so: the compiler then need not find out which kind each access is to.
-            element = context.get_data_type(real)
-            return builder.addrspacecast(builder.inttoptr(args[0], element.as_pointer(1)), element.as_pointer())
-
-        return result(types.int64), codegen
-
-    return made
+    return write
 
 
 @cache
-def shared_memory(real):
-    """A function without arguments: pointer to the block's shared memory."""
-    result = types.CPointer(real)
+def shared_memory(number):
+    """``shared()``: a typed pointer to the block's shared memory."""
 
-    @intrinsic
-    def shared(typingctx):
-        def codegen(context, builder, signature, args):
-            element = context.get_data_type(real)
-            name = "nblstm_shared_memory"
-            found = builder.module.globals.get(name)
-            if found is None:
-                found = ir.GlobalVariable(builder.module, ir.ArrayType(element, 0), name, addrspace=3)
-                found.linkage, found.align = "external", 16
-            return builder.addrspacecast(builder.bitcast(found, element.as_pointer(3)), element.as_pointer())
+    @written_in_llvm(types.CPointer(number))
+    def write(builder):
+        name = "nblstm_shared_memory"
+        found = builder.module.globals.get(name)
+        if found is None:
+            found = ir.GlobalVariable(builder.module, ir.ArrayType(LLVM[number], 0), name, addrspace=3)
+            found.linkage, found.align = "external", 16
+        return builder.addrspacecast(builder.bitcast(found, LLVM[number].as_pointer(3)), LLVM[number].as_pointer())
 
-        return result(), codegen
+    return write
 
-    return shared
+
+# --- threads and their synchronisation -------------------------------------------------------------------------------
+
+
+def special_register(name):
+    """``read()``: a special register of PTX: ``tid`` (thread), ``ctaid`` (block), ``ntid`` (threads of a block)."""
+
+    @written_in_llvm(types.int64)
+    def write(builder):
+        return builder.zext(_call(builder, f"llvm.nvvm.read.ptx.sreg.{name}.x", _INT32, []), _INT64)
+
+    return write
+
+
+#: Barrier of a block. This and a shuffle must be reached by all threads together. The compiler knows that of its own
+#: intrinsics; inline PTX it might copy into both branches of an `if` before it.
+sync_block = cuda.syncthreads
+
+
+@written_in_llvm(types.float32, types.float32, types.int64)
+def shuffle(builder, value, mask):
+    """Return the ``value`` of the thread of this warp whose lane differs in the bits of ``mask`` (butterfly)."""
+    everyone, butterfly, last = (ir.Constant(_INT32, k) for k in (0xFFFFFFFF, 3, 31))
+    given = [everyone, butterfly, builder.bitcast(value, _INT32), builder.trunc(mask, _INT32), last]
+    result = ir.LiteralStructType([_INT32, ir.IntType(1)])
+    taken = builder.extract_value(_call(builder, "llvm.nvvm.shfl.sync.i32", result, given), 0)
+    return builder.bitcast(taken, ir.FloatType())
+
+
+@written_in_llvm(types.void, _COUNTER, types.int64)
+def add_release(builder, counter, amount):
+    """Add to a counter, after all that this thread has written or seen written."""
+    amount = builder.trunc(amount, _INT32)
+    _assembly(builder, ir.VoidType(), "red.release.gpu.global.add.u32 [$0], $1;", "l,r", [counter, amount])
+
+
+@written_in_llvm(types.int64, _COUNTER)
+def load_acquire(builder, counter):
+    """Read a counter; what any thread wrote before it added to the counter is visible from now on."""
+    return builder.sext(_assembly(builder, _INT32, "ld.acquire.gpu.global.s32 $0, [$1];", "=r,l", [counter]), _INT64)
+
+
+@written_in_llvm(types.void, _REALS, _REALS, types.int64)
+def begin_copy(builder, target, source, index):
+    """Begin to copy a quad that other blocks have written, to the same index in shared memory; both on 16 bytes.
+
+    It is read from L2, which all blocks share, past this multiprocessor's L1. A thread goes on at once and can have
+    many copies under way, where a load that is then stored makes it wait for each.
+    """
+    target, source = (builder.gep(place, [index]) for place in (target, source))
+    shared = builder.addrspacecast(target, target.type.pointee.as_pointer(3))
+    text = f"cp.async.cg.shared.global [$0], [$1], {4 * QUAD};"
+    _assembly(builder, ir.VoidType(), text, "l,l", [shared, source])
+
+
+@written_in_llvm(types.void)
+def end_copies(builder):
+    """Wait for all copies that this thread began; the other threads see them behind the next barrier."""
+    _assembly(builder, ir.VoidType(), "cp.async.wait_all;", "", [])
+
+
+def _call(builder, name: str, result, args):
+    """Call one of LLVM's own intrinsics."""
+    kind = ir.FunctionType(result, [arg.type for arg in args])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+
+
+def _assembly(builder, result, text: str, constraints: str, args):
+    """Call inline PTX that is neither moved nor dropped, and around which memory accesses keep their order."""
+    function = ir.FunctionType(result, [arg.type for arg in args])
+    clobbers = f"{constraints},~{{memory}}" if constraints else "~{memory}"
+    return builder.call(ir.InlineAsm(function, text, clobbers, side_effect=True), args)

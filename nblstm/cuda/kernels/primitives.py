@@ -1,9 +1,9 @@
-"""What kernels are made of on the GPU: memory, shuffles, synchronisation.
+"""Primitives that kernels are written against: memory, shuffles, synchronisation, as numba-cuda compiles them.
 
-Kernels are written against the names of `Primitives`, so that the same kernel can be run step by step in Python by a
-simulator with primitives of its own. A pointer is indexed with no bounds check and no wrap-around of negative
-indices, which would keep dozens of 64-bit addresses in registers. Small groups of numbers are tuples: they live in
-registers, where an array with a loop around it would go to memory as soon as the loop is not unrolled.
+A kernel is a Python function of a ``p`` with these names, so the same kernel can be run thread by thread in Python by
+a simulator with primitives of its own. A pointer is indexed with no bounds check and no wrap-around of negative
+indices, which would keep dozens of 64-bit addresses in registers. A thread's numbers are in tuples, which live in
+registers; an array with a loop around it would go to memory as soon as the loop is not unrolled.
 """
 
 from __future__ import annotations
@@ -13,22 +13,16 @@ from functools import cached_property
 from numba import cuda, types
 
 from nblstm.codegen.scalar import functions_for
-from nblstm.cuda.kernels import groups, intrinsics
+from nblstm.cuda.kernels import intrinsics, tuples
 
 
 def inlined(function):
-    """The function, put in place of each call before types are inferred: no call remains, in no build."""
+    """Decorate a device function: it is put in place of each call before types are inferred, so no call remains."""
     return cuda.jit(device=True, inline="always")(function)
 
 
 class Primitives:
-    """The names that kernels are written against, for one dtype.
-
-    Attributes
-    ----------
-    inlined : callable
-        Decorator of functions that kernels call.
-    """
+    """Primitives for one dtype; see `intrinsics` and `tuples` for what each does."""
 
     inlined = staticmethod(inlined)
     offset = staticmethod(intrinsics.offset)
@@ -41,9 +35,9 @@ class Primitives:
     load_acquire = staticmethod(intrinsics.load_acquire)
     begin_copy = staticmethod(intrinsics.begin_copy)
     end_copies = staticmethod(intrinsics.end_copies)
-    load_quads = staticmethod(groups.load_quads)
-    store_quad = staticmethod(groups.store_quad)
-    multiply = staticmethod(groups.multiply)
+    load_quads = staticmethod(tuples.load_quads)
+    store_quad = staticmethod(tuples.store_quad)
+    multiply = staticmethod(tuples.multiply)
 
     def __init__(self, dtype: str):
         self.dtype = dtype
@@ -51,12 +45,12 @@ class Primitives:
 
     @cached_property
     def functions(self) -> dict:
-        """The scalar functions that cells are made of."""
+        """Scalar functions of the emitted equations, by name."""
         return functions_for(self.dtype, inlined, intrinsics.power_of_two)
 
     @cached_property
     def numbers(self):
-        """``numbers(address)``: pointer to numbers of this dtype in the GPU's memory."""
+        """``numbers(address)``: pointer to numbers of this dtype in global memory."""
         return intrinsics.pointer(self.real)
 
     @cached_property
@@ -71,21 +65,21 @@ class Primitives:
 
     @cached_property
     def shared(self):
-        """``shared()``: pointer to the block's own fast memory, as much as the launch asked for."""
+        """``shared()``: pointer to the block's shared memory, whose size the launch gives."""
         return intrinsics.shared_memory(self.real)
 
     def load(self, count: int):
         """``load(count)(pointer, stride)``: a tuple of numbers, ``stride`` apart."""
-        return groups.load_many(self.real, count)
+        return tuples.load(self.real, count)
 
     def store(self, count: int):
         """``store(count)(pointer, stride, values)``."""
-        return groups.store_many(self.real, count)
+        return tuples.store(self.real, count)
 
     def zeros(self, count: int):
         """``zeros(count)()``: a tuple of zeros."""
-        return groups.zeros(self.real, count)
+        return tuples.zeros(self.real, count)
 
     def choose(self, count: int):
         """``choose(count)(condition, a, b)``: one tuple or the other."""
-        return groups.choose(self.real, count)
+        return tuples.choose(self.real, count)

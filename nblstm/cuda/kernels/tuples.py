@@ -1,90 +1,144 @@
-"""Functions on small tuples, written out for each size: what all kernels of a cell share."""
+"""Intrinsics on tuples of numbers: loads, stores, products. Tuples live in registers, whatever the number of elements.
+
+Each function here makes one for a count of elements, as straight-line code: a loop over a tuple's elements would be
+Python's, at compile time, for seconds.
+"""
 
 from __future__ import annotations
 
-from nblstm.cuda.kernels.cell_functions import Sizes
-from nblstm.symbolic.source import executed
+from functools import cache
+
+from llvmlite import ir
+from numba import types
+from numba.cuda import cgutils
+
+from nblstm.cuda.kernels.intrinsics import LLVM, QUAD, written_in_llvm
+
+_REAL = types.float32  # of the kernels that move quads
+_REALS = types.CPointer(_REAL)
 
 
-def _made(p, name: str, arguments: str, values):
-    """The function ``name(arguments)`` that returns a tuple of expressions, inlined into its callers."""
-    source = f"def {name}({arguments}):\n    return ({''.join(f'{value}, ' for value in values)})\n"
-    return from_source(p, name, source)
+def _tuple(number, count: int):
+    """Numba's type of a tuple."""
+    return types.UniTuple(number, count) if count else types.Tuple(())
 
 
-def from_source(p, name: str, source: str, **names):
-    """The function of that name in a source text, inlined into its callers."""
-    return p.inlined(executed(source, f"{name} {hash(source):x}", names)[name])
+@cache
+def load(number, count: int):
+    """``load(pointer, stride)``: ``count`` numbers, ``stride`` apart."""
+
+    @written_in_llvm(_tuple(number, count), types.CPointer(number), types.int64)
+    def write(builder, pointer, stride):
+        values = []
+        for _ in range(count):
+            values.append(builder.load(pointer))
+            pointer = builder.gep(pointer, [stride])
+        return _packed(builder, values)
+
+    return write
 
 
-def add(p, count: int):
-    """``add(a, b)``, element by element."""
-    return _made(p, "add", "a, b", [f"a[{k}] + b[{k}]" for k in range(count)])
+@cache
+def store(number, count: int):
+    """``store(pointer, stride, values)``: ``count`` numbers, ``stride`` apart."""
+
+    @written_in_llvm(types.void, types.CPointer(number), types.int64, _tuple(number, count))
+    def write(builder, pointer, stride, values):
+        for value in _unpacked(builder, values, count):
+            builder.store(value, pointer)
+            pointer = builder.gep(pointer, [stride])
+
+    return write
 
 
-def preactivations(p, n: Sizes):
-    """``add_up(z, r, r_second, bias)``: the input's part, the recurrence's and the constant, where each reaches."""
-    second = n.split + n.second
+@cache
+def zeros(number, count: int):
+    """``zeros()``: ``count`` zeros."""
 
-    def parts(k):
-        recurrent = [f"r_second[{k - n.split}]" if k < second else f"r[{k - second}]"] if k >= n.split else []
-        return " + ".join([*recurrent, *([f"z[{k}]"] if k < n.G else []), f"bias[{k}]"])
+    @written_in_llvm(_tuple(number, count))
+    def write(builder):
+        return _packed(builder, [ir.Constant(LLVM[number], 0.0)] * count)
 
-    return _made(p, "add_up", "z, r, r_second, bias", [parts(k) for k in range(n.P)])
-
-
-def other_states(p, n: Sizes):
-    """``others(state)``: the states but the output, which the outputs themselves record."""
-    return _made(p, "others", "state", [f"state[{k}]" for k in range(n.S) if k != n.output])
+    return write
 
 
-def all_states(p, n: Sizes):
-    """``states(y, others)``: the inverse of `other_states`."""
-    values = [f"others[{k}]" for k in range(n.S - 1)]
-    values.insert(n.output, "y")
-    return _made(p, "states", "y, others", values)
+@cache
+def choose(number, count: int):
+    """``choose(condition, a, b)``: one tuple or the other, without a branch."""
+
+    @written_in_llvm(_tuple(number, count), types.boolean, _tuple(number, count), _tuple(number, count))
+    def write(builder, condition, a, b):
+        pairs = zip(_unpacked(builder, a, count), _unpacked(builder, b, count), strict=True)
+        return _packed(builder, [builder.select(condition, x, y) for x, y in pairs])
+
+    return write
 
 
-def add_to_output(p, n: Sizes):
-    """``add_to_output(d_state, dy)``: the gradient of the states, of which the output has another user."""
-    return _made(p, "add_to_output", "d_state, dy", [f"d_state[{k}]" + " + dy" * (k == n.output) for k in range(n.S)])
+@cache
+def load_quads(count: int):
+    """``load(pointer, stride)``: ``count`` quads, ``stride`` apart; addresses are multiples of 16 bytes."""
+
+    @written_in_llvm(_tuple(_REAL, QUAD * count), _REALS, types.int64)
+    def write(builder, pointer, stride):
+        values = []
+        for _ in range(count):
+            values += _quad(builder, pointer)
+            pointer = builder.gep(pointer, [stride])
+        return _packed(builder, values)
+
+    return write
 
 
-def add_to_recurrent(p, n: Sizes):
-    """``add_to_recurrent(d_state, d_h)``: the gradient of the states, of which the first recurs."""
-    return _made(p, "add_to_recurrent", "d_state, d_h", [f"d_state[{k}]" + " + d_h" * (k == 0) for k in range(n.S)])
+@written_in_llvm(types.void, _REALS, types.int64, _tuple(_REAL, QUAD))
+def store_quad(builder, pointer, index, values):
+    """Store four numbers at ``pointer[index]``, whose address is a multiple of 16 bytes."""
+    vector = ir.VectorType(ir.FloatType(), QUAD)
+    quad = ir.Constant(vector, ir.Undefined)
+    for k, value in enumerate(_unpacked(builder, values, QUAD)):
+        quad = builder.insert_element(quad, value, ir.Constant(ir.IntType(32), k))
+    builder.store(quad, builder.bitcast(builder.gep(pointer, [index]), vector.as_pointer()), align=16)
 
 
-def reduce_over_lanes(p, lanes: int, groups: int, width: int):
-    """``reduce(sums, lane)``: sums over all lanes of a tile, scattered over them.
+@cache
+def multiply(outputs: int, rows: int, quads: int):
+    """``product(sums, weights, inputs, quad_stride, row_stride)``: sums plus a lane's part of a matrix product.
 
-    ``sums`` are ``groups * width`` numbers of each lane; a lane gets the ``width`` totals of group
-    ``lane // (lanes // groups)``. While there are groups to divide, lanes exchange halves; then they add up what all
-    of them have. The order of additions is fixed.
+    ``sums[row, o] += sum over q < quads, e < 4 of weights[q, o, e] * inputs[q * quad_stride + row * row_stride + e]``
     """
-    names = [f"sums[{k}]" for k in range(groups * width)]
-    lines, mask, step = [], lanes // 2, 0
-    while mask:
-        half = groups // 2 * width
-        if half:
-            lines.append(f"    lower = lane & {mask} == 0")
-            for k in range(half):
-                lines.append(f"    kept_{step}_{k} = {names[k]} if lower else {names[k + half]}")
-                lines.append(f"    sent_{step}_{k} = {names[k + half]} if lower else {names[k]}")
-            groups //= 2
-            new = [(f"kept_{step}_{k}", f"sent_{step}_{k}") for k in range(half)]
-        else:
-            new = [(name, name) for name in names]
-        for k, (kept, sent) in enumerate(new):
-            lines.append(f"    sum_{step}_{k} = {kept} + shuffle({sent}, {mask})")
-        names = [f"sum_{step}_{k}" for k in range(len(new))]
-        mask, step = mask // 2, step + 1
-    source = "\n".join(
-        ["def reduce(sums, lane):", *lines, f"    return ({''.join(f'{name}, ' for name in names)})", ""]
-    )
-    return from_source(p, "reduce", source, shuffle=p.shuffle)
+    result, taken = _tuple(_REAL, outputs * rows), _tuple(_REAL, QUAD * outputs * quads)
+
+    @written_in_llvm(result, result, taken, _REALS, types.int64, types.int64)
+    def write(builder, sums, weights, inputs, quad_stride, row_stride):
+        sums, weights = (_unpacked(builder, sums, result.count), _unpacked(builder, weights, taken.count))
+        real = ir.FloatType()
+        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(real, [real] * 3), "llvm.fma.f32")
+        for q in range(quads):
+            at_row = inputs
+            for row in range(rows):
+                values = _quad(builder, at_row)
+                for output in range(outputs):
+                    k = row * outputs + output
+                    for e in range(QUAD):
+                        weight = weights[(q * outputs + output) * QUAD + e]
+                        sums[k] = builder.call(fma, [weight, values[e], sums[k]])
+                at_row = builder.gep(at_row, [row_stride])
+            inputs = builder.gep(inputs, [quad_stride])
+        return _packed(builder, sums)
+
+    return write
 
 
-def recurrent_part(p, n: Sizes):
-    """``part(dz)``: the gradients of the pre-activations that the recurrence feeds."""
-    return _made(p, "part", "dz", [f"dz[{k}]" for k in range(n.split, n.P)])
+def _quad(builder, pointer):
+    """Four numbers, by one load."""
+    vector = ir.VectorType(pointer.type.pointee, QUAD)
+    loaded = builder.load(builder.bitcast(pointer, vector.as_pointer()))
+    loaded.align = 16
+    return [builder.extract_element(loaded, ir.Constant(ir.IntType(32), k)) for k in range(QUAD)]
+
+
+def _packed(builder, values):
+    return cgutils.pack_array(builder, values) if values else ir.Constant(ir.LiteralStructType([]), ir.Undefined)
+
+
+def _unpacked(builder, value, count: int):
+    return cgutils.unpack_tuple(builder, value, count) if count else []

@@ -1,22 +1,22 @@
-"""Which layout a shape gets on which GPU, and that every layout fits what it was made for."""
+"""Which tiling a shape gets on which GPU, and that every tiling fits what it was made for."""
 
 import numpy as np
 import pytest
 
 from nblstm import cells
 from nblstm.__main__ import main
+from nblstm.cuda.device_weights import tile
 from nblstm.cuda.gpu import A100, H100, Gpu
-from nblstm.cuda.kernels.cell_functions import Sizes
-from nblstm.cuda.persistent import tiled
-from nblstm.cuda.variant import candidates, choose, cost
+from nblstm.cuda.kernels.cell_functions import CellSizes
+from nblstm.cuda.tiling import candidates, choose, cost
 
 WITHOUT_COOPERATION = Gpu("H100 in slices", (9, 0), 132, 227 * 1024, cooperative=False)
-LSTM, GRU = Sizes.of(cells.lstm), Sizes.of(cells.gru)
+LSTM, GRU = CellSizes.of(cells.lstm), CellSizes.of(cells.gru)
 
 
 def kind(gpu, n, H, B, D=1, dtype="float32", backward=False):
-    variant = choose(gpu, n, H, B, D, dtype, backward)
-    return "steps" if variant is None else "alone" if variant.blocks == 1 else "together"
+    tiling = choose(gpu, n, H, B, D, dtype, backward)
+    return "steps" if tiling is None else "alone" if tiling.blocks == 1 else "together"
 
 
 @pytest.mark.parametrize("backward", [False, True])
@@ -69,7 +69,7 @@ def test_every_candidate_fits(gpu, n, H, B, D, backward):
         assert cost(gpu, v) > 0
 
 
-def test_a_layout_says_what_it_is():
+def test_a_tiling_says_what_it_is():
     assert str(choose(H100, LSTM, 768, 16, 1, "float32", False)).startswith("96 blocks together, 1 slices of 16 rows")
 
 
@@ -90,7 +90,7 @@ def test_weights_in_the_order_of_threads(backward):
     rng, H, G, D = np.random.default_rng(0), 21, 4, 2
     w = rng.normal(size=(D, G * H, H))
     for v in candidates(A100, LSTM, H, 5, D, backward):
-        packed = tiled(np, w, v, backward)
+        packed = tile(np, w, v, backward)
         assert packed.shape == (D, v.blocks, v.quads, v.outputs, v.threads // v.lanes, v.lanes, 4)
         x = np.zeros((D, v.inner))
         x[:, : w.shape[1 if backward else 2]] = rng.normal(size=(D, w.shape[1 if backward else 2]))

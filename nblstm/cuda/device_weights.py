@@ -1,4 +1,4 @@
-"""Weights in the GPU's memory, their gates in the order in which kernels keep pre-activations."""
+"""Weights in the GPU's memory, in the order in which kernels read them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 
 from nblstm.buffers.layout import suffix
 from nblstm.cells.cell import Cell
+from nblstm.cuda.tiling import Tiling
 
 
 @dataclass(frozen=True, eq=False)
-class LayerWeights:
-    """One layer, all directions (D), as it was when it was packed.
+class DeviceWeights:
+    """Weights of one layer, all directions (D), as they were when they were packed.
 
     Attributes
     ----------
@@ -26,7 +27,7 @@ class LayerWeights:
         The constant of every pre-activation, ``bias_ih + bias_hh`` where both reach one.
     vectors : device array, shape (D, V H)
     tiles : dict
-        ``w_hh`` once more for each persistent kernel that has used it, in the order in which its threads read it.
+        ``w_hh`` once more for each tiling that has used it, see `tile`.
     """
 
     w_ih: Any
@@ -34,6 +35,13 @@ class LayerWeights:
     bias: Any
     vectors: Any
     tiles: dict = field(default_factory=dict)
+
+    def tiles_for(self, runtime, v: Tiling, backward: bool):
+        """``w_hh`` for a tiling, made at its first use."""
+        key = (v, backward)
+        if key not in self.tiles:
+            self.tiles[key] = runtime.finished(tile(runtime.xp, self.w_hh, v, backward))
+        return self.tiles[key]
 
 
 def _order(cell: Cell, names) -> tuple[int, ...]:
@@ -53,7 +61,7 @@ def recurrent_order(cell: Cell) -> tuple[int, ...]:
     return _order(cell, cell.preactivations[len(cell.split) :])
 
 
-def pack_layer(runtime, cell: Cell, parameters: dict[str, np.ndarray], layer: int, directions: int) -> LayerWeights:
+def pack_layer(runtime, cell: Cell, parameters: dict[str, np.ndarray], layer: int, directions: int) -> DeviceWeights:
     """Copy the parameters of a layer to the GPU.
 
     Parameters
@@ -61,12 +69,12 @@ def pack_layer(runtime, cell: Cell, parameters: dict[str, np.ndarray], layer: in
     runtime : Runtime
     cell : Cell
     parameters : dict of str to ndarray
-        All of the network's, under torch's names.
+        All parameters of the network, under torch's names.
     layer, directions : int
 
     Returns
     -------
-    LayerWeights
+    DeviceWeights
     """
     G, split = len(cell.gates), len(cell.split)
     w_ih, w_hh, biases, vectors = [], [], [], []
@@ -83,4 +91,26 @@ def pack_layer(runtime, cell: Cell, parameters: dict[str, np.ndarray], layer: in
             bias[split:] += parameters[f"bias_hh{end}"].reshape(G, H)[list(recurrent_order(cell))]
         biases.append(bias.reshape(-1))
         vectors.append(np.concatenate([*(parameters[f"{name}{end}"] for name in cell.vectors), np.empty(0, w_h.dtype)]))
-    return LayerWeights(*(runtime.device_array(np.stack(arrays)) for arrays in (w_ih, w_hh, biases, vectors)))
+    return DeviceWeights(*(runtime.device_array(np.stack(arrays)) for arrays in (w_ih, w_hh, biases, vectors)))
+
+
+def tile(xp, w_hh, v: Tiling, backward: bool):
+    """Recurrent weights (D, G H, H) as ``(D, blocks, quads, outputs, tiles, lanes, 4)``, filled up with zeros.
+
+    Neighbouring threads then read neighbouring quads. Forward, output o of tile j is gate o of unit j. Backward it is
+    unit ``j * outputs + o``, and the inner dimension are the columns of all gates.
+    """
+    D, columns, H = w_hh.shape
+    tiles = v.blocks * v.tiles
+    if backward:
+        rows, inner = w_hh.transpose(0, 2, 1)[:, None], columns  # (D, 1, H, G H)
+        filled = xp.zeros((D, 1, tiles * v.outputs, v.inner), w_hh.dtype)
+    else:
+        rows, inner = w_hh.reshape(D, v.outputs, H, H), H
+        filled = xp.zeros((D, v.outputs, tiles, v.inner), w_hh.dtype)
+    filled[:, :, :H, :inner] = rows
+    if backward:
+        split = filled.reshape(D, v.blocks, v.tiles, v.outputs, v.quads, v.lanes, 4).transpose(0, 1, 4, 3, 2, 5, 6)
+    else:
+        split = filled.reshape(D, v.outputs, v.blocks, v.tiles, v.quads, v.lanes, 4).transpose(0, 2, 4, 1, 3, 5, 6)
+    return xp.ascontiguousarray(split)
