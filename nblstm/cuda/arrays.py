@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.buffers.arrays import Guests
+from nblstm.buffers.arrays import HostArrays
 from nblstm.buffers.batch import Batch
 from nblstm.cuda.thresholds import BATCHES_KEPT
 
@@ -59,6 +59,12 @@ class DeviceBatch(Batch):
         if key not in self.derived:
             self.derived[key] = self._runtime.device_array(self.previous(direction, steps))
         return self.derived[key]
+
+    def turned(self):
+        """For each packed row the one of the same sequence that comes as long before its end, as a device array."""
+        step = np.repeat(np.arange(self.T), self.active)
+        b = np.arange(self.N) - self.offset[step]
+        return self._runtime.device_array(self.offset[self.lengths[b] - 1 - step] + b)
 
     def pack(self, x):
         """Rows of a time-major batch (T, B, K), packed: C-contiguous (N, K), a view where possible."""
@@ -149,30 +155,21 @@ class DeviceArrays:
         """A packed batch; of equal lengths, kept."""
         return self._uniform_batch(T, B) if lengths is None else DeviceBatch(T, B, lengths, self._runtime)
 
-    def _device_batch(self, batch: Batch) -> DeviceBatch:
-        """The same batch on this GPU, kept with the one on the host."""
-        key = ("cuda", self._runtime.index)
-        if key not in batch.derived:
-            lengths = np.empty(batch.B, np.int64)
-            lengths[slice(None) if batch.order is None else batch.order] = batch.lengths
-            batch.derived[key] = self.batch(batch.T, batch.B, None if batch.uniform else lengths)
-        return batch.derived[key]
+    def from_host(self, array: np.ndarray):
+        """An array of NumPy's, on this GPU."""
+        return self._runtime.device_array(array)
 
-    def visiting(self, batch, rows, *, states, targets: dict | None = None) -> Guests:
-        """A context in which the arrays of a pass are on this GPU, copied there and back if they are NumPy's."""
-        if isinstance(batch, DeviceBatch):
-            return Guests(batch, rows, states, targets or {})
-        return _Copies(self._runtime, self._device_batch(batch), rows, states, targets or {})
+    def index(self, array: np.ndarray):
+        """Integers of NumPy's, to index arrays of this GPU with."""
+        return self._runtime.device_array(array)
 
-    def kept(self, array, given):
-        """``array``, or a copy where it may be memory of what a user ``given``, which can change."""
-        return array.copy() if _on_device(given) else array
+    def concatenated(self, parts: list):
+        """Arrays one behind the other."""
+        return self._xp.concatenate(parts)
 
-    def dropout_factors(self, generator: np.random.Generator, rows, probability: float):
-        """Draw `HostArrays.dropout_factors` on the GPU: by the same seed, other numbers than the CPU's."""
-        seed = int(generator.integers(2**63))
-        kept = self._xp.random.default_rng(seed).random(rows.shape, dtype=rows.dtype) >= probability
-        return kept.astype(rows.dtype) / rows.dtype.type(1 - probability)
+    def dropout_factors(self, generator: np.random.Generator, shape: tuple[int, ...], dtype, probability: float):
+        """Draw `HostArrays.dropout_factors`, on the CPU: by the same seed the same numbers."""
+        return self._runtime.device_array(HostArrays.dropout_factors(generator, shape, dtype, probability))
 
     def kind(self, given):
         """The kind of a user's array: a function that makes one from an array of this GPU; None for NumPy's."""
@@ -192,28 +189,6 @@ class DeviceArrays:
     def returned_from_tape(self, array, kind):
         """A result that BPTT reads again: the user gets memory of its own."""
         return self.returned(array if kind is None else array.copy(), kind)
-
-
-class _Copies(Guests):
-    """Copies on the GPU of a pass's NumPy arrays; states and targets go back when the pass has ended."""
-
-    def __init__(self, runtime, batch: DeviceBatch, rows, states: np.ndarray, targets: dict[str, np.ndarray]):
-        super().__init__(
-            batch,
-            None if rows is None else runtime.device_array(rows),
-            runtime.device_array(states),
-            {name: runtime.xp.empty(array.shape, array.dtype) for name, array in targets.items()},
-        )
-        self._runtime, self._given_states, self._given_targets = runtime, states, targets
-
-    def home(self, rows):
-        return self._runtime.to_host(rows)
-
-    def __exit__(self, error, *details) -> None:
-        if error is None:
-            self._given_states[...] = self._runtime.to_host(self.states)
-            for name, target in self._given_targets.items():
-                target[...] = self._runtime.to_host(self.targets[name])
 
 
 def _as_it_is(array):

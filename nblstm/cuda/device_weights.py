@@ -44,30 +44,64 @@ class DeviceWeights:
         return self.tiles[key]
 
 
-def _order(cell: Cell, names) -> tuple[int, ...]:
+def _order(cell: Cell, names, gates: tuple[str, ...]) -> tuple[int, ...]:
     halves = {f"{g}_{half}": g for g in cell.split for half in "xh"}
-    return tuple(cell.gates.index(halves.get(name, name)) for name in names)
+    return tuple((gates or cell.gates).index(halves.get(name, name)) for name in names)
 
 
 @cache
-def input_order(cell: Cell) -> tuple[int, ...]:
-    """The gate of each block of pre-activations that the input feeds."""
-    return _order(cell, cell.preactivations[: len(cell.gates)])
+def input_order(cell: Cell, gates: tuple[str, ...]) -> tuple[int, ...]:
+    """The gate, in the parameters' order, of each block of pre-activations that the input feeds."""
+    return _order(cell, cell.preactivations[: len(cell.gates)], gates)
 
 
 @cache
-def recurrent_order(cell: Cell) -> tuple[int, ...]:
-    """The gate of each block of pre-activations that the recurrence feeds."""
-    return _order(cell, cell.preactivations[len(cell.split) :])
+def recurrent_order(cell: Cell, gates: tuple[str, ...]) -> tuple[int, ...]:
+    """The gate, in the parameters' order, of each block of pre-activations that the recurrence feeds."""
+    return _order(cell, cell.preactivations[len(cell.split) :], gates)
 
 
-def pack_layer(runtime, cell: Cell, parameters: dict[str, np.ndarray], layer: int, directions: int) -> DeviceWeights:
+class DeviceNetwork:
+    """Weights of all layers on a GPU, the same for inference and training.
+
+    Parameters
+    ----------
+    runtime : Runtime
+    network : Network
+    parameters : dict of str to ndarray
+        By torch's names; the arrays stay where they are.
+
+    Attributes
+    ----------
+    layers : list of DeviceWeights
+    """
+
+    nbytes = 0  # not kept
+
+    def __init__(self, runtime, network, parameters: dict[str, np.ndarray]):
+        self._runtime, self._network, self._parameters = runtime, network, parameters
+
+    def pack(self) -> None:
+        """Take the parameters as they are now."""
+        network = self._network
+        with self._runtime.active():
+            self.layers = [
+                pack_layer(self._runtime, network.cell, network.gates, self._parameters, k, network.D)
+                for k in range(network.num_layers)
+            ]
+
+
+def pack_layer(
+    runtime, cell: Cell, gates: tuple[str, ...], parameters: dict[str, np.ndarray], layer: int, directions: int
+) -> DeviceWeights:
     """Copy the parameters of a layer to the GPU.
 
     Parameters
     ----------
     runtime : Runtime
     cell : Cell
+    gates : tuple of str
+        Their order in the parameters; the cell's own if empty.
     parameters : dict of str to ndarray
         All parameters of the network, under torch's names.
     layer, directions : int
@@ -82,13 +116,13 @@ def pack_layer(runtime, cell: Cell, parameters: dict[str, np.ndarray], layer: in
         end = suffix(layer, direction)
         w_x, w_h = parameters[f"weight_ih{end}"], parameters[f"weight_hh{end}"]
         H = w_h.shape[1]
-        w_ih.append(w_x.reshape(G, H, -1)[list(input_order(cell))].reshape(w_x.shape))
-        w_hh.append(w_h.reshape(G, H, H)[list(recurrent_order(cell))].reshape(w_h.shape))
+        w_ih.append(w_x.reshape(G, H, -1)[list(input_order(cell, gates))].reshape(w_x.shape))
+        w_hh.append(w_h.reshape(G, H, H)[list(recurrent_order(cell, gates))].reshape(w_h.shape))
         bias = np.zeros((len(cell.preactivations), H), w_h.dtype)
         if f"bias_ih{end}" in parameters:
-            bias[:G] = parameters[f"bias_ih{end}"].reshape(G, H)[list(input_order(cell))]
+            bias[:G] = parameters[f"bias_ih{end}"].reshape(G, H)[list(input_order(cell, gates))]
         if f"bias_hh{end}" in parameters:
-            bias[split:] += parameters[f"bias_hh{end}"].reshape(G, H)[list(recurrent_order(cell))]
+            bias[split:] += parameters[f"bias_hh{end}"].reshape(G, H)[list(recurrent_order(cell, gates))]
         biases.append(bias.reshape(-1))
         vectors.append(np.concatenate([*(parameters[f"{name}{end}"] for name in cell.vectors), np.empty(0, w_h.dtype)]))
     return DeviceWeights(*(runtime.device_array(np.stack(arrays)) for arrays in (w_ih, w_hh, biases, vectors)))

@@ -6,7 +6,6 @@ compute ``dz`` of a span; dx, dW and db are products of all its steps at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from nblstm.buffers.layout import suffix
@@ -19,82 +18,149 @@ from nblstm.cuda.span import Span
 from nblstm.cuda.thresholds import INFERENCE_PREACTIVATIONS
 
 
-@dataclass(frozen=True)
-class LayerReserve:
-    """All that BPTT of one layer reads.
-
-    Attributes
-    ----------
-    x : device array, shape (N, I)
-        Packed input rows.
-    weights : DeviceWeights
-        As they were in the forward pass.
-    steps : list of (int, int)
-        First step and the one behind the last, of each span.
-    spans : list of Span
-        One for each; empty with checkpoints.
-    checkpoints : list of device array, shape (S, D, B, H)
-        With checkpoints, the states before each span.
-    """
-
-    x: Any
-    weights: DeviceWeights
-    steps: list[tuple[int, int]]
-    spans: list[Span]
-    checkpoints: list
-
-
-def infer(runtime, cell: Cell, weights: DeviceWeights, batch: DeviceBatch, x, state):
-    """Compute one layer over a packed batch.
+class LayerPass:
+    """One layer's pass over one batch, as `nblstm.cpu.layer_training` and `layer_forward` have it.
 
     Parameters
     ----------
     runtime : Runtime
-    cell : Cell
-    weights : DeviceWeights
+    network : Network
     batch : DeviceBatch
-    x : device array, shape (N, I)
-    state : device array, shape (S, D, B, H)
-        Initial states in sorted order; the final ones on return.
-
-    Returns
-    -------
-    device array, shape (N, D H)
+    layer : int
+    training : bool
+        Whether BPTT will follow.
+    checkpoint : int, optional
+        For training: keep only the states every so many steps, and compute the rest again in BPTT.
     """
-    _, D, B, H = state.shape
-    steps_each = max(1, INFERENCE_PREACTIVATIONS // max(1, D * B * len(cell.gates) * H))
-    y = None
-    for first, last in _divided(batch.T, steps_each):
-        span = _forward_span(runtime, cell, weights, batch, x, state, first, last, training=False)
-        y = _gathered(runtime.xp, y, span)
-    return runtime.xp.empty((0, D * H), x.dtype) if y is None else y
+
+    nbytes = 0  # passes on a GPU are not kept
+
+    def __init__(self, runtime, network, batch: DeviceBatch, layer: int, training: bool, checkpoint: int | None):
+        self._runtime, self._cell, self._gates = runtime, network.cell, network.gates
+        self._batch, self._layout, self._layer, self._training = batch, network.layout, layer, training
+        self._checkpoint = checkpoint
+        # Kernels take the second direction for the one that reads backwards: where it is the only one, each sequence is
+        # turned round.
+        self._turned = batch.turned() if network.directions == (True,) else None
+        self._spans: list[Span] = []
+        self._marks: list[Any] = []  # with checkpoints, the states before each span
+
+    def forward(self, weights: DeviceWeights, x, states, y, zero: bool):
+        """Run the layer.
+
+        Parameters
+        ----------
+        weights : DeviceWeights
+        x : device array, shape (N, I), or (D, N, I) where directions read different ones
+        states : device array, shape (S, D, B, H)
+            Initial states in sorted order; the final ones on return.
+        y, zero
+            Of no use here.
+
+        Returns
+        -------
+        device array, shape (N, D H)
+        """
+        _, D, B, H = states.shape
+        x = x if self._turned is None else x[..., self._turned, :]
+        if self._training:
+            self._x, self._weights, self._spans, self._marks = x, weights, [], []
+            steps_each = self._checkpoint or max(1, self._batch.T)
+        else:
+            steps_each = max(1, INFERENCE_PREACTIVATIONS // max(1, D * B * len(self._cell.gates) * H))
+        self._steps, outputs = _divided(self._batch.T, steps_each), None
+        for first, last in self._steps:
+            if self._training and self._checkpoint is not None:
+                self._marks.append(states.copy())
+            span = self._forward_span(weights, x, states, first, last)
+            if self._training and self._checkpoint is None:
+                self._spans.append(span)
+            outputs = _gathered(self._runtime.xp, outputs, span)
+        if outputs is None:
+            outputs = self._runtime.xp.empty((0, D * H), x.dtype)
+        return outputs if self._turned is None else outputs[self._turned]
+
+    def _forward_span(self, weights: DeviceWeights, x, states, first: int, last: int) -> Span:
+        runtime, cell = self._runtime, self._cell
+        span = Span.allocate(runtime.xp, cell, self._batch, first, last, states, self._training)
+        if not span.n:
+            return span
+        # z = x W_ih^T
+        z = runtime.xp.empty((states.shape[1], span.n, len(cell.gates) * states.shape[3]), x.dtype)
+        for d, (start, count) in enumerate(zip(span.starts, span.counts, strict=True)):
+            runtime.matmul(_of(x, d)[start : start + count], weights.w_ih[d].T, z[d, :count])
+        tiling = sequence.tiling_for(runtime.gpu, cell, states, backward=False)
+        if tiling is None:
+            steps.forward(runtime, cell, weights, span, z, states)
+        else:
+            sequence.forward(runtime, tiling, cell, weights, span, z, states)
+        return span
+
+    def backward(self, dy, d_states, flat, input_gradient: bool, fresh: bool):
+        """Run BPTT.
+
+        Parameters
+        ----------
+        dy : device array, shape (N, D H), or None
+            Gradient with respect to the packed outputs; None is 0 everywhere.
+        d_states : device array, shape (S, D, B, H)
+            Gradient with respect to the final states, in sorted order; that of the initial states on return.
+        flat : device array
+            Gradients with respect to all parameters of the network; this layer's are set.
+        input_gradient : bool
+            Return dx.
+        fresh : bool
+            Of no use here.
+
+        Returns
+        -------
+        dx : device array in the shape of x, or None
+        """
+        runtime, cell, weights, x = self._runtime, self._cell, self._weights, self._x
+        xp, d_parameters = runtime.xp, self._layout.views(flat)
+        _, D, B, H = d_states.shape
+        n, dtype = CellSizes.of(cell), d_states.dtype
+        if dy is None:
+            dy = xp.zeros((self._batch.N, D * H), dtype)
+        elif self._turned is not None:
+            dy = dy[self._turned]
+        dx = xp.zeros(x.shape, dtype) if input_gradient else None
+        d_vectors = xp.zeros((D, B, n.V * H), dtype)
+        ends = [suffix(self._layer, d) for d in range(D)]
+        sums = [_ParameterSums(runtime, cell, self._gates, d_parameters, end) for end in ends]
+        for k in reversed(range(len(self._steps))):
+            if self._spans:
+                span = self._spans[k]
+            else:  # the forward pass once more, from the states before the span
+                span = self._forward_span(weights, x, self._marks[k].copy(), *self._steps[k])
+            if not span.n:
+                continue
+            # dz of all steps, d_states before the span
+            dz = xp.empty((D, span.n, n.P * H), dtype)
+            operand = xp.empty((D, span.n, H if n.C else 0), dtype)
+            tiling = sequence.tiling_for(runtime.gpu, cell, d_states, backward=True)
+            if tiling is None:
+                steps.backward(runtime, cell, weights, span, dy, d_states, dz, d_vectors, operand)
+            else:
+                sequence.backward(runtime, tiling, cell, weights, span, dy, d_states, dz, d_vectors)
+            # dW_ih += dz^T x, dW_hh += dz^T h, db += sum of dz, dx += dz W_ih
+            for d, (start, count) in enumerate(zip(span.starts, span.counts, strict=True)):
+                rows = slice(start, start + count)
+                from_input = dz[d, :count, : n.G * H]
+                sums[d].add_input(from_input, _of(x, d)[rows])
+                sums[d].add_recurrent(dz[d, :count, n.split * H :], span.recurrent_inputs(d), operand[d, :count])
+                if dx is not None:
+                    _of(dx, d)[rows] += runtime.matmul(from_input, weights.w_ih[d])
+        for d, end in enumerate(ends):
+            sums[d].finish()
+            for v, vector in enumerate(cell.vectors):
+                d_parameters[f"{vector}{end}"][...] = d_vectors[d, :, v * H : (v + 1) * H].sum(axis=0)
+        return dx if dx is None or self._turned is None else dx[..., self._turned, :]
 
 
-def forward(runtime, cell: Cell, weights: DeviceWeights, batch: DeviceBatch, x, state, checkpoint: int | None):
-    """Compute one layer over a packed batch, and keep what BPTT reads.
-
-    Parameters
-    ----------
-    runtime, cell, weights, batch, x, state
-        As for `infer`.
-    checkpoint : int or None
-        Keep only the states every so many steps, and compute the rest again in BPTT.
-
-    Returns
-    -------
-    y : device array, shape (N, D H)
-    reserve : LayerReserve
-    """
-    _, D, _, H = state.shape
-    y, reserve = None, LayerReserve(x, weights, _divided(batch.T, checkpoint or max(1, batch.T)), [], [])
-    for first, last in reserve.steps:
-        if checkpoint is not None:
-            reserve.checkpoints.append(state.copy())
-        span = _forward_span(runtime, cell, weights, batch, x, state, first, last, training=True)
-        if checkpoint is None:
-            reserve.spans.append(span)
-        y = _gathered(runtime.xp, y, span)
-    return (runtime.xp.empty((0, D * H), x.dtype) if y is None else y), reserve
+def _of(x, d: int):
+    """The rows (N, I) that a direction reads."""
+    return x[d] if x.ndim == 3 else x
 
 
 def _divided(T: int, steps_each: int) -> list[tuple[int, int]]:
@@ -116,92 +182,11 @@ def _gathered(xp, y, span: Span):
     return y
 
 
-def _forward_span(runtime, cell, weights, batch, x, state, first: int, last: int, training: bool) -> Span:
-    _, D, _, H = state.shape
-    span = Span.allocate(runtime.xp, cell, batch, first, last, state, training)
-    if not span.n:
-        return span
-    # z = x W_ih^T
-    z = runtime.xp.empty((D, span.n, len(cell.gates) * H), x.dtype)
-    for d, (start, count) in enumerate(zip(span.starts, span.counts, strict=True)):
-        runtime.matmul(x[start : start + count], weights.w_ih[d].T, z[d, :count])
-    tiling = sequence.tiling_for(runtime.gpu, cell, state, backward=False)
-    if tiling is None:
-        steps.forward(runtime, cell, weights, span, z, state)
-    else:
-        sequence.forward(runtime, tiling, cell, weights, span, z, state)
-    return span
-
-
-def backward(
-    runtime, cell: Cell, reserve: LayerReserve, batch: DeviceBatch, dy, d_state, d_parameters: dict, layer: int,
-    input_gradient: bool = True,
-):  # fmt: skip
-    """BPTT through one layer.
-
-    Parameters
-    ----------
-    runtime : Runtime
-    cell : Cell
-    reserve : LayerReserve
-    batch : DeviceBatch
-    dy : device array, shape (N, D H), or None
-        Gradient with respect to the packed outputs; None is 0 everywhere.
-    d_state : device array, shape (S, D, B, H)
-        Gradient with respect to the final states, in sorted order; that of the initial states on return.
-    d_parameters : dict of str to device array
-        Gradients with respect to the parameters; this layer's are set.
-    layer : int
-    input_gradient : bool, default True
-        Return dx.
-
-    Returns
-    -------
-    dx : device array, shape (N, I), or None
-    """
-    xp = runtime.xp
-    _, D, B, H = d_state.shape
-    n = CellSizes.of(cell)
-    x, weights, dtype = reserve.x, reserve.weights, d_state.dtype
-    dy = xp.zeros((len(x), D * H), dtype) if dy is None else dy
-    dx = xp.zeros(x.shape, dtype) if input_gradient else None
-    d_vectors = xp.zeros((D, B, n.V * H), dtype)
-    sums = [_ParameterSums(runtime, cell, d_parameters, suffix(layer, d)) for d in range(D)]
-    for k in reversed(range(len(reserve.steps))):
-        if reserve.spans:
-            span = reserve.spans[k]
-        else:  # the forward pass once more, from the states before the span
-            state = reserve.checkpoints[k].copy()
-            span = _forward_span(runtime, cell, weights, batch, x, state, *reserve.steps[k], training=True)
-        if not span.n:
-            continue
-        # dz of all steps, d_state before the span
-        dz = xp.empty((D, span.n, n.P * H), dtype)
-        operand = xp.empty((D, span.n, H if n.C else 0), dtype)
-        tiling = sequence.tiling_for(runtime.gpu, cell, d_state, backward=True)
-        if tiling is None:
-            steps.backward(runtime, cell, weights, span, dy, d_state, dz, d_vectors, operand)
-        else:
-            sequence.backward(runtime, tiling, cell, weights, span, dy, d_state, dz, d_vectors)
-        # dW_ih += dz^T x, dW_hh += dz^T h, db += sum of dz, dx += dz W_ih
-        for d, (start, count) in enumerate(zip(span.starts, span.counts, strict=True)):
-            rows = slice(start, start + count)
-            from_input = dz[d, :count, : n.G * H]
-            sums[d].add_input(from_input, x[rows])
-            sums[d].add_recurrent(dz[d, :count, n.split * H :], span.recurrent_inputs(d), operand[d, :count])
-            if dx is not None:
-                dx[rows] += runtime.matmul(from_input, weights.w_ih[d])
-    for d in range(D):
-        sums[d].finish()
-        for v, vector in enumerate(cell.vectors):
-            d_parameters[f"{vector}{suffix(layer, d)}"][...] = d_vectors[d, :, v * H : (v + 1) * H].sum(axis=0)
-    return dx
-
-
 class _ParameterSums:
     """Gradients of one direction's weights and biases: summed over spans, then put in the order of the gates."""
 
-    def __init__(self, runtime, cell: Cell, d_parameters: dict, end: str):
+    def __init__(self, runtime, cell: Cell, gates: tuple[str, ...], d_parameters: dict, end: str):
+        self._gates = gates
         self._runtime, self._cell, self._targets = runtime, cell, {
             name: d_parameters[f"{name}{end}"]
             for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if f"{name}{end}" in d_parameters
@@ -231,7 +216,8 @@ class _ParameterSums:
         """Set the gradients; zeros where there were no rows."""
         G = len(self._cell.gates)
         for name, target in self._targets.items():
-            order = input_order(self._cell) if name.endswith("ih") else recurrent_order(self._cell)
+            order_of = input_order if name.endswith("ih") else recurrent_order
+            order = order_of(self._cell, self._gates)
             target[...] = 0
             if name in self._sums:
                 by_gate = target.reshape(G, -1)

@@ -178,7 +178,7 @@ def backward(tape: Tape, dy, d_state, flat: np.ndarray | None = None, input_grad
     device = network.enter()
     try:
         arrays, kind = network.backend.arrays, tape.kind
-        if dy is not None and not made.takes(dy):
+        if dy is not None and not (device is None and made.takes(dy)):
             kind = arrays.kind(dy)
             dy = output_gradient(network, dy, made.batch.T, made.batch.B, made.batched)
         target = flat

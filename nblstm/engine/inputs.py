@@ -83,7 +83,7 @@ def set_states(network: Network, flat, target, given, batch, batched: bool) -> b
                 for row, place in enumerate(places):
                     target[k, row] = network.backend.arrays.from_host(flat[place])
         return False
-    if not _copied(target, given, batch, batched):
+    if not (network.on_host and _copied(target, given, batch, batched)):
         if isinstance(given, tuple | list) and given and all(type(part) is int for part in given):
             raise TypeError(
                 f"state is {given!r}, and its parts are arrays; if these are lengths, give lengths={given!r}"
@@ -96,7 +96,7 @@ def set_gradients(network: Network, target, given, batch, batched: bool) -> None
     """Set the gradients of final states (S, num_layers D, B, H) to what a user gave; zeros for None, also in a tuple."""
     if given is None:
         target.fill(0)
-    elif not _copied(target, given, batch, batched, True):
+    elif not (network.on_host and _copied(target, given, batch, batched, True)):
         target[...] = batch.sort(state_array(network, given, batch.B, batched, "dstate"))
 
 
