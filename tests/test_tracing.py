@@ -147,7 +147,7 @@ def test_a_sum_is_saved_instead_of_its_terms():
 
 def test_expensive_functions_are_never_computed_twice():
     for name, (made, _) in CELLS.items():
-        backward = made.source("float64").partition("def backward")[2]
+        backward = made.source(dtype="float64").partition("def backward")[2]
         assert not any(f"{function}(" in backward for function in ("exp", "tanh", "sigmoid", "log")), name
 
 
@@ -160,7 +160,7 @@ RUNNING = {name: lambda *x, f=f: float(f(*x)) for name, f in NUMERIC.items()}
 @pytest.mark.parametrize("name", [name for name, (made, _) in CELLS.items() if made.stages == 1])
 def test_source_runs(name, dtype):
     made, oracle = CELLS[name]
-    source = made.source(dtype)
+    source = made.source(dtype=dtype)
     assert made.name in source
     assert dtype in source
     namespace = {**RUNNING, "real": float}

@@ -7,7 +7,8 @@ from dataclasses import replace
 from functools import lru_cache
 
 from nblstm.cells.cell import Cell
-from nblstm.cuda.kernels.cell_functions import Sizes, cell_source
+from nblstm.cells.source import tuple_source
+from nblstm.cuda.kernels.cell_functions import Sizes
 from nblstm.cuda.kernels.kernel import Kernel
 from nblstm.cuda.kernels.meeting import COUNTER_STRIDE
 from nblstm.cuda.kernels.persistent_backward import backward_kernel
@@ -15,7 +16,7 @@ from nblstm.cuda.kernels.persistent_forward import forward_kernel
 from nblstm.cuda.record import Record
 from nblstm.cuda.variant import Variant, choose
 from nblstm.cuda.weights import LayerWeights
-from nblstm.symbolic.source import symbol
+from nblstm.symbolic.emit import symbol
 
 
 def variant_for(gpu, cell: Cell, state, backward: bool) -> Variant | None:
@@ -32,7 +33,7 @@ def forward_sequence(cell: Cell, variant: Variant, training: bool) -> Kernel:
     kind = "training" if training else "inference"
     return Kernel(
         f"{symbol(cell.name)}_sequence_{kind}", "float32", variant.threads,
-        f"{variant!r}\n{cell_source(cell, 'float32')}",
+        f"{variant!r}\n{tuple_source(cell, 'float32')}",
         lambda p: forward_kernel(p, cell, variant, training),
     )  # fmt: skip
 
@@ -42,7 +43,7 @@ def backward_sequence(cell: Cell, variant: Variant) -> Kernel:
     """The kernel of BPTT of a layout (`Variant.compiled`)."""
     return Kernel(
         f"{symbol(cell.name)}_sequence_backward", "float32", variant.threads,
-        f"{variant!r}\n{cell_source(cell, 'float32')}",
+        f"{variant!r}\n{tuple_source(cell, 'float32')}",
         lambda p: backward_kernel(p, cell, variant),
     )  # fmt: skip
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import cache
 
 from nblstm.cells.cell import Cell
+from nblstm.cells.source import tuple_source
 from nblstm.cuda.kernels import pointwise, two_products
-from nblstm.cuda.kernels.cell_functions import Sizes, cell_source
+from nblstm.cuda.kernels.cell_functions import Sizes
 from nblstm.cuda.kernels.kernel import Kernel
 from nblstm.cuda.record import Record
 from nblstm.cuda.weights import LayerWeights
-from nblstm.symbolic.source import symbol
+from nblstm.symbolic.emit import symbol
 
 THREADS = 256
 
@@ -39,7 +40,7 @@ def backward_steps(cell: Cell, dtype: str) -> list[Kernel]:
 
 
 def _kernel(cell: Cell, dtype: str, name: str, make) -> Kernel:
-    return Kernel(f"{symbol(cell.name)}_{name}", dtype, THREADS, cell_source(cell, dtype), make)
+    return Kernel(f"{symbol(cell.name)}_{name}", dtype, THREADS, tuple_source(cell, dtype), make)
 
 
 def _walk(record: Record, direction: int, backwards: bool):

@@ -14,9 +14,8 @@ from nblstm.codegen.scalar import scalar_functions
 from nblstm.codegen.target import inlined
 from nblstm.cpu import threads
 from nblstm.cpu.jobs import Arguments, address, pointer_type
-from nblstm.symbolic.emit import emit_function
-from nblstm.symbolic.equations import traced_function
-from nblstm.symbolic.source import executed, symbol
+from nblstm.symbolic.emit import emit_function, functions_from, symbol
+from nblstm.symbolic.tracing import trace_function
 
 #: Numbers of one part, a multiple of a cache line's.
 BLOCK = 16384
@@ -87,7 +86,7 @@ def update_kernel(equation: Callable, slots: int, constants: int, dtype: str) ->
             "distinct": distinct, "offset": offset, "pointer_to": pointer_to, "record": record,
             "smaller": smaller, "BLOCK": BLOCK,
         }  # fmt: skip
-        update = executed(text, f"update {name}", scope)["update"]
+        update = functions_from(text, f"update {name}", scope)["update"]
         return update, types.void(pointer_type(_fields(slots)), types.int64)
 
     return compiled(f"update_{name}_{dtype}", text, make)
@@ -97,8 +96,10 @@ def _emit(equation: Callable, slots: int, constants: int) -> str:
     """Source of the kernel."""
     arrays = ["p", "g", *(f"s{k}" for k in range(slots))]
     given = [f"c{k}" for k in range(constants)]
-    inputs, new = traced_function("the optimizer's equation", equation, [*arrays, *given], 1 + slots)
-    traced = emit_function("equation", [*arrays, *given], dict(zip(inputs, [*arrays, *given], strict=True)), new)
+    inputs, new = trace_function("the optimizer's equation", equation, [*arrays, *given], 1 + slots)
+    known = {node: node.args[0] for node in inputs}
+    names = [f"new_{name}" for name in arrays if name != "g"]
+    traced = emit_function("equation", known.values(), known, zip(names, new, strict=True))
     values = ", ".join([f"{name}[k]" for name in arrays[1:]] + given)
     results = ", ".join(["p[k]", *(f"n{k}" for k in range(slots))])
     kept = "".join(f"\n        s{k}[k] = n{k} if abs(n{k}) > least else zero" for k in range(slots))

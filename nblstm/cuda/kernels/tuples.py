@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nblstm.cuda.kernels.cell_functions import Sizes
-from nblstm.symbolic.source import executed
+from nblstm.symbolic.emit import functions_from
 
 
 def _made(p, name: str, arguments: str, values):
@@ -14,7 +14,7 @@ def _made(p, name: str, arguments: str, values):
 
 def from_source(p, name: str, source: str, **names):
     """The function of that name in a source text, inlined into its callers."""
-    return p.inlined(executed(source, f"{name} {hash(source):x}", names)[name])
+    return p.inlined(functions_from(source, f"{name} {hash(source):x}", names)[name])
 
 
 def add(p, count: int):

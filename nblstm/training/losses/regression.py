@@ -6,8 +6,8 @@ from functools import cache
 
 import numpy as np
 
+from nblstm.symbolic.elementwise import LossEquation
 from nblstm.symbolic.functions import abs, where
-from nblstm.symbolic.loss import LossEquation
 from nblstm.training.arguments import real
 from nblstm.training.losses.loss import Loss
 
