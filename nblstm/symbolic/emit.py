@@ -54,7 +54,8 @@ class Dialect:
     operations : dict of str to Form
         An operation that is not listed is a call, such as ``tanh(x)``.
     constant, line, function : str
-        Templates of a number, of an assignment and of the whole; ``{comma}`` makes a tuple of a single result.
+        Templates of a number, of an assignment and of the whole; ``{comma}`` makes a tuple of a single result. A Form
+        has ``{{name}}`` where its instruction, as an assembler's, names its own result.
     longest : int
         Characters of an expression that is not broken up; 0 gives each operation a line, as an assembler needs it.
     """
@@ -123,7 +124,7 @@ def emit_function(
         expression = dialect.expression(node, operand)
         if node.op != "constant" and (node in shown or uses[node] > 1 or len(expression) > dialect.longest):
             named[node] = unused(proposed.get(node) or meaning(node, named), taken)
-            lines.append(dialect.line.format(name=named[node], value=expression))
+            lines.append(dialect.line.format(name="{name}", value=expression).format(name=named[node]))
         else:
             text[node] = expression
     return dialect.function.format(
