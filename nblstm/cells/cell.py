@@ -35,7 +35,7 @@ class Cell:
     output : str
         The state that is the network's output.
     initial : tuple of float
-        What each state is before the first step, unless something else is given.
+        Value of each state before the first step, unless another is given.
     equations : callable
         The function itself: scalars in, new states out.
     place : tuple of str
@@ -69,7 +69,7 @@ class Cell:
 
     @property
     def first_arguments(self) -> tuple[str, ...]:
-        """The arguments that there are before the second product."""
+        """Arguments that are known before the second product."""
         return tuple(name for name in self.arguments if name not in self.second)
 
     @cached_property
@@ -79,10 +79,10 @@ class Cell:
 
     @cached_property
     def preactivations(self) -> tuple[str, ...]:
-        """The arguments that come from matrix products, in the order that kernels keep them in memory.
+        """Arguments that come from matrix products, in the order of kernels' memory.
 
-        First what only the input feeds, then what input and recurrence feed, second gates before others, then what
-        only the recurrence feeds: so the columns of each product lie side by side.
+        First those that only the input feeds, then those of input and recurrence, second gates before others, then those
+        that only the recurrence feeds: so the columns of each product lie side by side.
         """
         shared = [g for g in self.gates if g not in (*self.split, *self.second)]
         return (*(f"{g}_x" for g in self.split), *self.second, *shared, *(f"{g}_h" for g in self.split))
@@ -205,7 +205,7 @@ def cell(
     output : str, optional
         The state that is the network's output; the first if not given.
     initial : dict of str to float, optional
-        What states are before the first step, by their names, where a network is given none; 0 if not given.
+        Values of states before the first step, where a network is given none; 0 if not given.
 
     Returns
     -------

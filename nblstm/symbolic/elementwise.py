@@ -31,7 +31,7 @@ class LossEquation:
     Attributes
     ----------
     name : str
-        What kernels are called by.
+        Part of the names of its kernels.
     value : callable
     fractions : bool
         Whether targets are numbers from 0 to 1; beside another, the loss is NaN.

@@ -100,10 +100,10 @@ def emit_function(
     known : dict of Value to str
         Values that the function is given, and the arguments that they are in.
     results : iterable of (str, Value)
-        What it returns, each with a name for it.
+        Values to return, and names for them.
     dialect : Dialect
     hints : dict of Value to str, optional
-        Names of other values; without, a name says what they are computed from.
+        Names of other values, which are else called by their `meaning`.
     """
     arguments, results = list(arguments), list(results)
     returned = [node for _, node in results]
@@ -149,7 +149,8 @@ def meaning(node: Value, named: Mapping[Value, str]) -> str:
     named : dict of Value to str
         Names of values that it may be computed from.
     """
-    parts = [_first(operand, named, bool(k)) for k, operand in enumerate(node.operands)]
+    last = len(node.operands) - 1
+    parts = [_first(operand, named, k == last > 0) for k, operand in enumerate(node.operands)]
     if node.op == "sub" and node.args[0] is ONE:
         return f"one_minus_{parts[1]}"
     if node.op in _WORDS:

@@ -1,7 +1,7 @@
-"""Symbolic scalars: what a cell's equations are traced with.
+"""Expression graphs of scalars: equations run on symbols, and each operation makes a node.
 
-A `Value` is a node of an expression graph. Equal expressions are the same object, so a graph never computes
-anything twice, and arithmetic with 0 and 1 disappears as it is written.
+Equal expressions are the same object, so a graph never computes anything twice; arithmetic with 0 and 1 and double signs
+are simplified as nodes are made.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ def trace(whose: str, run: Callable[[], list[Value]], times: int = RUNS) -> list
     Parameters
     ----------
     whose : str
-        What errors begin with, such as ``"cell 'lstm'"``.
+        Beginning of errors, such as ``"cell 'lstm'"``.
     run : callable
         Runs the equations once.
     times : int
@@ -60,7 +60,7 @@ def trace_function(
     Parameters
     ----------
     whose : str
-        What errors begin with.
+        Beginning of errors.
     equations : callable
         From scalars to a scalar or several.
     names : sequence of str

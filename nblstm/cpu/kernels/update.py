@@ -76,7 +76,7 @@ def _fields(slots: int) -> tuple[str, ...]:
 
 def update_kernel(equation: Callable, slots: int, constants: int, dtype: str) -> int:
     """Address of the kernel that updates one block; its jobs have `_FIELDS` and the slots, and parts of their own."""
-    threads.prepare()  # what launches it
+    threads.prepare()  # it is launched on them
     name = symbol(getattr(equation, "__name__", "equation"))
     text = _emit(equation, slots, constants)
 
