@@ -81,8 +81,8 @@ class Cell:
     def preactivations(self) -> tuple[str, ...]:
         """Arguments that come from matrix products, in the order of kernels' memory.
 
-        First those that only the input feeds, then those of input and recurrence, second gates before others, then those
-        that only the recurrence feeds: so the columns of each product lie side by side.
+        First those that only the input feeds, then those of input and recurrence, second gates before others, then
+        those that only the recurrence feeds: so the columns of each product lie side by side.
         """
         shared = [g for g in self.gates if g not in (*self.split, *self.second)]
         return (*(f"{g}_x" for g in self.split), *self.second, *shared, *(f"{g}_h" for g in self.split))

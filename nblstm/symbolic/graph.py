@@ -1,7 +1,7 @@
 """Expression graphs of scalars: equations run on symbols, and each operation makes a node.
 
-Equal expressions are the same object, so a graph never computes anything twice; arithmetic with 0 and 1 and double signs
-are simplified as nodes are made.
+Equal expressions are the same object, so a graph never computes anything twice; arithmetic with 0 and 1 and double
+signs are simplified as nodes are made.
 """
 
 from __future__ import annotations
