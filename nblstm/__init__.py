@@ -31,7 +31,7 @@ from nblstm.symbolic.functions import (
     tanh,
     where,
 )
-from nblstm.symbolic.graph import CellError
+from nblstm.symbolic.unsupported import CellError
 
 if TYPE_CHECKING:
     from nblstm import (

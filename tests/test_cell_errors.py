@@ -220,7 +220,7 @@ def test_what_is_decorated():
 
 def test_the_dtype_of_source():
     with pytest.raises(ValueError, match="dtype is 'float16'; nblstm computes in float32 or float64"):
-        nblstm.cells.lstm.source("float16")
+        nblstm.cells.lstm.source(dtype="float16")
 
 
 def test_traced_powers():

@@ -1,10 +1,14 @@
 """Losses whose equation of one number is compiled: sizes, layouts, where they bend, targets out of range."""
 
+import ctypes
+
 import numpy as np
 import pytest
 from test_losses import BITS, RNG, SIGMOID, bits
 from tolerances import DTYPES, OUTPUT, assert_close
 
+from nblstm.cpu.kernels.loss import loss_kernel, loss_of_numbers
+from nblstm.symbolic.elementwise import LossEquation
 from nblstm.training import losses
 
 
@@ -67,3 +71,16 @@ def test_a_subclass_with_rows_of_its_own():
     assert_close(twice_gradient, 2 * gradient, OUTPUT["float64"])
     with pytest.raises(ValueError, match=r"target contains 3\.0"):
         Doubled()([3.0], [0.5])
+
+
+def test_numbers_that_an_equation_closes_over_are_in_its_kernel():
+    """Two losses of one name, from one function."""
+
+    def scaled(factor):
+        return LossEquation("scaled", lambda t, p: factor * (p - t) ** 2)
+
+    t, p = np.zeros((1, 4)), np.array([[1.0, 2.0, 3.0, 4.0]])
+    equations = [scaled(0.5), scaled(2.0), scaled(0.5)]
+    assert [loss_of_numbers(equation, p, t, 1.0)[0] for equation in equations] == [15.0, 60.0, 15.0]
+    addresses = [ctypes.cast(loss_kernel(equation, 8, False), ctypes.c_void_p).value for equation in equations]
+    assert addresses[0] == addresses[2] != addresses[1]

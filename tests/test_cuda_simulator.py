@@ -190,6 +190,7 @@ def test_a_step_whose_block_is_lost_raises(monkeypatch):
 def test_device_functions_are_plain_python(cell):
     """They can be read, and run, where there is neither a GPU nor its libraries."""
     names = {"tanh": math.tanh, "sigmoid": lambda x: 1 / (1 + math.exp(-x)), "real": float}
+    names["inlined"] = lambda function: function
     exec(cell_source(cell, "float64"), names)
     n, rng = CellSizes.of(cell), np.random.default_rng(0)
     z, r, r_second, bias = (rng.normal(size=k) for k in (n.G, n.P - n.split - n.C, n.C, n.P))

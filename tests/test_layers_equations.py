@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tolerances import DTYPES, OUTPUT, assert_close
 
+import nblstm
 from nblstm.layers import (
     Conv2D,
     Dense,
@@ -18,6 +19,7 @@ from nblstm.layers import (
 )  # fmt: skip
 
 RNG = np.random.default_rng(0)
+X = np.ones((2, 3), np.float32)
 
 
 # --- masks --------------------------------------------------------------------------------------------
@@ -93,6 +95,55 @@ def test_an_activation_of_your_own():
     y, tape = layer.forward(np.ones((2, 4)))
     assert_close(y, np.sin(np.ones((2, 4)) @ layer.get_weights()[0]), OUTPUT["float64"])
     assert layer.backward(tape, y)[0].shape == (2, 4)
+
+
+OWN = {
+    "cube": (lambda x: x**3, lambda x: 3 * x * x),
+    "step": (lambda x: x > 0.5, lambda x: 0 * x),
+    "ramp": (lambda x: (x > 0.5) * 0.25 * x + 0.125, lambda x: np.where(x > 0.5, 0.25, 0)),
+    "bump": (
+        lambda x: nblstm.where(x > 0, nblstm.tanh(x), x * 0.5), lambda x: np.where(x > 0, 1 - np.tanh(x) ** 2, 0.5)
+    ),
+    "constant": (lambda x: 3.0, lambda x: 0 * x),
+    "distance": (lambda x: nblstm.abs(x) / 2, lambda x: np.sign(x) / 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", OWN)
+def test_an_activation_from_its_equation(name, dtype):
+    equation, derivative = OWN[name]
+    function = activations.ActivationFunction(name, scalar=equation)
+    x, dy = RNG.normal(size=(5, 7)).astype(dtype), RNG.normal(size=(5, 7)).astype(dtype)
+    y, kept = function.forward(x)
+    dx = function.backward(kept, dy)
+    assert y.dtype == dx.dtype == dtype
+    assert_close(y, np.vectorize(lambda number: float(equation(float(number))))(x), OUTPUT[dtype])
+    assert_close(dx, dy * derivative(x.astype(np.float64)), OUTPUT[dtype])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", [name for name, function in activations.FUNCTIONS.items() if function.scalar])
+def test_activations_of_long_arrays_have_the_bits_of_short_ones(name, dtype):
+    function, shape = activations.get(name), (30, 1999)
+    x, dy = (3 * RNG.normal(size=shape)).astype(dtype), RNG.normal(size=shape).astype(dtype)
+    y, kept = function.forward(x)
+    dx = function.backward(kept, dy)
+    assert function.forward(x.copy(), own=True)[0].tobytes() == y.tobytes()
+    for k in range(len(x)):
+        row, kept_row = function.forward(x[k : k + 1])
+        assert row.tobytes() == y[k].tobytes()
+        assert function.backward(kept_row, dy[k : k + 1]).tobytes() == dx[k].tobytes()
+    turned = function.backward(np.asfortranarray(kept), np.asfortranarray(dy))
+    np.testing.assert_array_equal(turned, dx)
+
+
+def test_an_activation_needs_an_equation_or_formulas():
+    for given in ({}, {"value": np.sin}, {"pullback": np.sin, "scalar": nblstm.tanh}):
+        with pytest.raises(TypeError, match="'sine' needs value and pullback, or scalar alone"):
+            activations.ActivationFunction("sine", **given)
+    with pytest.raises(nblstm.CellError, match=r"the activation 'sine' calls numpy\.sin on a traced value"):
+        activations.ActivationFunction("sine", scalar=np.sin)(X)
 
 
 def test_embedding_gradient_of_repeated_words():

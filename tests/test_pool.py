@@ -1,5 +1,6 @@
 """What networks keep from call to call: right after any other shapes, within the budget, gone with the network."""
 
+import ctypes
 import gc
 import itertools
 import weakref
@@ -11,7 +12,7 @@ from processes import run_python
 from nblstm import nn
 from nblstm.buffers import memory, pool
 from nblstm.buffers.pool import FreeList, Pool
-from nblstm.cpu.jobs import Arguments, address, place
+from nblstm.cpu.arguments import Arguments, Array, Kernel, Launch, address, place, structure
 from nblstm.layers import LSTM, Dense, Input
 from nblstm.models import Sequential
 
@@ -230,40 +231,54 @@ def test_what_stays(steps, most):
 
 # --- what a kernel is given ------------------------------------------------------------------------------------------
 
-FIELDS = ("size", "numbers", "others", "gemm")
+
+@structure
+class Told(Arguments):
+    size: int
+    numbers: Array
+    others: Array
+    gemm: Kernel
 
 
-def test_arguments_keep_the_arrays_of_their_addresses():
-    a, b, c = np.arange(3.0), np.arange(4.0), np.arange(5.0)
-    refs = [weakref.ref(array) for array in (a, b, c)]
-    at = [address(array) for array in (a, b, c)]
-    arguments = Arguments(FIELDS, [{"size": 3, "numbers": a}, {"size": 4, "others": place(b, 8)}])
-    copy = arguments.completed([{}, {"numbers": c}])
-    assert list(arguments.values) == [3, at[0], 0, 0, 4, 0, at[1] + 8, 0]
-    assert list(copy.values) == [3, at[0], 0, 0, 4, at[2], at[1] + 8, 0]
-    del a, b, c, arguments
+def fields(launch):
+    """As a kernel sees them."""
+    return np.ctypeslib.as_array(launch._memory).view(np.int64).tolist()
+
+
+def test_arguments_hold_the_arrays_of_their_addresses():
+    a, b = np.arange(3.0), np.arange(4.0)
+    refs, at = [weakref.ref(array) for array in (a, b)], [address(array) for array in (a, b)]
+    launch = Launch(Told, 2)
+    launch[0].set(size=3, numbers=a, gemm=1 << 40)
+    launch[1].set(size=4, others=place(b, 8))
+    assert fields(launch) == [3, at[0], 0, 1 << 40, 4, 0, at[1] + 8, 0]
+    assert launch.at == ctypes.addressof(launch._memory)
+    launch.check()
+    del a, b
     assert all(ref() is not None for ref in refs)
-    del copy
+    del launch
     assert all(ref() is None for ref in refs)
 
 
-def test_what_is_pointed_to_is_kept_until_it_is_let_go():
+def test_an_array_is_held_until_it_is_let_go():
     a, b = np.arange(3.0), np.arange(4.0)
-    ref, arguments = weakref.ref(a), Arguments(FIELDS, [{}])
-    arguments.point(2, b, address(b) + 8)
-    arguments.point(1, b, address(b))
-    arguments.point(1, a, address(a))
-    assert list(arguments.values) == [0, address(a), address(b) + 8, 0]
+    ref, launch = weakref.ref(a), Launch(Told, 2)
+    launch.point("others", b, 8)
+    launch.point("numbers", b)
+    launch.point("numbers", a)
+    assert fields(launch) == [0, address(a), address(b), 0, 0, address(a), address(b) + 8, 0]
     del a
     assert ref() is not None
-    arguments.check()
-    arguments.let_go()
+    launch.check()
+    for told in launch:
+        told.let_go("numbers", "others")
     assert ref() is None
     with pytest.raises(RuntimeError, match="as 'numbers' of memory that nobody holds"):
-        arguments.check()
-    arguments.point(1, None, 0)
-    arguments.point(2, None, 0)
-    arguments.check()
+        launch.check()
+    launch.point("numbers", None)
+    launch[0].set(others=None)
+    launch[1].set(others=b)
+    launch.check()
 
 
 def test_the_check_and_freed_memory():
@@ -289,7 +304,7 @@ expected = net(x)[0]
 for _ in range(4):
     assert np.array_equal(net(x)[0], expected)
 kept = [own for free in net._network.pool._lists.values() if isinstance(own := free.take(), Pass)]
-forward = kept[0].layers[0]._inference
+forward = kept[0].layers[0]
 try:
     threads.run(forward._kernel, forward._arguments, 1, tiny=True)
 except RuntimeError as error:

@@ -10,6 +10,7 @@ from networks import CELLS
 from nblstm import abs, cell, clip, exp, log, maximum, minimum, sigmoid, softplus, sqrt, tanh, where
 from nblstm.symbolic import functions
 from nblstm.symbolic.differentiate import gradients
+from nblstm.symbolic.emit import OPERATORS, Dialect, Form, emit_function
 from nblstm.symbolic.functions import gelu
 from nblstm.symbolic.graph import ONE, ZERO, Value, as_value
 
@@ -147,7 +148,7 @@ def test_a_sum_is_saved_instead_of_its_terms():
 
 def test_expensive_functions_are_never_computed_twice():
     for name, (made, _) in CELLS.items():
-        backward = made.source("float64").partition("def backward")[2]
+        backward = made.source(dtype="float64").partition("def backward")[2]
         assert not any(f"{function}(" in backward for function in ("exp", "tanh", "sigmoid", "log")), name
 
 
@@ -160,7 +161,7 @@ RUNNING = {name: lambda *x, f=f: float(f(*x)) for name, f in NUMERIC.items()}
 @pytest.mark.parametrize("name", [name for name, (made, _) in CELLS.items() if made.stages == 1])
 def test_source_runs(name, dtype):
     made, oracle = CELLS[name]
-    source = made.source(dtype)
+    source = made.source(dtype=dtype)
     assert made.name in source
     assert dtype in source
     namespace = {**RUNNING, "real": float}
@@ -180,6 +181,110 @@ def test_source_runs(name, dtype):
         below = oracle.step(*(scalars | {argument: scalars[argument] - 1e-5}).values())
         rise = sum(d * (p - m) for d, p, m in zip(d_states, above, below, strict=True))
         assert derived[k] == pytest.approx(float(rise) / 2e-5, rel=1e-7, abs=1e-9)
+
+
+PYTHON = {**RUNNING, "real": float, "inlined": lambda f: f, "distinct": lambda: None, "offset": lambda a, k: a[k:]}
+
+
+@pytest.mark.parametrize("name", ["lstm", "lstm_peephole", "gru", "lstm_recurrent_dropout"])
+def test_all_kinds_of_source_compute_the_same(name):
+    """Rows and tuples, run as they are printed, by Python."""
+    made, rng = CELLS[name][0], np.random.default_rng(5)
+    rows, H, P, S, V, K = 3, 2, len(made.preactivations), len(made.states), len(made.vectors), len(made.graph.saved)
+    scalar, tuples = ({**PYTHON} for _ in range(2))
+    exec(made.source(), scalar)
+    exec(made.source("cuda"), tuples)
+    forward, backward = ({**PYTHON} for _ in range(2))
+    source = made.source("rows")
+    exec(source[: source.index("# Generated", 1)], forward)
+    exec(source[source.index("# Generated", 1) :], backward)
+    z, state, vectors = (rng.normal(size=shape) for shape in ((rows, P, H), (S, rows, H), (V, H)))
+    before, y, tape, saved = state.copy(), np.zeros((rows, H)), np.zeros((S - 1, rows, H)), np.zeros((rows, K, H))
+    flat = [array.reshape(-1) for array in (z, state, vectors, y, tape, saved)]
+    forward["rows"](rows, H, H, flat[0], P * H, flat[1], rows * H, H, flat[2], flat[3], H, flat[4], rows * H, H,
+                    flat[5], K * H)  # fmt: skip
+    d_state, dy = rng.normal(size=(S, rows, H)), rng.normal(size=(rows, H))
+    d_before, d_vectors, dz = d_state.copy(), np.zeros((rows, V, H)), np.zeros((rows, P, H))
+    order = [made.states.index(name) for name in made.taped]
+    y_all, tape_all = before[order[0]].copy(), before[order[1:]].copy()
+    flat = [a.reshape(-1) for a in (d_before, dy, saved, y, tape, y_all, tape_all, vectors, d_vectors, dz)]
+    # Previous states are planes of their own here: those of step 0.
+    backward["rows"](rows, H, H, flat[0], rows * H, H, flat[1], H, flat[2], K * H, flat[3], H, flat[4], rows * H, H,
+                     flat[5], flat[6], np.arange(rows), flat[7], flat[8], V * H, flat[9], P * H)  # fmt: skip
+    for b, u in np.ndindex(rows, H):
+        of_name = dict(zip(made.preactivations, z[b, :, u], strict=True))
+        of_name |= dict(zip(made.states, before[:, b, u], strict=True))
+        of_name |= dict(zip(made.vectors, vectors[:, u], strict=True))
+        results = scalar["forward"](*(of_name[name] for name in made.arguments))
+        assert [*state[:, b, u], *saved[b, :, u]] == [*results]
+        new, kept = tuples["cell_forward"](z[b, :, u], before[:, b, u], vectors[:, u])
+        assert [*new, *kept] == [*results]
+        d_new = d_state[:, b, u] + dy[b, u] * (np.arange(S) == order[0])
+        derived = scalar["backward"](*d_new, *kept, *before[:, b, u], *new, *vectors[:, u])
+        of_name = dict(zip(made.arguments, derived, strict=True))
+        assert [*dz[b, :, u]] == [of_name[name] for name in made.preactivations]
+        assert [*d_before[:, b, u], *d_vectors[b, :, u]] == [of_name[name] for name in (*made.states, *made.vectors)]
+        _, *parts = tuples["cell_backward"]((), d_new, kept, before[:, b, u], new, vectors[:, u])
+        assert [*parts[0], *parts[1], *parts[2]] == [*dz[b, :, u], *d_before[:, b, u], *d_vectors[b, :, u]]
+
+
+def test_source_reads_as_it_would_be_written():
+    forward, backward = CELLS["lstm"][0].source("forward"), CELLS["lstm"][0].source("backward")
+    assert "    new_c = sigmoid_f * c + sigmoid_i * tanh_g\n" in forward
+    assert "    new_h = sigmoid_o * tanh_new_c\n" in forward
+    assert "    df = dc_total * c * (sigmoid_f * (real(1.0) - sigmoid_f))\n" in backward
+    assert "    dc_previous = dc_total * sigmoid_f\n" in backward
+    assert CELLS["lstm"][0].source() == forward + "\n\n" + backward.partition("\n\n")[2]
+    with pytest.raises(ValueError, match="kind is 'ptx'; give 'forward', 'backward', 'rows', 'cuda', or None"):
+        CELLS["lstm"][0].source("ptx")
+
+
+def test_names_of_values_avoid_those_of_gates():
+    @cell(gates="a sigmoid_a da", states="h h_previous")
+    def crowded(a, sigmoid_a, da, h, h_previous):
+        h = sigmoid(a) * sigmoid_a + da * sigmoid(sigmoid_a) * h
+        return h, h * h_previous * da
+
+    names = {**RUNNING, "real": float}
+    exec(crowded.source(dtype="float64"), names)
+    values = dict(zip(crowded.arguments, (0.3, -0.2, 0.7, 0.4, -0.6), strict=True))
+    new = crowded(*values.values())
+    results = names["forward"](*values.values())
+    assert results[:2] == pytest.approx(new, rel=1e-14)
+    derived = names["backward"](1.0, 0.5, *results[2:], values["h"], values["h_previous"], *results[:2])
+    for derivative, name in zip(derived, values, strict=True):
+        above, below = (crowded(*(values | {name: values[name] + delta}).values()) for delta in (1e-5, -1e-5))
+        assert derivative == pytest.approx(((above[0] - below[0]) + 0.5 * (above[1] - below[1])) / 2e-5, rel=1e-8)
+
+
+# --- other targets --------------------------------------------------------------------------------
+
+#: What a target needs: a table.
+TORCH = Dialect({**OPERATORS, "where": Form("torch.where({}, {}, {})"), "tanh": Form("torch.tanh({})")})
+ASSEMBLER = Dialect(
+    {op: Form(f"{op}.f32 {{{{name}}}}, {', '.join(['{}'] * n)};") for op, n in (("add", 2), ("mul", 2), ("tanh", 1))},
+    "0f{!r}", "    {value}\n", "{name}({arguments}) {{\n{lines}    ret {results};\n}}\n", longest=0,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("dialect", "text"),
+    [
+        (TORCH, "def f(a, b):\n    y = torch.where(a > b, torch.tanh(a + b) * 2.0, b)\n    return y\n"),
+        (
+            ASSEMBLER,
+            "f(a, b) {\n    add.f32 a_plus_b, a, b;\n    tanh.f32 tanh_a_plus_b, a_plus_b;\n"
+            "    mul.f32 y, tanh_a_plus_b, 0f2.0;\n    ret y;\n}\n",
+        ),
+    ],
+)
+def test_a_target_is_a_table(dialect, text):
+    result = tanh(a + b) * 2
+    result = result if dialect is ASSEMBLER else where(a > b, result, b)
+    assert emit_function("f", ["a", "b"], {a: "a", b: "b"}, [("y", result)], dialect) == text
+
+
+# --- identity -------------------------------------------------------------------------------------
 
 
 def test_source_tells_constants_apart():

@@ -150,7 +150,7 @@ def test_second_gates_on_plain_numbers():
 def test_source_runs(name):
     made, oracle = OWN.get(name) or (cells.gru_reset_before, reference.CELLS["gru_reset_before"])
     namespace = {f: lambda x, f=f: float(reference.FUNCTIONS[f](x)) for f in ("tanh", "sigmoid")} | {"real": float}
-    exec(compile(made.source("float64"), f"<{name}>", "exec"), namespace)
+    exec(compile(made.source(dtype="float64"), f"<{name}>", "exec"), namespace)
     rng, early = np.random.default_rng(3), made.graph.saved_early
     scalars = dict(zip(made.arguments, rng.normal(size=len(made.arguments)), strict=True))
     weights = dict(zip(made.second, rng.normal(size=len(made.second)), strict=True))

@@ -13,10 +13,14 @@ from functools import cached_property
 from numbers import Real
 from types import FunctionType
 
-from nblstm.cells import sent
-from nblstm.symbolic.graph import CellError
-from nblstm.symbolic.numeric import NUMERIC
-from nblstm.symbolic.trace import Graph, check, trace
+from nblstm.cells import pickling
+from nblstm.cells.cell_graph import CellGraph, cell_graph, check_unchanged
+from nblstm.cells.source import source
+from nblstm.symbolic.graph import NUMERIC
+from nblstm.symbolic.unsupported import CellError
+
+#: Kinds of generated source, see `Cell.source`.
+SOURCES = (None, "forward", "backward", "rows", "cuda")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +35,7 @@ class Cell:
     output : str
         The state that is the network's output.
     initial : tuple of float
-        What each state is before the first step, unless something else is given.
+        Value of each state before the first step, unless another is given.
     equations : callable
         The function itself: scalars in, new states out.
     place : tuple of str
@@ -65,7 +69,7 @@ class Cell:
 
     @property
     def first_arguments(self) -> tuple[str, ...]:
-        """The arguments that there are before the second product."""
+        """Arguments that are known before the second product."""
         return tuple(name for name in self.arguments if name not in self.second)
 
     @cached_property
@@ -75,10 +79,10 @@ class Cell:
 
     @cached_property
     def preactivations(self) -> tuple[str, ...]:
-        """The arguments that come from matrix products, in the order that kernels keep them in memory.
+        """Arguments that come from matrix products, in the order of kernels' memory.
 
-        First what only the input feeds, then what input and recurrence feed, second gates before others, then what
-        only the recurrence feeds: so the columns of each product lie side by side.
+        First those that only the input feeds, then those of input and recurrence, second gates before others, then
+        those that only the recurrence feeds: so the columns of each product lie side by side.
         """
         shared = [g for g in self.gates if g not in (*self.split, *self.second)]
         return (*(f"{g}_x" for g in self.split), *self.second, *shared, *(f"{g}_h" for g in self.split))
@@ -94,37 +98,45 @@ class Cell:
         return 2 if self.second else 1
 
     @cached_property
-    def graph(self) -> Graph:
+    def graph(self) -> CellGraph:
         """The traced equations, their gradient and the values worth saving."""
-        return trace(self)
+        return cell_graph(self)
 
     def check(self) -> None:
-        """Refuse equations that cannot be traced, or that have changed since they were."""
-        if not self._fixed:
-            check(self)
+        """Raise CellError if the equations cannot be traced, or have changed since they were."""
+        if not self._never_changes:
+            check_unchanged(self)
 
     @cached_property
-    def _fixed(self) -> bool:
-        """Whether the equations and the functions in their closure are nblstm's, which do not change."""
+    def _never_changes(self) -> bool:
+        """Whether the equations and the functions in their closure are nblstm's own."""
         equations = self.equations
         return _is_nblstms(equations) and all(_is_nblstms(held.cell_contents) for held in equations.__closure__ or ())
 
-    def source(self, dtype: str = "float32") -> str:
-        """The generated code of this cell, as Python source.
+    def source(self, kind: str | None = None, dtype: str = "float32") -> str:
+        """The code that is generated from this cell, as Python source.
 
         Parameters
         ----------
+        kind : {"forward", "backward", "rows", "cuda"}, optional
+            The scalar functions of a step or of its gradient; both if not given. ``"rows"`` are the CPU kernels, which
+            apply them to rows of a batch in training; ``"cuda"`` is what CUDA kernels call.
         dtype : {"float32", "float64"}
 
         Returns
         -------
         str
+
+        Raises
+        ------
+        ValueError
+            If an argument is something else.
         """
+        if kind not in SOURCES:
+            raise ValueError(f"kind is {kind!r}; give 'forward', 'backward', 'rows', 'cuda', or None for the first two")
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype is {dtype!r}; nblstm computes in float32 or float64, so give one of these")
-        from nblstm.symbolic.emit import emit  # cells import nothing from above; this is a window, not a beam
-
-        return emit(self, dtype)
+        return source(self, kind, dtype)
 
     def __repr__(self):
         return f"<cell {self.name}: gates {' '.join(self.gates)}, states {' '.join(self.states)}>"
@@ -136,8 +148,8 @@ class Cell:
         return self
 
     def __reduce__(self):
-        """By the name of the variable that holds this cell, if any process can import it; else by what it computes."""
-        return sent.reduced(self)
+        """By the name of the variable that holds this cell, if any process can import it; else by its equations."""
+        return pickling.reduce(self)
 
 
 def _is_nblstms(function) -> bool:
@@ -193,7 +205,7 @@ def cell(
     output : str, optional
         The state that is the network's output; the first if not given.
     initial : dict of str to float, optional
-        What states are before the first step, by their names, where a network is given none; 0 if not given.
+        Values of states before the first step, where a network is given none; 0 if not given.
 
     Returns
     -------

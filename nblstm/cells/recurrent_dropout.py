@@ -6,7 +6,7 @@ import inspect
 from functools import cache
 
 from nblstm.cells.cell import Cell, cell
-from nblstm.symbolic.graph import CellError
+from nblstm.symbolic.unsupported import CellError
 
 
 @cache

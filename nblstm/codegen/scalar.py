@@ -1,4 +1,4 @@
-"""The scalar functions that cells are made of, written once for every target.
+"""The scalar functions that cells are made of, one definition for every target.
 
 On the CPU they are compiled so that loops over them become vector code.
 
@@ -73,7 +73,7 @@ def scalar_functions(dtype: str) -> dict:
     Returns
     -------
     dict of str to Numba dispatcher
-        ``exp expm1 log log1p sqrt abs sigmoid tanh erf minimum maximum``, each from scalars of ``dtype`` to one.
+        ``exp expm1 log log1p sqrt abs sigmoid tanh erf minimum maximum clip``, each from scalars of ``dtype`` to one.
     """
     return functions_for(dtype, inlined, power_of_two) | logarithms(dtype, inlined) | {"sqrt": inlined(_sqrt)}
 
@@ -180,6 +180,10 @@ def functions_for(dtype: str, compiled: Callable, power_of_two: Callable) -> dic
         return x if x > y or x != x else y
 
     @compiled
+    def clip(x, low, high):
+        return minimum(maximum(x, low), high)
+
+    @compiled
     def log(x):
         return real(math.log(x))
 
@@ -198,4 +202,5 @@ def functions_for(dtype: str, compiled: Callable, power_of_two: Callable) -> dic
     return {
         "exp": exp, "expm1": expm1, "log": log, "log1p": log1p, "sqrt": sqrt, "abs": absolute,
         "sigmoid": sigmoid, "tanh": tanh, "erf": erf, "minimum": minimum, "maximum": maximum,
+        "clip": clip,
     }  # fmt: skip

@@ -1,22 +1,22 @@
 """Kernel arguments: structures whose fields have the same names here and in the kernels.
 
-A kernel is called with the address of one or more structures of a kind, one after another, and the number of a part; all
-parts of one structure come before those of the next. Every field is an int64: a number, the address of an array, or
+A kernel is called with the address of one or more structures of a kind, one after another, and the number of a part;
+all parts of one structure come before those of the next. Every field is an int64: a number, the address of an array, or
 that of another kernel. Strides count elements: ``_row`` is the distance between rows, ``_plane`` between states.
 """
 
 from __future__ import annotations
 
 import ctypes
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import numpy as np
 
 from nblstm.codegen.pointers import Records
 
 #: Kinds of fields beside plain numbers.
-Array = int
-Kernel = int
+Array = Annotated[int, "address of an array"]
+Kernel = Annotated[int, "address of a kernel"]
 
 #: An array, and an address that counts from it; or None and 0.
 Place = tuple[Any, int]
@@ -64,7 +64,7 @@ Kind = TypeVar("Kind", bound=type[Arguments])
 def structure(kind: Kind) -> Kind:
     """Give a class of `Arguments` the fields that its annotations name."""
     kind._fields_ = [(field, ctypes.c_int64) for field in kind.__annotations__]
-    kind.kernels = frozenset(field for field, what in kind.__annotations__.items() if what == "Kernel")
+    kind.kernels = frozenset(field for field, what in kind.__annotations__.items() if what in ("Kernel", Kernel))
     return kind
 
 

@@ -14,7 +14,7 @@ from nblstm.cuda.kernels.cell_functions import CellSizes, cell_source
 from nblstm.cuda.span import Span
 from nblstm.cuda.thresholds import COUNTER_STRIDE, TILINGS_KEPT
 from nblstm.cuda.tiling import Tiling, choose
-from nblstm.symbolic.source import symbol
+from nblstm.symbolic.emit import symbol
 
 
 def tiling_for(gpu, cell: Cell, state, backward: bool) -> Tiling | None:

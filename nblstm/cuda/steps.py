@@ -11,7 +11,7 @@ from nblstm.cuda.kernels.arguments import Kernel, StepBackward, StepForward
 from nblstm.cuda.kernels.cell_functions import CellSizes, cell_source
 from nblstm.cuda.span import Span
 from nblstm.cuda.thresholds import STEP_THREADS
-from nblstm.symbolic.source import symbol
+from nblstm.symbolic.emit import symbol
 
 
 @cache

@@ -153,8 +153,8 @@ def forward(
             device.close()
 
 
-def backward(tape: Tape, dy, d_state, flat: np.ndarray | None = None, input_gradient: bool = True):
-    """BPTT, after `forward`.
+def backward(tape: Tape, dy, d_state) -> Gradients:
+    """Run BPTT, after `forward`.
 
     Parameters
     ----------
@@ -162,44 +162,62 @@ def backward(tape: Tape, dy, d_state, flat: np.ndarray | None = None, input_grad
     dy : array_like or None
         Gradient with respect to the outputs, in their shape; None for zeros.
     d_state : tuple of array_like or None
-        Gradient with respect to the final states.
-    flat : ndarray, optional
-        Where the gradients of all parameters go; a new array if not given.
-    input_gradient : bool, default True
+        Gradient with respect to the final states; None for zeros, also within the tuple.
 
     Returns
     -------
-    flat, dx : array
-        Gradients with respect to all parameters, and to x, None if it is not wanted.
-    d_states : tuple of array
-        Those with respect to the initial states.
+    Gradients
+        In arrays of their own.
     """
-    network, made = tape.network, tape.made
+    network = tape.network
     device = network.enter()
     try:
-        arrays, kind = network.backend.arrays, tape.kind
-        if dy is not None and not (device is None and made.takes(dy)):
-            kind = arrays.kind(dy)
-            dy = output_gradient(network, dy, made.batch.T, made.batch.B, made.batched)
-        target = flat
-        if target is None or device is not None:
-            target = arrays.empty((network.layout.size,), network.numpy_dtype)
-        if made.lock._is_owned():  # type: ignore[attr-defined]  # it would overwrite what is half done
-            raise RuntimeError(
-                "backward() of this tape is under way on this thread; give a handler a pass of its own"
-            )
-        with made.lock:
-            set_gradients(network, made.begin_backward(), d_state, made.batch, made.batched)
-            dx, d_states = made.backward(dy, target, input_gradient), made.initial_gradients()
-        if device is None:
-            return target, dx, d_states
-        if flat is None:
-            return arrays.returned(target, kind), *_returned(network, kind, dx, d_states)
-        flat[...] = arrays.on_host(target)
-        return flat, *_returned(network, kind, dx, d_states)
+        arrays = network.backend.arrays
+        flat = arrays.empty((network.layout.size,), network.numpy_dtype)
+        kind, dx, d_states = _backward(tape, dy, d_state, flat, True)
+        params = network.layout.views(flat)
+        if device is not None:
+            dx, d_states = _returned(network, kind, dx, d_states)
+            own, flat = params, arrays.returned(flat, kind)
+            params = network.layout.views(flat) if kind is None else {k: arrays.returned(own[k], kind) for k in own}
+        return Gradients(params, flat, dx, d_states)
     finally:
         if device is not None:
             device.close()
+
+
+def backward_into(tape: Tape, dy, d_state, flat: np.ndarray, input_gradient: bool) -> tuple[Any, tuple]:
+    """Run BPTT as `backward` does; the gradients of the parameters go to an array of NumPy's.
+
+    Returns
+    -------
+    dx : array or None
+        None if it is not wanted.
+    d_states : tuple of array
+        Gradients with respect to the initial states.
+    """
+    network = tape.network
+    device = network.enter()
+    if device is None:
+        return _backward(tape, dy, d_state, flat, input_gradient)[1:]
+    with device:
+        arrays = network.backend.arrays
+        target = arrays.empty(flat.shape, flat.dtype)
+        kind, dx, d_states = _backward(tape, dy, d_state, target, input_gradient)
+        flat[...] = arrays.on_host(target)
+        return _returned(network, kind, dx, d_states)
+
+
+def _backward(tape: Tape, dy, d_state, flat, input_gradient: bool) -> tuple[Any, Any, tuple]:
+    network, made, kind = tape.network, tape.made, tape.kind
+    if dy is not None and not (network.on_host and made.takes(dy)):
+        kind = network.backend.arrays.kind(dy)
+        dy = output_gradient(network, dy, made.batch.T, made.batch.B, made.batched)
+    if made.lock._is_owned():  # type: ignore[attr-defined]  # it would overwrite what is half done
+        raise RuntimeError("backward() of this tape is under way on this thread; give a handler a pass of its own")
+    with made.lock:
+        set_gradients(network, made.begin_backward(), d_state, made.batch, made.batched)
+        return kind, made.backward(dy, flat, input_gradient), made.initial_gradients()
 
 
 def _returned(network: Network, kind, array, states: tuple) -> tuple[Any, tuple]:

@@ -1,20 +1,19 @@
 """Activation functions of arrays, with Keras's names and defaults, and their gradients.
 
-Each is a formula and its pullback: the gradient with respect to the input, from that with respect to the output and
-one array that is kept, the output where that suffices.
+An activation of single numbers is one equation, from which value and gradient are derived; softmax and log_softmax,
+which act on rows, are formulas.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
 from nblstm.arguments import custom, validate
 from nblstm.symbolic import functions
+from nblstm.symbolic.elementwise import Array, ArrayFunctions, array_functions
 
 __all__ = [
     "ActivationFunction", "elu", "exponential", "gelu", "get", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh",
@@ -27,54 +26,76 @@ def __dir__() -> list[str]:
     return __all__
 
 
-Array = np.ndarray
-
-
-@dataclass(frozen=True)
 class ActivationFunction:
     """An activation: ``y = value(x)``, ``dx = pullback(kept, dy)``.
 
-    Attributes
+    Parameters
     ----------
     name : str
-    value : callable
-        From an array of floats to one of the same shape and dtype.
-    pullback : callable
+    value : callable, optional
+        From an array of floats to one of the same shape and dtype; if not given, it is derived from ``scalar``, and so
+        is all else.
+    pullback : callable, optional
         From the kept array and ``dy`` to ``dx``.
     keeps : {"output", "input"}
-        What is kept.
+        The array that the pullback takes.
     overwrite : callable, optional
         As ``value``, with the result in the place of the input.
     scalar : callable, optional
-        The same function of one number in terms of nblstm's functions, as the equations of a cell use it; None where
-        a number alone does not determine the result.
+        The same function of one number, by operators and the functions that nblstm exports, as the equations of a cell
+        use it; None where a number alone does not determine the result.
+
+    Raises
+    ------
+    TypeError
+        If there is neither a value with its pullback nor an equation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nblstm import activations
+    >>> cube = activations.ActivationFunction("cube", scalar=lambda x: x**3)
+    >>> cube(np.array([2.0])), cube.backward(np.array([2.0]), np.array([1.0]))
+    (array([8.]), array([12.]))
     """
 
-    name: str
-    value: Callable[[Array], Array]
-    pullback: Callable[[Array, Array], Array]
-    keeps: str = "output"
-    overwrite: Callable[[Array], Array] | None = None
-    scalar: Callable | None = None
+    def __init__(
+        self, name: str, value: Callable[[Array], Array] | None = None,
+        pullback: Callable[[Array, Array], Array] | None = None, keeps: str = "output",
+        overwrite: Callable[[Array], Array] | None = None, scalar: Callable | None = None,
+    ):  # fmt: skip
+        if (value is None) != (pullback is None) or (value is None and scalar is None):
+            raise TypeError(f"the activation {name!r} needs value and pullback, or scalar alone; give these")
+        self.name, self.scalar = name, scalar
+        self._given = None if value is None or pullback is None else ArrayFunctions(value, pullback, keeps, overwrite)
+
+    @cached_property
+    def _functions(self) -> ArrayFunctions:
+        """Those given, or derived, at the first use: that takes 1 ms."""
+        if self._given is not None:
+            return self._given
+        assert self.scalar is not None
+        return array_functions(self.name, self.scalar)
 
     @np.errstate(under="ignore")
     def __call__(self, x) -> Array:
         """The activation of an array."""
         x = validate.number_array("x", x)
-        return self.value(x if x.dtype.kind == "f" else x.astype(np.float32))
+        return self._functions.value(x if x.dtype.kind == "f" else x.astype(np.float32))
 
     def forward(self, x: Array, own: bool = False) -> tuple[Array, Array]:
-        """The output, and what `backward` needs; with ``own``, x may be overwritten.
+        """The output, and the array that `backward` needs; with ``own``, x may be overwritten.
 
         Memory that is new costs more than a simple function: relu of 1.6 million numbers takes 3.6 ms in another
         array, 1.4 ms in place (one core).
         """
-        y = self.overwrite(x) if own and self.overwrite else self.value(x)
-        return y, y if self.keeps == "output" else x
+        value, _, keeps, overwrite = self._functions
+        y = overwrite(x) if own and overwrite else value(x)
+        return y, y if keeps == "output" else x
 
     def backward(self, kept: Array, dy: Array) -> Array:
         """The gradient with respect to the input."""
-        return self.pullback(kept, dy)
+        return self._functions.pullback(kept, dy)
 
     def __copy__(self) -> ActivationFunction:
         return self
@@ -83,10 +104,10 @@ class ActivationFunction:
         return self
 
     def __reduce__(self):
-        """By the name of a known one; pickle finds the functions of one of the user's own, or refuses them."""
+        """By the name of a known one; of the user's own, pickle finds the functions, or raises."""
         if FUNCTIONS.get(self.name) is self:
             return get, (self.name,)
-        return ActivationFunction, (self.name, self.value, self.pullback, self.keeps, self.overwrite, self.scalar)
+        return ActivationFunction, (self.name, *(self._given or (None, None, "output", None)), self.scalar)
 
     def record(self) -> str:
         """How it is saved: by its name, behind ``Custom>`` if it is one of the user's own."""
@@ -98,28 +119,6 @@ class ActivationFunction:
             raise TypeError(
                 f"the activation {self.name!r} is your own and cannot be saved; give it a name like that of a function"
             ) from None
-
-
-def _sigmoid(x):
-    e = np.negative(x)
-    np.minimum(e, 88 if x.itemsize == 4 else 709, out=e)  # beyond, exp overflows; and 1 / (1 + e) keeps small results
-    np.exp(e, out=e)
-    e += 1
-    return np.divide(1, e, out=e)
-
-
-def _softplus(x):
-    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
-
-
-def _elu(alpha, scale) -> tuple[Callable, Callable]:
-    def value(x):
-        return np.where(x > 0, scale * x, scale * alpha * np.expm1(np.minimum(x, 0)))
-
-    def pullback(y, dy):
-        return dy * np.where(y > 0, scale, y + scale * alpha)
-
-    return value, pullback
 
 
 def _softmax(x):
@@ -144,83 +143,26 @@ def _d_log_softmax(y, dy):
     return dy - np.exp(y) * np.sum(dy, axis=-1, keepdims=True)
 
 
-def _normal_cdf(x):
-    from scipy.special import erf  # an import of 0.1 s, which only this needs
-
-    return 0.5 * (1 + erf(x * math.sqrt(0.5)))
-
-
-def _d_gelu(x, dy):
-    return dy * (_normal_cdf(x) + x * np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi))
-
-
-def _d_silu(x, dy):
-    s = _sigmoid(x)
-    return dy * s * (1 + x * (1 - s))
-
-
-def _d_mish(x, dy):
-    t = np.tanh(_softplus(x))
-    return dy * (t + x * (1 - t * t) * _sigmoid(x))
-
-
-def _hard_sigmoid(x):
-    return np.clip(x / 6 + 0.5, 0, 1)
-
-
-def _d_hard_silu(x, dy):
-    h = _hard_sigmoid(x)
-    return dy * (h + x / 6 * ((h > 0) & (h < 1)))
-
-
-def _between(low, high, slope=1.0):
-    """The pullback of a line that is cut off below ``low`` and above ``high``."""
-    return lambda y, dy: dy * (((y > low) & (y < high)) * y.dtype.type(slope))
-
-
-#: Keras's constants of selu (Klambauer et al. 2017).
-SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
-
-linear = ActivationFunction("linear", lambda x: x, lambda y, dy: dy, scalar=functions.linear)
-relu = ActivationFunction(
-    "relu",
-    lambda x: np.maximum(x, 0),
-    lambda y, dy: dy * (y > 0),
-    overwrite=lambda x: np.maximum(x, 0, out=x),
-    scalar=functions.relu,
-)
-relu6 = ActivationFunction("relu6", lambda x: np.clip(x, 0, 6), _between(0, 6), scalar=functions.relu6)
-leaky_relu = ActivationFunction(
-    "leaky_relu",
-    lambda x: np.maximum(x, 0.2 * x),
-    lambda y, dy: np.where(y > 0, dy, 0.2 * dy),
-    scalar=partial(functions.leaky_relu, negative_slope=0.2),
-)
-elu = ActivationFunction("elu", *_elu(1.0, 1.0), scalar=functions.elu)
-selu = ActivationFunction("selu", *_elu(SELU_ALPHA, SELU_SCALE), scalar=functions.selu)
-softplus = ActivationFunction("softplus", _softplus, lambda y, dy: dy * -np.expm1(-y), scalar=functions.softplus)
-softsign = ActivationFunction(
-    "softsign", lambda x: x / (1 + np.abs(x)), lambda y, dy: dy * np.square(1 - np.abs(y)), scalar=functions.softsign
-)  # fmt: skip
-sigmoid = ActivationFunction("sigmoid", _sigmoid, lambda y, dy: dy * y * (1 - y), scalar=functions.sigmoid)
-log_sigmoid = ActivationFunction(
-    "log_sigmoid", lambda x: -_softplus(-x), lambda y, dy: dy * -np.expm1(y), scalar=functions.log_sigmoid
-)
-hard_sigmoid = ActivationFunction("hard_sigmoid", _hard_sigmoid, _between(0, 1, 1 / 6), scalar=functions.hard_sigmoid)
-tanh = ActivationFunction(
-    "tanh", np.tanh, lambda y, dy: dy * (1 - y * y), overwrite=lambda x: np.tanh(x, out=x), scalar=functions.tanh
-)
-hard_tanh = ActivationFunction("hard_tanh", lambda x: np.clip(x, -1, 1), _between(-1, 1), scalar=functions.hard_tanh)
-exponential = ActivationFunction("exponential", np.exp, lambda y, dy: dy * y, scalar=functions.exp)
-silu = ActivationFunction("silu", lambda x: x * _sigmoid(x), _d_silu, "input", scalar=functions.swish)
-hard_silu = ActivationFunction(
-    "hard_silu", lambda x: x * _hard_sigmoid(x), _d_hard_silu, "input", scalar=functions.hard_swish
-)
-gelu = ActivationFunction("gelu", lambda x: x * _normal_cdf(x), _d_gelu, "input", scalar=functions.gelu)
-mish = ActivationFunction("mish", lambda x: x * np.tanh(_softplus(x)), _d_mish, "input", scalar=functions.mish)
+linear = ActivationFunction("linear", scalar=functions.linear)
+relu = ActivationFunction("relu", scalar=functions.relu)
+relu6 = ActivationFunction("relu6", scalar=functions.relu6)
+leaky_relu = ActivationFunction("leaky_relu", scalar=partial(functions.leaky_relu, negative_slope=0.2))
+elu = ActivationFunction("elu", scalar=functions.elu)
+selu = ActivationFunction("selu", scalar=functions.selu)
+softplus = ActivationFunction("softplus", scalar=functions.softplus)
+softsign = ActivationFunction("softsign", scalar=functions.softsign)
+sigmoid = ActivationFunction("sigmoid", scalar=functions.sigmoid)
+log_sigmoid = ActivationFunction("log_sigmoid", scalar=functions.log_sigmoid)
+hard_sigmoid = ActivationFunction("hard_sigmoid", scalar=functions.hard_sigmoid)
+tanh = ActivationFunction("tanh", scalar=functions.tanh)
+hard_tanh = ActivationFunction("hard_tanh", scalar=functions.hard_tanh)
+exponential = ActivationFunction("exponential", scalar=functions.exp)
+silu = swish = ActivationFunction("silu", scalar=functions.swish)
+hard_silu = hard_swish = ActivationFunction("hard_silu", scalar=functions.hard_swish)
+gelu = ActivationFunction("gelu", scalar=functions.gelu)
+mish = ActivationFunction("mish", scalar=functions.mish)
 softmax = ActivationFunction("softmax", _softmax, _d_softmax)
 log_softmax = ActivationFunction("log_softmax", _log_softmax, _d_log_softmax)
-swish, hard_swish = silu, hard_silu
 
 #: By name, Keras's second names included.
 FUNCTIONS = {
@@ -233,7 +175,7 @@ FUNCTIONS = {
 
 
 def get(identifier) -> ActivationFunction:
-    """The activation that is meant.
+    """The activation of a name.
 
     Parameters
     ----------

@@ -212,8 +212,9 @@ class Recurrent(Module):
         """
         if not isinstance(tape, Tape) or tape.network is not self._network:
             raise ValueError("tape is not from this network's forward(); pass the third of its results")
-        flat, dx, d_states = engine.backward(tape, dy, self._to_tuple(dstate))
-        return Gradients(self._layout.views(flat), flat, dx, self._from_tuple(d_states))
+        gradients = engine.backward(tape, dy, self._to_tuple(dstate))
+        gradients.state = self._from_tuple(gradients.state)
+        return gradients
 
     def _to_tuple(self, state):
         """The user's states as a tuple; classes with one state take and give it bare."""

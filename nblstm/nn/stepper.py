@@ -62,25 +62,34 @@ class Stepper:
             return self._step(validate.shaped("x_t", x_t, self._shape, "(B, I)"), kind)
 
     def _step(self, x_t, kind):
-        """One step from an array (B, I) of this network's dtype."""
-        made = self._pass
-        if self._network.backend.num_threads() != self._threads:
-            states, made = made.states, self._new_pass()
-            made.states[...] = states
-            self._pass = made
-        weights = weights_of(self._module, False)
-        self._kind = kind
-        self._arrays.copy(made.x, x_t)
-        if self._network.num_layers == 1:
-            made.forward(weights, None, False)
-        else:
-            before = made.states.copy()
-            try:
+        """Take one step from an array (B, I) of this network's dtype."""
+        network = self._network
+        device = network.enter()
+        try:
+            made = self._pass
+            if network.backend.num_threads() != self._threads:
+                states, made = made.states, self._new_pass()
+                made.states[...] = states
+                self._pass = made
+            weights = weights_of(self._module, False)
+            self._kind = kind
+            self._arrays.copy(made.x, x_t)
+            if network.num_layers == 1:
                 made.forward(weights, None, False)
-            except BaseException:  # of a signal's handler, between two layers
-                made.states[...] = before
-                raise
-        return self._arrays.returned(made.y, kind)
+            else:
+                before = made.states.copy()
+                try:
+                    made.forward(weights, None, False)
+                except BaseException:  # of a signal's handler, between two layers
+                    made.states[...] = before
+                    raise
+            if device is None:
+                return made.y
+            network.backend.finish()
+            return self._arrays.returned(made.y, kind)
+        finally:
+            if device is not None:
+                device.close()
 
     def _state_copies(self) -> tuple:
         """The states (num_layers, B, H) as the kind of array that the last input was."""

@@ -1,1 +1,1 @@
-"""Equations as graphs: tracing, differentiation, and what is emitted from them."""
+"""Equations as graphs: tracing, differentiation, choice of saved values, and emission as source."""

@@ -1,4 +1,4 @@
-"""Reverse-mode differentiation of a traced cell.
+"""Reverse-mode differentiation of a graph.
 
 References
 ----------
@@ -11,11 +11,10 @@ import math
 from collections import defaultdict
 from collections.abc import Callable
 
-from nblstm.symbolic.graph import ZERO, Value, compare, function, select, topological
-from nblstm.symbolic.numeric import COMPARISONS
+from nblstm.symbolic.graph import COMPARISONS, ZERO, Value, compare, function, select, topological
 
-# For y = op(*args) and d, the gradient with respect to y: the gradient with respect to each argument.
-# Written in terms of y wherever possible: y is computed anyway, or saved.
+#: For y = op(*args) and d, the gradient with respect to y: the gradient with respect to each argument. In terms of y
+#: wherever possible, as y is computed anyway, or saved.
 RULES: dict[str, Callable[..., tuple]] = {
     "add": lambda d, y, a, b: (d, d),
     "sub": lambda d, y, a, b: (d, -d),
@@ -34,6 +33,11 @@ RULES: dict[str, Callable[..., tuple]] = {
     # y < b exactly where a < b, and y is more often at hand: relu's gradient needs its output alone.
     "minimum": lambda d, y, a, b: (select(compare("lt", y, b), d, 0), select(compare("lt", y, b), 0, d)),
     "maximum": lambda d, y, a, b: (select(compare("gt", y, b), d, 0), select(compare("gt", y, b), 0, d)),
+    "clip": lambda d, y, x, low, high: (
+        select(compare("gt", y, low), select(compare("lt", y, high), d, 0), 0),
+        select(compare("gt", y, low), 0, select(compare("lt", y, high), d, 0)),
+        select(compare("lt", y, high), 0, d),
+    ),
     "where": lambda d, y, condition, a, b: (None, select(condition, d, 0), select(condition, 0, d)),
 }
 

@@ -1,116 +1,197 @@
-"""A traced cell as Python source: one scalar function forward, one backward; two of each for two products.
+"""From a graph to source text: one walk, and for each target a table of how it spells operations, its dialect.
 
-The text is the cell's identity: its hash names the compiled kernels, so cells that differ in a constant differ
-in name, and a changed cell can never meet an old kernel.
+A new target (torch, ONNX's text, PTX) is a new table, see `Dialect`, and no new walk.
 """
 
 from __future__ import annotations
 
+import linecache
+import re
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from nblstm.cells.cell import Cell
-from nblstm.symbolic.graph import Value, topological
-from nblstm.symbolic.numeric import COMPARISONS
-
-_INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", **COMPARISONS}
-
-#: How tightly an operator binds in Python; equal operators group from the left.
-_BINDING = {"where": 0, **dict.fromkeys(COMPARISONS, 1), "add": 2, "sub": 2, "mul": 3, "div": 3, "neg": 4}
-
-#: Characters of an expression that is not broken up; Python's parser takes 100 parentheses within each other.
-LONGEST = 400
+from nblstm.symbolic.graph import COMPARISONS, ONE, Value, topological
 
 
-def emit(cell: Cell, dtype: str) -> str:
-    """Source of a cell's ``forward`` and ``backward`` functions on scalars of one dtype.
+class Form(NamedTuple):
+    """How an operation is spelled.
+
+    Attributes
+    ----------
+    template : str
+        With ``{}`` in place of each operand.
+    binding : int
+        How tightly the expression binds: it gets parentheses within one that needs more.
+    operands : tuple of int
+        How tightly each operand has to bind; if empty, not at all.
+    """
+
+    template: str
+    binding: int = 9
+    operands: tuple[int, ...] = ()
+
+
+def infix(sign: str, binding: int) -> Form:
+    """``a sign b``, grouped from the left."""
+    return Form(f"{{}} {sign} {{}}", binding, (binding, binding + 1))
+
+
+#: Operators and their precedence, of Python as of C.
+OPERATORS = {
+    **{op: infix(sign, 1) for op, sign in COMPARISONS.items()},
+    "add": infix("+", 2), "sub": infix("-", 2), "mul": infix("*", 3), "div": infix("/", 3), "neg": Form("-{}", 4, (4,)),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a target spells a function.
+
+    Attributes
+    ----------
+    operations : dict of str to Form
+        An operation that is not listed is a call, such as ``tanh(x)``.
+    constant, line, function : str
+        Templates of a number, of an assignment and of the whole; ``{comma}`` makes a tuple of a single result. A Form
+        has ``{{name}}`` where its instruction, as an assembler's, names its own result.
+    longest : int
+        Characters of an expression that is not broken up; 0 gives each operation a line, as an assembler needs it.
+    """
+
+    operations: Mapping[str, Form]
+    constant: str = "{!r}"
+    line: str = "    {name} = {value}\n"
+    function: str = "def {name}({arguments}):\n{lines}    return {results}\n"
+    longest: int = 400  # Python's parser takes 100 parentheses within each other
+
+    def expression(self, node: Value, operand: Callable[[Value, int], str]) -> str:
+        """A node in terms of its operands, of which ``operand(value, binding)`` gives the text."""
+        if node.op == "input":
+            raise AssertionError(f"value {node.args[0]!r} is not at hand here")
+        if node.op == "constant":
+            return self.constant.format(*node.args)
+        form = self.form(node)
+        return form.template.format(*map(operand, node.args, form.operands or (0,) * len(node.args)))
+
+    def form(self, node: Value) -> Form:
+        """How the operation of a node is spelled."""
+        return self.operations.get(node.op) or Form(f"{node.op}({', '.join(['{}'] * len(node.args))})")
+
+
+#: Python on scalars, for Numba: ``real`` is the dtype, functions are those of `nblstm.codegen.scalar`.
+SCALAR = Dialect(
+    {**OPERATORS, "where": Form("{1} if {0} else {2}", 0, (1, 1, 1))}, "real({!r})",
+    function="def {name}({arguments}):\n{lines}    return {results}{comma}\n",
+)  # fmt: skip
+
+
+def emit_function(
+    name: str, arguments: Iterable[str], known: Mapping[Value, str], results: Iterable[tuple[str, Value]],
+    dialect: Dialect = SCALAR, hints: Mapping[Value, str] | None = None,
+) -> str:  # fmt: skip
+    """Source of a function: a line for each result, and for each value that is used more than once, or is long.
 
     Parameters
     ----------
-    cell : Cell
-    dtype : {"float32", "float64"}
-
-    Returns
-    -------
-    str
-        ``forward(*arguments) -> (*new_states, *saved)`` and
-        ``backward(*d_states, *saved, *previous_states, *new_states, *vectors) -> d_arguments``. The names
-        ``sigmoid``, ``tanh`` ... and ``real`` (the dtype) are the reader's to supply.
-
-        With second gates, ``operand(*first_arguments) -> (operand, *saved)`` comes before ``forward``, which then
-        returns only the other saved values. Backward, ``backward_second(*as above) -> d_second_gates`` comes before
-        ``backward(doperand, *as above) -> (operand, *d_first_arguments)``.
+    name : str
+    arguments : iterable of str
+    known : dict of Value to str
+        Values that the function is given, and the arguments that they are in.
+    results : iterable of (str, Value)
+        Values to return, and names for them.
+    dialect : Dialect
+    hints : dict of Value to str, optional
+        Names of other values, which are else called by their `meaning`.
     """
-    graph = cell.graph
-    saved = [f"saved_{k}" for k in range(len(graph.saved))]
-    n_states, n_vectors = len(cell.states), len(cell.vectors)
-    states = graph.inputs[len(graph.inputs) - n_states - n_vectors :][:n_states]
-    vectors = graph.inputs[len(graph.inputs) - n_vectors :]
+    arguments, results = list(arguments), list(results)
+    returned = [node for _, node in results]
+    order = [node for node in topological(returned, leaves=known) if node not in known]
+    shown = {*returned}
+    uses = Counter(operand for node in order for operand in node.operands)
+    proposed = {**(hints or {}), **{node: result for result, node in reversed(results)}}
+    named, taken = dict(known), {*arguments}
+    text: dict[Value, str] = {}  # expressions without a name, which stand where they are used
+    lines = []
 
-    forward_names = {node: node.args[0] for node in graph.inputs}
-    new = [f"new_{name}" for name in cell.states]
-    known = {node: node.args[0] for node in (*graph.d_states, *states, *vectors)}
-    # A new state that is also an input keeps the input's name; a saved value is read, not computed again.
-    known = {**dict(zip(graph.states, new, strict=True)), **dict(zip(graph.saved, saved, strict=True)), **known}
-    backward_arguments = [*(f"d{s}" for s in cell.states), *saved, *cell.states, *new, *cell.vectors]
-    header = f"# Generated by nblstm from the cell {cell.name!r}, for {dtype}."
-    if graph.operand is None or graph.d_operand is None:
-        return "\n\n".join((
-            header,
-            emit_function("forward", cell.arguments, forward_names, [*graph.states, *graph.saved]),
-            emit_function("backward", backward_arguments, known, graph.d_inputs),
-        ))  # fmt: skip
-    early, late = graph.saved[: graph.saved_early], graph.saved[graph.saved_early :]
-    d = dict(zip(cell.arguments, graph.d_inputs, strict=True))
-    return "\n\n".join((
-        header,
-        emit_function("operand", cell.first_arguments, forward_names, [graph.operand, *early]),
-        emit_function("forward", cell.arguments, forward_names, [*graph.states, *late]),
-        emit_function("backward_second", backward_arguments, known, [d[name] for name in cell.second]),
-        emit_function("backward", ["doperand", *backward_arguments], {**known, graph.d_operand: "doperand"},
-                  [graph.operand, *(d[name] for name in cell.first_arguments)]),
-    ))  # fmt: skip
-
-
-def emit_function(name: str, arguments, names: dict[Value, str], results: list[Value]) -> str:
-    """Source of a function that returns a tuple: a line for each value used more than once, or long."""
-    order = [node for node in topological(results, leaves=names) if node not in names]
-    uses: Counter[Value] = Counter(results)
-    for node in order:
-        uses.update(node.operands)
-    names = dict(names)
-    text: dict[Value, str] = {}  # expressions not named, written where they are used
-    lines: list[str] = []
-
-    def written(node: Value, binding: int = 0) -> str:
-        """A value within an expression, in parentheses where it binds less than its surroundings."""
-        if node in names:
-            return names[node]
-        return f"({text[node]})" if _BINDING.get(node.op, 9) < binding else text[node]
+    def operand(node: Value, binding: int) -> str:
+        if node in named:
+            return named[node]
+        return f"({text[node]})" if dialect.form(node).binding < binding else text[node]
 
     for node in order:
-        expression = _expression(node, written)
-        shared = uses[node] > 1 and node.op != "constant"
-        if (shared or len(expression) > LONGEST) and node.op not in COMPARISONS:
-            names[node] = f"v{len(lines)}"
-            lines.append(f"    {names[node]} = {expression}\n")
+        expression = dialect.expression(node, operand)
+        if node.op != "constant" and (node in shown or uses[node] > 1 or len(expression) > dialect.longest):
+            named[node] = unused(proposed.get(node) or meaning(node, named), taken)
+            lines.append(dialect.line.format(name="{name}", value=expression).format(name=named[node]))
         else:
             text[node] = expression
-    comma = "," if len(results) == 1 else ""
-    values = ", ".join(written(node) for node in results)
-    return f"def {name}({', '.join(arguments)}):\n{''.join(lines)}    return ({values}{comma})\n"
+    return dialect.function.format(
+        name=name, arguments=", ".join(arguments), lines="".join(lines), comma="," * (len(results) == 1),
+        results=", ".join(operand(node, 0) for node in returned),
+    )  # fmt: skip
 
 
-def _expression(node: Value, written) -> str:
-    if node.op == "input":
-        raise AssertionError(f"value {node.args[0]!r} is not at hand here")
+#: Names of operators within names of values.
+_WORDS = {
+    "add": "plus", "sub": "minus", "mul": "times", "div": "over", "where": "or",
+    "lt": "below", "le": "up_to", "gt": "above", "ge": "from",
+}  # fmt: skip
+
+
+def meaning(node: Value, named: Mapping[Value, str]) -> str:
+    """A name for a value by what it is computed from: ``tanh_g``, ``one_minus_sigmoid_z``, ``a_times_b``.
+
+    Parameters
+    ----------
+    node : Value
+    named : dict of Value to str
+        Names of values that it may be computed from.
+    """
+    last = len(node.operands) - 1
+    parts = [_first(operand, named, k == last > 0) for k, operand in enumerate(node.operands)]
+    if node.op == "sub" and node.args[0] is ONE:
+        return f"one_minus_{parts[1]}"
+    if node.op in _WORDS:
+        return f"_{_WORDS[node.op]}_".join(parts[-2:])
+    return f"{'minus' if node.op == 'neg' else node.op}_{parts[0]}"
+
+
+def _first(node: Value, named: Mapping[Value, str], digits: bool) -> str:
+    """The first name in the expression of a value, behind the functions applied to it; digits of a constant."""
+    functions = ""
+    while node not in named and node.operands:
+        functions += f"{node.op}_" * (node.op not in _WORDS and node.op != "neg")
+        node = next((operand for operand in node.operands if operand.op != "constant"), node.operands[0])
+    name = named[node] if node in named else str(node.args[0])
     if node.op == "constant":
-        return f"real({node.args[0]!r})"
-    if node.op in _INFIX:
-        binding = _BINDING[node.op]
-        return f"{written(node.args[0], binding)} {_INFIX[node.op]} {written(node.args[1], binding + 1)}"
-    if node.op == "neg":
-        return f"-{written(node.args[0], _BINDING['neg'])}"
-    if node.op == "where":
-        condition, a, b = (written(operand, _BINDING["where"] + 1) for operand in node.args)
-        return f"{a} if {condition} else {b}"
-    return f"{node.op}({', '.join(written(operand) for operand in node.args)})"
+        whole = name.removesuffix(".0")
+        name = whole if digits and whole.isdigit() else "constant"
+    return functions + name
+
+
+def unused(name: str, taken: set[str]) -> str:
+    """The name, with a number behind it if it is taken; taken from then on."""
+    name, number = name if len(name) <= 40 else "value", 2
+    free = name
+    while free in taken:
+        free, number = f"{name}_{number}", number + 1
+    taken.add(free)
+    return free
+
+
+def symbol(name: str) -> str:
+    """A name in letters, digits and _ of ASCII alone, as symbols and files have it; at most 60 characters."""
+    return re.sub(r"\W", "_", name, flags=re.ASCII)[:60]
+
+
+def functions_from(source: str, name: str, scope: Mapping[str, Any]) -> dict[str, Any]:
+    """Run generated source, and return all names: those of the scope and the functions that it defines.
+
+    Tracebacks and profilers show its lines as those of a file ``<nblstm name>``.
+    """
+    file, names = f"<nblstm {name}>", dict(scope)
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    exec(compile(source, file, "exec"), names)
+    return names

@@ -10,8 +10,8 @@ from typing import Any
 
 from nblstm.arguments import validate
 from nblstm.symbolic import graph
-from nblstm.symbolic.graph import Value
-from nblstm.symbolic.numeric import COMPARISONS
+from nblstm.symbolic.graph import COMPARISONS, NUMERIC, Value
+from nblstm.symbolic.unsupported import FUNCTIONS
 
 
 def primitive(name, x) -> Any:
@@ -19,6 +19,14 @@ def primitive(name, x) -> Any:
     _check_number(name, x)
     result = graph.function(name, x)
     return result if isinstance(x, Value) else result.args[0]
+
+
+def choice(name, *values) -> Any:
+    """A function of `NUMERIC` that returns one of its arguments."""
+    if any(isinstance(x, Value) for x in values):
+        return graph.function(name, *values)
+    _check_number(name, *values)
+    return NUMERIC[name](*values)
 
 
 def _check_number(name, *values) -> None:
@@ -83,23 +91,17 @@ def _is_condition(value: Value) -> bool:
 
 def minimum(a, b) -> Any:
     """The smaller of two values."""
-    if isinstance(a, Value) or isinstance(b, Value):
-        return graph.function("minimum", a, b)
-    _check_number("minimum", a, b)
-    return min(a, b)
+    return choice("minimum", a, b)
 
 
 def maximum(a, b) -> Any:
     """The larger of two values."""
-    if isinstance(a, Value) or isinstance(b, Value):
-        return graph.function("maximum", a, b)
-    _check_number("maximum", a, b)
-    return max(a, b)
+    return choice("maximum", a, b)
 
 
 def clip(x, low, high) -> Any:
-    """``x``, but not below ``low`` or above ``high``."""
-    return minimum(maximum(x, low), high)
+    """``x``, but not below ``low`` or above ``high``: min(max(x, low), high)."""
+    return choice("clip", x, low, high)
 
 
 def relu(x) -> Any:
@@ -196,7 +198,4 @@ def activation(name) -> Any:
     return ACTIVATIONS[name]
 
 
-__all__ = [
-    "abs", "clip", "elu", "exp", "gelu", "hard_sigmoid", "hard_tanh", "leaky_relu", "log", "maximum", "minimum",
-    "relu", "selu", "sigmoid", "softplus", "softsign", "sqrt", "swish", "tanh", "where",
-]  # fmt: skip
+__all__ = [*FUNCTIONS]

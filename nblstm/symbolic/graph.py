@@ -1,32 +1,49 @@
-"""Symbolic scalars: what a cell's equations are traced with.
+"""Expression graphs of scalars: equations run on symbols, and each operation makes a node.
 
-A `Value` is a node of an expression graph. Equal expressions are the same object, so a graph never computes
-anything twice, and arithmetic with 0 and 1 disappears as it is written.
+Equal expressions are the same object, so a graph never computes anything twice; arithmetic with 0 and 1 and double
+signs are simplified as nodes are made.
 """
 
 from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
-from nblstm.symbolic.numeric import COMPARISONS, NUMERIC
-from nblstm.symbolic.refused import FUNCTIONS, REFUSED, CellError, refusal, refuse
+from nblstm.symbolic.unsupported import FUNCTIONS, UNSUPPORTED, CellError, raising, set_operations
 
-#: All nodes that there are, and some that are gone: a WeakValueDictionary forgets them by code of Python, in which an
-#: exception of a signal's handler would be lost.
+#: Functions of a graph on plain numbers: constants in a cell fold, and a cell can be called with floats.
+NUMERIC: dict[str, Callable[..., float]] = {
+    "exp": math.exp,
+    "expm1": math.expm1,
+    "log": math.log,
+    "log1p": math.log1p,
+    "sqrt": math.sqrt,
+    "abs": abs,
+    "sigmoid": lambda x: 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x)),
+    "tanh": math.tanh,
+    "erf": math.erf,
+    "minimum": min,
+    "maximum": max,
+    "clip": lambda x, low, high: min(max(x, low), high),
+}
+
+COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+
+#: All nodes, by operation and arguments, and some that are dead: a WeakValueDictionary drops those in a callback, in
+#: which an exception of a signal's handler would be lost.
 _interned: dict[tuple, weakref.ref[Value]] = {}
-_many = 1000
+_limit = 1000  # entries before the next look for dead ones
 
 
-def _without_the_dead() -> None:
-    global _many
+def _drop_dead_nodes() -> None:
+    global _limit
     entries = list(_interned.items())
-    while entries:  # the last first, as a key holds the operands, which are older
+    while entries:  # newest first: a key holds the operands, which are older
         key, known = entries.pop()
         if known() is None:
             _interned.pop(key, None)
-    _many = 1000 + 2 * len(_interned)
+    _limit = 1000 + 2 * len(_interned)
 
 
 class Value:
@@ -46,7 +63,7 @@ class Value:
     args: tuple
 
     def __new__(cls, op: str, *args):
-        """The node of that operation on those arguments, new or existing."""
+        """Intern: equal expressions are one object."""
         # A constant's sign matters: 0.0 == -0.0 would merge them.
         key = (op, *(("constant", a, math.copysign(1, a)) if isinstance(a, float) else a for a in args))
         known = _interned.get(key)
@@ -55,8 +72,8 @@ class Value:
             node = super().__new__(cls)
             node.op, node.args = op, args
             _interned[key] = weakref.ref(node)
-            if len(_interned) > _many:
-                _without_the_dead()
+            if len(_interned) > _limit:
+                _drop_dead_nodes()
         return node
 
     @property
@@ -119,7 +136,7 @@ class Value:
         return compare("ge", self, other)
 
     def __call__(self, *others):
-        """Refused: a value is no function."""
+        """Raise: a value is no function."""
         raise CellError("calls a value as if it were a function; only gates named in second= are, as in n(r * h)")
 
     def __format__(self, spec):
@@ -142,9 +159,9 @@ class Value:
         raise CellError(f"calls numpy.{name} on a traced value; {instead}")
 
 
-# Nodes are told apart by identity, which dictionaries and sets look at first: only a cell gets to == and !=.
-for _operations, _said in REFUSED.items():
-    refuse(Value, _operations, refusal(_said))
+# Dictionaries and sets compare by identity first, so only equations get to == and !=.
+for _operations, _message in UNSUPPORTED.items():
+    set_operations(Value, _operations, raising(_message))
 
 
 def as_value(x) -> Value:
@@ -154,7 +171,7 @@ def as_value(x) -> Value:
     try:
         number = float(x)
     except CellError:
-        raise  # x itself says what to write instead
+        raise  # x's own message says what to write instead
     except (TypeError, ValueError):
         raise CellError(f"combines a traced value with {type(x).__name__} {x!r}; only numbers can be") from None
     if not math.isfinite(number):

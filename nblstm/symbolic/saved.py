@@ -1,4 +1,4 @@
-"""What BPTT keeps of a cell's forward pass: the smallest set of values from which its gradient follows cheaply."""
+"""Choice of what BPTT saves: the smallest set of forward values from which the gradient follows cheaply."""
 
 from __future__ import annotations
 
@@ -6,16 +6,24 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from nblstm.symbolic.graph import Value, topological
-from nblstm.symbolic.numeric import EXPENSIVE
+
+#: Functions that cost as much as ten multiplications: their results are saved rather than computed again.
+EXPENSIVE = frozenset({"exp", "expm1", "log", "log1p", "sqrt", "sigmoid", "tanh", "erf"})
 
 
 def values_to_save(outputs, d_inputs, free) -> list[Value]:
-    """The fewest forward values that the backward function needs besides the ``free`` ones.
+    """The fewest forward values that the gradient needs beside the ``free`` ones.
 
-    ``free`` values (previous and new states, vectors) are at hand in BPTT anyway. From saved and free values
-    everything else must follow by cheap arithmetic; exp-like functions are never computed twice. That is a
-    minimum vertex cut between what is unknown (gates, results of exp-like functions) and what the gradient
-    mentions; a cell has a few dozen nodes.
+    It is a minimum vertex cut between what is unknown (inputs, results of `EXPENSIVE` functions) and what the gradient
+    mentions: from saved and free values, all else follows by cheap arithmetic.
+
+    Parameters
+    ----------
+    outputs : list of Value
+    d_inputs : list of Value
+        The gradient, in terms of values of the graph of ``outputs``.
+    free : set of Value
+        Values that are kept anyway: previous and new states, vectors.
     """
     forward = topological(outputs)
     known = {node for node in forward if node in free or node.op == "constant"}
@@ -31,7 +39,7 @@ def values_to_save(outputs, d_inputs, free) -> list[Value]:
 
 
 def _mentioned(d_inputs, inside: set[Value]) -> list[Value]:
-    """Forward values that the gradient's expressions refer to."""
+    """Forward values that the gradient mentions."""
     return [node for node in topological(d_inputs, leaves=inside) if node in inside]
 
 
@@ -55,7 +63,7 @@ class _Flow:
         self._full: set = set()  # edges that carry flow
 
     def reached(self) -> set[_Vertex]:
-        """What the sources still reach when no more can flow: the cut runs where it ends."""
+        """Vertices that the sources reach at the greatest flow; the minimum cut is where they end."""
         end, came_from = self._search()
         while end is not None:
             self._augment(end, came_from)
@@ -63,7 +71,7 @@ class _Flow:
         return set(came_from) | {(node, 0) for node in self._sources}
 
     def _search(self) -> tuple[_Vertex | None, dict]:
-        """The end of a path along which more can flow, if there is one, and how each vertex was come to."""
+        """End of an augmenting path, None if there is none, and for each vertex its predecessor and edge."""
         came_from: dict = {(node, 0): None for node in self._sources if ("source", node) not in self._full}
         queue = list(came_from)
         for vertex in queue:
@@ -77,7 +85,7 @@ class _Flow:
         return None, came_from
 
     def _neighbours(self, vertex: _Vertex) -> Iterator[tuple[_Vertex, tuple]]:
-        """Where more can flow, forwards, or less can, back along an edge that carries flow: (edge, forwards)."""
+        """Residual edges, as (vertex, (edge, whether it is used forwards))."""
         node, side = vertex
         if side == 0:
             if (node, "through") not in self._full:
@@ -93,7 +101,7 @@ class _Flow:
                 yield (node, 0), ((node, "through"), False)
 
     def _augment(self, end: _Vertex, came_from: dict) -> None:
-        """Let flow run along the path that ends there."""
+        """Add one unit of flow along the path that ends there."""
         self._full.add((end[0], "sink"))
         vertex = end
         while came_from[vertex] is not None:

@@ -15,10 +15,9 @@ from nblstm.codegen.pointers import distinct
 from nblstm.codegen.scalar import scalar_functions
 from nblstm.codegen.sums import added
 from nblstm.codegen.target import inlined
-from nblstm.cpu.jobs import DTYPES, address
-from nblstm.symbolic.emit import emit_function
-from nblstm.symbolic.loss import LossEquation
-from nblstm.symbolic.source import executed, symbol
+from nblstm.cpu.arguments import DTYPES, address
+from nblstm.symbolic.elementwise import LossEquation
+from nblstm.symbolic.emit import emit_function, functions_from, symbol
 
 _CALL = ctypes.CFUNCTYPE(ctypes.c_double, *[ctypes.c_int64] * 5, ctypes.c_double)
 
@@ -57,8 +56,8 @@ def loss_kernel(equation: LossEquation, itemsize: int, kept: bool) -> Callable:
     The third address is that of the values, unused if they are not ``kept``.
     """
     inputs, results = equation.traced
-    names, dtype = [node.args[0] for node in inputs], DTYPES[itemsize]
-    text = emit_function("equation", names, dict(zip(inputs, names, strict=True)), results)
+    names, dtype = {node: node.args[0] for node in inputs}, DTYPES[itemsize]
+    text = emit_function("equation", names.values(), names, zip(("value", "dp"), results, strict=True))
 
     def make():
         number = np.dtype(dtype).type
@@ -66,7 +65,7 @@ def loss_kernel(equation: LossEquation, itemsize: int, kept: bool) -> Callable:
         constants: dict[str, object] = {}
         source = re.sub(r"real\(([^()]*)\)", lambda match: constants.setdefault(match[1], f"c{len(constants)}"), text)
         scope = {**scalar_functions(dtype), **{name: number(value) for value, name in constants.items()}}
-        executed(source, f"loss {symbol(equation.name)}", scope)
+        scope = functions_from(source, f"loss {symbol(equation.name)}", scope)
         return _loop(inlined(scope["equation"]), equation.fractions, kept, dtype)
 
     name = f"loss_{symbol(equation.name)}{'_values' * kept}_{dtype}"

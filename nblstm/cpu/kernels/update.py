@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from numba import types
@@ -13,16 +14,25 @@ from nblstm.codegen.pointers import distinct, offset, pointer_to, record
 from nblstm.codegen.scalar import scalar_functions
 from nblstm.codegen.target import inlined
 from nblstm.cpu import threads
-from nblstm.cpu.jobs import Arguments, address, pointer_type
-from nblstm.symbolic.emit import emit_function
-from nblstm.symbolic.equations import traced_function
-from nblstm.symbolic.source import executed, symbol
+from nblstm.cpu.arguments import Arguments, Launch, address, pointer_type, structure
+from nblstm.symbolic.emit import emit_function, functions_from, symbol
+from nblstm.symbolic.tracing import trace_function
 
 #: Numbers of one part, a multiple of a cache line's.
 BLOCK = 16384
 
-_FIELDS = ("parts", "size", "constants", "p", "g")  # then one for each slot
-_PARTS, _P, _G = (_FIELDS.index(field) for field in ("parts", "p", "g"))
+
+@cache
+def _arguments_with(slots: int) -> type[Arguments]:
+    """The structure of the kernel arguments of one array p, its gradient g and so many slots."""
+
+    class UpdateArguments(Arguments):
+        __annotations__ = {
+            "parts": "int", "size": "int", "constants": "Array", "p": "Array", "g": "Array",
+            **{f"slot_{k}": "Array" for k in range(slots)},
+        }  # fmt: skip
+
+    return structure(UpdateArguments)
 
 
 class Update:
@@ -49,35 +59,29 @@ class Update:
         self._constants = np.empty(2 + constants, dtype)
         self._constants[0] = np.finfo(dtype).tiny / np.finfo(dtype).eps
         self._parts = [-(-size // BLOCK) for size in sizes]
-        fields = _fields(len(slots[0]))
-        self._record = len(fields)
-        self._arguments = Arguments(fields, [
-            dict(size=size, constants=self._constants, **dict(zip(fields[len(_FIELDS) :], own, strict=True)))
-            for size, own in zip(sizes, slots, strict=True)
-        ])  # fmt: skip
+        self._arguments = Launch(_arguments_with(len(slots[0])), len(sizes))
+        for arguments, size, own in zip(self._arguments, sizes, slots, strict=True):
+            named = {f"slot_{k}": slot for k, slot in enumerate(own)}
+            arguments.set(size=size, constants=self._constants, **named)
 
     def run(self, ps, gs, keep: float, constants: tuple[float, ...]) -> None:
         """Update arrays and slots, but for those whose gradient is None; not from two threads at once."""
         self._constants[1], self._constants[2:] = keep, constants
-        arguments, total, at = self._arguments, 0, 0
-        for p, g, parts in zip(ps, gs, self._parts, strict=True):
-            arguments.values[at + _PARTS] = 0 if g is None else parts
+        total = 0
+        for arguments, p, g, parts in zip(self._arguments, ps, gs, self._parts, strict=True):
+            arguments.parts = 0 if g is None else parts
             if g is not None:
-                arguments.point(at + _P, p, address(p))
-                arguments.point(at + _G, g, address(g))
+                arguments.p, arguments.g = address(p), address(g)
+                arguments.held["p"], arguments.held["g"] = p, g
                 total += parts
-            at += self._record
-        threads.run(self._kernel, arguments, total, tiny=total < 3)
-        arguments.let_go()
-
-
-def _fields(slots: int) -> tuple[str, ...]:
-    return (*_FIELDS, *(f"slot_{k}" for k in range(slots)))
+        threads.run(self._kernel, self._arguments, total, tiny=total < 3)
+        for arguments in self._arguments:
+            arguments.let_go("p", "g")
 
 
 def update_kernel(equation: Callable, slots: int, constants: int, dtype: str) -> int:
-    """Address of the kernel that updates one block; its jobs have `_FIELDS` and the slots, and parts of their own."""
-    threads.prepare()  # what launches it
+    """Address of the kernel that updates one block; see `_arguments_with`."""
+    threads.prepare()  # it is launched on them
     name = symbol(getattr(equation, "__name__", "equation"))
     text = _emit(equation, slots, constants)
 
@@ -87,8 +91,8 @@ def update_kernel(equation: Callable, slots: int, constants: int, dtype: str) ->
             "distinct": distinct, "offset": offset, "pointer_to": pointer_to, "record": record,
             "smaller": smaller, "BLOCK": BLOCK,
         }  # fmt: skip
-        update = executed(text, f"update {name}", scope)["update"]
-        return update, types.void(pointer_type(_fields(slots)), types.int64)
+        update = functions_from(text, f"update {name}", scope)["update"]
+        return update, types.void(pointer_type(_arguments_with(slots)), types.int64)
 
     return compiled(f"update_{name}_{dtype}", text, make)
 
@@ -97,8 +101,10 @@ def _emit(equation: Callable, slots: int, constants: int) -> str:
     """Source of the kernel."""
     arrays = ["p", "g", *(f"s{k}" for k in range(slots))]
     given = [f"c{k}" for k in range(constants)]
-    inputs, new = traced_function("the optimizer's equation", equation, [*arrays, *given], 1 + slots)
-    traced = emit_function("equation", [*arrays, *given], dict(zip(inputs, [*arrays, *given], strict=True)), new)
+    inputs, new = trace_function("the optimizer's equation", equation, [*arrays, *given], 1 + slots)
+    known = {node: node.args[0] for node in inputs}
+    names = [f"new_{name}" for name in arrays if name != "g"]
+    traced = emit_function("equation", known.values(), known, zip(names, new, strict=True))
     values = ", ".join([f"{name}[k]" for name in arrays[1:]] + given)
     results = ", ".join(["p[k]", *(f"n{k}" for k in range(slots))])
     kept = "".join(f"\n        s{k}[k] = n{k} if abs(n{k}) > least else zero" for k in range(slots))

@@ -7,14 +7,13 @@ reads, ``vector`` its learned vectors.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import SimpleNamespace
 
 from nblstm.cells.cell import Cell
-from nblstm.symbolic.emit import emit
-from nblstm.symbolic.source import executed, symbol
+from nblstm.cells.source import tuple_source
+from nblstm.symbolic.emit import functions_from, symbol
 
 
 @dataclass(frozen=True)
@@ -68,80 +67,16 @@ class CellSizes:
 def cell_functions(cell: Cell, p) -> SimpleNamespace:
     """The functions of `cell_source`, made with some primitives and inlined where kernels call them."""
     names = {**p.functions, "real": p.real, "inlined": p.inlined}
-    source = re.sub(r"^def (\w+)\(", r"@inlined\ndef \1(", cell_source(cell, p.dtype), flags=re.MULTILINE)
-    return SimpleNamespace(**executed(source, f"cell {symbol(cell.name)} {p.dtype}, CUDA", names))
+    source = cell_source(cell, p.dtype)
+    return SimpleNamespace(**functions_from(source, f"cell {symbol(cell.name)} {p.dtype}, CUDA", names))
 
 
 def cell_source(cell: Cell, dtype: str) -> str:
     """Python source of a cell's device functions; needs no GPU, and none of its libraries.
 
-    The emitted scalar functions come first, then functions of tuples that call them, then those that add up and
-    rearrange tuples.
-
-    Parameters
-    ----------
-    cell : Cell
-    dtype : {"float32", "float64"}
-
-    Returns
-    -------
-    str
-        ``cell_forward(z, state, vector) -> new, saved`` is the step, and ``cell_backward(d_operand, d_new, saved,
-        state, new, vector) -> operand, dz, d_state, d_vector`` its gradient; ``d_operand`` and ``operand`` are ().
-
-        With second gates, ``cell_operand(z, state, vector) -> operand, saved`` comes before ``cell_forward``, which
-        then returns the other saved values. ``cell_backward_second(d_new, saved, state, new, vector) -> dz`` gives
-        the gradients of the second gates, then ``cell_backward`` those of the others.
+    The cell's equations come first, see `tuple_source`, then functions that add up and rearrange tuples.
     """
-    return "\n\n".join([emit(cell, dtype), *_equations(cell), *_arithmetic(CellSizes.of(cell))])
-
-
-def _equations(cell: Cell) -> list[str]:
-    """The emitted functions on tuples."""
-    n = CellSizes.of(cell)
-    places = {
-        **{name: f"z[{k}]" for k, name in enumerate(cell.preactivations)},
-        **{name: f"state[{k}]" for k, name in enumerate(cell.states)},
-        **{name: f"vector[{k}]" for k, name in enumerate(cell.vectors)},
-    }
-    new, saved = [f"new_{k}" for k in range(n.S)], [f"saved_{k}" for k in range(n.K)]
-    known = [*_items("d_new", n.S), *_items("saved", n.K), *_items("state", n.S), *_items("new", n.S)]
-    known += _items("vector", n.V)
-
-    def given(names) -> str:
-        return ", ".join(places[name] for name in names)
-
-    def gradients(names) -> list[str]:
-        return [f"d_{name}" for name in names]
-
-    operand, second = [], []
-    if cell.second:
-        operand = [_function(
-            "cell_operand", "z, state, vector",
-            f"    {_tuple(['operand_0', *saved[: n.early]])} = operand({given(cell.first_arguments)})\n",
-            f"(operand_0,), {_tuple(saved[: n.early])}",
-        )]  # fmt: skip
-        second = [_function(
-            "cell_backward_second", "d_new, saved, state, new, vector", "", f"backward_second({', '.join(known)})"
-        )]  # fmt: skip
-    before = ["d_operand[0]"] if cell.second else []  # what the emitted `backward` takes and returns first
-    value = ["operand_0"] if cell.second else []
-    others = [name for name in cell.preactivations if name not in cell.second]
-    return [
-        *operand,
-        _function(
-            "cell_forward", "z, state, vector",
-            f"    {_tuple([*new, *saved[n.early :]])} = forward({given(cell.arguments)})\n",
-            f"{_tuple(new)}, {_tuple(saved[n.early :])}",
-        ),
-        *second,
-        _function(
-            "cell_backward", "d_operand, d_new, saved, state, new, vector",
-            f"    {_tuple([*value, *gradients(cell.first_arguments)])} = backward({', '.join([*before, *known])})\n",
-            f"{_tuple(value)}, {_tuple(gradients(others))}, {_tuple(gradients(cell.states))}, "
-            f"{_tuple(gradients(cell.vectors))}",
-        ),
-    ]  # fmt: skip
+    return "\n\n".join([tuple_source(cell, dtype), *_arithmetic(CellSizes.of(cell))])
 
 
 def _arithmetic(n: CellSizes) -> list[str]:
@@ -167,7 +102,7 @@ def _arithmetic(n: CellSizes) -> list[str]:
 
 
 def _function(name: str, arguments: str, body: str, result: str) -> str:
-    return f"def {name}({arguments}):\n{body}    return {result}\n"
+    return f"@inlined\ndef {name}({arguments}):\n{body}    return {result}\n"
 
 
 def _items(name: str, count: int) -> list[str]:

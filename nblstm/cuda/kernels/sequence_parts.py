@@ -12,7 +12,7 @@ a kernel reads the same for all tilings. Letters are those of `nblstm.cuda.kerne
 from __future__ import annotations
 
 from nblstm.cuda.tiling import Tiling
-from nblstm.symbolic.source import executed
+from nblstm.symbolic.emit import functions_from
 
 
 def locating_threads(p, v: Tiling, units: int):
@@ -132,7 +132,7 @@ def reducing_over_lanes(p, lanes: int, groups: int, width: int):
         mask, step = mask // 2, step + 1
     totals = "".join(f"{name}, " for name in names)
     source = "\n".join(["def reduce(sums, lane):", *lines, f"    return ({totals})", ""])
-    return p.inlined(executed(source, f"reduce {hash(source):x}", {"shuffle": p.shuffle})["reduce"])
+    return p.inlined(functions_from(source, f"reduce {hash(source):x}", {"shuffle": p.shuffle})["reduce"])
 
 
 def keeping_states(p, v: Tiling):

@@ -303,7 +303,7 @@ class Recurrent(Layer):
         elif self.go_backwards:
             dy = dy[:, ::-1]
         gradients = self._gradients(into)
-        _, dx, d_initial = engine.backward(tape.saved.tape, dy, tuple(d_states), gradients.flat, input_gradient)
+        dx, d_initial = engine.backward_into(tape.saved.tape, dy, tuple(d_states), gradients.flat, input_gradient)
         gradients.x, gradients.state = dx, tuple([d_state[0] for d_state in d_initial])
         return dx, gradients
 

@@ -11,7 +11,7 @@ import numpy as np
 from nblstm.arguments import custom, validate
 from nblstm.arguments.configured import Configured
 from nblstm.engine.device import backend_of
-from nblstm.symbolic.loss import LossEquation
+from nblstm.symbolic.elementwise import LossEquation
 from nblstm.training.data import targets
 
 REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight")

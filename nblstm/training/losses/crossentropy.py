@@ -9,8 +9,8 @@ import numpy as np
 
 from nblstm.arguments import validate
 from nblstm.arguments.validate import flag, real_number
+from nblstm.symbolic.elementwise import LossEquation
 from nblstm.symbolic.functions import exp, log, log1p, where
-from nblstm.symbolic.loss import LossEquation
 from nblstm.training.data.targets import target_like
 from nblstm.training.losses.base_loss import Loss
 

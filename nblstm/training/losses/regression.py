@@ -7,8 +7,8 @@ from functools import cache
 import numpy as np
 
 from nblstm.arguments.validate import real_number
+from nblstm.symbolic.elementwise import LossEquation
 from nblstm.symbolic.functions import abs, where
-from nblstm.symbolic.loss import LossEquation
 from nblstm.training.losses.base_loss import Loss
 
 

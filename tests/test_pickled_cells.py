@@ -11,9 +11,9 @@ from networks import CELLS
 from processes import environment, run_python
 
 from nblstm import CellError, abs, cell, cells, exp, maximum, minimum, nn, sigmoid, sqrt, tanh, where
-from nblstm.cells import sent
+from nblstm.cells import pickling
 from nblstm.cells.cell import Cell
-from nblstm.cells.written import written
+from nblstm.cells.pickling import program
 
 X = np.random.default_rng(0).normal(size=(4, 2, 3)).astype("f4")
 
@@ -62,9 +62,9 @@ def test_equations_as_data(name):
     """What another process makes of a cell is the same source, and the same numbers."""
     made = HOMELESS.get(name) or CELLS[name][0]
     same = (made.name, made.gates, made.states, made.split, made.second, made.vectors, made.output, made.initial)
-    again = Cell(*same, written(made), made.place, made.__doc__)
-    assert again.source("float64") == made.source("float64")
-    assert written(again) == written(made)
+    again = Cell(*same, program(made), made.place, made.__doc__)
+    assert again.source(dtype="float64") == made.source(dtype="float64")
+    assert program(again) == program(made)
     rng = np.random.default_rng(0)
     numbers = dict(zip(made.arguments, rng.normal(size=len(made.arguments)).tolist(), strict=True))
     numbers |= {gate: (lambda operand, at=numbers[gate]: at + 0.5 * operand) for gate in made.second}
@@ -73,17 +73,17 @@ def test_equations_as_data(name):
 
 
 def test_a_service_that_gets_new_cells_keeps_the_last_ones(monkeypatch):
-    monkeypatch.setattr(sent, "KNOWN", 3)
+    monkeypatch.setattr(pickling, "KNOWN", 3)
     made = [damped(1 + k / 8) for k in range(9)]
     pickles = list(map(pickle.dumps, made))
-    assert len(sent._known) == 3
+    assert len(pickling._known) == 3
     assert all(pickle.loads(pickles[k]) is made[k] for k in (6, 7, 8, 6))
     first = pickle.loads(pickles[0])  # made again
     assert first is not made[0]
     assert first(0.7, 0.1) == (made[0](0.7, 0.1),)
     assert pickle.loads(pickles[6]) is made[6]  # met after 7
     assert pickle.loads(pickles[7]) is not made[7]
-    assert len(sent._known) == 3
+    assert len(pickling._known) == 3
 
 
 def test_signs_of_zeros_are_kept():
@@ -151,7 +151,7 @@ def paths(folder):
 
 def test_by_name_means_a_cell():
     with pytest.raises(TypeError, match=r"is <function tanh .* here, but was a cell"):
-        sent._by_name(type(cells.lstm), "nblstm", "tanh")
+        pickling._by_name(type(cells.lstm), "nblstm", "tanh")
 
 
 SCRIPT = """

@@ -1,4 +1,4 @@
-"""Equations run on symbols: what each of their results is, as an expression."""
+"""Tracing: equations run on symbols, and their results are expressions."""
 
 from __future__ import annotations
 
@@ -8,31 +8,29 @@ from numbers import Real
 from nblstm.symbolic import functions
 from nblstm.symbolic.graph import CellError, Value, as_value
 
-#: How often equations are run. What a random number or a counter makes of them differs from run to run; a coin that is
-#: tossed falls as often in a row once in 128 times.
+#: How often equations are run, to find random numbers and counters in them: a fair coin falls the same way 8 times in a
+#: row once in 128.
 RUNS = 8
 
-#: What equations raise that cannot be run on symbols. Other exceptions are not about them, as a time limit that a
-#: signal's handler raises in the middle.
+#: Exceptions that mean that equations cannot be traced. Others pass through, as a time limit of a signal's handler.
 MISTAKES = ArithmeticError, AssertionError, LookupError, NameError, RecursionError, TypeError, ValueError
 
 
-def traced(whose: str, run: Callable[[], list[Value]], times: int = RUNS) -> list[Value]:
-    """What equations come to, the same each time that they run.
+def trace(whose: str, run: Callable[[], list[Value]], times: int = RUNS) -> list[Value]:
+    """Run equations on symbols, several times.
 
     Parameters
     ----------
     whose : str
-        Whom errors name.
+        Beginning of errors, such as ``"cell 'lstm'"``.
     run : callable
-        Runs the equations on symbols.
+        Runs the equations once.
     times : int
-        How often.
 
     Raises
     ------
     CellError
-        If they cannot be run on symbols, or come to something else each time.
+        If they cannot be run on symbols, or their results differ from run to run.
     """
     try:
         results = run()
@@ -48,27 +46,27 @@ def traced(whose: str, run: Callable[[], list[Value]], times: int = RUNS) -> lis
     except CellError as error:
         raise CellError(f"{whose} {error}") from None
     except AttributeError as error:
-        raise CellError(f"{whose} {_attribute(error) if isinstance(error.obj, Value) else _said(error)}") from error
+        raise CellError(f"{whose} {_attribute(error) if isinstance(error.obj, Value) else _message(error)}") from error
     except MISTAKES as error:
-        raise CellError(f"{whose} {_said(error)}") from error
+        raise CellError(f"{whose} {_message(error)}") from error
     return results
 
 
-def traced_function(
-    whose: str, equations: Callable, names: Sequence[str], results: int
+def trace_function(
+    whose: str, equations: Callable, names: Sequence[str], results: int = 1
 ) -> tuple[list[Value], list[Value]]:
-    """The symbols that a function of plain arguments is called with, and what it returns for them.
+    """Trace a function of scalars: the symbols of its arguments, and its results.
 
     Parameters
     ----------
     whose : str
-        Whom errors name.
+        Beginning of errors.
     equations : callable
         From scalars to a scalar or several.
     names : sequence of str
         Of its arguments.
     results : int
-        How many scalars it returns.
+        How many scalars it has to return.
     """
     inputs = [Value("input", name) for name in names]
 
@@ -78,11 +76,11 @@ def traced_function(
             raise CellError(f"returns {len(values)} values for {', '.join(names)}; return {results}")
         return values
 
-    return inputs, traced(whose, run)
+    return inputs, trace(whose, run)
 
 
 def scalars(results) -> list[Value]:
-    """What equations returned, a value or several, as expressions."""
+    """Results of equations, a value or several, as a list of expressions."""
     results = results if isinstance(results, tuple | list) else (results,)
     if not all(isinstance(result, Value | Real) for result in results):
         kinds = ", ".join(type(result).__name__ for result in results)
@@ -90,13 +88,13 @@ def scalars(results) -> list[Value]:
     return [as_value(result) for result in results]
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     reason = " ".join(str(error).split()) or type(error).__name__
     return f"could not be traced ({reason}); use operators, and the functions that nblstm exports, on its arguments"
 
 
 def _attribute(error: AttributeError) -> str:
-    """What to write instead of an attribute of a value, such as ``c.mean()``."""
+    """End of the error of ``c.mean`` and its like: what to write instead."""
     known = error.name in functions.__all__
     instead = f"write nblstm.{error.name}(x)" if known else "use operators, and the functions that nblstm exports"
     return f"takes .{error.name} of a value, but a cell sees one unit of one sequence, a scalar; {instead}"

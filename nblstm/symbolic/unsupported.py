@@ -1,4 +1,4 @@
-"""What equations cannot do with a symbol: Python's operations that are refused, each with what to write instead."""
+"""Python's operations that a symbol does not support, each with its error: what to write instead."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ class CellError(TypeError):
     """A cell's equations are not something nblstm can trace."""
 
 
-#: The functions for equations: ``functions.__all__``, of a module that imports this one.
+#: Names of the functions for equations, which `functions` defines and exports.
 FUNCTIONS = (
     "abs", "clip", "elu", "exp", "gelu", "hard_sigmoid", "hard_tanh", "leaky_relu", "log", "maximum", "minimum",
     "relu", "selu", "sigmoid", "softplus", "softsign", "sqrt", "swish", "tanh", "where",
 )  # fmt: skip
 
-#: What Python does with an object by methods of its type: what equations can do with a value,
-COMPUTED = "add radd sub rsub mul rmul truediv rtruediv neg pos pow rpow abs lt le gt ge array_ufunc array_function"
-#: and what they cannot, each with what is wrong with it.
-REFUSED = {
+#: Special methods, without their underscores, of operations that equations may use.
+SUPPORTED = "add radd sub rsub mul rmul truediv rtruediv neg pos pow rpow abs lt le gt ge array_ufunc array_function"
+#: Special methods of all others, and the end of their error.
+UNSUPPORTED = {
     "eq ne": "compares with == or !=, which rounding makes a matter of luck; write <, <=, > or >=",
     "bool": (
         "decides with `if`, `and`, `or`, `not`, min(), max() or a < b < c on a value that is known only when the cell "
@@ -45,16 +45,16 @@ REFUSED = {
 }
 
 
-def refuse(cls: type, operations: str, refusal: Callable) -> None:
-    """Have a class refuse operations, which are named as in `REFUSED`, by a method that raises."""
+def set_operations(cls: type, operations: str, method: Callable) -> None:
+    """Set one method of a class for several operations, named as in `UNSUPPORTED`."""
     for operation in operations.split():
-        setattr(cls, f"__{operation}__", refusal)
+        setattr(cls, f"__{operation}__", method)
 
 
-def refusal(said: str) -> Callable:
-    """A method that refuses, with what is wrong and what to write."""
+def raising(message: str) -> Callable:
+    """A method that raises `CellError`."""
 
-    def refused(self, *others, **options):
-        raise CellError(said)
+    def unsupported(self, *others, **options):
+        raise CellError(message)
 
-    return refused
+    return unsupported
