@@ -9,7 +9,7 @@ import numpy as np
 from nblstm.arguments import custom, signatures
 
 
-class Configured(signatures.KnownArguments):
+class Configured:
     """An object that is saved as the arguments of its constructor.
 
     Each argument is kept under its own name, as scikit-learn's estimators keep theirs; nothing else is saved.
@@ -17,6 +17,12 @@ class Configured(signatures.KnownArguments):
 
     #: Arguments that are not part of the config.
     unsaved: tuple[str, ...] = ()
+
+    def __new__(cls, *args, **kwargs):
+        """Make the object, unless an argument is unknown."""
+        if kwargs:
+            signatures.refuse_unknown(cls, kwargs)
+        return super().__new__(cls)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments as plain values, which JSON can hold; what is the user's own by its name.

@@ -1,38 +1,39 @@
-"""What constructors and methods take: arguments that they lack, and methods of a user's class that others will call."""
+"""Check signatures: unknown arguments of constructors, and methods of a user's class that nblstm will call."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import ClassVar, NoReturn
+from typing import NoReturn
 
 from nblstm.arguments import validate
 
 
-class KnownArguments:
-    """A class whose constructor answers an argument that it lacks with the nearest that it has."""
+def refuse_unknown(cls: type, given: Iterable[str]) -> None:
+    """Refuse an argument that the constructor lacks, unless it passes on what it does not know.
 
-    #: Names that arguments have elsewhere, and theirs here.
-    once: ClassVar[dict[str, str]] = {}
+    To be called in ``__new__``, where the class is the one that the user named.
 
-    def __new__(cls, *args, **kwargs):
-        """As `object`'s; an unknown argument is refused, unless the constructor passes on what it does not know."""
-        if kwargs:
-            known = constructor(cls).parameters
-            wrong = [name for name in kwargs if name not in known]
-            if wrong and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
-                cls.refuse(wrong[0], known)
-        return super().__new__(cls)
+    Raises
+    ------
+    TypeError
+        With the nearest argument that the constructor has.
+    """
+    known = constructor(cls).parameters
+    wrong = [name for name in given if name not in known]
+    if wrong and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        refuse(cls, wrong[0], known)
 
-    @classmethod
-    def refuse(cls, name: str, names: Iterable[str]) -> NoReturn:
-        """Say of an argument that it is none of those."""
-        raise TypeError(f"{cls.__name__} got the unknown argument {validate.unknown(name, names, once=cls.once)}")
+
+def refuse(cls: type, name: str, names: Iterable[str]) -> NoReturn:
+    """Say of an argument that it is none of ``names``; ``cls.once`` has names that arguments have elsewhere."""
+    once = getattr(cls, "once", None)
+    raise TypeError(f"{cls.__name__} got the unknown argument {validate.unknown(name, names, once=once)}")
 
 
 def constructor(cls: type) -> inspect.Signature:
-    """What a class's own constructor takes."""
+    """The signature of a class's constructor, without self."""
     return _constructor(cls)
 
 
@@ -71,7 +72,7 @@ def overridden(cls: type, base: type, *names: str, least: int | None = None) -> 
 
 
 def takes(function, count: int) -> bool:
-    """Whether a function can be called with so many arguments by position."""
+    """Return whether a function can be called with ``count`` arguments by position."""
     try:
         inspect.signature(function).bind(*range(count))
     except TypeError:

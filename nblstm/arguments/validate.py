@@ -45,6 +45,29 @@ def probability(name: str, value) -> float:
     return float(value)
 
 
+def number(name: str, value, minimum: float = -float("inf")) -> float:
+    """``value`` as a finite float of ``minimum`` or more."""
+    needed = "a finite number" if minimum == -float("inf") else f"a finite number, {minimum:g} or more"
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; give {needed}")
+    if not minimum <= float(value) < float("inf"):
+        raise ValueError(f"{name} is {value}; give {needed}")
+    return float(value)
+
+
+def only(name: str, value, supported) -> None:
+    """Refuse an option of Keras's that nblstm lacks, unless it has its default."""
+    if value is not supported and value != supported:
+        raise ValueError(f"{name} is {value!r}, which nblstm does not support; leave it at {supported!r}")
+
+
+def without_cudnn(value) -> bool | str:
+    """Keras's ``use_cudnn``, where "auto" and False both mean what there is."""
+    if value is not False and value != "auto":
+        raise ValueError(f"use_cudnn is {value!r}, and nblstm does not use cuDNN; leave it at 'auto'")
+    return value
+
+
 def flag(name: str, value) -> bool:
     """``value`` as a bool; 0 and 1 are taken for one."""
     if not isinstance(value, bool | np.bool_ | numbers.Integral) or value not in (0, 1):

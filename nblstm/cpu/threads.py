@@ -33,7 +33,7 @@ from nblstm.codegen.compiler import compiled
 from nblstm.codegen.pointers import call, offset, pointer_to
 from nblstm.codegen.target import inlined
 from nblstm.cpu.jobs import Arguments, address
-from nblstm.process.undisturbed import undisturbed
+from nblstm.process.uninterrupted import uninterrupted
 
 # Shared memory of the pool: one cell for each on a cache line of its own, so that they do not slow each other. The last
 # line before the helpers' does not change while they run: how many they are, and `_system`.
@@ -73,7 +73,7 @@ def _system() -> tuple[int, int, int]:
 @cache
 def _functions():
     """The pool's compiled functions: do all parts alone, lead, dismiss the helpers, help. ctypes releases the GIL."""
-    return undisturbed(_compiled)  # all of it: Numba's types have finalisers in Python, see `memory`
+    return uninterrupted(_compiled)  # all of it: Numba's types have finalisers in Python, see `memory`
 
 
 def _compiled():
@@ -240,7 +240,7 @@ def _default_threads() -> int:
 
 
 _threads: int | None = None
-_pool: _Pool | None = None  # changed in `undisturbed` work only, one thread at a time
+_pool: _Pool | None = None  # changed in `uninterrupted` work only, one thread at a time
 
 
 def most_threads() -> int:
@@ -274,7 +274,7 @@ def set_num_threads(count: int) -> None:
     if isinstance(count, bool) or not isinstance(count, numbers.Integral) or not 1 <= count <= most_threads():
         raise ValueError(f"set_num_threads got {count!r}; give a number of threads from 1 to {most_threads()}")
     if count != _threads:
-        undisturbed(_set, int(count))
+        uninterrupted(_set, int(count))
 
 
 def _set(count: int) -> None:
@@ -322,4 +322,4 @@ def run(kernel: int, arguments: Arguments, parts: int, *, tiny: bool = False) ->
     if tiny or parts < 2 or num_threads() < 2:
         _functions()[0](kernel, arguments.at, parts)
     else:
-        (_pool or undisturbed(_started)).run(kernel, arguments.at, parts)
+        (_pool or uninterrupted(_started)).run(kernel, arguments.at, parts)

@@ -15,7 +15,7 @@ from nblstm.codegen import cache as files
 from nblstm.cuda.kernels.kernel import Kernel
 from nblstm.cuda.kernels.primitives import Primitives
 from nblstm.process import compiling
-from nblstm.process.undisturbed import undisturbed
+from nblstm.process.uninterrupted import uninterrupted
 
 
 @cache
@@ -88,7 +88,7 @@ def compiled(kernel: Kernel, capability: tuple[int, int]) -> Compiled:
     """
     identity = f"{kernel.name}\n{kernel.dtype}\n{kernel.threads}\n{capability}\n{kernel.text}"
     name = f"{kernel.name}-{files.key(identity, environment())}"
-    return Compiled(*(files.load(name) or undisturbed(_made, name, kernel, capability)))
+    return Compiled(*(files.load(name) or uninterrupted(_made, name, kernel, capability)))
 
 
 def _made(name: str, kernel: Kernel, capability: tuple[int, int]) -> tuple[bytes, str, int, int]:

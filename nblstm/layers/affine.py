@@ -8,7 +8,6 @@ import numpy as np
 
 from nblstm.arguments import validate
 from nblstm.layers import activations, constraints, initializers, regularizers
-from nblstm.layers.base import shapes
 from nblstm.layers.base.layer import Layer
 from nblstm.layers.base.options import (
     ActivationLike,
@@ -18,7 +17,7 @@ from nblstm.layers.base.options import (
     RegularizerLike,
     Unpack,
 )
-from nblstm.layers.base.parametric import Parameter
+from nblstm.layers.base.parameters import Parameter
 from nblstm.layers.base.shapes import Shape
 from nblstm.process import blas
 
@@ -35,7 +34,7 @@ class Affine(Layer):
         **kwargs: Unpack[LayerOptions],
     ):  # fmt: skip
         super().__init__(**kwargs)
-        shapes.only("activity_regularizer", activity_regularizer, None)
+        validate.only("activity_regularizer", activity_regularizer, None)
         self.activation = activations.get(activation)
         self.use_bias = validate.flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)

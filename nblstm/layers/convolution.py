@@ -10,7 +10,6 @@ import numpy as np
 
 from nblstm.arguments import validate
 from nblstm.layers.affine import Affine
-from nblstm.layers.base import shapes
 from nblstm.layers.base.layer import register
 from nblstm.layers.base.options import (
     ActivationLike,
@@ -47,7 +46,7 @@ class _Convolution(Affine):
         if max(self.strides) > 1 and max(self.dilation_rate) > 1:
             raise ValueError(f"strides is {strides} and dilation_rate {dilation_rate}; leave one of them at 1")
         validate.choice("data_format", data_format or "channels_last", ("channels_last",))
-        shapes.only("groups", groups, 1)
+        validate.only("groups", groups, 1)
         self.data_format, self.groups = "channels_last", 1
         super().__init__(
             activation=activation, use_bias=use_bias, kernel_initializer=kernel_initializer,

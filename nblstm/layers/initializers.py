@@ -9,8 +9,7 @@ import numpy as np
 
 from nblstm.arguments import seeds, validate
 from nblstm.arguments.configured import Configured, plain
-from nblstm.layers.base import shapes
-from nblstm.layers.base.registry import Registry
+from nblstm.arguments.registry import Registry
 from nblstm.process import blas
 
 __all__ = [
@@ -69,7 +68,7 @@ class Constant(Initializer):
             if not np.isfinite(self.value).all():
                 raise ValueError(f"value contains {self.value[~np.isfinite(self.value)][0]}; give finite numbers")
         else:
-            self.value = shapes.number("value", value)
+            self.value = validate.number("value", value)
 
     def _values(self, shape, generator):
         if isinstance(self.value, float):
@@ -101,7 +100,7 @@ class Identity(Initializer):
     """``gain`` on the diagonal of a matrix, 0 elsewhere."""
 
     def __init__(self, gain: float = 1.0):
-        self.gain = shapes.number("gain", gain)
+        self.gain = validate.number("gain", gain)
 
     def _values(self, shape, generator):
         if len(shape) != 2:
@@ -132,7 +131,7 @@ class RandomNormal(_Random):
 
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None):
         super().__init__(seed)
-        self.mean, self.stddev = shapes.number("mean", mean), shapes.number("stddev", stddev, 0)
+        self.mean, self.stddev = validate.number("mean", mean), validate.number("stddev", stddev, 0)
 
     def _drawn(self, shape, generator):
         return generator.normal(self.mean, self.stddev, shape)
@@ -152,7 +151,7 @@ class RandomUniform(_Random):
 
     def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None):
         super().__init__(seed)
-        self.minval, self.maxval = shapes.number("minval", minval), shapes.number("maxval", maxval, float(minval))
+        self.minval, self.maxval = validate.number("minval", minval), validate.number("maxval", maxval, float(minval))
 
     def _drawn(self, shape, generator):
         return generator.uniform(self.minval, self.maxval, shape)
@@ -172,7 +171,7 @@ class VarianceScaling(_Random):
 
     def __init__(self, scale: float = 1.0, mode="fan_in", distribution="truncated_normal", seed: int | None = None):
         super().__init__(seed)
-        self.scale = shapes.number("scale", scale, 0)
+        self.scale = validate.number("scale", scale, 0)
         self.mode = validate.choice("mode", mode, ("fan_in", "fan_out", "fan_avg"))
         kinds = ("truncated_normal", "untruncated_normal", "uniform")
         self.distribution = validate.choice("distribution", distribution, kinds)
@@ -245,7 +244,7 @@ class Orthogonal(_Random):
 
     def __init__(self, gain: float = 1.0, seed: int | None = None):
         super().__init__(seed)
-        self.gain = shapes.number("gain", gain)
+        self.gain = validate.number("gain", gain)
 
     def _drawn(self, shape, generator):
         if len(shape) < 2:

@@ -9,7 +9,7 @@ import numpy as np
 
 from nblstm.arguments import validate
 from nblstm.layers import InputLayer, Layer
-from nblstm.layers.base.layer import Tape as LayerTape
+from nblstm.layers.base.passes import Tape as LayerTape
 from nblstm.layers.base.shapes import Shape, batch_shape
 from nblstm.models.shared import Shared
 from nblstm.models.unlisted import unlisted_inputs

@@ -10,7 +10,6 @@ import numpy as np
 
 from nblstm.arguments import signatures, validate
 from nblstm.engine.device import backend_of
-from nblstm.layers.base.shapes import only
 from nblstm.models import truncation
 from nblstm.models.chain import Tape
 from nblstm.models.feed import Feed
@@ -75,11 +74,11 @@ class Learner(Feed):
         TypeError, ValueError
             If an argument is not known.
         """
-        only("loss_weights", loss_weights, None)
-        only("run_eagerly", run_eagerly, False)
-        only("steps_per_execution", steps_per_execution, 1)
-        only("jit_compile", jit_compile, "auto")
-        only("auto_scale_loss", auto_scale_loss, True)
+        validate.only("loss_weights", loss_weights, None)
+        validate.only("run_eagerly", run_eagerly, False)
+        validate.only("steps_per_execution", steps_per_execution, 1)
+        validate.only("jit_compile", jit_compile, "auto")
+        validate.only("auto_scale_loss", auto_scale_loss, True)
         if loss is None:
             raise ValueError("loss is None; give a name, such as 'mse', or an object of nblstm.training.losses")
         steps = None if bptt_steps is None else validate.positive_integer("bptt_steps", bptt_steps)

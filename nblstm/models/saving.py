@@ -12,7 +12,7 @@ import numpy as np
 
 from nblstm.arguments import custom, validate
 from nblstm.layers import deserialize, serialize
-from nblstm.layers.base.parametric import UNDRAWN
+from nblstm.layers.base.parameters import UNDRAWN
 from nblstm.training import losses, optimizers
 from nblstm.training.files import archive, faults, foreign
 
@@ -204,7 +204,7 @@ def _check_weights(model, shape, values) -> None:
         raise ValueError("the parameters of its layers are no arrays")
     model.check_input_shape(shape)
     for layer, state in zip(model.layers, values, strict=True):
-        needed = layer.parameter_shapes(shape)
+        needed = {name: p.shape for name, p in layer.describe(shape).items()}
         came = {name: value.shape for name, value in state.items()}
         if came != needed:
             raise ValueError(f"the parameters of layer {layer.name!r} have shapes {came} and it needs {needed}")

@@ -8,7 +8,7 @@ import numpy as np
 
 from nblstm.arguments import seeds, validate
 from nblstm.layers import Layer
-from nblstm.layers.base.names import automatic_name
+from nblstm.layers.base.names import name_or_automatic
 from nblstm.models import saving
 from nblstm.models.summary import table
 from nblstm.models.trainer import Trainer
@@ -61,11 +61,9 @@ class Sequential(Trainer):
     """
 
     def __init__(self, layers=None, trainable: bool = True, name: str | None = None, *, seed: int | None = None):
-        if name is not None and not (isinstance(name, str) and name):
-            raise TypeError(f"name is {name!r}; give a string that is not empty, or None")
         if layers is not None and (isinstance(layers, Layer) or not np.iterable(layers)):
             raise TypeError(f"layers is {layers!r}; give a list of layers, such as [LSTM(32), Dense(1)]")
-        self.name = name or automatic_name("Sequential")
+        self.name = name_or_automatic(name, "Sequential")
         super().__init__(layers, seeds.generator(seed))
         if not validate.flag("trainable", trainable):
             self.trainable = False

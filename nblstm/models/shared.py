@@ -12,12 +12,17 @@ from nblstm.arguments import signatures
 from nblstm.process import locks
 
 
-class Shared(signatures.KnownArguments):
+class Shared:
     """Parameters in several modules, set at one moment as those who read them see it.
 
     Who sets them counts, before and after. Who reads them compares the counts, before and after, and waits for
     nobody: only where the parameters were being set meanwhile does it read once more, with none set then.
     """
+
+    def __new__(cls, *args, **kwargs):
+        if kwargs:
+            signatures.refuse_unknown(cls, kwargs)
+        return super().__new__(cls)
 
     def __init__(self):
         self._begun = self._ended = 0

@@ -14,7 +14,6 @@ from nblstm.engine import stack
 from nblstm.engine.device import backend_of, device_for
 from nblstm.engine.stack import Network
 from nblstm.layers import constraints, initializers, regularizers
-from nblstm.layers.base import shapes
 from nblstm.layers.base.layer import Layer
 from nblstm.layers.base.options import (
     ConstraintLike,
@@ -23,7 +22,7 @@ from nblstm.layers.base.options import (
     RegularizerLike,
     Unpack,
 )
-from nblstm.layers.base.parametric import Parameter
+from nblstm.layers.base.parameters import Parameter
 from nblstm.layers.base.shapes import Shape
 from nblstm.layers.dropout import seeded
 from nblstm.nn import Gradients
@@ -98,8 +97,8 @@ class CellLayer(Layer):
         learn_initial_state: bool = False, **kwargs: Unpack[LayerOptions],
     ):  # fmt: skip
         super().__init__(**kwargs)
-        shapes.only("activity_regularizer", activity_regularizer, None)
-        shapes.only("unroll", unroll, False)
+        validate.only("activity_regularizer", activity_regularizer, None)
+        validate.only("unroll", unroll, False)
         self.activity_regularizer, self.unroll = None, False
         self.units = validate.positive_integer("units", units)
         self.use_bias = validate.flag("use_bias", use_bias)
@@ -200,8 +199,8 @@ class CellLayer(Layer):
             last = self._last_targets = gradients, self._views(gradients.params)
         return last[1]
 
-    def _hold(self, layout, flat: np.ndarray) -> None:
-        super()._hold(layout, flat)
+    def _set_buffer(self, layout, flat: np.ndarray, buffer=None) -> None:
+        super()._set_buffer(layout, flat, buffer)
         for name in ("_network", "_dropout_network"):  # their passes have the parameters from before
             vars(self).pop(name, None)
         self._own_views: dict[str, np.ndarray] | None = None

@@ -11,7 +11,7 @@ from nblstm.arguments import seeds, validate
 from nblstm.buffers import memory
 from nblstm.engine import stack
 from nblstm.engine.replay import TrainingReplay, replayed, training_replay
-from nblstm.layers.base.layer import Tape, checked_mask
+from nblstm.layers.base.passes import Tape, check_tape, checked_input, checked_mask, gradients_into
 from nblstm.layers.dropout import dropout_factors
 from nblstm.layers.recurrent.states import CellStates
 from nblstm.layers.recurrent.stepper import Stepper
@@ -166,7 +166,7 @@ class Recurrent(CellStates):
         TypeError, ValueError
             If a shape does not fit, or the tape is another layer's.
         """
-        self._own_tape(tape)
+        check_tape(self, tape)
         if isinstance(tape.saved, TrainingReplay):
             return self._backward_again(tape, dy, input_gradient, into)
         done: _Pass = tape.saved
@@ -181,7 +181,7 @@ class Recurrent(CellStates):
             nothing = np.zeros_like(d_states[:1])
             d_states = np.concatenate([nothing, d_states, nothing])
         d_states = steps.batch.sort(d_states)
-        gradients = self._gradients(into)
+        gradients = gradients_into(self, into)
         dx: Any = stack.backward(done.tape, d_rows, d_states, self._targets(gradients), input_gradient)
         d_states = steps.batch.unsort(d_states)
         if m is not None:
@@ -218,7 +218,7 @@ class Recurrent(CellStates):
                 repeated.dy[...] = dy.swapaxes(0, 1)
             else:
                 repeated.d_states[self._output, 0] += dy
-            gradients = self._gradients(into)
+            gradients = gradients_into(self, into)
             repeated.backward(self._targets(gradients), self.return_sequences, input_gradient)
             dx = repeated.dx.swapaxes(0, 1).copy() if input_gradient else None
             gradients.state = tuple(repeated.d_states[:, 0].copy())
@@ -233,7 +233,7 @@ class Recurrent(CellStates):
 
     def _checked(self, x, mask) -> tuple[np.ndarray, AllSteps | MaskedSteps]:
         """The input in the order in which it is read, and its steps."""
-        x = self._checked_input(x)
+        x = checked_input(self, x)
         B, T, _ = x.shape
         if mask is not None:
             mask = checked_mask(mask, x.shape[:2])

@@ -8,7 +8,7 @@ from typing import Any
 from nblstm.arguments import signatures
 
 
-class Callback(signatures.KnownArguments):
+class Callback:
     """Base class: a subclass overrides what it needs, with Keras's names.
 
     Each method gets ``logs``, a dict of the values measured so far: of the epoch in ``on_epoch_end``, with those of
@@ -25,6 +25,12 @@ class Callback(signatures.KnownArguments):
 
     model: Any = None
     params: dict[str, Any] = {}  # noqa: RUF012, replaced and never changed
+
+    def __new__(cls, *args, **kwargs):
+        """Make the callback, unless an argument is unknown."""
+        if kwargs:
+            signatures.refuse_unknown(cls, kwargs)
+        return super().__new__(cls)
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse methods that cannot be called as they will be."""
