@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from nblstm.arguments import validate
-from nblstm.layers import activations
-from nblstm.layers.affine import Affine
+from nblstm.layers import activations, constraints, initializers, regularizers
+from nblstm.layers.affine import affine, affine_parameters, d_affine
 from nblstm.layers.base.layer import Layer, register
 from nblstm.layers.base.options import (
     ActivationLike,
@@ -14,11 +14,12 @@ from nblstm.layers.base.options import (
     RegularizerLike,
     Unpack,
 )
+from nblstm.layers.base.parameters import Parameter
 from nblstm.layers.base.shapes import Shape
 
 
 @register()
-class Dense(Affine):
+class Dense(Layer):
     """``y = activation(x kernel + bias)`` on the last dimension.
 
     Parameters
@@ -42,6 +43,7 @@ class Dense(Affine):
     """
 
     min_ndim = 2
+    fixed_axes = (-1,)
     supports_masking = True
     keeps_steps_apart = True
 
@@ -53,24 +55,33 @@ class Dense(Affine):
         bias_constraint: ConstraintLike = None, **kwargs: Unpack[LayerOptions],
     ):  # fmt: skip
         self.units = validate.positive_integer("units", units)
-        super().__init__(
-            activation=activation, use_bias=use_bias, kernel_initializer=kernel_initializer,
-            bias_initializer=bias_initializer, kernel_regularizer=kernel_regularizer, bias_regularizer=bias_regularizer,
-            activity_regularizer=activity_regularizer, kernel_constraint=kernel_constraint,
-            bias_constraint=bias_constraint, **kwargs,
-        )  # fmt: skip
+        super().__init__(**kwargs)
+        validate.only("activity_regularizer", activity_regularizer, None)
+        self.activation = activations.get(activation)
+        self.use_bias = validate.flag("use_bias", use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.activity_regularizer = None
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
 
     def _output_shape(self, shape: Shape) -> Shape:
         return (*shape[:-1], self.units)
 
-    def _kernel_shape(self, channels):
-        return channels, self.units
+    def _parameters_for(self, shape: Shape) -> dict[str, Parameter]:
+        assert shape[-1] is not None
+        return affine_parameters(self, (shape[-1], self.units))
 
-    def _rows(self, x):
-        return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+    def _forward(self, x, training, mask, generator):
+        y, saved = affine(self, x if x.ndim == 2 else x.reshape(-1, x.shape[-1]))
+        return y if x.ndim == 2 else y.reshape(*x.shape[:-1], self.units), (saved, x.shape)
 
-    def _d_input(self, d_rows, x_shape):
-        return d_rows.reshape(x_shape)
+    def _backward(self, saved, dy, gradients, input_gradient):
+        saved, x_shape = saved
+        d_rows = d_affine(self, saved, dy, gradients, input_gradient)
+        return None if d_rows is None else d_rows.reshape(x_shape)
 
 
 @register()
