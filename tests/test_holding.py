@@ -207,7 +207,8 @@ def test_states_and_seeds_are_those_of_the_held_layers():
 def test_a_holder_is_unbuilt_with_what_it_holds():
     layer = built(Gated(2))
     layer.unbuild()
-    assert not (layer.built or layer.gate.built)
+    assert not layer.built
+    assert not layer.gate.built
     layer.build((None, 5))
     assert layer.gate.get_weights()[0].shape == (5, 2)
 

@@ -293,7 +293,7 @@ def get(identifier) -> Initializer:
 def _checked_seed(seed) -> int | None:
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
         raise ValueError(f"seed is {seed!r}; give a whole number, 0 or more, or None")
-    return seed
+    return None if seed is None else int(seed)
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -79,3 +79,8 @@ def check_built_for(label: str, shape: tuple[int, ...], built: Shape, axes: tupl
             raise ValueError(
                 f"{label} got x of shape {shape}; it was built for {built}, so give {built[axis]} in dimension {axis}"
             )
+
+
+def agree(known: int | None, came: int | None) -> bool:
+    """Return whether two sizes can be one, where None is unknown."""
+    return known is None or came is None or known == came
