@@ -66,7 +66,7 @@ class Configured:
         return plain(name, value)
 
     def _argument(self, name: str):
-        """What was given as the argument ``name``."""
+        """Return the argument ``name``, which its constructor kept under that name."""
         try:
             return getattr(self, name)
         except AttributeError:

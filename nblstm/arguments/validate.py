@@ -78,7 +78,7 @@ def flag(name: str, value) -> bool:
 def unknown(
     name, names: Iterable[str], shown: Iterable[str] | None = None, once: dict[str, str] | None = None
 ) -> str:  # fmt: skip
-    """What to say of a name that is none of ``names``, to follow what it names: the nearest one, and all.
+    """Describe a name that is none of ``names``: the name, the nearest one that is, and all; to follow "unknown".
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def choice(name: str, value, choices: tuple[str, ...]) -> str:
 
 
 def came(value, noun: str = "arrays") -> str:
-    """What came where a list was wanted: how many things of it, or what else it is."""
+    """Describe a value that is no list of the right length: the number of its entries, or its type."""
     return f"{len(value)} {noun}" if isinstance(value, list | tuple) else type(value).__name__
 
 
@@ -241,7 +241,7 @@ def _numbers_of_a_list(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def _no_numbers(value, array: np.ndarray) -> str:
-    """What is wrong with an array of another kind, and the fix, to follow its name."""
+    """Describe an array that has no numbers, and the fix, to follow its name."""
     if hasattr(value, "toarray"):
         return f"is a sparse {type(value).__name__}; give the array that its toarray() makes"
     if array.ndim == 0:

@@ -23,7 +23,7 @@ REGULARIZERS = Registry("regularizer")
 
 
 class Regularizer(Protocol):
-    """What a penalty of the user's own needs."""
+    """The methods that a penalty of the user's own needs."""
 
     def __call__(self, w: np.ndarray) -> float:
         """The penalty."""

@@ -1,4 +1,4 @@
-"""What users pass as data, as batches that fit the model; all of it is checked before training begins."""
+"""Batches that fit the model, from all that users pass as data; it is checked before training begins."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def _check_targets(model: Sequential, y: np.ndarray, weight: np.ndarray | None) 
     known = (None, *shape[1:])  # even where a batch has a fixed size: these are the samples of all batches
     sizes = [n or (y.shape[axis] if axis < y.ndim else 1) for axis, n in enumerate(known)]
     prediction = np.broadcast_to(np.zeros((), model._layers[-1].dtype), sizes)
-    mask = np.broadcast_to(np.array(False), sizes[:-1]) if model._makes_masks else None
+    mask = np.broadcast_to(np.array(False), sizes[:-1]) if model.makes_masks else None
     model.objective.loss.checked_target(y, prediction, mask)
     if weight is not None:
         weights.aligned("sample_weight", weight, tuple(sizes[:-1] or sizes))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from nblstm.arguments import custom, validate
-from nblstm.layers import deserialize, serialize
+from nblstm.layers import Layer, deserialize, serialize
 from nblstm.layers.base.parameters import UNDRAWN
 from nblstm.models import snapshot
 from nblstm.models.step import prepare
@@ -17,6 +17,11 @@ from nblstm.training.files import archive, faults, foreign
 
 if TYPE_CHECKING:
     from nblstm.models.sequential import Sequential
+
+
+def layers_with_input(model: Sequential) -> list[Layer]:
+    """The layers, the Input before them if there is one."""
+    return [model._input, *model._layers] if model._input else list(model._layers)
 
 
 def get_config(model: Sequential) -> dict[str, Any]:
@@ -29,7 +34,7 @@ def get_config(model: Sequential) -> dict[str, Any]:
     """
     return {
         "name": model.name,
-        "layers": [serialize(layer) for layer in model._layers_with_input],
+        "layers": [serialize(layer) for layer in layers_with_input(model)],
         "build_input_shape": None if model.input_shape is None else list(model.input_shape),
     }
 
@@ -219,7 +224,7 @@ def _restored(cls, values: dict[str, Any], compile: bool):
 
 
 def _understood(path, make: Callable[[], Any]):
-    """What ``make`` gives; what a file holds may make anything fail, and each failure is the file's."""
+    """Return ``make()``; a file's content may make anything fail, and each failure is blamed on the file."""
     try:
         return make()
     except faults.FAULTS as error:

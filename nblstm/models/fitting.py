@@ -147,7 +147,7 @@ def fit(
     run = loop.Loop(model, batches, callbacks, epochs, first, shown, validation, every)
     if model.built:  # else the first batch of an iterable tells the layers' parameters
         prepare(model)
-    weighted = sample_weight is not None or class_weight is not None or model._makes_masks
+    weighted = sample_weight is not None or class_weight is not None or model.makes_masks
     for function, *arguments in _kernels(model, weighted):  # the first step needs them last: compiled meanwhile
         backend_of("cpu").foresee(function, *arguments)
     model._fitting = True
@@ -265,13 +265,7 @@ def train_on_batch(
     return _measured_batch(model, model.train_step, batch, return_dict)
 
 
-def test_on_batch(
-    model: Sequential,
-    x,
-    y=None,
-    sample_weight=None,
-    return_dict: bool = False,  # noqa: PT028, no test of pytest's
-) -> Any:
+def test_on_batch(model: Sequential, x, y=None, sample_weight=None, return_dict: bool = False) -> Any:  # noqa: PT028
     """Loss and metrics of one batch, as `evaluate` returns them."""
     need_compiled(model, "test_on_batch")
     return_dict = validate.flag("return_dict", return_dict)

@@ -51,7 +51,7 @@ def clone_model(model: Sequential) -> Sequential:
     if not isinstance(model, Sequential):
         raise TypeError(f"model is {model!r}; give a Sequential")
     clone = type(model)(name=model.name)
-    for layer in model._layers_with_input:
+    for layer in files.layers_with_input(model):
         clone.add(copy.deepcopy(layer.unbuilt()), rebuild=False)
     if model.input_shape is not None:
         clone.build(model.input_shape)

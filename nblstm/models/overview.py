@@ -1,4 +1,4 @@
-"""What a model consists of: layers by name, the number of parameters, and the table of both that is printed."""
+"""A model's layers by name, the number of its parameters, and the table of both that is printed."""
 
 from __future__ import annotations
 

@@ -135,11 +135,11 @@ class Sequential:
         return made
 
     def __copy__(self):
-        """With parameters of its own: were they shared, training one would change the other."""
+        """Copy the parameters too: were they shared, training one model would change the other."""
         return copy.deepcopy(self)
 
     def __reduce_ex__(self, protocol):
-        """For pickle: a copy of the state, as it is pickled later, when others may set parameters."""
+        """Return a copy of the state, since it is pickled later, when others may set parameters."""
         with self._parameters_lock.lock:
             state = copy.deepcopy(self.__getstate__(), {id(self): self})
         return copyreg.__newobj__, (type(self),), state  # as `object` has it
@@ -252,7 +252,7 @@ class Sequential:
 
     @property
     def built(self) -> bool:
-        """Whether all layers have their parameters."""
+        """True if all layers have their parameters."""
         return self._input_shape is not None and all(layer.built for layer in self._layers)
 
     @property
@@ -267,15 +267,12 @@ class Sequential:
 
     @property
     def dtype(self) -> str:
-        """What the first layer computes in."""
+        """The dtype of the first layer."""
         return self._layers[0].dtype if self._layers else "float32"
 
     @property
-    def _layers_with_input(self) -> list[Layer]:
-        return [self._input, *self._layers] if self._input else list(self._layers)
-
-    @property
-    def _makes_masks(self) -> bool:
+    def makes_masks(self) -> bool:
+        """True if a layer masks steps."""
         return any(layer.makes_masks for layer in self._layers)
 
     def reset_states(self) -> None:
@@ -286,7 +283,7 @@ class Sequential:
 
     @property
     def compiled(self) -> bool:
-        """Whether `compile` has been called."""
+        """True after `compile`."""
         return self.objective is not None
 
     @property
@@ -301,12 +298,12 @@ class Sequential:
 
     @property
     def metrics_names(self) -> list[str]:
-        """What `evaluate` returns, by name."""
+        """The names of the numbers that `evaluate` returns."""
         return list(self.logs()) if self.compiled else []
 
     @property
     def trainable(self) -> bool:
-        """Whether any layer is trained; setting it sets all layers."""
+        """True if any layer is trained; setting it sets all layers."""
         return any(layer.trainable for layer in self._layers)
 
     @trainable.setter

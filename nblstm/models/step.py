@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Tape:
-    """What `Sequential.backward` needs of a forward pass, and the mask of its output."""
+    """Tapes of all layers, for `Sequential.backward`, and the mask of the output."""
 
     tapes: list[LayerTape]
     mask: np.ndarray | None

@@ -234,7 +234,7 @@ class Module:
             return state | {"_flat": self._flat.copy()}
 
     def __copy__(self) -> Module:
-        """With parameters of its own: were they shared, one module could not see the other's changes."""
+        """Copy the parameters too: were they shared, one module could not see the other's changes."""
         return copy.deepcopy(self)
 
     def __setstate__(self, state: dict) -> None:

@@ -23,7 +23,7 @@ def constructor_objects(layer: Layer) -> dict[str, Any]:
 
 
 def reduced(layer: Layer) -> tuple:
-    """What ``__reduce__`` returns."""
+    """Return the value of ``__reduce__``."""
     made = layer.input_shape, layer.state_dict(), layer.states, layer.generator
     return _restored, (type(layer), constructor_objects(layer), *made)
 

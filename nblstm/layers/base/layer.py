@@ -154,7 +154,7 @@ class Layer(Configured, Module):
 
     @property
     def trainable(self) -> bool:
-        """Whether training changes the parameters: of this layer and of those that it holds, or of none of them."""
+        """True if training changes the parameters; a layer and those that it holds are trained together."""
         return self._trainable and (not self.held or all(layer.trainable for layer in self.held.values()))
 
     @trainable.setter
@@ -165,7 +165,7 @@ class Layer(Configured, Module):
 
     @property
     def built(self) -> bool:
-        """Whether the parameters have been made."""
+        """True if the parameters have been made."""
         return self.input_shape is not None
 
     def build(self, input_shape, generator: np.random.Generator | None = None) -> None:
@@ -240,7 +240,7 @@ class Layer(Configured, Module):
 
     @property
     def states(self) -> Any:
-        """With `stateful`, the states that the next batch starts with, of each stateful layer that is held."""
+        """The states that the next batch starts with, of each stateful layer that is held."""
         return building.states(self)
 
     def reset_states(self, states=None) -> None:

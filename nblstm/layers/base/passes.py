@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Tape:
-    """What `Layer.backward` needs of a forward pass; it can be used any number of times.
+    """Values that a forward pass saves for `Layer.backward`, any number of times.
 
     It refers to the input and output of that pass: write to neither before the last use.
     """
