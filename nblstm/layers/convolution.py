@@ -10,7 +10,6 @@ import numpy as np
 
 from nblstm.arguments import validate
 from nblstm.layers import activations, constraints, initializers, regularizers
-from nblstm.layers.affine import affine, affine_parameters, d_affine
 from nblstm.layers.base.layer import Layer, register
 from nblstm.layers.base.options import (
     ActivationLike,
@@ -22,6 +21,7 @@ from nblstm.layers.base.options import (
 )
 from nblstm.layers.base.parameters import Parameter
 from nblstm.layers.base.shapes import Shape
+from nblstm.layers.dense import affine, affine_parameters, d_affine
 from nblstm.layers.windows import sliding
 
 

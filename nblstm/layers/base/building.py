@@ -1,4 +1,4 @@
-"""Make the parameters of a layer and of the layers that it holds: one buffer, the layer's own first."""
+"""Build layers: the parameters of a layer and of those that it holds, in one buffer; and copies of layers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nblstm.arguments.configured import Configured
 from nblstm.layers.base import parameters, shapes
-from nblstm.layers.base.parameters import Parameter
+from nblstm.layers.base.parameters import UNDRAWN, Parameter
 from nblstm.layers.base.shapes import Shape
 from nblstm.nn import Gradients
 
@@ -102,3 +103,32 @@ def reset_states(holder: Layer, given: list[Any] | None) -> None:
         raise ValueError(f"{holder._label} got the states of {len(given)} layers; give those of {len(stateful)}")
     for layer, own in zip(stateful, given or [None] * len(stateful), strict=True):
         layer.reset_states(own)
+
+
+def constructor_objects(layer: Layer) -> dict[str, Any]:
+    """The arguments from which `from_config` makes the layer without looking names up; layers in it are not built.
+
+    A class with a `get_config` of its own says there what they are.
+    """
+    if type(layer).get_config is not Configured.get_config:
+        return layer.get_config()
+    given = layer._arguments()
+    return {name: value.unbuilt() if hasattr(value, "unbuilt") else value for name, value in given.items()}
+
+
+def reduced(layer: Layer) -> tuple:
+    """Return the value of ``__reduce__``."""
+    made = layer.input_shape, layer.state_dict(), layer.states, layer.generator
+    return _restored, (type(layer), constructor_objects(layer), *made)
+
+
+def _restored(cls: type[Layer], config, input_shape, values, states, generator) -> Layer:
+    layer = cls.from_config(config)
+    if input_shape is not None:
+        layer.build(input_shape, UNDRAWN)
+        layer.load_state_dict(values)
+    if states is not None:
+        layer.reset_states(states)
+    if layer.generator is not None:
+        layer.generator.bit_generator.state = generator.bit_generator.state
+    return layer

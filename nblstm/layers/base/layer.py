@@ -10,7 +10,7 @@ from nblstm.arguments import signatures, validate
 from nblstm.arguments.configured import Configured, constructor_arguments
 from nblstm.arguments.registry import Registry
 from nblstm.buffers.layout import Layout
-from nblstm.layers.base import building, copies, parameters, shapes
+from nblstm.layers.base import building, parameters, shapes
 from nblstm.layers.base.names import name_or_automatic
 from nblstm.layers.base.options import DTypeLike, ShapeLike
 from nblstm.layers.base.parameters import Parameter
@@ -102,11 +102,11 @@ class Layer(Configured, Module):
 
     def __reduce__(self):
         """Return what copies and pickles are made of."""
-        return copies.reduced(self)
+        return building.reduced(self)
 
     def unbuilt(self: Same, **changes) -> Same:
         """Make a layer of the same arguments but for some, without parameters; the arguments themselves are shared."""
-        return type(self).from_config(copies.constructor_objects(self) | changes)
+        return type(self).from_config(building.constructor_objects(self) | changes)
 
     def hold(self, layer: Same, prefix: str) -> Same:
         """Make another layer, which is returned, a part of this one; for constructors, behind that of `Layer`.
