@@ -65,7 +65,7 @@ def compile(
         check_truncation(model)
     objective, optimizer = Objective(loss, metrics, weighted_metrics), optimizers.get(optimizer)
     model.objective, model.optimizer, model._bptt_steps = objective, optimizer, steps
-    model._free = [True]
+    model._objective_token = [True]
 
 
 def fit(

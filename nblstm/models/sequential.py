@@ -104,7 +104,8 @@ class Sequential:
         self._gradients: list[Gradients | None] | None = None  # of the last step, for the next one to overwrite
         self.history: History | None = None
         self.stop_training = False
-        self._free, self._fitting = [True], False  # whether anybody measures by the model's own loss and metrics
+        self._objective_token = [True]  # taken by whoever measures with the model's own objective, see `measured`
+        self._fitting = False
         self._parameters_lock = locks.SequenceLock()
         for layer in layers or ():
             self.add(layer)
@@ -122,7 +123,7 @@ class Sequential:
     def __getstate__(self) -> dict[str, Any]:
         """Return what copies and pickles have too: all but the lock, what was measured, and what is made again."""
         state = {name: value for name, value in vars(self).items() if name != "_parameters_lock"}
-        return state | {"_gradients": None, "history": None, "_free": [True], "_fitting": False}
+        return state | {"_gradients": None, "history": None, "_objective_token": [True], "_fitting": False}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._parameters_lock = locks.SequenceLock()

@@ -141,15 +141,15 @@ def measured(model: Sequential, whole: bool = False) -> Iterator[Objective]:
         Whether they have to be the model's, as for a fit: it gets new ones where an evaluation has them.
     """
     assert model.objective is not None
-    free = model._free
+    free = model._objective_token
     try:
         free.pop()  # one operation, whatever other threads do
     except IndexError:
         if not whole:
             yield model.objective.apart()
             return
-        model.objective, model._free = model.objective.apart(), []
-        free = model._free
+        model.objective, model._objective_token = model.objective.apart(), []
+        free = model._objective_token
     try:
         yield model.objective
     finally:
