@@ -11,6 +11,7 @@ from tolerances import DIFFERENCES, assert_close
 
 from nblstm import layers
 from nblstm.layers import LSTM, Dense, Dropout, Input, Layer, TimeDistributed, register
+from nblstm.layers.base import building
 from nblstm.models import Sequential, load_model
 
 RNG = np.random.default_rng(0)
@@ -68,13 +69,13 @@ class Twice(Layer):
 
     def _forward(self, x, training, mask, generator):
         tapes = []
-        for layer in self.held.values():
+        for layer in self.held_layers.values():
             x, tape = layer.forward(x, training=training, generator=generator)
             tapes.append(tape)
         return x, tapes
 
     def _backward(self, saved, dy, gradients, input_gradient):
-        for layer, tape in zip(reversed(self.held.values()), reversed(saved), strict=True):
+        for layer, tape in zip(reversed(self.held_layers.values()), reversed(saved), strict=True):
             needed = input_gradient or layer is not self.first
             dy, _ = layer.backward(tape, dy, input_gradient=needed, into=gradients[layer])
         return dy
@@ -195,7 +196,7 @@ def test_states_and_seeds_are_those_of_the_held_layers():
     layer = TimeDistributed(LSTM(3, stateful=True, dropout=0.5, seed=4))
     assert layer.stateful
     assert layer.generator is layer.layer.generator
-    assert layer.states is None
+    assert building.states(layer) is None
     first, second = layer(x), layer(x)
     assert not np.array_equal(first, second)
     again = copy.deepcopy(layer)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nblstm.arguments import validate
+from nblstm.layers.base import building
 from nblstm.layers.base.parameters import UNDRAWN
 from nblstm.models import data
 from nblstm.models.fitting import need_compiled
@@ -113,7 +114,7 @@ def check_parameters(model: Sequential, shape, values) -> None:
 
 def states(model: Sequential) -> list[list[np.ndarray] | None]:
     """The states that stateful layers begin the next batch with."""
-    return [layer.states for layer in model.layers]
+    return [building.states(layer) for layer in model.layers]
 
 
 def set_states(model, values) -> None:

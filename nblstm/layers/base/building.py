@@ -21,12 +21,12 @@ def hold(holder: Layer, layer: Layer, prefix: str) -> None:
     """Take a layer in, see `Layer.hold`."""
     if layer.dtype != holder.dtype:
         raise ValueError(f"dtype is {holder.dtype} and that of {layer.name!r} {layer.dtype}; give it to the latter")
-    if prefix in holder.held:
+    if prefix in holder.held_layers:
         raise ValueError(f"{holder._label} holds a layer with the prefix {prefix!r} already; give each its own")
-    holder.held[prefix] = layer
+    holder.held_layers[prefix] = layer
     holder.stateful = holder.stateful or layer.stateful
     holder.generator = holder.generator or layer.generator
-    for each in holder.held.values():
+    for each in holder.held_layers.values():
         each.generator = holder.generator
 
 
@@ -43,7 +43,7 @@ def held_parameters(holder: Layer, shape: Shape) -> dict[str, Parameter]:
     """Describe the parameters of all held layers, for the checked shape of the holder's input."""
     return {
         f"{prefix}{name}": parameter
-        for prefix, layer in holder.held.items()
+        for prefix, layer in holder.held_layers.items()
         for name, parameter in layer.describe(holder._held_shape(layer, shape)).items()
     }
 
@@ -55,14 +55,14 @@ def build(layer: Layer, input_shape, generator: np.random.Generator | None) -> N
     described = own | held_parameters(layer, shape)
     layout = parameters.layout_of(described)
     with layer._build_lock:
-        for each in layer.held.values():
+        for each in layer.held_layers.values():
             if each.built and not layer.built and each._flat is not each._buffer.flat:
                 raise ValueError(f"{each._label} is held by another layer already; make one for {layer._label}")
             each.build(layer._held_shape(each, shape), generator)
         if not layer.built:
             flat = parameters.initial_values(own, layer.dtype, generator, layer._label)
-            if layer.held:
-                flat = np.concatenate([flat, *(each._flat for each in layer.held.values())])
+            if layer.held_layers:
+                flat = np.concatenate([flat, *(each._flat for each in layer.held_layers.values())])
             layer._set_buffer(layout, flat)
             layer.described = described
         elif layout.shapes != layer._layout.shapes:
@@ -75,8 +75,8 @@ def build(layer: Layer, input_shape, generator: np.random.Generator | None) -> N
 
 def pieces(holder: Layer, flat: np.ndarray) -> Iterator[tuple[Layer, np.ndarray]]:
     """Each held layer, and its piece of a buffer in the holder's layout."""
-    end = flat.size - sum(layer._layout.size for layer in holder.held.values())
-    for layer in holder.held.values():
+    end = flat.size - sum(layer._layout.size for layer in holder.held_layers.values())
+    for layer in holder.held_layers.values():
         start, end = end, end + layer._layout.size
         yield layer, flat[start:end]
 
@@ -88,15 +88,18 @@ def gradients(holder: Layer, whole: Gradients) -> dict[Any, Any]:
     }
 
 
-def states(holder: Layer) -> list[Any] | None:
-    """The states of the held layers that are stateful; None if all are the initial ones."""
-    found = [layer.states for layer in holder.held.values() if layer.stateful]
+def states(layer: Layer) -> Any:
+    """The ``states`` that the next batch starts with: the layer's own, else a list of those that it holds; or None."""
+    own = getattr(layer, "states", None)
+    if own is not None or not layer.stateful:
+        return own
+    found = [states(each) for each in layer.held_layers.values() if each.stateful]
     return found if any(given is not None for given in found) else None
 
 
 def reset_states(holder: Layer, given: list[Any] | None) -> None:
-    """Set what `states` returned, or the initial states."""
-    stateful = [layer for layer in holder.held.values() if layer.stateful]
+    """Set what `states` returned for layers that are held, or the initial states."""
+    stateful = [layer for layer in holder.held_layers.values() if layer.stateful]
     if not stateful:
         raise ValueError(f"{holder._label} keeps no states; make it with stateful=True")
     if given is not None and len(given) != len(stateful):
@@ -118,17 +121,17 @@ def constructor_objects(layer: Layer) -> dict[str, Any]:
 
 def reduced(layer: Layer) -> tuple:
     """Return the value of ``__reduce__``."""
-    made = layer.input_shape, layer.state_dict(), layer.states, layer.generator
+    made = layer.input_shape, layer.state_dict(), states(layer), layer.generator
     return _restored, (type(layer), constructor_objects(layer), *made)
 
 
-def _restored(cls: type[Layer], config, input_shape, values, states, generator) -> Layer:
+def _restored(cls: type[Layer], config, input_shape, values, carried, generator) -> Layer:
     layer = cls.from_config(config)
     if input_shape is not None:
         layer.build(input_shape, UNDRAWN)
         layer.load_state_dict(values)
-    if states is not None:
-        layer.reset_states(states)
+    if carried is not None:
+        layer.reset_states(carried)
     if layer.generator is not None:
         layer.generator.bit_generator.state = generator.bit_generator.state
     return layer

@@ -56,7 +56,7 @@ class Layer(Configured, Module):
         As given.
     described : dict of str to Parameter
         What the parameters are; empty before `build`.
-    held : dict of str to Layer
+    held_layers : dict of str to Layer
         The layers that `hold` was called with, by prefix.
     generator : Generator or None
         The layer's own source of randomness, if it was given a seed; its state belongs into a checkpoint.
@@ -92,7 +92,7 @@ class Layer(Configured, Module):
         self._trainable = validate.flag("trainable", trainable)
         self.input_shape: Shape | None = None
         self.described: dict[str, Parameter] = {}
-        self.held: dict[str, Layer] = {}
+        self.held_layers: dict[str, Layer] = {}
         self._build_lock = locks.lock()
         self.name = name_or_automatic(name, kind)
         super().__init__(Layout.of({}), np.empty(0, dtype))
@@ -149,18 +149,18 @@ class Layer(Configured, Module):
 
     def warmup(self) -> None:
         """Compile every kernel that the layer can need, and keep them in the cache; most layers have none."""
-        for layer in self.held.values():
+        for layer in self.held_layers.values():
             layer.warmup()
 
     @property
     def trainable(self) -> bool:
         """True if training changes the parameters; a layer and those that it holds are trained together."""
-        return self._trainable and (not self.held or all(layer.trainable for layer in self.held.values()))
+        return self._trainable and (not self.held_layers or all(layer.trainable for layer in self.held_layers.values()))
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
         self._trainable = validate.flag("trainable", value)
-        for layer in self.held.values():
+        for layer in self.held_layers.values():
             layer.trainable = value
 
     @property
@@ -182,7 +182,7 @@ class Layer(Configured, Module):
 
     def unbuild(self) -> None:
         """Take the parameters away, as if `build` had not been called."""
-        for layer in self.held.values():
+        for layer in self.held_layers.values():
             layer.unbuild()
         self._set_buffer(Layout.of({}), np.empty(0, self.dtype))
         self.described, self.input_shape = {}, None
@@ -237,11 +237,6 @@ class Layer(Configured, Module):
             self.forget()
             parameters.constrain(self.described, self._own)
             self.forget()
-
-    @property
-    def states(self) -> Any:
-        """The states that the next batch starts with, of each stateful layer that is held."""
-        return building.states(self)
 
     def reset_states(self, states=None) -> None:
         """Set the states that the next batch starts with, to the initial ones if not given."""
@@ -322,7 +317,7 @@ class Layer(Configured, Module):
         dy = validate.shaped("dy", validate.real_array("dy", dy, self._flat.dtype), tape.y_shape, "that of the output")
         gradients = gradients_into(self, into)
         gradients.flat.fill(0)
-        given = building.gradients(self, gradients) if self.held else gradients.params
+        given = building.gradients(self, gradients) if self.held_layers else gradients.params
         dx = self._backward(tape.saved, dy, given, input_gradient)
         gradients.x = dx = dx if input_gradient else None
         return dx, gradients if gradients.params else None
