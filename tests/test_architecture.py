@@ -27,7 +27,7 @@ ALLOWED = {
     "engine": {"arguments", "buffers", "cells"},  # and cpu or cuda by name, see `engine.device`
     "nn": {"arguments", "buffers", "cells", "engine", "process"},
     "training": {"arguments", "engine", "nn", "process", "symbolic"},
-    "layers": {"arguments", "buffers", "cells", "engine", "nn", "process", "symbolic", "training"},
+    "layers": {"arguments", "buffers", "cells", "engine", "nn", "process", "symbolic"},
     "models": {"arguments", "engine", "layers", "nn", "process", "training"},
     # Keras's names of modules, for what lies further down.
     **{name: {"layers"} for name in ("activations", "constraints", "initializers", "regularizers")},

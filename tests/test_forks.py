@@ -76,14 +76,14 @@ LOCKS = """
 import os
 import threading
 from nblstm import nn
-from nblstm.process import locks, undisturbed
+from nblstm.process import locks, uninterrupted
 net = nn.LSTM(3, 5)
 held, may_end = [net._lock, locks.lock()], threading.Event()
 
 def hold():
     for lock in held:
         lock.acquire()
-    undisturbed.undisturbed(taken.set)
+    uninterrupted.uninterrupted(taken.set)
     may_end.wait()
 
 taken = threading.Event()
@@ -92,7 +92,7 @@ holder.start()
 taken.wait()
 child = os.fork()
 if child == 0:
-    os._exit(0 if all(lock.acquire(timeout=5) for lock in [*held, undisturbed._turn]) else 1)
+    os._exit(0 if all(lock.acquire(timeout=5) for lock in [*held, uninterrupted._running]) else 1)
 may_end.set()
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """

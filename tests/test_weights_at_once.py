@@ -11,7 +11,7 @@ import pytest
 
 from nblstm import nn
 from nblstm.layers import LSTM, Dense, Input, TimeDistributed
-from nblstm.models import Sequential, clone_model, load_model, saving
+from nblstm.models import Sequential, clone_model, load_model, snapshot
 
 X = np.random.default_rng(0).normal(size=(50, 3, 4)).astype("f4")
 
@@ -146,10 +146,10 @@ def test_setting_that_fails_is_never_seen():
 
 def test_the_setting_thread_may_use_the_model():
     model = made()
-    with model.changing():
+    with model._parameters_lock.writing():
         assert np.array_equal(model.predict(X, verbose=0), model(X))
         model.set_weights(model.get_weights())
-    assert model._begun == model._ended
+    assert model._parameters_lock._begun == model._parameters_lock._ended
 
 
 @contextmanager
@@ -232,7 +232,7 @@ def test_a_file_of_wrong_numbers_changes_nothing(tmp_path):
     wrong[-1] = {name: value.astype(complex) for name, value in wrong[-1].items()}
     now = model.get_weights()
     with pytest.raises((TypeError, ValueError), match="complex"):
-        saving.set_weights(model, wrong)
+        snapshot.set_parameters(model, wrong)
     assert all(map(np.array_equal, model.get_weights(), now))
     model.load_weights(tmp_path / "m")
     assert all(map(np.array_equal, model.get_weights(), before))

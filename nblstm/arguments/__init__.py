@@ -1,1 +1,1 @@
-"""What users give: checks, signatures, configurations, custom objects, seeds."""
+"""Arguments from users: checks, signatures, configurations, objects by name, seeds."""

@@ -19,9 +19,9 @@ class Configured:
     unsaved: tuple[str, ...] = ()
 
     def __new__(cls, *args, **kwargs):
-        """Refuse unknown arguments, with the nearest known one."""
+        """Make the object, unless an argument is unknown."""
         if kwargs:
-            signatures.need_known(cls, kwargs)
+            signatures.refuse_unknown(cls, kwargs)
         return super().__new__(cls)
 
     def get_config(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class Configured:
         return plain(name, value)
 
     def _argument(self, name: str):
-        """What was given as the argument ``name``."""
+        """Return the argument ``name``, which its constructor kept under that name."""
         try:
             return getattr(self, name)
         except AttributeError:

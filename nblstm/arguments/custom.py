@@ -81,7 +81,7 @@ def register(name: str, made, table: Iterable[str] = ()) -> None:
 
 
 def get_custom_objects() -> dict[str, Any]:
-    """What is registered, by name: the dictionary itself, which may be changed."""
+    """Return the registered objects by name: the dictionary itself, which may be changed."""
     return _registered
 
 
@@ -200,17 +200,17 @@ def function(value) -> Any:
 
 
 def is_nblstms(cls: type) -> bool:
-    """Whether a class is one of nblstm's."""
+    """Return whether a class is one of nblstm's."""
     return cls.__module__.partition(".")[0] == "nblstm"
 
 
 def is_name(name) -> bool:
-    """Whether ``name`` is what files have for an object of the user's own."""
+    """Return whether files write ``name`` for an object of the user's own."""
     return isinstance(name, str) and ">" in name
 
 
 def _origin(made) -> Any:
-    """Where an object was defined: a class, a function or a cell; the class of any other."""
+    """Return the place where a class, a function or a cell was defined; for another object, its class's."""
     if not hasattr(made, "__qualname__"):
         made = getattr(made, "place", type(made))
     return made if isinstance(made, tuple) else (made.__module__, made.__qualname__)

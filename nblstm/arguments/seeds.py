@@ -1,4 +1,4 @@
-"""Where randomness comes from that was given no seed."""
+"""Seeds, and the source of randomness of what was given none."""
 
 from __future__ import annotations
 

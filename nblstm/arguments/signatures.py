@@ -1,4 +1,4 @@
-"""What constructors and methods take: arguments that they lack, and methods of a user's class that others will call."""
+"""Check signatures: unknown arguments of constructors, and methods of a user's class that nblstm will call."""
 
 from __future__ import annotations
 
@@ -10,25 +10,30 @@ from typing import NoReturn
 from nblstm.arguments import validate
 
 
-def need_known(cls: type, names: Iterable[str]) -> None:
-    """Refuse an argument that the constructor of ``cls`` does not take, unless it passes on what it does not know."""
+def refuse_unknown(cls: type, given: Iterable[str]) -> None:
+    """Refuse an argument that the constructor lacks, unless it passes on what it does not know.
+
+    To be called in ``__new__``, where the class is the one that the user named.
+
+    Raises
+    ------
+    TypeError
+        With the nearest argument that the constructor has.
+    """
     known = constructor(cls).parameters
-    wrong = [name for name in names if name not in known]
+    wrong = [name for name in given if name not in known]
     if wrong and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
         refuse(cls, wrong[0], known)
 
 
-def refuse(cls: type, name: str, known: Iterable[str]) -> NoReturn:
-    """Raise the error that ``name`` is no argument of ``cls``, with the nearest that is.
-
-    A class may have a dict ``once``, from names that arguments have elsewhere to its own.
-    """
+def refuse(cls: type, name: str, names: Iterable[str]) -> NoReturn:
+    """Say of an argument that it is none of ``names``; ``cls.once`` has names that arguments have elsewhere."""
     once = getattr(cls, "once", None)
-    raise TypeError(f"{cls.__name__} got the unknown argument {validate.unknown(name, known, once=once)}")
+    raise TypeError(f"{cls.__name__} got the unknown argument {validate.unknown(name, names, once=once)}")
 
 
 def constructor(cls: type) -> inspect.Signature:
-    """What a class's own constructor takes."""
+    """The signature of a class's constructor, without self."""
     return _constructor(cls)
 
 
@@ -67,7 +72,7 @@ def overridden(cls: type, base: type, *names: str, least: int | None = None) -> 
 
 
 def takes(function, count: int) -> bool:
-    """Whether a function can be called with so many arguments by position."""
+    """Return whether a function can be called with ``count`` arguments by position."""
     try:
         inspect.signature(function).bind(*range(count))
     except TypeError:

@@ -59,6 +59,29 @@ def real_number(
     return float(value)
 
 
+def number(name: str, value, minimum: float = -float("inf")) -> float:
+    """``value`` as a finite float of ``minimum`` or more."""
+    needed = "a finite number" if minimum == -float("inf") else f"a finite number, {minimum:g} or more"
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; give {needed}")
+    if not minimum <= float(value) < float("inf"):
+        raise ValueError(f"{name} is {value}; give {needed}")
+    return float(value)
+
+
+def only(name: str, value, supported) -> None:
+    """Refuse an option of Keras's that nblstm lacks, unless it has its default."""
+    if value is not supported and value != supported:
+        raise ValueError(f"{name} is {value!r}, which nblstm does not support; leave it at {supported!r}")
+
+
+def without_cudnn(value) -> bool | str:
+    """Keras's ``use_cudnn``, where "auto" and False both mean what there is."""
+    if value is not False and value != "auto":
+        raise ValueError(f"use_cudnn is {value!r}, and nblstm does not use cuDNN; leave it at 'auto'")
+    return value
+
+
 def flag(name: str, value) -> bool:
     """``value`` as a bool; 0 and 1 are taken for one."""
     if not isinstance(value, bool | np.bool_ | numbers.Integral) or value not in (0, 1):
@@ -69,7 +92,7 @@ def flag(name: str, value) -> bool:
 def unknown(
     name, names: Iterable[str], shown: Iterable[str] | None = None, once: dict[str, str] | None = None
 ) -> str:  # fmt: skip
-    """What to say of a name that is none of ``names``, to follow what it names: the nearest one, and all.
+    """Describe a name that is none of ``names``: the name, the nearest one that is, and all; to follow "unknown".
 
     Parameters
     ----------
@@ -112,7 +135,7 @@ def choice(name: str, value, choices: tuple[str, ...]) -> str:
 
 
 def came(value, noun: str = "arrays") -> str:
-    """What came where a list was wanted: how many things of it, or what else it is."""
+    """Describe a value that is no list of the right length: the number of its entries, or its type."""
     return f"{len(value)} {noun}" if isinstance(value, list | tuple) else type(value).__name__
 
 
@@ -232,7 +255,7 @@ def _numbers_of_a_list(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def _no_numbers(value, array: np.ndarray) -> str:
-    """What is wrong with an array of another kind, and the fix, to follow its name."""
+    """Describe an array that has no numbers, and the fix, to follow its name."""
     if hasattr(value, "toarray"):
         return f"is a sparse {type(value).__name__}; give the array that its toarray() makes"
     if array.ndim == 0:

@@ -20,7 +20,7 @@ from importlib import import_module
 from pathlib import Path
 
 from nblstm.codegen import cache
-from nblstm.process.undisturbed import nap
+from nblstm.process.uninterrupted import nap
 
 #: Seconds for which a kernel is waited for that is not there yet: several times what any takes.
 PATIENCE = 5.0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from nblstm.codegen import aside, cache
 from nblstm.codegen.target import kernel, machine
 from nblstm.process import compiling
-from nblstm.process.undisturbed import undisturbed
+from nblstm.process.uninterrupted import uninterrupted
 
 _loaded: dict[str, tuple[object, int]] = {}  # key -> (library, which must outlive its code; address)
 
@@ -39,7 +39,7 @@ def compiled(name: str, text: str, make: Callable[[], tuple[Callable, object]]) 
         if not cache.exists(file):
             compiling.announce()
             aside.deliver(name, file)
-        entry = undisturbed(_obtain, name, key, make)
+        entry = uninterrupted(_obtain, name, key, make)
     return entry[1]
 
 

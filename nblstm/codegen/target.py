@@ -27,7 +27,7 @@ from numba.core.target_extension import CPU, dispatcher_registry, jit_registry, 
 from numba.core.typing import templates
 
 from nblstm.codegen.options import CALL, INLINE, KERNEL
-from nblstm.process.undisturbed import undisturbed
+from nblstm.process.uninterrupted import uninterrupted
 
 _NAME = "nblstm"
 
@@ -187,14 +187,14 @@ def kernel(function: Callable, signature) -> Any:
 
 
 def machine() -> codegen.JITCPUCodegen:
-    """What kernels are compiled with and for; to be asked for, and used, in `undisturbed` work."""
+    """What kernels are compiled with and for; to be asked for, and used, in `uninterrupted` work."""
     return _target.target_context.codegen()
 
 
 @cache
 def processor() -> tuple[str, str, str]:
     """What is compiled for: LLVM's triple, name and features of the CPU."""
-    return undisturbed(lambda: machine().magic_tuple())
+    return uninterrupted(lambda: machine().magic_tuple())
 
 
 def _overloads(**options) -> Callable[[Callable], Dispatcher]:

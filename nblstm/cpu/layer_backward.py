@@ -165,7 +165,7 @@ class LayerBackward:
             self._weights = None
             for segment in self._segments:
                 for k, d in enumerate(segment.directions):
-                    w_x, w_h, vectors = weights[d].backward
+                    w_x, w_h, vectors = weights[d].backward  # type: ignore[misc]  # they are for training
                     segment.loop[k].set(w_h=w_h, vectors=vectors)
                     segment.gradients[k][0].set(w_x=w_x)
             self._weights = weights

@@ -211,5 +211,6 @@ class LayerTraining:
         return np.add(dx[0], dx[1], out=dx[0])
 
     def _backward_span(self, made: LayerBackward, dy, d_states, flat, dx) -> None:
+        assert self._x is not None
         made.bind(self._weights, self._x, dy, d_states, self._d_vectors, dx, flat)
         made.launch()

@@ -34,7 +34,7 @@ from nblstm.codegen.pointers import call, offset, pointer_to
 from nblstm.codegen.target import inlined
 from nblstm.cpu import thresholds
 from nblstm.cpu.arguments import Launch, address
-from nblstm.process.undisturbed import undisturbed
+from nblstm.process.uninterrupted import uninterrupted
 
 # Shared memory of the workers, int64 by index. What threads change lies on cache lines of its own, so that they do not
 # slow each other.
@@ -79,7 +79,7 @@ def _system() -> tuple[int, int, int]:
 @cache
 def _functions():
     """Compile: run all parts alone, run them with the workers, end the workers, be one. ctypes releases the GIL."""
-    return undisturbed(_compiled)  # all of it: Numba's types have finalisers in Python, see `memory`
+    return uninterrupted(_compiled)  # all of it: Numba's types have finalisers in Python, see `memory`
 
 
 def _compiled():
@@ -251,7 +251,7 @@ def _default_threads() -> int:
 
 
 _threads: int | None = None
-_workers: _Workers | None = None  # changed in `undisturbed` work only, one thread at a time
+_workers: _Workers | None = None  # changed in `uninterrupted` work only, one thread at a time
 
 
 def most_threads() -> int:
@@ -285,7 +285,7 @@ def set_num_threads(count: int) -> None:
     if isinstance(count, bool) or not isinstance(count, numbers.Integral) or not 1 <= count <= most_threads():
         raise ValueError(f"set_num_threads got {count!r}; give a number of threads from 1 to {most_threads()}")
     if count != _threads:
-        undisturbed(_set, int(count))
+        uninterrupted(_set, int(count))
 
 
 def _set(count: int) -> None:
@@ -334,4 +334,4 @@ def run(kernel: int, arguments: Launch, parts: int, *, tiny: bool = False) -> No
     if tiny or parts < 2 or num_threads() < 2:
         _functions()[0](kernel, arguments.at, parts)
     else:
-        (_workers or undisturbed(_started)).run(kernel, arguments.at, parts)
+        (_workers or uninterrupted(_started)).run(kernel, arguments.at, parts)

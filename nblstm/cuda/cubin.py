@@ -14,7 +14,7 @@ from nblstm.codegen import cache as files
 from nblstm.cuda.kernels.arguments import Kernel
 from nblstm.cuda.kernels.primitives import Primitives
 from nblstm.process import compiling
-from nblstm.process.undisturbed import undisturbed
+from nblstm.process.uninterrupted import uninterrupted
 
 
 class Cubin(NamedTuple):
@@ -42,7 +42,7 @@ def compile_kernel(kernel: Kernel, capability: tuple[int, int]) -> Cubin:
     """Compile a kernel for a compute capability, or find it in the cache."""
     identity = f"{kernel.name}\n{kernel.dtype}\n{kernel.threads}\n{capability}\n{kernel.text}"
     name = f"{kernel.name}-{files.key(identity, environment())}"
-    return Cubin(*(files.load(name) or undisturbed(_compiled, name, kernel, capability)))
+    return Cubin(*(files.load(name) or uninterrupted(_compiled, name, kernel, capability)))
 
 
 @cache

@@ -132,7 +132,8 @@ def forward(
     if checkpoint is not None:
         checkpoint = validate.positive_integer("checkpoint", checkpoint)
     network = module._network
-    network, form = module._network, TRAINING
+    network = module._network
+    form: tuple = TRAINING
     if checkpoint is not None or generator is not None:
         form = True, checkpoint, generator is not None and network.recurrent_dropout > 0
     device = network.enter()

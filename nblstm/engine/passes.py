@@ -90,8 +90,8 @@ class Pass:
         self._time_first = not batched or not network.batch_first
         # Memory for x; without, packing gives new memory, or, in inference, the caller's if it is in order.
         own_x = batch.direct and (training or self._copies or not self._time_first)
-        self.x = arrays.empty((N, I), dtype) if own_x else None
-        self._x_view = self._in_layout(self.x) if own_x else None
+        self.x: Any = arrays.empty((N, I), dtype) if own_x else None
+        self._x_view: Any = self._in_layout(self.x) if own_x else None
         # Where each layer's outputs go: in training it has memory for them, and large ones are the caller's.
         own_y = 0 if training else L if self._copies else L - 1
         self._outputs = [arrays.empty((N, features), dtype) if k < own_y else None for k in range(L)]
@@ -104,7 +104,8 @@ class Pass:
         self.d_states: Any = None
         self._all_d_states: Any = None
         self._d_states_of_layer: list[Any] = []
-        self._dy = self._dy_view = None
+        self._dy: Any = None
+        self._dy_view: Any = None
         self.lock = locks.lock()
 
     @property

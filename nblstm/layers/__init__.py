@@ -1,8 +1,9 @@
 """Layers with Keras's names, arguments and defaults."""
 
 from nblstm.layers import activations, constraints, initializers, regularizers
-from nblstm.layers.base.layer import Layer, Tape, register
-from nblstm.layers.base.parametric import Parameter
+from nblstm.layers.base.layer import Layer, register
+from nblstm.layers.base.parameters import Parameter
+from nblstm.layers.base.passes import Tape
 from nblstm.layers.base.serialization import deserialize, serialize
 from nblstm.layers.convolution import Conv1D, Conv2D, Convolution1D, Convolution2D
 from nblstm.layers.dense import Activation, Dense

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from nblstm.arguments import validate
 from nblstm.arguments.configured import Configured
-from nblstm.layers.base import shapes
-from nblstm.layers.base.registry import Registry
+from nblstm.arguments.registry import Registry
 
 __all__ = [
     "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "get", "max_norm", "min_max_norm", "non_neg", "unit_norm",
@@ -59,7 +59,7 @@ class MaxNorm(_Norm):
 
     def __init__(self, max_value: float = 2, axis: int | tuple[int, ...] = 0):
         super().__init__(axis)
-        self.max_value = shapes.number("max_value", max_value, 0)
+        self.max_value = validate.number("max_value", max_value, 0)
 
     def __call__(self, w: np.ndarray) -> np.ndarray:
         """The projection."""
@@ -84,9 +84,9 @@ class MinMaxNorm(_Norm):
         self, min_value: float = 0.0, max_value: float = 1.0, rate: float = 1.0, axis: int | tuple[int, ...] = 0
     ):
         super().__init__(axis)
-        self.min_value = shapes.number("min_value", min_value, 0)
-        self.max_value = shapes.number("max_value", max_value, self.min_value)
-        self.rate = shapes.number("rate", rate, 0)
+        self.min_value = validate.number("min_value", min_value, 0)
+        self.max_value = validate.number("max_value", max_value, self.min_value)
+        self.rate = validate.number("rate", rate, 0)
 
     def __call__(self, w: np.ndarray) -> np.ndarray:
         """The projection."""

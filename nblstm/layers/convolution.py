@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.layers.affine import Affine
-from nblstm.layers.base import shapes
-from nblstm.layers.base.layer import register
+from nblstm.layers import activations, constraints, initializers, regularizers
+from nblstm.layers.base.layer import Layer, register
 from nblstm.layers.base.options import (
     ActivationLike,
     ConstraintLike,
@@ -20,12 +19,17 @@ from nblstm.layers.base.options import (
     RegularizerLike,
     Unpack,
 )
+from nblstm.layers.base.parameters import Parameter
 from nblstm.layers.base.shapes import Shape
+from nblstm.layers.dense import affine, affine_parameters, d_affine
 from nblstm.layers.windows import sliding
 
 
-class _Convolution(Affine):
+class _Convolution(Layer):
+    """A convolution over ``rank`` dimensions, as a product of a matrix: x, window by window, and the kernel."""
+
     rank: int
+    fixed_axes = (-1,)
 
     def __init__(
         self, filters: int, kernel_size: int | Sequence[int], strides: int | Sequence[int] = 1, padding: str = "valid",
@@ -47,23 +51,41 @@ class _Convolution(Affine):
         if max(self.strides) > 1 and max(self.dilation_rate) > 1:
             raise ValueError(f"strides is {strides} and dilation_rate {dilation_rate}; leave one of them at 1")
         validate.choice("data_format", data_format or "channels_last", ("channels_last",))
-        shapes.only("groups", groups, 1)
+        validate.only("groups", groups, 1)
         self.data_format, self.groups = "channels_last", 1
-        super().__init__(
-            activation=activation, use_bias=use_bias, kernel_initializer=kernel_initializer,
-            bias_initializer=bias_initializer, kernel_regularizer=kernel_regularizer, bias_regularizer=bias_regularizer,
-            activity_regularizer=activity_regularizer, kernel_constraint=kernel_constraint,
-            bias_constraint=bias_constraint, **kwargs,
-        )  # fmt: skip
+        super().__init__(**kwargs)
+        validate.only("activity_regularizer", activity_regularizer, None)
+        self.activation = activations.get(activation)
+        self.use_bias = validate.flag("use_bias", use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.activity_regularizer = None
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
 
     def _output_shape(self, shape: Shape) -> Shape:
         return (shape[0], *self._windows.counts(self._label, shape), self.filters)
 
-    def _kernel_shape(self, channels):
-        return (*self.kernel_size, channels, self.filters)
+    def _parameters_for(self, shape: Shape) -> dict[str, Parameter]:
+        assert shape[-1] is not None
+        return affine_parameters(self, (*self.kernel_size, shape[-1], self.filters))
+
+    def _forward(self, x, training, mask, generator):
+        y, saved = affine(self, self._rows(x))
+        return y.reshape(self._output_shape(x.shape)), (saved, x.shape)
+
+    def _backward(self, saved, dy, gradients, input_gradient):
+        saved, x_shape = saved
+        d_rows = d_affine(self, saved, dy, gradients, input_gradient)
+        return None if d_rows is None else self._d_input(d_rows, x_shape)
 
     def _rows(self, x):
-        """Entry by entry of the window: for one channel, 3 times as fast as a copy of a view of all windows."""
+        """im2col: one row (K,) for each place of the output.
+
+        Entry by entry of the window: for one channel, 3 times as fast as a copy of a view of all windows.
+        """
         counts: Any = self._windows.counts(self._label, x.shape)
         padded = self._windows.padded(x, 0)
         rows = np.empty((x.shape[0], *counts, *self.kernel_size, x.shape[-1]), x.dtype)
@@ -72,6 +94,7 @@ class _Convolution(Affine):
         return rows.reshape(x.shape[0] * math.prod(counts), math.prod(self.kernel_size) * x.shape[-1])
 
     def _d_input(self, d_rows, x_shape):
+        """col2im, the transpose of `_rows`: each row's entries added where they came from."""
         counts: Any = self._windows.counts(self._label, x_shape)
         sizes = [n + sum(pads) for n, pads in zip(x_shape[1:-1], self._windows.pads(x_shape[1:-1]), strict=True)]
         d_padded = np.zeros((x_shape[0], *sizes, x_shape[-1]), d_rows.dtype)

@@ -6,7 +6,6 @@ import numpy as np
 
 from nblstm.arguments import validate
 from nblstm.layers import constraints, initializers, regularizers
-from nblstm.layers.base import shapes
 from nblstm.layers.base.layer import Layer, register
 from nblstm.layers.base.options import (
     ConstraintLike,
@@ -15,7 +14,7 @@ from nblstm.layers.base.options import (
     RegularizerLike,
     Unpack,
 )
-from nblstm.layers.base.parametric import Parameter
+from nblstm.layers.base.parameters import Parameter
 from nblstm.layers.base.shapes import Shape
 
 
@@ -81,7 +80,17 @@ class Embedding(Layer):
         }  # fmt: skip
 
     def _converted(self, x) -> np.ndarray:
-        return shapes.whole_numbers("x", x, self.input_dim, f"{self._label} has input_dim {self.input_dim}")
+        """``x`` as an array of int64 in [0, input_dim)."""
+        array, end = validate.number_array("x", x), self.input_dim
+        with np.errstate(invalid="ignore"):
+            whole = array.astype(np.int64, copy=False)
+        wrong = (array < 0) | (array >= end) | (whole != array)
+        if wrong.any():
+            raise ValueError(
+                f"x contains {array[wrong][0]}; {self._label} has input_dim {end}, so give whole numbers from 0 to "
+                f"{end - 1}"
+            )
+        return whole
 
     def compute_mask(self, x, mask=None) -> np.ndarray | None:
         """True where ``x`` is not 0, if ``mask_zero``; else None."""

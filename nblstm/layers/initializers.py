@@ -9,8 +9,7 @@ import numpy as np
 
 from nblstm.arguments import seeds, validate
 from nblstm.arguments.configured import Configured, plain
-from nblstm.layers.base import shapes
-from nblstm.layers.base.registry import Registry
+from nblstm.arguments.registry import Registry
 from nblstm.process import blas
 
 __all__ = [
@@ -30,7 +29,13 @@ INITIALIZERS = Registry("initializer")
 
 
 class Initializer(Configured):
-    """Base class: calling it gives the values of one parameter."""
+    """Base class: calling it gives the values of one parameter.
+
+    A subclass gives ``_values(shape, generator)``, where the generator is None if the caller gave none. With a
+    ``seed``, it draws the same values at each call.
+    """
+
+    seed: int | None = None
 
     def __call__(self, shape: tuple[int, ...], dtype="float32", generator: np.random.Generator | None = None):
         """Initial values.
@@ -46,10 +51,12 @@ class Initializer(Configured):
         -------
         ndarray, of that shape and dtype
         """
+        if self.seed is not None:
+            generator = np.random.default_rng(self.seed)
         return self._values(tuple(shape), generator).astype(validate.dtype_name(dtype), copy=False)
 
     def _values(self, shape, generator) -> np.ndarray:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no _values; write it")
 
 
 @INITIALIZERS.register("constant")
@@ -69,7 +76,7 @@ class Constant(Initializer):
             if not np.isfinite(self.value).all():
                 raise ValueError(f"value contains {self.value[~np.isfinite(self.value)][0]}; give finite numbers")
         else:
-            self.value = shapes.number("value", value)
+            self.value = validate.number("value", value)
 
     def _values(self, shape, generator):
         if isinstance(self.value, float):
@@ -101,7 +108,7 @@ class Identity(Initializer):
     """``gain`` on the diagonal of a matrix, 0 elsewhere."""
 
     def __init__(self, gain: float = 1.0):
-        self.gain = shapes.number("gain", gain)
+        self.gain = validate.number("gain", gain)
 
     def _values(self, shape, generator):
         if len(shape) != 2:
@@ -109,32 +116,16 @@ class Identity(Initializer):
         return self.gain * np.eye(*shape)
 
 
-class _Random(Initializer):
-    """Values from a source of randomness: with a seed, the same at each call."""
-
-    def __init__(self, seed: int | None = None):
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
-            raise ValueError(f"seed is {seed!r}; give a whole number, 0 or more, or None")
-        self.seed = seed
-
-    def _values(self, shape, generator):
-        if self.seed is not None:
-            generator = np.random.default_rng(self.seed)
-        return self._drawn(shape, seeds.generator() if generator is None else generator)
-
-    def _drawn(self, shape, generator: np.random.Generator) -> np.ndarray:
-        raise NotImplementedError
-
-
 @INITIALIZERS.register("random_normal", "normal")
-class RandomNormal(_Random):
+class RandomNormal(Initializer):
     """Normally distributed."""
 
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None):
-        super().__init__(seed)
-        self.mean, self.stddev = shapes.number("mean", mean), shapes.number("stddev", stddev, 0)
+        self.seed = _checked_seed(seed)
+        self.mean, self.stddev = validate.number("mean", mean), validate.number("stddev", stddev, 0)
 
-    def _drawn(self, shape, generator):
+    def _values(self, shape, generator):
+        generator = generator or seeds.generator()
         return generator.normal(self.mean, self.stddev, shape)
 
 
@@ -142,24 +133,26 @@ class RandomNormal(_Random):
 class TruncatedNormal(RandomNormal):
     """Normally distributed; what lies beyond two standard deviations is drawn again."""
 
-    def _drawn(self, shape, generator):
+    def _values(self, shape, generator):
+        generator = generator or seeds.generator()
         return self.mean + self.stddev * _within_two(shape, generator)
 
 
 @INITIALIZERS.register("random_uniform", "uniform")
-class RandomUniform(_Random):
+class RandomUniform(Initializer):
     """Uniformly distributed in [minval, maxval)."""
 
     def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None):
-        super().__init__(seed)
-        self.minval, self.maxval = shapes.number("minval", minval), shapes.number("maxval", maxval, float(minval))
+        self.seed = _checked_seed(seed)
+        self.minval, self.maxval = validate.number("minval", minval), validate.number("maxval", maxval, float(minval))
 
-    def _drawn(self, shape, generator):
+    def _values(self, shape, generator):
+        generator = generator or seeds.generator()
         return generator.uniform(self.minval, self.maxval, shape)
 
 
 @INITIALIZERS.register("variance_scaling")
-class VarianceScaling(_Random):
+class VarianceScaling(Initializer):
     """Zero mean and variance ``scale / n``, with n the fan in, the fan out or their mean.
 
     Parameters
@@ -171,13 +164,14 @@ class VarianceScaling(_Random):
     """
 
     def __init__(self, scale: float = 1.0, mode="fan_in", distribution="truncated_normal", seed: int | None = None):
-        super().__init__(seed)
-        self.scale = shapes.number("scale", scale, 0)
+        self.seed = _checked_seed(seed)
+        self.scale = validate.number("scale", scale, 0)
         self.mode = validate.choice("mode", mode, ("fan_in", "fan_out", "fan_avg"))
         kinds = ("truncated_normal", "untruncated_normal", "uniform")
         self.distribution = validate.choice("distribution", distribution, kinds)
 
-    def _drawn(self, shape, generator):
+    def _values(self, shape, generator):
+        generator = generator or seeds.generator()
         fan_in, fan_out = fans(shape)
         fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
         deviation = math.sqrt(self.scale / max(1.0, fan))
@@ -237,17 +231,18 @@ class LecunNormal(VarianceScaling):
 
 
 @INITIALIZERS.register("orthogonal")
-class Orthogonal(_Random):
+class Orthogonal(Initializer):
     """A random matrix with orthonormal rows or columns, whichever are fewer (Saxe et al. 2014).
 
     Parameters with more than two dimensions are matrices of their last one.
     """
 
     def __init__(self, gain: float = 1.0, seed: int | None = None):
-        super().__init__(seed)
-        self.gain = shapes.number("gain", gain)
+        self.seed = _checked_seed(seed)
+        self.gain = validate.number("gain", gain)
 
-    def _drawn(self, shape, generator):
+    def _values(self, shape, generator):
+        generator = generator or seeds.generator()
         if len(shape) < 2:
             raise ValueError(
                 f"the parameter has shape {shape}; the initializer 'orthogonal' needs 2 dimensions or more"
@@ -293,6 +288,12 @@ def get(identifier) -> Initializer:
         return Given(identifier)
     made = INITIALIZERS.make(identifier)
     return made if isinstance(made, Initializer) else Given(made)
+
+
+def _checked_seed(seed) -> int | None:
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
+        raise ValueError(f"seed is {seed!r}; give a whole number, 0 or more, or None")
+    return None if seed is None else int(seed)
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:

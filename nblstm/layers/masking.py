@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from nblstm.arguments import validate
 from nblstm.layers.base.layer import Layer, register
 from nblstm.layers.base.options import LayerOptions, Unpack
-from nblstm.layers.base.shapes import number
 
 
 @register()
@@ -26,7 +26,7 @@ class Masking(Layer):
 
     def __init__(self, mask_value: float = 0.0, **kwargs: Unpack[LayerOptions]):
         super().__init__(**kwargs)
-        self.mask_value = number("mask_value", mask_value)
+        self.mask_value = validate.number("mask_value", mask_value)
 
     def compute_mask(self, x, mask=None) -> np.ndarray:
         """True for steps with a feature that is not ``mask_value``; an earlier mask is replaced, as in Keras."""

@@ -9,7 +9,6 @@ import numpy as np
 
 from nblstm.arguments import validate
 from nblstm.layers import constraints, initializers, regularizers
-from nblstm.layers.base import shapes
 from nblstm.layers.base.layer import Layer, register
 from nblstm.layers.base.options import (
     ConstraintLike,
@@ -18,7 +17,7 @@ from nblstm.layers.base.options import (
     RegularizerLike,
     Unpack,
 )
-from nblstm.layers.base.parametric import Parameter
+from nblstm.layers.base.parameters import Parameter
 from nblstm.layers.base.shapes import Shape
 
 
@@ -62,7 +61,7 @@ class LayerNormalization(Layer):
             raise TypeError(f"axis is {axis!r}; give a whole number or a list of them")
         self.fixed_axes = tuple(int(a) for a in given)
         self.axis = self.fixed_axes if isinstance(axis, list | tuple) else self.fixed_axes[0]
-        self.epsilon = shapes.number("epsilon", epsilon, 0)
+        self.epsilon = validate.number("epsilon", epsilon, 0)
         self.keeps_steps_apart = self.fixed_axes == (-1,)
         self.center, self.scale = validate.flag("center", center), validate.flag("scale", scale)
         self.beta_initializer = initializers.get(beta_initializer)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.layers.base.layer import Layer, checked_mask, register
+from nblstm.layers.base.layer import Layer, register
 from nblstm.layers.base.options import LayerOptions, Unpack
+from nblstm.layers.base.passes import checked_mask
 from nblstm.layers.base.shapes import Shape
 from nblstm.layers.windows import sliding
 

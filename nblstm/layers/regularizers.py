@@ -6,9 +6,9 @@ from typing import Protocol
 
 import numpy as np
 
+from nblstm.arguments import validate
 from nblstm.arguments.configured import Configured
-from nblstm.layers.base import shapes
-from nblstm.layers.base.registry import Registry
+from nblstm.arguments.registry import Registry
 
 __all__ = [
     "L1", "L1L2", "L2", "Regularizer", "get", "l1", "l1_l2", "l2",
@@ -23,7 +23,7 @@ REGULARIZERS = Registry("regularizer")
 
 
 class Regularizer(Protocol):
-    """What a penalty of the user's own needs."""
+    """The methods that a penalty of the user's own needs."""
 
     def __call__(self, w: np.ndarray) -> float:
         """The penalty."""
@@ -59,7 +59,7 @@ class L1L2(_Powers):
     """``l1 sum(|w|) + l2 sum(w**2)``."""
 
     def __init__(self, l1: float = 0.0, l2: float = 0.0):
-        self.l1, self.l2 = shapes.number("l1", l1, 0), shapes.number("l2", l2, 0)
+        self.l1, self.l2 = validate.number("l1", l1, 0), validate.number("l2", l2, 0)
 
 
 @REGULARIZERS.register("l1")
@@ -69,7 +69,7 @@ class L1(_Powers):
     l2 = 0.0
 
     def __init__(self, l1: float = 0.01):
-        self.l1 = shapes.number("l1", l1, 0)
+        self.l1 = validate.number("l1", l1, 0)
 
 
 @REGULARIZERS.register("l2")
@@ -79,7 +79,7 @@ class L2(_Powers):
     l1 = 0.0
 
     def __init__(self, l2: float = 0.01):
-        self.l2 = shapes.number("l2", l2, 0)
+        self.l2 = validate.number("l2", l2, 0)
 
 
 def get(identifier) -> Regularizer | None:

@@ -17,7 +17,7 @@ from nblstm.layers.base.shapes import Shape
 
 @dataclass(frozen=True)
 class Windows:
-    """How windows slide.
+    """Sizes and steps of sliding windows.
 
     Attributes
     ----------

@@ -1,7 +1,6 @@
 """Models of layers, with Keras's names, arguments and defaults."""
 
-from nblstm.models.copies import clone_model, model_from_json, save_model
-from nblstm.models.saving import load_model
+from nblstm.models.loading import clone_model, load_model, model_from_json, save_model
 from nblstm.models.sequential import Sequential
 
 __all__ = ["Sequential", "clone_model", "load_model", "model_from_json", "save_model"]

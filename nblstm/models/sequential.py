@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import copy
+import copyreg
 from typing import Any
 
 import numpy as np
 
-from nblstm.arguments import seeds, validate
-from nblstm.layers import Layer
-from nblstm.layers.base.names import automatic_name
-from nblstm.models import saving
-from nblstm.models.summary import table
-from nblstm.models.trainer import Trainer
-from nblstm.process.show import show
+from nblstm.arguments import seeds, signatures, validate
+from nblstm.layers import InputLayer, Layer
+from nblstm.layers.base.names import name_or_automatic
+from nblstm.layers.base.shapes import Shape, batch_shape
+from nblstm.models import data, files, fitting, overview, snapshot, step
+from nblstm.models.step import Roles
+from nblstm.nn import Gradients
+from nblstm.process import locks
+from nblstm.training.callbacks import History
+from nblstm.training.objective import Objective
+from nblstm.training.optimizers import Optimizer
 
 
-class Sequential(Trainer):
+class Sequential:
     """A model of layers one behind the other, as `keras.Sequential`.
 
     Parameters
@@ -42,11 +48,6 @@ class Sequential(Trainer):
     stop_training : bool
         Callbacks set it to end a `fit`.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If a layer is none, or does not fit behind the one before.
-
     Examples
     --------
     >>> import numpy as np
@@ -60,13 +61,54 @@ class Sequential(Trainer):
     (5, (20, 1))
     """
 
+    # Methods that are functions in modules by subject.
+    forward, backward, _infer = step.forward, step.backward, step.infer
+    train_step, test_step = step.train_step, step.test_step
+    compile, fit, evaluate, predict = fitting.compile, fitting.fit, fitting.evaluate, fitting.predict
+    train_on_batch, test_on_batch = fitting.train_on_batch, fitting.test_on_batch
+    predict_on_batch, warmup = fitting.predict_on_batch, fitting.warmup
+    reset_metrics, logs = fitting.reset_metrics, fitting.logs
+    get_layer, count_params, summary = overview.get_layer, overview.count_params, overview.summary
+    get_weights, set_weights = snapshot.get_weights, snapshot.set_weights
+    state, load_state = snapshot.state, snapshot.load_state
+    unchanged_if_it_fails = snapshot.unchanged_if_it_fails
+    get_config, to_json = files.get_config, files.to_json
+    save, save_weights, load_weights = files.save, files.save_weights, files.load_weights
+    need_savable = files.need_savable
+    from_config = classmethod(files.from_config)
+
+    def __new__(cls, *args, **kwargs):
+        """Make the model, unless an argument is unknown."""
+        if kwargs:
+            signatures.refuse_unknown(cls, kwargs)
+        return super().__new__(cls)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse steps that a fit cannot call, such as Keras's of one argument."""
+        super().__init_subclass__(**options)
+        signatures.overridden(cls, Sequential, "train_step", "test_step")
+
     def __init__(self, layers=None, trainable: bool = True, name: str | None = None, *, seed: int | None = None):
-        if name is not None and not (isinstance(name, str) and name):
-            raise TypeError(f"name is {name!r}; give a string that is not empty, or None")
         if layers is not None and (isinstance(layers, Layer) or not np.iterable(layers)):
             raise TypeError(f"layers is {layers!r}; give a list of layers, such as [LSTM(32), Dense(1)]")
-        self.name = name or automatic_name("Sequential")
-        super().__init__(layers, seeds.generator(seed))
+        self.name = name_or_automatic(name, "Sequential")
+        self.generator = seeds.generator(seed)
+        self._layers: list[Layer] = []
+        self._input: InputLayer | None = None
+        self._input_shape: Shape | None = None
+        self._roles: Roles | None = None
+        self._stateful = False
+        self.optimizer: Optimizer | None = None
+        self.objective: Objective | None = None
+        self._bptt_steps: int | None = None
+        self._gradients: list[Gradients | None] | None = None  # of the last step, for the next one to overwrite
+        self.history: History | None = None
+        self.stop_training = False
+        self._objective_token = [True]  # taken by whoever measures with the model's own objective, see `measured`
+        self._fitting = False
+        self._parameters_lock = locks.SequenceLock()
+        for layer in layers or ():
+            self.add(layer)
         if not validate.flag("trainable", trainable):
             self.trainable = False
 
@@ -74,25 +116,195 @@ class Sequential(Trainer):
         return f"<Sequential {self.name}: {', '.join(layer.name for layer in self._layers) or 'no layers'}>"
 
     def __call__(self, x, training: bool = False, mask=None) -> np.ndarray:
-        """The output for one batch; see `predict` for many.
+        """The output for one batch, with dropout if ``training``; a mask is (B, T). See `predict` for many."""
+        x = data.converted(self, x)
+        return self.forward(x, mask=mask)[0] if training else self._infer(x, mask)[0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what copies and pickles have too: all but the lock, what was measured, and what is made again."""
+        state = {name: value for name, value in vars(self).items() if name != "_parameters_lock"}
+        return state | {"_gradients": None, "history": None, "_objective_token": [True], "_fitting": False}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._parameters_lock = locks.SequenceLock()
+        vars(self).update(state)
+
+    def __deepcopy__(self, memo: dict[int, Any]):
+        made = memo[id(self)] = type(self).__new__(type(self))
+        with self._parameters_lock.lock:  # between one layer and the next, others could set parameters
+            made.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return made
+
+    def __copy__(self):
+        """Copy the parameters too: were they shared, training one model would change the other."""
+        return copy.deepcopy(self)
+
+    def __reduce_ex__(self, protocol):
+        """Return a copy of the state, since it is pickled later, when others may set parameters."""
+        with self._parameters_lock.lock:
+            state = copy.deepcopy(self.__getstate__(), {id(self): self})
+        return copyreg.__newobj__, (type(self),), state  # as `object` has it
+
+    def add(self, layer: Layer, rebuild: bool = True) -> None:
+        """Put a layer behind the last one; builds it if the shape of its input is known.
 
         Parameters
         ----------
-        x : array_like, shape (B, ...)
-        training : bool, default False
-            Whether what is random while training is so now.
-        mask : array_like of bool, shape (B, T), optional
+        layer : Layer
+        rebuild : bool, default True
+            False leaves building it to the first use.
 
-        Returns
-        -------
-        ndarray
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no layer, its name is taken, or it does not fit; then nothing has been changed.
         """
-        x = self.converted(x)
-        return self.forward(x, mask=mask)[0] if training else self.inferred(x, mask)[0]
+        if isinstance(layer, Sequential):
+            raise TypeError(f"the layer is the model {layer.name!r}, and models are not nested; add its layers")
+        if not isinstance(layer, Layer):
+            raise TypeError(f"the layer is {layer!r}; give an object of nblstm.layers, such as Dense(10)")
+        if isinstance(layer, InputLayer):
+            if self._layers or self._input is not None:
+                raise ValueError(f"{layer.name!r} is an Input behind other layers; add it first, and only one")
+            self._input, self._input_shape = layer, layer.batch_shape
+            return
+        if getattr(layer, "return_state", False):
+            raise ValueError(f"layer {layer.name!r} returns its states too; make it without return_state, for a model")
+        if any(layer is other or layer.name == other.name for other in self._layers):
+            raise ValueError(f"there is a layer named {layer.name!r} already; make another one, with another name")
+        if not self._layers:
+            shape = self._input_shape or layer.batch_input_shape
+        else:
+            _check_steps(self._layers[-1], layer)
+            shape = self._layers[-1].output_shape if self.built else None
+        if shape is not None and rebuild:
+            layer.build(shape, self.generator)
+        if not self._layers:
+            self._input_shape = shape
+        self._layers.append(layer)
+        self._changed()
+
+    def pop(self, rebuild: bool = True) -> Layer:
+        """Take the last layer away, and return it; those that are left stay built, whatever ``rebuild`` says."""
+        if not self._layers:
+            raise ValueError("the model has no layers; add one first")
+        layer = self._layers.pop()
+        if not self._layers and self._input is None:
+            self._input_shape = None
+        self._changed()
+        return layer
+
+    def build(self, input_shape=None, generator: np.random.Generator | None = None) -> None:
+        """Make the parameters of all layers.
+
+        Parameters
+        ----------
+        input_shape : tuple of int or None, optional
+            With the batch dimension first; not needed where an Input or the first layer has it.
+        generator : Generator, optional
+            Source of the initial values; the model's own by default.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there are no layers, or the shape does not fit.
+        """
+        if not self._layers:
+            raise ValueError("the model has no layers; add one first")
+        shape = self._input_shape if input_shape is None else batch_shape("input_shape", input_shape)
+        if shape is None:
+            raise ValueError(
+                "the model does not know its input's shape; call build((None, ...)), give the first layer an "
+                "input_shape, or add an Input before it"
+            )
+        shape = at = data.input_shape(self, shape)
+        for layer in self._layers:
+            if layer.input_shape != at:
+                layer.build(at, self.generator if generator is None else generator)
+            at = layer._output_shape(at)
+        self._input_shape = shape
+        self._changed()
+
+    def unbuild(self) -> None:
+        """Take the parameters and the optimizer's state away, and the shape of the input, unless an Input has it."""
+        for layer in self._layers:
+            layer.unbuild()
+        if self.optimizer is not None:
+            self.optimizer.modules = []
+        self._input_shape = self._input.batch_shape if self._input else None
+        self._changed()
+
+    def _changed(self) -> None:
+        """Forget what was derived from the layers, which are others than before, or built for another shape."""
+        self._roles = self._gradients = None
+        self._stateful = any(layer.stateful for layer in self._layers)
+
+    @property
+    def roles(self) -> Roles:
+        """Which layers have parameters, penalties of them, and constraints; the model is built."""
+        if self._roles is None:
+            self._roles = Roles.of(self._layers)
+        return self._roles
+
+    @property
+    def layers(self) -> list[Any]:  # of Layer; a checker cannot know which one has units, states or a stepper
+        """The layers without the Input, as Keras lists them."""
+        return list(self._layers)
+
+    @property
+    def built(self) -> bool:
+        """True if all layers have their parameters."""
+        return self._input_shape is not None and all(layer.built for layer in self._layers)
+
+    @property
+    def input_shape(self) -> Shape | None:
+        """The input's shape, batch included; None before it is known."""
+        return self._input_shape
+
+    @property
+    def output_shape(self) -> Shape | None:
+        """The output's shape, batch included; None before the model is built."""
+        return self._layers[-1].output_shape if self.built and self._layers else None
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the first layer."""
+        return self._layers[0].dtype if self._layers else "float32"
+
+    @property
+    def makes_masks(self) -> bool:
+        """True if a layer masks steps."""
+        return any(layer.makes_masks for layer in self._layers)
+
+    def reset_states(self) -> None:
+        """Have all layers that are ``stateful`` begin the next batch with their initial states."""
+        for layer in self._layers:
+            if layer.stateful:
+                layer.reset_states()
+
+    @property
+    def compiled(self) -> bool:
+        """True after `compile`."""
+        return self.objective is not None
+
+    @property
+    def loss(self):
+        """The loss; None before `compile`."""
+        return None if self.objective is None else self.objective.loss
+
+    @property
+    def metrics(self) -> list:
+        """The metrics; empty before `compile`."""
+        return [] if self.objective is None else [*self.objective.metrics, *self.objective.weighted_metrics]
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of the numbers that `evaluate` returns."""
+        return list(self.logs()) if self.compiled else []
 
     @property
     def trainable(self) -> bool:
-        """Whether any layer is trained; setting it sets all layers."""
+        """True if any layer is trained; setting it sets all layers."""
         return any(layer.trainable for layer in self._layers)
 
     @trainable.setter
@@ -117,193 +329,20 @@ class Sequential(Trainer):
 
     variables, trainable_variables, non_trainable_variables = weights, trainable_weights, non_trainable_weights
 
-    def get_weights(self) -> list[np.ndarray]:
-        """Copies of all parameters, in Keras's order and shapes."""
-        return self.at_one_moment(
-            lambda: [value for layer in self._layers if layer.built for value in layer.get_weights()]
-        )
-
-    def set_weights(self, weights) -> None:
-        """Set all parameters from what `get_weights` gives, here or in Keras.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If number or shapes do not fit, or the model is not built; then nothing has been changed.
-        """
-        self._need_built()
-        names = [list(layer.described) for layer in self._layers]
-        count = sum(map(len, names))
-        if not isinstance(weights, list | tuple) or len(weights) != count:
-            came = validate.came(weights)
-            raise ValueError(f"the model has {count} parameters and weights is {came}; give a list of as many arrays")
-        given = iter(weights)
-        saving.set_weights(self, [dict(zip(those, given, strict=False)) for those in names])
-
-    def count_params(self) -> int:
-        """Number of parameters' entries.
-
-        Raises
-        ------
-        ValueError
-            If the model is not built.
-        """
-        self._need_built()
-        return sum(layer.count_params() for layer in self._layers)
-
-    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
-        """The layer of a name or an index.
-
-        Raises
-        ------
-        ValueError
-            If there is none.
-        """
-        if (name is None) == (index is None):
-            raise ValueError(f"name is {name!r} and index is {index!r}; give one of them")
-        for k, layer in enumerate(self._layers):
-            if layer.name == name or k == index:
-                return layer
-        if name is None:
-            raise ValueError(f"there is no layer {index!r}; give a number from 0 to {len(self._layers) - 1}")
-        raise ValueError(f"there is no layer named {validate.unknown(name, [layer.name for layer in self._layers])}")
-
-    def summary(self, line_length: int | None = None, print_fn=None) -> None:
-        """Print the layers, the shapes of their outputs and their numbers of parameters.
-
-        Parameters
-        ----------
-        line_length : int, optional
-            Columns of the table, if it needs no more.
-        print_fn : callable, optional
-            Called with the text in place of `print`, which gets another one where stdout cannot encode it.
-        """
-        (print_fn or show)(table(self, line_length))
-
-    def get_config(self) -> dict[str, Any]:
-        """Name, layers and the input's shape as plain values; no parameters.
-
-        Raises
-        ------
-        TypeError
-            If a layer has an argument that cannot be saved.
-        """
-        return saving.config(self)
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Sequential:
-        """The model that gave this config, with new parameters.
-
-        Parameters
-        ----------
-        config : dict
-        custom_objects : dict of str to object, optional
-            What names of your own in it stand for; see `load_model`.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If it does not fit.
-        """
-        return saving.from_config(cls, config, custom_objects)
-
-    def to_json(self, **kwargs) -> str:
-        """`get_config` as JSON; ``kwargs`` are those of `json.dumps`."""
-        import json
-
-        return json.dumps({"class_name": "Sequential", "config": self.get_config()}, **kwargs)
-
-    def save(self, filepath, overwrite: bool = True, include_optimizer: bool = True) -> None:
-        """Write the model to a file, from which `load_model` makes it again.
-
-        The file has what the model is, its parameters, its sources of randomness and, if it is compiled, loss, metrics
-        and optimizer with its state. It holds no pickled object, and it takes the place of an old one in one instant:
-        who is killed before that leaves the old one whole.
-
-        Parameters
-        ----------
-        filepath : str or PathLike
-            Such as ``"model.nblstm"``. Names that stand for other formats, such as ``.keras`` or ``.h5``, are refused.
-        overwrite : bool, default True
-            Whether a file that is there may be replaced.
-        include_optimizer : bool, default True
-            Whether loss, metrics and optimizer are saved.
-
-        Raises
-        ------
-        TypeError
-            If a function or an object of your own has no name, or no config, by which it could be found again.
-        ValueError
-            If the model is not built, or the file's name stands for another format.
-        OSError
-            If the file cannot be written.
-
-        Notes
-        -----
-        Functions, classes and cells of your own are saved by name. Where the model is loaded, they have to be
-        registered (`nblstm.utils.register_keras_serializable`, `nblstm.layers.register`, `register_cell`), or given as
-        ``custom_objects``.
-        """
-        saving.save_model(self, filepath, overwrite, include_optimizer)
-
     @classmethod
     def load(cls, filepath, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> Sequential:
         """The model in a file; see `load_model`."""
-        return saving.load_model(filepath, custom_objects, compile)
-
-    def save_weights(self, filepath, overwrite: bool = True) -> None:
-        """Write the parameters alone to a file; see `save`."""
-        saving.save_weights(self, filepath, overwrite)
-
-    def load_weights(self, filepath) -> None:
-        """Set the parameters from a file that `save_weights` or `save` wrote; raises as `load_model` does.
-
-        If they are not those of these layers, nothing has been changed.
-        """
-        saving.load_weights(self, filepath)
-
-    def need_savable(self) -> None:
-        """Raise what `save` would, but for its path: before a long fit, not behind it."""
-        saving.config(self)
-        saving.compiled_with(self)
-
-    def state(self) -> dict[str, Any]:
-        """All that training changes, for a later `load_state`.
-
-        Returns
-        -------
-        dict
-            Parameters, sources of randomness, the optimizer's state, and what was measured in the epoch so far.
-
-        Raises
-        ------
-        RuntimeError, ValueError
-            If the model is not compiled, or not built.
-        """
-        self._need_compiled("state")
-        self._need_built()
-        return self.at_one_moment(lambda: saving.training_state(self))
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from a `state`: training gives the same bits as it would have given there.
-
-        Raises
-        ------
-        RuntimeError, ValueError
-            If the model is not compiled, or the state is not of the same layers and optimizer; then nothing has been
-            changed.
-        """
-        self._need_compiled("load_state")
-        with self.unchanged_if_it_fails() as set_state:
-            set_state(state)
-
-    def unchanged_if_it_fails(self):
-        """``with model.unchanged_if_it_fails() as set_state:`` if that raises, the model has its `state` from before.
-
-        ``set_state(state)`` is `load_state` within it.
-        """
-        return saving.unchanged_if_it_fails(self)
+        return files.read_model(Sequential, filepath, custom_objects, compile)
 
     def _need_built(self) -> None:
         if not (self.built and self._layers):
             raise ValueError("the model is not built; call build((None, ...)), or use it on data first")
+
+
+def _check_steps(before: Layer, layer: Layer) -> None:
+    """Refuse a layer for sequences behind a recurrent one that gives its last output alone: the usual mistake."""
+    if getattr(before, "return_sequences", None) is False and 3 in (layer.ndim, layer.min_ndim):
+        raise ValueError(
+            f"layer {layer.name!r} needs sequences and {before.name!r} before it gives its last output alone; make "
+            f"{before.name!r} with return_sequences=True"
+        )

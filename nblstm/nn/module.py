@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable
-from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 
 import numpy as np
@@ -42,45 +41,73 @@ def uniform(layout: Layout, features: int, generator: np.random.Generator, dtype
 
 
 class _Loan:
-    """The buffer as lent to the outside: alive as long as any view of it is, and then so are those of its parts."""
+    """A buffer, or a piece of one, as lent to the outside; it lives as long as any array that was made of it."""
 
-    def __init__(self, flat: np.ndarray, parts: list[np.ndarray] | None = None):
-        self._flat, self._parts = flat, parts
+    def __init__(self, flat: np.ndarray, whole: _Loan | None = None):
+        self._flat, self._whole = flat, whole
         self.__array_interface__ = flat.__array_interface__
+
+
+class _Buffer:
+    """A flat buffer, its lock, and the modules whose parameters are pieces of it."""
+
+    def __init__(self, flat: np.ndarray):
+        self.flat, self.lock = flat, locks.lock()
+        self.modules: list[weakref.ref[Module]] = []
+        self.loan: weakref.ref[_Loan] = weakref.ref(_Loan(flat))
+
+    def lend(self) -> _Loan:
+        """Lend the whole buffer; to be called under the lock."""
+        loan = self.loan()
+        if loan is None:
+            loan = _Loan(self.flat)
+            self.loan = weakref.ref(loan)
+        self.forget()
+        return loan
+
+    def forget(self) -> None:
+        """Have no module use again what it derived from its parameters."""
+        for reference in self.modules:
+            module = reference()
+            if module is not None:
+                module._lent = True
 
 
 class Module:
     """Parameters in one contiguous buffer.
 
     Subclasses pass the layout and initial values; they may keep what they derive from the parameters with
-    `_derived`, which is never stale. Modules whose buffers are pieces of this one's stand in ``_parts``.
+    `_derived`, which is never stale. Modules that another one holds have their parameters in a piece of its buffer.
 
     Attributes
     ----------
     dtype : str
     """
 
-    _parts: tuple[Module, ...] = ()
-
     def __new__(cls, *args, **kwargs):
-        """Refuse unknown arguments, with the nearest known one."""
+        """Make the module, unless an argument is unknown."""
         if kwargs:
-            signatures.need_known(cls, kwargs)
+            signatures.refuse_unknown(cls, kwargs)
         return super().__new__(cls)
 
     def __init__(self, layout: Layout, flat: np.ndarray):
         self.dtype = flat.dtype.name
-        self._begin(layout, flat)
+        self._set_buffer(layout, flat)
 
-    def _begin(self, layout: Layout, flat: np.ndarray) -> None:
-        """Take the parameters; nothing is derived from them yet."""
+    def _set_buffer(self, layout: Layout, flat: np.ndarray, buffer: _Buffer | None = None) -> None:
+        """Take the parameters, where ``flat`` may be a piece of another module's buffer; nothing is derived yet."""
         self._layout = layout
         self._flat = flat
         self._own = layout.views(flat)  # not lent, so that what `_derived` keeps stays valid
-        self._lock = locks.lock()
-        self._loan: weakref.ref = weakref.ref(_Loan(flat))
+        self._buffer = _Buffer(flat) if buffer is None else buffer
+        self._buffer.modules.append(weakref.ref(self))
+        self._lock = self._buffer.lock
         self._lent = False
         self._cache: dict = {}
+
+    def _loan(self) -> _Loan | None:
+        """The loan of the buffer, while any array of it is alive outside."""
+        return self._buffer.loan()
 
     def flat_parameters(self) -> np.ndarray:
         """All parameters in one array, for optimizers and norms; writing to it changes the module.
@@ -90,12 +117,8 @@ class Module:
         ndarray, shape (number of parameters,)
         """
         with self._lock:
-            loan = self._loan()
-            if loan is None:
-                loan = _Loan(self._flat, [part.flat_parameters() for part in self._parts])
-                self._loan = weakref.ref(loan)
-            self._lent = True
-            return np.asarray(loan)
+            loan = self._buffer.lend()
+        return np.asarray(loan if self._flat is self._buffer.flat else _Loan(self._flat, loan))
 
     def forget(self) -> None:
         """Use nothing again that was derived from the parameters.
@@ -103,8 +126,7 @@ class Module:
         To be called before a write to ``_flat`` itself, which is never lent, as an exception may end it half-way, and
         after it, as another thread may have derived something meanwhile.
         """
-        for module in (self, *self._parts):
-            module._lent = True
+        self._buffer.forget()
 
     def parameters(self) -> dict[str, np.ndarray]:
         """The parameters by torch's names; writing to them changes the module.
@@ -119,7 +141,7 @@ class Module:
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of the parameters under torch's names and shapes."""
-        with self._held():
+        with self._lock:
             return {name: value.copy() for name, value in self._layout.views(self._flat).items()}
 
     def load_state_dict(self, state: dict) -> None:
@@ -138,7 +160,7 @@ class Module:
         self._put(self._staged(state))
 
     def _staged(self, state: dict) -> np.ndarray:
-        """What `load_state_dict` is given, checked, as the buffer has it."""
+        """Check a state, and return it as a flat buffer; the parameters stay as they are."""
         if not hasattr(state, "keys"):
             raise TypeError(f"load_state_dict got {type(state).__name__}; give a dict of parameter names to arrays")
         shapes = self._layout.shapes
@@ -161,19 +183,11 @@ class Module:
         return staged
 
     def _put(self, staged: np.ndarray) -> None:
-        """Set all parameters to what `_staged` gave."""
-        with self._held():
+        """Set all parameters from a buffer that `_staged` returned."""
+        with self._lock:
             self.forget()
             self._flat[:] = staged
             self.forget()
-
-    @contextmanager
-    def _held(self):
-        """``with module._held():`` no other thread sets the parameters by `load_state_dict`."""
-        with ExitStack() as locks:
-            for module in (self, *self._parts):
-                locks.enter_context(module._lock)
-            yield
 
     def _is_current(self, key, value) -> bool:
         """Whether ``value``, from `_derived`, is what that would give again."""
@@ -213,16 +227,16 @@ class Module:
             return self._cache[key]
 
     def __getstate__(self) -> dict:
-        """For copies and pickle: all but what is derived from the parameters."""
-        derived = ("_own", "_lock", "_loan", "_lent", "_cache")
-        with self._held():
+        """Return all but what is derived from the parameters, for copies and pickle."""
+        derived = ("_own", "_buffer", "_lock", "_lent", "_cache")
+        with self._lock:
             state = {name: value for name, value in vars(self).items() if name not in derived}
             return state | {"_flat": self._flat.copy()}
 
     def __copy__(self) -> Module:
-        """With parameters of its own: were they shared, one module could not see the other's changes."""
+        """Copy the parameters too: were they shared, one module could not see the other's changes."""
         return copy.deepcopy(self)
 
     def __setstate__(self, state: dict) -> None:
         vars(self).update(state)
-        self._begin(self._layout, self._flat)
+        self._set_buffer(self._layout, self._flat)

@@ -1,1 +1,1 @@
-"""What concerns the whole process: signals, locks, BLAS threads, what is shown."""
+"""The process as a whole: signals, locks, BLAS threads, stdout and warnings."""

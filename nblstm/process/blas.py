@@ -26,7 +26,7 @@ MANY = 2_000_000_000
 
 @cache
 def _libraries() -> list:
-    """Those that compute NumPy's products, as objects with ``num_threads`` and ``set_num_threads``.
+    """The libraries that compute NumPy's products, as objects with ``num_threads`` and ``set_num_threads``.
 
     There are none to be set where NumPy has Apple's Accelerate.
     """
@@ -36,11 +36,11 @@ def _libraries() -> list:
 
 
 class _Work:
-    """A product that is under way: there are weak references to it."""
+    """A product that is being computed; `_Limit` has weak references to it."""
 
 
 class _Limit:
-    """From `enter` to `leave` the libraries have one thread.
+    """Limits the libraries to one thread, from `enter` to `leave`.
 
     Where several threads of Python are inside, each that leaves sets the numbers back: that costs the others time,
     while the last one could be a thread of which threadpoolctl takes no orders for OpenBLAS, and would not.
@@ -78,7 +78,7 @@ _one_thread = _Limit()
 
 
 def alone(multiply_adds: float, function: Callable, *arguments, **options) -> Any:
-    """What a function of NumPy's gives, of so many multiply-adds: on the calling thread alone, unless they are many."""
+    """Call a function of NumPy's that does so many multiply-adds, on the calling thread alone unless they are many."""
     if FEW <= multiply_adds < MANY:
         return _limited(function, *arguments, **options)
     return function(*arguments, **options)

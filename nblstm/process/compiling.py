@@ -1,10 +1,10 @@
-"""Who is told that a kernel is about to be compiled, since none is stored: that takes up to some seconds."""
+"""Listeners that are told before a kernel is compiled, since none is stored: that takes up to some seconds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-#: What shows it on a terminal, while it has something to show there.
+#: Called before a compilation: progress bars, while there is one on a terminal.
 listeners: list[Callable[[], None]] = []
 
 

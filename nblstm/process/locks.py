@@ -1,6 +1,6 @@
-"""Locks that a forked child finds open, whoever held them in the parent.
+"""Locks that a forked child finds open, whoever held them in the parent, and a sequence lock made of one.
 
-Each is Python's own, re-entrant and made in C, which is why
+Each lock is Python's own, re-entrant and made in C, which is why
 
 - a signal's handler that computes while its own thread holds one does not wait for ever;
 - an exception that a handler raises cannot come between taking one by ``with`` and the block that gives it back: Python
@@ -16,6 +16,9 @@ from __future__ import annotations
 import os
 import weakref
 from _thread import RLock
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import Any
 
 #: Weak references to all that there are. A tuple of them is made in one operation, and each goes by one, in C, as
 #: `memory` says.
@@ -38,3 +41,34 @@ def _open_all() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_open_all)
+
+
+class SequenceLock:
+    """Lets many read what one writes: readers take no lock, and read again if something was written meanwhile.
+
+    A writer counts before and after. A reader compares the counts before and after; only where they tell of a writer
+    does it read once more, under the lock.
+    """
+
+    def __init__(self):
+        self._begun = self._ended = 0
+        self.lock = lock()
+
+    @contextmanager
+    def writing(self):
+        """``with sequence_lock.writing():`` all that is written within changes at one moment."""
+        with self.lock:
+            self._begun += 1
+            try:
+                yield
+            finally:
+                self._ended += 1
+
+    def read(self, function: Callable[..., Any], *arguments) -> Any:
+        """Return ``function(*arguments)``, which sees all that a writer wrote or nothing of it."""
+        ended = self._ended
+        found = function(*arguments)
+        if self._begun == ended:
+            return found
+        with self.lock:
+            return function(*arguments)

@@ -1,4 +1,4 @@
-"""What the user is told: printed, on whatever stdout is, or as a warning."""
+"""Print to the user, on whatever stdout is, or warn."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ codecs.register_error("nblstm.ascii", _in_ascii)
 
 
 def is_open() -> bool:
-    """Whether there is a stdout; a program that runs on its own may have none, or have closed it."""
+    """Return whether there is a stdout; a program that runs on its own may have none, or have closed it."""
     return sys.stdout is not None and not getattr(sys.stdout, "closed", False)
 
 

@@ -1,1 +1,1 @@
-"""What all layers share."""
+"""The base class of layers, and the parts that it is made of."""

@@ -1,4 +1,4 @@
-"""The names of layers and models that were given none, and how a program begins anew with them."""
+"""Automatic names of layers and models, which `clear_session` begins anew."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ from nblstm.buffers import memory, pool
 _counters: defaultdict[str, itertools.count] = defaultdict(itertools.count)
 
 
-def automatic_name(kind: str) -> str:
-    """dense, dense_1, ...; max_pooling2d, as Keras writes it."""
+def name_or_automatic(name, kind: str) -> str:
+    """``name``, or for None one that Keras would make of the class ``kind``: dense, dense_1, ...; max_pooling2d."""
+    if name is not None and not (isinstance(name, str) and name):
+        raise TypeError(f"name is {name!r}; give a string that is not empty, or None")
+    if name is not None:
+        return name
     snake = re.sub(r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", kind)).lower()
     number = next(_counters[snake])
     return f"{snake}_{number}" if number else snake

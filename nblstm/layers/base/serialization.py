@@ -1,4 +1,4 @@
-"""Layers as plain values and back."""
+"""Layers as plain values and back, and what copies and pickles of them are made of."""
 
 from __future__ import annotations
 

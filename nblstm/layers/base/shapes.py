@@ -1,10 +1,8 @@
-"""Checks of shapes and of numbers that describe them: as in Keras, the batch comes first, None is unknown."""
+"""Checks of shapes: as in Keras, the batch comes first, and None is an unknown size."""
 
 from __future__ import annotations
 
 import numbers
-
-import numpy as np
 
 from nblstm.arguments import validate
 
@@ -45,35 +43,44 @@ def integers(name: str, value, count: int) -> tuple[int, ...]:
     return tuple(validate.positive_integer(name, number) for number in value)
 
 
-def number(name: str, value, minimum: float = -float("inf")) -> float:
-    """``value`` as a finite float of ``minimum`` or more."""
-    needed = "a finite number" if minimum == -float("inf") else f"a finite number, {minimum:g} or more"
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; give {needed}")
-    if not minimum <= float(value) < float("inf"):
-        raise ValueError(f"{name} is {value}; give {needed}")
-    return float(value)
+def declared(kind: str, input_shape, batch_input_shape, input_dim) -> Shape | None:
+    """The shape, batch included, that a layer's constructor was given in one of three ways, or None."""
+    if sum(given is not None for given in (input_shape, batch_input_shape, input_dim)) > 1:
+        raise ValueError(f"{kind} got its input's shape twice; give input_shape, batch_input_shape or input_dim")
+    if input_dim is not None:
+        input_shape = (validate.positive_integer("input_dim", input_dim),)
+    if input_shape is not None:
+        return (None, *dimensions("input_shape", input_shape))
+    return None if batch_input_shape is None else batch_shape("batch_input_shape", batch_input_shape)
 
 
-def only(name: str, value, supported) -> None:
-    """Refuse an option of Keras's that nblstm lacks, unless it has its default."""
-    if value is not supported and value != supported:
-        raise ValueError(f"{name} is {value!r}, which nblstm does not support; leave it at {supported!r}")
+def check_ndim(label: str, shape: tuple, ndim: int | None, least: int) -> None:
+    """Refuse a shape that has not ``ndim`` dimensions, or fewer than ``least``."""
+    if ndim is not None and len(shape) != ndim:
+        raise ValueError(f"{label} got shape {tuple(shape)}; it needs {ndim} dimensions, batch included")
+    if len(shape) < least:
+        raise ValueError(f"{label} got shape {tuple(shape)}; it needs {least} dimensions or more, batch included")
 
 
-def without_cudnn(value) -> bool | str:
-    """Keras's ``use_cudnn``, where "auto" and False both mean what there is."""
-    if value is not False and value != "auto":
-        raise ValueError(f"use_cudnn is {value!r}, and nblstm does not use cuDNN; leave it at 'auto'")
-    return value
+def check_known(label: str, shape: Shape, axes: tuple[int, ...]) -> None:
+    """Refuse a shape of which a size that parameters depend on is unknown or 0."""
+    for axis in axes:
+        if not shape[axis]:
+            raise ValueError(
+                f"{label} has input_shape {shape}; give a size of 1 or more in dimension {axis}, which "
+                "its parameters depend on"
+            )
 
 
-def whole_numbers(name: str, value, end: int, limit: str) -> np.ndarray:
-    """``value`` as an array of int64 in [0, end); ``limit`` says where the end comes from."""
-    array = validate.number_array(name, value)
-    with np.errstate(invalid="ignore"):
-        whole = array.astype(np.int64, copy=False)
-    wrong = (array < 0) | (array >= end) | (whole != array)
-    if wrong.any():
-        raise ValueError(f"{name} contains {array[wrong][0]}; {limit}, so give whole numbers from 0 to {end - 1}")
-    return whole
+def check_built_for(label: str, shape: tuple[int, ...], built: Shape, axes: tuple[int, ...]) -> None:
+    """Refuse a shape that has another size, in one of ``axes``, than the parameters were made for."""
+    for axis in axes:
+        if shape[axis] != built[axis]:
+            raise ValueError(
+                f"{label} got x of shape {shape}; it was built for {built}, so give {built[axis]} in dimension {axis}"
+            )
+
+
+def agree(known: int | None, came: int | None) -> bool:
+    """Return whether two sizes can be one, where None is unknown."""
+    return known is None or came is None or known == came

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.layers.base.layer import LAYERS, Layer, Tape, register
+from nblstm.layers.base import building
+from nblstm.layers.base.layer import LAYERS, Layer, register
 from nblstm.layers.base.options import LayerOptions, Unpack
-from nblstm.layers.base.parametric import Parameter, layout_of
+from nblstm.layers.base.passes import Tape, check_tape, checked_input, gradients_into
 from nblstm.layers.base.shapes import Shape
 from nblstm.layers.recurrent.recurrent import Recurrent
 from nblstm.nn import Gradients
@@ -69,10 +70,9 @@ class Bidirectional(Layer):
         self.forward_layer = layer.unbuilt(name=_prefixed("forward_", layer.name), **zeros)
         self.backward_layer = other.unbuilt(name=_prefixed("backward_", other.name), go_backwards=backwards, **zeros)
         _check_pair(self.forward_layer, self.backward_layer, self.merge_mode)
-        if self.dtype != layer.dtype:
-            raise ValueError(f"dtype is {self.dtype} and that of {layer.name!r} {layer.dtype}; give it to the latter")
-        self.generator = self.forward_layer.generator or self.backward_layer.generator
-        self.forward_layer.generator = self.backward_layer.generator = self.generator
+        for each, prefix in zip(self._pair, ("forward_", "backward_"), strict=True):
+            self.hold(each, prefix)
+        self.trainable = kwargs["trainable"]
         self.stateful, self.return_sequences = layer.stateful, layer.return_sequences
         self.return_state = layer.return_state
         self._initial_weights = weights
@@ -94,47 +94,10 @@ class Bidirectional(Layer):
 
     def build(self, input_shape, generator: np.random.Generator | None = None) -> None:
         """Make the parameters of both layers; see `Layer.build`."""
-        shape, parameters = self._described(input_shape)
-        for layer in self._pair:
-            layer.build(shape, generator)
-        with self._build_lock:
-            if not self.built:
-                self._join(parameters)
-            self.input_shape = shape
+        super().build(input_shape, generator)
         weights, self._initial_weights = self._initial_weights, None
         if weights is not None:
             self.set_weights(weights)
-
-    def unbuild(self) -> None:
-        """Take the parameters of both layers away; see `Layer.unbuild`."""
-        super().unbuild()
-        self._parts = ()
-        for layer in self._pair:
-            layer.unbuild()
-
-    def _parameters_for(self, shape: Shape) -> dict[str, Parameter]:
-        ends = zip(("forward", "backward"), self._pair, strict=True)
-        return {f"{end}_{name}": p for end, layer in ends for name, p in layer._parameters_for(shape).items()}
-
-    def _join(self, parameters: dict[str, Parameter]) -> None:
-        """Move the parameters of both layers into one buffer."""
-        flat = np.concatenate([layer._flat for layer in self._pair])
-        self._parameters = parameters
-        self._hold(layout_of(parameters), flat)
-        n = self.forward_layer._layout.size
-        for layer, piece in zip(self._pair, (flat[:n], flat[n:]), strict=True):
-            layer._hold(layer._layout, piece)
-        self._parts = self._pair
-
-    def warmup(self) -> None:
-        """Compile every kernel that both layers can need."""
-        for layer in self._pair:
-            layer.warmup()
-
-    def apply_constraints(self) -> None:
-        """Those of both layers."""
-        for layer in self._pair:
-            layer.apply_constraints()
 
     @property
     def states(self) -> list[np.ndarray] | None:
@@ -183,7 +146,7 @@ class Bidirectional(Layer):
     @np.errstate(under="ignore")
     def __call__(self, x, mask=None, initial_state=None) -> np.ndarray:
         """Inference; arguments as for `Recurrent`."""
-        x, halves = self._checked_input(x), self._halves("initial_state", initial_state)
+        x, halves = checked_input(self, x), self._halves("initial_state", initial_state)
         return self._merged([layer(x, mask, given) for layer, given in zip(self._pair, halves, strict=True)])
 
     @np.errstate(under="ignore")
@@ -191,7 +154,7 @@ class Bidirectional(Layer):
         self, x, *, training: bool = False, mask=None, generator: np.random.Generator | None = None, initial_state=None
     ) -> tuple[Any, Tape]:
         """As calling the layer, with dropout if ``training``, and with what `backward` needs; see `Recurrent`."""
-        x, halves = self._checked_input(x), self._halves("initial_state", initial_state)
+        x, halves = checked_input(self, x), self._halves("initial_state", initial_state)
         options: Any = {"training": training, "mask": mask, "generator": generator}
         done = [layer.forward(x, **options, initial_state=s) for layer, s in zip(self._pair, halves, strict=True)]
         y = self._merged([output for output, _ in done])
@@ -204,17 +167,17 @@ class Bidirectional(Layer):
         self, tape: Tape, dy, *, input_gradient: bool = True, into: Gradients | None = None
     ) -> tuple[np.ndarray | None, Gradients]:  # fmt: skip
         """Gradients of both layers; see `Recurrent`. With a list as output, dy is one too, with None for zeros."""
-        self._own_tape(tape)
+        check_tape(self, tape)
         tapes, outputs = tape.saved
         split = self._separated_gradient(tape, dy, outputs)
+        gradients = gradients_into(self, into)
+        pieces = building.gradients(self, gradients)
         done: Any = [
-            layer.backward(own, d, input_gradient=input_gradient)
+            layer.backward(own, d, input_gradient=input_gradient, into=pieces[layer])
             for layer, own, d in zip(self._pair, tapes, split, strict=True)
         ]
         (dx_forwards, forwards), (dx_backwards, backwards) = done
         dx: Any = dx_forwards + dx_backwards if input_gradient else None
-        gradients = self._gradients(into)
-        np.concatenate([forwards.flat, backwards.flat], out=gradients.flat)
         gradients.x, gradients.state = dx, forwards.state + backwards.state
         return dx, gradients
 

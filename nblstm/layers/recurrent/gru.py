@@ -5,7 +5,6 @@ from __future__ import annotations
 from nblstm.arguments import validate
 from nblstm.cells import gru_with
 from nblstm.layers import activations
-from nblstm.layers.base import shapes
 from nblstm.layers.base.layer import register
 from nblstm.layers.base.options import (
     ActivationLike,
@@ -74,7 +73,7 @@ class GRU(Recurrent):
         self.activation = activations.get(activation)
         self.recurrent_activation = activations.get(recurrent_activation)
         self.reset_after = validate.flag("reset_after", reset_after)
-        self.use_cudnn = shapes.without_cudnn(use_cudnn)
+        self.use_cudnn = validate.without_cudnn(use_cudnn)
         super().__init__(
             units=units, use_bias=use_bias, kernel_initializer=kernel_initializer,
             recurrent_initializer=recurrent_initializer, bias_initializer=bias_initializer,

@@ -7,7 +7,6 @@ import numpy as np
 from nblstm.arguments import validate
 from nblstm.cells import lstm_with
 from nblstm.layers import activations
-from nblstm.layers.base import shapes
 from nblstm.layers.base.layer import register
 from nblstm.layers.base.options import (
     ActivationLike,
@@ -76,7 +75,7 @@ class LSTM(Recurrent):
         self.activation = activations.get(activation)
         self.recurrent_activation = activations.get(recurrent_activation)
         self.unit_forget_bias = validate.flag("unit_forget_bias", unit_forget_bias)
-        self.use_cudnn = shapes.without_cudnn(use_cudnn)
+        self.use_cudnn = validate.without_cudnn(use_cudnn)
         super().__init__(
             units=units, use_bias=use_bias, kernel_initializer=kernel_initializer,
             recurrent_initializer=recurrent_initializer, bias_initializer=bias_initializer,

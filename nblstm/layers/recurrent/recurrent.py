@@ -15,10 +15,10 @@ from nblstm.engine import engine
 from nblstm.engine.device import backend_of, device_for
 from nblstm.engine.network import Network
 from nblstm.layers import constraints, initializers, regularizers
-from nblstm.layers.base import shapes
-from nblstm.layers.base.layer import Layer, Tape, checked_mask
+from nblstm.layers.base.layer import Layer
 from nblstm.layers.base.options import ConstraintLike, InitializerLike, LayerOptions, RegularizerLike, Unpack
-from nblstm.layers.base.parametric import Parameter
+from nblstm.layers.base.parameters import Parameter
+from nblstm.layers.base.passes import Tape, check_tape, checked_input, checked_mask, gradients_into
 from nblstm.layers.base.shapes import Shape
 from nblstm.layers.dropout import seeded
 from nblstm.layers.recurrent.stepper import Stepper
@@ -114,8 +114,8 @@ class Recurrent(Layer):
         learn_initial_state: bool = False, **kwargs: Unpack[LayerOptions],
     ):  # fmt: skip
         super().__init__(**kwargs)
-        shapes.only("activity_regularizer", activity_regularizer, None)
-        shapes.only("unroll", unroll, False)
+        validate.only("activity_regularizer", activity_regularizer, None)
+        validate.only("unroll", unroll, False)
         self.activity_regularizer, self.unroll = None, False
         self.units = validate.positive_integer("units", units)
         self.use_bias = validate.flag("use_bias", use_bias)
@@ -198,8 +198,8 @@ class Recurrent(Layer):
             recurrent_dropout=self.recurrent_dropout, learn_initial_state=self.learn_initial_state,
         )  # fmt: skip
 
-    def _hold(self, layout: Layout, flat: np.ndarray) -> None:
-        super()._hold(layout, flat)
+    def _set_buffer(self, layout: Layout, flat: np.ndarray, buffer=None) -> None:
+        super()._set_buffer(layout, flat, buffer)
         vars(self).pop("_network", None)  # its passes have the parameters from before
 
     def compute_mask(self, x, mask=None) -> np.ndarray | None:
@@ -226,7 +226,7 @@ class Recurrent(Layer):
         TypeError, ValueError
             If something does not fit.
         """
-        x = self._checked_input(x)
+        x = checked_input(self, x)
         mask, empty = self._checked_mask(mask, x)
         y, states = engine.infer(
             self, x, self._initial_states(len(x), initial_state), mask=mask, hold=not self.zero_output_for_mask,
@@ -253,7 +253,7 @@ class Recurrent(Layer):
             As from calling the layer.
         tape : Tape
         """
-        x = self._checked_input(x)
+        x = checked_input(self, x)
         mask, empty = self._checked_mask(mask, x)
         source = None
         if training and (self.dropout or self.recurrent_dropout):
@@ -292,7 +292,7 @@ class Recurrent(Layer):
         TypeError, ValueError
             If a shape does not fit, or the tape is another layer's.
         """
-        self._own_tape(tape)
+        check_tape(self, tape)
         dy, d_states = self._checked_gradients(tape, dy)
         if not self.return_sequences:
             empty = tape.saved.empty
@@ -302,7 +302,7 @@ class Recurrent(Layer):
             dy = None
         elif self.go_backwards:
             dy = dy[:, ::-1]
-        gradients = self._gradients(into)
+        gradients = gradients_into(self, into)
         dx, d_initial = engine.backward_into(tape.saved.tape, dy, tuple(d_states), gradients.flat, input_gradient)
         gradients.x, gradients.state = dx, tuple([d_state[0] for d_state in d_initial])
         return dx, gradients

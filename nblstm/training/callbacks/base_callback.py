@@ -26,16 +26,16 @@ class Callback:
     model: Any = None
     params: dict[str, Any] = {}  # noqa: RUF012, replaced and never changed
 
+    def __new__(cls, *args, **kwargs):
+        """Make the callback, unless an argument is unknown."""
+        if kwargs:
+            signatures.refuse_unknown(cls, kwargs)
+        return super().__new__(cls)
+
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse methods that cannot be called as they will be."""
         super().__init_subclass__(**options)
         signatures.overridden(cls, Callback, *(name for name in vars(Callback) if name.startswith("on_")))
-
-    def __new__(cls, *args, **kwargs):
-        """Refuse unknown arguments, with the nearest known one."""
-        if kwargs:
-            signatures.need_known(cls, kwargs)
-        return super().__new__(cls)
 
     def __init__(self) -> None:
         pass

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.process.undisturbed import undisturbed
+from nblstm.process.uninterrupted import uninterrupted
 from nblstm.training.files import foreign
 from nblstm.training.files.checks import FAULTS, in_short
 
@@ -63,11 +63,11 @@ def write(path, kind: str, content: dict[str, Any]) -> None:
     arrays: list[np.ndarray] = []
     values = _taken_out(content, arrays)
     config = json.dumps({"format": FORMAT, "version": VERSION, "kind": kind, "content": values}).encode()
-    undisturbed(_write_file, target, kind, config, arrays)
+    uninterrupted(_write_file, target, kind, config, arrays)
 
 
 def _write_file(target: Path, kind: str, config: bytes, arrays: list[np.ndarray]) -> None:
-    """Write a file aside, read it back, put it in its place; `undisturbed`, as zipfile loses exceptions of handlers."""
+    """Write a file aside, read it back, put it in its place; uninterrupted, as zipfile loses exceptions of handlers."""
     partial = target.with_name(PARTIAL.format(target.name, secrets.token_hex(4)))
     descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
     try:
@@ -106,11 +106,11 @@ def read(path, *kinds: str) -> dict[str, Any]:
     OSError
         If it cannot be read.
     """
-    return undisturbed(_read_file, validate.source_path("filepath", path), kinds)
+    return uninterrupted(_read_file, validate.source_path("filepath", path), kinds)
 
 
 def _read_file(path: str, kinds: tuple[str, ...]) -> dict[str, Any]:
-    """`read`; `undisturbed`, as an exception of a handler could come between opening and ``with``."""
+    """`read`; `uninterrupted`, as an exception of a handler could come between opening and ``with``."""
     with open(path, "rb") as file:
         try:
             return _read_members(file, kinds)

@@ -1,9 +1,9 @@
-"""Work that no exception of a signal's handler can stop half-way.
+"""Run a function on a native thread, where no exception of a signal's handler can end it half-way.
 
 Python runs the handlers of signals in the main thread, between any two of its instructions, and an exception that one
 raises, be it `KeyboardInterrupt` or a time limit, ends whatever stands there. Numba and LLVM do not bear that: locks
-stay shut, and what was half compiled is known by an address of 0. On a thread of its own such work goes on to its end,
-while the main thread leaves with the exception; who needs the result next waits for the rest.
+stay shut, and what was half compiled is known by an address of 0. On another thread the function runs to its end,
+while the main thread leaves with the exception; the next caller that needs the result waits for it.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ def _own_threads() -> Any:
 
 _threads = _own_threads()
 
-#: One such work at a time: Numba compiles under a lock of its own anyway.
-_turn = RLock()
+#: Held while a function runs, one at a time: Numba compiles under a lock of its own anyway.
+_running = RLock()
 
-# A fork waits until nobody works, so that no lock of Numba's stays shut in the child. So does the end of the
+# A fork waits until nothing runs, so that no lock of Numba's stays shut in the child. So does the end of the
 # interpreter: the C library's would clear away what LLVM is using.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_turn.acquire, after_in_parent=_turn.release, after_in_child=_turn.release)
+    os.register_at_fork(before=_running.acquire, after_in_parent=_running.release, after_in_child=_running.release)
 
 
 @atexit.register
 def _wait() -> None:
-    with _turn:
+    with _running:
         pass
 
 
-class _Mark:
-    """Goes with the arguments of a thread, when it ends or could not begin."""
+class _Alive:
+    """Held by a thread's arguments: it is freed when the thread ends, or could not begin."""
 
 
-def undisturbed(function: Callable[..., _Result], *arguments) -> _Result:
-    """Call a function on a thread of its own, 0.1 ms away, or on the calling one where none can be started.
+def uninterrupted(function: Callable[..., _Result], *arguments) -> _Result:
+    """Call a function on another thread, which costs 0.1 ms, or on the calling one where none can be started.
 
-    Only the waiting for it is interrupted by signals. Within such work, more of it is done on the same thread.
+    Signals interrupt only the waiting for it. A call within such a function runs on the same thread.
 
     Parameters
     ----------
@@ -67,17 +67,17 @@ def undisturbed(function: Callable[..., _Result], *arguments) -> _Result:
     object
         What the function returns; what it raises is raised.
     """
-    if not _turn._is_owned():  # type: ignore[attr-defined]
+    if not _running._is_owned():  # type: ignore[attr-defined]
         results: SimpleQueue = SimpleQueue()
-        mark = _Mark()
+        alive = _Alive()
         # A callback written in C, see `memory`: under a memory limit a thread may end before its first instruction.
-        gone = weakref.ref(mark, results.put)
+        gone = weakref.ref(alive, results.put)
         try:
             context = copy_context()  # what NumPy does about floating-point errors, custom objects' names
-            _threads.start_new_thread(_work, (mark, results, context.run, (function, *arguments)))
+            _threads.start_new_thread(_work, (alive, results, context.run, (function, *arguments)))
         except (RuntimeError, MemoryError):  # as many threads, or as much memory, as the system allows
             results.put(gone)
-        del mark
+        del alive
         came = results.get()
         if came is not gone:
             result, error = came
@@ -87,13 +87,13 @@ def undisturbed(function: Callable[..., _Result], *arguments) -> _Result:
                 raise error
             finally:
                 del error, came  # the error knows this frame
-    with _turn:
+    with _running:
         return function(*arguments)
 
 
-def _work(mark: _Mark, results: SimpleQueue, function: Callable, arguments: tuple) -> None:
+def _work(alive: _Alive, results: SimpleQueue, function: Callable, arguments: tuple) -> None:
     try:
-        with _turn:
+        with _running:
             result = function(*arguments)
     except BaseException as error:
         results.put((None, error))
@@ -102,7 +102,7 @@ def _work(mark: _Mark, results: SimpleQueue, function: Callable, arguments: tupl
 
 
 def nap(seconds: float) -> None:
-    """Sleep on this thread, where `time.sleep` may let another greenlet run, which could want what this one holds."""
-    shut = _threads.allocate_lock()
-    shut.acquire()
-    shut.acquire(timeout=seconds)
+    """Sleep without letting another greenlet run, as `time.sleep` may, which could want a lock that this one holds."""
+    lock = _threads.allocate_lock()
+    lock.acquire()
+    lock.acquire(timeout=seconds)  # nobody releases it: this waits for the timeout

@@ -1,11 +1,39 @@
-"""Keras's functions that make a model from another, or from its description."""
+"""Keras's functions that make a model: of a file, of a description, of another model."""
 
 from __future__ import annotations
 
 import copy
 import json
+from typing import Any
 
+from nblstm.models import files
 from nblstm.models.sequential import Sequential
+
+
+def load_model(filepath, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> Sequential:
+    """The model in a file that `Sequential.save` wrote.
+
+    Parameters
+    ----------
+    filepath : str or PathLike
+    custom_objects : dict of str to object, optional
+        What names of your own in the file stand for: functions, classes, cells. They go before what is registered.
+    compile : bool, default True
+        Whether it is compiled as it was, if it was, with the optimizer's state.
+
+    Returns
+    -------
+    Sequential
+        It predicts the same bits as the one that was saved, and goes on training with the same bits.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, truncated or not a model of nblstm's, or it has a name that stands for nothing here.
+    OSError
+        If it cannot be read.
+    """
+    return files.read_model(Sequential, filepath, custom_objects, compile)
 
 
 def clone_model(model: Sequential) -> Sequential:
@@ -23,7 +51,7 @@ def clone_model(model: Sequential) -> Sequential:
     if not isinstance(model, Sequential):
         raise TypeError(f"model is {model!r}; give a Sequential")
     clone = type(model)(name=model.name)
-    for layer in ([model._announced] if model._announced else []) + model.layers:
+    for layer in files.layers_with_input(model):
         clone.add(copy.deepcopy(layer.unbuilt()), rebuild=False)
     if model.input_shape is not None:
         clone.build(model.input_shape)

@@ -1,13 +1,62 @@
-"""The table that `Sequential.summary` prints."""
+"""A model's layers by name, the number of its parameters, and the table of both that is printed."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from nblstm.arguments import validate
+from nblstm.process.show import show
+
+if TYPE_CHECKING:
+    from nblstm.models.sequential import Sequential
 
 HEADINGS = ("Layer (type)", "Output Shape", "Param #")
 
 
-def table(model, line_length: int | None = None) -> str:
+def get_layer(model: Sequential, name: str | None = None, index: int | None = None) -> Any:
+    """The layer of a name or an index.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if (name is None) == (index is None):
+        raise ValueError(f"name is {name!r} and index is {index!r}; give one of them")
+    for k, layer in enumerate(model._layers):
+        if layer.name == name or k == index:
+            return layer
+    if name is None:
+        raise ValueError(f"there is no layer {index!r}; give a number from 0 to {len(model._layers) - 1}")
+    raise ValueError(f"there is no layer named {validate.unknown(name, [layer.name for layer in model._layers])}")
+
+
+def count_params(model: Sequential) -> int:
+    """Number of parameters' entries.
+
+    Raises
+    ------
+    ValueError
+        If the model is not built.
+    """
+    model._need_built()
+    return sum(layer.count_params() for layer in model._layers)
+
+
+def summary(model: Sequential, line_length: int | None = None, print_fn=None) -> None:
+    """Print the layers, the shapes of their outputs and their numbers of parameters.
+
+    Parameters
+    ----------
+    line_length : int, optional
+        Columns of the table, if it needs no more.
+    print_fn : callable, optional
+        Called with the text in place of `print`, which gets another one where stdout cannot encode it.
+    """
+    (print_fn or show)(_table(model, line_length))
+
+
+def _table(model: Sequential, line_length: int | None = None) -> str:
     """Layers, shapes of outputs and numbers of parameters, as Keras lays them out."""
     rows = [_row(layer) for layer in model.layers]
     needed = [max(len(row[k]) for row in (HEADINGS, *rows)) for k in range(3)]
@@ -27,13 +76,13 @@ def table(model, line_length: int | None = None) -> str:
     return "\n".join(lines + _totals(model))
 
 
-def _row(layer) -> tuple[str, str, str]:
+def _row(layer: Any) -> tuple[str, str, str]:
     shape = str(tuple(layer.output_shape)) if layer.built else "? (not built)"
     count = f"{layer.count_params():,}" if layer.built else "?"
     return f"{layer.name} ({type(layer).__name__})", shape, count
 
 
-def _totals(model) -> list[str]:
+def _totals(model: Sequential) -> list[str]:
     if not (model.built and model.layers):
         return ["The model is not built: its parameters are made when the shape of its input is known."]
     trainable = sum(view.size for view in model.trainable_weights)

@@ -1,0 +1,137 @@
+"""Build layers: the parameters of a layer and of those that it holds, in one buffer; and copies of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nblstm.arguments.configured import Configured
+from nblstm.layers.base import parameters, shapes
+from nblstm.layers.base.parameters import UNDRAWN, Parameter
+from nblstm.layers.base.shapes import Shape
+from nblstm.nn import Gradients
+
+if TYPE_CHECKING:
+    from nblstm.layers.base.layer import Layer
+
+
+def hold(holder: Layer, layer: Layer, prefix: str) -> None:
+    """Take a layer in, see `Layer.hold`."""
+    if layer.dtype != holder.dtype:
+        raise ValueError(f"dtype is {holder.dtype} and that of {layer.name!r} {layer.dtype}; give it to the latter")
+    if prefix in holder.held_layers:
+        raise ValueError(f"{holder._label} holds a layer with the prefix {prefix!r} already; give each its own")
+    holder.held_layers[prefix] = layer
+    holder.stateful = holder.stateful or layer.stateful
+    holder.generator = holder.generator or layer.generator
+    for each in holder.held_layers.values():
+        each.generator = holder.generator
+
+
+def checked_shape(layer: Layer, input_shape) -> Shape:
+    """``input_shape`` as one that the layer can be built for."""
+    shape = shapes.batch_shape("input_shape", input_shape)
+    layer._check_ndim(shape)
+    shapes.check_known(layer._label, shape, layer.fixed_axes)
+    layer._output_shape(shape)
+    return shape
+
+
+def held_parameters(holder: Layer, shape: Shape) -> dict[str, Parameter]:
+    """Describe the parameters of all held layers, for the checked shape of the holder's input."""
+    return {
+        f"{prefix}{name}": parameter
+        for prefix, layer in holder.held_layers.items()
+        for name, parameter in layer.describe(holder._held_shape(layer, shape)).items()
+    }
+
+
+def build(layer: Layer, input_shape, generator: np.random.Generator | None) -> None:
+    """Make the parameters; see `Layer.build`."""
+    shape = checked_shape(layer, input_shape)
+    own = layer._parameters_for(shape)
+    described = own | held_parameters(layer, shape)
+    layout = parameters.layout_of(described)
+    with layer._build_lock:
+        for each in layer.held_layers.values():
+            if each.built and not layer.built and each._flat is not each._buffer.flat:
+                raise ValueError(f"{each._label} is held by another layer already; make one for {layer._label}")
+            each.build(layer._held_shape(each, shape), generator)
+        if not layer.built:
+            flat = parameters.initial_values(own, layer.dtype, generator, layer._label)
+            if layer.held_layers:
+                flat = np.concatenate([flat, *(each._flat for each in layer.held_layers.values())])
+            layer._set_buffer(layout, flat)
+            layer.described = described
+        elif layout.shapes != layer._layout.shapes:
+            raise ValueError(
+                f"{layer._label} was built for inputs of shape {layer.input_shape} and came upon {shape}; "
+                "make another layer for them"
+            )
+        layer.input_shape = shape
+
+
+def pieces(holder: Layer, flat: np.ndarray) -> Iterator[tuple[Layer, np.ndarray]]:
+    """Each held layer, and its piece of a buffer in the holder's layout."""
+    end = flat.size - sum(layer._layout.size for layer in holder.held_layers.values())
+    for layer in holder.held_layers.values():
+        start, end = end, end + layer._layout.size
+        yield layer, flat[start:end]
+
+
+def gradients(holder: Layer, whole: Gradients) -> dict[Any, Any]:
+    """The holder's gradients by name, and those of each held layer by the layer."""
+    return whole.params | {
+        layer: Gradients(layer._layout.views(piece), piece) for layer, piece in pieces(holder, whole.flat)
+    }
+
+
+def states(layer: Layer) -> Any:
+    """The ``states`` that the next batch starts with: the layer's own, else a list of those that it holds; or None."""
+    own = getattr(layer, "states", None)
+    if own is not None or not layer.stateful:
+        return own
+    found = [states(each) for each in layer.held_layers.values() if each.stateful]
+    return found if any(given is not None for given in found) else None
+
+
+def reset_states(holder: Layer, given: list[Any] | None) -> None:
+    """Set what `states` returned for layers that are held, or the initial states."""
+    stateful = [layer for layer in holder.held_layers.values() if layer.stateful]
+    if not stateful:
+        raise ValueError(f"{holder._label} keeps no states; make it with stateful=True")
+    if given is not None and len(given) != len(stateful):
+        raise ValueError(f"{holder._label} got the states of {len(given)} layers; give those of {len(stateful)}")
+    for layer, own in zip(stateful, given or [None] * len(stateful), strict=True):
+        layer.reset_states(own)
+
+
+def constructor_objects(layer: Layer) -> dict[str, Any]:
+    """The arguments from which `from_config` makes the layer without looking names up; layers in it are not built.
+
+    A class with a `get_config` of its own says there what they are.
+    """
+    if type(layer).get_config is not Configured.get_config:
+        return layer.get_config()
+    given = layer._arguments()
+    return {name: value.unbuilt() if hasattr(value, "unbuilt") else value for name, value in given.items()}
+
+
+def reduced(layer: Layer) -> tuple:
+    """Return the value of ``__reduce__``."""
+    made = layer.input_shape, layer.state_dict(), states(layer), layer.generator
+    return _restored, (type(layer), constructor_objects(layer), *made)
+
+
+def _restored(cls: type[Layer], config, input_shape, values, carried, generator) -> Layer:
+    layer = cls.from_config(config)
+    if input_shape is not None:
+        layer.build(input_shape, UNDRAWN)
+        layer.load_state_dict(values)
+    if carried is not None:
+        layer.reset_states(carried)
+    if layer.generator is not None:
+        layer.generator.bit_generator.state = generator.bit_generator.state
+    return layer

@@ -1,0 +1,231 @@
+"""Models as plain values and as files."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from nblstm.arguments import custom, validate
+from nblstm.layers import Layer, deserialize, serialize
+from nblstm.layers.base.parameters import UNDRAWN
+from nblstm.models import snapshot
+from nblstm.models.step import prepare
+from nblstm.training import losses, optimizers
+from nblstm.training.files import archive, checks, foreign
+
+if TYPE_CHECKING:
+    from nblstm.models.sequential import Sequential
+
+
+def layers_with_input(model: Sequential) -> list[Layer]:
+    """The layers, the Input before them if there is one."""
+    return [model._input, *model._layers] if model._input else list(model._layers)
+
+
+def get_config(model: Sequential) -> dict[str, Any]:
+    """Name, layers and the input's shape as plain values; no parameters.
+
+    Raises
+    ------
+    TypeError
+        If a layer has an argument that cannot be saved.
+    """
+    return {
+        "name": model.name,
+        "layers": [serialize(layer) for layer in layers_with_input(model)],
+        "build_input_shape": None if model.input_shape is None else list(model.input_shape),
+    }
+
+
+def from_config(
+    cls: type[Sequential], config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+) -> Sequential:  # fmt: skip
+    """The model that gave this config, with new parameters.
+
+    Parameters
+    ----------
+    config : dict
+    custom_objects : dict of str to object, optional
+        What names of your own in it stand for; see `load_model`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it does not fit.
+    """
+    with custom.custom_object_scope(custom_objects):
+        model, shape = _unbuilt(cls, config)
+    if shape is not None:
+        model.build(shape)
+    return model
+
+
+def to_json(model: Sequential, **kwargs) -> str:
+    """`get_config` as JSON; ``kwargs`` are those of `json.dumps`."""
+    return json.dumps({"class_name": "Sequential", "config": model.get_config()}, **kwargs)
+
+
+def _unbuilt(cls, config) -> tuple[Any, Any]:
+    """The model of a config, and the shape to build it for or None."""
+    if not isinstance(config, dict) or set(config) != {"name", "layers", "build_input_shape"}:
+        raise ValueError("the config of a model has name, layers and build_input_shape; give what get_config() gave")
+    if not isinstance(config["layers"], list):
+        raise ValueError("layers is no list; give what get_config() gave")
+    model = cls(name=config["name"])
+    for record in config["layers"]:
+        model.add(deserialize(record), rebuild=False)
+    return model, config["build_input_shape"]
+
+
+def save(model: Sequential, filepath, overwrite: bool = True, include_optimizer: bool = True) -> None:
+    """Write the model to a file, from which `load_model` makes it again.
+
+    The file has what the model is, its parameters, its sources of randomness and, if it is compiled, loss, metrics
+    and optimizer with its state. It holds no pickled object, and it takes the place of an old one in one instant:
+    who is killed before that leaves the old one whole.
+
+    Parameters
+    ----------
+    filepath : str or PathLike
+        Such as ``"model.nblstm"``. Names that stand for other formats, such as ``.keras`` or ``.h5``, are refused.
+    overwrite : bool, default True
+        Whether a file that is there may be replaced.
+    include_optimizer : bool, default True
+        Whether loss, metrics and optimizer are saved.
+
+    Raises
+    ------
+    TypeError
+        If a function or an object of your own has no name, or no config, by which it could be found again.
+    ValueError
+        If the model is not built, or the file's name stands for another format.
+    OSError
+        If the file cannot be written.
+
+    Notes
+    -----
+    Functions, classes and cells of your own are saved by name. Where the model is loaded, they have to be
+    registered (`nblstm.utils.register_keras_serializable`, `nblstm.layers.register`, `register_cell`), or given as
+    ``custom_objects``.
+    """
+    model._need_built()
+    target = _target(filepath, overwrite)
+    described, made = get_config(model), None  # layers that cannot be saved say so first
+    if include_optimizer:
+        try:
+            made = _compiled_with(model)
+        except TypeError as error:
+            raise TypeError(f"{error}; or save without it, by include_optimizer=False") from None
+    contents = model._parameters_lock.read(lambda: _contents(model, made))
+    archive.write(target, "model", {"config": described, "compile": made} | contents)
+
+
+def need_savable(model: Sequential) -> None:
+    """Raise what `save` would, but for its path: before a long fit, not behind it."""
+    get_config(model)
+    _compiled_with(model)
+
+
+def _compiled_with(model: Sequential) -> dict[str, Any] | None:
+    """The arguments of `compile` as plain values; None for a model that is not compiled.
+
+    Raises
+    ------
+    TypeError
+        If there is what no file can refer to.
+    """
+    if not model.compiled:
+        return None
+    objective: Any = model.objective
+    optimizer: Any = model.optimizer
+    return {
+        "optimizer": optimizer.record(),
+        "loss": objective.loss.record(),
+        "metrics": [metric.record() for metric in objective.metrics],
+        "weighted_metrics": [metric.record() for metric in objective.weighted_metrics],
+        "bptt_steps": model._bptt_steps,
+    }
+
+
+def _contents(model: Sequential, made) -> dict[str, Any]:
+    """Parameters, states, sources of randomness and the optimizer's state."""
+    optimizer: Any = model.optimizer
+    state = optimizer.state() if made is not None and optimizer.modules else None
+    return snapshot.arrays(model) | {"optimizer_state": state}
+
+
+def save_weights(model: Sequential, filepath, overwrite: bool = True) -> None:
+    """Write the parameters alone to a file; see `save`."""
+    model._need_built()
+    target = _target(filepath, overwrite)
+    archive.write(target, "weights", {"weights": model._parameters_lock.read(snapshot.parameters, model)})
+
+
+def load_weights(model: Sequential, filepath) -> None:
+    """Set the parameters from a file that `save_weights` or `save` wrote; raises as `load_model` does.
+
+    If they are not those of these layers, nothing has been changed.
+    """
+    model._need_built()
+    values = archive.read(filepath, "weights", "model").get("weights")
+
+    def set_checked() -> None:
+        snapshot.check_parameters(model, model.input_shape, values)
+        snapshot.set_parameters(model, values)
+
+    _understood(filepath, set_checked)
+
+
+def _target(path, overwrite: bool) -> str:
+    """The path of a file that may be written, before there is any work for it."""
+    path = validate.target_path("filepath", path)
+    foreign.check_target("filepath", path)
+    if not validate.flag("overwrite", overwrite) and os.path.exists(path):
+        raise FileExistsError(f"there is a file {path!r} already; give overwrite=True to replace it")
+    return path
+
+
+def read_model(cls: type[Sequential], path, custom_objects: dict[str, Any] | None, compile: bool) -> Sequential:
+    """The model in a file; see `load_model`."""
+    compile = validate.flag("compile", compile)
+    with custom.custom_object_scope(custom_objects):
+        values = archive.read(path, "model")
+        return _understood(path, lambda: _restored(cls, values, compile))
+
+
+def _restored(cls, values: dict[str, Any], compile: bool):
+    """The model of a file's content."""
+    checks.expect(
+        "the content", values, config=dict, compile=dict | None, weights=list, states=list, generators=dict,
+        optimizer_state=dict | None,
+    )  # fmt: skip
+    model, shape = _unbuilt(cls, values["config"])
+    snapshot.check_parameters(model, shape, values["weights"])
+    model.build(shape, UNDRAWN)
+    snapshot.set_parameters(model, values["weights"])
+    made, state = values["compile"], values["optimizer_state"]
+    if compile and made is not None:
+        checks.expect(
+            "what the model is compiled with", made, optimizer=dict, loss=dict, metrics=list, weighted_metrics=list,
+            bptt_steps=int | None,
+        )  # fmt: skip
+        model.compile(
+            optimizers.get(made["optimizer"]), losses.get(made["loss"]), metrics=made["metrics"],
+            weighted_metrics=made["weighted_metrics"], bptt_steps=made["bptt_steps"],
+        )  # fmt: skip
+        if state is not None:
+            prepare(model)
+            model.optimizer.load_state(state)
+    snapshot.set_states(model, values["states"])
+    snapshot.set_generators(model, values["generators"])
+    return model
+
+
+def _understood(path, make: Callable[[], Any]):
+    """Return ``make()``; a file's content may make anything fail, and each failure is blamed on the file."""
+    try:
+        return make()
+    except checks.FAULTS as error:
+        raise ValueError(f"{os.fspath(path)!r} cannot be loaded: {checks.reason(error, 'save()')}") from error
