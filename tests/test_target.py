@@ -8,7 +8,7 @@ from numba import types
 from processes import run_python
 from tolerances import DTYPES
 
-from nblstm.codegen.integers import larger, smaller
+from nblstm.codegen.instructions import larger, smaller
 from nblstm.codegen.target import inlined, kernel
 
 USER = """

@@ -26,7 +26,7 @@ from typing import Any
 import llvmlite
 import numba
 
-from nblstm.codegen.target import processor
+from nblstm.codegen.machine import processor
 
 _CHECKSUM = 32  # bytes of SHA-256 in front of the payload
 

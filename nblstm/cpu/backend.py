@@ -8,7 +8,7 @@ import numpy as np
 
 from nblstm.buffers.layout import suffix
 from nblstm.cells.cell import Cell
-from nblstm.codegen.aside import foresee
+from nblstm.codegen.background import compile_while_waiting
 from nblstm.cpu.inference import Inference, infer
 from nblstm.cpu.jobs import DTYPES
 from nblstm.cpu.kernels.loss import loss_kernel, loss_of_numbers
@@ -35,7 +35,7 @@ class Backend:
     update_kernel = staticmethod(update_kernel)
     loss_of_numbers = staticmethod(loss_of_numbers)
     loss_kernel = staticmethod(loss_kernel)
-    foresee = staticmethod(foresee)
+    foresee = staticmethod(compile_while_waiting)
     compile_kernels = staticmethod(compile_kernels)
     _context = nullcontext()
 

@@ -9,7 +9,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 
 from nblstm.buffers.batch import Batch
-from nblstm.codegen.aside import cores
+from nblstm.codegen.background import cores
 from nblstm.cpu import threads
 
 #: Fewer multiply-adds than this are done on the calling thread: about 10 us.

@@ -28,8 +28,8 @@ import numpy as np
 from numba import types
 
 from nblstm.buffers import memory
-from nblstm.codegen.atomics import atomic_add, atomic_exchange_if, atomic_load, atomic_store, pause
 from nblstm.codegen.compiler import compiled
+from nblstm.codegen.instructions import atomic_add, atomic_exchange_if, atomic_load, atomic_store, pause
 from nblstm.codegen.pointers import call, offset, pointer_to
 from nblstm.codegen.target import inlined
 from nblstm.cpu.jobs import Arguments, address
@@ -71,13 +71,8 @@ def _system() -> tuple[int, int, int]:
 
 
 @cache
-def _functions():
-    """The pool's compiled functions: do all parts alone, lead, dismiss the helpers, help. ctypes releases the GIL."""
-    return undisturbed(_compiled)  # all of it: Numba's types have finalisers in Python, see `memory`
-
-
-def _compiled():
-    cell, size = types.CPointer(types.int64), types.int64
+def _shared():
+    """Functions that the pool's have in common: take all parts, take parts beside others, wake sleeping helpers."""
 
     @inlined
     def take_all(kernel, jobs, parts):
@@ -98,13 +93,29 @@ def _compiled():
             if atomic_load(own) == 1 and atomic_exchange_if(own, 1, 0):
                 call(pool[WRITE], (own[WRITE_END], own, 1))
 
+    return take_all, take_parts, wake
+
+
+@cache
+def _functions():
+    """The pool's compiled functions: do all parts alone, lead, dismiss the helpers, help. ctypes releases the GIL."""
+    return undisturbed(_compiled)  # all of it: Numba's types have finalisers in Python, see `memory`
+
+
+def _compiled():
+    cell, size = types.CPointer(types.int64), types.int64
+
     def make_alone():
+        take_all = _shared()[0]
+
         def alone(kernel, jobs, parts):
             take_all(kernel, jobs, parts)
 
         return alone, types.void(size, size, size)
 
     def make_help():
+        take_parts = _shared()[1]
+
         def help(own):
             """Take part in kernels, each open under a number of its own, until the number is negative."""
             pool = pointer_to(own[POOL], types.int64)
@@ -138,6 +149,8 @@ def _compiled():
         return help, types.void(cell)
 
     def make_lead():
+        take_all, take_parts, wake = _shared()
+
         def lead(pool, kernel, jobs, parts):
             """Open the work under a number, do parts of it, close it, wait until all helpers have left."""
             if not atomic_exchange_if(offset(pool, BUSY), 0, 1):  # another thread of Python has the helpers
@@ -162,6 +175,8 @@ def _compiled():
         return lead, types.void(cell, size, size, size)
 
     def make_dismiss():
+        wake = _shared()[2]
+
         def dismiss(pool):
             """Send the helpers away, after the work in progress, and wait until all are gone; nobody has them again."""
             while not atomic_exchange_if(offset(pool, BUSY), 0, 1):

@@ -11,7 +11,7 @@ from functools import cache
 from numba import types
 
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.integers import larger, smaller
+from nblstm.codegen.instructions import larger, smaller
 from nblstm.codegen.pointers import offset
 from nblstm.cpu.matrix.microkernel import microkernel
 from nblstm.cpu.matrix.vector import vector_unit

@@ -10,7 +10,7 @@ from functools import cache
 from numba import types
 
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.integers import smaller
+from nblstm.codegen.instructions import smaller
 from nblstm.codegen.pointers import local, offset
 from nblstm.cpu.matrix.sparse import sparse_functions
 from nblstm.cpu.matrix.vector import vector_unit

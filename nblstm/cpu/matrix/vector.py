@@ -8,7 +8,7 @@ from functools import cache
 import numba
 from llvmlite import binding
 
-from nblstm.codegen.target import processor
+from nblstm.codegen.machine import processor
 
 
 @dataclass(frozen=True)
