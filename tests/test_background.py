@@ -86,7 +86,9 @@ def test_only_a_python_is_started(name, monkeypatch, tmp_path):
     monkeypatch.setenv("NBLSTM_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(background, "cores", lambda: 2)
     monkeypatch.setattr(background.sys, "executable", str(tmp_path / "bin" / name) if name else name)
-    monkeypatch.setattr(background.subprocess, "Popen", lambda command, **options: started.append(command) or _NoProcess())
+    monkeypatch.setattr(
+        background.subprocess, "Popen", lambda command, **options: started.append(command) or _NoProcess()
+    )
     monkeypatch.setattr(background, "_processes", {})
     background.start({"kernel": (os.getpid, ())})
     assert [command[0] for command in started] == [background.sys.executable] * (name in PYTHONS)

@@ -59,7 +59,8 @@ def _failure() -> str:
     except (MemoryError, OSError):  # says nothing of Numba
         raise
     except Exception as error:
-        return f"numba {numba.__version__} is not as the small target knows it ({type(error).__name__}: {error})"
+        said = str(error).partition("\n")[0]
+        return f"numba {numba.__version__} is not as the small target knows it ({type(error).__name__}: {said})"
 
 
 def _is_right(target: ModuleType) -> bool:
