@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
+from importlib import import_module
 
 import numba
 from llvmlite import binding
@@ -47,7 +49,10 @@ def _target_machine() -> binding.TargetMachine:
 
 @cache
 def _engine() -> binding.ExecutionEngine:
-    """LLVM's linker into the memory of this process, which knows what C libraries define."""
+    """LLVM's linker into the memory of this process, which knows the functions that its C libraries export."""
+    # Where Python does not export them, Numba knows the C library's `erf` and the like.
+    with suppress(ImportError, AttributeError):
+        import_module("numba.core.externals").c_math_functions.install(None)
     engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _target_machine())
     if numba.config.ENABLE_PROFILING:
         engine.enable_jit_events()

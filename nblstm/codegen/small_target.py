@@ -16,13 +16,13 @@ from typing import Any
 
 from llvmlite import binding, ir
 from numba import _dynfunc
-from numba.core import codegen, compiler, cpu, externals, fastmathpass, sigutils, typed_passes, typing, utils
+from numba.core import codegen, compiler, cpu, fastmathpass, sigutils, typed_passes, typing, utils
 from numba.core import untyped_passes as untyped
 from numba.core.ccallback import CFunc
 from numba.core.compiler_machinery import PassManager
 from numba.core.descriptors import TargetDescriptor
 from numba.core.dispatcher import Dispatcher
-from numba.core.target_extension import CPU, dispatcher_registry, jit_registry, target_override, target_registry
+from numba.core.target_extension import CPU, target_override, target_registry
 from numba.core.typing import mathdecl, templates
 from numba.cpython import builtins, iterators, mathimpl, numbers, rangeobj, tupleobj  # noqa: F401
 
@@ -79,9 +79,7 @@ class _Context(cpu.CPUContext):
     """Lowering to LLVM code, by the rules for numbers, tuples, `range` and `math`; `numba.njit` adds 40 modules'."""
 
     def init(self):
-        self.is32bit = utils.MACHINE_BITS == 32
         self._internal_codegen = _Codegen(_NAME)
-        externals.c_math_functions.install(self)
 
     def load_additional_registries(self):
         self.install_registry(mathimpl.registry)  # the others' rules are there by their import
@@ -157,17 +155,14 @@ class _Pipeline(compiler.CompilerBase):
 
 
 class _Hardware(CPU):
-    """The target's name in Numba's tables, by which intrinsics and overloads are found; `numba.njit` has "cpu"."""
+    """The target in Numba's table of names, where `numba.njit` has "cpu".
 
-
-def _overload(**options) -> Callable[[Callable], Dispatcher]:
-    """Compile what Numba implements in Python, of which kernels need little."""
-    return lambda implementation: _Function(implementation, targetoptions={"forceinline": True, **options})
+    There is none in its table of compilers for what Numba implements in Python, such as `min`: kernels have
+    `instructions` instead.
+    """
 
 
 target_registry[_NAME] = _Hardware
-dispatcher_registry[_Hardware] = _Function
-jit_registry[_Hardware] = _overload
 
 
 def function(python: Callable, options: dict) -> Dispatcher:

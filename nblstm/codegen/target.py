@@ -36,8 +36,9 @@ _CALLED = {**_KERNEL, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 _INLINED = {**_CALLED, "forceinline": True}
 
 
+@cache
 def forced_plain() -> bool:
-    """Whether ``NBLSTM_PLAIN_NUMBA=1`` asks for Numba's own target."""
+    """Read, once, whether ``NBLSTM_PLAIN_NUMBA=1`` asks for Numba's own target."""
     return os.environ.get("NBLSTM_PLAIN_NUMBA", "0") not in ("", "0")
 
 
