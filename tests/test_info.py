@@ -86,7 +86,7 @@ def test_a_warmup_that_cannot_be_kept(unusual, monkeypatch, tmp_path, capsys):
     (tmp_path / "file").touch()
     monkeypatch.setenv("NBLSTM_CACHE_DIR", str(tmp_path / "file"))
     losses.Huber(delta=0.124)([1.0], [0.0])  # compiled before, and not what is asked for
-    monkeypatch.setattr(compiler, "_loaded", {})
+    monkeypatch.setattr(compiler, "_addresses", {})
     with pytest.raises(SystemExit) as caught:
         main(["warmup", unusual])
     assert caught.value.code == 1

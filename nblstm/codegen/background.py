@@ -88,7 +88,7 @@ def _next_call() -> tuple | None:
 
 
 def _is_python(executable: str) -> bool:
-    """Tell Python from a program with a Python in it, which would open once more: Blender, uWSGI."""
+    """Tell a Python from a program with a Python in it, which would open once more: Blender, uWSGI."""
     return re.fullmatch(r"pythonw?[\d.]*[a-z]?(_d|-\w+)?(\.exe)?", Path(executable or "").name.lower()) is not None
 
 

@@ -41,7 +41,7 @@ def compiled(name: str, text: str, make: Callable[[], tuple[Callable, object]]) 
 
 
 def stored(name: str) -> bool:
-    """Whether a kernel that its name describes, without a text, is in the cache."""
+    """Return whether a kernel that its name describes, without a text, is in the cache."""
     return cache.exists(_file(name))
 
 

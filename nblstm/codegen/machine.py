@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import cache
-from importlib import import_module
 
 import numba
 from llvmlite import binding
@@ -37,23 +36,27 @@ def _host_features() -> str:
     return features.flatten()
 
 
-@cache
-def _target_machine() -> binding.TargetMachine:
+def target_machine(triple: str, name: str, features: str, **options) -> binding.TargetMachine:
+    """LLVM's back end for a processor."""
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
-    triple, name, features = processor()
-    return binding.Target.from_triple(triple).create_target_machine(
-        cpu=name, features=features, opt=numba.config.OPT, codemodel="jitdefault", jit=True
-    )
+    return binding.Target.from_triple(triple).create_target_machine(cpu=name, features=features, **options)
+
+
+@cache
+def _here() -> binding.TargetMachine:
+    return target_machine(*processor(), opt=numba.config.OPT, codemodel="jitdefault", jit=True)
 
 
 @cache
 def _engine() -> binding.ExecutionEngine:
     """LLVM's linker into the memory of this process, which knows the functions that its C libraries export."""
-    # Where Python does not export them, Numba knows the C library's `erf` and the like.
+    # Where Python does not export `erf` and the like, Numba knows those of the C library.
     with suppress(ImportError, AttributeError):
-        import_module("numba.core.externals").c_math_functions.install(None)
-    engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _target_machine())
+        from numba.core.externals import c_math_functions
+
+        c_math_functions.install(None)
+    engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _here())
     if numba.config.ENABLE_PROFILING:
         engine.enable_jit_events()
     return engine
@@ -65,7 +68,7 @@ def object_code(module: binding.ModuleRef, function: str, symbol: str) -> bytes:
         if not value.is_declaration:
             value.linkage = "external" if value.name == function else "internal"
     module.get_function(function).name = symbol
-    return _target_machine().emit_object(module)
+    return _here().emit_object(module)
 
 
 def load(code: bytes, symbol: str) -> int:

@@ -22,7 +22,7 @@ from numba.core.ccallback import CFunc
 from numba.core.compiler_machinery import PassManager
 from numba.core.descriptors import TargetDescriptor
 from numba.core.dispatcher import Dispatcher
-from numba.core.target_extension import CPU, target_override, target_registry
+from numba.core.target_extension import CPU, dispatcher_registry, jit_registry, target_override, target_registry
 from numba.core.typing import mathdecl, templates
 from numba.cpython import builtins, iterators, mathimpl, numbers, rangeobj, tupleobj  # noqa: F401
 
@@ -155,14 +155,17 @@ class _Pipeline(compiler.CompilerBase):
 
 
 class _Hardware(CPU):
-    """The target in Numba's table of names, where `numba.njit` has "cpu".
+    """The target in Numba's tables, where `numba.njit` has "cpu"."""
 
-    There is none in its table of compilers for what Numba implements in Python, such as `min`: kernels have
-    `instructions` instead.
-    """
+
+def _overload(**options) -> Callable[[Callable], Dispatcher]:
+    """Return what compiles functions that Numba has in Python; it is asked for with every ``==``, and not used."""
+    return lambda implementation: _Function(implementation, targetoptions={"forceinline": True, **options})
 
 
 target_registry[_NAME] = _Hardware
+dispatcher_registry[_Hardware] = _Function
+jit_registry[_Hardware] = _overload
 
 
 def function(python: Callable, options: dict) -> Dispatcher:

@@ -16,6 +16,7 @@ import numba
 from numba import types
 
 from nblstm.codegen import machine, plain_target
+from nblstm.codegen.instructions import larger
 from nblstm.process.undisturbed import undisturbed
 
 # All options are set: Numba takes those that a callee leaves open from whichever caller compiles it first.
@@ -65,14 +66,18 @@ def _failure() -> str:
 
 
 def _is_right(target: ModuleType) -> bool:
-    """Whether a loop with a call in it computes what it should."""
-    double = target.function(lambda x: x + x, _INLINED)
+    """Compile a kernel with a bit of everything that kernels have, and check what it computes."""
 
-    def doubled(n, x):
-        for k in range(n):
-            x[k] = double(x[k])
+    def step(x, k):
+        return x + x, larger(k + 1, 0)
 
-    module, name = target.llvm_code(doubled, types.void(types.int64, types.CPointer(types.float32)), _KERNEL)
+    def double(n, x):
+        k = 0
+        while k != n:
+            x[k], k = inner(x[k], k)
+
+    inner = target.function(step, _INLINED)
+    module, name = target.llvm_code(double, types.void(types.int64, types.CPointer(types.float32)), _KERNEL)
     address = machine.load(machine.object_code(module, name, "nblstm_probe"), "nblstm_probe")
     x = (ctypes.c_float * 3)(1, 2, 3)
     ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p)(address)(2, ctypes.addressof(x))
