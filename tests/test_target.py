@@ -209,7 +209,7 @@ def test_what_says_nothing_of_numba_is_raised(error, monkeypatch):
 
     monkeypatch.setattr(target, "_is_right", fail)
     with pytest.raises(type(error)):
-        target.why_plain.__wrapped__()
+        target._failure.__wrapped__()
 
 
 #: Oracles of other tests, for Numba's own target.

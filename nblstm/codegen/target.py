@@ -52,6 +52,7 @@ def why_plain() -> str:
     return "NBLSTM_PLAIN_NUMBA is set" if forced_plain() else undisturbed(_failure)
 
 
+@cache  # for a thread that asked while another was finding out
 def _failure() -> str:
     """Compile and call a kernel for the small target, and return what went wrong."""
     try:
