@@ -169,7 +169,7 @@ CHANGES = {
     ),
     "results": (
         "function = small_target.function\n"
-        "small_target.function = lambda python, options: function(lambda x: x, options)",
+        "small_target.function = lambda python, options: function(lambda x, k: (x, k + 1), options)",
         "compiles a kernel wrongly",
     ),
 }
