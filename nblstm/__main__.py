@@ -16,7 +16,7 @@ import scipy
 
 import nblstm
 from nblstm.arguments import validate
-from nblstm.codegen import cache, compiler
+from nblstm.codegen import cache, compiler, target
 from nblstm.cpu.matrix.vector import vector_unit
 from nblstm.cpu.threads import num_threads
 from nblstm.cuda.gpu import H100
@@ -30,7 +30,7 @@ CELLS = {name: made for name, made in vars(nblstm.cells).items() if isinstance(m
 
 
 def info() -> str:
-    """Versions, device, threads, vector width and cache folder, a line each."""
+    """Versions, device, threads, vector width and cache folder, a line each; and why kernels are compiled slowly."""
     unit, folder = vector_unit(), cache.folder()
     kernels = list(folder.glob("*.kernel")) if folder.is_dir() else []
     size = sum(kernel.stat().st_size for kernel in kernels) / 1e6
@@ -46,6 +46,8 @@ def info() -> str:
         "CUDA": cuda_unavailable() or ", ".join(import_module("nblstm.cuda").names()),
         "cache": f"{folder} ({len(kernels)} kernels, {size:.1f} MB{'' if cache.writable() else ', not writable'})",
     }
+    if target.why_plain():
+        rows["kernels"] = f"compiled for Numba's own target, in about twice the time: {target.why_plain()}"
     return "\n".join(f"{name:10} {value}" for name, value in rows.items())
 
 

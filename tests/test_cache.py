@@ -23,7 +23,7 @@ from nblstm.codegen import compiler
 
 built = []
 build = compiler._build
-compiler._build = lambda name, key, make: built.append(name) or build(name, key, make)
+compiler._build = lambda name, file, make: built.append(name) or build(name, file, make)
 with event.install_recorder("numba:compile") as recorder:
     net = nn.LSTM(3, 5, seed=0)
     x = np.sin(np.arange(24, dtype="f4")).reshape(4, 2, 3)
@@ -206,7 +206,7 @@ def test_the_key_depends_on_the_sources(tmp_path):
     code = "import sys; sys.path.insert(0, sys.argv[1]); from nblstm.codegen import cache; print(cache.key('a'))"
     keys = [run_python(code, str(tmp_path)).strip()]
     assert keys == [cache.key("a")]
-    for source in ("cpu/matrix/microkernel.py", "codegen/scalar.py", "codegen/options.py"):
+    for source in ("cpu/matrix/microkernel.py", "codegen/scalar.py", "codegen/target.py"):
         with open(tmp_path / "nblstm" / source, "a") as file:
             file.write("\n# changed\n")
         keys.append(run_python(code, str(tmp_path)).strip())

@@ -42,6 +42,12 @@ def test_what_it_prints(tmp_path):
     assert rows["cache"] == f"{tmp_path} (1 kernels, 2.0 MB)"
 
 
+def test_it_says_why_kernels_are_compiled_slowly():
+    assert "kernels" not in info()
+    said = info(NBLSTM_PLAIN_NUMBA="1")["kernels"]
+    assert said == "compiled for Numba's own target, in about twice the time: NBLSTM_PLAIN_NUMBA is set"
+
+
 @pytest.mark.parametrize("device", ["cuda:99", "nonsense"])
 def test_an_unusable_device_is_said_not_raised(device):
     assert info(NBLSTM_DEVICE=device)["device"].startswith("unusable: the variable NBLSTM_DEVICE")
@@ -86,7 +92,7 @@ def test_a_warmup_that_cannot_be_kept(unusual, monkeypatch, tmp_path, capsys):
     (tmp_path / "file").touch()
     monkeypatch.setenv("NBLSTM_CACHE_DIR", str(tmp_path / "file"))
     losses.Huber(delta=0.124)([1.0], [0.0])  # compiled before, and not what is asked for
-    monkeypatch.setattr(compiler, "_loaded", {})
+    monkeypatch.setattr(compiler, "_addresses", {})
     with pytest.raises(SystemExit) as caught:
         main(["warmup", unusual])
     assert caught.value.code == 1

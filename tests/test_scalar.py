@@ -5,10 +5,10 @@ import ctypes
 import numpy as np
 import pytest
 from numba import types
+from test_target import address_of
 from tolerances import DTYPES
 
 from nblstm.codegen.scalar import BOUNDS, scalar_functions
-from nblstm.codegen.target import kernel
 
 TRUTH = {
     "exp": np.exp,
@@ -39,8 +39,8 @@ def on_arrays(name, dtype):
             y[k] = scalar(x[k])
 
     pointer = types.CPointer(getattr(types, dtype))
-    made = kernel(loop, types.void(types.int64, pointer, pointer))
-    call = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)(made.address)
+    kernel = address_of(loop, types.void(types.int64, pointer, pointer))
+    call = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)(kernel)
 
     def evaluate(x):
         x = np.ascontiguousarray(x, dtype)

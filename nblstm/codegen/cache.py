@@ -3,8 +3,8 @@
 Numba's own ``cache=True`` keys a function by its file's date and the identity of what it closes over: it
 misses in every new process for functions that call others, and hits when a callee in another file has changed.
 Here the file's name is a hash of the contents that matter, so there is no index to lock and nothing to
-invalidate; a file is written aside and moved into place, so readers see it whole or not at all; and it carries
-its own checksum, so a damaged one is a miss.
+invalidate; a file is written under another name and moved into place, so readers see it whole or not at all; and it
+carries its own checksum, so a damaged one is a miss.
 """
 
 from __future__ import annotations
@@ -26,16 +26,13 @@ from typing import Any
 import llvmlite
 import numba
 
-from nblstm.codegen.target import processor
+from nblstm.codegen.machine import processor
 
 _CHECKSUM = 32  # bytes of SHA-256 in front of the payload
 
 
 def folder() -> Path:
-    """Where compiled kernels are kept.
-
-    ``NBLSTM_CACHE_DIR``, else ``NUMBA_CACHE_DIR``, else the platform's cache folder for ``nblstm``.
-    """
+    """Folder of compiled kernels: ``NBLSTM_CACHE_DIR``, else in ``NUMBA_CACHE_DIR``, else in the platform's caches."""
     own = os.environ.get("NBLSTM_CACHE_DIR")
     if own:
         return Path(own)
@@ -49,7 +46,7 @@ def folder() -> Path:
 
 @cache
 def environment() -> str:
-    """Everything but the kernel's own text that its machine code for this CPU depends on."""
+    """Text of everything that machine code for this CPU depends on beside the kernel's own text."""
     parts = (
         numba.__version__, llvmlite.__version__, platform.python_version(), str(processor()), str(numba.config.OPT)
     )  # fmt: skip
@@ -88,7 +85,7 @@ def _content(module: str) -> bytes:
 
 
 def _described(code: CodeType) -> tuple:
-    """What code does, without where it was compiled."""
+    """Code as plain values, without the place where it was compiled."""
     constants = [_described(c) if isinstance(c, CodeType) else sorted(map(repr, c)) if isinstance(c, frozenset) else c
                  for c in code.co_consts]  # fmt: skip
     names = code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars
@@ -102,12 +99,12 @@ def key(text: str, surroundings: str | None = None) -> str:
 
 
 def exists(name: str) -> bool:
-    """Whether something is stored under ``name``, be it whole or not."""
+    """Return whether something is stored under ``name``, whole or damaged."""
     return (folder() / f"{name}.kernel").exists()
 
 
 def writable() -> bool:
-    """Whether objects can be stored; nothing is made to find out."""
+    """Return whether objects can be stored, without making anything to find out."""
     place = folder()
     while not os.path.exists(place) and place != place.parent:
         place = place.parent
@@ -130,13 +127,13 @@ def store(name: str, value) -> bool:
     """Keep an object under ``name``; False where the folder cannot be written, which costs time and nothing else."""
     payload = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
     target = folder() / f"{name}.kernel"
-    aside = target.with_suffix(f".{uuid.uuid4().hex}.tmp")
+    temporary = target.with_suffix(f".{uuid.uuid4().hex}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(hashlib.sha256(payload).digest() + payload)
-        aside.replace(target)
+        temporary.write_bytes(hashlib.sha256(payload).digest() + payload)
+        temporary.replace(target)
     except OSError:
         with suppress(OSError):  # nor can what was begun be removed where nothing can be written
-            aside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         return False
     return True

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from nblstm.codegen import aside, cache
-from nblstm.codegen.target import kernel, machine
+from nblstm.codegen import background, cache, machine, target
 from nblstm.process import compiling
 from nblstm.process.uninterrupted import uninterrupted
 
-_loaded: dict[str, tuple[object, int]] = {}  # key -> (library, which must outlive its code; address)
+_addresses: dict[str, int] = {}  # of the kernels in memory, by their files' names
 
 #: Names of kernels that were compiled here and could not be written to disk.
 unstored: list[str] = []
@@ -21,7 +20,7 @@ def compiled(name: str, text: str, make: Callable[[], tuple[Callable, object]]) 
     Parameters
     ----------
     name : str
-        What the kernel is called in profiles, and the beginning of its file's name.
+        The kernel's name in profiles, and the beginning of its file's name.
     text : str
         Everything that tells this kernel from others of the same version of nblstm: dtype, emitted source.
     make : callable
@@ -32,56 +31,40 @@ def compiled(name: str, text: str, make: Callable[[], tuple[Callable, object]]) 
     int
         Address of a C function; valid as long as the process lives.
     """
-    key = cache.key(f"{name}\n{text}")
-    entry = _loaded.get(key)
-    if entry is None:
-        file = _file(name, key)
+    file = _file(name, text)
+    if file not in _addresses:
         if not cache.exists(file):
             compiling.announce()
-            aside.deliver(name, file)
-        entry = uninterrupted(_obtain, name, key, make)
-    return entry[1]
+            background.wait_for(name, file)
+        uninterrupted(_obtain, name, file, make)
+    return _addresses[file]
 
 
 def stored(name: str) -> bool:
-    """Whether a kernel that its name describes, without a text, is in the cache."""
-    return cache.exists(_file(name, cache.key(f"{name}\n")))
+    """Return whether a kernel that its name describes, without a text, is in the cache."""
+    return cache.exists(_file(name))
 
 
-def _file(name: str, key: str) -> str:
-    return f"{name}-{key}"
+def _file(name: str, text: str = "") -> str:
+    """Name of a kernel's file, which has a key for each of Numba's targets.
+
+    Where there is a file for the small target, that target has worked with this version of Numba and is not tried.
+    """
+    content = f"{name}\n{text}"
+    small, plain = f"{name}-{cache.key(content)}", f"{name}-{cache.key('plain ' + content)}"
+    return plain if target.forced_plain() or (not cache.exists(small) and target.why_plain()) else small
 
 
-def _obtain(name: str, key: str, make) -> tuple[object, int]:
-    entry = _loaded.get(key)  # another thread may have asked for it first
-    if entry is None:
-        entry = _loaded[key] = _load(_file(name, key)) or _build(name, key, make)
-    return entry
+def _obtain(name: str, file: str, make) -> None:
+    if file not in _addresses:  # another thread may have asked for it first
+        code = cache.load(file)
+        _addresses[file] = _build(name, file, make) if code is None else machine.load(code, file)
 
 
-def _load(file: str) -> tuple[object, int] | None:
-    stored = cache.load(file)
-    if stored is None:
-        return None
-    symbol, serialized = stored
-    library = machine().unserialize_library(serialized)
-    return library, _whole(symbol, library.get_pointer_to_function(symbol))
-
-
-def _build(name: str, key: str, make) -> tuple[object, int]:
+def _build(name: str, file: str, make) -> int:
     function, signature = make()
-    # Symbols are shared by all code in the process: without the key, two dtypes of one kernel that separate
-    # processes compiled could bear one name.
-    function.__name__ = function.__qualname__ = f"{name}_{key}"
-    built = kernel(function, signature)
-    _whole(name, built.address)
-    if not cache.store(_file(name, key), (built.native_name, built._library.serialize_using_object_code())):
+    function.__name__ = function.__qualname__ = name
+    code = target.object_code(function, signature, file)
+    if not cache.store(file, code):
         unstored.append(name)
-    return built._library, built.address
-
-
-def _whole(name: str, address: int) -> int:
-    """The address of a kernel. LLVM asks Python for machine code, cannot hear of an error there, and gives 0."""
-    if not address:
-        raise MemoryError(f"the kernel {name} was not compiled whole; free memory, then call again")
-    return address
+    return machine.load(code, file)

@@ -114,8 +114,8 @@ def distinct(typingctx):
     """
 
     def codegen(context, builder, signature, args):
-        # The first two arguments of a Numba function are where the result and the exception go.
-        for argument in builder.function.args[2:]:
+        # Not the first two, to which Numba has the result and the exception written.
+        for argument in context.call_conv.get_arguments(builder.function):
             if isinstance(argument.type, ir.PointerType):
                 argument.add_attribute("noalias")
         return context.get_dummy_value()

@@ -21,6 +21,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from nblstm.codegen.instructions import square_root
 from nblstm.codegen.logarithm import logarithms
 from nblstm.codegen.target import inlined
 
@@ -75,12 +76,7 @@ def scalar_functions(dtype: str) -> dict:
     dict of str to Numba dispatcher
         ``exp expm1 log log1p sqrt abs sigmoid tanh erf minimum maximum clip``, each from scalars of ``dtype`` to one.
     """
-    return functions_for(dtype, inlined, power_of_two) | logarithms(dtype, inlined) | {"sqrt": inlined(_sqrt)}
-
-
-def _sqrt(x):
-    """One instruction, and several at once; math's is a call."""
-    return np.sqrt(x)
+    return functions_for(dtype, inlined, power_of_two) | logarithms(dtype, inlined) | {"sqrt": square_root}
 
 
 def functions_for(dtype: str, compiled: Callable, power_of_two: Callable) -> dict:

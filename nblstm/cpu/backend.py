@@ -6,7 +6,7 @@ from contextlib import nullcontext
 
 import numpy as np
 
-from nblstm.codegen.aside import foresee
+from nblstm.codegen.background import compile_while_waiting
 from nblstm.cpu.arguments import DTYPES
 from nblstm.cpu.host_batch import Arrays
 from nblstm.cpu.kernels.loss import loss_kernel, loss_of_numbers
@@ -30,7 +30,7 @@ class Backend:
     loss_of_numbers = staticmethod(loss_of_numbers)
     loss_kernel = staticmethod(loss_kernel)
     num_threads = staticmethod(num_threads)
-    foresee = staticmethod(foresee)
+    foresee = staticmethod(compile_while_waiting)
     compile_kernels = staticmethod(compile_kernels)
     _context = nullcontext()
 

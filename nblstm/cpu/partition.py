@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nblstm.buffers.batch import Batch
-from nblstm.codegen.aside import cores
+from nblstm.codegen.background import cores
 from nblstm.cpu import threads, thresholds
 
 #: Hidden units are cut between whole cache lines and vectors.

@@ -28,8 +28,8 @@ import numpy as np
 from numba import types
 
 from nblstm.buffers import memory, pool
-from nblstm.codegen.atomics import atomic_add, atomic_exchange_if, atomic_load, atomic_store, pause
 from nblstm.codegen.compiler import compiled
+from nblstm.codegen.instructions import atomic_add, atomic_exchange_if, atomic_load, atomic_store, pause
 from nblstm.codegen.pointers import call, offset, pointer_to
 from nblstm.codegen.target import inlined
 from nblstm.cpu import thresholds
@@ -77,14 +77,8 @@ def _system() -> tuple[int, int, int]:
 
 
 @cache
-def _functions():
-    """Compile: run all parts alone, run them with the workers, end the workers, be one. ctypes releases the GIL."""
-    return uninterrupted(_compiled)  # all of it: Numba's types have finalisers in Python, see `memory`
-
-
-def _compiled():
-    cell, size = types.CPointer(types.int64), types.int64
-    SPINS, YIELDS = thresholds.WORKER_SPINS, thresholds.WORKER_YIELDS
+def _shared():
+    """Functions that the kernels below have in common: run all parts, take parts beside others, wake the workers."""
 
     @inlined
     def run_all(kernel, arguments, parts):
@@ -107,13 +101,30 @@ def _compiled():
             if atomic_load(own) == 1 and atomic_exchange_if(own, 1, 0):
                 call(shared[WRITE], (own[WRITE_END], own, 1))
 
+    return run_all, take_parts, wake
+
+
+@cache
+def _functions():
+    """Compile: run all parts alone, run them with the workers, end the workers, be one. ctypes releases the GIL."""
+    return uninterrupted(_compiled)  # all of it: Numba's types have finalisers in Python, see `memory`
+
+
+def _compiled():
+    cell, size = types.CPointer(types.int64), types.int64
+    SPINS, YIELDS = thresholds.WORKER_SPINS, thresholds.WORKER_YIELDS
+
     def make_alone():
+        run_all = _shared()[0]
+
         def run_alone(kernel, arguments, parts):
             run_all(kernel, arguments, parts)
 
         return run_alone, types.void(size, size, size)
 
     def make_worker():
+        take_parts = _shared()[1]
+
         def worker(own):
             """Take part in launches, each open under a number of its own, until the number is negative."""
             shared = pointer_to(own[SHARED], types.int64)
@@ -147,6 +158,8 @@ def _compiled():
         return worker, types.void(cell)
 
     def make_together():
+        run_all, take_parts, wake = _shared()
+
         def run_together(shared, kernel, arguments, parts):
             """Run all parts on the calling thread and the workers, or alone while another Python thread has them."""
             if not atomic_exchange_if(offset(shared, BUSY), 0, 1):
@@ -173,6 +186,8 @@ def _compiled():
         return run_together, types.void(cell, size, size, size)
 
     def make_end():
+        wake = _shared()[2]
+
         def end(shared):
             """End the workers after the launch under way, and wait until all are gone; nobody has them again."""
             while not atomic_exchange_if(offset(shared, BUSY), 0, 1):

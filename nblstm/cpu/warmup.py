@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache
 
 from nblstm.cells.cell import Cell
-from nblstm.codegen import aside
+from nblstm.codegen import background
 from nblstm.codegen.compiler import stored
 from nblstm.cpu import threads
 from nblstm.cpu.kernels.backward import backward_by_rows, backward_by_units
@@ -34,14 +34,14 @@ def compile_aside(dtype: str, stages: int, training: bool) -> None:
         kernels |= {f"inputs_{dtype}": (input_products, (dtype,))}
     missing = {name: kernel for name, kernel in kernels.items() if not stored(name)}
     if missing:
-        aside.begin(missing)
+        background.start(missing)
 
 
 @cache
 def foresee_backward(cell: Cell, dtype: str) -> None:
     """Compile what only this cell has in its backward pass while others are waited for."""
     for stage in range(1, cell.stages + 1):
-        aside.foresee(backward_rows, cell, dtype, stage)
+        background.compile_while_waiting(backward_rows, cell, dtype, stage)
 
 
 def compile_kernels(cell: Cell, dtype: str) -> None:

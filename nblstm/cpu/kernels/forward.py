@@ -28,7 +28,7 @@ from functools import cache
 from numba import types
 
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.integers import larger, smaller
+from nblstm.codegen.instructions import larger, smaller
 from nblstm.codegen.pointers import call, offset, pointer_to, record
 from nblstm.codegen.target import inlined
 from nblstm.cpu.arguments import ForwardArguments, pointer_type

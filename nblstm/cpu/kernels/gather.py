@@ -14,7 +14,7 @@ from numba import types
 from nblstm.buffers import memory
 from nblstm.buffers.batch import Batch
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.integers import larger, smaller
+from nblstm.codegen.instructions import larger, smaller
 from nblstm.codegen.pointers import distinct, offset, pointer_to, record
 from nblstm.codegen.target import inlined
 from nblstm.cpu import threads, thresholds

@@ -11,9 +11,9 @@ import numpy as np
 from numba import types
 
 from nblstm.codegen.compiler import compiled
+from nblstm.codegen.instructions import added
 from nblstm.codegen.pointers import distinct
 from nblstm.codegen.scalar import scalar_functions
-from nblstm.codegen.sums import added
 from nblstm.codegen.target import inlined
 from nblstm.cpu.arguments import DTYPES, address
 from nblstm.symbolic.elementwise import LossEquation

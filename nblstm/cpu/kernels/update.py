@@ -9,7 +9,7 @@ import numpy as np
 from numba import types
 
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.integers import smaller
+from nblstm.codegen.instructions import smaller
 from nblstm.codegen.pointers import distinct, offset, pointer_to, record
 from nblstm.codegen.scalar import scalar_functions
 from nblstm.codegen.target import inlined

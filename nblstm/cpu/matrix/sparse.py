@@ -18,7 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.integers import smaller
+from nblstm.codegen.instructions import smaller
 from nblstm.codegen.pointers import local, offset
 from nblstm.cpu import thresholds
 from nblstm.cpu.matrix.microkernel import Vectors

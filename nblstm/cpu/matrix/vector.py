@@ -8,7 +8,7 @@ from functools import cache
 import numba
 from llvmlite import binding
 
-from nblstm.codegen.target import processor
+from nblstm.codegen.machine import processor, target_machine
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,8 @@ def _features_used() -> set[str]:
 
     They are read off the instructions that it emits, in 3 ms: there is no list of what a name implies.
     """
-    triple, name, features = processor()
     module = binding.parse_assembly(_PROBE)
-    module.triple = triple
-    chosen = binding.Target.from_triple(triple).create_target_machine(cpu=name, features=features)
-    text = chosen.emit_assembly(module)
+    module.triple = processor()[0]
+    text = target_machine(*processor()).emit_assembly(module)
     used = {"avx512f": "zmm" in text, "avx": "ymm" in text, "avx2": "vpaddd\t%ymm" in text, "fma": "vfmadd" in text}
     return {feature for feature, found in used.items() if found}

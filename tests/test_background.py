@@ -1,4 +1,4 @@
-"""The second process that compiles: it delivers, and nothing goes wrong where it does not."""
+"""The background process that compiles: its kernels are used, and nothing goes wrong where it stores none."""
 
 import os
 import time
@@ -7,24 +7,27 @@ import numpy as np
 import pytest
 from processes import run_python
 
-from nblstm.codegen import aside, cache
+from nblstm.codegen import background, cache
 
 #: Prints the kernels that this process compiled itself, and the sum of what they compute.
 PROGRAM = """
 import numpy as np
 from nblstm import nn
-from nblstm.codegen import aside, compiler
+from nblstm.codegen import background, compiler
 
 {before}
 built = []
 build = compiler._build
-compiler._build = lambda name, key, make: built.append(name) or build(name, key, make)
+compiler._build = lambda name, file, make: built.append(name) or build(name, file, make)
 net = nn.LSTM(3, 5, seed=0)
 y, _, tape = net.forward(np.ones((4, 2, 3), "f4"))
 print(float(y.sum()), float(net.backward(tape, y).flat.sum()), *built)
 """
 SHARED = {"gemm_float32", "backward_by_rows_1_float32", "gradients_float32"}
-KILLED = "begin = aside.begin; aside.begin = lambda kernels: (begin(kernels), aside._processes['gemm_float32'].kill())"
+KILLED = """
+start = background.start
+background.start = lambda kernels: (start(kernels), background._processes["gemm_float32"].kill())
+"""
 
 
 def run(folder, before=""):
@@ -32,12 +35,12 @@ def run(folder, before=""):
     return (y, gradient), built
 
 
-needs_two_cores = pytest.mark.skipif(aside.cores() < 2, reason="one core: there is no second process")
+needs_two_cores = pytest.mark.skipif(background.cores() < 2, reason="one core: there is no second process")
 
 
 @needs_two_cores
-def test_it_delivers(tmp_path):
-    alone, built = run(tmp_path / "alone", "aside.cores = lambda: 1")
+def test_its_kernels_are_used(tmp_path):
+    alone, built = run(tmp_path / "alone", "background.cores = lambda: 1")
     assert set(built) >= SHARED
     shared, built = run(tmp_path / "shared")
     assert not SHARED & set(built)
@@ -52,22 +55,22 @@ def test_it_delivers(tmp_path):
 
 
 @needs_two_cores
-def test_what_it_does_not_deliver_is_not_waited_for(tmp_path, monkeypatch):
+def test_a_kernel_that_never_comes_is_not_waited_for(tmp_path, monkeypatch):
     monkeypatch.setenv("NBLSTM_CACHE_DIR", str(tmp_path))
-    aside.begin({"nothing": (os.getpid, ()), "more": (np.zeros, ("no shape",))})
+    background.start({"nothing": (os.getpid, ()), "more": (np.zeros, ("no shape",))})
     start = time.monotonic()
-    aside.deliver("nothing", "nothing-of-this-name")
-    aside.deliver("more", "nothing-of-this-name")
-    aside.deliver("never begun", "nothing-of-this-name")
-    assert time.monotonic() - start < aside.PATIENCE * 2
+    background.wait_for("nothing", "nothing-of-this-name")
+    background.wait_for("more", "nothing-of-this-name")
+    background.wait_for("never started", "nothing-of-this-name")
+    assert time.monotonic() - start < background.PATIENCE * 2
 
 
 def test_no_process_without_a_folder(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("NBLSTM_CACHE_DIR", str(tmp_path / "file"))
     assert not cache.writable()
-    aside.begin({"kernel": (os.getpid, ())})
-    assert "kernel" not in aside._processes
+    background.start({"kernel": (os.getpid, ())})
+    assert "kernel" not in background._processes
 
 
 PYTHONS = ["python", "python3", "python3.12", "python3.13t", "python3.12d", "Python", "python.exe", "pythonw.exe",
@@ -81,12 +84,14 @@ def test_only_a_python_is_started(name, monkeypatch, tmp_path):
     """Of a program with a Python in it, the interpreter's path is that program, which would open a second time."""
     started = []
     monkeypatch.setenv("NBLSTM_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(aside, "cores", lambda: 2)
-    monkeypatch.setattr(aside.sys, "executable", str(tmp_path / "bin" / name) if name else name)
-    monkeypatch.setattr(aside.subprocess, "Popen", lambda command, **options: started.append(command) or _NoProcess())
-    monkeypatch.setattr(aside, "_processes", {})
-    aside.begin({"kernel": (os.getpid, ())})
-    assert [command[0] for command in started] == [aside.sys.executable] * (name in PYTHONS)
+    monkeypatch.setattr(background, "cores", lambda: 2)
+    monkeypatch.setattr(background.sys, "executable", str(tmp_path / "bin" / name) if name else name)
+    monkeypatch.setattr(
+        background.subprocess, "Popen", lambda command, **options: started.append(command) or _NoProcess()
+    )
+    monkeypatch.setattr(background, "_processes", {})
+    background.start({"kernel": (os.getpid, ())})
+    assert [command[0] for command in started] == [background.sys.executable] * (name in PYTHONS)
 
 
 class _NoProcess:
@@ -99,31 +104,31 @@ class _NoProcess:
 
 
 @needs_two_cores
-def test_what_is_foreseen_is_done_while_another_kernel_is_waited_for(tmp_path, monkeypatch):
+def test_the_queue_is_compiled_while_another_kernel_is_waited_for(tmp_path, monkeypatch):
     monkeypatch.setenv("NBLSTM_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(aside, "_foreseen", {})
+    monkeypatch.setattr(background, "_queue", {})
     done = []
-    aside.foresee(done.append, 1)
-    aside.foresee(done.append, 2)
-    aside.foresee(done.append, 1)
-    aside.deliver("never begun", "nothing-of-this-name")
+    background.compile_while_waiting(done.append, 1)
+    background.compile_while_waiting(done.append, 2)
+    background.compile_while_waiting(done.append, 1)
+    background.wait_for("never started", "nothing-of-this-name")
     assert done == []
-    aside.begin({"slow": (time.sleep, (0.5,))})
-    aside.deliver("slow", "nothing-of-this-name")
+    background.start({"slow": (time.sleep, (0.5,))})
+    background.wait_for("slow", "nothing-of-this-name")
     assert done == [1, 2]
 
 
 @needs_two_cores
-def test_a_fit_foresees_its_loss_and_its_optimizer(tmp_path):
+def test_a_fit_queues_its_loss_and_its_optimizer(tmp_path):
     program = """
 import numpy as np
-from nblstm.codegen import aside
+from nblstm.codegen import background
 from nblstm.layers import Dense
 from nblstm.models import Sequential
 
 model = Sequential([Dense(1)])
 model.compile("adam", "mse")
 model.fit(np.ones((4, 3), "f4"), np.ones((4, 1), "f4"), verbose=0)
-print(*(call[0].__name__ for call in aside._foreseen))
+print(*(call[0].__name__ for call in background._queue))
 """
     assert run_python(program, NBLSTM_CACHE_DIR=str(tmp_path)).split() == ["loss_kernel", "update_kernel"]
