@@ -15,7 +15,7 @@ from nblstm.cpu.layer_forward import LayerForward
 from nblstm.cpu.layer_training import LayerTraining
 from nblstm.cpu.sizes import Sizes
 from nblstm.cpu.threads import num_threads
-from nblstm.cpu.warmup import compile_aside, compile_kernels, foresee_backward
+from nblstm.cpu.warmup import compile_backward_while_waiting, compile_in_background, compile_kernels
 from nblstm.cpu.weights import PackedNetwork
 
 
@@ -41,10 +41,6 @@ class Backend:
     @staticmethod
     def packed(network, parameters: dict[str, np.ndarray], training: bool) -> PackedNetwork:
         """Weights of a network as kernels read them; to be filled by its ``pack()``."""
-        dtype = DTYPES[network.numpy_dtype.itemsize]
-        compile_aside(dtype, network.cell.stages, training)
-        if training:
-            foresee_backward(network.cell, dtype)
         return PackedNetwork(network.cell, parameters, network.num_layers, network.D, network.gates, training)
 
     @staticmethod
@@ -52,7 +48,10 @@ class Backend:
         network, batch, layer: int, I: int, states: np.ndarray, training: bool, checkpoint
     ) -> LayerForward | LayerTraining:
         """A pass through one layer of a network."""
+        dtype = DTYPES[states.itemsize]
+        compile_in_background(dtype, network.cell.stages, training)
         if training:
+            compile_backward_while_waiting(network.cell, dtype)
             return LayerTraining(network, batch, layer, I, states, checkpoint)
         sizes = Sizes.of(network, I, states)
         return LayerForward(sizes, batch, [(0, batch.steps)] * sizes.D, None)

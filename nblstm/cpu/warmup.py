@@ -21,7 +21,7 @@ from nblstm.cpu.weights import pack_kernel
 
 
 @cache
-def compile_aside(dtype: str, stages: int, training: bool) -> None:
+def compile_in_background(dtype: str, stages: int, training: bool) -> None:
     """Begin to compile in a second process, unless they are in the cache, what serves all cells with so many stages.
 
     What it has is about half of what is left, in the order in which this process will want it.
@@ -38,7 +38,7 @@ def compile_aside(dtype: str, stages: int, training: bool) -> None:
 
 
 @cache
-def foresee_backward(cell: Cell, dtype: str) -> None:
+def compile_backward_while_waiting(cell: Cell, dtype: str) -> None:
     """Compile what only this cell has in its backward pass while others are waited for."""
     for stage in range(1, cell.stages + 1):
         background.compile_while_waiting(backward_rows, cell, dtype, stage)
@@ -46,7 +46,7 @@ def foresee_backward(cell: Cell, dtype: str) -> None:
 
 def compile_kernels(cell: Cell, dtype: str) -> None:
     """Compile, or load from the cache, the kernels for one cell and dtype; all but the cell's own serve all cells."""
-    compile_aside(dtype, cell.stages, True)
+    compile_in_background(dtype, cell.stages, True)
     threads.prepare()
     for kernel in (gemm, input_products, pack_kernel, gradients_kernel, sparse_weight_block):
         kernel(dtype)
