@@ -10,7 +10,7 @@ There is no lock: every change is one operation of a dict or deque, which CPytho
 from __future__ import annotations
 
 import weakref
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from itertools import count
 from typing import Any, Protocol
 
@@ -58,13 +58,15 @@ class FreeList:
         When it was last asked for a pass: larger is later.
     keeps : bool
         Whether passes come back: they are not too large.
+    give, lend : callable
+        ``give(made)`` takes a pass back, ``lend(made, borrower)`` when the borrower is gone; see `Spare`.
     """
 
     def __init__(self):
         self.used = next(_clock)
         self.keeps = True
         self._waiting = Spare(COPIES)
-        self.give = self._waiting.give  # takes a pass back
+        self.give, self.lend = self._waiting.give, self._waiting.lend
         self._made: list[weakref.ref] = []
 
     def take(self) -> Any | None:
@@ -76,14 +78,10 @@ class FreeList:
         """Count a new pass, which is the caller's alone; one that is too large is not to come back."""
         if made.nbytes > LARGEST:
             self.keeps, self._waiting = False, Spare(0)
-            self.give = self._waiting.give
+            self.give, self.lend = self._waiting.give, self._waiting.lend
             return
         self._made.append(weakref.ref(made))
         _count(made.nbytes)
-
-    def lend(self, made: Pass, borrower: object) -> object:
-        """Take a pass back when the borrower is gone; see `Spare.lend`."""
-        return self._waiting.lend(made, borrower)
 
     @property
     def nbytes(self) -> int:
@@ -113,12 +111,10 @@ class Pool:
 
     def __init__(self, before: Pool | None = None):
         self._lists: dict[Hashable, FreeList] = {}
+        #: ``get(key)`` is the free list of a key, if it has one.
+        self.get: Callable[[Hashable], FreeList | None] = self._lists.get
         self._once: dict[Hashable, None] = {} if before is None else before._once
         _pools[weakref.ref(self, _pools.pop)] = None  # a callback made in C, see `memory`
-
-    def get(self, key: Hashable) -> FreeList | None:
-        """The free list of a key, if it has one."""
-        return self._lists.get(key)
 
     def second(self, key: Hashable) -> FreeList | None:
         """The free list of a key that is used for the second time or more; None at the first time."""

@@ -142,11 +142,11 @@ class LayerBackward:
             started.add(d)
         return _Segment([d for d, _ in chosen], rows, loop, gradients, parts)
 
-    def bind(
+    def launch(
         self, weights: list[PackedWeights], x: np.ndarray, dy: np.ndarray | None, d_state: np.ndarray,
         d_vectors: np.ndarray | None, dx: np.ndarray | None, flat: np.ndarray,
     ) -> None:  # fmt: skip
-        """Point the kernel arguments at the arrays of a call, which mostly are those of the call before.
+        """Run the kernels: for each segment the loop over time, then the gradients that follow from it.
 
         Parameters
         ----------
@@ -161,6 +161,7 @@ class LayerBackward:
         flat : ndarray
             Gradients of all parameters, which are set.
         """
+        # Arrays are mostly those of the call before; see `LayerForward.forward`.
         if weights is not self._weights:
             self._weights = None
             for segment in self._segments:
@@ -182,26 +183,6 @@ class LayerBackward:
                 setattr(own, field, at + start)
                 own.held[field] = flat
             self._flat = flat
-
-    def _point_at(self, x, dy, d_state, d_vectors, dx) -> None:
-        sizes, item = self._sizes, self._sizes.item
-        dy, dy_row, dy_next = (self._zeros, 0, 0) if dy is None else (dy, sizes.D * sizes.H, sizes.H * item)
-        for segment in self._segments:
-            for k, d in enumerate(segment.directions):
-                lo = segment.rows[k][0]
-                segment.loop[k].set(
-                    dy=place(dy, d * dy_next), dy_row=dy_row, d_state=place(d_state, d * d_state.strides[1]),
-                    d_vectors=None if d_vectors is None else place(d_vectors, d * d_vectors.strides[0]),
-                )  # fmt: skip
-                own = segment.gradients[k][0]
-                own.set(
-                    parts=own.weight_parts if dx is None else segment.parts[k],
-                    x=place(x, lo * sizes.I * item + (d * x.strides[0] if x.ndim == 3 else 0)),
-                    dx=None if dx is None else place(dx, d * dx.strides[0] + lo * sizes.I * item),
-                )  # fmt: skip
-
-    def launch(self) -> None:
-        """Run the kernels: for each segment the loop over time, then the gradients that follow from it."""
         (loop_kernel, gradients_kernel), tiny = self._kernels, self._tiny
         for segment in self._segments:
             if self._cut.by_units:
@@ -222,7 +203,19 @@ class LayerBackward:
                 for own in segment.gradients:
                     own[0].sparse_block = _sparse_blocks[dtype]
 
-    @property
-    def empty(self) -> bool:
-        """Whether there are no steps, so that no kernel runs."""
-        return not self._segments
+    def _point_at(self, x, dy, d_state, d_vectors, dx) -> None:
+        sizes, item = self._sizes, self._sizes.item
+        dy, dy_row, dy_next = (self._zeros, 0, 0) if dy is None else (dy, sizes.D * sizes.H, sizes.H * item)
+        for segment in self._segments:
+            for k, d in enumerate(segment.directions):
+                lo = segment.rows[k][0]
+                segment.loop[k].set(
+                    dy=place(dy, d * dy_next), dy_row=dy_row, d_state=place(d_state, d * d_state.strides[1]),
+                    d_vectors=None if d_vectors is None else place(d_vectors, d * d_vectors.strides[0]),
+                )  # fmt: skip
+                own = segment.gradients[k][0]
+                own.set(
+                    parts=own.weight_parts if dx is None else segment.parts[k],
+                    x=place(x, lo * sizes.I * item + (d * x.strides[0] if x.ndim == 3 else 0)),
+                    dx=None if dx is None else place(dx, d * dx.strides[0] + lo * sizes.I * item),
+                )  # fmt: skip

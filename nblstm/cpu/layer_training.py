@@ -20,6 +20,8 @@ class _Span:
     ----------
     y : ndarray, shape (B + N, D H), or None
         Outputs of all directions, where they have the same packed rows; else they are in ``histories``.
+    bptt : LayerBackward or None
+        Once there was any.
     """
 
     def __init__(self, sizes: Sizes, batch: Batch, segments: list[list[Steps]]):
@@ -37,14 +39,14 @@ class _Span:
             History.empty(sizes.cell, lo, hi - lo, y) for (lo, hi), y in zip(self.rows, ys, strict=True)
         ]
         self._forward = LayerForward(sizes, batch, steps, self.histories)
-        self._backward: LayerBackward | None = None
+        self.bptt: LayerBackward | None = None
         self._begins_at_zero = False
 
     @property
     def nbytes(self) -> int:
         """Bytes of its arrays."""
         own = sum(history.nbytes for history in self.histories) + self._forward.nbytes
-        return own + (0 if self._backward is None else self._backward.nbytes)
+        return own + (0 if self.bptt is None else self.bptt.nbytes)
 
     def forward(self, weights: list[PackedWeights], x: np.ndarray, states: np.ndarray, zero: bool) -> None:
         if not (zero and self._begins_at_zero):
@@ -55,13 +57,10 @@ class _Span:
             self._begins_at_zero = zero
         self._forward.forward(weights, x, states, None, zero)
 
-    def backward(self, places: list[list[int | None]], started: set[int]) -> LayerBackward:
-        """What BPTT needs, made at its first use."""
-        if self._backward is None:
-            self._backward = LayerBackward(
-                self._sizes, self._batch, self._segments, self.histories, places, started
-            )
-        return self._backward
+    def begin_backward(self, places: list[list[int | None]], started: set[int]) -> LayerBackward:
+        """Make what BPTT needs; see `LayerBackward`."""
+        self.bptt = LayerBackward(self._sizes, self._batch, self._segments, self.histories, places, started)
+        return self.bptt
 
 
 class LayerTraining:
@@ -179,23 +178,24 @@ class LayerTraining:
         sizes, x = self._sizes, self._x
         cell, D, B, H = sizes.cell, sizes.D, sizes.B, sizes.H
         assert x is not None
-        dx = None
-        if input_gradient:
-            dx = None if fresh else self._dx
-            if dx is None:
-                dx = memory.empty((D, *x.shape[-2:]), x.dtype)
-                self._dx = None if fresh else dx
+        dx = self._dx if input_gradient and not fresh else None
+        if input_gradient and dx is None:
+            dx = memory.empty((D, *x.shape[-2:]), x.dtype)
+            self._dx = None if fresh else dx
         if self._d_vectors is not None:
             self._d_vectors.fill(0)
         elif cell.vectors:
             self._d_vectors = np.zeros((D, B, len(cell.vectors) * H), x.dtype)
-        started: set[int] = set()
         if self._span is not None:
-            self._backward_span(self._span.backward(self._places, started), dy, d_states, flat, dx)
-        for segments, mark in zip(reversed(self._spans), reversed(self._marks), strict=True):
-            span, states = _Span(sizes, self._batch, segments), self._like_all_layers(mark)
-            span.forward(self._weights, x, states, False)  # the same bits as before
-            self._backward_span(span.backward(self._places, started), dy, d_states, flat, dx)
+            made = self._span.bptt or self._span.begin_backward(self._places, set())
+            made.launch(self._weights, x, dy, d_states, self._d_vectors, dx, flat)
+        else:
+            started: set[int] = set()
+            for segments, mark in zip(reversed(self._spans), reversed(self._marks), strict=True):
+                span = _Span(sizes, self._batch, segments)
+                span.forward(self._weights, x, self._like_all_layers(mark), False)  # the same bits as before
+                made = span.begin_backward(self._places, started)
+                made.launch(self._weights, x, dy, d_states, self._d_vectors, dx, flat)
         if not self._batch.N:  # no kernel has set them
             for d in range(D):
                 for name in PARAMETERS:
@@ -209,8 +209,3 @@ class LayerTraining:
         if D == 1:
             return dx[0]
         return np.add(dx[0], dx[1], out=dx[0])
-
-    def _backward_span(self, made: LayerBackward, dy, d_states, flat, dx) -> None:
-        assert self._x is not None
-        made.bind(self._weights, self._x, dy, d_states, self._d_vectors, dx, flat)
-        made.launch()

@@ -22,6 +22,7 @@ class Sizes(NamedTuple):
     cell: Cell
     gates: tuple[str, ...]  # their order in the parameters
     directions: tuple[bool, ...]  # for each whether it reads from the last step to the first
+    D: int
     I: int
     H: int
     B: int
@@ -33,12 +34,7 @@ class Sizes(NamedTuple):
         """Make the sizes of a layer with I inputs, and states (S, D, B, H) that are a slice of those of all layers."""
         _, _, B, H = states.shape
         plane, dtype = states.strides[0] // states.itemsize, DTYPES[states.itemsize]
-        return cls(network.cell, network.gates, network.directions, I, H, B, plane, dtype)
-
-    @property
-    def D(self) -> int:
-        """Number of directions."""
-        return len(self.directions)
+        return cls(network.cell, network.gates, network.directions, network.D, I, H, B, plane, dtype)
 
     @property
     def item(self) -> int:

@@ -93,14 +93,15 @@ def infer(module: Any, x, state, lengths=None, mask=None, *, hold: bool = False,
     states : tuple of array, each (num_layers D, B, H)
     """
     network = module._network
-    device = network.enter()
+    device = None if network.on_host else network.enter()
     try:
         x, kind, made, free = _pass_for(network, x, lengths, mask, hold, INFERENCE)
         zero = made.start(network, module._flat, state)
         made.forward(weights_of(module, False), x, zero)
-        y, states = made.outputs() if outputs else None, made.final_states()
+        y, states = made.outputs() if outputs else None, made.in_order(made.states)
         if free is not None:
-            made.let_go()
+            if not made.copies:
+                made.let_go()
             free.give(made)
         return (y, states) if device is None else _returned(network, kind, y, states)
     finally:
@@ -136,13 +137,13 @@ def forward(
     form: tuple = TRAINING
     if checkpoint is not None or generator is not None:
         form = True, checkpoint, generator is not None and network.recurrent_dropout > 0
-    device = network.enter()
+    device = None if network.on_host else network.enter()
     try:
         x, kind, made, free = _pass_for(network, x, lengths, mask, hold, form)
         zero = made.start(network, module._flat, state)
         weights = weights_of(module, True)
         made.forward(weights, x, zero, generator)
-        y, states, tape = made.outputs() if outputs else None, made.final_states(), Tape(network, made, weights, free)
+        y, states, tape = made.outputs() if outputs else None, made.in_order(made.states), Tape(network, made, weights, free)
         if device is not None:
             tape.kind = kind
             return *_returned(network, kind, y if y is None or kind is None else y.copy(), states), tape
@@ -171,7 +172,7 @@ def backward(tape: Tape, dy, d_state) -> Gradients:
         In arrays of their own.
     """
     network = tape.network
-    device = network.enter()
+    device = None if network.on_host else network.enter()
     try:
         arrays = network.backend.arrays
         flat = arrays.empty((network.layout.size,), network.numpy_dtype)
@@ -198,10 +199,9 @@ def backward_into(tape: Tape, dy, d_state, flat: np.ndarray, input_gradient: boo
         Gradients with respect to the initial states.
     """
     network = tape.network
-    device = network.enter()
-    if device is None:
+    if network.on_host:
         return _backward(tape, dy, d_state, flat, input_gradient)[1:]
-    with device:
+    with network.enter():
         arrays = network.backend.arrays
         target = arrays.empty(flat.shape, flat.dtype)
         kind, dx, d_states = _backward(tape, dy, d_state, target, input_gradient)
@@ -217,8 +217,12 @@ def _backward(tape: Tape, dy, d_state, flat, input_gradient: bool) -> tuple[Any,
     if made.lock._is_owned():  # type: ignore[attr-defined]  # it would overwrite what is half done
         raise RuntimeError("backward() of this tape is under way on this thread; give a handler a pass of its own")
     with made.lock:
-        set_gradients(network, made.begin_backward(), d_state, made.batch, made.batched)
-        return kind, made.backward(dy, flat, input_gradient), made.initial_gradients()
+        d_states = made.begin_backward() if made.d_states is None else made.d_states
+        if d_state is None:
+            d_states.fill(0)
+        else:
+            set_gradients(network, d_states, d_state, made.batch, made.batched)
+        return kind, made.backward(dy, flat, input_gradient), made.in_order(d_states)
 
 
 def _returned(network: Network, kind, array, states: tuple) -> tuple[Any, tuple]:

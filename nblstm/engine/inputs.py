@@ -93,10 +93,8 @@ def set_states(network: Network, flat, target, given, batch, batched: bool) -> b
 
 
 def set_gradients(network: Network, target, given, batch, batched: bool) -> None:
-    """Set the gradients of final states (S, num_layers D, B, H) to what a user gave; zeros for None, also in a tuple."""
-    if given is None:
-        target.fill(0)
-    elif not (network.on_host and _copied(target, given, batch, batched, True)):
+    """Set the gradients of final states (S, num_layers D, B, H) to what a user gave, in a tuple with None for zeros."""
+    if not (network.on_host and _copied(target, given, batch, batched, True)):
         target[...] = batch.sort(state_array(network, given, batch.B, batched, "dstate"))
 
 

@@ -80,10 +80,8 @@ class Network:
         """Whether its arrays are NumPy's, so that passes are used again."""
         return self.backend.on_host
 
-    def enter(self) -> ExitStack | None:
-        """Have arrays made on its device until the result is closed; None for the CPU, where there is nothing to do."""
-        if self.on_host:
-            return None
+    def enter(self) -> ExitStack:
+        """Have arrays made on its device until the result is closed; on the CPU there is nothing to do."""
         stack = ExitStack()
         stack.enter_context(self.backend.active())
         return stack

@@ -64,7 +64,7 @@ class Stepper:
     def _step(self, x_t, kind):
         """Take one step from an array (B, I) of this network's dtype."""
         network = self._network
-        device = network.enter()
+        device = None if network.on_host else network.enter()
         try:
             made = self._pass
             if network.backend.num_threads() != self._threads:
@@ -73,7 +73,10 @@ class Stepper:
                 self._pass = made
             weights = weights_of(self._module, False)
             self._kind = kind
-            self._arrays.copy(made.x, x_t)
+            if device is None:
+                made.x[...] = x_t
+            else:
+                self._arrays.copy(made.x, x_t)
             if network.num_layers == 1:
                 made.forward(weights, None, False)
             else:
