@@ -50,6 +50,11 @@ class HostArrays:
         return array
 
     @staticmethod
+    def stacked(parts: list) -> np.ndarray:
+        """Arrays of one shape as one, along a new first dimension."""
+        return np.stack(parts)
+
+    @staticmethod
     def concatenated(parts: list) -> np.ndarray:
         """Arrays one behind the other."""
         return np.concatenate(parts)

@@ -116,7 +116,7 @@ class Batch:
         runs = b < np.append(active, 0)[1:].repeat(active)
         return np.where(runs, B + row + active.repeat(active), b)
 
-    def pack(self, x: np.ndarray) -> np.ndarray:
+    def pack(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Rows of a time-major batch (T, B, K) of equal lengths, packed: C-contiguous (N, K), a view where possible."""
         return np.ascontiguousarray(x).reshape(self.N, x.shape[2])
 
@@ -139,13 +139,6 @@ class Batch:
     def unsort(self, state: np.ndarray) -> np.ndarray:
         """States (..., B, H) in the caller's order."""
         return state if self.order is None else np.take(state, self.rank, axis=-2)
-
-    def last(self, state: np.ndarray) -> np.ndarray:
-        """Outputs (..., B, H) after the last step, from the final state that is the output."""
-        return state
-
-    #: The gradient of `last`.
-    d_last = last
 
 
 def uniform_batch(T: int, B: int) -> Batch:

@@ -32,18 +32,19 @@ class MaskedBatch:
         Steps and sequences of the padded batch; valid steps in all.
     packed : Batch
         Sequences of the valid steps alone, as kernels see them.
+    mask, hold
+        As given.
     """
 
     #: Whether packed rows are the rows of the padded batch as they lie.
     direct = False
 
     def __init__(self, mask: np.ndarray, hold: bool, reverse: bool, arrays: Any):
-        self._mask, self._hold, self._reverse, self._arrays = mask, hold, reverse, arrays
+        self.mask, self.hold, self._reverse, self._arrays = mask, hold, reverse, arrays
         self.T, self.B = mask.shape
         lengths = np.count_nonzero(mask, axis=0)
         self.packed = arrays.batch(int(lengths.max(initial=0)), self.B, lengths)
         self.N = self.packed.N
-        self._empty = lengths == 0
         # Step k of sequence b is its k-th valid one; `index` counts the rows of a batch of valid steps, padded.
         step, b = np.divmod(self.packed.index, self.B)
         valid = np.nonzero(mask.T)[1]  # sequence by sequence
@@ -52,11 +53,11 @@ class MaskedBatch:
     @cached_property
     def _source(self) -> np.ndarray:
         """For each row of the padded batch (T B,), the packed row whose output stands there; N for 0."""
-        if not self._hold:
+        if not self.hold:
             source = np.full(self.T * self.B, self.N)
             source[self._index] = np.arange(self.N)
             return source
-        mask = self._mask[::-1] if self._reverse else self._mask
+        mask = self.mask[::-1] if self._reverse else self.mask
         done = np.cumsum(mask, axis=0)  # valid steps read so far
         lengths = np.count_nonzero(mask, axis=0)
         step = lengths - done if self._reverse else done - 1  # which of the valid steps, in the order of time
@@ -64,9 +65,13 @@ class MaskedBatch:
         source = np.where(done == 0, self.N, row)
         return (source[::-1] if self._reverse else source).reshape(-1)
 
-    def pack(self, x):
-        """Rows of a time-major batch (T, B, K), packed: C-contiguous (N, K)."""
-        return x.reshape(self.T * self.B, x.shape[2])[self._arrays.index(self._index)]
+    def pack(self, x, out=None):
+        """Rows of a time-major batch (T, B, K), packed: C-contiguous (N, K), in ``out`` if given."""
+        rows = x.reshape(self.T * self.B, x.shape[2])[self._arrays.index(self._index)]
+        if out is None:
+            return rows
+        out[: self.N] = rows
+        return out
 
     def unpack(self, rows):
         """Outputs (T, B, K) from packed rows (N, K)."""
@@ -86,7 +91,7 @@ class MaskedBatch:
         ``np.add.at(d_rows, source, dy)``, as a product with a sparse matrix: for 128 x 40 steps of 128 it takes 0.14
         ms, `numpy.add.reduceat` 2.4 ms (one core).
         """
-        if not self._hold:
+        if not self.hold:
             return self.pack(dy)
         from scipy.sparse import csc_matrix  # an import of 0.1 s, which only this needs
 
@@ -104,10 +109,3 @@ class MaskedBatch:
     def unsort(self, state):
         """States (..., B, H) in the caller's order."""
         return self.packed.unsort(state)
-
-    def last(self, state):
-        """Outputs (..., B, H) after the last step, from the final state that is the output: 0 where no step is valid."""
-        return np.where(self._empty[:, None], 0, state)
-
-    #: The gradient of `last`.
-    d_last = last

@@ -207,6 +207,24 @@ def empty(shape: tuple[int, ...], dtype) -> np.ndarray:
     return np.ndarray(shape, dtype, raw, -address % _LINE)
 
 
+def size_of(shapes: dict[str, tuple[tuple[int, ...], str]]) -> int:
+    """Bytes of a block for arrays of these shapes and dtypes, each on a cache line."""
+    return sum(_lines(shape, dtype) for shape, dtype in shapes.values())
+
+
+def cut(block: np.ndarray, shapes: dict[str, tuple[tuple[int, ...], str]]) -> dict[str, np.ndarray]:
+    """Arrays of these shapes and dtypes, one behind the other in a block of `size_of` bytes."""
+    arrays, start = {}, 0
+    for name, (shape, dtype) in shapes.items():
+        arrays[name] = np.ndarray(shape, dtype, block, start)
+        start += _lines(shape, dtype)
+    return arrays
+
+
+def _lines(shape: tuple[int, ...], dtype: str) -> int:
+    return -(-math.prod(shape) * np.dtype(dtype).itemsize // _LINE) * _LINE
+
+
 def zeros(shape: tuple[int, ...], dtype) -> np.ndarray:
     """As `empty`, filled with 0."""
     array = empty(shape, dtype)

@@ -45,16 +45,21 @@ class Backend:
 
     @staticmethod
     def layer_pass(
-        network, batch, layer: int, I: int, states: np.ndarray, training: bool, checkpoint
+        network, batch, layer: int, I: int, states: np.ndarray, training: bool, checkpoint, own: dict[str, np.ndarray]
     ) -> LayerForward | LayerTraining:
         """A pass through one layer of a network."""
         dtype = DTYPES[states.itemsize]
         compile_in_background(dtype, network.cell.stages, training)
         if training:
             compile_backward_while_waiting(network.cell, dtype)
-            return LayerTraining(network, batch, layer, I, states, checkpoint)
+            return LayerTraining(network, batch, layer, I, states, checkpoint, own)
         sizes = Sizes.of(network, I, states)
         return LayerForward(sizes, batch, [(0, batch.steps)] * sizes.D, None)
+
+    @staticmethod
+    def reserve_shapes(network, batch, rows: int, checkpoint: int | None) -> dict[str, tuple[int, ...]]:
+        """Shapes of what a layer keeps for BPTT; see `LayerTraining.shapes`."""
+        return LayerTraining.shapes(network, batch, rows, checkpoint)
 
     @staticmethod
     def finish() -> None:

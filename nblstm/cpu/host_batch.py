@@ -13,13 +13,13 @@ from nblstm.cpu.kernels.gather import pack_rows
 class HostBatch(Batch):
     """A `Batch` of NumPy arrays, of any lengths."""
 
-    def pack(self, x: np.ndarray) -> np.ndarray:
-        """Rows of a time-major batch (T, B, K), packed: C-contiguous (N, K)."""
+    def pack(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Rows of a time-major batch (T, B, K), packed: C-contiguous (N, K), in ``out`` if given."""
         if self.uniform:
             return super().pack(x)
         if x.strides[2] != x.itemsize:
             x = np.ascontiguousarray(x)
-        packed = memory.empty((self.N, x.shape[2]), x.dtype)
+        packed = memory.empty((self.N, x.shape[2]), x.dtype) if out is None else out
         pack_rows(self, True, x, packed)
         return packed
 

@@ -27,6 +27,9 @@ from nblstm.cpu.weights import PackedWeights, input_order, recurrent_order
 #: Parameters whose gradients are matrix products and sums over rows.
 PARAMETERS = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
 
+#: In the place of the arrays of the call before: x, dy, d_state, d_vectors, dx.
+_NOTHING = (object(),) * 5
+
 _sparse_blocks: dict[str, int] = {}  # by dtype, once they were asked for
 
 
@@ -61,86 +64,110 @@ class LayerBackward:
         self, sizes: Sizes, batch: Batch, segments: list[list[Steps]], histories: list[History],
         places: list[list[int | None]], started: set[int],
     ):  # fmt: skip
-        self._sizes, self._histories, self._in_place = (
-            sizes, histories, [batch.uniform and not reverse for reverse in sizes.directions]
-        )  # fmt: skip
-        dtype, cell = sizes.dtype, sizes.cell
+        self._sizes, self._histories, self._places, self._before = sizes, histories, places, frozenset(started)
+        self._zeros = np.zeros(max(sizes.I, sizes.H), sizes.dtype)
+        self._asked = array("q", [0])  # where the gradient kernel asks for `sparse_weight_block`, by a 1
+        # Rows 64 bytes off a multiple of 4 KB: a power of two would put a whole column into one set of the L1 cache.
+        self._dz_row = -(-sizes.z_row // 16) * 16 + 16
+        self._dz = np.empty((sizes.D, 0, self._dz_row), sizes.dtype)
+        self._segments: list[_Segment] = []
+        self._targets: list[tuple[GradientArguments, str, int]] = []
+        self._flat: np.ndarray | None = None
+        self.arrange(batch, segments)
+        started.update(d for segment in self._segments for d in segment.directions)
+
+    def arrange(self, batch: Batch, segments: list[list[Steps]]) -> None:
+        """Set what depends on the lengths of a batch of T steps and B sequences."""
+        sizes, cell = self._sizes, self._sizes.cell
+        self._in_place = [batch.uniform and not reverse for reverse in sizes.directions]
         self._tiny = sizes.tiny(batch, thresholds.SERIAL_WORK_GRADIENTS)
         self._cut = partition(batch, sizes.H, sizes.columns, sizes.D, self._tiny)
         loop = backward_by_units if self._cut.by_units else backward_by_rows
-        self._kernels = loop(dtype, cell.stages), gradients_kernel(dtype)
-        self._zeros = np.zeros(max(sizes.I, sizes.H), dtype)
-        self._asked = array("q", [0])  # where the gradient kernel asks for `sparse_weight_block`, by a 1
+        self._kernels = loop(sizes.dtype, cell.stages), gradients_kernel(sizes.dtype)
         self._previous = [
             batch.previous(int(reverse), whole(group))
             for reverse, group in zip(sizes.directions, segments, strict=True)
         ]
-
         # Segments from the last that was processed to the first: for who reads backwards that is the order of time.
         walks = [
             group if reverse else group[::-1] for reverse, group in zip(sizes.directions, segments, strict=True)
         ]
         cuts = [[(d, steps) for d, steps in enumerate(row) if steps is not None] for row in zip_longest(*walks)]
-        rows = [batch.rows(steps) for row in cuts for _, steps in row]
-        # Rows 64 bytes off a multiple of 4 KB: a power of two would put a whole column into one set of the L1 cache.
-        self._dz_row = -(-sizes.z_row // 16) * 16 + 16
-        self._dz = memory.empty((sizes.D, max((hi - lo for lo, hi in rows), default=0), self._dz_row), dtype)
+        dz_rows = max((hi - lo for row in cuts for _, steps in row for lo, hi in [batch.rows(steps)]), default=0)
+        if self._dz.shape[1] < dz_rows:
+            self._dz = memory.empty((sizes.D, dz_rows, self._dz_row), sizes.dtype)
         self._sync = memory.empty((sizes.D, sync_size(self._cut.parts)), np.int64)
-        self._segments = [self._segment(batch, row, started) for row in cuts]
         self.nbytes = self._dz.nbytes + self._sync.nbytes
         self._weights: list[PackedWeights] | None = None
-        self._given: tuple = (self,) * 5  # x, dy, d_state, d_vectors, dx of the call before
-        self._flat: np.ndarray | None = None
-        # The field of each parameter's gradient, and how many bytes behind the first of all it begins.
-        self._targets = [
-            (own, f"d_{name}", start * sizes.item)
-            for segment in self._segments for d, (own,) in zip(segment.directions, segment.gradients, strict=True)
-            for name, start in zip(PARAMETERS, places[d], strict=True) if start is not None
-        ]  # fmt: skip
+        self._given: tuple = _NOTHING  # x, dy, d_state, d_vectors, dx of the call before
+        if [segment.directions for segment in self._segments] != [[d for d, _ in row] for row in cuts]:
+            started = set(self._before)
+            self._segments = [self._new_segment([d for d, _ in row], started) for row in cuts]
+            self._flat = None
+            # The field of each parameter's gradient, and how many bytes behind the first of all it begins.
+            self._targets = [
+                (own, f"d_{name}", start * sizes.item)
+                for segment in self._segments
+                for d, (own,) in zip(segment.directions, segment.gradients, strict=True)
+                for name, start in zip(PARAMETERS, self._places[d], strict=True) if start is not None
+            ]  # fmt: skip
+        for segment, row in zip(self._segments, cuts, strict=True):
+            self._arrange_segment(segment, batch, [steps for _, steps in row])
 
-    def _segment(self, batch: Batch, chosen: list[tuple[int, Steps]], started: set[int]) -> _Segment:
-        sizes, T = self._sizes, batch.T
+    def _new_segment(self, directions: list[int], started: set[int]) -> _Segment:
+        """The kernel arguments of a segment, with all that no batch changes."""
+        sizes = self._sizes
         cell, I, H, dtype = sizes.cell, sizes.I, sizes.H, sizes.dtype
-        rows = [batch.rows(steps) for _, steps in chosen]
-        # Parts of each segment end together, whatever the lengths; a batch of equal lengths is always cut alike.
-        alike = self._cut.by_units or batch.uniform
-        loop = Launch(BackwardArguments, len(chosen))
-        for record, (d, steps), (lo, _) in zip(loop, chosen, rows, strict=True):
-            history = self._histories[d]
-            record.set(
-                parts=self._cut.parts, bounds=self._cut.bounds if alike else row_bounds(batch, self._cut.parts, steps),
-                T=T, B=sizes.B, H=H, recurrent_columns=sizes.columns, **sizes.products,
-                **in_order(steps, T, sizes.directions[d]), active=batch.active, offset=batch.offset,
-                d_state_plane=sizes.state_plane, d_vectors_row=len(cell.vectors) * H,
-                **history.fields(0), y_all=history.y, tape_all=history.states,
-                previous=place(self._previous[d], -history.start * 8),
-                dz=self._dz[d], dz_row=self._dz_row, dz_start=lo, sync=self._sync[d],
-                gemm=gemm(dtype), pointwise=backward_rows(cell, dtype, 1),
-                pointwise_second=backward_rows(cell, dtype, cell.stages),
-            )  # fmt: skip
+        loop, gradients = Launch(BackwardArguments, len(directions)), []
         blocks = -(-H // thresholds.WEIGHT_GRADIENT_ROWS)
-        weight_parts = len(cell.preactivations) * blocks
-        worth = batch.N * sizes.columns * I >= thresholds.SPARSE_GRADIENT_WORK
-        gradients, parts = [], []
-        for (d, _), (lo, hi) in zip(chosen, rows, strict=True):
-            row_block = max(1, min(thresholds.INPUT_GRADIENT_ROWS, -(-(hi - lo) // threads.num_threads())))
-            parts.append(weight_parts + -(-(hi - lo) // row_block))
+        for record, d in zip(loop, directions, strict=True):
+            history = self._histories[d]
+            record.numbers(
+                B=sizes.B, H=H, recurrent_columns=sizes.columns, **sizes.products, d_state_plane=sizes.state_plane,
+                d_vectors_row=len(cell.vectors) * H, dz_row=self._dz_row, gemm=gemm(dtype),
+                pointwise=backward_rows(cell, dtype, 1), pointwise_second=backward_rows(cell, dtype, cell.stages),
+            )  # fmt: skip
+            record.set(**history.fields(0), y_all=history.y, tape_all=history.states)
             own = Launch(GradientArguments)
-            own[0].set(
-                weight_parts=weight_parts, rows=hi - lo, I=I, H=H, gates=len(cell.gates), **sizes.products,
-                block=-(-H // blocks), row_block=row_block,
-                input_order=input_order(cell, sizes.gates),
-                recurrent_order=recurrent_order(cell, sizes.gates),
-                dz=self._dz[d], dz_row=self._dz_row, x_row=I, zeros=self._zeros, dx_row=I, accumulate=int(d in started),
-                sparse=thresholds.sparse_limit(I, -(-H // blocks)) if worth else -1, asked=self._asked,
+            own[0].numbers(
+                weight_parts=len(cell.preactivations) * blocks, I=I, H=H, gates=len(cell.gates), **sizes.products,
+                block=-(-H // blocks), dz_row=self._dz_row, x_row=I, dx_row=I, accumulate=int(d in started),
                 sparse_block=_sparse_blocks.get(dtype, 0), gemm=gemm(dtype),
             )  # fmt: skip
-            if self._in_place[d]:  # outputs before the steps of consecutive rows lie one after another as well
-                h = self._histories[d].by_state[0][lo - self._histories[d].start :]
-                own[0].set(h=h, h_row=h.strides[0] // h.itemsize)
+            own[0].set(
+                input_order=input_order(cell, sizes.gates), recurrent_order=recurrent_order(cell, sizes.gates),
+                zeros=self._zeros, asked=self._asked,
+            )  # fmt: skip
             gradients.append(own)
             started.add(d)
-        return _Segment([d for d, _ in chosen], rows, loop, gradients, parts)
+        return _Segment(directions, [], loop, gradients, [])
+
+    def _arrange_segment(self, segment: _Segment, batch: Batch, steps: list[Steps]) -> None:
+        sizes, T = self._sizes, batch.T
+        segment.rows[:] = [batch.rows(own) for own in steps]
+        segment.parts.clear()
+        # Parts of each segment end together, whatever the lengths; a batch of equal lengths is always cut alike.
+        alike = self._cut.by_units or batch.uniform
+        worth = batch.N * sizes.columns * sizes.I >= thresholds.SPARSE_GRADIENT_WORK
+        for k, d in enumerate(segment.directions):
+            (lo, hi), history, (own,) = segment.rows[k], self._histories[d], segment.gradients[k]
+            segment.loop[k].numbers(
+                parts=self._cut.parts, T=T, **in_order(steps[k], T, sizes.directions[d]), dz_start=lo
+            )
+            segment.loop[k].set(
+                bounds=self._cut.bounds if alike else row_bounds(batch, self._cut.parts, steps[k]),
+                active=batch.active, offset=batch.offset, previous=place(self._previous[d], -history.start * 8),
+                dz=self._dz[d], sync=self._sync[d],
+            )  # fmt: skip
+            row_block = max(1, min(thresholds.INPUT_GRADIENT_ROWS, -(-(hi - lo) // threads.num_threads())))
+            segment.parts.append(own.weight_parts + -(-(hi - lo) // row_block))
+            own.numbers(
+                rows=hi - lo, row_block=row_block, sparse=thresholds.sparse_limit(sizes.I, own.block) if worth else -1
+            )
+            own.set(dz=self._dz[d])
+            if self._in_place[d]:  # outputs before the steps of consecutive rows lie one after another as well
+                h = history.by_state[0][lo - history.start :]
+                own.set(h=h, h_row=h.strides[0] // h.itemsize)
 
     def launch(
         self, weights: list[PackedWeights], x: np.ndarray, dy: np.ndarray | None, d_state: np.ndarray,
@@ -174,7 +201,7 @@ class LayerBackward:
         if not (
             x is before[0] and dy is before[1] and d_state is before[2] and d_vectors is before[3] and dx is before[4]
         ):
-            self._given = (self,) * 5
+            self._given = _NOTHING
             self._point_at(x, dy, d_state, d_vectors, dx)
             self._given = x, dy, d_state, d_vectors, dx
         if flat is not self._flat:
@@ -219,3 +246,11 @@ class LayerBackward:
                     x=place(x, lo * sizes.I * item + (d * x.strides[0] if x.ndim == 3 else 0)),
                     dx=None if dx is None else place(dx, d * dx.strides[0] + lo * sizes.I * item),
                 )  # fmt: skip
+
+    def let_go(self) -> None:
+        """Hold the gradients of the outputs and of the inputs no longer; they are the caller's."""
+        self._given = _NOTHING
+        for segment in self._segments:
+            for record, own in zip(segment.loop, segment.gradients, strict=True):
+                record.let_go("dy")
+                own[0].let_go("dx")

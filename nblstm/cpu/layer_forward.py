@@ -45,18 +45,10 @@ class History:
     by_state: tuple[np.ndarray, ...]
 
     @classmethod
-    def empty(cls, cell: Cell, start: int, n: int, y: np.ndarray) -> History:
-        """A history to be filled; ``y`` is given, as outputs of all directions may be columns of one array."""
-        B, H = len(y) - n, y.shape[1]
-        states = memory.empty((len(cell.states) - 1, B + n, H), y.dtype)
+    def of(cls, cell: Cell, start: int, y: np.ndarray, states: np.ndarray, saved: np.ndarray) -> History:
+        """Make a history of arrays to be filled."""
         taped = dict(zip(cell.taped, (y, *states), strict=True))
-        saved = memory.empty((n, len(cell.graph.saved) * H), y.dtype)
         return cls(start, y, states, saved, tuple(taped[state] for state in cell.states))
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of its arrays."""
-        return self.y.nbytes + self.states.nbytes + self.saved.nbytes
 
     def fields(self, first_row: int) -> dict:
         """Arguments of kernels that count packed rows from the first of the batch, which is row ``first_row`` here."""

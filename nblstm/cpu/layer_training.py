@@ -13,40 +13,63 @@ from nblstm.cpu.sizes import Sizes, Steps, spans, whole
 from nblstm.cpu.weights import PackedWeights
 
 
+def history_shapes(sizes: Sizes, rows: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of what a layer's BPTT reads of so many packed rows, of all directions: see `History`."""
+    B, H, D, cell = sizes.B, sizes.H, sizes.D, sizes.cell
+    return {
+        "y": (B + rows, D * H), "states": (D, len(cell.states) - 1, B + rows, H),
+        "saved": (D, rows, len(cell.graph.saved) * H),
+    }  # fmt: skip
+
+
 class _Span:
     """Consecutive steps of a training pass: their history, forward and BPTT.
 
+    Parameters
+    ----------
+    sizes : Sizes
+    batch : Batch
+    segments : list of list of (int, int)
+        Of each direction, in the order of time.
+    own : dict of str to ndarray, optional
+        Memory, of the shapes of `history_shapes`, where all directions have the same packed rows.
+
     Attributes
     ----------
-    y : ndarray, shape (B + N, D H), or None
-        Outputs of all directions, where they have the same packed rows; else they are in ``histories``.
+    rows : list of (int, int)
+        Packed rows of each direction.
     bptt : LayerBackward or None
         Once there was any.
     """
 
-    def __init__(self, sizes: Sizes, batch: Batch, segments: list[list[Steps]]):
+    def __init__(self, sizes: Sizes, batch: Batch, segments: list[list[Steps]], own: dict[str, np.ndarray] | None):
         self._sizes, self._batch, self._segments = sizes, batch, segments
-        B, H, D, dtype = sizes.B, sizes.H, sizes.D, sizes.dtype
         steps = [whole(group) for group in segments]
-        self.rows, self.y = [batch.rows(own) for own in steps], None
-        if all(own == self.rows[0] for own in self.rows):  # one array, so that the outputs lie as the caller wants them
-            lo, hi = self.rows[0]
-            self.y = memory.empty((B + hi - lo, D * H), dtype)
-            ys = [self.y[:, d * H : (d + 1) * H] for d in range(D)]
-        else:
-            ys = [memory.empty((B + hi - lo, H), dtype) for lo, hi in self.rows]
-        self.histories = [
-            History.empty(sizes.cell, lo, hi - lo, y) for (lo, hi), y in zip(self.rows, ys, strict=True)
-        ]
+        self.rows = [batch.rows(part) for part in steps]
+        self.histories = []
+        for d, (lo, hi) in enumerate(self.rows):
+            if own is None:
+                shapes = history_shapes(sizes._replace(D=1), hi - lo)
+                arrays = {name: memory.empty(shape, sizes.dtype) for name, shape in shapes.items()}
+                y, states, saved = arrays["y"], arrays["states"][0], arrays["saved"][0]
+            else:
+                y, states, saved = own["y"][:, d * sizes.H : (d + 1) * sizes.H], own["states"][d], own["saved"][d]
+            self.histories.append(History.of(sizes.cell, lo, y, states, saved))
         self._forward = LayerForward(sizes, batch, steps, self.histories)
         self.bptt: LayerBackward | None = None
         self._begins_at_zero = False
 
+    def arrange(self, batch: Batch, segments: list[list[Steps]]) -> None:
+        """Run over other lengths of the same T and B from now on, in the same memory."""
+        self._batch, self._segments = batch, segments
+        self._forward.arrange(batch, [whole(group) for group in segments])
+        if self.bptt is not None:
+            self.bptt.arrange(batch, segments)
+
     @property
     def nbytes(self) -> int:
-        """Bytes of its arrays."""
-        own = sum(history.nbytes for history in self.histories) + self._forward.nbytes
-        return own + (0 if self.bptt is None else self.bptt.nbytes)
+        """Bytes of its workspace; the history is the caller's."""
+        return self._forward.nbytes + (0 if self.bptt is None else self.bptt.nbytes)
 
     def forward(self, weights: list[PackedWeights], x: np.ndarray, states: np.ndarray, zero: bool) -> None:
         if not (zero and self._begins_at_zero):
@@ -77,33 +100,58 @@ class LayerTraining:
         A slice of the states of all layers, or an array with its strides.
     checkpoint : int, optional
         Keep only the states about every so many steps, and compute the rest again in BPTT.
+    own : dict of str to ndarray
+        Of the shapes of `shapes`: what is kept for BPTT.
+
+    Attributes
+    ----------
+    y : ndarray, shape (N, D H)
+        Outputs.
     """
 
+    @staticmethod
+    def shapes(network, batch: Batch, rows: int, checkpoint: int | None) -> dict[str, tuple[int, ...]]:
+        """Shapes of the arrays that a layer keeps for BPTT of so many packed rows."""
+        S, D, B, H = len(network.cell.states), network.D, batch.B, network.hidden_size
+        if checkpoint is None:
+            states = np.empty((S, D, B, H), network.dtype)
+            return history_shapes(Sizes.of(network, 0, states), rows)
+        marks = len(spans(batch, network.directions, checkpoint))
+        return {"y": (rows, D * H), "marks": (marks, S, D, B, H)}
+
     def __init__(
-        self, network, batch: Batch, layer: int, I: int, states: np.ndarray, checkpoint: int | None
-    ):
+        self, network, batch: Batch, layer: int, I: int, states: np.ndarray, checkpoint: int | None,
+        own: dict[str, np.ndarray],
+    ):  # fmt: skip
         self._sizes = sizes = Sizes.of(network, I, states)
         layout, directions = network.layout, network.directions
         self._batch, self._layout, self._layer = batch, layout, layer
         self._places = [[layout.starts.get(name + suffix(layer, d)) for name in PARAMETERS] for d in range(sizes.D)]
         self._span: _Span | None = None
         self._spans: list[list[list[Steps]]] = []
-        self._marks: list[np.ndarray] = []  # with checkpoints, the states before each span
         self._x: np.ndarray | None = None
-        self._y: np.ndarray | None = None
         self._dx: np.ndarray | None = None
         self._d_vectors: np.ndarray | None = None
         if checkpoint is None:
-            self._span = _Span(sizes, batch, spans(batch, directions, None)[0])
-            assert self._span.y is not None  # of one span all directions have the same rows
-            self._y = self._span.y[sizes.B :]
+            self._span = _Span(sizes, batch, spans(batch, directions, None)[0], own)
+            self.y = own["y"][sizes.B :]
         else:
-            self._spans = spans(batch, directions, checkpoint)
+            self._spans, self._marks, self.y = spans(batch, directions, checkpoint), own["marks"], own["y"]
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its arrays."""
-        return (0 if self._span is None else self._span.nbytes) + sum(mark.nbytes for mark in self._marks)
+        """Bytes of its workspace."""
+        return 0 if self._span is None else self._span.nbytes
+
+    def arrange(self, batch: Batch) -> None:
+        """Run over other lengths of the same T and B from now on."""
+        assert self._span is not None
+        self._batch = batch
+        self._span.arrange(batch, spans(batch, self._sizes.directions, None)[0])
+
+    def attach(self, weights: list[PackedWeights], x: np.ndarray) -> None:
+        """Take what a forward pass was given, for BPTT of what is in memory."""
+        self._x, self._weights = x, weights
 
     def forward(
         self, weights: list[PackedWeights], x: np.ndarray, states: np.ndarray, y: None, zero: bool
@@ -132,18 +180,16 @@ class LayerTraining:
             self._span.forward(weights, x, states, zero)
         else:
             self._forward_by_spans(weights, x, states)
-        assert self._y is not None
-        return self._y
+        return self.y
 
     def _forward_by_spans(self, weights: list[PackedWeights], x: np.ndarray, states: np.ndarray) -> None:
-        B, D, H = self._sizes.B, self._sizes.D, self._sizes.H
-        self._y, self._marks = memory.empty((self._batch.N, D * H), x.dtype), []
-        for segments in self._spans:
-            self._marks.append(states.copy())
-            span = _Span(self._sizes, self._batch, segments)
+        B, H = self._sizes.B, self._sizes.H
+        for segments, mark in zip(self._spans, self._marks, strict=True):
+            mark[...] = states
+            span = _Span(self._sizes, self._batch, segments, None)
             span.forward(weights, x, states, False)
             for d, (lo, hi) in enumerate(span.rows):
-                self._y[lo:hi, d * H : (d + 1) * H] = span.histories[d].y[B:]
+                self.y[lo:hi, d * H : (d + 1) * H] = span.histories[d].y[B:]
 
     def _like_all_layers(self, states: np.ndarray) -> np.ndarray:
         """A copy of states (S, D, B, H) with the strides of a slice of those of all layers."""
@@ -191,11 +237,13 @@ class LayerTraining:
             made.launch(self._weights, x, dy, d_states, self._d_vectors, dx, flat)
         else:
             started: set[int] = set()
-            for segments, mark in zip(reversed(self._spans), reversed(self._marks), strict=True):
-                span = _Span(sizes, self._batch, segments)
+            for segments, mark in zip(reversed(self._spans), self._marks[::-1], strict=True):
+                span = _Span(sizes, self._batch, segments, None)
                 span.forward(self._weights, x, self._like_all_layers(mark), False)  # the same bits as before
                 made = span.begin_backward(self._places, started)
                 made.launch(self._weights, x, dy, d_states, self._d_vectors, dx, flat)
+        if fresh:
+            made.let_go()
         if not self._batch.N:  # no kernel has set them
             for d in range(D):
                 for name in PARAMETERS:
@@ -208,4 +256,6 @@ class LayerTraining:
             return dx
         if D == 1:
             return dx[0]
-        return np.add(dx[0], dx[1], out=dx[0])
+        rows = slice(self._batch.N)  # behind them is memory that no kernel has written to
+        np.add(dx[0, rows], dx[1, rows], out=dx[0, rows])
+        return dx[0]

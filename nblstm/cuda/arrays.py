@@ -66,7 +66,7 @@ class DeviceBatch(Batch):
         b = np.arange(self.N) - self.offset[step]
         return self._runtime.device_array(self.offset[self.lengths[b] - 1 - step] + b)
 
-    def pack(self, x):
+    def pack(self, x, out=None):
         """Rows of a time-major batch (T, B, K), packed: C-contiguous (N, K), a view where possible."""
         flat = self._xp.ascontiguousarray(x).reshape(self.T * self.B, x.shape[2])
         return flat if self.uniform else flat[self._index]
@@ -162,6 +162,10 @@ class DeviceArrays:
     def index(self, array: np.ndarray):
         """Integers of NumPy's, to index arrays of this GPU with."""
         return self._runtime.device_array(array)
+
+    def stacked(self, parts: list):
+        """Arrays of one shape as one, along a new first dimension."""
+        return self._xp.stack(parts)
 
     def concatenated(self, parts: list):
         """Arrays one behind the other."""

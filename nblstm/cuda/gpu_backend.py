@@ -40,7 +40,7 @@ class GpuBackend:
         """Weights of a network on the GPU; to be filled by its ``pack()``."""
         return DeviceNetwork(self.runtime, network, parameters)
 
-    def layer_pass(self, network, batch, layer: int, I: int, states, training: bool, checkpoint) -> LayerPass:
+    def layer_pass(self, network, batch, layer: int, I: int, states, training: bool, checkpoint, own) -> LayerPass:
         """A pass through one layer of a network; see `layer.LayerPass`."""
         return LayerPass(self.runtime, network, batch, layer, training, checkpoint)
 

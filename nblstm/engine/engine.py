@@ -246,8 +246,11 @@ def _pass_for(network: Network, x, lengths, mask, hold: bool, form: tuple) -> tu
     x, batch, batched = checked_input(network, x, lengths, mask, hold)
     free = None
     training, checkpoint, _ = form
-    if network.on_host and checkpoint is None and (batch.direct or not training):
-        free = network.pool.second((x.shape if batch.direct else (x.shape, "lengths"), form))
+    if network.on_host and checkpoint is None:
+        if batch.direct:
+            free = network.pool.second((x.shape, form))
+        elif not training or Pass.can_be_arranged(batch, checkpoint):
+            free = network.pool.second((x.shape, "lengths", form))
     made = None if free is None else free.take()
     if made is None:
         made = _made(network, free, batch, batched, form)

@@ -1,0 +1,103 @@
+"""The reserve of a training pass: all that BPTT reads of the forward pass, in one block of memory.
+
+It is the pass's own, or the caller's (``forward(..., reserve=)``), as cuDNN's reserve space is. The block says by
+itself what it is of, so BPTT can run from it alone, at another address or in a copy.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nblstm.buffers import memory
+from nblstm.buffers.masks import MaskedBatch
+from nblstm.engine.network import Network
+
+Shapes = dict[str, tuple[tuple[int, ...], str]]
+
+#: First number of each reserve.
+MAGIC = 0x6E626C73746D
+
+
+class Header(NamedTuple):
+    """First numbers of a reserve, int64.
+
+    Attributes
+    ----------
+    magic : int
+    T, B : int
+        Steps and sequences of the padded batch.
+    batched : int
+        1 if the input has a batch dimension.
+    checkpoint : int
+        About so many steps between the states that are kept; 0 if all are.
+    dropped, active : int
+        1 with recurrent dropout in the cell; 1 with any dropout.
+    learned : int
+        1 if the pass began with the learned states.
+    masked, hold : int
+        1 with a mask; 1 if outputs of masked steps are those of the steps before them.
+    """
+
+    magic: int
+    T: int
+    B: int
+    batched: int
+    checkpoint: int
+    dropped: int
+    active: int
+    learned: int
+    masked: int
+    hold: int
+
+
+def shapes(network: Network, batch: Any, rows: int, checkpoint: int | None, dropped: bool) -> Shapes:
+    """Shapes and dtypes of a reserve's arrays, for a batch of so many packed rows."""
+    T, B, D, H, dtype = batch.T, batch.B, network.D, network.hidden_size, network.dtype
+    found: Shapes = {"header": ((len(Header._fields),), "int64"), "lengths": ((B,), "int64")}
+    if isinstance(batch, MaskedBatch):
+        found["mask"] = ((T, B), "bool")
+    x = (rows, network.input_size)
+    found["x"] = ((D, *x), dtype) if network.input_dropout and D > 1 else (x, dtype)
+    if network.input_dropout:
+        found["input_factors"] = ((D, B, 1, network.input_size), dtype)
+    if dropped:
+        found["recurrent_factors"] = ((network.num_layers * D, B, H), dtype)
+    kept = network.backend.reserve_shapes(network.dropped if dropped else network, batch.packed, rows, checkpoint)
+    for k in range(network.num_layers):
+        if k and network.dropout:
+            found |= {f"{name}_{k}": ((rows, D * H), dtype) for name in ("x", "factors")}
+        found |= {f"{name}_{k}": (shape, dtype) for name, shape in kept.items()}
+    return found
+
+
+def checked(reserve: Any, size: int, writeable: bool) -> np.ndarray:
+    """A reserve that a user gave, as bytes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no contiguous array of ``size`` bytes or more, or is to be written to and cannot be.
+    """
+    if not isinstance(reserve, np.ndarray):
+        raise TypeError(f"reserve is {type(reserve).__name__}; give a NumPy array of {size} bytes, see reserve_size()")
+    if not reserve.flags.c_contiguous or (writeable and not reserve.flags.writeable):
+        raise ValueError("reserve is not contiguous, or cannot be written to; give np.empty(reserve_size(...), 'uint8')")
+    if reserve.nbytes < size:
+        raise ValueError(f"reserve has {reserve.nbytes} bytes; give {size}, as reserve_size() says")
+    return reserve.reshape(-1).view(np.uint8)
+
+
+def header_of(block: np.ndarray) -> Header:
+    """The header of a reserve that a forward pass has filled.
+
+    Raises
+    ------
+    ValueError
+        If none has.
+    """
+    values = Header(*memory.cut(block, {"header": ((len(Header._fields),), "int64")})["header"].tolist())
+    if values.magic != MAGIC:
+        raise ValueError("reserve was not filled by forward(..., reserve=); give it there first")
+    return values
