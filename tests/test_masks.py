@@ -244,6 +244,7 @@ def test_the_warning_comes_once_and_shows_the_line_of_the_program(layer: Layer):
     model = Sequential([Masking(), layer, Flatten(), Dense(1)])
     model.compile("sgd", "mse")
     x, y = np.ones((4, 3, 2)), np.ones((4, 1))
+    model.warmup()  # to compile meanwhile would make Python forget what it has shown
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         model.fit(x, y, batch_size=2, epochs=2, validation_data=(x, y), verbose=0)

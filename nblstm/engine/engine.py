@@ -13,8 +13,10 @@ import numpy as np
 from numpy import ndarray
 
 from nblstm.arguments import validate
+from nblstm.buffers import memory
 from nblstm.buffers.pool import FreeList
-from nblstm.engine.inputs import checked_input, output_gradient, set_gradients, steps_and_sequences
+from nblstm.engine import reserve as reserves
+from nblstm.engine.inputs import checked_batch, checked_input, output_gradient, set_gradients, steps_and_sequences
 from nblstm.engine.network import Network, Weights, weights_of
 from nblstm.engine.passes import Pass
 
@@ -111,7 +113,7 @@ def infer(module: Any, x, state, lengths=None, mask=None, *, hold: bool = False,
 
 def forward(
     module: Any, x, state, lengths=None, mask=None, *, generator=None, checkpoint: int | None = None,
-    hold: bool = False, outputs: bool = True,
+    hold: bool = False, outputs: bool = True, reserve=None,
 ):  # fmt: skip
     """Run a network as `infer` does, in training: with what `backward` needs.
 
@@ -123,6 +125,8 @@ def forward(
         Draws the dropout; there is none without.
     checkpoint : int, optional
         About so many steps lie between the states that are kept.
+    reserve : ndarray, optional
+        Memory for what BPTT reads; see `reserve_size`.
 
     Returns
     -------
@@ -139,11 +143,16 @@ def forward(
         form = True, checkpoint, generator is not None and network.recurrent_dropout > 0
     device = None if network.on_host else network.enter()
     try:
-        x, kind, made, free = _pass_for(network, x, lengths, mask, hold, form)
+        if reserve is None:
+            x, kind, made, free = _pass_for(network, x, lengths, mask, hold, form)
+        else:
+            x, kind, made, free = _pass_in(network, reserve, x, lengths, mask, hold, form)
         zero = made.start(network, module._flat, state)
         weights = weights_of(module, True)
         made.forward(weights, x, zero, generator)
         y, states, tape = made.outputs() if outputs else None, made.in_order(made.states), Tape(network, made, weights, free)
+        if reserve is not None:
+            made.seal(generator is not None)
         if device is not None:
             tape.kind = kind
             return *_returned(network, kind, y if y is None or kind is None else y.copy(), states), tape
@@ -153,6 +162,66 @@ def forward(
     finally:
         if device is not None:
             device.close()
+
+
+def reserve_size(network: Network, T: int, B: int, lengths=None, mask=None, checkpoint: int | None = None) -> int:
+    """Bytes of the reserve of a training pass.
+
+    Parameters
+    ----------
+    network : Network
+    T, B : int
+        Steps and sequences of the padded batch.
+    lengths, mask, checkpoint
+        As for `forward`.
+    """
+    T, B = validate.positive_integer("T", T), validate.positive_integer("B", B)
+    if checkpoint is not None:
+        checkpoint = validate.positive_integer("checkpoint", checkpoint)
+    _needs_host(network)
+    shape = (B, T) if network.batch_first else (T, B)
+    batch = checked_batch(network, shape, lengths, mask, False)
+    return memory.size_of(_reserve_shapes(network, batch, checkpoint))
+
+
+def _needs_host(network: Network) -> None:
+    if not network.on_host:
+        raise ValueError(f"reserve= is for networks on the CPU, and this one is on {network.device!r}; leave it out")
+
+
+def _reserve_shapes(network: Network, batch, checkpoint: int | None):
+    return reserves.shapes(network, batch, batch.N, checkpoint, network.recurrent_dropout > 0)
+
+
+def _pass_in(network: Network, reserve, x, lengths, mask, hold: bool, form: tuple) -> tuple[Any, Any, Pass, None]:
+    """As `_pass_for`, a pass in the caller's memory."""
+    _needs_host(network)
+    x, batch, batched = checked_input(network, x, lengths, mask, hold)
+    block = reserves.checked(reserve, memory.size_of(_reserve_shapes(network, batch, form[1])), True)
+    return x, None, Pass(network, batch, batched, *form, reserve=block), None
+
+
+def restored(module: Any, reserve) -> Tape:
+    """A tape of what a forward pass has left in a reserve, here or in memory that was copied from there.
+
+    Parameters
+    ----------
+    module : Module
+        Whose parameters are those of the forward pass.
+    reserve : ndarray
+    """
+    network = module._network
+    _needs_host(network)
+    block = reserves.checked(reserve, reserves.HEADER_SIZE, False)
+    header = reserves.header_of(block)
+    batch = reserves.batch_of(network, header, block)
+    form = True, header.checkpoint or None, bool(header.dropped)
+    reserves.checked(reserve, memory.size_of(reserves.shapes(network, batch, batch.N, form[1], form[2])), False)
+    made = Pass(network, batch, bool(header.batched), *form, reserve=block)
+    made.learned = bool(header.learned)
+    weights = weights_of(module, True)
+    made.attach(weights, bool(header.active))
+    return Tape(network, made, weights, None)
 
 
 def backward(tape: Tape, dy, d_state) -> Gradients:

@@ -23,15 +23,21 @@ def checked_input(network: Network, x, lengths, mask, hold: bool) -> tuple[Any, 
             f"x has {x.shape[-1]} features, shape {x.shape}; this network was made for input_size="
             f"{network.input_size}, so give {order} with I = {network.input_size}"
         )
-    T, B = steps_and_sequences(network, x.shape)
+    return x, checked_batch(network, x.shape[:-1], lengths, mask, hold), x.ndim == 3
+
+
+def checked_batch(network: Network, shape: tuple[int, ...], lengths, mask, hold: bool) -> Any:
+    """How a batch is packed; ``shape`` is that of the input without its features."""
+    arrays = network.backend.arrays
+    T, B = steps_and_sequences(network, (*shape, 0))
     if mask is not None:
         if lengths is not None:
             raise ValueError("lengths and mask are both given; give one, as a mask says which steps are valid")
-        mask = _time_major_mask(network, arrays.on_host(mask), x.shape[:-1])
+        mask = _time_major_mask(network, arrays.on_host(mask), shape)
         if not mask.all():
-            return x, MaskedBatch(mask, hold, network.directions[0], arrays), x.ndim == 3
+            return MaskedBatch(mask, hold, network.directions[0], arrays)
     lengths = validate.lengths_array(arrays.on_host(lengths), B, T)
-    return x, arrays.batch(T, B, lengths), x.ndim == 3
+    return arrays.batch(T, B, lengths)
 
 
 def _time_major_mask(network: Network, mask, shape: tuple[int, ...]) -> np.ndarray:

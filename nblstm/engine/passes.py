@@ -84,7 +84,8 @@ class Pass:
         self._arrays, self.kept, self.learned, self._features = arrays, reserve is not None, False, features
         self._reserve: dict[str, Any] = {}
         if training and network.on_host:
-            rows = N if self.can_be_arranged(batch, checkpoint) else batch.N
+            # For other lengths too, where it is this pass's own.
+            rows = N if reserve is None and self.can_be_arranged(batch, checkpoint) else batch.N
             shapes = reserves.shapes(network, batch, rows, checkpoint, dropped)
             if reserve is None:
                 reserve = memory.empty((memory.size_of(shapes),), np.uint8)

@@ -78,15 +78,44 @@ def checked(reserve: Any, size: int, writeable: bool) -> np.ndarray:
     Raises
     ------
     TypeError, ValueError
-        If it is no contiguous array of ``size`` bytes or more, or is to be written to and cannot be.
+        If it is no contiguous array of ``size`` bytes or more that begins at a multiple of 8, or is to be written to
+        and cannot be.
     """
     if not isinstance(reserve, np.ndarray):
         raise TypeError(f"reserve is {type(reserve).__name__}; give a NumPy array of {size} bytes, see reserve_size()")
     if not reserve.flags.c_contiguous or (writeable and not reserve.flags.writeable):
         raise ValueError("reserve is not contiguous, or cannot be written to; give np.empty(reserve_size(...), 'uint8')")
+    if reserve.ctypes.data % 8:
+        raise ValueError("reserve does not begin at a multiple of 8 bytes, as NumPy's arrays do; give np.empty(...)")
     if reserve.nbytes < size:
         raise ValueError(f"reserve has {reserve.nbytes} bytes; give {size}, as reserve_size() says")
     return reserve.reshape(-1).view(np.uint8)
+
+
+HEADER_SIZE = memory.size_of({"header": ((len(Header._fields),), "int64")})
+
+
+def batch_of(network: Network, header: Header, block: np.ndarray) -> Any:
+    """The batch that a reserve is of.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged.
+    """
+    T, B = header.T, header.B
+    first: Shapes = {"header": ((len(Header._fields),), "int64"), "lengths": ((B,), "int64")}
+    if header.masked:
+        first["mask"] = ((T, B), "bool")
+    if min(T, B) < 0 or memory.size_of(first) > len(block):
+        raise ValueError("reserve has lost its end, or was overwritten; give what forward(..., reserve=) has filled")
+    arrays, found = network.backend.arrays, memory.cut(block, first)
+    if header.masked:
+        return MaskedBatch(found["mask"].copy(), bool(header.hold), network.directions[0], arrays)
+    lengths = found["lengths"].copy()
+    if ((lengths < 0) | (lengths > T)).any():
+        raise ValueError("reserve was overwritten; give what forward(..., reserve=) has filled")
+    return arrays.batch(T, B, lengths)
 
 
 def header_of(block: np.ndarray) -> Header:

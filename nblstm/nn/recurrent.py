@@ -164,7 +164,7 @@ class Recurrent(Module):
         return y, self._from_tuple(states)
 
     def forward(
-        self, x, state=None, lengths=None, *, checkpoint: int | None = None
+        self, x, state=None, lengths=None, *, checkpoint: int | None = None, reserve: np.ndarray | None = None
     ) -> tuple[np.ndarray, Any, Tape]:  # fmt: skip
         """Training, ``y, states, tape = network.forward(x)``: with dropout, and with what `backward` needs.
 
@@ -175,6 +175,9 @@ class Recurrent(Module):
         checkpoint : int, optional
             For sequences too long for memory: the tape keeps the states about every so many steps (cut where
             BPTT cuts, about every 1024 rows) and BPTT computes the rest again. Gradients have the same bits.
+        reserve : ndarray, optional
+            Memory of `reserve_size` bytes for all that BPTT reads, instead of memory of nblstm's own: `backward` can be
+            given it, or a copy, in the place of the tape.
 
         Returns
         -------
@@ -184,21 +187,37 @@ class Recurrent(Module):
             For `backward`, which uses the parameters as they are now.
         """
         y, states, tape = engine.forward(
-            self, x, self._to_tuple(state), lengths, generator=self._generator, checkpoint=checkpoint
+            self, x, self._to_tuple(state), lengths, generator=self._generator, checkpoint=checkpoint,
+            reserve=reserve,
         )
         return y, self._from_tuple(states), tape
 
-    def backward(self, tape: Tape, dy, dstate=None) -> Gradients:
+    def reserve_size(self, T: int, B: int, lengths=None, checkpoint: int | None = None) -> int:
+        """Bytes that ``forward(..., reserve=)`` needs.
+
+        Parameters
+        ----------
+        T, B : int
+            Steps and sequences of the input.
+        lengths, checkpoint
+            As for `forward`.
+        """
+        return engine.reserve_size(self._network, T, B, lengths, None, checkpoint)
+
+    def backward(self, tape: Tape | None, dy, dstate=None, *, reserve: np.ndarray | None = None) -> Gradients:
         """Backpropagation through time.
 
         Parameters
         ----------
-        tape : Tape
-            From `forward`.
+        tape : Tape or None
+            From `forward`; None with ``reserve``.
         dy : array_like or None
             Gradient of the loss with respect to the outputs, in their shape; None for zeros.
         dstate : tuple of array_like, optional
             Gradient with respect to the final states, in their shape.
+        reserve : ndarray, optional
+            What ``forward(..., reserve=)`` has filled, at any address: BPTT from it alone, with the parameters as they
+            are now.
 
         Returns
         -------
@@ -210,6 +229,10 @@ class Recurrent(Module):
         TypeError, ValueError
             If a shape or dtype does not fit, or the tape is another network's.
         """
+        if reserve is not None:
+            if tape is not None:
+                raise ValueError("tape and reserve are both given; give None as the tape, or no reserve")
+            tape = engine.restored(self, reserve)
         if not isinstance(tape, Tape) or tape.network is not self._network:
             raise ValueError("tape is not from this network's forward(); pass the third of its results")
         gradients = engine.backward(tape, dy, self._to_tuple(dstate))

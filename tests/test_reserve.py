@@ -1,0 +1,87 @@
+"""The memory that a training pass keeps for BPTT, given by the caller."""
+
+import numpy as np
+import pytest
+from messages import message_of
+from networks import CELLS
+
+from nblstm import nn
+
+T, B, I, H = 7, 3, 4, 5
+LENGTHS = [4, 7, 0]
+
+
+def made(cell="lstm", seed=0, **options):
+    """Two networks that are alike, with the same random numbers to come, and what to give them."""
+    pair = [nn.Recurrent(CELLS[cell][0], I, H, seed=seed, dtype="float64", **options) for _ in range(2)]
+    rng = np.random.default_rng(seed)
+    D = 1 + pair[0].bidirectional
+    shape = (B, T) if pair[0].batch_first else (T, B)
+    x, dy = rng.normal(size=(*shape, I)), rng.normal(size=(*shape, D * H))
+    return *pair, x, dy
+
+
+def results(gradients):
+    return [gradients.flat, gradients.x, *gradients.state]
+
+
+def assert_same(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before", "lstm_peephole"])
+@pytest.mark.parametrize("given", [{}, {"lengths": LENGTHS}, {"checkpoint": 3}, {"lengths": LENGTHS, "checkpoint": 2}])
+@pytest.mark.parametrize(
+    "options", [{}, {"bidirectional": True, "num_layers": 2, "dropout": 0.4}, {"batch_first": True, "bias": False}]
+)
+def test_the_same_bits_as_without(cell, given, options):
+    """From the tape, and from a copy of the reserve alone, once the first is overwritten."""
+    net, other, x, dy = made(cell, **options)
+    y, states, tape = net.forward(x, **given)
+    expected = results(net.backward(tape, dy))
+    reserve = np.full(other.reserve_size(T, B, **given), 255, "uint8")
+    y_2, states_2, tape = other.forward(x, **given, reserve=reserve)
+    assert_same([y_2, *states_2], [y, *states])
+    x[...] = np.nan  # it is in the reserve
+    assert_same(results(other.backward(tape, dy)), expected)
+    copy = reserve.copy()
+    reserve.fill(0)
+    assert_same([y_2], [y])  # outputs are not
+    for _ in range(2):
+        assert_same(results(other.backward(None, dy, reserve=copy)), expected)
+
+
+def test_small_copies_hold_all_that_bptt_reads():
+    """A reserve that is smaller by a byte is refused, and nothing is written behind one that is larger."""
+    net, _, x, dy = made()
+    size = net.reserve_size(T, B)
+    larger = np.full(size + 64, 7, "uint8")
+    net.backward(net.forward(x, reserve=larger)[2], dy)
+    assert (larger[size:] == 7).all()
+    message_of(ValueError, lambda: net.forward(x, reserve=larger[: size - 1]), f"{size - 1} bytes; give {size}")
+
+
+def test_a_checkpoint_needs_less():
+    net = made()[0]
+    whole, some = net.reserve_size(400, 16), net.reserve_size(400, 16, checkpoint=100)
+    assert some < 0.6 * whole
+    assert net.reserve_size(T, B, LENGTHS) < net.reserve_size(T, B)
+
+
+def test_what_is_no_reserve():
+    net, _, x, dy = made()
+    size = net.reserve_size(T, B)
+    message_of(TypeError, lambda: net.forward(x, reserve=size), f"give a NumPy array of {size} bytes")
+    message_of(ValueError, lambda: net.forward(x, reserve=np.empty((size, 2), "u1")[:, 0]), "reserve is not contiguous")
+    fixed = np.zeros(size, "u1")
+    fixed.flags.writeable = False
+    message_of(ValueError, lambda: net.forward(x, reserve=fixed), "cannot be written to")
+    message_of(ValueError, lambda: net.forward(x, reserve=np.empty(size + 8, "u1")[1:][:size]), "multiple of 8")
+    message_of(ValueError, lambda: net.backward(None, dy, reserve=np.zeros(size, "u1")), "was not filled by forward")
+    message_of(ValueError, lambda: net.backward(None, dy), "tape is not from this network's forward()")
+    reserve = np.zeros(size, "u1")
+    tape = net.forward(x, reserve=reserve)[2]
+    message_of(ValueError, lambda: net.backward(tape, dy, reserve=reserve), "tape and reserve are both given")
+    message_of(ValueError, lambda: net.backward(None, dy, reserve=reserve[:-64]), "bytes; give")
+    message_of(ValueError, lambda: net.reserve_size(0, B), "T is 0")
