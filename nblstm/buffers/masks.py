@@ -106,7 +106,7 @@ class MaskedBatch:
         return self.packed.unsort(state)
 
     def last(self, state):
-        """Outputs (..., B, H) after the last step, from the final state that is the output: 0 where no step is valid."""
+        """Outputs (..., B, H) after the last step, from the final state that is the output: 0 where none is valid."""
         return np.where(self._empty[:, None], 0, state)
 
     #: The gradient of `last`.

@@ -208,7 +208,7 @@ def empty(shape: tuple[int, ...], dtype) -> np.ndarray:
 
 
 def zeros(shape: tuple[int, ...], dtype) -> np.ndarray:
-    """As `empty`, filled with 0."""
+    """An array as from `empty`, filled with 0."""
     array = empty(shape, dtype)
     array.fill(0)
     return array
