@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import sys
 import types
 from pathlib import Path
@@ -115,6 +116,16 @@ def test_the_table_has_the_edges_that_there_are():
     for file in FILES:
         found[part_of(file)] |= set(parts_imported(file))
     assert found == ALLOWED
+
+
+def test_the_design_has_these_edges():
+    """docs/design.md shows the folders, beside `arguments` and `process`, which all may import."""
+    page = (ROOT.parent / "docs/design.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^(\w+) +->((?: \w+)*)(?:  |$)", page, flags=re.MULTILINE)
+    free = {"arguments", "process"}
+    folders = {name: parts - free for name, parts in ALLOWED.items() if name in dict(lines)}
+    assert folders == {name: set(parts.split()) for name, parts in lines}
+    assert set(folders) | free | {"optimizers", "preprocessing"} == {name for name in ALLOWED if (ROOT / name).is_dir()}
 
 
 def test_the_edges_make_no_cycle():
