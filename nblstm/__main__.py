@@ -52,7 +52,7 @@ def info() -> str:
 
 
 def _said(ask: Callable[[], Any]) -> str:
-    """What it gives, or why it does not."""
+    """The answer as text, or why there is none."""
     try:
         return str(ask())
     except (RuntimeError, ValueError) as error:

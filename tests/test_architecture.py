@@ -2,6 +2,8 @@
 
 import ast
 import importlib
+import re
+import sys
 import types
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import nblstm
 ROOT = Path(nblstm.__file__).parent
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 
-#: What each part of nblstm may import, beside itself.
+#: What each part of nblstm imports, beside itself: these edges and no others, see docs/design.md.
 ALLOWED = {
     "arguments": set(),
     "process": set(),
@@ -24,7 +26,7 @@ ALLOWED = {
     "codegen": {"process"},
     "cpu": {"buffers", "cells", "codegen", "process", "symbolic"},
     "cuda": {"arguments", "buffers", "cells", "codegen", "process", "symbolic"},
-    "engine": {"arguments", "buffers", "cells"},  # and cpu or cuda by name, see `engine.device`
+    "engine": {"arguments", "buffers", "cells", "process"},  # and cpu or cuda by name, see `engine.device`
     "nn": {"arguments", "buffers", "cells", "engine", "process"},
     "training": {"arguments", "engine", "nn", "process", "symbolic"},
     "layers": {"arguments", "buffers", "cells", "engine", "nn", "process", "symbolic"},
@@ -36,14 +38,28 @@ ALLOWED = {
     "utils": {"arguments", "layers", "training"},
     "backend": {"training", "layers"},
     "saving": {"models", "arguments"},
-    "__init__": {"arguments", "cells", "cpu", "engine", "layers", "models", "nn", "symbolic", "training"}  # cpu: threads
+    # Of cpu, the number of threads.
+    "__init__": {"arguments", "cells", "cpu", "engine", "layers", "models", "nn", "symbolic", "training"}
     | {"activations", "constraints", "initializers", "regularizers", "callbacks", "losses", "metrics", "optimizers"}
     | {"preprocessing", "saving", "utils", "backend"},
     "__main__": {"nblstm", "arguments", "codegen", "cpu", "cuda", "engine", "process"},
 }  # fmt: skip
 
-#: Imports that point up, each in one function, each with a reason that stands beside it.
-WINDOWS: set[tuple[str, str]] = set()
+#: Imports in functions, which would hide a cycle: libraries that take long or need not be there, and one module.
+IN_FUNCTIONS = {
+    "difflib",  # for errors alone
+    "scipy.sparse.csc_matrix", "scipy.special.erf", "threadpoolctl.ThreadpoolController", "platformdirs",  # slow
+    "matplotlib.pyplot", "matplotlib.ticker.MaxNLocator",  # optional
+    "numba.core.externals.c_math_functions",  # private, and not on every system
+    "nblstm.codegen.small_target",  # of Numba's private parts: with some versions of Numba it cannot be imported
+}  # fmt: skip
+
+#: Files that import modules by names: public names at their first use, the device's package, a pickled cell's module, a
+#: cache's sources, a process's task.
+BY_NAME = {
+    "__init__.py", "__main__.py", "engine/device.py", "cuda/gpu.py", "cells/pickling.py", "codegen/cache.py",
+    "codegen/background.py",
+}  # fmt: skip
 
 #: Libraries that any part may import; all others are foreign.
 LIBRARIES = {"numba", "numpy", "scipy", "llvmlite", "platformdirs", "threadpoolctl"}
@@ -59,11 +75,23 @@ def part_of(file):
     return file.split("/")[0].removesuffix(".py")
 
 
-def imports(file):
+def tree_of(file):
+    return ast.parse((ROOT / file).read_text(encoding="utf-8"))
+
+
+TREES = {file: tree_of(file) for file in FILES}
+
+
+def imports(file, types_too=True):
     """(imported module in full, whether within a function) for each import of a file."""
-    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-    inside = {id(node) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for node in ast.walk(f)}
+    tree = TREES[file]
+    functions = ast.FunctionDef | ast.AsyncFunctionDef
+    inside = {id(node) for f in ast.walk(tree) if isinstance(f, functions) for node in ast.walk(f)}
+    ifs = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    for_types = {id(node) for found in ifs for node in ast.walk(found)}
     for node in ast.walk(tree):
+        if id(node) in for_types and not types_too:
+            continue
         if isinstance(node, ast.Import):
             for name in node.names:
                 yield name.name, id(node) in inside
@@ -73,27 +101,84 @@ def imports(file):
                 yield f"{node.module}.{name.name}", id(node) in inside
 
 
-def test_every_part_is_in_the_table():
-    assert {part_of(file) for file in FILES} <= set(ALLOWED)
+def parts_imported(file):
+    """The other parts of nblstm that a file imports, for types too."""
+    for module, _ in imports(file):
+        package, _, rest = module.partition(".")
+        target = rest.split(".")[0] if rest else "nblstm"
+        known = target == "nblstm" or (ROOT / f"{target}.py").exists() or (ROOT / target).is_dir()
+        if package == "nblstm" and known and target != part_of(file):
+            yield target
+
+
+def test_the_table_has_the_edges_that_there_are():
+    found = {part_of(file): set() for file in FILES}
+    for file in FILES:
+        found[part_of(file)] |= set(parts_imported(file))
+    assert found == ALLOWED
+
+
+def test_the_design_has_these_edges():
+    """docs/design.md shows the folders, beside `arguments` and `process`, which all may import."""
+    page = (ROOT.parent / "docs/design.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^(\w+) +->((?: \w+)*)(?:  |$)", page, flags=re.MULTILINE)
+    free = {"arguments", "process"}
+    folders = {name: parts - free for name, parts in ALLOWED.items() if name in dict(lines)}
+    assert folders == {name: set(parts.split()) for name, parts in lines}
+    assert set(folders) | free | {"optimizers", "preprocessing"} == {name for name in ALLOWED if (ROOT / name).is_dir()}
+
+
+def test_the_edges_make_no_cycle():
+    order, left = [], {name: set(parts) - {"nblstm"} for name, parts in ALLOWED.items()}
+    while left:
+        free = [name for name, parts in left.items() if parts <= set(order)]
+        assert free, f"a cycle of imports is among {sorted(left)}"
+        order += free
+        left = {name: parts for name, parts in left.items() if name not in free}
+
+
+def file_of(module):
+    """The file of a module, or of one that a name is imported from; None for other packages'."""
+    path = module.replace(".", "/").removeprefix("nblstm").removeprefix("/")
+    for candidate in (path, path.rpartition("/")[0]):
+        for file in (f"{candidate}.py", f"{candidate}/__init__.py".removeprefix("/")):
+            if module.split(".")[0] == "nblstm" and file in FILES:
+                return file
+    return None
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    """Nor by an import within a function; for types alone, a file may name a class of one that imports it."""
+    left = {}
+    for file in FILES:
+        left[file] = {found for module, _ in imports(file, types_too=False) if (found := file_of(module))} - {file}
+    while left:
+        free = [file for file, needed in left.items() if not needed & set(left)]
+        assert free, f"a cycle of imports is among {sorted(left)}"
+        left = {file: needed for file, needed in left.items() if file not in free}
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_imports_point_down(file):
-    for module, in_function in imports(file):
-        package, _, rest = module.partition(".")
-        if package != "nblstm":
-            continue
-        target = rest.split(".")[0] if rest else "nblstm"
-        if (ROOT / f"{target}.py").exists() or (ROOT / target).is_dir() or target == "nblstm":
-            window = in_function and (file, target) in WINDOWS
-            allowed = ALLOWED[part_of(file)] | {part_of(file)}
-            assert window or target in allowed, f"{file} imports {module}; {part_of(file)} may import {sorted(allowed)}"
+def test_imports_for_types_stay_within_a_package(file):
+    here = file.rpartition("/")[0].split("/")[0]
+    for module, _ in set(imports(file)) - set(imports(file, types_too=False)):
+        assert module.split(".")[:2] == ["nblstm", here] or module.startswith("typing") or file == "__init__.py", module
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_imports_in_functions(file):
+    assert {module for module, in_function in imports(file) if in_function} <= IN_FUNCTIONS
+    names = {getattr(node, "attr", getattr(node, "id", None)) for node in ast.walk(TREES[file])}
+    assert file in BY_NAME or not names & {"import_module", "__import__"}, f"{file} imports a module by its name"
+
+
+def test_no_exception_is_listed_in_vain():
+    found = {module for file in FILES for module, in_function in imports(file) if in_function}
+    assert found == IN_FUNCTIONS
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_libraries(file):
-    import sys
-
     for module, in_function in imports(file):
         package = module.split(".")[0]
         known = {"nblstm", *LIBRARIES, *sys.stdlib_module_names} | (OPTIONAL if in_function else set())
@@ -116,14 +201,14 @@ def test_files_are_small(file):
 
 @pytest.mark.parametrize("backend", [file for file in FILES if file.startswith(("cpu/", "cuda/"))])
 def test_no_equation_in_a_backend(backend):
-    names = {node.id for node in ast.walk(ast.parse((ROOT / backend).read_text())) if isinstance(node, ast.Name)}
+    names = {node.id for node in ast.walk(TREES[backend]) if isinstance(node, ast.Name)}
     assert not names & {"sigmoid", "tanh", "relu"}
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_no_code_of_python_runs_when_an_object_goes(file):
     """Neither a ``__del__`` nor a weak reference's callback, see `nblstm.buffers.memory`."""
-    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    tree = TREES[file]
     assert not any(isinstance(node, ast.FunctionDef) and node.name == "__del__" for node in ast.walk(tree))
     names = {getattr(node, "attr", getattr(node, "name", None)) for node in ast.walk(tree)}
     assert not names & {"finalize", "WeakSet", "WeakValueDictionary", "WeakKeyDictionary", "WeakMethod"} - (
@@ -134,6 +219,85 @@ def test_no_code_of_python_runs_when_an_object_goes(file):
 def test_no_file_is_named_after_nothing():
     own = [file for file in FILES if file != "utils.py"]  # Keras's name, and nothing is written there
     assert not {Path(file).stem for file in own} & {"utils", "util", "core", "helpers", "common", "misc"}
+
+
+#: File names and class names that a package has twice: losses and metrics have Keras's names, each its own.
+TWICE = {"training": {"BinaryCrossentropy", "CategoricalCrossentropy", "SparseCategoricalCrossentropy"}
+         | {"MeanSquaredError", "MeanAbsoluteError"}}  # fmt: skip
+
+
+def twice(names):
+    seen = {}
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+    return {name for name, count in seen.items() if count > 1}
+
+
+@pytest.mark.parametrize("package", [name for name in ALLOWED if (ROOT / name).is_dir()])
+def test_names_mean_one_thing_in_a_package(package):
+    files = [file for file in FILES if part_of(file) == package]
+    assert not twice(Path(file).stem for file in files if not file.endswith("__init__.py"))
+    classes = (node.name for file in files for node in ast.walk(TREES[file]) if isinstance(node, ast.ClassDef))
+    assert twice(name.lstrip("_") for name in classes) <= TWICE.get(package, set())
+
+
+def classes_and_bases():
+    """(file, class) of each class at the top of a file: those of its bases that are nblstm's."""
+    home = {file: {node.name: (file, node.name) for node in TREES[file].body if isinstance(node, ast.ClassDef)}
+            for file in FILES}  # fmt: skip
+
+    def found(file, name):
+        """The class that a name in a file stands for, by way of as many imports as it takes."""
+        if name in home[file]:
+            return home[file][name]
+        for node in ast.walk(TREES[file]):
+            for alias in node.names if isinstance(node, ast.ImportFrom) else ():
+                if (alias.asname or alias.name) == name and (source := file_of(f"{node.module}.{alias.name}")):
+                    return found(source, alias.name)
+        return None
+
+    return {
+        (file, node.name): [base for b in node.bases if (base := found(file, ast.unparse(b)))]
+        for file in FILES for node in TREES[file].body if isinstance(node, ast.ClassDef)
+    }  # fmt: skip
+
+
+def test_inheritance_is_at_most_four_deep():
+    bases = classes_and_bases()
+
+    def depth(cls):
+        return 1 + max(map(depth, bases[cls]), default=0)
+
+    assert ("layers/recurrent/lstm.py", "LSTM") in bases
+    assert depth(("layers/recurrent/lstm.py", "LSTM")) >= 3, "bases are not found"
+    deep = {cls: depth(cls) for cls in bases if depth(cls) > 4}
+    assert not deep
+
+
+#: Classes with one subclass, each useful by itself.
+BASES_OF_ONE = {
+    "Adam", "RandomNormal",  # and AdamW, TruncatedNormal, as Keras has them
+    "Stepper",  # of nn; that of layers takes Keras's states
+    "LayerOptions", "EmbeddingOptions",  # types of **kwargs
+    "HostArrays",  # the CPU backend's has kernels that pack; buffers know no kernels
+}  # fmt: skip
+
+
+def test_no_class_is_the_base_of_one_other():
+    bases = [base for own in classes_and_bases().values() for base in own]
+    assert {name for _, name in {base for base in bases if bases.count(base) == 1}} <= BASES_OF_ONE
+
+
+#: Words that a reader has to turn round: "What a network keeps" for "Passes and weights of a network".
+TURNED = {"What", "Those", "That", "As", "Of", "Whether", "How"}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_docstrings_begin_with_a_verb_or_a_noun(file):
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    texts = [ast.get_docstring(node) for node in ast.walk(TREES[file]) if isinstance(node, documented)]
+    begin = [text.split()[0].strip(",;:`.") for text in texts if text]
+    assert not TURNED & set(begin), [text.splitlines()[0] for text in texts if text and text.split()[0] in TURNED]
 
 
 def test_importing_brings_in_no_framework_and_compiles_nothing():
@@ -212,7 +376,7 @@ COMPILED = [file for file in FILES if part_of(file) in ("cpu", "codegen")]
 
 @pytest.mark.parametrize("file", [file for file in COMPILED if file != "codegen/plain_target.py"])
 def test_kernels_are_compiled_for_their_own_target(file):
-    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    tree = TREES[file]
     names = {name.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for name in node.names}
     names |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     assert not names & {"njit", "jit", "cfunc"}, "use codegen.target.inlined: what Numba's own target knows takes 0.3 s"

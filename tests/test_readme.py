@@ -1,4 +1,4 @@
-"""The programs in the READMEs and in docs/ run as they stand, and the files that they name are there."""
+"""The programs in the READMEs and in docs/ run as they stand, and the files and names that they speak of are there."""
 
 import importlib
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nblstm import optimizers
+from nblstm import cells, optimizers
 
 #: Keras's second names, and what a program that comes from Keras does not need.
 NOT_KERAS = {
@@ -20,6 +20,8 @@ NOT_KERAS = {
 ROOT = Path(__file__).parents[1]
 DOCS = sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").glob("*.md"))
 PAGES = ["README.md", "examples/README.md", *DOCS]
+#: Pages for developers and users alike, which name files.
+NAMING = [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/lab/README.md"]
 
 
 def text(page):
@@ -54,7 +56,7 @@ def test_programs(page, tmp_path, monkeypatch):
     run(page)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", NAMING)
 def test_links(page):
     folder = (ROOT / page).parent
     for target in re.findall(r"\]\(([^)#:]+)\)", text(page)):
@@ -75,6 +77,13 @@ def test_the_page_for_keras_names_what_there_is():
         assert there - listed <= NOT_KERAS, there - listed
 
 
+@pytest.mark.parametrize("page", NAMING)
+def test_files_that_pages_name(page):
+    """A path with a folder begins in nblstm/ or in the repository."""
+    for path in re.findall(r"`((?:\w+/)+\w+\.py)`", text(page)):
+        assert (ROOT / "nblstm" / path).exists() or (ROOT / path).exists(), path
+
+
 def test_files_to_open():
     """The last table names files below nblstm/, later ones in a row without the folder of the first."""
     rows = re.findall(
@@ -86,3 +95,29 @@ def test_files_to_open():
         for name in re.findall(r"`([^`]+)`", row):
             folder = name.rpartition("/")[0] if "/" in name else folder
             assert (ROOT / "nblstm" / folder / name.rpartition("/")[2]).exists(), name
+
+
+def assert_defined(name, file):
+    """A function, class or constant, or a method of a class, is defined in a file below nblstm/."""
+    for part in name.split("."):
+        pattern = rf"^ *(?:def|class) {part}\b|^{part}\b.* = "
+        assert re.search(pattern, text(f"nblstm/{file}"), flags=re.MULTILINE), f"{name} is not in {file}"
+
+
+def test_the_walks_in_the_design():
+    rows = re.findall(r"^\| `([\w.]+)` \| `([\w/]+\.py)` \|", text("docs/design.md"), flags=re.MULTILINE)
+    assert len(rows) > 10
+    for name, file in rows:
+        assert_defined(name, file)
+
+
+def test_the_ten_changes():
+    table = text("docs/design.md").partition("## Ten changes")[2]
+    rows = re.findall(r"^\| .*? \| `([\w/]+\.py)`: `(\w+)` \| ", table, flags=re.MULTILINE)
+    assert len(rows) == 10
+    for file, name in rows:
+        assert_defined(name, file)
+
+
+def test_the_design_shows_what_source_prints():
+    assert f"```text\n{cells.lstm.source().strip()}\n```" in text("docs/design.md")

@@ -50,7 +50,9 @@ class Layout:
 
     def place(self, name: str) -> slice:
         """The place of a parameter in the flat buffer; empty for a name that is not there."""
-        return slice(self.starts[name], self.starts[name] + prod(self.shapes[name])) if name in self.shapes else slice(0)
+        if name not in self.shapes:
+            return slice(0)
+        return slice(self.starts[name], self.starts[name] + prod(self.shapes[name]))
 
     def views(self, flat: np.ndarray) -> dict[str, np.ndarray]:
         """The parameters by name, each a view of ``flat``."""
@@ -61,7 +63,7 @@ class Layout:
 
 
 def suffix(layer: int, direction: int) -> str:
-    """What torch appends to the parameter names of a layer; direction 1 reads the sequence backwards."""
+    """Ending of the parameter names of a layer, as torch has it; direction 1 reads the sequence backwards."""
     return f"_l{layer}{'_reverse' if direction else ''}"
 
 

@@ -226,7 +226,7 @@ def _lines(shape: tuple[int, ...], dtype: str) -> int:
 
 
 def zeros(shape: tuple[int, ...], dtype) -> np.ndarray:
-    """As `empty`, filled with 0."""
+    """An array as from `empty`, filled with 0."""
     array = empty(shape, dtype)
     array.fill(0)
     return array

@@ -120,7 +120,9 @@ class Launch(list):
         for record in self:
             for field, *_ in record._fields_:
                 if getattr(record, field) > 0xFFFFFFFF and field not in record.kernels and field not in record.held:
-                    raise RuntimeError(f"the kernel is given an address as {field!r} of memory that nobody holds for it")
+                    raise RuntimeError(
+                        f"the kernel is given an address as {field!r} of memory that nobody holds for it"
+                    )
 
 
 def place(own: np.ndarray | None, delta: int = 0) -> Place:
@@ -176,7 +178,9 @@ class ForwardArguments(Arguments):
     offset: Array  # see Batch
     x: Array
     x_row: int
-    sparse: int  # rows of x with no more nonzeros than this on average are multiplied without zeros; see matrix/sparse.py
+    sparse: (
+        int  # rows of x with no more nonzeros than this on average are multiplied without zeros; see matrix/sparse.py
+    )
     w_x: Array
     w_h: Array
     bias: Array

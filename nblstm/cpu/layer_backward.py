@@ -89,9 +89,7 @@ class LayerBackward:
             for reverse, group in zip(sizes.directions, segments, strict=True)
         ]
         # Segments from the last that was processed to the first: for who reads backwards that is the order of time.
-        walks = [
-            group if reverse else group[::-1] for reverse, group in zip(sizes.directions, segments, strict=True)
-        ]
+        walks = [group if reverse else group[::-1] for reverse, group in zip(sizes.directions, segments, strict=True)]
         cuts = [[(d, steps) for d, steps in enumerate(row) if steps is not None] for row in zip_longest(*walks)]
         dz_rows = max((hi - lo for row in cuts for _, steps in row for lo, hi in [batch.rows(steps)]), default=0)
         if self._dz.shape[1] < dz_rows:

@@ -150,7 +150,11 @@ def forward(
         zero = made.start(network, module._flat, state)
         weights = weights_of(module, True)
         made.forward(weights, x, zero, generator)
-        y, states, tape = made.outputs() if outputs else None, made.in_order(made.states), Tape(network, made, weights, free)
+        y, states, tape = (
+            made.outputs() if outputs else None,
+            made.in_order(made.states),
+            Tape(network, made, weights, free),
+        )
         if reserve is not None:
             made.seal(generator is not None)
         if device is not None:

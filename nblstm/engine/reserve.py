@@ -84,7 +84,9 @@ def checked(reserve: Any, size: int, writeable: bool) -> np.ndarray:
     if not isinstance(reserve, np.ndarray):
         raise TypeError(f"reserve is {type(reserve).__name__}; give a NumPy array of {size} bytes, see reserve_size()")
     if not reserve.flags.c_contiguous or (writeable and not reserve.flags.writeable):
-        raise ValueError("reserve is not contiguous, or cannot be written to; give np.empty(reserve_size(...), 'uint8')")
+        raise ValueError(
+            "reserve is not contiguous, or cannot be written to; give np.empty(reserve_size(...), 'uint8')"
+        )
     if reserve.ctypes.data % 8:
         raise ValueError("reserve does not begin at a multiple of 8 bytes, as NumPy's arrays do; give np.empty(...)")
     if reserve.nbytes < size:

@@ -46,5 +46,5 @@ def warmup(cells: Any = BUILT_IN, dtype: DTypeLike = "float32") -> None:
 
 
 def _compiles(value) -> bool:
-    """Whether it compiles what it needs when it is told to: a network, layer or model."""
+    """Tell whether a value compiles its own kernels, as a network, layer or model does."""
     return callable(getattr(value, "warmup", None)) and not isinstance(value, type)

@@ -24,7 +24,7 @@ def dropout_factors(source: np.random.Generator, rate: float, shape: tuple[int, 
     return kept.astype(dtype) / dtype.type(1 - rate)
 
 
-class _Dropout(Layer):
+class _DropoutLayer(Layer):
     """A subclass says in `_drawn_shape` which numbers are dropped together."""
 
     supports_masking = True
@@ -51,7 +51,7 @@ class _Dropout(Layer):
 
 
 @register()
-class Dropout(_Dropout):
+class Dropout(_DropoutLayer):
     """While training, sets entries to 0 with probability ``rate`` and scales the others up, to keep the mean.
 
     Parameters
@@ -88,7 +88,7 @@ class Dropout(_Dropout):
 
 
 @register()
-class SpatialDropout1D(_Dropout):
+class SpatialDropout1D(_DropoutLayer):
     """`Dropout` of the same features in all steps of a sequence, (B, T, C).
 
     Parameters

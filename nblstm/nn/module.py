@@ -190,7 +190,7 @@ class Module:
             self.forget()
 
     def _is_current(self, key, value) -> bool:
-        """Whether ``value``, from `_derived`, is what that would give again."""
+        """Tell whether ``value``, from `_derived`, is what that would give again."""
         return not self._lent and value is not None and self._cache.get(key) is value
 
     def _forget_if_lent(self) -> None:
@@ -215,7 +215,7 @@ class Module:
                 packed.version = now
 
     def _derived(self, key, make):
-        """What ``make(parameters)`` gives, kept for as long as the parameters cannot have changed.
+        """Call ``make(parameters)``, and keep the result for as long as the parameters cannot have changed.
 
         They change in `load_state_dict`, which clears the cache, and through views that were lent: while one is
         alive, and once more after the last has gone, everything is made anew.

@@ -187,7 +187,12 @@ class Recurrent(Module):
             For `backward`, which uses the parameters as they are now.
         """
         y, states, tape = engine.forward(
-            self, x, self._to_tuple(state), lengths, generator=self._generator, checkpoint=checkpoint,
+            self,
+            x,
+            self._to_tuple(state),
+            lengths,
+            generator=self._generator,
+            checkpoint=checkpoint,
             reserve=reserve,
         )
         return y, self._from_tuple(states), tape
