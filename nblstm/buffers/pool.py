@@ -1,4 +1,4 @@
-"""What a network keeps from call to call: passes whose memory and kernel arguments are ready, within a budget of bytes.
+"""Passes that a network keeps from call to call: their memory and kernel arguments are ready, within a budget of bytes.
 
 To make a pass takes 50 to 300 us, to use one again 5. A pass is kept from the second use of its key on, a key being
 what it depends on: the shape of the input, the number of threads, whether BPTT follows. All networks of the process
@@ -41,11 +41,11 @@ _made_since = 0  # bytes made since the budget was last looked at
 
 
 class Pass(Protocol):
-    """What a `FreeList` holds."""
+    """An object that a `FreeList` holds."""
 
     @property
     def nbytes(self) -> int:
-        """Of its arrays."""
+        """Bytes of its arrays."""
         ...
 
 

@@ -148,7 +148,7 @@ class LayerBackward:
         alike = self._cut.by_units or batch.uniform
         worth = batch.N * sizes.columns * sizes.I >= thresholds.SPARSE_GRADIENT_WORK
         for k, d in enumerate(segment.directions):
-            (lo, hi), history, (own,) = segment.rows[k], self._histories[d], segment.gradients[k]
+            (lo, hi), history, told = segment.rows[k], self._histories[d], segment.gradients[k][0]
             segment.loop[k].numbers(
                 parts=self._cut.parts, T=T, **in_order(steps[k], T, sizes.directions[d]), dz_start=lo
             )
@@ -158,14 +158,14 @@ class LayerBackward:
                 dz=self._dz[d], sync=self._sync[d],
             )  # fmt: skip
             row_block = max(1, min(thresholds.INPUT_GRADIENT_ROWS, -(-(hi - lo) // threads.num_threads())))
-            segment.parts.append(own.weight_parts + -(-(hi - lo) // row_block))
-            own.numbers(
-                rows=hi - lo, row_block=row_block, sparse=thresholds.sparse_limit(sizes.I, own.block) if worth else -1
+            segment.parts.append(told.weight_parts + -(-(hi - lo) // row_block))
+            told.numbers(
+                rows=hi - lo, row_block=row_block, sparse=thresholds.sparse_limit(sizes.I, told.block) if worth else -1
             )
-            own.set(dz=self._dz[d])
+            told.set(dz=self._dz[d])
             if self._in_place[d]:  # outputs before the steps of consecutive rows lie one after another as well
                 h = history.by_state[0][lo - history.start :]
-                own.set(h=h, h_row=h.strides[0] // h.itemsize)
+                told.set(h=h, h_row=h.strides[0] // h.itemsize)
 
     def launch(
         self, weights: list[PackedWeights], x: np.ndarray, dy: np.ndarray | None, d_state: np.ndarray,

@@ -61,7 +61,7 @@ class PackedWeights:
         transposed (H, recurrent columns), the constant of every pre-activation (P, H), which is ``bias_ih + bias_hh``
         where both reach one, and the cell's vectors (V H,).
     backward : tuple of Place
-        Those of BPTT: panels of the matrices themselves, (input columns, I) and (recurrent columns, H), and ``vectors``.
+        Those of BPTT: panels of the matrices, (input columns, I) and (recurrent columns, H), and ``vectors``.
     nbytes : int
     """
 

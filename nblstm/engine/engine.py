@@ -15,10 +15,10 @@ from numpy import ndarray
 from nblstm.arguments import validate
 from nblstm.buffers import memory
 from nblstm.buffers.pool import FreeList
-from nblstm.engine import reserve as reserves
 from nblstm.engine.inputs import checked_batch, checked_input, output_gradient, set_gradients, steps_and_sequences
 from nblstm.engine.network import Network, Weights, weights_of
 from nblstm.engine.passes import Pass
+from nblstm.engine.reserve import HEADER_SIZE, batch_of, checked_reserve, header_of, reserve_shapes
 
 #: Forms of passes: whether for training, with which checkpoint, and whether with recurrent dropout.
 INFERENCE, TRAINING = (False, None, False), (True, None, False)
@@ -194,15 +194,15 @@ def _needs_host(network: Network) -> None:
 
 
 def _reserve_shapes(network: Network, batch, checkpoint: int | None):
-    return reserves.shapes(network, batch, batch.N, checkpoint, network.recurrent_dropout > 0)
+    return reserve_shapes(network, batch, batch.N, checkpoint, network.recurrent_dropout > 0)
 
 
 def _pass_in(network: Network, reserve, x, lengths, mask, hold: bool, form: tuple) -> tuple[Any, Any, Pass, None]:
-    """As `_pass_for`, a pass in the caller's memory."""
+    """Make a pass in the caller's memory; results as of `_pass_for`."""
     _needs_host(network)
     x, batch, batched = checked_input(network, x, lengths, mask, hold)
-    block = reserves.checked(reserve, memory.size_of(_reserve_shapes(network, batch, form[1])), True)
-    return x, None, Pass(network, batch, batched, *form, reserve=block), None
+    block = checked_reserve(reserve, memory.size_of(_reserve_shapes(network, batch, form[1])), True)
+    return x, None, Pass(network, batch, batched, *form, False, block), None
 
 
 def restored(module: Any, reserve) -> Tape:
@@ -216,12 +216,12 @@ def restored(module: Any, reserve) -> Tape:
     """
     network = module._network
     _needs_host(network)
-    block = reserves.checked(reserve, reserves.HEADER_SIZE, False)
-    header = reserves.header_of(block)
-    batch = reserves.batch_of(network, header, block)
+    block = checked_reserve(reserve, HEADER_SIZE, False)
+    header = header_of(block)
+    batch = batch_of(network, header, block)
     form = True, header.checkpoint or None, bool(header.dropped)
-    reserves.checked(reserve, memory.size_of(reserves.shapes(network, batch, batch.N, form[1], form[2])), False)
-    made = Pass(network, batch, bool(header.batched), *form, reserve=block)
+    checked_reserve(reserve, memory.size_of(reserve_shapes(network, batch, batch.N, form[1], form[2])), False)
+    made = Pass(network, batch, bool(header.batched), *form, False, block)
     made.learned = bool(header.learned)
     weights = weights_of(module, True)
     made.attach(weights, bool(header.active))

@@ -12,7 +12,7 @@ from nblstm.engine.network import Network
 
 
 def checked_input(network: Network, x, lengths, mask, hold: bool) -> tuple[Any, Any, bool]:
-    """An input as an array of the network's dtype and device, how it is packed, and whether it has a batch dimension."""
+    """An input as an array of the network's dtype and device, its `Batch`, and whether it has a batch dimension."""
     arrays = network.backend.arrays
     x = arrays.real("x", x, network.dtype)
     order = "(B, T, I)" if network.batch_first else "(T, B, I)"
@@ -27,7 +27,7 @@ def checked_input(network: Network, x, lengths, mask, hold: bool) -> tuple[Any, 
 
 
 def checked_batch(network: Network, shape: tuple[int, ...], lengths, mask, hold: bool) -> Any:
-    """How a batch is packed; ``shape`` is that of the input without its features."""
+    """Arrange a batch; ``shape`` is that of the input without its features."""
     arrays = network.backend.arrays
     T, B = steps_and_sequences(network, (*shape, 0))
     if mask is not None:

@@ -77,7 +77,7 @@ class Network:
 
     @cached_property
     def on_host(self) -> bool:
-        """Whether its arrays are NumPy's, so that passes are used again."""
+        """True if its arrays are NumPy's, so that passes are used again."""
         return self.backend.on_host
 
     def enter(self) -> ExitStack:
@@ -93,7 +93,7 @@ class Network:
 
     @cached_property
     def starts_at_zero(self) -> bool:
-        """Whether all states are 0 before the first step, where none are given."""
+        """True if all states are 0 before the first step, where none are given."""
         return self.cell.starts_at_zero and not self.learn_initial_state
 
     @cached_property

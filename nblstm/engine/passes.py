@@ -11,9 +11,10 @@ import numpy as np
 
 from nblstm.buffers import memory
 from nblstm.buffers.masks import MaskedBatch
-from nblstm.engine import reserve as reserves
+from nblstm.engine.dropout import Dropout
 from nblstm.engine.inputs import set_states
 from nblstm.engine.network import Network, Weights
+from nblstm.engine.reserve import MAGIC, Header, Reserve, reserve_shapes
 from nblstm.process import locks
 
 #: Inputs and outputs of no more bytes than this in all are copied into a pass's own memory and out of it: 0.2 us for an
@@ -72,24 +73,29 @@ class Pass:
     ):  # fmt: skip
         # Not the network itself, whose pool has this object: both would wait for the garbage collector.
         self.batch, self.batched, self._training = batch, batched, training
-        self._sorted = batch.packed.order is not None
-        self._checkpoint, self._dropped, self._initial_places = checkpoint, dropped, network.initial_places
-        self._dropout, self._input_dropout = network.dropout, network.input_dropout
-        self._recurrent_dropout, self._learns = network.recurrent_dropout, network.learn_initial_state
+        self._sorted, self._checkpoint, self._dropped = batch.packed.order is not None, checkpoint, dropped
+        self._learns, self._initial_places = network.learn_initial_state, network.initial_places
         self._starts_at_zero = network.starts_at_zero
-        self._dtype, self._D, self._I, self._H = network.dtype, network.D, network.input_size, network.hidden_size
-        arrays, I, D, L = network.backend.arrays, network.input_size, network.D, network.num_layers
-        T, B, dtype = batch.T, batch.B, network.dtype
-        features, N = D * network.hidden_size, batch.T * batch.B
-        self._arrays, self.kept, self.learned, self._features = arrays, reserve is not None, False, features
-        self._reserve: dict[str, Any] = {}
+        arrays, I, D, L, dtype = (
+            network.backend.arrays,
+            network.input_size,
+            network.D,
+            network.num_layers,
+            network.dtype,
+        )
+        T, B, features = batch.T, batch.B, D * network.hidden_size
+        N = T * B
+        self._arrays, self._dtype, self._features = arrays, dtype, features
+        self.kept, self.learned = reserve is not None, False
+        self._reserve = Reserve()
         if training and network.on_host:
-            # For other lengths too, where it is this pass's own.
+            # Room for other lengths too, where it is this pass's own.
             rows = N if reserve is None and self.can_be_arranged(batch, checkpoint) else batch.N
-            shapes = reserves.shapes(network, batch, rows, checkpoint, dropped)
+            shapes = reserve_shapes(network, batch, rows, checkpoint, dropped)
             if reserve is None:
                 reserve = memory.empty((memory.size_of(shapes),), np.uint8)
-            self._reserve = memory.cut(reserve, shapes)
+            self._reserve = Reserve(memory.cut(reserve, shapes))
+        self._dropout = Dropout(network, dropped, self._reserve)
         if dropped:
             network = network.dropped
         self._all_states = arrays.zeros(network.states_shape(B), dtype)
@@ -122,9 +128,6 @@ class Pass:
         self._stages = [(k, self.layers[k], self._states_of_layer[k], self._outputs[k]) for k in range(L)]
         self.y: Any = None
         self._y_view: Any = None
-        self._factors: list[Any] = []  # of dropout: between layers, of the input, and of the recurrent product
-        self._input_factors: list[Any] = []
-        self._recurrent_factors: Any = None
         self.d_states: Any = None
         self._all_d_states: Any = None
         self._d_states_of_layer: list[Any] = []
@@ -176,65 +179,28 @@ class Pass:
         """
         rows: Any = self.x
         if self._training:
-            self._input_factors, self._recurrent_factors, self._factors = [], None, []
-            if generator is not None and (self._input_dropout or self._dropped):
-                self._draw(generator)
-                zero = zero and not self._dropped
-        if self._input_factors:
-            rows = self._dropped_input(x)
+            zero = not self._dropout.begin(generator, self.batch, self._all_states) and zero
+        if self._dropout.input:
+            rows = self._dropout.on_input(self._time_major(x), self.batch)
         elif self._x_view is None:
             rows = self.batch.pack(self._time_major(x), rows)
         elif x is not None:
             self._x_view[...] = x
         for k, layer, states, y in self._stages:
-            if k and self._dropout and generator is not None:
-                rows = rows[: self.batch.N]
-                factors = self._arrays.dropout_factors(generator, rows.shape, self._dtype, self._dropout)
-                rows = self._kept(f"x_{k}", rows * factors)
-                self._factors.append(self._kept(f"factors_{k}", factors))
+            if k and generator is not None:
+                rows = self._dropout.on_outputs(k, rows[: self.batch.N])
             if y is None and not self._training:  # large outputs of the last layer are the caller's
                 y = self._arrays.empty((self.batch.N, self._features), self._dtype)
             rows = layer.forward(weights.layers[k], rows, states, y, zero)
         if rows is not self.y:
             self.y, self._y_view = rows, self._in_layout(rows) if self.batch.direct else None
 
-    def _kept(self, name: str, array):
-        """An array in the place of that name in the reserve; the array itself where there is none."""
-        place = self._reserve.get(name)
-        if place is None:
-            return array
-        place = place[..., : array.shape[-2], :]
-        place[...] = array
-        return place
-
-    def _draw(self, generator: np.random.Generator) -> None:
-        """Draw the dropout of the input and of the recurrent product, direction by direction."""
-        draw, B, recurrent = self._arrays.dropout_factors, self.batch.B, []
-        for place in range(len(self.layers) * self._D):
-            if self._input_dropout and place < self._D:
-                self._input_factors.append(draw(generator, (B, 1, self._I), self._dtype, self._input_dropout))
-            if self._dropped:
-                recurrent.append(draw(generator, (B, self._H), self._dtype, self._recurrent_dropout)[None])
-        if self._input_factors:
-            self._input_factors = list(self._kept("input_factors", self._arrays.stacked(self._input_factors)))
-        if recurrent:
-            states, factors = self._all_states, self.batch.sort(self._arrays.concatenated(recurrent))
-            self._recurrent_factors = self._kept("recurrent_factors", factors)
-            states[0] = self._recurrent_factors * states[1]
-            states[-1] = self._recurrent_factors
-
-    def _dropped_input(self, x):
-        """Packed inputs with dropout: (N, I), or (D, N, I) for two directions."""
-        x = self._time_major(x).swapaxes(0, 1)
-        rows = [self.batch.pack((x * factors).swapaxes(0, 1)) for factors in self._input_factors]
-        return self._kept("x", rows[0] if len(rows) == 1 else self._arrays.stacked(rows))
-
     def seal(self, active: bool) -> None:
         """Write into the reserve what it is of; see `engine.reserve`."""
         batch, own = self.batch, self._reserve
         masked = isinstance(batch, MaskedBatch)
-        own["header"][:] = reserves.Header(
-            reserves.MAGIC, batch.T, batch.B, self.batched, self._checkpoint or 0, self._dropped, active, self.learned,
+        own["header"][:] = Header(
+            MAGIC, batch.T, batch.B, self.batched, self._checkpoint or 0, self._dropped, active, self.learned,
             masked, masked and batch.hold,
         )  # fmt: skip
         if masked:
@@ -244,16 +210,14 @@ class Pass:
 
     def attach(self, weights: Weights, active: bool) -> None:
         """Take for BPTT what is in the reserve, with or without dropout."""
-        own, rows = self._reserve, self.x
-        if active and self._input_dropout:
-            rows = own["x"]
+        rows = self._reserve["x"]
         if active:
-            self._input_factors = list(own["input_factors"]) if self._input_dropout else []
-            self._recurrent_factors = own.get("recurrent_factors")
-            self._factors = [own[f"factors_{k}"] for k in range(1, len(self.layers))] if self._dropout else []
+            self._dropout.attach()
+        if rows.ndim == 3 and not self._dropout.input:
+            rows = rows[0]
         for k, layer in enumerate(self.layers):
             if k:
-                rows = own[f"x_{k}"] if self._factors else self.layers[k - 1].y
+                rows = self._reserve[f"x_{k}"] if self._dropout.between else self.layers[k - 1].y
             layer.attach(weights.layers[k], rows)
 
     def outputs(self):
@@ -292,8 +256,8 @@ class Pass:
         -------
         dx : array in the layout of x, or None
         """
-        batch, d_states = self.batch, self._all_d_states
-        if self._recurrent_factors is not None:
+        batch, dropout, d_states = self.batch, self._dropout, self._all_d_states
+        if self._dropped:
             d_states[0] = d_states[-1] = 0
         if dy is None:
             rows = None
@@ -308,30 +272,21 @@ class Pass:
         for k in reversed(range(len(self.layers))):
             fresh = not k and not self.copies
             rows = self.layers[k].backward(rows, self._d_states_of_layer[k], flat, bool(k) or input_gradient, fresh)
-            if k and self._factors:
-                rows = rows[: batch.N] * self._factors[k - 1]
-        if self._recurrent_factors is not None:
-            d_states[1] += self._recurrent_factors * d_states[0]
+            if k and dropout.between:
+                rows = rows[: batch.N] * dropout.between[k - 1]
+        dropout.d_recurrent(d_states)
         if self._learns:
             for places, d_state in zip(self._initial_places, batch.unsort(self.d_states), strict=True):
                 for place, own in zip(places, d_state, strict=True):
                     flat[place] = own.sum(axis=0) if self.learned else 0
         if rows is None:
             return None
-        if self._input_factors:
-            return self._d_dropped_input(rows)
+        if dropout.input:
+            return self._user(dropout.d_on_input(rows, batch))
         if not batch.direct:
             return self._user(batch.d_pack(rows[: batch.N]))
         dx = self._in_layout(rows)
         return dx.copy() if self.copies else dx
-
-    def _d_dropped_input(self, rows):
-        """The gradient of `_dropped_input`, in the layout of x."""
-        dx = None
-        for own, factors in zip(rows if rows.ndim == 3 else [rows], self._input_factors, strict=True):
-            part = self.batch.d_pack(own[: self.batch.N]) * factors.swapaxes(0, 1)
-            dx = part if dx is None else dx + part
-        return self._user(dx)
 
     def takes(self, dy) -> bool:
         """Say whether `backward` can be given this gradient of the outputs as it is."""

@@ -14,6 +14,20 @@ from nblstm.buffers import memory
 from nblstm.buffers.masks import MaskedBatch
 from nblstm.engine.network import Network
 
+
+class Reserve(dict[str, Any]):
+    """The arrays of a reserve by name; empty on a device that has none."""
+
+    def keep(self, name: str, array):
+        """Copy rows to the array of that name, and return them there; the array itself where there is no such."""
+        place = self.get(name)
+        if place is None:
+            return array
+        place = place[..., : array.shape[-2], :]
+        place[...] = array
+        return place
+
+
 Shapes = dict[str, tuple[tuple[int, ...], str]]
 
 #: First number of each reserve.
@@ -52,7 +66,7 @@ class Header(NamedTuple):
     hold: int
 
 
-def shapes(network: Network, batch: Any, rows: int, checkpoint: int | None, dropped: bool) -> Shapes:
+def reserve_shapes(network: Network, batch: Any, rows: int, checkpoint: int | None, dropped: bool) -> Shapes:
     """Shapes and dtypes of a reserve's arrays, for a batch of so many packed rows."""
     T, B, D, H, dtype = batch.T, batch.B, network.D, network.hidden_size, network.dtype
     found: Shapes = {"header": ((len(Header._fields),), "int64"), "lengths": ((B,), "int64")}
@@ -72,7 +86,7 @@ def shapes(network: Network, batch: Any, rows: int, checkpoint: int | None, drop
     return found
 
 
-def checked(reserve: Any, size: int, writeable: bool) -> np.ndarray:
+def checked_reserve(reserve: Any, size: int, writeable: bool) -> np.ndarray:
     """A reserve that a user gave, as bytes.
 
     Raises

@@ -79,7 +79,7 @@ def gather_kernel(dtype: str) -> int:
 
 @cache
 def pack_rows_kernel(dtype: str) -> int:
-    """Address of ``pack(arguments, part)``: ``packed[t][r] = padded[t, order[r]]``, or back; see `PackRowsArguments`."""
+    """Address of ``pack(arguments, part)``: ``packed[t][r] = padded[t, order[r]]``, or back."""
 
     def make():
         real, integer, copy = getattr(types, dtype), types.int64, inlined(_copy)
