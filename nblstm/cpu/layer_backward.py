@@ -204,9 +204,9 @@ class LayerBackward:
             self._given = x, dy, d_state, d_vectors, dx
         if flat is not self._flat:
             self._flat, at = None, address(flat)
-            for own, field, start in self._targets:
-                setattr(own, field, at + start)
-                own.held[field] = flat
+            for told, field, start in self._targets:
+                setattr(told, field, at + start)
+                told.held[field] = flat
             self._flat = flat
         (loop_kernel, gradients_kernel), tiny = self._kernels, self._tiny
         for segment in self._segments:
@@ -238,9 +238,9 @@ class LayerBackward:
                     dy=place(dy, d * dy_next), dy_row=dy_row, d_state=place(d_state, d * d_state.strides[1]),
                     d_vectors=None if d_vectors is None else place(d_vectors, d * d_vectors.strides[0]),
                 )  # fmt: skip
-                own = segment.gradients[k][0]
-                own.set(
-                    parts=own.weight_parts if dx is None else segment.parts[k],
+                told = segment.gradients[k][0]
+                told.set(
+                    parts=told.weight_parts if dx is None else segment.parts[k],
                     x=place(x, lo * sizes.I * item + (d * x.strides[0] if x.ndim == 3 else 0)),
                     dx=None if dx is None else place(dx, d * dx.strides[0] + lo * sizes.I * item),
                 )  # fmt: skip

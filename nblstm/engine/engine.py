@@ -202,7 +202,7 @@ def _pass_in(network: Network, reserve, x, lengths, mask, hold: bool, form: tupl
     _needs_host(network)
     x, batch, batched = checked_input(network, x, lengths, mask, hold)
     block = checked_reserve(reserve, memory.size_of(_reserve_shapes(network, batch, form[1])), True)
-    return x, None, Pass(network, batch, batched, *form, False, block), None
+    return x, None, Pass(network, batch, batched, form[0], form[1], form[2], reserve=block), None
 
 
 def restored(module: Any, reserve) -> Tape:
@@ -221,7 +221,7 @@ def restored(module: Any, reserve) -> Tape:
     batch = batch_of(network, header, block)
     form = True, header.checkpoint or None, bool(header.dropped)
     checked_reserve(reserve, memory.size_of(reserve_shapes(network, batch, batch.N, form[1], form[2])), False)
-    made = Pass(network, batch, bool(header.batched), *form, False, block)
+    made = Pass(network, batch, bool(header.batched), form[0], form[1], form[2], reserve=block)
     made.learned = bool(header.learned)
     weights = weights_of(module, True)
     made.attach(weights, bool(header.active))

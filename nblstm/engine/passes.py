@@ -145,7 +145,7 @@ class Pass:
 
     @staticmethod
     def can_be_arranged(batch, checkpoint: int | None) -> bool:
-        """Say whether a training pass has the same kernel arguments for all lengths of this T and B, or few new ones."""
+        """Say whether a training pass has the same kernels for all lengths of this T and B."""
         return checkpoint is None and batch.N > 0 and batch.T * batch.B <= ARRANGED_ROWS
 
     def arrange(self, batch) -> None:
@@ -310,7 +310,7 @@ class Pass:
         return self._user(rows.reshape(self.batch.T, self.batch.B, rows.shape[1]))
 
     def in_order(self, states) -> tuple:
-        """Copies of ``states`` or ``d_states`` in the caller's order, each (num_layers D, B, H) or (num_layers D, H)."""
+        """Copy ``states`` or ``d_states`` in the caller's order, each (num_layers D, B, H) or (num_layers D, H)."""
         copy = self.batch.unsort(states) if self._sorted else states.copy()
         if not self.batched:
             copy = copy[:, :, 0]
