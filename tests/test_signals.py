@@ -241,7 +241,7 @@ WITHIN = """
 import signal
 import numpy as np
 from nblstm import cell, nn, tanh, training
-from nblstm.cpu import inference, threads
+from nblstm.cpu import threads
 
 class Late(Exception):
     pass
