@@ -1,6 +1,6 @@
 """Layers with Keras's names, arguments and defaults."""
 
-from nblstm.layers import activations, constraints, initializers, regularizers
+from nblstm import activations, constraints, initializers, regularizers
 from nblstm.layers.base.layer import Layer, register
 from nblstm.layers.base.parameters import Parameter
 from nblstm.layers.base.passes import Tape
@@ -9,8 +9,7 @@ from nblstm.layers.convolution import Conv1D, Conv2D, Convolution1D, Convolution
 from nblstm.layers.dense import Activation, Dense
 from nblstm.layers.dropout import Dropout, SpatialDropout1D
 from nblstm.layers.embedding import Embedding
-from nblstm.layers.input import Input, InputLayer
-from nblstm.layers.masking import Masking
+from nblstm.layers.input import Input, InputLayer, Masking
 from nblstm.layers.normalization import LayerNormalization
 from nblstm.layers.pooling import (
     GlobalAveragePooling1D,

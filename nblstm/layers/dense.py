@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from nblstm import activations, constraints, initializers, regularizers
 from nblstm.arguments import validate
-from nblstm.layers import activations, constraints, initializers, regularizers
 from nblstm.layers.base.layer import Layer, register
 from nblstm.layers.base.options import (
     ActivationLike,

@@ -12,7 +12,7 @@ from nblstm.layers.base.layer import Layer, register
 from nblstm.layers.base.options import LayerOptions, Unpack
 from nblstm.layers.base.passes import checked_mask
 from nblstm.layers.base.shapes import Shape
-from nblstm.layers.windows import sliding
+from nblstm.layers.convolution import sliding
 
 
 class _MaxPooling(Layer):

@@ -9,9 +9,8 @@ import numpy as np
 
 from nblstm.arguments import validate
 from nblstm.layers.base.shapes import Shape, agree, batch_shape
-from nblstm.training.data import targets
-from nblstm.training.data.batches import ArrayBatches, Batches, IterableBatches
-from nblstm.training.data.samples import Samples, checked_samples, sample_array
+from nblstm.training import targets
+from nblstm.training.batches import ArrayBatches, Batches, IterableBatches, Samples, checked_samples, sample_array
 
 if TYPE_CHECKING:
     from nblstm.models.sequential import Sequential

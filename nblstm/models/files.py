@@ -12,8 +12,7 @@ from nblstm.layers import Layer, deserialize, serialize
 from nblstm.layers.base.parameters import UNDRAWN
 from nblstm.models import snapshot
 from nblstm.models.step import prepare
-from nblstm.training import losses, optimizers
-from nblstm.training.files import archive, checks, foreign
+from nblstm.training import archive, checks, losses, optimizers
 
 if TYPE_CHECKING:
     from nblstm.models.sequential import Sequential
@@ -181,7 +180,7 @@ def load_weights(model: Sequential, filepath) -> None:
 def _target(path, overwrite: bool) -> str:
     """The path of a file that may be written, before there is any work for it."""
     path = validate.target_path("filepath", path)
-    foreign.check_target("filepath", path)
+    archive.check_target("filepath", path)
     if not validate.flag("overwrite", overwrite) and os.path.exists(path):
         raise FileExistsError(f"there is a file {path!r} already; give overwrite=True to replace it")
     return path

@@ -12,10 +12,9 @@ from nblstm.engine.device import backend_of
 from nblstm.models import data
 from nblstm.models.step import check_truncation, measured, prepare
 from nblstm.training import loop, optimizers
+from nblstm.training.batches import ArrayBatches, Samples
 from nblstm.training.callbacks import History
 from nblstm.training.callbacks.base_callback import CallbackList
-from nblstm.training.data.batches import ArrayBatches
-from nblstm.training.data.samples import Samples
 from nblstm.training.objective import Objective
 from nblstm.training.optimizers import Optimizer
 from nblstm.training.progress import Progress, verbosity

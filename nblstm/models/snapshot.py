@@ -17,7 +17,7 @@ from nblstm.layers.base.parameters import UNDRAWN
 from nblstm.models import data
 from nblstm.models.fitting import need_compiled
 from nblstm.models.step import prepare
-from nblstm.training.files import checks
+from nblstm.training import checks
 
 if TYPE_CHECKING:
     from nblstm.models.sequential import Sequential

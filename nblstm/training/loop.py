@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Collection
 from typing import Any
 
@@ -10,11 +12,10 @@ import numpy as np
 
 from nblstm.arguments import validate
 from nblstm.process.show import warn
+from nblstm.training import checks
+from nblstm.training.batches import Batches, IterableBatches
 from nblstm.training.callbacks import BackupAndRestore, History
 from nblstm.training.callbacks.base_callback import CallbackList
-from nblstm.training.data.batches import Batches, IterableBatches
-from nblstm.training.files import checks
-from nblstm.training.interrupts import Interrupts
 from nblstm.training.progress import Progress
 
 
@@ -227,6 +228,50 @@ class Loop:
         history.set_params(params)
         self.callbacks.callbacks.append(history)
         return history
+
+
+class Interrupts:
+    """Context in which SIGINT is deferred while ``held``, so that no step of the optimizer or epoch's end is half done.
+
+    A second SIGINT is not deferred. Where the program has a handler of its own, or this is not the main thread, which
+    alone is sent signals, nothing is changed.
+    """
+
+    def __init__(self):
+        self.held = self._came = False
+        self._installs = (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        )
+
+    def __enter__(self) -> Interrupts:
+        if self._installs:
+            signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        if self._installs:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.release()  # where another exception ends what was held
+
+    def _handle(self, number, frame) -> None:
+        if self.held and not self._came:
+            self._came = True
+        else:
+            raise KeyboardInterrupt
+
+    def release(self) -> None:
+        """Raise a deferred SIGINT, and defer no more.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If a signal came while ``held``.
+        """
+        self.held = False
+        if self._came:
+            self._came = False
+            raise KeyboardInterrupt
 
 
 def evaluate(

@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nblstm.training import losses, metrics
-from nblstm.training.data import targets
-from nblstm.training.files import checks
+from nblstm.training import checks, losses, metrics, targets
 from nblstm.training.losses import Loss
 from nblstm.training.metrics import Mean, Metric
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from nblstm.arguments import validate
 from nblstm.buffers.layout import Layout
-from nblstm.layers.initializers import Initializer
-from nblstm.layers.regularizers import Regularizer
+from nblstm.initializers import Initializer
 from nblstm.nn.module import allocated
+from nblstm.regularizers import Regularizer
 
 #: In the place of a generator: no initial values are drawn, since others follow. A QR for LSTM(2048) takes seconds.
 UNDRAWN: Any = object()

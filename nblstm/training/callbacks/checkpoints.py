@@ -9,9 +9,9 @@ from typing import Any
 
 from nblstm.arguments import validate
 from nblstm.process.show import show, warn
+from nblstm.training import archive, checks
 from nblstm.training.callbacks.base_callback import Callback
 from nblstm.training.callbacks.stopping import Monitor, threshold
-from nblstm.training.files import archive, checks, foreign
 
 
 class ModelCheckpoint(Monitor):
@@ -49,7 +49,7 @@ class ModelCheckpoint(Monitor):
     ):  # fmt: skip
         super().__init__(monitor, mode)
         self.filepath, self.verbose = validate.path("filepath", filepath), verbose
-        foreign.check_target("filepath", self.filepath)
+        archive.check_target("filepath", self.filepath)
         self.save_best_only = validate.flag("save_best_only", save_best_only)
         self.save_weights_only = validate.flag("save_weights_only", save_weights_only)
         self.save_freq = _frequency(save_freq)

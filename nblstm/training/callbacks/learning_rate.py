@@ -8,9 +8,9 @@ from typing import Any
 
 from nblstm.arguments import validate
 from nblstm.process.show import show
+from nblstm.training import checks
 from nblstm.training.callbacks.base_callback import Callback
 from nblstm.training.callbacks.stopping import Monitor, threshold
-from nblstm.training.files import checks
 
 
 class LearningRateScheduler(Callback):

@@ -8,8 +8,8 @@ from typing import Any
 
 from nblstm.arguments import validate
 from nblstm.process.show import show, warn
+from nblstm.training import checks
 from nblstm.training.callbacks.base_callback import Callback
-from nblstm.training.files import checks
 
 
 class Monitor(Callback):

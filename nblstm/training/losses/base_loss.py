@@ -12,7 +12,7 @@ from nblstm.arguments import custom, validate
 from nblstm.arguments.configured import Configured
 from nblstm.engine.device import backend_of
 from nblstm.symbolic.elementwise import LossEquation
-from nblstm.training.data import targets
+from nblstm.training import targets
 
 REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight")
 

@@ -11,8 +11,8 @@ from nblstm.arguments import validate
 from nblstm.arguments.validate import flag, real_number
 from nblstm.symbolic.elementwise import LossEquation
 from nblstm.symbolic.functions import exp, log, log1p, where
-from nblstm.training.data.targets import target_like
 from nblstm.training.losses.base_loss import Loss
+from nblstm.training.targets import target_like
 
 #: Keras's backend.epsilon(): probabilities are clipped to [EPSILON, 1 - EPSILON].
 EPSILON = 1e-7

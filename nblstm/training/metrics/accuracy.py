@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.training.data.targets import prediction_array, target_like
 from nblstm.training.metrics.base_metric import Metric
+from nblstm.training.targets import prediction_array, target_like
 
 
 class BinaryAccuracy(Metric):

@@ -9,8 +9,7 @@ import numpy as np
 
 from nblstm.arguments import custom, signatures, validate
 from nblstm.arguments.configured import Configured
-from nblstm.training.data import targets
-from nblstm.training.files import checks
+from nblstm.training import checks, targets
 
 
 class Metric(Configured):

@@ -6,9 +6,9 @@ import numpy as np
 
 from nblstm.arguments import validate
 from nblstm.training import losses
-from nblstm.training.data.targets import prediction_array, target_like
 from nblstm.training.losses import Loss
 from nblstm.training.metrics.base_metric import Metric
+from nblstm.training.targets import prediction_array, target_like
 
 
 class RootMeanSquaredError(Metric):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from typing import Any
 
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.training.data.samples import check_finite
 
 _COMPUTED = tuple(np.dtype(name) for name in validate.DTYPES)
 
@@ -81,6 +81,16 @@ def product(a: np.ndarray | None, b: np.ndarray | None) -> Any:
 def broadcast(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Aligned weights or a mask, broadcast from the first dimensions to ``shape``."""
     return np.broadcast_to(array.reshape(array.shape + (1,) * (len(shape) - array.ndim)), shape)
+
+
+def check_finite(name: str, value: np.ndarray | None) -> None:
+    """Refuse NaN and infinity: the smallest and the largest entry tell, without a temporary array."""
+    if value is None or value.dtype.kind != "f" or not value.size:
+        return
+    for extreme in (value.min(), value.max()):
+        if not math.isfinite(extreme):
+            first = tuple(map(int, np.argwhere(~np.isfinite(value))[0]))
+            raise ValueError(f"{name} has {extreme} at {list(first)}; remove or replace what is not finite")
 
 
 def class_weights(y: np.ndarray, class_weight, rank: int, dtype: str) -> np.ndarray:
