@@ -7,8 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.arguments.configured import Configured
-from nblstm.arguments.registry import Registry
+from nblstm.arguments.configured import Configured, Registry
 
 __all__ = [
     "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "get", "max_norm", "min_max_norm", "non_neg", "unit_norm",

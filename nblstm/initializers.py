@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from nblstm.arguments import seeds, validate
-from nblstm.arguments.configured import Configured, plain
-from nblstm.arguments.registry import Registry
+from nblstm.arguments.configured import Configured, Registry, plain
 from nblstm.process import blas
 
 __all__ = [

@@ -7,8 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.arguments.configured import Configured
-from nblstm.arguments.registry import Registry
+from nblstm.arguments.configured import Configured, Registry
 
 __all__ = [
     "L1", "L1L2", "L2", "Regularizer", "get", "l1", "l1_l2", "l2",

@@ -32,13 +32,19 @@ def refuse(cls: type, name: str, names: Iterable[str]) -> NoReturn:
     raise TypeError(f"{cls.__name__} got the unknown argument {validate.unknown(name, names, once=once)}")
 
 
-def constructor(cls: type) -> inspect.Signature:
-    """The signature of a class's constructor, without self."""
-    return _constructor(cls)
+class KnownArguments:
+    """Base class: an argument that the constructor lacks is refused with the nearest one that it has."""
+
+    def __new__(cls, *args, **kwargs):
+        """Make the object, unless an argument is unknown."""
+        if kwargs:
+            refuse_unknown(cls, kwargs)
+        return super().__new__(cls)
 
 
 @lru_cache(512)  # inspect.signature takes 15 us, as long as all else that makes a small layer
-def _constructor(cls: type) -> inspect.Signature:
+def constructor(cls: type) -> inspect.Signature:
+    """The signature of a class's constructor, without self."""
     given = inspect.signature(cls.__init__)  # type: ignore[misc]
     return given.replace(parameters=list(given.parameters.values())[1:])
 

@@ -7,8 +7,7 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 
 from nblstm.arguments import signatures, validate
-from nblstm.arguments.configured import Configured, constructor_arguments
-from nblstm.arguments.registry import Registry
+from nblstm.arguments.configured import Configured, Registry, constructor_arguments
 from nblstm.buffers.layout import Layout
 from nblstm.layers.base import building, parameters, shapes
 from nblstm.layers.base.names import name_or_automatic

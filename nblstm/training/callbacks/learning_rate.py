@@ -40,7 +40,7 @@ class LearningRateScheduler(Callback):
         """Set the epoch's learning rate."""
         optimizer = self.model.optimizer
         rate = self.schedule(epoch) if self._of_epoch_alone else self.schedule(epoch, optimizer.learning_rate)
-        optimizer.learning_rate = validate.real_number("the learning rate that schedule gives", rate)
+        optimizer.learning_rate = validate.number("the learning rate that schedule gives", rate, 0)
         if self.verbose:
             show(f"Epoch {epoch + 1}: setting the learning rate to {optimizer.learning_rate:g}.")
 
@@ -81,10 +81,10 @@ class ReduceLROnPlateau(Monitor):
         min_delta: float = 1e-4, cooldown: int = 0, min_lr: float = 0.0,
     ):  # fmt: skip
         super().__init__(monitor, mode, min_delta)
-        self.factor = validate.real_number("factor", factor, high=1, below=True)
+        self.factor = validate.number("factor", factor, 0, 1, below=True)
         self.patience = validate.whole_number("patience", patience)
         self.cooldown = validate.whole_number("cooldown", cooldown)
-        self.min_lr, self.verbose = validate.real_number("min_lr", min_lr), verbose
+        self.min_lr, self.verbose = validate.number("min_lr", min_lr, 0), verbose
         self.wait = self.cooldown_counter = 0
 
     def on_train_begin(self, logs=None) -> None:

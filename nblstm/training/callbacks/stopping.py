@@ -35,7 +35,7 @@ class Monitor(Callback):
         if not isinstance(monitor, str):
             raise TypeError(f"monitor is {monitor!r}; give a name in the logs, such as 'val_loss'")
         self.monitor, self.mode = monitor, validate.choice("mode", mode, ("auto", "min", "max"))
-        self.min_delta = abs(validate.real_number("min_delta", min_delta, -float("inf")))
+        self.min_delta = abs(validate.number("min_delta", min_delta))
         self.best: float | None = None
 
     def improves(self, value: float, on: float | None) -> bool:

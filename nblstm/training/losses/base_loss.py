@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 
 from nblstm.arguments import custom, validate
-from nblstm.arguments.configured import Configured
+from nblstm.arguments.configured import Configured, Registry
 from nblstm.engine.device import backend_of
 from nblstm.symbolic.elementwise import LossEquation
 from nblstm.training import targets
@@ -46,9 +46,12 @@ class Loss(Configured):
     where a divisor of 0 gives 0.
     """
 
+    #: Its name, if none is given; by default, that of the class.
+    default_name: str | None = None
+
     def __init__(self, reduction: str = "sum_over_batch_size", name: str | None = None):
         self.reduction = validate.choice("reduction", reduction, REDUCTIONS)
-        self.name = name or type(self).__name__
+        self.name = name or self.default_name or type(self).__name__
 
     def __call__(self, y_true, y_pred, sample_weight=None, mask=None) -> float:
         """The loss alone; the arguments are those of `value_and_gradient`."""
@@ -182,6 +185,10 @@ def _loss_of_numbers() -> Callable:
     return backend_of("cpu").loss_of_numbers
 
 
+LOSSES = Registry("loss", Loss)
+
+
+@LOSSES.register()
 class LossFunction(Loss):
     """A loss from a function of the user's own.
 

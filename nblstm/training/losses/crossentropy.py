@@ -8,10 +8,10 @@ from functools import cache
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.arguments.validate import flag, real_number
+from nblstm.arguments.validate import flag, number
 from nblstm.symbolic.elementwise import LossEquation
 from nblstm.symbolic.functions import exp, log, log1p, where
-from nblstm.training.losses.base_loss import Loss
+from nblstm.training.losses.base_loss import LOSSES, Loss
 from nblstm.training.targets import target_like
 
 #: Keras's backend.epsilon(): probabilities are clipped to [EPSILON, 1 - EPSILON].
@@ -33,6 +33,7 @@ def _binary(from_logits: bool, label_smoothing: float) -> LossEquation:
     return LossEquation("binary_crossentropy", of_logit if from_logits else of_probability, fractions=True)
 
 
+@LOSSES.register("binary_crossentropy", "bce", "BCE")
 class BinaryCrossentropy(Loss):
     """``l = -mean(t log(p) + (1 - t) log(1 - p))`` over the last dimension.
 
@@ -57,7 +58,7 @@ class BinaryCrossentropy(Loss):
     ):  # fmt: skip
         super().__init__(reduction, name)
         self.from_logits = flag("from_logits", from_logits)
-        self.label_smoothing = real_number("label_smoothing", label_smoothing, high=1)
+        self.label_smoothing = number("label_smoothing", label_smoothing, 0, 1)
 
     def target(self, target, prediction, mask):
         """Numbers in the predictions' shape."""
@@ -74,6 +75,7 @@ class BinaryCrossentropy(Loss):
         return _binary(self.from_logits, self.label_smoothing)
 
 
+@LOSSES.register("categorical_crossentropy")
 class CategoricalCrossentropy(Loss):
     """``l = -sum(t log(p))`` over the last dimension, the classes.
 
@@ -98,7 +100,7 @@ class CategoricalCrossentropy(Loss):
     ):  # fmt: skip
         super().__init__(reduction, name)
         self.from_logits = flag("from_logits", from_logits)
-        self.label_smoothing = real_number("label_smoothing", label_smoothing, high=1)
+        self.label_smoothing = number("label_smoothing", label_smoothing, 0, 1)
 
     def target(self, target, prediction, mask):
         """A distribution over the classes, such as one-hot rows, smoothed."""
@@ -125,6 +127,7 @@ class CategoricalCrossentropy(Loss):
         return -(target * np.log(p)).sum(axis=-1), gradient
 
 
+@LOSSES.register("sparse_categorical_crossentropy")
 class SparseCategoricalCrossentropy(Loss):
     """``l = -log(p[t])`` with t the number of the class.
 

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from nblstm.arguments.configured import Configured, instance_from
-from nblstm.arguments.validate import flag, real_number
+from nblstm.arguments.configured import Configured, Registry
+from nblstm.arguments.validate import flag, number
 
 __all__ = [
     "CosineDecay", "CosineDecayRestarts", "ExponentialDecay", "InverseTimeDecay", "LearningRateSchedule",
@@ -53,6 +53,10 @@ class LearningRateSchedule(Configured):
         raise NotImplementedError(f"{type(self).__name__} has no equation; define __call__(step)")
 
 
+SCHEDULES = Registry("schedule", LearningRateSchedule)
+
+
+@SCHEDULES.register()
 class ExponentialDecay(LearningRateSchedule):
     """``initial_learning_rate decay_rate**(step / decay_steps)``.
 
@@ -72,9 +76,9 @@ class ExponentialDecay(LearningRateSchedule):
     """
 
     def __init__(self, initial_learning_rate: float, decay_steps: float, decay_rate: float, staircase: bool = False):
-        self.initial_learning_rate = real_number("initial_learning_rate", initial_learning_rate)
-        self.decay_steps = real_number("decay_steps", decay_steps, above=True)
-        self.decay_rate = real_number("decay_rate", decay_rate)
+        self.initial_learning_rate = number("initial_learning_rate", initial_learning_rate, 0)
+        self.decay_steps = number("decay_steps", decay_steps, 0, above=True)
+        self.decay_rate = number("decay_rate", decay_rate, 0)
         self.staircase = flag("staircase", staircase)
 
     def __call__(self, step: int) -> float:
@@ -83,6 +87,7 @@ class ExponentialDecay(LearningRateSchedule):
         return self.initial_learning_rate * self.decay_rate ** (math.floor(power) if self.staircase else power)
 
 
+@SCHEDULES.register()
 class InverseTimeDecay(LearningRateSchedule):
     """``initial_learning_rate / (1 + decay_rate step / decay_steps)``.
 
@@ -97,9 +102,9 @@ class InverseTimeDecay(LearningRateSchedule):
     """
 
     def __init__(self, initial_learning_rate: float, decay_steps: float, decay_rate: float, staircase: bool = False):
-        self.initial_learning_rate = real_number("initial_learning_rate", initial_learning_rate)
-        self.decay_steps = real_number("decay_steps", decay_steps, above=True)
-        self.decay_rate = real_number("decay_rate", decay_rate)
+        self.initial_learning_rate = number("initial_learning_rate", initial_learning_rate, 0)
+        self.decay_steps = number("decay_steps", decay_steps, 0, above=True)
+        self.decay_rate = number("decay_rate", decay_rate, 0)
         self.staircase = flag("staircase", staircase)
 
     def __call__(self, step: int) -> float:
@@ -108,6 +113,7 @@ class InverseTimeDecay(LearningRateSchedule):
         return self.initial_learning_rate / (1 + self.decay_rate * (math.floor(times) if self.staircase else times))
 
 
+@SCHEDULES.register()
 class PiecewiseConstantDecay(LearningRateSchedule):
     """``values[k]`` where ``boundaries[k - 1] < step <= boundaries[k]``.
 
@@ -120,7 +126,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
     """
 
     def __init__(self, boundaries, values) -> None:
-        self.boundaries, self.values = tuple(boundaries), tuple(real_number("a value", value) for value in values)
+        self.boundaries, self.values = tuple(boundaries), tuple(number("a value", value, 0) for value in values)
         if not all(isinstance(b, numbers.Integral) for b in self.boundaries):
             raise TypeError(f"boundaries has {self.boundaries}; give whole numbers of steps")
         if any(a >= b for a, b in zip(self.boundaries, self.boundaries[1:], strict=False)):
@@ -134,6 +140,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
         return self.values[bisect_left(self.boundaries, step)]
 
 
+@SCHEDULES.register()
 class PolynomialDecay(LearningRateSchedule):
     """``(initial - end) (1 - step / decay_steps)**power + end``, and ``end`` after decay_steps.
 
@@ -152,10 +159,10 @@ class PolynomialDecay(LearningRateSchedule):
         self, initial_learning_rate: float, decay_steps: float, end_learning_rate: float = 0.0001, power: float = 1.0,
         cycle: bool = False,
     ):  # fmt: skip
-        self.initial_learning_rate = real_number("initial_learning_rate", initial_learning_rate)
-        self.decay_steps = real_number("decay_steps", decay_steps, above=True)
-        self.end_learning_rate = real_number("end_learning_rate", end_learning_rate)
-        self.power = real_number("power", power)
+        self.initial_learning_rate = number("initial_learning_rate", initial_learning_rate, 0)
+        self.decay_steps = number("decay_steps", decay_steps, 0, above=True)
+        self.end_learning_rate = number("end_learning_rate", end_learning_rate, 0)
+        self.power = number("power", power, 0)
         self.cycle = flag("cycle", cycle)
 
     def __call__(self, step: int) -> float:
@@ -167,6 +174,7 @@ class PolynomialDecay(LearningRateSchedule):
         return (self.initial_learning_rate - self.end_learning_rate) * left**self.power + self.end_learning_rate
 
 
+@SCHEDULES.register()
 class CosineDecay(LearningRateSchedule):
     """Half a cosine wave from the initial learning rate down to ``alpha`` times it, after a linear warm-up.
 
@@ -194,11 +202,11 @@ class CosineDecay(LearningRateSchedule):
         self, initial_learning_rate: float, decay_steps: float, alpha: float = 0.0, *,
         warmup_target: float | None = None, warmup_steps: float = 0,
     ):  # fmt: skip
-        self.initial_learning_rate = real_number("initial_learning_rate", initial_learning_rate)
-        self.decay_steps = real_number("decay_steps", decay_steps, above=True)
-        self.alpha = real_number("alpha", alpha)
-        self.warmup_target = None if warmup_target is None else real_number("warmup_target", warmup_target)
-        self.warmup_steps = real_number("warmup_steps", warmup_steps)
+        self.initial_learning_rate = number("initial_learning_rate", initial_learning_rate, 0)
+        self.decay_steps = number("decay_steps", decay_steps, 0, above=True)
+        self.alpha = number("alpha", alpha, 0)
+        self.warmup_target = None if warmup_target is None else number("warmup_target", warmup_target, 0)
+        self.warmup_steps = number("warmup_steps", warmup_steps, 0)
         if self.warmup_steps and self.warmup_target is None:
             raise ValueError(f"warmup_steps is {warmup_steps} without a warmup_target; give both or none")
 
@@ -214,6 +222,7 @@ class CosineDecay(LearningRateSchedule):
         return peak * ((1 - self.alpha) * wave + self.alpha)
 
 
+@SCHEDULES.register()
 class CosineDecayRestarts(LearningRateSchedule):
     """Half a cosine wave down to ``alpha`` times the learning rate, then another one, and so on.
 
@@ -239,11 +248,11 @@ class CosineDecayRestarts(LearningRateSchedule):
         self, initial_learning_rate: float, first_decay_steps: float, t_mul: float = 2.0, m_mul: float = 1.0,
         alpha: float = 0.0,
     ):  # fmt: skip
-        self.initial_learning_rate = real_number("initial_learning_rate", initial_learning_rate)
-        self.first_decay_steps = real_number("first_decay_steps", first_decay_steps, above=True)
-        self.t_mul = real_number("t_mul", t_mul, low=1)
-        self.m_mul = real_number("m_mul", m_mul)
-        self.alpha = real_number("alpha", alpha)
+        self.initial_learning_rate = number("initial_learning_rate", initial_learning_rate, 0)
+        self.first_decay_steps = number("first_decay_steps", first_decay_steps, 0, above=True)
+        self.t_mul = number("t_mul", t_mul, 1)
+        self.m_mul = number("m_mul", m_mul, 0)
+        self.alpha = number("alpha", alpha, 0)
 
     def __call__(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
@@ -254,14 +263,6 @@ class CosineDecayRestarts(LearningRateSchedule):
             done, length, restarts = done - length, length * self.t_mul, restarts + 1
         wave = 0.5 * (1 + math.cos(math.pi * done / length)) * self.m_mul**restarts
         return self.initial_learning_rate * ((1 - self.alpha) * wave + self.alpha)
-
-
-_TABLE: dict[str, type] = {
-    made.__name__: made
-    for made in (
-        ExponentialDecay, InverseTimeDecay, PiecewiseConstantDecay, PolynomialDecay, CosineDecay, CosineDecayRestarts,
-    )
-}  # fmt: skip
 
 
 def get(identifier) -> LearningRateSchedule:
@@ -277,4 +278,4 @@ def get(identifier) -> LearningRateSchedule:
     TypeError, ValueError
         If there is none of that name.
     """
-    return instance_from("schedule", identifier, _TABLE, LearningRateSchedule)
+    return SCHEDULES.make(identifier)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from nblstm.arguments.validate import flag, real_number
+from nblstm.arguments.validate import flag, number
 from nblstm.symbolic.functions import maximum, sqrt
-from nblstm.training.optimizers.base_optimizer import Optimizer
+from nblstm.training.optimizers.base_optimizer import OPTIMIZERS, Optimizer
 from nblstm.training.optimizers.schedules import LearningRateLike
 
 
+@OPTIMIZERS.register("sgd")
 class SGD(Optimizer):
     """Stochastic gradient descent, with momentum.
 
@@ -43,7 +44,7 @@ class SGD(Optimizer):
         weight_decay: float | None = None, clipnorm: float | None = None, clipvalue: float | None = None,
         global_clipnorm: float | None = None, name: str | None = None,
     ):  # fmt: skip
-        self.momentum = real_number("momentum", momentum, high=1)
+        self.momentum = number("momentum", momentum, 0, 1)
         self.nesterov = flag("nesterov", nesterov)
         super().__init__(modules, learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
 
@@ -74,6 +75,7 @@ def _sgd_nesterov(p, g, m, rate, momentum):
     return p + momentum * m - rate * g, m
 
 
+@OPTIMIZERS.register("rmsprop")
 class RMSprop(Optimizer):
     """Steps divided by the root of a running mean of squared gradients.
 
@@ -114,8 +116,8 @@ class RMSprop(Optimizer):
         clipnorm: float | None = None, clipvalue: float | None = None, global_clipnorm: float | None = None,
         name: str | None = None,
     ):  # fmt: skip
-        self.rho, self.momentum = real_number("rho", rho, high=1), real_number("momentum", momentum, high=1)
-        self.epsilon = real_number("epsilon", epsilon)
+        self.rho, self.momentum = number("rho", rho, 0, 1), number("momentum", momentum, 0, high=1)
+        self.epsilon = number("epsilon", epsilon, 0)
         self.centered = flag("centered", centered)
         super().__init__(modules, learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
 
@@ -159,6 +161,7 @@ def _rmsprop_centered_momentum(p, g, v, m, a, rate, rho, rest, epsilon, momentum
     return p - m, v, m, a
 
 
+@OPTIMIZERS.register("adam")
 class Adam(Optimizer):
     """Adaptive moment estimation.
 
@@ -199,9 +202,9 @@ class Adam(Optimizer):
         clipnorm: float | None = None, clipvalue: float | None = None, global_clipnorm: float | None = None,
         name: str | None = None,
     ):  # fmt: skip
-        self.beta_1 = real_number("beta_1", beta_1, high=1, below=True)
-        self.beta_2 = real_number("beta_2", beta_2, high=1, below=True)
-        self.epsilon = real_number("epsilon", epsilon)
+        self.beta_1 = number("beta_1", beta_1, 0, 1, below=True)
+        self.beta_2 = number("beta_2", beta_2, 0, 1, below=True)
+        self.epsilon = number("epsilon", epsilon, 0)
         self.amsgrad = flag("amsgrad", amsgrad)
         super().__init__(modules, learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
 
@@ -233,6 +236,7 @@ def _adam_amsgrad(p, g, m, v, largest, alpha, rest_1, rest_2, epsilon):
     return p - alpha * m / (sqrt(largest) + epsilon), m, v, largest
 
 
+@OPTIMIZERS.register("adamw")
 class AdamW(Adam):
     """`Adam` with weight decay apart from the gradient: ``p = p - weight_decay learning_rate p`` before each update.
 
@@ -264,6 +268,6 @@ class AdamW(Adam):
     ):  # fmt: skip
         super().__init__(
             modules, learning_rate, beta_1, beta_2, epsilon, amsgrad,
-            weight_decay=real_number("weight_decay", weight_decay), clipnorm=clipnorm, clipvalue=clipvalue,
+            weight_decay=number("weight_decay", weight_decay, 0), clipnorm=clipnorm, clipvalue=clipvalue,
             global_clipnorm=global_clipnorm, name=name,
         )  # fmt: skip
