@@ -181,11 +181,6 @@ def get(identifier) -> ActivationFunction:
     ----------
     identifier : str, ActivationFunction or None
         A name such as ``"relu"``; None is linear.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is neither; a function without its gradient is not enough.
     """
     if identifier is None:
         return linear
@@ -202,13 +197,7 @@ def get(identifier) -> ActivationFunction:
 
 
 def scalar(function: ActivationFunction) -> Callable:
-    """The function of one number that a cell is compiled with.
-
-    Raises
-    ------
-    ValueError
-        If the activation acts on several numbers at once, or is one of the user's own that does not have it.
-    """
+    """The function of one number that a cell is compiled with."""
     if function.scalar is None:
         raise ValueError(
             f"the activation {function.name!r} does not act on each number alone, as a cell needs; give another, or an "

@@ -95,13 +95,7 @@ class MinMaxNorm(_Norm):
 
 
 def get(identifier) -> Callable[[np.ndarray], np.ndarray] | None:
-    """The constraint that is meant: a name such as ``"max_norm"``, an object, a function of w, what was saved, or None.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is none of these.
-    """
+    """The constraint of a name such as ``"max_norm"``, an object, a function of w, or what was saved; None for None."""
     return None if identifier is None else CONSTRAINTS.make(identifier)
 
 

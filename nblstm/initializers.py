@@ -277,11 +277,6 @@ def get(identifier) -> Initializer:
     identifier : str, dict, Initializer, class, callable or ndarray
         A name such as ``"glorot_uniform"``, an object, what `get_config` gave with its class's name, a function of
         ``(shape, dtype)``, or the values themselves, which cannot be saved.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is none of these.
     """
     if isinstance(identifier, np.ndarray):
         return Given(identifier)

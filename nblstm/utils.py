@@ -38,11 +38,6 @@ def to_categorical(x, num_classes: int | None = None) -> np.ndarray:
     Returns
     -------
     ndarray of float64, shape (..., num_classes)
-
-    Raises
-    ------
-    TypeError, ValueError
-        If ``x`` has something else than whole numbers from 0 to ``num_classes - 1``.
     """
     classes = validate.real_array("x", x, "float64")
     if classes.ndim > 1 and classes.shape[-1] == 1:
@@ -76,11 +71,6 @@ def normalize(x, axis: int = -1, order: int = 2) -> np.ndarray:
     -------
     ndarray of float64, in the shape of ``x``
         0 where the norm is 0.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If ``x`` is no array of numbers, or has no such dimension.
     """
     x = np.atleast_1d(validate.real_array("x", x, "float64"))
     norm = np.linalg.norm(x, order, axis, keepdims=True)

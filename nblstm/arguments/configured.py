@@ -36,13 +36,7 @@ class Configured:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]):
-        """The object that gave this config.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If it does not fit, or has what no config has.
-        """
+        """The object that gave this config."""
         extra = [name for name in config if name in cls.unsaved]
         if extra:
             raise ValueError(
@@ -147,13 +141,7 @@ class Registry:
         self._names: list[str] = []  # one of each class
 
     def register(self, *aliases: str):
-        """Decorator of a class: it can be named by its own name and by these.
-
-        Raises
-        ------
-        ValueError
-            If a name is taken. A class that is defined once more replaces the one before.
-        """
+        """Decorator of a class: it can be named by its own name and by these."""
 
         def add(cls):
             names = (cls.__name__, *aliases)
@@ -179,11 +167,6 @@ class Registry:
         ----------
         identifier : str, dict, class or object
             A registered name, what `Configured.record` gave, a class to be called without arguments, or the object.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If it is none of these.
         """
         name, config = identifier, {}
         if isinstance(identifier, dict):

@@ -67,13 +67,7 @@ def register_keras_serializable(package: str = "Custom", name: str | None = None
 
 
 def register(name: str, made, table: Iterable[str] = ()) -> None:
-    """Have ``name`` stand for ``made`` in files; what is defined once more replaces the one before.
-
-    Raises
-    ------
-    ValueError
-        If another object has the name, or one of nblstm's, in ``table``.
-    """
+    """Have ``name`` stand for ``made`` in files; what is defined once more replaces the one before."""
     known = _registered.get(name)
     if name in table or (known is not None and known is not made and _origin(known) != _origin(made)):
         raise ValueError(f"{name!r} is registered already, for another object; choose another name")
@@ -87,13 +81,7 @@ def get_custom_objects() -> dict[str, Any]:
 
 @contextmanager
 def custom_object_scope(*custom_objects: dict[str, Any] | None):
-    """``with custom_object_scope({"my_loss": my_loss}):`` the names stand for these objects, before what is registered.
-
-    Raises
-    ------
-    TypeError
-        If one is no dict of names.
-    """
+    """``with custom_object_scope({"my_loss": my_loss}):`` names stand for these objects, before what is registered."""
     for given in custom_objects:
         if given is not None and not (isinstance(given, dict) and all(isinstance(name, str) for name in given)):
             raise TypeError(f"custom_objects is {given!r}; give a dict from names to objects, {{'my_loss': my_loss}}")
@@ -134,11 +122,6 @@ def named(
         The names in it to list, if not all.
     by : str, optional
         What registers one of the user's own.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
     """
     made = found(name, table)
     if made is not None:
@@ -167,11 +150,6 @@ def name_of(made, short: str | None = None) -> str:
     made : object
     short : str, optional
         Its own name; by default that of a class, or of a function that has been defined under one.
-
-    Raises
-    ------
-    TypeError
-        If it has none.
     """
     for name, known in _registered.items():
         if known is made:
@@ -184,13 +162,7 @@ def name_of(made, short: str | None = None) -> str:
 
 
 def function(value) -> Any:
-    """A function, or the one that a name in a file stands for.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is none.
-    """
+    """A function, or the one that a name in a file stands for."""
     made = named("function", value, {}) if is_name(value) else resolved(value)
     if callable(made):
         return made

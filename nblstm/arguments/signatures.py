@@ -14,11 +14,6 @@ def refuse_unknown(cls: type, given: Iterable[str]) -> None:
     """Refuse an argument that the constructor lacks, unless it passes on what it does not know.
 
     To be called in ``__new__``, where the class is the one that the user named.
-
-    Raises
-    ------
-    TypeError
-        With the nearest argument that the constructor has.
     """
     known = constructor(cls).parameters
     wrong = [name for name in given if name not in known]
@@ -59,11 +54,6 @@ def overridden(cls: type, base: type, *names: str, least: int | None = None) -> 
         Methods of ``base``.
     least : int, optional
         How many arguments they have to take by position, beside self; all by default.
-
-    Raises
-    ------
-    TypeError
-        With the arguments that such a method takes, and those that it has to take.
     """
     for name in names:
         method, known = getattr(cls, name), getattr(base, name)

@@ -45,7 +45,7 @@ def number(
         needed += f" and {'below' if below else 'at most'} {high:g}"
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; {needed}")
-    inside = math.isfinite(value) and low <= value <= high
+    inside = math.isfinite(value) and low <= float(value) <= high
     if not inside or (above and value == low) or (below and value == high):
         raise ValueError(f"{name} is {value}; {needed}")
     return float(value)

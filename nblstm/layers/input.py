@@ -32,11 +32,6 @@ class InputLayer(Layer):
         Keras 2's names of ``shape`` and ``batch_shape``.
     trainable : bool, default True
         There is nothing to train.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If not exactly one shape is given.
     """
 
     supports_masking = True

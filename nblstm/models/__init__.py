@@ -48,11 +48,6 @@ def clone_model(model: Sequential) -> Sequential:
     Parameters
     ----------
     model : Sequential
-
-    Raises
-    ------
-    TypeError
-        If it is no model.
     """
     if not isinstance(model, Sequential):
         raise TypeError(f"model is {model!r}; give a Sequential")
@@ -72,11 +67,6 @@ def model_from_json(json_string: str, custom_objects: dict | None = None) -> Seq
     json_string : str
     custom_objects : dict of str to object, optional
         What names of your own in it stand for; see `load_model`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it describes none.
     """
     try:
         described = json.loads(json_string)

@@ -48,11 +48,6 @@ def from_config(
     config : dict
     custom_objects : dict of str to object, optional
         What names of your own in it stand for; see `load_model`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it does not fit.
     """
     with custom.custom_object_scope(custom_objects):
         model, shape = _unbuilt(cls, config)
@@ -128,13 +123,7 @@ def need_savable(model: Sequential) -> None:
 
 
 def _compiled_with(model: Sequential) -> dict[str, Any] | None:
-    """The arguments of `compile` as plain values; None for a model that is not compiled.
-
-    Raises
-    ------
-    TypeError
-        If there is what no file can refer to.
-    """
+    """The arguments of `compile` as plain values; None for a model that is not compiled."""
     if not model.compiled:
         return None
     objective: Any = model.objective

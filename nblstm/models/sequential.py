@@ -197,11 +197,6 @@ class Sequential(signatures.KnownArguments):
             With the batch dimension first; not needed where an Input or the first layer has it.
         generator : Generator, optional
             Source of the initial values; the model's own by default.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If there are no layers, or the shape does not fit.
         """
         if not self._layers:
             raise ValueError("the model has no layers; add one first")

@@ -55,11 +55,6 @@ def state(model: Sequential) -> dict[str, Any]:
     -------
     dict
         Parameters, sources of randomness, the optimizer's state, and what was measured in the epoch so far.
-
-    Raises
-    ------
-    RuntimeError, ValueError
-        If the model is not compiled, or not built.
     """
     need_compiled(model, "state")
     model._need_built()

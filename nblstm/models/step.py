@@ -163,13 +163,7 @@ def penalty(model: Sequential) -> float:
 
 
 def prepare(model: Sequential) -> None:
-    """Give the optimizer the layers that have parameters, unless it has them and its state already.
-
-    Raises
-    ------
-    ValueError
-        If there are none, or it keeps the state of others, which would be lost.
-    """
+    """Give the optimizer the layers that have parameters, unless it has them and its state already."""
     optimizer: Any = model.optimizer
     modules = [model._layers[k] for k in model.roles.parametric]
     if not modules:
@@ -198,13 +192,7 @@ def _learn(model: Sequential, tape: Tape, d_prediction: np.ndarray) -> None:
 
 
 def check_truncation(model: Sequential) -> None:
-    """Refuse truncated BPTT through layers that mix steps in another way than from the past to the future.
-
-    Raises
-    ------
-    ValueError
-        If there is one.
-    """
+    """Refuse truncated BPTT through layers that mix steps in another way than from the past to the future."""
     for layer in model._layers:
         if not layer.keeps_steps_apart:
             raise ValueError(
@@ -233,13 +221,7 @@ def _train_in_chunks(model: Sequential, x: np.ndarray, y: np.ndarray, weight, st
 
 
 def _chunks(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None, steps: int):
-    """Parts of a batch of sequences, ``steps`` long and the last maybe shorter; a weight per row goes with each.
-
-    Raises
-    ------
-    ValueError
-        If there is not one target for each step.
-    """
+    """Parts of a batch of sequences, ``steps`` long and the last maybe shorter; a weight per row goes with each."""
     T = x.shape[1]
     if y.ndim < 2 or y.shape[1] != T:
         raise ValueError(f"bptt_steps needs a target for each step, and y has shape {y.shape} for {T} steps in x")

@@ -42,11 +42,6 @@ def pad_sequences(
     Returns
     -------
     ndarray, shape (N, maxlen, ...)
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not as described.
     """
     for name, given in (("padding", padding), ("truncating", truncating)):
         if given not in ("pre", "post"):

@@ -96,15 +96,7 @@ def _check(path: Path, kind: str) -> None:
 
 
 def read(path, *kinds: str) -> dict[str, Any]:
-    """The content that `write` was given with one of these kinds; arrays are read-only.
-
-    Raises
-    ------
-    ValueError
-        If it is no such file, or damaged.
-    OSError
-        If it cannot be read.
-    """
+    """The content that `write` was given with one of these kinds; arrays are read-only."""
     return uninterrupted(_read_file, validate.source_path("filepath", path), kinds)
 
 
@@ -267,13 +259,7 @@ _HDF5, _HDF5_AT = b"\x89HDF\r\n\x1a\n", (0, 512, 1024, 2048)
 
 
 def check_target(name: str, path: str) -> None:
-    """Refuse to write nblstm's format under a name that stands for another one.
-
-    Raises
-    ------
-    ValueError
-        If the name ends so.
-    """
+    """Refuse to write nblstm's format under a name that stands for another one."""
     root, ending = os.path.splitext(path)
     if ending.lower() in _ENDINGS:
         raise ValueError(

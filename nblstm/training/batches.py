@@ -43,13 +43,7 @@ class Samples:
         return Samples(self.x[start:stop], y, None if self.weight is None else self.weight[start:stop])
 
     def split(self, fraction: float) -> tuple[Samples, Samples]:
-        """Split off the last samples, a ``fraction`` of all, for validation; the first are for training, as in Keras.
-
-        Raises
-        ------
-        ValueError
-            If one of the two would be empty.
-        """
+        """Split off the last samples, a ``fraction`` of all, for validation; the first are to train on, as in Keras."""
         N = len(self)
         at = math.floor(N * (1 - fraction))
         if not 0 < at < N:
@@ -61,13 +55,7 @@ class Samples:
 
 
 def checked_samples(x, y, sample_weight, dtype: str) -> Samples:
-    """Arrays of what a user passes: floats in ``dtype``, all else in its own.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If they are no arrays, their sizes differ, there is no sample, or a number is not finite.
-    """
+    """Arrays of what a user passes: floats in ``dtype``, all else in its own."""
     x = sample_array("x", x, dtype)
     if not len(x):
         raise ValueError(f"x has shape {x.shape}, which is no sample; give an array of one or more")

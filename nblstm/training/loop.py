@@ -37,11 +37,6 @@ class Loop:
     validation_freq : int or set of int
         Epochs from one validation to the next, or the epochs, counted from 1, that have one.
 
-    Raises
-    ------
-    ValueError
-        If several validations are to come from what can be passed over once.
-
     Attributes
     ----------
     epoch : int
@@ -261,13 +256,7 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def release(self) -> None:
-        """Raise a deferred SIGINT, and defer no more.
-
-        Raises
-        ------
-        KeyboardInterrupt
-            If a signal came while ``held``.
-        """
+        """Raise a deferred SIGINT, and defer no more."""
         self.held = False
         if self._came:
             self._came = False

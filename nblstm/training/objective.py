@@ -22,11 +22,6 @@ class Objective:
     loss : str, Loss, callable or dict
     measured, weighted : list, optional
         Metrics without and with the samples' weights.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If one of them is not known.
     """
 
     def __init__(self, loss, measured=None, weighted=None):

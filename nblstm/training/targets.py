@@ -108,11 +108,6 @@ def class_weights(y: np.ndarray, class_weight, rank: int, dtype: str) -> np.ndar
     Returns
     -------
     ndarray of dtype, shape (N, ...)
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is no such dict, or y has no one class per row.
     """
     if not isinstance(class_weight, dict) or not all(
         isinstance(key, numbers.Real) and float(key).is_integer() and isinstance(value, numbers.Real)

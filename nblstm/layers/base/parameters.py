@@ -40,13 +40,7 @@ def layout_of(parameters: Parameters) -> Layout:
 
 
 def initial_values(parameters: Parameters, dtype: str, generator, label: str) -> np.ndarray:
-    """Draw the initial values of all parameters, in one buffer; ``label`` names the layer in messages.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an initializer or a constraint gives what does not fit.
-    """
+    """Draw the initial values of all parameters, in one buffer; ``label`` names the layer in messages."""
     layout = layout_of(parameters)
     if generator is UNDRAWN:
         return allocated(layout, lambda: np.zeros(layout.size, dtype))

@@ -119,11 +119,6 @@ class LambdaCallback(Callback):
         Called with (batch, logs).
     **kwargs
         Any other method of `Callback`.
-
-    Raises
-    ------
-    TypeError
-        If there is no such method, or it is not given a function.
     """
 
     def __init__(

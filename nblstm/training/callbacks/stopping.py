@@ -23,11 +23,6 @@ class Monitor(Callback):
         Whether less or more is better; by default, less for losses and errors, more for accuracies.
     min_delta : float
         A change that is not larger is none.
-
-    Raises
-    ------
-    ValueError
-        If the mode is unknown; when it is used, if "auto" does not know which is better.
     """
 
     def __init__(self, monitor: str, mode: str, min_delta: float = 0.0):
@@ -116,11 +111,6 @@ class EarlyStopping(Monitor):
     stopped_epoch : int
         The epoch that was the last, from 0; 0 if the fit was not stopped.
     best_epoch : int
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not as described.
     """
 
     def __init__(
@@ -192,11 +182,6 @@ class TerminateOnNaN(Callback):
     ----------
     raise_error : bool, default False
         Whether that is an error.
-
-    Raises
-    ------
-    RuntimeError
-        In the course of a fit, if ``raise_error``.
     """
 
     def __init__(self, raise_error: bool = False):

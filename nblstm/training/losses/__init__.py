@@ -59,11 +59,6 @@ def get(identifier) -> Loss:
     Returns
     -------
     Loss
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there is none of that name.
     """
     identifier = custom.resolved(identifier, LOSSES.classes)
     if callable(identifier) and not isinstance(identifier, Loss | type):

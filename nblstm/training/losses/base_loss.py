@@ -30,11 +30,6 @@ class Loss(Configured):
         with a mask, by the number of values that count. ``mean_with_sample_weight`` divides by the sum of weights.
     name : str, optional
 
-    Raises
-    ------
-    ValueError
-        If the reduction is unknown.
-
     Notes
     -----
     With values l of shape (B, ...), weights w and a mask k, as Keras 3 has it::
@@ -199,11 +194,6 @@ class LossFunction(Loss):
         (B, ..., C) with respect to it. Both arguments come as arrays of one shape.
     reduction, name
         As in `Loss`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        When called, if the function gives something else.
     """
 
     def __init__(self, fn, reduction: str = "sum_over_batch_size", name: str | None = None):

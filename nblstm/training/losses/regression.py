@@ -102,11 +102,6 @@ def mean_squared_error(y_true, y_pred) -> np.ndarray:
     Returns
     -------
     ndarray, shape (B, ...)
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the shapes do not fit.
     """
     return MeanSquaredError().values(y_true, y_pred)
 

@@ -75,11 +75,6 @@ def get(identifier) -> Metric:
     -------
     Metric
         A new one for a name or a class.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there is none of that name.
     """
     if any(function is identifier for function in _ACCURACIES):
         identifier = identifier.__name__

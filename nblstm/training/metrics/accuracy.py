@@ -160,11 +160,6 @@ def binary_accuracy(y_true, y_pred, threshold: float = 0.5) -> np.ndarray:
     Returns
     -------
     ndarray of float32, in the predictions' shape
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the shapes do not fit.
     """
     return BinaryAccuracy(threshold=threshold).values(y_true, y_pred).astype(np.float32)
 

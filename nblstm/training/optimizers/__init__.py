@@ -25,11 +25,6 @@ def get(identifier) -> Optimizer:
     Returns
     -------
     Optimizer
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there is none of that name.
     """
     if isinstance(identifier, str):
         identifier = _any_case(identifier)

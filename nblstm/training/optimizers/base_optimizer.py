@@ -42,11 +42,6 @@ class Optimizer(Configured):
     ----------
     iterations : int
         Steps taken.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is out of its range.
     """
 
     unsaved = ("modules",)
@@ -96,11 +91,6 @@ class Optimizer(Configured):
         Parameters
         ----------
         modules : Module or sequence of Module
-
-        Raises
-        ------
-        TypeError, ValueError
-            If they are no modules, or one is there twice.
         """
         if not isinstance(modules, Module | Iterable):
             raise TypeError(f"modules is {modules!r}; give the networks to train, such as [lstm, readout]")

@@ -56,8 +56,22 @@ class LearningRateSchedule(Configured):
 SCHEDULES = Registry("schedule", LearningRateSchedule)
 
 
+class _RateDecay(LearningRateSchedule):
+    """Decay at a rate in ``step / decay_steps``, rounded down in a staircase."""
+
+    def __init__(self, initial_learning_rate: float, decay_steps: float, decay_rate: float, staircase: bool = False):
+        self.initial_learning_rate = number("initial_learning_rate", initial_learning_rate, 0)
+        self.decay_steps = number("decay_steps", decay_steps, 0, above=True)
+        self.decay_rate = number("decay_rate", decay_rate, 0)
+        self.staircase = flag("staircase", staircase)
+
+    def _times(self, step: int) -> float:
+        times = step / self.decay_steps
+        return math.floor(times) if self.staircase else times
+
+
 @SCHEDULES.register()
-class ExponentialDecay(LearningRateSchedule):
+class ExponentialDecay(_RateDecay):
     """``initial_learning_rate decay_rate**(step / decay_steps)``.
 
     Parameters
@@ -68,49 +82,20 @@ class ExponentialDecay(LearningRateSchedule):
     decay_rate : float
     staircase : bool, default False
         The exponent is rounded down.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is out of its range; so for each schedule.
     """
-
-    def __init__(self, initial_learning_rate: float, decay_steps: float, decay_rate: float, staircase: bool = False):
-        self.initial_learning_rate = number("initial_learning_rate", initial_learning_rate, 0)
-        self.decay_steps = number("decay_steps", decay_steps, 0, above=True)
-        self.decay_rate = number("decay_rate", decay_rate, 0)
-        self.staircase = flag("staircase", staircase)
 
     def __call__(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
-        power = step / self.decay_steps
-        return self.initial_learning_rate * self.decay_rate ** (math.floor(power) if self.staircase else power)
+        return self.initial_learning_rate * self.decay_rate ** self._times(step)
 
 
 @SCHEDULES.register()
-class InverseTimeDecay(LearningRateSchedule):
-    """``initial_learning_rate / (1 + decay_rate step / decay_steps)``.
-
-    Parameters
-    ----------
-    initial_learning_rate : float
-    decay_steps : float
-        Above 0.
-    decay_rate : float
-    staircase : bool, default False
-        ``step / decay_steps`` is rounded down.
-    """
-
-    def __init__(self, initial_learning_rate: float, decay_steps: float, decay_rate: float, staircase: bool = False):
-        self.initial_learning_rate = number("initial_learning_rate", initial_learning_rate, 0)
-        self.decay_steps = number("decay_steps", decay_steps, 0, above=True)
-        self.decay_rate = number("decay_rate", decay_rate, 0)
-        self.staircase = flag("staircase", staircase)
+class InverseTimeDecay(_RateDecay):
+    """``initial_learning_rate / (1 + decay_rate step / decay_steps)``; arguments as of `ExponentialDecay`."""
 
     def __call__(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
-        times = step / self.decay_steps
-        return self.initial_learning_rate / (1 + self.decay_rate * (math.floor(times) if self.staircase else times))
+        return self.initial_learning_rate / (1 + self.decay_rate * self._times(step))
 
 
 @SCHEDULES.register()
@@ -272,10 +257,5 @@ def get(identifier) -> LearningRateSchedule:
     ----------
     identifier : LearningRateSchedule or dict
         As ``{"class_name": "CosineDecay", "config": {...}}``, which an optimizer's `get_config` has in it.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there is none of that name.
     """
     return SCHEDULES.make(identifier)

@@ -29,11 +29,6 @@ class SGD(Optimizer):
     weight_decay, clipnorm, clipvalue, global_clipnorm, name
         As in `Optimizer`.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is out of its range.
-
     References
     ----------
     I. Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013.
@@ -98,11 +93,6 @@ class RMSprop(Optimizer):
     centered : bool, default False
     weight_decay, clipnorm, clipvalue, global_clipnorm, name
         As in `Optimizer`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is out of its range.
 
     References
     ----------
@@ -185,11 +175,6 @@ class Adam(Optimizer):
     weight_decay, clipnorm, clipvalue, global_clipnorm, name
         As in `Optimizer`.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is out of its range.
-
     References
     ----------
     D. Kingma and J. Ba, "Adam: a method for stochastic optimization", ICLR 2015: the form before section 2.1.
@@ -250,11 +235,6 @@ class AdamW(Adam):
         As in `Adam`.
     clipnorm, clipvalue, global_clipnorm, name
         As in `Optimizer`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is out of its range.
 
     References
     ----------
