@@ -40,7 +40,7 @@ ALLOWED = {
     "utils": {"arguments", "layers", "preprocessing", "training"},
     "backend": {"training", "layers"},
     "saving": {"models", "arguments"},
-    "__init__": {"arguments", "cells", "cpu", "engine", "layers", "models", "nn", "symbolic", "training"}  # cpu: threads
+    "__init__": {"arguments", "cells", "cpu", "engine", "layers", "models", "nn", "symbolic", "training"}
     | {"activations", "constraints", "initializers", "regularizers", "callbacks", "losses", "metrics", "optimizers"}
     | {"preprocessing", "saving", "utils", "backend"},
     "__main__": {"nblstm", "arguments", "codegen", "cpu", "cuda", "engine", "process"},

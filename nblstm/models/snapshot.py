@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.layers.base import building
+from nblstm.layers.base import parameters as layer_parameters
 from nblstm.layers.base.parameters import UNDRAWN
 from nblstm.models import data
 from nblstm.models.fitting import need_compiled
@@ -109,7 +109,7 @@ def check_parameters(model: Sequential, shape, values) -> None:
 
 def states(model: Sequential) -> list[list[np.ndarray] | None]:
     """The states that stateful layers begin the next batch with."""
-    return [building.states(layer) for layer in model.layers]
+    return [layer_parameters.states(layer) for layer in model.layers]
 
 
 def set_states(model, values) -> None:
