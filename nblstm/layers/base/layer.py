@@ -26,9 +26,8 @@ class Layer(Configured, Module):
     """A function of arrays, with parameters in one flat buffer, made when the shape of its input is known.
 
     A subclass gives ``_forward`` and ``_backward``, and where they differ from the defaults ``_output_shape`` (that of
-    the input) and ``_parameters_for`` (none). It is to keep each argument of its constructor under the argument's name,
-    as `get_config` reads them there, and is registered with ``@register()`` to be loaded again. A layer that is made of
-    others calls `hold` for each of them.
+    the input) and ``_parameters_for`` (none). It keeps each argument of its constructor under the argument's name, for
+    `get_config`, and is registered with ``@register()`` to be loaded again; in its constructor it may `hold` layers.
 
     Parameters
     ----------
@@ -125,7 +124,7 @@ class Layer(Configured, Module):
     def _backward(self, saved, dy, gradients: dict[Any, Any], input_gradient: bool) -> np.ndarray | None:
         """Write the parameters' gradients (zeros at first); return dx, or None where that is not wanted.
 
-        ``gradients[name]`` is an array; ``gradients[layer]``, of a held layer, is what its `backward` takes as ``into``.
+        ``gradients[name]`` is an array, ``gradients[layer]`` what a held layer's `backward` takes as ``into``.
         """
         raise NotImplementedError(f"{type(self).__name__} has no _backward; write it")
 
