@@ -165,13 +165,7 @@ softmax = ActivationFunction("softmax", _softmax, _d_softmax)
 log_softmax = ActivationFunction("log_softmax", _log_softmax, _d_log_softmax)
 
 #: By name, Keras's second names included.
-FUNCTIONS = {
-    function.name: function
-    for function in (
-        linear, relu, relu6, leaky_relu, elu, selu, softplus, softsign, sigmoid, log_sigmoid, hard_sigmoid, tanh,
-        hard_tanh, exponential, silu, hard_silu, gelu, mish, softmax, log_softmax,
-    )
-} | {"swish": silu, "hard_swish": hard_silu}  # fmt: skip
+FUNCTIONS = {name: made for name, made in list(globals().items()) if isinstance(made, ActivationFunction)}
 
 
 def get(identifier) -> ActivationFunction:

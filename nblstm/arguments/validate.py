@@ -56,10 +56,16 @@ def probability(name: str, value) -> float:
     return number(name, value, 0, 1, below=True)
 
 
-def only(name: str, value, supported) -> None:
-    """Refuse an option of Keras's that nblstm lacks, unless it has its default."""
+def only(name: str, value, supported):
+    """``supported``: the default of an option of Keras's that nblstm lacks, which is refused otherwise."""
     if value is not supported and value != supported:
         raise ValueError(f"{name} is {value!r}, which nblstm does not support; leave it at {supported!r}")
+    return supported
+
+
+def channels_last(data_format) -> str:
+    """Keras's ``data_format``, of which there is one."""
+    return choice("data_format", data_format or "channels_last", ("channels_last",))
 
 
 def without_cudnn(value) -> bool | str:

@@ -132,18 +132,16 @@ class _Convolution(Layer):
         self.padding, self.dilation_rate = padding, self._windows.dilation
         if max(self.strides) > 1 and max(self.dilation_rate) > 1:
             raise ValueError(f"strides is {strides} and dilation_rate {dilation_rate}; leave one of them at 1")
-        validate.choice("data_format", data_format or "channels_last", ("channels_last",))
-        validate.only("groups", groups, 1)
-        self.data_format, self.groups = "channels_last", 1
+        self.data_format = validate.channels_last(data_format)
+        self.groups = validate.only("groups", groups, 1)
         super().__init__(**kwargs)
-        validate.only("activity_regularizer", activity_regularizer, None)
+        self.activity_regularizer = validate.only("activity_regularizer", activity_regularizer, None)
         self.activation = activations.get(activation)
         self.use_bias = validate.flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.activity_regularizer = None
         self.kernel_constraint = constraints.get(kernel_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
 

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nblstm.layers import Layer, Recurrent
-from nblstm.layers.base.passes import Tape as LayerTape
+from nblstm.layers import Layer, Recurrent, Tape
 from nblstm.nn import Gradients
 from nblstm.training.objective import Objective
 
@@ -23,10 +22,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True, eq=False)
-class Tape:
+class Tapes:
     """Tapes of all layers, for `Sequential.backward`, and the mask of the output."""
 
-    tapes: list[LayerTape]
+    tapes: list[Tape]
     mask: np.ndarray | None
 
 
@@ -65,7 +64,7 @@ def _pass(model: Sequential, x: np.ndarray, mask) -> tuple[np.ndarray, np.ndarra
     return x, mask
 
 
-def forward(model: Sequential, x: np.ndarray, *, training: bool = True, mask=None) -> tuple[np.ndarray, Tape]:
+def forward(model: Sequential, x: np.ndarray, *, training: bool = True, mask=None) -> tuple[np.ndarray, Tapes]:
     """The output, and what `backward` needs."""
     tapes = []
     for layer in model._layers:
@@ -73,11 +72,11 @@ def forward(model: Sequential, x: np.ndarray, *, training: bool = True, mask=Non
         mask = layer.compute_mask(x, mask)
         tapes.append(tape)
         x = y
-    return x, Tape(tapes, mask)
+    return x, Tapes(tapes, mask)
 
 
 def backward(
-    model: Sequential, tape: Tape, dy: np.ndarray, into: list[Gradients | None] | None = None
+    model: Sequential, tape: Tapes, dy: np.ndarray, into: list[Gradients | None] | None = None
 ) -> list[Gradients | None]:  # fmt: skip
     """The gradients of each layer's parameters, None where there are none or they are not trained.
 
@@ -177,7 +176,7 @@ def prepare(model: Sequential) -> None:
         optimizer.build(modules)
 
 
-def _learn(model: Sequential, tape: Tape, d_prediction: np.ndarray) -> None:
+def _learn(model: Sequential, tape: Tapes, d_prediction: np.ndarray) -> None:
     """Backward, and a step of the optimizer."""
     optimizer: Any = model.optimizer
     layers, roles = model._layers, model.roles

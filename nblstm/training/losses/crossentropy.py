@@ -33,8 +33,20 @@ def _binary(from_logits: bool, label_smoothing: float) -> LossEquation:
     return LossEquation("binary_crossentropy", of_logit if from_logits else of_probability, fractions=True)
 
 
+class _Crossentropy(Loss):
+    """A cross-entropy with smoothed targets, of probabilities or logits."""
+
+    def __init__(
+        self, from_logits: bool = False, label_smoothing: float = 0.0, reduction: str = "sum_over_batch_size",
+        name: str | None = None,
+    ):  # fmt: skip
+        super().__init__(reduction, name)
+        self.from_logits = flag("from_logits", from_logits)
+        self.label_smoothing = number("label_smoothing", label_smoothing, 0, 1)
+
+
 @LOSSES.register("binary_crossentropy", "bce", "BCE")
-class BinaryCrossentropy(Loss):
+class BinaryCrossentropy(_Crossentropy):
     """``l = -mean(t log(p) + (1 - t) log(1 - p))`` over the last dimension.
 
     Parameters
@@ -52,13 +64,7 @@ class BinaryCrossentropy(Loss):
     is clipped: ``l = max(x, 0) - t x + log(1 + exp(-|x|))``.
     """
 
-    def __init__(
-        self, from_logits: bool = False, label_smoothing: float = 0.0, reduction: str = "sum_over_batch_size",
-        name: str = "binary_crossentropy",
-    ):  # fmt: skip
-        super().__init__(reduction, name)
-        self.from_logits = flag("from_logits", from_logits)
-        self.label_smoothing = number("label_smoothing", label_smoothing, 0, 1)
+    default_name = "binary_crossentropy"
 
     def target(self, target, prediction, mask):
         """Numbers in the predictions' shape."""
@@ -76,7 +82,7 @@ class BinaryCrossentropy(Loss):
 
 
 @LOSSES.register("categorical_crossentropy")
-class CategoricalCrossentropy(Loss):
+class CategoricalCrossentropy(_Crossentropy):
     """``l = -sum(t log(p))`` over the last dimension, the classes.
 
     Parameters
@@ -94,13 +100,7 @@ class CategoricalCrossentropy(Loss):
     the gradient is 0. With logits nothing is clipped: log(p) is ``x - log(sum(exp(x)))``.
     """
 
-    def __init__(
-        self, from_logits: bool = False, label_smoothing: float = 0.0, reduction: str = "sum_over_batch_size",
-        name: str = "categorical_crossentropy",
-    ):  # fmt: skip
-        super().__init__(reduction, name)
-        self.from_logits = flag("from_logits", from_logits)
-        self.label_smoothing = number("label_smoothing", label_smoothing, 0, 1)
+    default_name = "categorical_crossentropy"
 
     def target(self, target, prediction, mask):
         """A distribution over the classes, such as one-hot rows, smoothed."""

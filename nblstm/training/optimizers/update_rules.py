@@ -20,13 +20,11 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    modules : Module or sequence of Module, optional
-        Networks to train.
     learning_rate : float or callable, default 0.01
     momentum : float, default 0
         From 0 to 1.
     nesterov : bool, default False
-    weight_decay, clipnorm, clipvalue, global_clipnorm, name
+    modules, weight_decay, clipnorm, clipvalue, global_clipnorm, name
         As in `Optimizer`.
 
     References
@@ -83,15 +81,13 @@ class RMSprop(Optimizer):
 
     Parameters
     ----------
-    modules : Module or sequence of Module, optional
-        Networks to train.
     learning_rate : float or callable, default 0.001
     rho : float, default 0.9
     momentum : float, default 0
         Both from 0 to 1.
     epsilon : float, default 1e-7
     centered : bool, default False
-    weight_decay, clipnorm, clipvalue, global_clipnorm, name
+    modules, weight_decay, clipnorm, clipvalue, global_clipnorm, name
         As in `Optimizer`.
 
     References
@@ -163,8 +159,6 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    modules : Module or sequence of Module, optional
-        Networks to train.
     learning_rate : float or callable, default 0.001
         A number may be changed between steps.
     beta_1, beta_2 : float, default 0.9 and 0.999
@@ -172,7 +166,7 @@ class Adam(Optimizer):
     epsilon : float, default 1e-7
     amsgrad : bool, default False
         Divide by the root of the largest v so far.
-    weight_decay, clipnorm, clipvalue, global_clipnorm, name
+    modules, weight_decay, clipnorm, clipvalue, global_clipnorm, name
         As in `Optimizer`.
 
     References
@@ -227,13 +221,11 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    modules : Module or sequence of Module, optional
-        Networks to train.
     learning_rate : float or callable, default 0.001
     weight_decay : float, default 0.004
     beta_1, beta_2, epsilon, amsgrad
         As in `Adam`.
-    clipnorm, clipvalue, global_clipnorm, name
+    modules, clipnorm, clipvalue, global_clipnorm, name
         As in `Optimizer`.
 
     References
