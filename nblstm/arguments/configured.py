@@ -122,14 +122,8 @@ def plain(name: str, value) -> Any:
 class Registry:
     """Classes by name, and the objects that are given by these names.
 
-    Parameters
-    ----------
-    kind : str
-        What they are, for messages.
-    base : type, optional
-        Class of the objects; any that can be called, if not given.
-    by : str, optional
-        What registers one of the user's own.
+    ``kind`` is the word for them in messages; ``base`` their class, if not all that can be called are accepted; ``by``
+    the function that registers one of the user's own.
     """
 
     #: Keys of what `Configured.record` gives, and of what Keras gives beside them.
@@ -161,13 +155,7 @@ class Registry:
         return [name for name in self._names if name.islower()] or self._names
 
     def make(self, identifier) -> Any:
-        """The object that is meant.
-
-        Parameters
-        ----------
-        identifier : str, dict, class or object
-            A registered name, what `Configured.record` gave, a class to be called without arguments, or the object.
-        """
+        """The object of a registered name, of what `Configured.record` gave, or of a class; or the object itself."""
         name, config = identifier, {}
         if isinstance(identifier, dict):
             name, config = identifier.get("class_name"), identifier.get("config", {})

@@ -111,17 +111,8 @@ def named(
 ) -> Any:  # fmt: skip
     """The object of that name, or one sentence.
 
-    Parameters
-    ----------
-    kind : str
-        What the sentence calls it.
-    name : str
-    table : dict of str to object
-        nblstm's.
-    shown : iterable of str, optional
-        The names in it to list, if not all.
-    by : str, optional
-        What registers one of the user's own.
+    ``kind`` is the sentence's word for it; of nblstm's names in ``table`` it lists those ``shown``; ``by`` registers
+    objects of the user's own.
     """
     made = found(name, table)
     if made is not None:
@@ -145,11 +136,7 @@ def resolved(value, table: Mapping[str, Any] | None = None) -> Any:
 def name_of(made, short: str | None = None) -> str:
     """The name under which a file may refer to an object: the registered one, else its own.
 
-    Parameters
-    ----------
-    made : object
-    short : str, optional
-        Its own name; by default that of a class, or of a function that has been defined under one.
+    Its own is ``short``, or that of a class or of a function defined under one; TypeError if it has none.
     """
     for name, known in _registered.items():
         if known is made:

@@ -11,10 +11,7 @@ from nblstm.arguments import validate
 
 
 def refuse_unknown(cls: type, given: Iterable[str]) -> None:
-    """Refuse an argument that the constructor lacks, unless it passes on what it does not know.
-
-    To be called in ``__new__``, where the class is the one that the user named.
-    """
+    """Refuse an argument that the constructor lacks, unless it passes on what it does not know."""
     known = constructor(cls).parameters
     wrong = [name for name in given if name not in known]
     if wrong and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
@@ -47,13 +44,7 @@ def constructor(cls: type) -> inspect.Signature:
 def overridden(cls: type, base: type, *names: str, least: int | None = None) -> None:
     """Refuse a subclass whose methods cannot be called as those of the base class are, as Keras's may not be.
 
-    Parameters
-    ----------
-    cls, base : type
-    names : str
-        Methods of ``base``.
-    least : int, optional
-        How many arguments they have to take by position, beside self; all by default.
+    ``least`` is how many arguments they have to take by position, beside self; all by default.
     """
     for name in names:
         method, known = getattr(cls, name), getattr(base, name)

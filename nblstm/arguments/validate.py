@@ -87,15 +87,7 @@ def unknown(
 ) -> str:  # fmt: skip
     """Describe a name that is none of ``names``: the name, the nearest one that is, and all; to follow "unknown".
 
-    Parameters
-    ----------
-    name : str
-    names : iterable of str
-        All that are known.
-    shown : iterable of str, optional
-        Those to list, if not all.
-    once : dict of str to str, optional
-        Names that others have or had, and which these are here.
+    Listed are those ``shown``; ``once`` has names that others have or had, and the names that these are here.
     """
     import difflib  # 2 ms, which only an error needs
 

@@ -32,14 +32,10 @@ from nblstm.layers.dense import affine, affine_parameters, d_affine
 
 @dataclass(frozen=True)
 class Windows:
-    """Sizes and steps of sliding windows.
+    """Sizes and steps of sliding windows, in each of R dimensions.
 
-    Attributes
-    ----------
-    size, strides, dilation : tuple of int, of length R
-    padding : {"valid", "same", "causal"}
-        "same" pads evenly, with the odd one at the end, so that there are ceil(size / stride) windows; "causal"
-        pads the beginning, so that no window sees what comes later.
+    The padding "same" is even, with the odd entry at the end, so that there are ceil(size / stride) windows; "causal"
+    pads the beginning, so that no window sees what comes later.
     """
 
     size: tuple[int, ...]

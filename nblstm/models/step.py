@@ -99,9 +99,7 @@ def backward(
 
 
 def train_step(model: Sequential, x: np.ndarray, y, weight, objective: Objective) -> None:
-    """Forward, backward and one step of the optimizer, with a batch that has been checked.
-
-    A subclass may override it.
+    """Forward, backward and one step of the optimizer, with a batch that has been checked; a subclass may override it.
 
     Parameters
     ----------
@@ -132,12 +130,8 @@ def test_step(model: Sequential, x: np.ndarray, y, weight, objective: Objective)
 def measured(model: Sequential, whole: bool = False) -> Iterator[Objective]:
     """``with measured(model) as objective:`` the model's loss and metrics, or copies while others use these.
 
-    So a callback or another thread can evaluate the model without a trace in the measurements of an epoch.
-
-    Parameters
-    ----------
-    whole : bool, default False
-        Whether they have to be the model's, as for a fit: it gets new ones where an evaluation has them.
+    So a callback or another thread can evaluate the model without a trace in the measurements of an epoch. A fit needs
+    the ``whole``, the model's: it gets new ones where an evaluation has them.
     """
     assert model.objective is not None
     free = model._objective_token

@@ -37,24 +37,8 @@ def write(path, kind: str, content: dict[str, Any]) -> None:
     """Write ``content`` to a file, in place of one that is there.
 
     The new file takes the old one's place when it is complete and on the disk, and has been read again: who is killed
-    before leaves the old one.
-
-    Parameters
-    ----------
-    path : str or PathLike
-    kind : str
-        Kind of content, such as "model".
-    content : dict
-        Of None, bools, numbers, strings, arrays of numbers, and lists and dicts of these.
-
-    Raises
-    ------
-    TypeError
-        If there is anything else in it; then nothing has been written.
-    ValueError
-        If the path's name stands for another format.
-    OSError
-        If the file cannot be written.
+    before leaves the old one. ``content`` has None, bools, numbers, strings, arrays of numbers, and lists and dicts of
+    these: with anything else in it nothing is written.
     """
     path = validate.target_path("filepath", path)
     check_target("filepath", path)
@@ -269,13 +253,7 @@ def check_target(name: str, path: str) -> None:
 
 
 def advice(file) -> str | None:
-    """Say what a file is that is not nblstm's, and what to do with it; None if it is not known.
-
-    Parameters
-    ----------
-    file : file object
-        Open for reading bytes.
-    """
+    """Say what a file that is not nblstm's is, and what to do with it; None if that is not known."""
     kind = _kind(file)
     return None if kind is None else f"is {kind[0]} and none of nblstm's; {kind[1]}"
 

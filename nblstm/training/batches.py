@@ -85,14 +85,8 @@ def sample_array(name: str, value, dtype: str) -> np.ndarray:
 class ArrayBatches:
     """Batches of samples in arrays.
 
-    Parameters
-    ----------
-    samples : Samples
-    batch_size : int
-    generator : Generator, optional
-        Source of a new order for each pass over the samples; without, they stay in their order and batches are views.
-    steps_per_epoch : int, optional
-        Batches of an epoch, which need not be a pass: the next epoch goes on where this ended.
+    A ``generator`` gives a new order for each pass over the samples; without, they stay in their order and batches are
+    views. An epoch of ``steps_per_epoch`` need not be a pass: the next one goes on where it ended.
     """
 
     def __init__(
@@ -156,16 +150,10 @@ class ArrayBatches:
 
 
 class IterableBatches:
-    """Batches that an iterable gives.
+    """Batches that an iterable gives, each as ``checked`` makes it of what came.
 
-    Parameters
-    ----------
-    source : iterable
-        Of batches; each pass over it begins anew, unless it is an iterator.
-    checked : callable
-        From what the source gives to a batch.
-    steps_per_epoch : int, optional
-        Batches of an epoch; a pass over the source if not given.
+    Each pass begins the iterable anew, unless it is an iterator. An epoch is a pass, or has ``steps_per_epoch``
+    batches.
     """
 
     def __init__(self, source: Iterable, checked: Callable[[Any], Samples], steps_per_epoch: int | None = None):

@@ -20,25 +20,14 @@ from nblstm.training.progress import Progress
 
 
 class Loop:
-    """One `fit`.
-
-    Parameters
-    ----------
-    model : Sequential
-        With its ``objective``, which a callback may replace by compiling anew, ``train_step(x, y, weight, objective)``,
-        ``test_step``, ``reset_metrics()`` and ``logs()``; for a `BackupAndRestore`, ``state()`` and ``load_state()``.
-    batches : ArrayBatches or IterableBatches
-    callbacks : Callback, iterable of Callback, or None
-    epochs, initial_epoch : int
-        Trained are the epochs from ``initial_epoch`` to ``epochs - 1``.
-    verbose : int
-        0, 1 or 2; see `Progress`.
-    validation : ArrayBatches or IterableBatches, optional
-    validation_freq : int or set of int
-        Epochs from one validation to the next, or the epochs, counted from 1, that have one.
+    """One `fit`: epochs from ``initial_epoch`` to ``epochs - 1``.
 
     Attributes
     ----------
+    model : Sequential
+        With its ``objective``, which a callback may replace by compiling anew.
+    validation_freq : int or set of int
+        Epochs from one validation to the next, or the epochs, counted from 1, that have one.
     epoch : int
         The epoch that runs or comes next, counted from 0.
     done : int

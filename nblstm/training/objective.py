@@ -15,14 +15,7 @@ from nblstm.training.metrics import Mean, Metric
 
 
 class Objective:
-    """A loss, and metrics beside it.
-
-    Parameters
-    ----------
-    loss : str, Loss, callable or dict
-    measured, weighted : list, optional
-        Metrics without and with the samples' weights.
-    """
+    """A loss, and metrics beside it, without and with the samples' weights, as `Sequential.compile` takes them."""
 
     def __init__(self, loss, measured=None, weighted=None):
         self.loss: Loss = losses.get(_of_one_output("loss", loss))

@@ -94,20 +94,10 @@ def check_finite(name: str, value: np.ndarray | None) -> None:
 
 
 def class_weights(y: np.ndarray, class_weight, rank: int, dtype: str) -> np.ndarray:
-    """One weight per row of predictions, that of its class; 1 for classes without.
+    """One weight (N, ...) per row of predictions, that of its class; 1 for classes without.
 
-    Parameters
-    ----------
-    y : ndarray, shape (N, ...), (N, ..., 1), or one-hot (N, ..., C)
-        Targets of predictions (N, ..., C).
-    class_weight : dict of int to float
-    rank : int
-        Dimensions of the predictions.
-    dtype : {"float32", "float64"}
-
-    Returns
-    -------
-    ndarray of dtype, shape (N, ...)
+    Targets y of predictions (N, ..., C) are class numbers (N, ...) or (N, ..., 1), or one-hot (N, ..., C); ``rank`` is
+    the number of dimensions of the predictions.
     """
     if not isinstance(class_weight, dict) or not all(
         isinstance(key, numbers.Real) and float(key).is_integer() and isinstance(value, numbers.Real)

@@ -142,14 +142,7 @@ class LambdaCallback(Callback):
 
 
 class CallbackList:
-    """The callbacks of one fit, evaluation or prediction, called in order.
-
-    Parameters
-    ----------
-    callbacks : Callback, iterable of Callback, or None
-    model : Sequential
-    params : dict
-    """
+    """The callbacks of one fit, evaluation or prediction, called in order."""
 
     def __init__(self, callbacks, model, params: dict[str, Any]):
         self.callbacks: list[Any] = _checked(callbacks)
