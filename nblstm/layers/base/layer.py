@@ -171,7 +171,6 @@ class Layer(Configured, Module):
         Parameters
         ----------
         input_shape : tuple of int or None
-            With the batch dimension first.
         generator : Generator, optional
             Source of the initial values, unless an initializer has a seed; `UNDRAWN` leaves all of them 0.
         """
