@@ -31,7 +31,7 @@ ALLOWED = {
     "constraints": {"arguments"},
     "initializers": {"arguments", "process"},
     "regularizers": {"arguments"},
-    "layers": {"arguments", "buffers", "cells", "engine", "nn", "process", "symbolic"}
+    "layers": {"arguments", "buffers", "cells", "engine", "nn", "process"}
     | {"activations", "constraints", "initializers", "regularizers"},
     "models": {"arguments", "engine", "layers", "nn", "process", "training"},
     # Keras's names of modules, for what lies further down.
