@@ -26,7 +26,7 @@ ALLOWED = {
     "cuda": {"arguments", "buffers", "cells", "codegen", "process", "symbolic"},
     "engine": {"arguments", "buffers", "cells"},  # and cpu or cuda by name, see `engine.device`
     "nn": {"arguments", "buffers", "cells", "engine", "process"},
-    "training": {"arguments", "engine", "nn", "process", "symbolic"},
+    "training": {"activations", "arguments", "engine", "nn", "process", "symbolic"},
     "activations": {"arguments", "symbolic"},
     "constraints": {"arguments"},
     "initializers": {"arguments", "process"},

@@ -133,6 +133,7 @@ class Registry:
         self.kind, self._base, self._by = kind, base, by
         self.classes: dict[str, type] = {}
         self._names: list[str] = []  # one of each class
+        self.shown: list[str] = []  # in messages: classes are not, beside names such as "mse"
 
     def register(self, *aliases: str):
         """Decorator of a class: it can be named by its own name and by these."""
@@ -142,17 +143,13 @@ class Registry:
             if custom.is_nblstms(cls):
                 self.classes |= dict.fromkeys(names, cls)
                 self._names.append(next((name for name in aliases if name.islower()), cls.__name__))
+                self.shown = [name for name in self._names if name.islower()] or self._names
             else:
                 for name in names:
                     custom.register(name, cls, self.classes)
             return cls
 
         return add
-
-    @property
-    def shown(self) -> list[str]:
-        """The names that messages list: classes are not, beside names such as "mse"."""
-        return [name for name in self._names if name.islower()] or self._names
 
     def make(self, identifier) -> Any:
         """The object of a registered name, of what `Configured.record` gave, or of a class; or the object itself."""

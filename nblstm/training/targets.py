@@ -70,17 +70,22 @@ def mask_array(mask, shape: tuple[int, ...]) -> np.ndarray | None:
     return aligned("mask", array.astype(bool), shape)
 
 
+def spread(array: np.ndarray, rank: int) -> np.ndarray:
+    """Aligned weights or a mask with ``rank`` dimensions, of which the last are 1."""
+    return array.reshape(array.shape + (1,) * (rank - array.ndim))
+
+
 def product(a: np.ndarray | None, b: np.ndarray | None) -> Any:
     """The product of aligned weights or masks; None stands for ones."""
     if a is None or b is None:
         return b if a is None else a
     rank = max(a.ndim, b.ndim)
-    return a.reshape(a.shape + (1,) * (rank - a.ndim)) * b.reshape(b.shape + (1,) * (rank - b.ndim))
+    return spread(a, rank) * spread(b, rank)
 
 
 def broadcast(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Aligned weights or a mask, broadcast from the first dimensions to ``shape``."""
-    return np.broadcast_to(array.reshape(array.shape + (1,) * (len(shape) - array.ndim)), shape)
+    return np.broadcast_to(spread(array, len(shape)), shape)
 
 
 def check_finite(name: str, value: np.ndarray | None) -> None:

@@ -7,12 +7,13 @@ from functools import cache
 
 import numpy as np
 
+from nblstm.activations import log_softmax
 from nblstm.arguments import validate
 from nblstm.arguments.validate import flag, number
 from nblstm.symbolic.elementwise import LossEquation
 from nblstm.symbolic.functions import exp, log, log1p, where
 from nblstm.training.losses.base_loss import LOSSES, Loss
-from nblstm.training.targets import target_like
+from nblstm.training.targets import spread, target_like
 
 #: Keras's backend.epsilon(): probabilities are clipped to [EPSILON, 1 - EPSILON].
 EPSILON = 1e-7
@@ -116,7 +117,7 @@ class CategoricalCrossentropy(_Crossentropy):
     def rows(self, target, prediction):
         """Values, and gradients: ``softmax(x) sum(t) - t``, or ``(dq - sum(dq q)) / sum(p)`` with q = p / sum(p)."""
         if self.from_logits:
-            log_p = _log_softmax(prediction)
+            log_p, _ = log_softmax.forward(prediction)
             gradient = np.exp(log_p) * target.sum(axis=-1, keepdims=True) - target
             return -(target * log_p).sum(axis=-1), gradient
         total = prediction.sum(axis=-1, keepdims=True)
@@ -166,9 +167,9 @@ class SparseCategoricalCrossentropy(Loss):
         labels = labels.reshape(rows)
         if self.ignore_class is not None:
             counts = labels != self.ignore_class
-            mask = counts if mask is None else counts & mask.reshape(mask.shape + (1,) * (counts.ndim - mask.ndim))
+            mask = counts if mask is None else counts & spread(mask, counts.ndim)
         if mask is not None:
-            labels = np.where(mask.reshape(mask.shape + (1,) * (labels.ndim - mask.ndim)), labels, 0)
+            labels = np.where(spread(mask, labels.ndim), labels, 0)
         if labels.dtype.kind in "iu" and not (labels.min() < 0 or labels.max() >= classes):
             return labels.astype(np.intp, copy=False), mask
         wrong = ~((labels >= 0) & (labels < classes) & (labels == np.floor(labels)))
@@ -181,7 +182,7 @@ class SparseCategoricalCrossentropy(Loss):
         flat = prediction.reshape(-1, prediction.shape[-1])
         chosen = (np.arange(len(flat)), target.ravel())
         if self.from_logits:
-            log_p = _log_softmax(flat)
+            log_p, _ = log_softmax.forward(flat)
             gradient = np.exp(log_p)
             gradient[chosen] -= 1
             return -log_p[chosen].reshape(target.shape), gradient.reshape(prediction.shape)
@@ -192,12 +193,6 @@ class SparseCategoricalCrossentropy(Loss):
         gradient[...] = each[:, None]
         gradient[chosen] = each - each / p
         return -np.log(p).reshape(target.shape), gradient.reshape(prediction.shape)
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    """``x - log(sum(exp(x)))`` over the last dimension; the largest x is subtracted first, so that no exp overflows."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
 def _clipped(probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
