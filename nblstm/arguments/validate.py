@@ -21,12 +21,13 @@ DTypeLike: TypeAlias = str | type[np.generic] | np.dtype | None
 
 def whole_number(name: str, value, least: int = 0, fix: str | None = None) -> int:
     """``value`` as an int of ``least`` or more; ``fix`` says what else may be given."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if whole and value >= least:
+        return int(value)
     fix = fix or f"give a whole number, {least} or more"
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+    if not whole:
         raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; {fix}")
-    if value < least:
-        raise ValueError(f"{name} is {value}; {fix}")
-    return int(value)
+    raise ValueError(f"{name} is {value}; {fix}")
 
 
 def positive_integer(name: str, value, fix: str | None = None) -> int:
@@ -38,17 +39,18 @@ def number(
     name: str, value, low: float = -math.inf, high: float = math.inf, *, above: bool = False, below: bool = False
 ) -> float:
     """``value`` as a finite float from ``low`` to ``high``, both allowed unless ``above`` or ``below`` exclude them."""
-    needed = f"give a number above {low:g}" if above else f"give a number, {low:g} or more"
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    inside = real and math.isfinite(value) and low <= value <= high
+    if inside and not (above and value == low) and not (below and value == high):
+        return float(value)
+    needed = f"a number above {low:g}" if above else f"a number, {low:g} or more"
     if low == -math.inf:
-        needed = "give a finite number"
+        needed = "a finite number"
     if high != math.inf:
         needed += f" and {'below' if below else 'at most'} {high:g}"
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; {needed}")
-    inside = math.isfinite(value) and low <= float(value) <= high
-    if not inside or (above and value == low) or (below and value == high):
-        raise ValueError(f"{name} is {value}; {needed}")
-    return float(value)
+    if not real:
+        raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; give {needed}")
+    raise ValueError(f"{name} is {value}; give {needed}")
 
 
 def probability(name: str, value) -> float:
