@@ -71,7 +71,7 @@ class ActivationFunction:
 
     @cached_property
     def _functions(self) -> ArrayFunctions:
-        """Those given, or derived, at the first use: that takes 1 ms."""
+        """The given functions, or those derived at the first use, which takes 1 ms."""
         if self._given is not None:
             return self._given
         assert self.scalar is not None
@@ -110,7 +110,7 @@ class ActivationFunction:
         return ActivationFunction, (self.name, *(self._given or (None, None, "output", None)), self.scalar)
 
     def record(self) -> str:
-        """How it is saved: by its name, behind ``Custom>`` if it is one of the user's own."""
+        """Its name, by which it is saved, behind ``Custom>`` if it is one of the user's own."""
         if FUNCTIONS.get(self.name) is self:
             return self.name
         try:
