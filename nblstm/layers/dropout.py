@@ -18,7 +18,7 @@ def seeded(seed: int | None) -> np.random.Generator | None:
     return None if seed is None else seeds.generator(seed)
 
 
-class _Dropout(Layer):
+class _DropoutLayer(Layer):
     """A subclass says in `_drawn_shape` which numbers are dropped together."""
 
     supports_masking = True
@@ -45,7 +45,7 @@ class _Dropout(Layer):
 
 
 @register()
-class Dropout(_Dropout):
+class Dropout(_DropoutLayer):
     """While training, sets entries to 0 with probability ``rate`` and scales the others up, to keep the mean.
 
     Parameters
@@ -82,7 +82,7 @@ class Dropout(_Dropout):
 
 
 @register()
-class SpatialDropout1D(_Dropout):
+class SpatialDropout1D(_DropoutLayer):
     """`Dropout` of the same features in all steps of a sequence, (B, T, C).
 
     Parameters

@@ -9,7 +9,7 @@ from nblstm.training.metrics.metric import METRICS, Metric
 from nblstm.training.targets import prediction_array, target_like
 
 
-class _Accuracy(Metric):
+class _Agreement(Metric):
     """Fraction of rows in which ``_agree(y_true, prediction)``."""
 
     direction = "max"
@@ -23,7 +23,7 @@ class _Accuracy(Metric):
 
 
 @METRICS.register("accuracy", "acc")
-class Accuracy(_Accuracy):
+class Accuracy(_Agreement):
     """Binary, categorical or sparse categorical accuracy, by the shapes of predictions and targets.
 
     Notes
@@ -44,7 +44,7 @@ class Accuracy(_Accuracy):
 
 
 @METRICS.register("binary_accuracy")
-class BinaryAccuracy(_Accuracy):
+class BinaryAccuracy(_Agreement):
     """Fraction of predictions with ``(y_pred > threshold) == y_true``.
 
     Parameters
@@ -66,7 +66,7 @@ class BinaryAccuracy(_Accuracy):
 
 
 @METRICS.register("categorical_accuracy")
-class CategoricalAccuracy(_Accuracy):
+class CategoricalAccuracy(_Agreement):
     """Fraction of rows whose most likely class is that of the one-hot target."""
 
     default_name = "categorical_accuracy"
@@ -76,7 +76,7 @@ class CategoricalAccuracy(_Accuracy):
 
 
 @METRICS.register("sparse_categorical_accuracy")
-class SparseCategoricalAccuracy(_Accuracy):
+class SparseCategoricalAccuracy(_Agreement):
     """Fraction of rows whose most likely class is the target, a class number."""
 
     default_name = "sparse_categorical_accuracy"
@@ -86,7 +86,7 @@ class SparseCategoricalAccuracy(_Accuracy):
 
 
 @METRICS.register("top_k_categorical_accuracy")
-class TopKCategoricalAccuracy(_Accuracy):
+class TopKCategoricalAccuracy(_Agreement):
     """Fraction of rows whose ``k`` most likely classes contain that of the one-hot target.
 
     Parameters
@@ -108,7 +108,7 @@ class TopKCategoricalAccuracy(_Accuracy):
 
 
 @METRICS.register("sparse_top_k_categorical_accuracy")
-class SparseTopKCategoricalAccuracy(_Accuracy):
+class SparseTopKCategoricalAccuracy(_Agreement):
     """Fraction of rows whose ``k`` most likely classes contain the target, a class number.
 
     Parameters
