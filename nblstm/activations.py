@@ -1,3 +1,200 @@
-"""Keras's name for `nblstm.layers.activations`."""
+"""Activation functions of arrays, with Keras's names and defaults, and their gradients.
 
-from nblstm.layers.activations import *
+An activation of single numbers is one equation, from which value and gradient are derived; softmax and log_softmax,
+which act on rows, are formulas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property, partial
+
+import numpy as np
+
+from nblstm.arguments import custom, validate
+from nblstm.symbolic import functions
+from nblstm.symbolic.elementwise import Array, ArrayFunctions, array_functions
+
+__all__ = [
+    "ActivationFunction", "elu", "exponential", "gelu", "get", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh",
+    "leaky_relu", "linear", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu", "sigmoid", "silu",
+    "softmax", "softplus", "softsign", "swish", "tanh",
+]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+class ActivationFunction:
+    """An activation: ``y = value(x)``, ``dx = pullback(kept, dy)``.
+
+    Parameters
+    ----------
+    name : str
+    value : callable, optional
+        From an array of floats to one of the same shape and dtype; if not given, it is derived from ``scalar``, and so
+        is all else.
+    pullback : callable, optional
+        From the kept array and ``dy`` to ``dx``.
+    keeps : {"output", "input"}
+        The array that the pullback takes.
+    overwrite : callable, optional
+        As ``value``, with the result in the place of the input.
+    scalar : callable, optional
+        The same function of one number, by operators and the functions that nblstm exports, as the equations of a cell
+        use it; None where a number alone does not determine the result.
+
+    Raises
+    ------
+    TypeError
+        If there is neither a value with its pullback nor an equation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nblstm import activations
+    >>> cube = activations.ActivationFunction("cube", scalar=lambda x: x**3)
+    >>> cube(np.array([2.0])), cube.backward(np.array([2.0]), np.array([1.0]))
+    (array([8.]), array([12.]))
+    """
+
+    def __init__(
+        self, name: str, value: Callable[[Array], Array] | None = None,
+        pullback: Callable[[Array, Array], Array] | None = None, keeps: str = "output",
+        overwrite: Callable[[Array], Array] | None = None, scalar: Callable | None = None,
+    ):  # fmt: skip
+        if (value is None) != (pullback is None) or (value is None and scalar is None):
+            raise TypeError(f"the activation {name!r} needs value and pullback, or scalar alone; give these")
+        self.name, self.scalar = name, scalar
+        self._given = None if value is None or pullback is None else ArrayFunctions(value, pullback, keeps, overwrite)
+
+    @cached_property
+    def _functions(self) -> ArrayFunctions:
+        """The given functions, or those derived at the first use, which takes 1 ms."""
+        if self._given is not None:
+            return self._given
+        assert self.scalar is not None
+        return array_functions(self.name, self.scalar)
+
+    @np.errstate(under="ignore")
+    def __call__(self, x) -> Array:
+        """The activation of an array."""
+        x = validate.number_array("x", x)
+        return self._functions.value(x if x.dtype.kind == "f" else x.astype(np.float32))
+
+    def forward(self, x: Array, own: bool = False) -> tuple[Array, Array]:
+        """The output, and the array that `backward` needs; with ``own``, x may be overwritten.
+
+        Memory that is new costs more than a simple function: relu of 1.6 million numbers takes 3.6 ms in another
+        array, 1.4 ms in place (one core).
+        """
+        value, _, keeps, overwrite = self._functions
+        y = overwrite(x) if own and overwrite else value(x)
+        return y, y if keeps == "output" else x
+
+    def backward(self, kept: Array, dy: Array) -> Array:
+        """The gradient with respect to the input."""
+        return self._functions.pullback(kept, dy)
+
+    def __copy__(self) -> ActivationFunction:
+        return self
+
+    def __deepcopy__(self, memo) -> ActivationFunction:
+        return self
+
+    def __reduce__(self):
+        """By the name of a known one; of the user's own, pickle finds the functions, or raises."""
+        if FUNCTIONS.get(self.name) is self:
+            return get, (self.name,)
+        return ActivationFunction, (self.name, *(self._given or (None, None, "output", None)), self.scalar)
+
+    def record(self) -> str:
+        """Its name, by which it is saved, behind ``Custom>`` if it is one of the user's own."""
+        if FUNCTIONS.get(self.name) is self:
+            return self.name
+        try:
+            return custom.name_of(self, self.name)
+        except TypeError:
+            raise TypeError(
+                f"the activation {self.name!r} is your own and cannot be saved; give it a name like that of a function"
+            ) from None
+
+
+def _softmax(x):
+    rows = x.size != x.shape[-1]  # else the largest and the sum are numbers, which takes 1 us less
+    axis = -1 if rows else None
+    e = x - np.maximum.reduce(x, axis, keepdims=rows)
+    np.exp(e, out=e)
+    e /= np.add.reduce(e, axis, keepdims=rows)
+    return e
+
+
+def _d_softmax(y, dy):
+    return y * (dy - np.sum(dy * y, axis=-1, keepdims=True))
+
+
+def _log_softmax(x):
+    x = x - np.max(x, axis=-1, keepdims=True)
+    return x - np.log(np.sum(np.exp(x), axis=-1, keepdims=True))
+
+
+def _d_log_softmax(y, dy):
+    return dy - np.exp(y) * np.sum(dy, axis=-1, keepdims=True)
+
+
+linear = ActivationFunction("linear", scalar=functions.linear)
+relu = ActivationFunction("relu", scalar=functions.relu)
+relu6 = ActivationFunction("relu6", scalar=functions.relu6)
+leaky_relu = ActivationFunction("leaky_relu", scalar=partial(functions.leaky_relu, negative_slope=0.2))
+elu = ActivationFunction("elu", scalar=functions.elu)
+selu = ActivationFunction("selu", scalar=functions.selu)
+softplus = ActivationFunction("softplus", scalar=functions.softplus)
+softsign = ActivationFunction("softsign", scalar=functions.softsign)
+sigmoid = ActivationFunction("sigmoid", scalar=functions.sigmoid)
+log_sigmoid = ActivationFunction("log_sigmoid", scalar=functions.log_sigmoid)
+hard_sigmoid = ActivationFunction("hard_sigmoid", scalar=functions.hard_sigmoid)
+tanh = ActivationFunction("tanh", scalar=functions.tanh)
+hard_tanh = ActivationFunction("hard_tanh", scalar=functions.hard_tanh)
+exponential = ActivationFunction("exponential", scalar=functions.exp)
+silu = swish = ActivationFunction("silu", scalar=functions.swish)
+hard_silu = hard_swish = ActivationFunction("hard_silu", scalar=functions.hard_swish)
+gelu = ActivationFunction("gelu", scalar=functions.gelu)
+mish = ActivationFunction("mish", scalar=functions.mish)
+softmax = ActivationFunction("softmax", _softmax, _d_softmax)
+log_softmax = ActivationFunction("log_softmax", _log_softmax, _d_log_softmax)
+
+#: By name, Keras's second names included.
+FUNCTIONS = {name: made for name, made in list(globals().items()) if isinstance(made, ActivationFunction)}
+
+
+def get(identifier) -> ActivationFunction:
+    """The activation of a name.
+
+    Parameters
+    ----------
+    identifier : str, ActivationFunction or None
+        A name such as ``"relu"``; None is linear.
+    """
+    if identifier is None:
+        return linear
+    if isinstance(identifier, ActivationFunction):
+        return identifier
+    if not isinstance(identifier, str):
+        raise TypeError(
+            f"the activation is {identifier!r}; give a name or an ActivationFunction, which has its gradient"
+        )
+    found = custom.named("activation", identifier, FUNCTIONS)
+    if not isinstance(found, ActivationFunction):
+        raise TypeError(f"the activation {identifier!r} is {found!r}; let it be an ActivationFunction")
+    return found
+
+
+def scalar(function: ActivationFunction) -> Callable:
+    """The function of one number that a cell is compiled with."""
+    if function.scalar is None:
+        raise ValueError(
+            f"the activation {function.name!r} does not act on each number alone, as a cell needs; give another, or an "
+            "ActivationFunction with scalar="
+        )
+    return function.scalar

@@ -14,7 +14,7 @@ from mutations import mutated
 
 from nblstm.layers import LSTM, Dense, Embedding, Input
 from nblstm.models import Sequential, load_model
-from nblstm.training.files import archive
+from nblstm.training import archive
 
 
 @pytest.fixture(scope="module")

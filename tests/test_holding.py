@@ -11,7 +11,7 @@ from tolerances import DIFFERENCES, assert_close
 
 from nblstm import layers
 from nblstm.layers import LSTM, Dense, Dropout, Input, Layer, TimeDistributed, register
-from nblstm.layers.base import building
+from nblstm.layers.base import parameters
 from nblstm.models import Sequential, load_model
 
 RNG = np.random.default_rng(0)
@@ -196,7 +196,7 @@ def test_states_and_seeds_are_those_of_the_held_layers():
     layer = TimeDistributed(LSTM(3, stateful=True, dropout=0.5, seed=4))
     assert layer.stateful
     assert layer.generator is layer.layer.generator
-    assert building.states(layer) is None
+    assert parameters.states(layer) is None
     first, second = layer(x), layer(x)
     assert not np.array_equal(first, second)
     again = copy.deepcopy(layer)

@@ -240,7 +240,7 @@ def test_a_name_that_stands_for_nothing(name, kind, tmp_path):
         (lambda: compiled(Dense(2, kernel_initializer=thirds)), "the initializer"),
         (lambda: compiled(Dense(2, kernel_constraint=halved)), "the constraint"),
         (lambda: compiled(Dense(2), worst), "fn is"),
-        (lambda: compiled(Dense(2), Within()), "metric is"),
+        (lambda: compiled(Dense(2), Within()), "the metric"),
     ],
 )  # fmt: skip
 def test_a_name_for_which_what_is_given_cannot_stand(made, kind, tmp_path):

@@ -6,7 +6,7 @@ import signal
 import pytest
 from processes import run_python, start
 
-from nblstm.training.interrupts import Interrupts
+from nblstm.training.loop import Interrupts
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this platform has no setitimer")
 

@@ -1,4 +1,4 @@
-"""Objects that are saved as the arguments of their constructors."""
+"""Objects that are saved as the arguments of their constructors, and registries that make them again by name."""
 
 from __future__ import annotations
 
@@ -36,13 +36,7 @@ class Configured:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]):
-        """The object that gave this config.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If it does not fit, or has what no config has.
-        """
+        """The object that gave this config."""
         extra = [name for name in config if name in cls.unsaved]
         if extra:
             raise ValueError(
@@ -52,7 +46,7 @@ class Configured:
             return cls(**config)
         except TypeError:
             try:
-                signatures.constructor(cls).bind(**config)
+                signatures.constructor(cls).bind(**config)  # type: ignore[arg-type]  # a class is hashable
             except TypeError as error:
                 raise TypeError(f"the config of {cls.__name__} does not fit: {error}") from None
             raise
@@ -103,48 +97,6 @@ def class_name(cls: type) -> str:
     return cls.__name__ if custom.is_nblstms(cls) else custom.name_of(cls)
 
 
-def made_from(cls: type, config: dict[str, Any]) -> Any:
-    """An object of a class, by its ``from_config`` if it has one."""
-    make = getattr(cls, "from_config", None)
-    return cls(**config) if make is None else make(config)
-
-
-def instance_from(kind: str, identifier, table: dict[str, type], base: type):
-    """The object that a user gives, or stands for by a name, a class or a configuration.
-
-    Parameters
-    ----------
-    kind : str
-        Word for it in errors.
-    identifier : str, type, dict or an instance of ``base``
-        A dict has ``class_name`` and, where not all is default, ``config``.
-    table : dict of str to type
-    base : type
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it names none.
-    """
-    if isinstance(identifier, base):
-        return identifier
-    if isinstance(identifier, type) and issubclass(identifier, base):
-        return identifier()
-    name, config = identifier, {}
-    if isinstance(identifier, dict):
-        if not (set(identifier) <= {"class_name", "config"} and isinstance(identifier.get("config", {}), dict)):
-            raise ValueError(f"{kind} has keys {sorted(map(str, identifier))}; give class_name, and config as a dict")
-        name, config = identifier.get("class_name"), identifier.get("config", {})
-    if not isinstance(name, str):
-        raise TypeError(f"{kind} is {name!r}; give a name such as {next(iter(table))!r}, or an object of its class")
-    lower = [known for known in table if known.islower()]  # classes are not listed beside their functions
-    found = custom.named(kind, name, table, lower or None)
-    made = made_from(found, config) if isinstance(found, type) else found
-    if not isinstance(made, base):
-        raise TypeError(f"{kind} is {name!r}, which stands for {made!r}; give an object of {base.__name__}")
-    return made
-
-
 def plain(name: str, value) -> Any:
     """``value`` as JSON would give it back."""
     if hasattr(value, "record"):
@@ -165,3 +117,62 @@ def plain(name: str, value) -> Any:
         f"{name} is {given}, which cannot be saved; give a function defined by its name, an object with get_config(), "
         "or one of nblstm's or its name"
     )
+
+
+class Registry:
+    """Classes by name, and the objects that are given by these names.
+
+    ``kind`` is the word for them in messages; ``base`` their class, if not all that can be called are accepted; ``by``
+    the function that registers one of the user's own.
+    """
+
+    #: Keys of what `Configured.record` gives, and of what Keras gives beside them.
+    _KEYS = frozenset(("class_name", "config", "module", "registered_name", "build_config"))
+
+    def __init__(self, kind: str, base: type | None = None, by: str = custom.BY_NAME):
+        self.kind, self._base, self._by = kind, base, by
+        self.classes: dict[str, type] = {}
+        self._names: list[str] = []  # one of each class
+        self.shown: list[str] = []  # in messages: classes are not, beside names such as "mse"
+
+    def register(self, *aliases: str):
+        """Decorator of a class: it can be named by its own name and by these."""
+
+        def add(cls):
+            names = (cls.__name__, *aliases)
+            if custom.is_nblstms(cls):
+                self.classes |= dict.fromkeys(names, cls)
+                self._names.append(next((name for name in aliases if name.islower()), cls.__name__))
+                self.shown = [name for name in self._names if name.islower()] or self._names
+            else:
+                for name in names:
+                    custom.register(name, cls, self.classes)
+            return cls
+
+        return add
+
+    def make(self, identifier) -> Any:
+        """The object of a registered name, of what `Configured.record` gave, or of a class; or the object itself."""
+        name, config = identifier, {}
+        if isinstance(identifier, dict):
+            name, config = identifier.get("class_name"), identifier.get("config", {})
+            if not (isinstance(name, str) and isinstance(config, dict) and identifier.keys() <= self._KEYS):
+                came = sorted(map(str, identifier))
+                raise ValueError(f"a saved {self.kind} needs 'class_name' and 'config'; it has {came}")
+        if not isinstance(name, str):
+            made = identifier() if isinstance(identifier, type) else identifier
+            if not self._fits(made):
+                raise TypeError(f"{identifier!r} is no {self.kind}; give an object or one of {', '.join(self.shown)}")
+            return made
+        found = custom.named(self.kind, name, self.classes, self.shown, by=self._by)
+        if isinstance(found, type):
+            found = found.from_config(config) if hasattr(found, "from_config") else found(**config)
+        elif config and self._fits(found):
+            raise TypeError(f"{name!r} is no class of a {self.kind}; give its name alone, or what get_config() gave")
+        if not self._fits(found):
+            needed = "a function, a class or an object" if self._base is None else f"an object of {self._base.__name__}"
+            raise TypeError(f"the {self.kind} {name!r} stands for {found!r}; give {needed}")
+        return found
+
+    def _fits(self, made) -> bool:
+        return callable(made) if self._base is None else isinstance(made, self._base)

@@ -67,13 +67,7 @@ def register_keras_serializable(package: str = "Custom", name: str | None = None
 
 
 def register(name: str, made, table: Iterable[str] = ()) -> None:
-    """Have ``name`` stand for ``made`` in files; what is defined once more replaces the one before.
-
-    Raises
-    ------
-    ValueError
-        If another object has the name, or one of nblstm's, in ``table``.
-    """
+    """Have ``name`` stand for ``made`` in files; what is defined once more replaces the one before."""
     known = _registered.get(name)
     if name in table or (known is not None and known is not made and _origin(known) != _origin(made)):
         raise ValueError(f"{name!r} is registered already, for another object; choose another name")
@@ -87,13 +81,7 @@ def get_custom_objects() -> dict[str, Any]:
 
 @contextmanager
 def custom_object_scope(*custom_objects: dict[str, Any] | None):
-    """``with custom_object_scope({"my_loss": my_loss}):`` the names stand for these objects, before what is registered.
-
-    Raises
-    ------
-    TypeError
-        If one is no dict of names.
-    """
+    """``with custom_object_scope({"my_loss": my_loss}):`` names stand for these objects, before what is registered."""
     for given in custom_objects:
         if given is not None and not (isinstance(given, dict) and all(isinstance(name, str) for name in given)):
             raise TypeError(f"custom_objects is {given!r}; give a dict from names to objects, {{'my_loss': my_loss}}")
@@ -123,22 +111,8 @@ def named(
 ) -> Any:  # fmt: skip
     """The object of that name, or one sentence.
 
-    Parameters
-    ----------
-    kind : str
-        What the sentence calls it.
-    name : str
-    table : dict of str to object
-        nblstm's.
-    shown : iterable of str, optional
-        The names in it to list, if not all.
-    by : str, optional
-        What registers one of the user's own.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
+    ``kind`` is the sentence's word for it; of nblstm's names in ``table`` it lists those ``shown``; ``by`` registers
+    objects of the user's own.
     """
     made = found(name, table)
     if made is not None:
@@ -162,16 +136,7 @@ def resolved(value, table: Mapping[str, Any] | None = None) -> Any:
 def name_of(made, short: str | None = None) -> str:
     """The name under which a file may refer to an object: the registered one, else its own.
 
-    Parameters
-    ----------
-    made : object
-    short : str, optional
-        Its own name; by default that of a class, or of a function that has been defined under one.
-
-    Raises
-    ------
-    TypeError
-        If it has none.
+    Its own is ``short``, or that of a class or of a function defined under one; TypeError if it has none.
     """
     for name, known in _registered.items():
         if known is made:
@@ -184,13 +149,7 @@ def name_of(made, short: str | None = None) -> str:
 
 
 def function(value) -> Any:
-    """A function, or the one that a name in a file stands for.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is none.
-    """
+    """A function, or the one that a name in a file stands for."""
     made = named("function", value, {}) if is_name(value) else resolved(value)
     if callable(made):
         return made

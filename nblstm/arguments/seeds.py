@@ -24,11 +24,6 @@ def set_random_seed(seed: int) -> None:
     ----------
     seed : int
         From 0 to 2**32 - 1.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is not.
     """
     global _source
     seed = validate.whole_number("seed", seed)

@@ -11,15 +11,7 @@ from nblstm.arguments import validate
 
 
 def refuse_unknown(cls: type, given: Iterable[str]) -> None:
-    """Refuse an argument that the constructor lacks, unless it passes on what it does not know.
-
-    To be called in ``__new__``, where the class is the one that the user named.
-
-    Raises
-    ------
-    TypeError
-        With the nearest argument that the constructor has.
-    """
+    """Refuse an argument that the constructor lacks, unless it passes on what it does not know."""
     known = constructor(cls).parameters
     wrong = [name for name in given if name not in known]
     if wrong and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
@@ -32,13 +24,19 @@ def refuse(cls: type, name: str, names: Iterable[str]) -> NoReturn:
     raise TypeError(f"{cls.__name__} got the unknown argument {validate.unknown(name, names, once=once)}")
 
 
-def constructor(cls: type) -> inspect.Signature:
-    """The signature of a class's constructor, without self."""
-    return _constructor(cls)
+class KnownArguments:
+    """Base class: an argument that the constructor lacks is refused with the nearest one that it has."""
+
+    def __new__(cls, *args, **kwargs):
+        """Make the object, unless an argument is unknown."""
+        if kwargs:
+            refuse_unknown(cls, kwargs)
+        return super().__new__(cls)
 
 
 @lru_cache(512)  # inspect.signature takes 15 us, as long as all else that makes a small layer
-def _constructor(cls: type) -> inspect.Signature:
+def constructor(cls: type) -> inspect.Signature:
+    """The signature of a class's constructor, without self."""
     given = inspect.signature(cls.__init__)  # type: ignore[misc]
     return given.replace(parameters=list(given.parameters.values())[1:])
 
@@ -46,18 +44,7 @@ def _constructor(cls: type) -> inspect.Signature:
 def overridden(cls: type, base: type, *names: str, least: int | None = None) -> None:
     """Refuse a subclass whose methods cannot be called as those of the base class are, as Keras's may not be.
 
-    Parameters
-    ----------
-    cls, base : type
-    names : str
-        Methods of ``base``.
-    least : int, optional
-        How many arguments they have to take by position, beside self; all by default.
-
-    Raises
-    ------
-    TypeError
-        With the arguments that such a method takes, and those that it has to take.
+    ``least`` is how many arguments they have to take by position, beside self; all by default.
     """
     for name in names:
         method, known = getattr(cls, name), getattr(base, name)

@@ -19,60 +19,55 @@ PAD = "pad the sequences to one length, and tell it by lengths= or a Masking lay
 DTypeLike: TypeAlias = str | type[np.generic] | np.dtype | None
 
 
-def positive_integer(name: str, value, fix: str = "give a whole number, 1 or more") -> int:
-    """``value`` as an int of 1 or more; ``fix`` says what else may be given."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+def whole_number(name: str, value, least: int = 0, fix: str | None = None) -> int:
+    """``value`` as an int of ``least`` or more; ``fix`` says what else may be given."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if whole and value >= least:
+        return int(value)
+    fix = fix or f"give a whole number, {least} or more"
+    if not whole:
         raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; {fix}")
-    if value < 1:
-        raise ValueError(f"{name} is {value}; {fix}")
-    return int(value)
+    raise ValueError(f"{name} is {value}; {fix}")
 
 
-def whole_number(name: str, value) -> int:
-    """``value`` as an int of 0 or more."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; give a whole number, 0 or more")
-    if value < 0:
-        raise ValueError(f"{name} is {value}; give a whole number, 0 or more")
-    return int(value)
+def positive_integer(name: str, value, fix: str | None = None) -> int:
+    """``value`` as an int of 1 or more."""
+    return whole_number(name, value, 1, fix)
+
+
+def number(
+    name: str, value, low: float = -math.inf, high: float = math.inf, *, above: bool = False, below: bool = False
+) -> float:
+    """``value`` as a finite float from ``low`` to ``high``, both allowed unless ``above`` or ``below`` exclude them."""
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    inside = real and math.isfinite(value) and low <= value <= high
+    if inside and not (above and value == low) and not (below and value == high):
+        return float(value)
+    needed = f"a number above {low:g}" if above else f"a number, {low:g} or more"
+    if low == -math.inf:
+        needed = "a finite number"
+    if high != math.inf:
+        needed += f" and {'below' if below else 'at most'} {high:g}"
+    if not real:
+        raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; give {needed}")
+    raise ValueError(f"{name} is {value}; give {needed}")
 
 
 def probability(name: str, value) -> float:
     """``value`` as a float in [0, 1)."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; give a number, 0 or more and below 1")
-    if not 0 <= float(value) < 1:
-        raise ValueError(f"{name} is {value}; give a number, 0 or more and below 1")
-    return float(value)
+    return number(name, value, 0, 1, below=True)
 
 
-def real_number(
-    name: str, value, low: float = 0.0, high: float = math.inf, *, above: bool = False, below: bool = False
-) -> float:
-    """``value`` as a finite float from ``low`` to ``high``, both allowed unless ``above`` or ``below`` exclude them."""
-    span = f"above {low:g}" if above else f"{low:g} or more"
-    if high != math.inf:
-        span += f" and {'below' if below else 'at most'} {high:g}"
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
-    if not (number and low <= value <= high) or (above and value == low) or (below and value == high):
-        raise ValueError(f"{name} is {value!r}; give a number {span}")
-    return float(value)
-
-
-def number(name: str, value, minimum: float = -float("inf")) -> float:
-    """``value`` as a finite float of ``minimum`` or more."""
-    needed = "a finite number" if minimum == -float("inf") else f"a finite number, {minimum:g} or more"
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; give {needed}")
-    if not minimum <= float(value) < float("inf"):
-        raise ValueError(f"{name} is {value}; give {needed}")
-    return float(value)
-
-
-def only(name: str, value, supported) -> None:
-    """Refuse an option of Keras's that nblstm lacks, unless it has its default."""
+def only(name: str, value, supported):
+    """``supported``: the default of an option of Keras's that nblstm lacks, which is refused otherwise."""
     if value is not supported and value != supported:
         raise ValueError(f"{name} is {value!r}, which nblstm does not support; leave it at {supported!r}")
+    return supported
+
+
+def channels_last(data_format) -> str:
+    """Keras's ``data_format``, of which there is one."""
+    return choice("data_format", data_format or "channels_last", ("channels_last",))
 
 
 def without_cudnn(value) -> bool | str:
@@ -94,15 +89,7 @@ def unknown(
 ) -> str:  # fmt: skip
     """Describe a name that is none of ``names``: the name, the nearest one that is, and all; to follow "unknown".
 
-    Parameters
-    ----------
-    name : str
-    names : iterable of str
-        All that are known.
-    shown : iterable of str, optional
-        Those to list, if not all.
-    once : dict of str to str, optional
-        Names that others have or had, and which these are here.
+    Listed are those ``shown``; ``once`` has names that others have or had, and the names that these are here.
     """
     import difflib  # 2 ms, which only an error needs
 

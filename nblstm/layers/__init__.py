@@ -1,16 +1,19 @@
 """Layers with Keras's names, arguments and defaults."""
 
-from nblstm.layers import activations, constraints, initializers, regularizers
-from nblstm.layers.base.layer import Layer, register
+from __future__ import annotations
+
+from typing import Any
+
+from nblstm import activations, constraints, initializers, regularizers
+from nblstm.arguments import custom
+from nblstm.layers.base.layer import LAYERS, Layer, register
 from nblstm.layers.base.parameters import Parameter
 from nblstm.layers.base.passes import Tape
-from nblstm.layers.base.serialization import deserialize, serialize
 from nblstm.layers.convolution import Conv1D, Conv2D, Convolution1D, Convolution2D
 from nblstm.layers.dense import Activation, Dense
 from nblstm.layers.dropout import Dropout, SpatialDropout1D
 from nblstm.layers.embedding import Embedding
-from nblstm.layers.input import Input, InputLayer
-from nblstm.layers.masking import Masking
+from nblstm.layers.input import Input, InputLayer, Masking
 from nblstm.layers.normalization import LayerNormalization
 from nblstm.layers.pooling import (
     GlobalAveragePooling1D,
@@ -44,3 +47,21 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def serialize(layer: Layer) -> dict[str, Any]:
+    """The layer's class and config, as plain values; its parameters are not in it."""
+    return layer.record()
+
+
+def deserialize(record: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Layer:
+    """The layer that `serialize` gave this for, not built.
+
+    Parameters
+    ----------
+    record : dict
+    custom_objects : dict of str to object, optional
+        What names in it stand for, before those that are registered.
+    """
+    with custom.custom_object_scope(custom_objects):
+        return LAYERS.make(record)

@@ -1,15 +1,21 @@
-"""Convolutions: windows laid out as rows of a matrix (im2col), and one matrix product."""
+"""Windows that slide over time or space, and convolutions: windows as rows of a matrix (im2col), and one product.
+
+R is the number of sliding dimensions, 1 for time and 2 for images; C the channels, last.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 
+from nblstm import activations, constraints, initializers, regularizers
 from nblstm.arguments import validate
-from nblstm.layers import activations, constraints, initializers, regularizers
+from nblstm.layers.base import shapes
 from nblstm.layers.base.layer import Layer, register
 from nblstm.layers.base.options import (
     ActivationLike,
@@ -22,7 +28,79 @@ from nblstm.layers.base.options import (
 from nblstm.layers.base.parameters import Parameter
 from nblstm.layers.base.shapes import Shape
 from nblstm.layers.dense import affine, affine_parameters, d_affine
-from nblstm.layers.windows import sliding
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Sizes and steps of sliding windows, in each of R dimensions.
+
+    The padding "same" is even, with the odd entry at the end, so that there are ceil(size / stride) windows; "causal"
+    pads the beginning, so that no window sees what comes later.
+    """
+
+    size: tuple[int, ...]
+    strides: tuple[int, ...]
+    padding: str
+    dilation: tuple[int, ...]
+
+    @property
+    def spans(self) -> list[int]:
+        """Entries from a window's first to its last, both included."""
+        return [(k - 1) * d + 1 for k, d in zip(self.size, self.dilation, strict=True)]
+
+    def counts(self, label: str, shape: Shape) -> Shape:
+        """Number of windows in each sliding dimension of (B, ..., C); None where the size is unknown."""
+        result: list[int | None] = []
+        for n, span, stride in zip(shape[1:-1], self.spans, self.strides, strict=True):
+            if n is None:
+                result.append(None)
+                continue
+            count = (n - span) // stride + 1 if self.padding == "valid" else -(-n // stride)
+            if count < 1:
+                raise ValueError(
+                    f"{label} got shape {tuple(shape)}, in which no window of {tuple(self.spans)} fits; give a larger "
+                    "input, a smaller window, or padding='same'"
+                )
+            result.append(count)
+        return tuple(result)
+
+    def pads(self, sizes: tuple[int, ...]) -> list[tuple[int, int]]:
+        """Entries to put before and behind each sliding dimension."""
+        result = []
+        for n, span, stride in zip(sizes, self.spans, self.strides, strict=True):
+            total = max((-(-n // stride) - 1) * stride + span - n, 0)
+            before = {"valid": 0, "same": total // 2, "causal": span - 1}[self.padding]
+            result.append((before, total - before if self.padding == "same" else 0))
+        return result
+
+    def padded(self, x: np.ndarray, value: float) -> np.ndarray:
+        """``x`` with ``value`` around it; ``x`` itself if no padding is needed."""
+        pads = self.pads(x.shape[1:-1])
+        return np.pad(x, ((0, 0), *pads, (0, 0)), constant_values=value) if any(map(any, pads)) else x
+
+    def unpadded(self, padded: np.ndarray, x_shape: tuple[int, ...]) -> np.ndarray:
+        """The part of ``padded`` that is not padding."""
+        inner = (slice(p, p + n) for (p, _), n in zip(self.pads(x_shape[1:-1]), x_shape[1:-1], strict=True))
+        return padded[(slice(None), *inner)]
+
+    def places(self, counts: tuple[int, ...]):
+        """Per entry of the window: its index, and the slice of a padded array that it meets, for all windows."""
+        for entry in product(*map(range, self.size)):
+            slices = [
+                slice(i * d, i * d + (n - 1) * s + 1, s)
+                for i, d, n, s in zip(entry, self.dilation, counts, self.strides, strict=True)
+            ]
+            yield entry, (slice(None), *slices)
+
+
+def sliding(rank: int, size, strides, padding, dilation=1, *, name: str, paddings=("valid", "same")) -> Windows:
+    """Checked `Windows`; ``name`` is what the size is called."""
+    return Windows(
+        shapes.integers(name, size, rank),
+        shapes.integers("strides", strides, rank),
+        validate.choice("padding", padding, paddings),
+        shapes.integers("dilation_rate", dilation, rank),
+    )
 
 
 class _Convolution(Layer):
@@ -50,18 +128,16 @@ class _Convolution(Layer):
         self.padding, self.dilation_rate = padding, self._windows.dilation
         if max(self.strides) > 1 and max(self.dilation_rate) > 1:
             raise ValueError(f"strides is {strides} and dilation_rate {dilation_rate}; leave one of them at 1")
-        validate.choice("data_format", data_format or "channels_last", ("channels_last",))
-        validate.only("groups", groups, 1)
-        self.data_format, self.groups = "channels_last", 1
+        self.data_format = validate.channels_last(data_format)
+        self.groups = validate.only("groups", groups, 1)
         super().__init__(**kwargs)
-        validate.only("activity_regularizer", activity_regularizer, None)
+        self.activity_regularizer = validate.only("activity_regularizer", activity_regularizer, None)
         self.activation = activations.get(activation)
         self.use_bias = validate.flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.activity_regularizer = None
         self.kernel_constraint = constraints.get(kernel_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
 

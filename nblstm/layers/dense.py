@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from nblstm import activations, constraints, initializers, regularizers
 from nblstm.arguments import validate
-from nblstm.layers import activations, constraints, initializers, regularizers
 from nblstm.layers.base.layer import Layer, register
 from nblstm.layers.base.options import (
     ActivationLike,
@@ -60,14 +60,13 @@ class Dense(Layer):
     ):  # fmt: skip
         self.units = validate.positive_integer("units", units)
         super().__init__(**kwargs)
-        validate.only("activity_regularizer", activity_regularizer, None)
+        self.activity_regularizer = validate.only("activity_regularizer", activity_regularizer, None)
         self.activation = activations.get(activation)
         self.use_bias = validate.flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.activity_regularizer = None
         self.kernel_constraint = constraints.get(kernel_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nblstm.arguments import seeds, validate
+from nblstm.buffers.arrays import HostArrays
 from nblstm.layers.base.layer import Layer, register
 from nblstm.layers.base.options import LayerOptions, Unpack
 from nblstm.layers.base.shapes import dimensions
@@ -15,13 +16,6 @@ from nblstm.layers.base.shapes import dimensions
 def seeded(seed: int | None) -> np.random.Generator | None:
     """A layer's own source of randomness, if it is given a seed."""
     return None if seed is None else seeds.generator(seed)
-
-
-def dropout_factors(source: np.random.Generator, rate: float, shape: tuple[int, ...], dtype) -> np.ndarray:
-    """0 with probability ``rate``, else what keeps the mean."""
-    dtype = np.dtype(dtype)
-    kept = source.random(shape, dtype=dtype) >= rate
-    return kept.astype(dtype) / dtype.type(1 - rate)
 
 
 class _DropoutLayer(Layer):
@@ -43,7 +37,7 @@ class _DropoutLayer(Layer):
         if not training or not self.rate:
             return x, None
         source = self.generator or generator or seeds.generator()
-        factors = dropout_factors(source, self.rate, self._drawn_shape(x.shape), x.dtype)
+        factors = HostArrays.dropout_factors(source, self._drawn_shape(x.shape), x.dtype, self.rate)
         return x * factors, factors
 
     def _backward(self, saved, dy, gradients, input_gradient):

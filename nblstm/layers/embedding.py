@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from nblstm import constraints, initializers, regularizers
 from nblstm.arguments import validate
-from nblstm.layers import constraints, initializers, regularizers
 from nblstm.layers.base.layer import Layer, register
 from nblstm.layers.base.options import (
     ConstraintLike,

@@ -1,4 +1,4 @@
-"""The shape of a model's input."""
+"""The shape of a model's input, and steps of it that the layers behind are to skip."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from nblstm.arguments import validate
 from nblstm.layers.base.layer import Layer, register
-from nblstm.layers.base.options import DTypeLike, ShapeLike
+from nblstm.layers.base.options import DTypeLike, LayerOptions, ShapeLike, Unpack
 from nblstm.layers.base.shapes import batch_shape as checked_batch_shape
 from nblstm.layers.base.shapes import dimensions
 
@@ -32,11 +32,6 @@ class InputLayer(Layer):
         Keras 2's names of ``shape`` and ``batch_shape``.
     trainable : bool, default True
         There is nothing to train.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If not exactly one shape is given.
     """
 
     supports_masking = True
@@ -115,3 +110,35 @@ def _number_dtype(dtype) -> str:
     if name not in ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "bool"):
         raise ValueError(f"dtype is {name}; give float32, float64, int32 or another dtype of whole numbers")
     return name
+
+
+@register()
+class Masking(Layer):
+    """Masks the steps whose features all equal ``mask_value``, and sets them to 0.
+
+    Parameters
+    ----------
+    mask_value : float, default 0.0
+    **kwargs
+        Of `Layer`.
+    """
+
+    min_ndim = 2
+    supports_masking = makes_masks = True
+    keeps_steps_apart = True
+
+    def __init__(self, mask_value: float = 0.0, **kwargs: Unpack[LayerOptions]):
+        super().__init__(**kwargs)
+        self.mask_value = validate.number("mask_value", mask_value)
+
+    def compute_mask(self, x, mask=None) -> np.ndarray:
+        """True for steps with a feature that is not ``mask_value``; an earlier mask is replaced, as in Keras."""
+        x = self._converted(x)
+        return (x != x.dtype.type(self.mask_value)).any(axis=-1)
+
+    def _forward(self, x, training, mask, generator):
+        kept = self.compute_mask(x)[..., None]
+        return np.where(kept, x, 0), kept
+
+    def _backward(self, saved, dy, gradients, input_gradient):
+        return np.where(saved, dy, 0)

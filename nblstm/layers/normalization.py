@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from nblstm import constraints, initializers, regularizers
 from nblstm.arguments import validate
-from nblstm.layers import constraints, initializers, regularizers
 from nblstm.layers.base.layer import Layer, register
 from nblstm.layers.base.options import (
     ConstraintLike,

@@ -12,7 +12,7 @@ from nblstm.layers.base.layer import Layer, register
 from nblstm.layers.base.options import LayerOptions, Unpack
 from nblstm.layers.base.passes import checked_mask
 from nblstm.layers.base.shapes import Shape
-from nblstm.layers.windows import sliding
+from nblstm.layers.convolution import sliding
 
 
 class _MaxPooling(Layer):
@@ -27,8 +27,7 @@ class _MaxPooling(Layer):
             self.rank, pool_size, pool_size if strides is None else strides, padding, name="pool_size"
         )
         self.pool_size, self.strides, self.padding = self._windows.size, self._windows.strides, padding
-        validate.choice("data_format", data_format or "channels_last", ("channels_last",))
-        self.data_format = "channels_last"
+        self.data_format = validate.channels_last(data_format)
         super().__init__(**kwargs)
 
     def _output_shape(self, shape: Shape) -> Shape:
@@ -103,8 +102,8 @@ class _GlobalPooling(Layer):
 
     def __init__(self, data_format: str | None = None, keepdims: bool = False, **kwargs: Unpack[LayerOptions]):
         super().__init__(**kwargs)
-        validate.choice("data_format", data_format or "channels_last", ("channels_last",))
-        self.data_format, self.keepdims = "channels_last", validate.flag("keepdims", keepdims)
+        self.data_format = validate.channels_last(data_format)
+        self.keepdims = validate.flag("keepdims", keepdims)
 
     def _output_shape(self, shape: Shape) -> Shape:
         if shape[1] == 0:

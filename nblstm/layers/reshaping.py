@@ -26,8 +26,7 @@ class Flatten(Layer):
 
     def __init__(self, data_format: str | None = None, **kwargs: Unpack[LayerOptions]):
         super().__init__(**kwargs)
-        validate.choice("data_format", data_format or "channels_last", ("channels_last",))
-        self.data_format = "channels_last"
+        self.data_format = validate.channels_last(data_format)
 
     def _output_shape(self, shape: Shape) -> Shape:
         sizes = [n for n in shape[1:] if n is not None]

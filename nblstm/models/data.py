@@ -9,9 +9,8 @@ import numpy as np
 
 from nblstm.arguments import validate
 from nblstm.layers.base.shapes import Shape, agree, batch_shape
-from nblstm.training.data import targets
-from nblstm.training.data.batches import ArrayBatches, Batches, IterableBatches
-from nblstm.training.data.samples import Samples, checked_samples, sample_array
+from nblstm.training import targets
+from nblstm.training.batches import ArrayBatches, Batches, IterableBatches, Samples, checked_samples, sample_array
 
 if TYPE_CHECKING:
     from nblstm.models.sequential import Sequential
@@ -126,13 +125,7 @@ def samples(model: Sequential, x, y, sample_weight, class_weight) -> Samples:
 
 
 def converted(model: Sequential, x) -> np.ndarray:
-    """``x`` as the model's `Input` wants it, of a shape that fits; builds the model if it is not built.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it does not fit, or there are no layers.
-    """
+    """``x`` as the model's `Input` wants it, of a shape that fits; builds the model if it is not built."""
     x = one_input(model, x)
     x = validate.number_array("x", x) if model._input is None else model._input._converted(x)
     if not model._layers:
@@ -173,11 +166,6 @@ def one_input(model: Sequential, x):
     """``x``, out of the list of one in which Keras's models of several inputs have theirs.
 
     A list may also have samples one by one, which have fewer dimensions than the model's input.
-
-    Raises
-    ------
-    ValueError
-        If it is a list of several inputs.
     """
     if type(x) is np.ndarray or not (isinstance(x, list | tuple) and x and all(getattr(p, "ndim", 0) for p in x)):
         return x
@@ -198,11 +186,6 @@ def _one_output(name: str, given, x, listed: bool):
 
     A list of one array is that where its array has as many entries as x, of which there are several, or x was
     ``listed`` too.
-
-    Raises
-    ------
-    ValueError
-        If it is a list of several outputs.
     """
     if not (isinstance(given, list | tuple) and given and hasattr(x, "__len__")):
         return given

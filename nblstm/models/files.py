@@ -12,8 +12,7 @@ from nblstm.layers import Layer, deserialize, serialize
 from nblstm.layers.base.parameters import UNDRAWN
 from nblstm.models import snapshot
 from nblstm.models.step import prepare
-from nblstm.training import losses, optimizers
-from nblstm.training.files import archive, checks, foreign
+from nblstm.training import archive, checks, losses, optimizers
 
 if TYPE_CHECKING:
     from nblstm.models.sequential import Sequential
@@ -49,11 +48,6 @@ def from_config(
     config : dict
     custom_objects : dict of str to object, optional
         What names of your own in it stand for; see `load_model`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it does not fit.
     """
     with custom.custom_object_scope(custom_objects):
         model, shape = _unbuilt(cls, config)
@@ -129,13 +123,7 @@ def need_savable(model: Sequential) -> None:
 
 
 def _compiled_with(model: Sequential) -> dict[str, Any] | None:
-    """The arguments of `compile` as plain values; None for a model that is not compiled.
-
-    Raises
-    ------
-    TypeError
-        If there is what no file can refer to.
-    """
+    """The arguments of `compile` as plain values; None for a model that is not compiled."""
     if not model.compiled:
         return None
     objective: Any = model.objective
@@ -181,7 +169,7 @@ def load_weights(model: Sequential, filepath) -> None:
 def _target(path, overwrite: bool) -> str:
     """The path of a file that may be written, before there is any work for it."""
     path = validate.target_path("filepath", path)
-    foreign.check_target("filepath", path)
+    archive.check_target("filepath", path)
     if not validate.flag("overwrite", overwrite) and os.path.exists(path):
         raise FileExistsError(f"there is a file {path!r} already; give overwrite=True to replace it")
     return path

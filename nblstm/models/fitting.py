@@ -12,10 +12,9 @@ from nblstm.engine.device import backend_of
 from nblstm.models import data
 from nblstm.models.step import check_truncation, measured, prepare
 from nblstm.training import loop, optimizers
+from nblstm.training.batches import ArrayBatches, Samples
 from nblstm.training.callbacks import History
 from nblstm.training.callbacks.base_callback import CallbackList
-from nblstm.training.data.batches import ArrayBatches
-from nblstm.training.data.samples import Samples
 from nblstm.training.objective import Objective
 from nblstm.training.optimizers import Optimizer
 from nblstm.training.progress import Progress, verbosity
@@ -47,11 +46,6 @@ def compile(
         one before, through which no gradient flows, and the optimizer makes a step after each chunk.
     loss_weights, run_eagerly, steps_per_execution, jit_compile, auto_scale_loss
         Keras's; not supported, and refused unless they have their defaults.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not known.
     """
     validate.only("loss_weights", loss_weights, None)
     validate.only("run_eagerly", run_eagerly, False)
@@ -176,11 +170,6 @@ def evaluate(
     -------
     float, list of float or dict of str to float
         The loss, if there are no metrics; else the loss and the metrics, with their names as a dict.
-
-    Raises
-    ------
-    TypeError, ValueError, RuntimeError
-        As in `fit`.
     """
     need_compiled(model, "evaluate")
     shown, return_dict = verbosity(verbose), validate.flag("return_dict", return_dict)
@@ -222,11 +211,6 @@ def predict(
     Returns
     -------
     ndarray, shape (N, ...)
-
-    Raises
-    ------
-    TypeError, ValueError
-        If x does not fit the model.
 
     Notes
     -----

@@ -14,13 +14,7 @@ HEADINGS = ("Layer (type)", "Output Shape", "Param #")
 
 
 def get_layer(model: Sequential, name: str | None = None, index: int | None = None) -> Any:
-    """The layer of a name or an index.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
+    """The layer of a name or an index."""
     if (name is None) == (index is None):
         raise ValueError(f"name is {name!r} and index is {index!r}; give one of them")
     for k, layer in enumerate(model._layers):
@@ -32,13 +26,7 @@ def get_layer(model: Sequential, name: str | None = None, index: int | None = No
 
 
 def count_params(model: Sequential) -> int:
-    """Number of parameters' entries.
-
-    Raises
-    ------
-    ValueError
-        If the model is not built.
-    """
+    """Number of parameters' entries."""
     model._need_built()
     return sum(layer.count_params() for layer in model._layers)
 

@@ -21,7 +21,7 @@ from nblstm.training.objective import Objective
 from nblstm.training.optimizers import Optimizer
 
 
-class Sequential:
+class Sequential(signatures.KnownArguments):
     """A model of layers one behind the other, as `keras.Sequential`.
 
     Parameters
@@ -76,12 +76,6 @@ class Sequential:
     save, save_weights, load_weights = files.save, files.save_weights, files.load_weights
     need_savable = files.need_savable
     from_config = classmethod(files.from_config)
-
-    def __new__(cls, *args, **kwargs):
-        """Make the model, unless an argument is unknown."""
-        if kwargs:
-            signatures.refuse_unknown(cls, kwargs)
-        return super().__new__(cls)
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse steps that a fit cannot call, such as Keras's of one argument."""
@@ -203,11 +197,6 @@ class Sequential:
             With the batch dimension first; not needed where an Input or the first layer has it.
         generator : Generator, optional
             Source of the initial values; the model's own by default.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If there are no layers, or the shape does not fit.
         """
         if not self._layers:
             raise ValueError("the model has no layers; add one first")

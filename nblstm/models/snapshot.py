@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.layers.base import building
+from nblstm.layers.base import parameters as layer_parameters
 from nblstm.layers.base.parameters import UNDRAWN
 from nblstm.models import data
 from nblstm.models.fitting import need_compiled
 from nblstm.models.step import prepare
-from nblstm.training.files import checks
+from nblstm.training import checks
 
 if TYPE_CHECKING:
     from nblstm.models.sequential import Sequential
@@ -55,11 +55,6 @@ def state(model: Sequential) -> dict[str, Any]:
     -------
     dict
         Parameters, sources of randomness, the optimizer's state, and what was measured in the epoch so far.
-
-    Raises
-    ------
-    RuntimeError, ValueError
-        If the model is not compiled, or not built.
     """
     need_compiled(model, "state")
     model._need_built()
@@ -114,7 +109,7 @@ def check_parameters(model: Sequential, shape, values) -> None:
 
 def states(model: Sequential) -> list[list[np.ndarray] | None]:
     """The states that stateful layers begin the next batch with."""
-    return [building.states(layer) for layer in model.layers]
+    return [layer_parameters.states(layer) for layer in model.layers]
 
 
 def set_states(model, values) -> None:

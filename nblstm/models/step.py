@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nblstm.layers import Layer, Recurrent
-from nblstm.layers.base.passes import Tape as LayerTape
+from nblstm.layers import Layer, Recurrent, Tape
 from nblstm.nn import Gradients
 from nblstm.training.objective import Objective
 
@@ -23,10 +22,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True, eq=False)
-class Tape:
+class Tapes:
     """Tapes of all layers, for `Sequential.backward`, and the mask of the output."""
 
-    tapes: list[LayerTape]
+    tapes: list[Tape]
     mask: np.ndarray | None
 
 
@@ -65,7 +64,7 @@ def _pass(model: Sequential, x: np.ndarray, mask) -> tuple[np.ndarray, np.ndarra
     return x, mask
 
 
-def forward(model: Sequential, x: np.ndarray, *, training: bool = True, mask=None) -> tuple[np.ndarray, Tape]:
+def forward(model: Sequential, x: np.ndarray, *, training: bool = True, mask=None) -> tuple[np.ndarray, Tapes]:
     """The output, and what `backward` needs."""
     tapes = []
     for layer in model._layers:
@@ -73,11 +72,11 @@ def forward(model: Sequential, x: np.ndarray, *, training: bool = True, mask=Non
         mask = layer.compute_mask(x, mask)
         tapes.append(tape)
         x = y
-    return x, Tape(tapes, mask)
+    return x, Tapes(tapes, mask)
 
 
 def backward(
-    model: Sequential, tape: Tape, dy: np.ndarray, into: list[Gradients | None] | None = None
+    model: Sequential, tape: Tapes, dy: np.ndarray, into: list[Gradients | None] | None = None
 ) -> list[Gradients | None]:  # fmt: skip
     """The gradients of each layer's parameters, None where there are none or they are not trained.
 
@@ -100,9 +99,7 @@ def backward(
 
 
 def train_step(model: Sequential, x: np.ndarray, y, weight, objective: Objective) -> None:
-    """Forward, backward and one step of the optimizer, with a batch that has been checked.
-
-    A subclass may override it.
+    """Forward, backward and one step of the optimizer, with a batch that has been checked; a subclass may override it.
 
     Parameters
     ----------
@@ -133,12 +130,8 @@ def test_step(model: Sequential, x: np.ndarray, y, weight, objective: Objective)
 def measured(model: Sequential, whole: bool = False) -> Iterator[Objective]:
     """``with measured(model) as objective:`` the model's loss and metrics, or copies while others use these.
 
-    So a callback or another thread can evaluate the model without a trace in the measurements of an epoch.
-
-    Parameters
-    ----------
-    whole : bool, default False
-        Whether they have to be the model's, as for a fit: it gets new ones where an evaluation has them.
+    So a callback or another thread can evaluate the model without a trace in the measurements of an epoch. A fit needs
+    the ``whole``, the model's: it gets new ones where an evaluation has them.
     """
     assert model.objective is not None
     free = model._objective_token
@@ -163,13 +156,7 @@ def penalty(model: Sequential) -> float:
 
 
 def prepare(model: Sequential) -> None:
-    """Give the optimizer the layers that have parameters, unless it has them and its state already.
-
-    Raises
-    ------
-    ValueError
-        If there are none, or it keeps the state of others, which would be lost.
-    """
+    """Give the optimizer the layers that have parameters, unless it has them and its state already."""
     optimizer: Any = model.optimizer
     modules = [model._layers[k] for k in model.roles.parametric]
     if not modules:
@@ -183,7 +170,7 @@ def prepare(model: Sequential) -> None:
         optimizer.build(modules)
 
 
-def _learn(model: Sequential, tape: Tape, d_prediction: np.ndarray) -> None:
+def _learn(model: Sequential, tape: Tapes, d_prediction: np.ndarray) -> None:
     """Backward, and a step of the optimizer."""
     optimizer: Any = model.optimizer
     layers, roles = model._layers, model.roles
@@ -198,13 +185,7 @@ def _learn(model: Sequential, tape: Tape, d_prediction: np.ndarray) -> None:
 
 
 def check_truncation(model: Sequential) -> None:
-    """Refuse truncated BPTT through layers that mix steps in another way than from the past to the future.
-
-    Raises
-    ------
-    ValueError
-        If there is one.
-    """
+    """Refuse truncated BPTT through layers that mix steps in another way than from the past to the future."""
     for layer in model._layers:
         if not layer.keeps_steps_apart:
             raise ValueError(
@@ -233,13 +214,7 @@ def _train_in_chunks(model: Sequential, x: np.ndarray, y: np.ndarray, weight, st
 
 
 def _chunks(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None, steps: int):
-    """Parts of a batch of sequences, ``steps`` long and the last maybe shorter; a weight per row goes with each.
-
-    Raises
-    ------
-    ValueError
-        If there is not one target for each step.
-    """
+    """Parts of a batch of sequences, ``steps`` long and the last maybe shorter; a weight per row goes with each."""
     T = x.shape[1]
     if y.ndim < 2 or y.shape[1] != T:
         raise ValueError(f"bptt_steps needs a target for each step, and y has shape {y.shape} for {T} steps in x")

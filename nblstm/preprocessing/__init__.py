@@ -1,4 +1,4 @@
-"""Keras's name for what makes arrays of sequences."""
+"""Arrays of sequences, under Keras's older name."""
 
 from nblstm.preprocessing import sequence
 

@@ -98,19 +98,7 @@ def _limited(function: Callable, *arguments, **options) -> Any:
 
 
 def product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """``a @ b``, on the calling thread unless it is very large.
-
-    Parameters
-    ----------
-    a : ndarray, shape (..., K)
-    b : ndarray, shape (K, N)
-    out : ndarray, shape (..., N), optional
-        C-contiguous.
-
-    Returns
-    -------
-    ndarray, shape (..., N)
-    """
+    """``a @ b``, of (..., K) and (K, N), on the calling thread unless it is very large; ``out`` is C-contiguous."""
     K, N = b.shape
     multiply = np.dot if a.ndim == 2 else np.matmul  # the former starts 0.4 us earlier
     few = FEW_OF_A_VECTOR if N == 1 or a.shape[-2:-1] in ((), (1,)) else FEW

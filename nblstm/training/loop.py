@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Collection
 from typing import Any
 
@@ -10,39 +12,22 @@ import numpy as np
 
 from nblstm.arguments import validate
 from nblstm.process.show import warn
+from nblstm.training import checks
+from nblstm.training.batches import Batches, IterableBatches
 from nblstm.training.callbacks import BackupAndRestore, History
 from nblstm.training.callbacks.base_callback import CallbackList
-from nblstm.training.data.batches import Batches, IterableBatches
-from nblstm.training.files import checks
-from nblstm.training.interrupts import Interrupts
 from nblstm.training.progress import Progress
 
 
 class Loop:
-    """One `fit`.
-
-    Parameters
-    ----------
-    model : Sequential
-        With its ``objective``, which a callback may replace by compiling anew, ``train_step(x, y, weight, objective)``,
-        ``test_step``, ``reset_metrics()`` and ``logs()``; for a `BackupAndRestore`, ``state()`` and ``load_state()``.
-    batches : ArrayBatches or IterableBatches
-    callbacks : Callback, iterable of Callback, or None
-    epochs, initial_epoch : int
-        Trained are the epochs from ``initial_epoch`` to ``epochs - 1``.
-    verbose : int
-        0, 1 or 2; see `Progress`.
-    validation : ArrayBatches or IterableBatches, optional
-    validation_freq : int or set of int
-        Epochs from one validation to the next, or the epochs, counted from 1, that have one.
-
-    Raises
-    ------
-    ValueError
-        If several validations are to come from what can be passed over once.
+    """One `fit`: epochs from ``initial_epoch`` to ``epochs - 1``.
 
     Attributes
     ----------
+    model : Sequential
+        With its ``objective``, which a callback may replace by compiling anew.
+    validation_freq : int or set of int
+        Epochs from one validation to the next, or the epochs, counted from 1, that have one.
     epoch : int
         The epoch that runs or comes next, counted from 0.
     done : int
@@ -227,6 +212,44 @@ class Loop:
         history.set_params(params)
         self.callbacks.callbacks.append(history)
         return history
+
+
+class Interrupts:
+    """Context in which SIGINT is deferred while ``held``, so that no step of the optimizer or epoch's end is half done.
+
+    A second SIGINT is not deferred. Where the program has a handler of its own, or this is not the main thread, which
+    alone is sent signals, nothing is changed.
+    """
+
+    def __init__(self):
+        self.held = self._came = False
+        self._installs = (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        )
+
+    def __enter__(self) -> Interrupts:
+        if self._installs:
+            signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        if self._installs:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.release()  # where another exception ends what was held
+
+    def _handle(self, number, frame) -> None:
+        if self.held and not self._came:
+            self._came = True
+        else:
+            raise KeyboardInterrupt
+
+    def release(self) -> None:
+        """Raise a deferred SIGINT, and defer no more."""
+        self.held = False
+        if self._came:
+            self._came = False
+            raise KeyboardInterrupt
 
 
 def evaluate(

@@ -9,27 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from nblstm.training import losses, metrics
-from nblstm.training.data import targets
-from nblstm.training.files import checks
+from nblstm.training import checks, losses, metrics, targets
 from nblstm.training.losses import Loss
 from nblstm.training.metrics import Mean, Metric
 
 
 class Objective:
-    """A loss, and metrics beside it.
-
-    Parameters
-    ----------
-    loss : str, Loss, callable or dict
-    measured, weighted : list, optional
-        Metrics without and with the samples' weights.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If one of them is not known.
-    """
+    """A loss, and metrics beside it, without and with the samples' weights, as `Sequential.compile` takes them."""
 
     def __init__(self, loss, measured=None, weighted=None):
         self.loss: Loss = losses.get(_of_one_output("loss", loss))

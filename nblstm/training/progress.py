@@ -32,19 +32,10 @@ def verbosity(verbose) -> int:
 class Progress:
     """Progress of one pass over data, shown; `close` is to be called at its end, however it ends.
 
-    On a terminal, Keras's line, ``12/40 ━━━━━━────────────── 3s 92ms/step - loss: 0.1234``, below the title, where
-    the seconds are those that are left; with a kernel to be compiled it says so in their place.
-
-    Parameters
-    ----------
-    verbose : int
-        0: nothing; 1: that line, where stdout is a terminal, and elsewhere as 2; 2: a line at the end.
-    title : str
-        Such as "Epoch 1/5"; empty for an evaluation.
-    steps : int or None
-        Number of batches.
-    done : int, default 0
-        Batches that were done before, where an epoch is taken up in its middle.
+    With ``verbose`` 2 a line at the end, as elsewhere than on a terminal; with 1, on a terminal, Keras's line below the
+    title, ``12/40 ━━━━━━────────────── 3s 92ms/step - loss: 0.1234``, where the seconds are those that are left; with a
+    kernel to be compiled it says so in their place. ``done`` batches of ``steps`` were done before, where an epoch is
+    taken up in its middle.
     """
 
     def __init__(self, verbose: int, title: str, steps: int | None, done: int = 0):

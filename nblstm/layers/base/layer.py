@@ -7,10 +7,9 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 
 from nblstm.arguments import signatures, validate
-from nblstm.arguments.configured import Configured, constructor_arguments
-from nblstm.arguments.registry import Registry
+from nblstm.arguments.configured import Configured, Registry, constructor_arguments
 from nblstm.buffers.layout import Layout
-from nblstm.layers.base import building, parameters, shapes
+from nblstm.layers.base import parameters, shapes
 from nblstm.layers.base.names import name_or_automatic
 from nblstm.layers.base.options import DTypeLike, ShapeLike
 from nblstm.layers.base.parameters import Parameter
@@ -20,9 +19,6 @@ from nblstm.nn import Gradients, Module
 from nblstm.process import locks
 from nblstm.process.show import warn
 
-LAYERS = Registry("layer", by="nblstm.layers.register")
-register = LAYERS.register
-
 Same = TypeVar("Same", bound="Layer")
 
 
@@ -30,9 +26,8 @@ class Layer(Configured, Module):
     """A function of arrays, with parameters in one flat buffer, made when the shape of its input is known.
 
     A subclass gives ``_forward`` and ``_backward``, and where they differ from the defaults ``_output_shape`` (that of
-    the input) and ``_parameters_for`` (none). It is to keep each argument of its constructor under the argument's name,
-    as `get_config` reads them there, and is registered with ``@register()`` to be loaded again. A layer that is made of
-    others calls `hold` for each of them.
+    the input) and ``_parameters_for`` (none). It keeps each argument of its constructor under the argument's name, for
+    `get_config`, and is registered with ``@register()`` to be loaded again; in its constructor it may `hold` layers.
 
     Parameters
     ----------
@@ -52,12 +47,9 @@ class Layer(Configured, Module):
     ----------
     input_shape : tuple or None
         The shape, batch included, for which the parameters were made; None before that.
-    batch_input_shape : tuple or None
-        As given.
     described : dict of str to Parameter
-        What the parameters are; empty before `build`.
     held_layers : dict of str to Layer
-        The layers that `hold` was called with, by prefix.
+        By prefix.
     generator : Generator or None
         The layer's own source of randomness, if it was given a seed; its state belongs into a checkpoint.
     """
@@ -101,22 +93,28 @@ class Layer(Configured, Module):
         return f"<{type(self).__name__} {self.name}: {self.input_shape} -> {self.output_shape}>"
 
     def __reduce__(self):
-        """Return what copies and pickles are made of."""
-        return building.reduced(self)
+        return parameters.reduced(self)
 
     def unbuilt(self: Same, **changes) -> Same:
         """Make a layer of the same arguments but for some, without parameters; the arguments themselves are shared."""
-        return type(self).from_config(building.constructor_objects(self) | changes)
+        return type(self).from_config(parameters.constructor_objects(self) | changes)
 
     def hold(self, layer: Same, prefix: str) -> Same:
         """Make another layer, which is returned, a part of this one; for constructors, behind that of `Layer`.
 
-        Its parameters become a piece of this layer's buffer, with ``prefix`` before their names: they are made, set,
-        saved, penalized, constrained and trained as this layer's. It is built for the shape that ``_held_shape`` gives;
-        ``_forward`` and ``_backward`` call its `forward` and `backward`. Held layers with random numbers share the
-        source of the first that has a seed.
+        Its parameters become a piece of this layer's buffer, with ``prefix`` before their names. ``_forward`` and
+        ``_backward`` call its `forward` and `backward`. Held layers with random numbers share the source of the first
+        that has a seed.
         """
-        building.hold(self, layer, prefix)
+        if layer.dtype != self.dtype:
+            raise ValueError(f"dtype is {self.dtype} and that of {layer.name!r} {layer.dtype}; give it to the latter")
+        if prefix in self.held_layers:
+            raise ValueError(f"{self._label} holds a layer with the prefix {prefix!r} already; give each its own")
+        self.held_layers[prefix] = layer
+        self.stateful = self.stateful or layer.stateful
+        self.generator = self.generator or layer.generator
+        for each in self.held_layers.values():
+            each.generator = self.generator
         return layer
 
     def _forward(self, x: np.ndarray, training: bool, mask, generator) -> tuple[np.ndarray, Any]:
@@ -124,10 +122,9 @@ class Layer(Configured, Module):
         raise NotImplementedError(f"{type(self).__name__} has no _forward; write it")
 
     def _backward(self, saved, dy, gradients: dict[Any, Any], input_gradient: bool) -> np.ndarray | None:
-        """Write the parameters' gradients (zeros at first); return dx, which may be None unless it is wanted.
+        """Write the parameters' gradients (zeros at first); return dx, or None where that is not wanted.
 
-        ``gradients[name]`` is an array; ``gradients[layer]``, of a held layer, is what its `backward` takes as
-        ``into``.
+        ``gradients[name]`` is an array, ``gradients[layer]`` what a held layer's `backward` takes as ``into``.
         """
         raise NotImplementedError(f"{type(self).__name__} has no _backward; write it")
 
@@ -174,11 +171,10 @@ class Layer(Configured, Module):
         Parameters
         ----------
         input_shape : tuple of int or None
-            With the batch dimension first.
         generator : Generator, optional
-            Source of the initial values, unless an initializer has a seed of its own. `UNDRAWN` leaves all of them 0.
+            Source of the initial values, unless an initializer has a seed; `UNDRAWN` leaves all of them 0.
         """
-        building.build(self, input_shape, generator)
+        parameters.build(self, input_shape, generator)
 
     def unbuild(self) -> None:
         """Take the parameters away, as if `build` had not been called."""
@@ -189,13 +185,13 @@ class Layer(Configured, Module):
 
     def _set_buffer(self, layout: Layout, flat: np.ndarray, buffer=None) -> None:
         super()._set_buffer(layout, flat, buffer)
-        for layer, piece in building.pieces(self, flat):
+        for layer, piece in parameters.pieces(self, flat):
             layer._set_buffer(layer._layout, piece, self._buffer)
 
     def describe(self, input_shape) -> dict[str, Parameter]:
         """Describe the parameters for inputs of a shape, without making them; the shape is checked."""
-        shape = building.checked_shape(self, input_shape)
-        return self._parameters_for(shape) | building.held_parameters(self, shape)
+        shape = parameters.checked_shape(self, input_shape)
+        return self._parameters_for(shape) | parameters.held_parameters(self, shape)
 
     def count_params(self) -> int:
         """Return the number of parameters' entries; raises ValueError if the layer is not built."""
@@ -212,35 +208,46 @@ class Layer(Configured, Module):
         return list(self.state_dict().values())
 
     def set_weights(self, weights) -> None:
-        """Set the parameters from what `get_weights` gives, here or in Keras.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If number or shapes do not fit, or the layer is not built; then nothing has been changed.
-        """
+        """Set the parameters from what `get_weights` gives, here or in Keras; if one does not fit, none is changed."""
         self._need_built()
-        self.load_state_dict(parameters.by_name(self._label, list(self._layout.shapes), weights))
+        names = list(self._layout.shapes)
+        if not isinstance(weights, list | tuple) or len(weights) != len(names):
+            listed = ", ".join(names) or "it is empty"
+            raise ValueError(f"{self._label} got {validate.came(weights)}; give a list of {len(names)}: {listed}")
+        self.load_state_dict(dict(zip(names, weights, strict=True)))
 
+    @np.errstate(under="ignore")
     def regularization_loss(self) -> float:
         """Return the sum of the parameters' penalties; 0 if the layer is not trainable."""
-        return parameters.penalty(self.described, self._own) if self.trainable else 0.0
+        penalized = self.described.items() if self.trainable else ()
+        return sum((p.regularizer(self._own[name]) for name, p in penalized if p.regularizer is not None), 0.0)
 
+    @np.errstate(under="ignore")
     def add_regularization_gradient(self, gradients: Gradients) -> None:
         """Add the penalties' gradient to ``gradients``, in place; nothing if the layer is not trainable."""
-        if self.trainable:
-            parameters.add_penalty_gradients(self.described, self._own, gradients.params)
+        for name, p in self.described.items() if self.trainable else ():
+            if p.regularizer is not None:
+                gradients.params[name] += p.regularizer.gradient(self._own[name])
 
+    @np.errstate(under="ignore")
     def apply_constraints(self) -> None:
         """Project the parameters that have a constraint; to be called after each update."""
         with self._lock:
             self.forget()
-            parameters.constrain(self.described, self._own)
+            for name, p in self.described.items():
+                if p.constraint is not None:
+                    self._own[name][...] = p.constraint(self._own[name])
             self.forget()
 
     def reset_states(self, states=None) -> None:
         """Set the states that the next batch starts with, to the initial ones if not given."""
-        building.reset_states(self, states)
+        stateful = [layer for layer in self.held_layers.values() if layer.stateful]
+        if not stateful:
+            raise ValueError(f"{self._label} keeps no states; make it with stateful=True")
+        if states is not None and len(states) != len(stateful):
+            raise ValueError(f"{self._label} got the states of {len(states)} layers; give those of {len(stateful)}")
+        for layer, own in zip(stateful, states or [None] * len(stateful), strict=True):
+            layer.reset_states(own)
 
     @property
     def output_shape(self) -> Shape | None:
@@ -281,7 +288,6 @@ class Layer(Configured, Module):
         -------
         y : ndarray
         tape : Tape
-            For `backward`.
         """
         x = checked_input(self, x)
         if mask is not None:
@@ -298,7 +304,6 @@ class Layer(Configured, Module):
         Parameters
         ----------
         tape : Tape
-            From `forward`.
         dy : array_like
             Gradient of the loss with respect to the output, in its shape.
         input_gradient : bool, default True
@@ -317,7 +322,7 @@ class Layer(Configured, Module):
         dy = validate.shaped("dy", validate.real_array("dy", dy, self._flat.dtype), tape.y_shape, "that of the output")
         gradients = gradients_into(self, into)
         gradients.flat.fill(0)
-        given = building.gradients(self, gradients) if self.held_layers else gradients.params
+        given = parameters.gradients(self, gradients) if self.held_layers else gradients.params
         dx = self._backward(tape.saved, dy, given, input_gradient)
         gradients.x = dx = dx if input_gradient else None
         return dx, gradients if gradients.params else None
@@ -339,3 +344,7 @@ class Layer(Configured, Module):
     def _need_built(self) -> None:
         if not self.built:
             raise ValueError(f"{self._label} is not built; call build(input_shape), or apply it to data first")
+
+
+LAYERS = Registry("layer", Layer, by="nblstm.layers.register")
+register = LAYERS.register

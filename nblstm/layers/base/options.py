@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import numpy as np
 
+from nblstm.activations import ActivationFunction
 from nblstm.arguments.validate import DTypeLike
-from nblstm.layers.activations import ActivationFunction
 
 if TYPE_CHECKING or sys.version_info >= (3, 11):
     from typing import Unpack

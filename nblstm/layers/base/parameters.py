@@ -1,18 +1,25 @@
-"""A layer's parameters by name: shapes, initial values, penalties and constraints."""
+"""A layer's parameters: their description, the buffer that has them and those of held layers, and copies of layers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nblstm.arguments import validate
+from nblstm.arguments.configured import Configured
 from nblstm.buffers.layout import Layout
-from nblstm.layers.initializers import Initializer
-from nblstm.layers.regularizers import Regularizer
+from nblstm.initializers import Initializer
+from nblstm.layers.base import shapes
+from nblstm.layers.base.shapes import Shape
+from nblstm.nn import Gradients
 from nblstm.nn.module import allocated
+from nblstm.regularizers import Regularizer
+
+if TYPE_CHECKING:
+    from nblstm.layers.base.layer import Layer
 
 #: In the place of a generator: no initial values are drawn, since others follow. A QR for LSTM(2048) takes seconds.
 UNDRAWN: Any = object()
@@ -29,24 +36,14 @@ class Parameter:
     transposed: bool = False
 
 
-Parameters = dict[str, Parameter]
-Values = dict[str, np.ndarray]
-
-
-def layout_of(parameters: Parameters) -> Layout:
+def layout_of(parameters: dict[str, Parameter]) -> Layout:
     """Return the places of the parameters in one buffer."""
     shapes = {name: p.shape for name, p in parameters.items()}
     return Layout.of(shapes, [name for name, p in parameters.items() if p.transposed])
 
 
-def initial_values(parameters: Parameters, dtype: str, generator, label: str) -> np.ndarray:
-    """Draw the initial values of all parameters, in one buffer; ``label`` names the layer in messages.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an initializer or a constraint gives what does not fit.
-    """
+def initial_values(parameters: dict[str, Parameter], dtype: str, generator, label: str) -> np.ndarray:
+    """Draw the initial values of all parameters, in one buffer; ``label`` names the layer in messages."""
     layout = layout_of(parameters)
     if generator is UNDRAWN:
         return allocated(layout, lambda: np.zeros(layout.size, dtype))
@@ -61,31 +58,97 @@ def initial_values(parameters: Parameters, dtype: str, generator, label: str) ->
     return flat
 
 
-def by_name(label: str, names: list[str], weights) -> Values:
-    """A list of arrays in Keras's order, as a dict."""
-    if not isinstance(weights, list | tuple) or len(weights) != len(names):
-        listed = ", ".join(names) or "it is empty"
-        raise ValueError(f"{label} got {validate.came(weights)}; give a list of {len(names)}: {listed}")
-    return dict(zip(names, weights, strict=True))
+def checked_shape(layer: Layer, input_shape) -> Shape:
+    """``input_shape`` as one that the layer can be built for."""
+    shape = shapes.batch_shape("input_shape", input_shape)
+    layer._check_ndim(shape)
+    shapes.check_known(layer._label, shape, layer.fixed_axes)
+    layer._output_shape(shape)
+    return shape
 
 
-@np.errstate(under="ignore")
-def penalty(parameters: Parameters, values: Values) -> float:
-    """Return the sum of all penalties."""
-    return sum((p.regularizer(values[name]) for name, p in parameters.items() if p.regularizer is not None), 0.0)
+def held_parameters(holder: Layer, shape: Shape) -> dict[str, Parameter]:
+    """Describe the parameters of all held layers, for the checked shape of the holder's input."""
+    return {
+        f"{prefix}{name}": parameter
+        for prefix, layer in holder.held_layers.items()
+        for name, parameter in layer.describe(holder._held_shape(layer, shape)).items()
+    }
 
 
-@np.errstate(under="ignore")
-def add_penalty_gradients(parameters: Parameters, values: Values, gradients: Values) -> None:
-    """``gradients[name] += d penalty / d values[name]``."""
-    for name, p in parameters.items():
-        if p.regularizer is not None:
-            gradients[name] += p.regularizer.gradient(values[name])
+def build(layer: Layer, input_shape, generator: np.random.Generator | None) -> None:
+    """Make the parameters; see `Layer.build`."""
+    shape = checked_shape(layer, input_shape)
+    own = layer._parameters_for(shape)
+    described = own | held_parameters(layer, shape)
+    layout = layout_of(described)
+    with layer._build_lock:
+        for each in layer.held_layers.values():
+            if each.built and not layer.built and each._flat is not each._buffer.flat:
+                raise ValueError(f"{each._label} is held by another layer already; make one for {layer._label}")
+            each.build(layer._held_shape(each, shape), generator)
+        if not layer.built:
+            flat = initial_values(own, layer.dtype, generator, layer._label)
+            if layer.held_layers:
+                flat = np.concatenate([flat, *(each._flat for each in layer.held_layers.values())])
+            layer._set_buffer(layout, flat)
+            layer.described = described
+        elif layout.shapes != layer._layout.shapes:
+            raise ValueError(
+                f"{layer._label} was built for inputs of shape {layer.input_shape} and came upon {shape}; "
+                "make another layer for them"
+            )
+        layer.input_shape = shape
 
 
-@np.errstate(under="ignore")
-def constrain(parameters: Parameters, values: Values) -> None:
-    """``values[name] = constraint(values[name])``."""
-    for name, p in parameters.items():
-        if p.constraint is not None:
-            values[name][...] = p.constraint(values[name])
+def pieces(holder: Layer, flat: np.ndarray) -> Iterator[tuple[Layer, np.ndarray]]:
+    """Each held layer, and its piece of a buffer in the holder's layout."""
+    end = flat.size - sum(layer._layout.size for layer in holder.held_layers.values())
+    for layer in holder.held_layers.values():
+        start, end = end, end + layer._layout.size
+        yield layer, flat[start:end]
+
+
+def gradients(holder: Layer, whole: Gradients) -> dict[Any, Any]:
+    """The holder's gradients by name, and those of each held layer by the layer."""
+    return whole.params | {
+        layer: Gradients(layer._layout.views(piece), piece) for layer, piece in pieces(holder, whole.flat)
+    }
+
+
+def states(layer: Layer) -> Any:
+    """The ``states`` that the next batch starts with: the layer's own, else a list of those that it holds; or None."""
+    own = getattr(layer, "states", None)
+    if own is not None or not layer.stateful:
+        return own
+    found = [states(each) for each in layer.held_layers.values() if each.stateful]
+    return found if any(given is not None for given in found) else None
+
+
+def constructor_objects(layer: Layer) -> dict[str, Any]:
+    """The arguments from which `from_config` makes the layer without looking names up; layers in it are not built.
+
+    A class with a `get_config` of its own says there what they are.
+    """
+    if type(layer).get_config is not Configured.get_config:
+        return layer.get_config()
+    given = layer._arguments()
+    return {name: value.unbuilt() if hasattr(value, "unbuilt") else value for name, value in given.items()}
+
+
+def reduced(layer: Layer) -> tuple:
+    """Return the value of ``__reduce__``."""
+    made = layer.input_shape, layer.state_dict(), states(layer), layer.generator
+    return _restored, (type(layer), constructor_objects(layer), *made)
+
+
+def _restored(cls: type[Layer], config, input_shape, values, carried, generator) -> Layer:
+    layer = cls.from_config(config)
+    if input_shape is not None:
+        layer.build(input_shape, UNDRAWN)
+        layer.load_state_dict(values)
+    if carried is not None:
+        layer.reset_states(carried)
+    if layer.generator is not None:
+        layer.generator.bit_generator.state = generator.bit_generator.state
+    return layer

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.layers.base import building
+from nblstm.layers.base import parameters
 from nblstm.layers.base.layer import LAYERS, Layer, register
 from nblstm.layers.base.options import LayerOptions, Unpack
 from nblstm.layers.base.passes import Tape, check_tape, checked_input, gradients_into
@@ -171,7 +171,7 @@ class Bidirectional(Layer):
         tapes, outputs = tape.saved
         split = self._separated_gradient(tape, dy, outputs)
         gradients = gradients_into(self, into)
-        pieces = building.gradients(self, gradients)
+        pieces = parameters.gradients(self, gradients)
         done: Any = [
             layer.backward(own, d, input_gradient=input_gradient, into=pieces[layer])
             for layer, own, d in zip(self._pair, tapes, split, strict=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from nblstm import activations
 from nblstm.arguments import validate
 from nblstm.cells import gru_with
-from nblstm.layers import activations
 from nblstm.layers.base.layer import register
 from nblstm.layers.base.options import (
     ActivationLike,
@@ -34,7 +34,7 @@ class GRU(Recurrent):
     ----------
     units : int
     activation, recurrent_activation : str or ActivationFunction
-        Any of `nblstm.layers.activations` that acts on each number alone; compiled into the kernels.
+        Any of `nblstm.activations` that acts on each number alone; compiled into the kernels.
     use_bias : bool, default True
     kernel_initializer, recurrent_initializer, bias_initializer : str, Initializer, callable or ndarray
     kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer, kernel_constraint, \

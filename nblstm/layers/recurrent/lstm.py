@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from nblstm import activations
 from nblstm.arguments import validate
 from nblstm.cells import lstm_with
-from nblstm.layers import activations
+from nblstm.initializers import Initializer
 from nblstm.layers.base.layer import register
 from nblstm.layers.base.options import (
     ActivationLike,
@@ -16,7 +17,6 @@ from nblstm.layers.base.options import (
     RegularizerLike,
     Unpack,
 )
-from nblstm.layers.initializers import Initializer
 from nblstm.layers.recurrent.recurrent import Recurrent
 
 
@@ -35,7 +35,7 @@ class LSTM(Recurrent):
     ----------
     units : int
     activation, recurrent_activation : str or ActivationFunction
-        Any of `nblstm.layers.activations` that acts on each number alone; compiled into the kernels.
+        Any of `nblstm.activations` that acts on each number alone; compiled into the kernels.
     use_bias : bool, default True
     kernel_initializer, recurrent_initializer, bias_initializer : str, Initializer, callable or ndarray
     unit_forget_bias : bool, default True

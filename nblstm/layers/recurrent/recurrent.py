@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from nblstm import constraints, initializers, regularizers
 from nblstm.arguments import seeds, validate
 from nblstm.buffers.layout import Layout, suffix
 from nblstm.cells import Cell, recurrent_dropout
 from nblstm.engine import engine
 from nblstm.engine.device import backend_of, device_for
 from nblstm.engine.network import Network
-from nblstm.layers import constraints, initializers, regularizers
 from nblstm.layers.base.layer import Layer
 from nblstm.layers.base.options import ConstraintLike, InitializerLike, LayerOptions, RegularizerLike, Unpack
 from nblstm.layers.base.parameters import Parameter

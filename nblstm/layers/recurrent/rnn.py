@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from nblstm import activations, initializers
 from nblstm.cells import Cell, rnn_with
-from nblstm.layers import activations, initializers
 from nblstm.layers.base.layer import register
 from nblstm.layers.base.options import (
     ActivationLike,
@@ -29,7 +29,7 @@ class SimpleRNN(Recurrent):
     ----------
     units : int
     activation : str or ActivationFunction
-        Any of `nblstm.layers.activations` that acts on each number alone; compiled into the kernels.
+        Any of `nblstm.activations` that acts on each number alone; compiled into the kernels.
     use_bias : bool, default True
     kernel_initializer, recurrent_initializer, bias_initializer : str, Initializer, callable or ndarray
     kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer, kernel_constraint, \

@@ -2,9 +2,13 @@
 
 from nblstm.training.callbacks.base_callback import Callback, LambdaCallback
 from nblstm.training.callbacks.checkpoints import BackupAndRestore, ModelCheckpoint
-from nblstm.training.callbacks.learning_rate import LearningRateScheduler, ReduceLROnPlateau
 from nblstm.training.callbacks.logs import CSVLogger, History
-from nblstm.training.callbacks.stopping import EarlyStopping, TerminateOnNaN
+from nblstm.training.callbacks.monitors import (
+    EarlyStopping,
+    LearningRateScheduler,
+    ReduceLROnPlateau,
+    TerminateOnNaN,
+)
 
 __all__ = [
     "BackupAndRestore", "CSVLogger", "Callback", "EarlyStopping", "History", "LambdaCallback",

@@ -8,7 +8,7 @@ from typing import Any
 from nblstm.arguments import signatures, validate
 
 
-class Callback:
+class Callback(signatures.KnownArguments):
     """Base class: a subclass overrides what it needs, with Keras's names.
 
     Each method gets ``logs``, a dict of the values measured so far: of the epoch in ``on_epoch_end``, with those of
@@ -25,12 +25,6 @@ class Callback:
 
     model: Any = None
     params: dict[str, Any] = {}  # noqa: RUF012, replaced and never changed
-
-    def __new__(cls, *args, **kwargs):
-        """Make the callback, unless an argument is unknown."""
-        if kwargs:
-            signatures.refuse_unknown(cls, kwargs)
-        return super().__new__(cls)
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse methods that cannot be called as they will be."""
@@ -125,11 +119,6 @@ class LambdaCallback(Callback):
         Called with (batch, logs).
     **kwargs
         Any other method of `Callback`.
-
-    Raises
-    ------
-    TypeError
-        If there is no such method, or it is not given a function.
     """
 
     def __init__(
@@ -153,14 +142,7 @@ class LambdaCallback(Callback):
 
 
 class CallbackList:
-    """The callbacks of one fit, evaluation or prediction, called in order.
-
-    Parameters
-    ----------
-    callbacks : Callback, iterable of Callback, or None
-    model : Sequential
-    params : dict
-    """
+    """The callbacks of one fit, evaluation or prediction, called in order."""
 
     def __init__(self, callbacks, model, params: dict[str, Any]):
         self.callbacks: list[Any] = _checked(callbacks)

@@ -9,9 +9,9 @@ from typing import Any
 
 from nblstm.arguments import validate
 from nblstm.process.show import show, warn
+from nblstm.training import archive, checks
 from nblstm.training.callbacks.base_callback import Callback
-from nblstm.training.callbacks.stopping import Monitor, threshold
-from nblstm.training.files import archive, checks, foreign
+from nblstm.training.callbacks.monitors import Monitor, threshold
 
 
 class ModelCheckpoint(Monitor):
@@ -42,6 +42,8 @@ class ModelCheckpoint(Monitor):
         filepath has a field that is not in the logs.
     """
 
+    changing = {"best": numbers.Real | None, "epoch": int, "batches": int}  # noqa: RUF012
+
     def __init__(
         self, filepath, monitor: str = "val_loss", verbose: int = 0, save_best_only: bool = False,
         save_weights_only: bool = False, mode: str = "auto", save_freq: str | int = "epoch",
@@ -49,12 +51,12 @@ class ModelCheckpoint(Monitor):
     ):  # fmt: skip
         super().__init__(monitor, mode)
         self.filepath, self.verbose = validate.path("filepath", filepath), verbose
-        foreign.check_target("filepath", self.filepath)
+        archive.check_target("filepath", self.filepath)
         self.save_best_only = validate.flag("save_best_only", save_best_only)
         self.save_weights_only = validate.flag("save_weights_only", save_weights_only)
         self.save_freq = _frequency(save_freq)
         self.best = threshold("initial_value_threshold", initial_value_threshold)
-        self._epoch = self._batches = 0
+        self.epoch = self.batches = 0
 
     def on_train_begin(self, logs=None) -> None:
         """See that the model can be saved: now, and not behind the first epoch."""
@@ -66,16 +68,16 @@ class ModelCheckpoint(Monitor):
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
         """Take note of the epoch."""
-        self._epoch = epoch
+        self.epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs=None) -> None:
         """Save, if so many batches are done."""
         if self.save_freq == "epoch":
             return
-        self._batches += 1
-        if self._batches >= self.save_freq:
-            self._batches = 0
-            self._save(self._epoch, {"batch": batch + 1, **(logs or {})})
+        self.batches += 1
+        if self.batches >= self.save_freq:
+            self.batches = 0
+            self._save(self.epoch, {"batch": batch + 1, **(logs or {})})
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         """Save, unless that is done by batches."""
@@ -110,15 +112,6 @@ class ModelCheckpoint(Monitor):
         if better:
             self.best = value
         return better
-
-    def state(self) -> dict[str, Any]:
-        """The best value, and the batches since the last save."""
-        return {"best": self.best, "epoch": self._epoch, "batches": self._batches}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from a `state`."""
-        checks.expect("the state", state, best=numbers.Real | None, epoch=int, batches=int)
-        self.best, self._epoch, self._batches = threshold("best", state["best"]), state["epoch"], state["batches"]
 
 
 class BackupAndRestore(Callback):

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from nblstm.arguments import validate
+from nblstm.training import checks
 from nblstm.training.callbacks.base_callback import Callback
-from nblstm.training.files import checks
 
 
 class History(Callback):

@@ -7,8 +7,7 @@ A class, such as `MeanSquaredError`, gives the weighted mean when it is called, 
 from __future__ import annotations
 
 from nblstm.arguments import custom
-from nblstm.arguments.configured import instance_from
-from nblstm.training.losses.base_loss import Loss, LossFunction
+from nblstm.training.losses.base_loss import LOSSES, Loss, LossFunction
 from nblstm.training.losses.crossentropy import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
@@ -37,26 +36,15 @@ def __dir__() -> list[str]:
     return __all__
 
 
-#: Each function of one value per row, and its class.
-_CLASSES = {
-    mean_squared_error: MeanSquaredError,
-    mean_absolute_error: MeanAbsoluteError,
-    huber: Huber,
-    binary_crossentropy: BinaryCrossentropy,
-    categorical_crossentropy: CategoricalCrossentropy,
-    sparse_categorical_crossentropy: SparseCategoricalCrossentropy,
-}
-_ALIASES = {
-    "mse": MeanSquaredError, "MSE": MeanSquaredError, "mae": MeanAbsoluteError, "MAE": MeanAbsoluteError,
-    "bce": BinaryCrossentropy, "BCE": BinaryCrossentropy,
-}  # fmt: skip
-_TABLE = {function.__name__: made for function, made in _CLASSES.items()} | _ALIASES
-_TABLE |= {made.__name__: made for made in (*_CLASSES.values(), LossFunction)}
+_FUNCTIONS = (
+    mean_squared_error, mean_absolute_error, huber, binary_crossentropy, categorical_crossentropy,
+    sparse_categorical_crossentropy,
+)  # fmt: skip
 
 
 def class_of(function) -> type[Loss] | None:
     """The class of one of nblstm's functions of one value per row, such as `huber`; None for anything else."""
-    return next((made for known, made in _CLASSES.items() if known is function), None)
+    return LOSSES.classes[function.__name__] if any(function is known for known in _FUNCTIONS) else None
 
 
 def get(identifier) -> Loss:
@@ -71,14 +59,9 @@ def get(identifier) -> Loss:
     Returns
     -------
     Loss
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there is none of that name.
     """
-    identifier = custom.resolved(identifier, _TABLE)
+    identifier = custom.resolved(identifier, LOSSES.classes)
     if callable(identifier) and not isinstance(identifier, Loss | type):
         made = class_of(identifier)
         return LossFunction(identifier) if made is None else made()
-    return instance_from("loss", identifier, _TABLE, Loss)
+    return LOSSES.make(identifier)

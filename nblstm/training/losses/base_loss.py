@@ -9,10 +9,10 @@ from functools import cache
 import numpy as np
 
 from nblstm.arguments import custom, validate
-from nblstm.arguments.configured import Configured
+from nblstm.arguments.configured import Configured, Registry
 from nblstm.engine.device import backend_of
 from nblstm.symbolic.elementwise import LossEquation
-from nblstm.training.data import targets
+from nblstm.training import targets
 
 REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight")
 
@@ -30,11 +30,6 @@ class Loss(Configured):
         with a mask, by the number of values that count. ``mean_with_sample_weight`` divides by the sum of weights.
     name : str, optional
 
-    Raises
-    ------
-    ValueError
-        If the reduction is unknown.
-
     Notes
     -----
     With values l of shape (B, ...), weights w and a mask k, as Keras 3 has it::
@@ -46,9 +41,12 @@ class Loss(Configured):
     where a divisor of 0 gives 0.
     """
 
+    #: Its name, if none is given; by default, that of the class.
+    default_name: str | None = None
+
     def __init__(self, reduction: str = "sum_over_batch_size", name: str | None = None):
         self.reduction = validate.choice("reduction", reduction, REDUCTIONS)
-        self.name = name or type(self).__name__
+        self.name = name or self.default_name or type(self).__name__
 
     def __call__(self, y_true, y_pred, sample_weight=None, mask=None) -> float:
         """The loss alone; the arguments are those of `value_and_gradient`."""
@@ -182,6 +180,10 @@ def _loss_of_numbers() -> Callable:
     return backend_of("cpu").loss_of_numbers
 
 
+LOSSES = Registry("loss", Loss)
+
+
+@LOSSES.register()
 class LossFunction(Loss):
     """A loss from a function of the user's own.
 
@@ -192,11 +194,6 @@ class LossFunction(Loss):
         (B, ..., C) with respect to it. Both arguments come as arrays of one shape.
     reduction, name
         As in `Loss`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        When called, if the function gives something else.
     """
 
     def __init__(self, fn, reduction: str = "sum_over_batch_size", name: str | None = None):

@@ -7,12 +7,13 @@ from functools import cache
 
 import numpy as np
 
+from nblstm.activations import log_softmax
 from nblstm.arguments import validate
-from nblstm.arguments.validate import flag, real_number
+from nblstm.arguments.validate import flag, number
 from nblstm.symbolic.elementwise import LossEquation
 from nblstm.symbolic.functions import exp, log, log1p, where
-from nblstm.training.data.targets import target_like
-from nblstm.training.losses.base_loss import Loss
+from nblstm.training.losses.base_loss import LOSSES, Loss
+from nblstm.training.targets import spread, target_like
 
 #: Keras's backend.epsilon(): probabilities are clipped to [EPSILON, 1 - EPSILON].
 EPSILON = 1e-7
@@ -33,7 +34,20 @@ def _binary(from_logits: bool, label_smoothing: float) -> LossEquation:
     return LossEquation("binary_crossentropy", of_logit if from_logits else of_probability, fractions=True)
 
 
-class BinaryCrossentropy(Loss):
+class _Crossentropy(Loss):
+    """A cross-entropy with smoothed targets, of probabilities or logits."""
+
+    def __init__(
+        self, from_logits: bool = False, label_smoothing: float = 0.0, reduction: str = "sum_over_batch_size",
+        name: str | None = None,
+    ):  # fmt: skip
+        super().__init__(reduction, name)
+        self.from_logits = flag("from_logits", from_logits)
+        self.label_smoothing = number("label_smoothing", label_smoothing, 0, 1)
+
+
+@LOSSES.register("binary_crossentropy", "bce", "BCE")
+class BinaryCrossentropy(_Crossentropy):
     """``l = -mean(t log(p) + (1 - t) log(1 - p))`` over the last dimension.
 
     Parameters
@@ -51,13 +65,7 @@ class BinaryCrossentropy(Loss):
     is clipped: ``l = max(x, 0) - t x + log(1 + exp(-|x|))``.
     """
 
-    def __init__(
-        self, from_logits: bool = False, label_smoothing: float = 0.0, reduction: str = "sum_over_batch_size",
-        name: str = "binary_crossentropy",
-    ):  # fmt: skip
-        super().__init__(reduction, name)
-        self.from_logits = flag("from_logits", from_logits)
-        self.label_smoothing = real_number("label_smoothing", label_smoothing, high=1)
+    default_name = "binary_crossentropy"
 
     def target(self, target, prediction, mask):
         """Numbers in the predictions' shape."""
@@ -74,7 +82,8 @@ class BinaryCrossentropy(Loss):
         return _binary(self.from_logits, self.label_smoothing)
 
 
-class CategoricalCrossentropy(Loss):
+@LOSSES.register("categorical_crossentropy")
+class CategoricalCrossentropy(_Crossentropy):
     """``l = -sum(t log(p))`` over the last dimension, the classes.
 
     Parameters
@@ -92,13 +101,7 @@ class CategoricalCrossentropy(Loss):
     the gradient is 0. With logits nothing is clipped: log(p) is ``x - log(sum(exp(x)))``.
     """
 
-    def __init__(
-        self, from_logits: bool = False, label_smoothing: float = 0.0, reduction: str = "sum_over_batch_size",
-        name: str = "categorical_crossentropy",
-    ):  # fmt: skip
-        super().__init__(reduction, name)
-        self.from_logits = flag("from_logits", from_logits)
-        self.label_smoothing = real_number("label_smoothing", label_smoothing, high=1)
+    default_name = "categorical_crossentropy"
 
     def target(self, target, prediction, mask):
         """A distribution over the classes, such as one-hot rows, smoothed."""
@@ -114,7 +117,7 @@ class CategoricalCrossentropy(Loss):
     def rows(self, target, prediction):
         """Values, and gradients: ``softmax(x) sum(t) - t``, or ``(dq - sum(dq q)) / sum(p)`` with q = p / sum(p)."""
         if self.from_logits:
-            log_p = _log_softmax(prediction)
+            log_p, _ = log_softmax.forward(prediction)
             gradient = np.exp(log_p) * target.sum(axis=-1, keepdims=True) - target
             return -(target * log_p).sum(axis=-1), gradient
         total = prediction.sum(axis=-1, keepdims=True)
@@ -125,6 +128,7 @@ class CategoricalCrossentropy(Loss):
         return -(target * np.log(p)).sum(axis=-1), gradient
 
 
+@LOSSES.register("sparse_categorical_crossentropy")
 class SparseCategoricalCrossentropy(Loss):
     """``l = -log(p[t])`` with t the number of the class.
 
@@ -163,9 +167,9 @@ class SparseCategoricalCrossentropy(Loss):
         labels = labels.reshape(rows)
         if self.ignore_class is not None:
             counts = labels != self.ignore_class
-            mask = counts if mask is None else counts & mask.reshape(mask.shape + (1,) * (counts.ndim - mask.ndim))
+            mask = counts if mask is None else counts & spread(mask, counts.ndim)
         if mask is not None:
-            labels = np.where(mask.reshape(mask.shape + (1,) * (labels.ndim - mask.ndim)), labels, 0)
+            labels = np.where(spread(mask, labels.ndim), labels, 0)
         if labels.dtype.kind in "iu" and not (labels.min() < 0 or labels.max() >= classes):
             return labels.astype(np.intp, copy=False), mask
         wrong = ~((labels >= 0) & (labels < classes) & (labels == np.floor(labels)))
@@ -178,7 +182,7 @@ class SparseCategoricalCrossentropy(Loss):
         flat = prediction.reshape(-1, prediction.shape[-1])
         chosen = (np.arange(len(flat)), target.ravel())
         if self.from_logits:
-            log_p = _log_softmax(flat)
+            log_p, _ = log_softmax.forward(flat)
             gradient = np.exp(log_p)
             gradient[chosen] -= 1
             return -log_p[chosen].reshape(target.shape), gradient.reshape(prediction.shape)
@@ -189,12 +193,6 @@ class SparseCategoricalCrossentropy(Loss):
         gradient[...] = each[:, None]
         gradient[chosen] = each - each / p
         return -np.log(p).reshape(target.shape), gradient.reshape(prediction.shape)
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    """``x - log(sum(exp(x)))`` over the last dimension; the largest x is subtracted first, so that no exp overflows."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
 def _clipped(probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

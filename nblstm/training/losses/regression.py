@@ -6,12 +6,13 @@ from functools import cache
 
 import numpy as np
 
-from nblstm.arguments.validate import real_number
+from nblstm.arguments.validate import number
 from nblstm.symbolic.elementwise import LossEquation
 from nblstm.symbolic.functions import abs, where
-from nblstm.training.losses.base_loss import Loss
+from nblstm.training.losses.base_loss import LOSSES, Loss
 
 
+@LOSSES.register("mean_squared_error", "mse", "MSE")
 class MeanSquaredError(Loss):
     """``l = mean((y_pred - y_true)**2)`` over the last dimension.
 
@@ -21,14 +22,14 @@ class MeanSquaredError(Loss):
         As in `Loss`.
     """
 
-    def __init__(self, reduction: str = "sum_over_batch_size", name: str = "mean_squared_error"):
-        super().__init__(reduction, name)
+    default_name = "mean_squared_error"
 
     def equation(self):
         """The square."""
         return _SQUARED
 
 
+@LOSSES.register("mean_absolute_error", "mae", "MAE")
 class MeanAbsoluteError(Loss):
     """``l = mean(|y_pred - y_true|)`` over the last dimension.
 
@@ -38,14 +39,14 @@ class MeanAbsoluteError(Loss):
         As in `Loss`.
     """
 
-    def __init__(self, reduction: str = "sum_over_batch_size", name: str = "mean_absolute_error"):
-        super().__init__(reduction, name)
+    default_name = "mean_absolute_error"
 
     def equation(self):
         """The absolute value; its gradient is 0 where prediction and target are equal."""
         return _ABSOLUTE
 
 
+@LOSSES.register("huber")
 class Huber(Loss):
     """Squared for small differences d, linear for large ones, averaged over the last dimension.
 
@@ -68,7 +69,7 @@ class Huber(Loss):
 
     def __init__(self, delta: float = 1.0, reduction: str = "sum_over_batch_size", name: str = "huber_loss"):
         super().__init__(reduction, name)
-        self.delta = real_number("delta", delta, above=True)
+        self.delta = number("delta", delta, 0, above=True)
 
     def equation(self):
         """The equation with this ``delta``."""
@@ -101,11 +102,6 @@ def mean_squared_error(y_true, y_pred) -> np.ndarray:
     Returns
     -------
     ndarray, shape (B, ...)
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the shapes do not fit.
     """
     return MeanSquaredError().values(y_true, y_pred)
 

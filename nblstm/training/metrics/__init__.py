@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from nblstm.arguments import custom
-from nblstm.arguments.configured import instance_from
 from nblstm.training import losses
 from nblstm.training.losses import (
     Loss,
@@ -27,13 +26,16 @@ from nblstm.training.metrics.accuracy import (
     sparse_top_k_categorical_accuracy,
     top_k_categorical_accuracy,
 )
-from nblstm.training.metrics.base_metric import Mean, Metric, MetricFunction
-from nblstm.training.metrics.of_losses import (
+from nblstm.training.metrics.metric import (
+    METRICS,
     BinaryCrossentropy,
     CategoricalCrossentropy,
     LossMetric,
+    Mean,
     MeanAbsoluteError,
     MeanSquaredError,
+    Metric,
+    MetricFunction,
     RootMeanSquaredError,
     SparseCategoricalCrossentropy,
 )
@@ -53,24 +55,10 @@ def __dir__() -> list[str]:
     return __all__
 
 
-_NAMES: dict[str, type] = {
-    "accuracy": Accuracy, "binary_accuracy": BinaryAccuracy, "categorical_accuracy": CategoricalAccuracy,
-    "sparse_categorical_accuracy": SparseCategoricalAccuracy, "top_k_categorical_accuracy": TopKCategoricalAccuracy,
-    "sparse_top_k_categorical_accuracy": SparseTopKCategoricalAccuracy,
-    "mean_squared_error": MeanSquaredError, "mean_absolute_error": MeanAbsoluteError,
-    "root_mean_squared_error": RootMeanSquaredError, "binary_crossentropy": BinaryCrossentropy,
-    "categorical_crossentropy": CategoricalCrossentropy,
-    "sparse_categorical_crossentropy": SparseCategoricalCrossentropy,
-}  # fmt: skip
-_ALIASES: dict[str, type] = {
-    "acc": Accuracy, "mse": MeanSquaredError, "MSE": MeanSquaredError, "mae": MeanAbsoluteError,
-    "MAE": MeanAbsoluteError, "bce": BinaryCrossentropy, "BCE": BinaryCrossentropy,
-}  # fmt: skip
 _ACCURACIES = (
     binary_accuracy, categorical_accuracy, sparse_categorical_accuracy, top_k_categorical_accuracy,
     sparse_top_k_categorical_accuracy,
 )  # fmt: skip
-_TABLE = _NAMES | _ALIASES | {made.__name__: made for made in (*_NAMES.values(), LossMetric, MetricFunction, Mean)}
 
 
 def get(identifier) -> Metric:
@@ -87,18 +75,13 @@ def get(identifier) -> Metric:
     -------
     Metric
         A new one for a name or a class.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there is none of that name.
     """
     if any(function is identifier for function in _ACCURACIES):
         identifier = identifier.__name__
     if isinstance(identifier, str):
         short = identifier.lower() in ("accuracy", "acc") and custom.found(identifier) is None
         name = identifier.lower() if short else identifier
-        found, known = custom.named("metric", name, _TABLE, _NAMES), _TABLE.get(name)
+        found, known = custom.named("metric", name, METRICS.classes, METRICS.shown), METRICS.classes.get(name)
         if known is None or found is not known:
             return get(found)
         metric = known()
@@ -108,4 +91,4 @@ def get(identifier) -> Metric:
         return LossMetric(losses.get(identifier), getattr(identifier, "__name__", None))
     if callable(identifier) and not isinstance(identifier, type | Metric):
         return MetricFunction(identifier)
-    return instance_from("metric", identifier, _TABLE, Metric)
+    return METRICS.make(identifier)

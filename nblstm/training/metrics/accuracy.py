@@ -5,11 +5,46 @@ from __future__ import annotations
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.training.data.targets import prediction_array, target_like
-from nblstm.training.metrics.base_metric import Metric
+from nblstm.training.metrics.metric import METRICS, Metric
+from nblstm.training.targets import prediction_array, target_like
 
 
-class BinaryAccuracy(Metric):
+class _Agreement(Metric):
+    """Fraction of rows in which ``_agree(y_true, prediction)``."""
+
+    direction = "max"
+
+    def values(self, y_true, y_pred, mask=None):
+        """1 where they agree, else 0."""
+        return self._agree(y_true, prediction_array(y_pred))
+
+    def _agree(self, y_true, prediction: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+
+@METRICS.register("accuracy", "acc")
+class Accuracy(_Agreement):
+    """Binary, categorical or sparse categorical accuracy, by the shapes of predictions and targets.
+
+    Notes
+    -----
+    As in Keras's ``compile(metrics=["accuracy"])``: one number in a row of predictions is `BinaryAccuracy`; targets
+    with a dimension less, or with one number for several, `SparseCategoricalAccuracy`; else `CategoricalAccuracy`.
+    Keras's class of this name, which compares for equality, is not this.
+    """
+
+    default_name = "accuracy"
+
+    def _agree(self, y_true, prediction):
+        if prediction.shape[-1] == 1 or prediction.ndim == 1:
+            return _BINARY._agree(y_true, prediction)
+        target = np.shape(y_true)
+        sparse = len(target) < prediction.ndim or target[-1] == 1
+        return (_SPARSE if sparse else _CATEGORICAL)._agree(y_true, prediction)
+
+
+@METRICS.register("binary_accuracy")
+class BinaryAccuracy(_Agreement):
     """Fraction of predictions with ``(y_pred > threshold) == y_true``.
 
     Parameters
@@ -19,61 +54,39 @@ class BinaryAccuracy(Metric):
         From 0 to 1, or any number for logits.
     """
 
-    direction = "max"
-
     def __init__(self, name: str = "binary_accuracy", threshold: float = 0.5):
         super().__init__(name)
-        self.threshold = validate.real_number("threshold", threshold, low=-np.inf)
+        self.threshold = validate.number("threshold", threshold)
 
-    def values(self, y_true, y_pred, mask=None):
-        """1 where they agree, else 0."""
-        prediction = prediction_array(y_pred)
+    def _agree(self, y_true, prediction):
         if not (type(y_true) is np.ndarray and y_true.dtype.kind in "iub"):  # else it is compared as it is
             y_true = validate.real_array("target", y_true, prediction.dtype)
         # In the target's dtype: NumPy takes twice as long to compare bools with other numbers.
         return (prediction > self.threshold).astype(y_true.dtype) == target_like(y_true, prediction.shape)
 
 
-class CategoricalAccuracy(Metric):
-    """Fraction of rows whose most likely class is that of the one-hot target.
+@METRICS.register("categorical_accuracy")
+class CategoricalAccuracy(_Agreement):
+    """Fraction of rows whose most likely class is that of the one-hot target."""
 
-    Parameters
-    ----------
-    name : str, default "categorical_accuracy"
-    """
+    default_name = "categorical_accuracy"
 
-    direction = "max"
-
-    def __init__(self, name: str = "categorical_accuracy"):
-        super().__init__(name)
-
-    def values(self, y_true, y_pred, mask=None):
-        """1 where they agree, else 0."""
-        prediction = prediction_array(y_pred)
+    def _agree(self, y_true, prediction):
         return _one_hot(y_true, prediction).argmax(axis=-1) == prediction.argmax(axis=-1)
 
 
-class SparseCategoricalAccuracy(Metric):
-    """Fraction of rows whose most likely class is the target, a class number.
+@METRICS.register("sparse_categorical_accuracy")
+class SparseCategoricalAccuracy(_Agreement):
+    """Fraction of rows whose most likely class is the target, a class number."""
 
-    Parameters
-    ----------
-    name : str, default "sparse_categorical_accuracy"
-    """
+    default_name = "sparse_categorical_accuracy"
 
-    direction = "max"
-
-    def __init__(self, name: str = "sparse_categorical_accuracy"):
-        super().__init__(name)
-
-    def values(self, y_true, y_pred, mask=None):
-        """1 where they agree, else 0."""
-        prediction = prediction_array(y_pred)
-        target = target_like(validate.number_array("target", y_true), prediction.shape[:-1])
-        return target == prediction.argmax(axis=-1)
+    def _agree(self, y_true, prediction):
+        return _class_numbers(y_true, prediction) == prediction.argmax(axis=-1)
 
 
-class TopKCategoricalAccuracy(Metric):
+@METRICS.register("top_k_categorical_accuracy")
+class TopKCategoricalAccuracy(_Agreement):
     """Fraction of rows whose ``k`` most likely classes contain that of the one-hot target.
 
     Parameters
@@ -86,19 +99,16 @@ class TopKCategoricalAccuracy(Metric):
     A class is among them if fewer than k others are predicted as likelier: ties count for it.
     """
 
-    direction = "max"
-
     def __init__(self, k: int = 5, name: str = "top_k_categorical_accuracy"):
         super().__init__(name)
         self.k = validate.positive_integer("k", k)
 
-    def values(self, y_true, y_pred, mask=None):
-        """1 where it is, else 0."""
-        prediction = prediction_array(y_pred)
+    def _agree(self, y_true, prediction):
         return _among(_one_hot(y_true, prediction).argmax(axis=-1), prediction, self.k)
 
 
-class SparseTopKCategoricalAccuracy(Metric):
+@METRICS.register("sparse_top_k_categorical_accuracy")
+class SparseTopKCategoricalAccuracy(_Agreement):
     """Fraction of rows whose ``k`` most likely classes contain the target, a class number.
 
     Parameters
@@ -107,48 +117,14 @@ class SparseTopKCategoricalAccuracy(Metric):
     name : str, default "sparse_top_k_categorical_accuracy"
     """
 
-    direction = "max"
-
     def __init__(self, k: int = 5, name: str = "sparse_top_k_categorical_accuracy"):
         super().__init__(name)
         self.k = validate.positive_integer("k", k)
 
-    def values(self, y_true, y_pred, mask=None):
-        """1 where it is, else 0."""
-        prediction = prediction_array(y_pred)
-        target = target_like(validate.number_array("target", y_true), prediction.shape[:-1])
+    def _agree(self, y_true, prediction):
+        target = _class_numbers(y_true, prediction)
         known = (target >= 0) & (target < prediction.shape[-1])
         return _among(np.where(known, target, 0).astype(np.intp), prediction, self.k) & known
-
-
-class Accuracy(Metric):
-    """Binary, categorical or sparse categorical accuracy, by the shapes of predictions and targets.
-
-    Parameters
-    ----------
-    name : str, default "accuracy"
-
-    Notes
-    -----
-    As in Keras's ``compile(metrics=["accuracy"])``: one number in a row of predictions is `BinaryAccuracy`; targets
-    with a dimension less, or with one number for several, `SparseCategoricalAccuracy`; else `CategoricalAccuracy`.
-    Keras's class of this name, which compares for equality, is not this.
-    """
-
-    direction = "max"
-
-    def __init__(self, name: str = "accuracy"):
-        super().__init__(name)
-
-    def values(self, y_true, y_pred, mask=None):
-        """1 where they agree, else 0."""
-        prediction = prediction_array(y_pred)
-        if prediction.shape[-1] == 1 or prediction.ndim == 1:
-            return _BINARY.values(y_true, prediction)
-        target = np.shape(y_true)
-        if len(target) < prediction.ndim or target[-1] == 1:
-            return _SPARSE.values(y_true, prediction)
-        return _CATEGORICAL.values(y_true, prediction)
 
 
 _BINARY, _CATEGORICAL, _SPARSE = BinaryAccuracy(), CategoricalAccuracy(), SparseCategoricalAccuracy()
@@ -157,6 +133,10 @@ _BINARY, _CATEGORICAL, _SPARSE = BinaryAccuracy(), CategoricalAccuracy(), Sparse
 def _one_hot(y_true, prediction: np.ndarray) -> np.ndarray:
     target = validate.number_array("target", y_true)
     return validate.shaped("target", target, prediction.shape, "that of the prediction, a one-hot row for each")
+
+
+def _class_numbers(y_true, prediction: np.ndarray) -> np.ndarray:
+    return target_like(validate.number_array("target", y_true), prediction.shape[:-1])
 
 
 def _among(classes: np.ndarray, prediction: np.ndarray, k: int) -> np.ndarray:
@@ -180,11 +160,6 @@ def binary_accuracy(y_true, y_pred, threshold: float = 0.5) -> np.ndarray:
     Returns
     -------
     ndarray of float32, in the predictions' shape
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the shapes do not fit.
     """
     return BinaryAccuracy(threshold=threshold).values(y_true, y_pred).astype(np.float32)
 

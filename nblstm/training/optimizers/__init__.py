@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from nblstm.arguments import custom
-from nblstm.arguments.configured import instance_from
-from nblstm.training.optimizers.base_optimizer import Optimizer
+from nblstm.training.optimizers.base_optimizer import OPTIMIZERS, Optimizer
 from nblstm.training.optimizers.update_rules import SGD, Adam, AdamW, RMSprop
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "get"]
@@ -12,9 +11,6 @@ __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "get"]
 
 def __dir__() -> list[str]:
     return __all__
-
-
-_TABLE: dict[str, type] = {made.__name__.lower(): made for made in (SGD, RMSprop, Adam, AdamW)}
 
 
 def get(identifier) -> Optimizer:
@@ -29,19 +25,14 @@ def get(identifier) -> Optimizer:
     Returns
     -------
     Optimizer
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there is none of that name.
     """
     if isinstance(identifier, str):
         identifier = _any_case(identifier)
     elif isinstance(identifier, dict) and isinstance(identifier.get("class_name"), str):
         identifier = identifier | {"class_name": _any_case(identifier["class_name"])}
-    return instance_from("optimizer", identifier, _TABLE, Optimizer)
+    return OPTIMIZERS.make(identifier)
 
 
 def _any_case(name: str) -> str:
     """The name of one of nblstm's as the table has it; one of the user's own as it is."""
-    return name.lower() if name.lower() in _TABLE and custom.found(name) is None else name
+    return name.lower() if name.lower() in OPTIMIZERS.classes and custom.found(name) is None else name

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NoReturn
 import numpy as np
 
 from nblstm.arguments import custom, signatures, validate
-from nblstm.arguments.configured import Configured
+from nblstm.arguments.configured import Configured, Registry
 from nblstm.engine.device import backend_of
 from nblstm.nn import Gradients, Module
 from nblstm.training.optimizers import schedules
@@ -42,11 +42,6 @@ class Optimizer(Configured):
     ----------
     iterations : int
         Steps taken.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is out of its range.
     """
 
     unsaved = ("modules",)
@@ -76,9 +71,9 @@ class Optimizer(Configured):
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} are given; give at most one of them")
         self.clipnorm, self.clipvalue, self.global_clipnorm = (
-            None if value is None else validate.real_number(name, value, above=True) for name, value in limits.items()
+            None if value is None else validate.number(name, value, 0, above=True) for name, value in limits.items()
         )
-        self.weight_decay = None if weight_decay is None else validate.real_number("weight_decay", weight_decay)
+        self.weight_decay = None if weight_decay is None else validate.number("weight_decay", weight_decay, 0)
         if not (name is None or isinstance(name, str)):
             raise TypeError(f"name is {name!r}; give a string, or None")
         self.name = name or type(self).__name__
@@ -96,11 +91,6 @@ class Optimizer(Configured):
         Parameters
         ----------
         modules : Module or sequence of Module
-
-        Raises
-        ------
-        TypeError, ValueError
-            If they are no modules, or one is there twice.
         """
         if not isinstance(modules, Module | Iterable):
             raise TypeError(f"modules is {modules!r}; give the networks to train, such as [lstm, readout]")
@@ -241,7 +231,7 @@ class Optimizer(Configured):
         if new["iterations"] < 0:
             raise ValueError(f"iterations is {new['iterations']}; it needs to be 0 or more")
         if "learning_rate" in new:
-            self._learning_rate = validate.real_number("learning_rate", float(new["learning_rate"]))
+            self._learning_rate = validate.number("learning_rate", float(new["learning_rate"]), 0)
         self.iterations = int(new["iterations"])
         for k, slots in enumerate(self._slots):
             for name, slot in slots.items():
@@ -254,7 +244,7 @@ class Optimizer(Configured):
             return schedules.get(value)
         if isinstance(value, type):
             raise TypeError(f"learning_rate is the class {value.__name__}; give an object of it, {value.__name__}(...)")
-        return value if callable(value) else validate.real_number("learning_rate", value)
+        return value if callable(value) else validate.number("learning_rate", value, 0)
 
     def _rate(self) -> float:
         if not callable(self._learning_rate):
@@ -262,7 +252,7 @@ class Optimizer(Configured):
         rate = self._learning_rate(self.iterations)
         if hasattr(rate, "__float__") and getattr(rate, "shape", ()) == ():  # another library's number, too
             rate = float(rate)
-        return validate.real_number(f"the learning rate of step {self.iterations}", rate)
+        return validate.number(f"the learning rate of step {self.iterations}", rate, 0)
 
     def _check(self, flat: list[np.ndarray | None], parameters: list[np.ndarray]) -> None:
         sizes = [p.size for p in parameters]
@@ -323,6 +313,9 @@ class Optimizer(Configured):
 
     def _argument(self, name: str):
         return self._learning_rate if name == "learning_rate" else super()._argument(name)
+
+
+OPTIMIZERS = Registry("optimizer", Optimizer)
 
 
 def _is_rate(modules) -> bool:

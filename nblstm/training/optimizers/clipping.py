@@ -11,13 +11,7 @@ from nblstm.nn import Gradients
 
 
 def listed(gradients) -> list[Gradients | None]:
-    """One for each module, as a list; a single one stands for itself.
-
-    Raises
-    ------
-    TypeError
-        If there is anything but what ``backward`` returns, or None.
-    """
+    """One for each module, as a list; a single one stands for itself."""
     gradients = [gradients] if isinstance(gradients, Gradients) else gradients
     if not isinstance(gradients, Sequence) or not all(g is None or isinstance(g, Gradients) for g in gradients):
         raise TypeError(
@@ -55,11 +49,6 @@ def clip_by_value(gradients: Sequence[Gradients | None], max_value: float) -> No
     gradients : sequence of Gradients or None
         One per module; their parameters' gradients are clipped, those of inputs and states are not. None is skipped.
     max_value : float
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there is anything but gradients, or ``max_value`` is not a positive number.
     """
     limit = _limit("max_value", max_value)
     for g in listed(gradients):
@@ -114,11 +103,6 @@ def clip_by_global_norm(gradients: Sequence[Gradients | None], max_norm: float) 
     -------
     float
         The norm before. If it is not finite, nothing has been changed.
-
-    Raises
-    ------
-    ValueError
-        If ``max_norm`` is not a positive number.
 
     References
     ----------

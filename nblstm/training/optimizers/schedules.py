@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from nblstm.arguments.configured import Configured, instance_from
-from nblstm.arguments.validate import flag, real_number
+from nblstm.arguments.configured import Configured, Registry
+from nblstm.arguments.validate import flag, number
 
 __all__ = [
     "CosineDecay", "CosineDecayRestarts", "ExponentialDecay", "InverseTimeDecay", "LearningRateSchedule",
@@ -53,7 +53,25 @@ class LearningRateSchedule(Configured):
         raise NotImplementedError(f"{type(self).__name__} has no equation; define __call__(step)")
 
 
-class ExponentialDecay(LearningRateSchedule):
+SCHEDULES = Registry("schedule", LearningRateSchedule)
+
+
+class _RateDecay(LearningRateSchedule):
+    """Decay at a rate in ``step / decay_steps``, rounded down in a staircase."""
+
+    def __init__(self, initial_learning_rate: float, decay_steps: float, decay_rate: float, staircase: bool = False):
+        self.initial_learning_rate = number("initial_learning_rate", initial_learning_rate, 0)
+        self.decay_steps = number("decay_steps", decay_steps, 0, above=True)
+        self.decay_rate = number("decay_rate", decay_rate, 0)
+        self.staircase = flag("staircase", staircase)
+
+    def _times(self, step: int) -> float:
+        times = step / self.decay_steps
+        return math.floor(times) if self.staircase else times
+
+
+@SCHEDULES.register()
+class ExponentialDecay(_RateDecay):
     """``initial_learning_rate decay_rate**(step / decay_steps)``.
 
     Parameters
@@ -64,50 +82,23 @@ class ExponentialDecay(LearningRateSchedule):
     decay_rate : float
     staircase : bool, default False
         The exponent is rounded down.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is out of its range; so for each schedule.
     """
-
-    def __init__(self, initial_learning_rate: float, decay_steps: float, decay_rate: float, staircase: bool = False):
-        self.initial_learning_rate = real_number("initial_learning_rate", initial_learning_rate)
-        self.decay_steps = real_number("decay_steps", decay_steps, above=True)
-        self.decay_rate = real_number("decay_rate", decay_rate)
-        self.staircase = flag("staircase", staircase)
 
     def __call__(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
-        power = step / self.decay_steps
-        return self.initial_learning_rate * self.decay_rate ** (math.floor(power) if self.staircase else power)
+        return self.initial_learning_rate * self.decay_rate ** self._times(step)
 
 
-class InverseTimeDecay(LearningRateSchedule):
-    """``initial_learning_rate / (1 + decay_rate step / decay_steps)``.
-
-    Parameters
-    ----------
-    initial_learning_rate : float
-    decay_steps : float
-        Above 0.
-    decay_rate : float
-    staircase : bool, default False
-        ``step / decay_steps`` is rounded down.
-    """
-
-    def __init__(self, initial_learning_rate: float, decay_steps: float, decay_rate: float, staircase: bool = False):
-        self.initial_learning_rate = real_number("initial_learning_rate", initial_learning_rate)
-        self.decay_steps = real_number("decay_steps", decay_steps, above=True)
-        self.decay_rate = real_number("decay_rate", decay_rate)
-        self.staircase = flag("staircase", staircase)
+@SCHEDULES.register()
+class InverseTimeDecay(_RateDecay):
+    """``initial_learning_rate / (1 + decay_rate step / decay_steps)``; arguments as of `ExponentialDecay`."""
 
     def __call__(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
-        times = step / self.decay_steps
-        return self.initial_learning_rate / (1 + self.decay_rate * (math.floor(times) if self.staircase else times))
+        return self.initial_learning_rate / (1 + self.decay_rate * self._times(step))
 
 
+@SCHEDULES.register()
 class PiecewiseConstantDecay(LearningRateSchedule):
     """``values[k]`` where ``boundaries[k - 1] < step <= boundaries[k]``.
 
@@ -120,7 +111,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
     """
 
     def __init__(self, boundaries, values) -> None:
-        self.boundaries, self.values = tuple(boundaries), tuple(real_number("a value", value) for value in values)
+        self.boundaries, self.values = tuple(boundaries), tuple(number("a value", value, 0) for value in values)
         if not all(isinstance(b, numbers.Integral) for b in self.boundaries):
             raise TypeError(f"boundaries has {self.boundaries}; give whole numbers of steps")
         if any(a >= b for a, b in zip(self.boundaries, self.boundaries[1:], strict=False)):
@@ -134,6 +125,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
         return self.values[bisect_left(self.boundaries, step)]
 
 
+@SCHEDULES.register()
 class PolynomialDecay(LearningRateSchedule):
     """``(initial - end) (1 - step / decay_steps)**power + end``, and ``end`` after decay_steps.
 
@@ -152,10 +144,10 @@ class PolynomialDecay(LearningRateSchedule):
         self, initial_learning_rate: float, decay_steps: float, end_learning_rate: float = 0.0001, power: float = 1.0,
         cycle: bool = False,
     ):  # fmt: skip
-        self.initial_learning_rate = real_number("initial_learning_rate", initial_learning_rate)
-        self.decay_steps = real_number("decay_steps", decay_steps, above=True)
-        self.end_learning_rate = real_number("end_learning_rate", end_learning_rate)
-        self.power = real_number("power", power)
+        self.initial_learning_rate = number("initial_learning_rate", initial_learning_rate, 0)
+        self.decay_steps = number("decay_steps", decay_steps, 0, above=True)
+        self.end_learning_rate = number("end_learning_rate", end_learning_rate, 0)
+        self.power = number("power", power, 0)
         self.cycle = flag("cycle", cycle)
 
     def __call__(self, step: int) -> float:
@@ -167,6 +159,7 @@ class PolynomialDecay(LearningRateSchedule):
         return (self.initial_learning_rate - self.end_learning_rate) * left**self.power + self.end_learning_rate
 
 
+@SCHEDULES.register()
 class CosineDecay(LearningRateSchedule):
     """Half a cosine wave from the initial learning rate down to ``alpha`` times it, after a linear warm-up.
 
@@ -194,11 +187,11 @@ class CosineDecay(LearningRateSchedule):
         self, initial_learning_rate: float, decay_steps: float, alpha: float = 0.0, *,
         warmup_target: float | None = None, warmup_steps: float = 0,
     ):  # fmt: skip
-        self.initial_learning_rate = real_number("initial_learning_rate", initial_learning_rate)
-        self.decay_steps = real_number("decay_steps", decay_steps, above=True)
-        self.alpha = real_number("alpha", alpha)
-        self.warmup_target = None if warmup_target is None else real_number("warmup_target", warmup_target)
-        self.warmup_steps = real_number("warmup_steps", warmup_steps)
+        self.initial_learning_rate = number("initial_learning_rate", initial_learning_rate, 0)
+        self.decay_steps = number("decay_steps", decay_steps, 0, above=True)
+        self.alpha = number("alpha", alpha, 0)
+        self.warmup_target = None if warmup_target is None else number("warmup_target", warmup_target, 0)
+        self.warmup_steps = number("warmup_steps", warmup_steps, 0)
         if self.warmup_steps and self.warmup_target is None:
             raise ValueError(f"warmup_steps is {warmup_steps} without a warmup_target; give both or none")
 
@@ -214,6 +207,7 @@ class CosineDecay(LearningRateSchedule):
         return peak * ((1 - self.alpha) * wave + self.alpha)
 
 
+@SCHEDULES.register()
 class CosineDecayRestarts(LearningRateSchedule):
     """Half a cosine wave down to ``alpha`` times the learning rate, then another one, and so on.
 
@@ -239,11 +233,11 @@ class CosineDecayRestarts(LearningRateSchedule):
         self, initial_learning_rate: float, first_decay_steps: float, t_mul: float = 2.0, m_mul: float = 1.0,
         alpha: float = 0.0,
     ):  # fmt: skip
-        self.initial_learning_rate = real_number("initial_learning_rate", initial_learning_rate)
-        self.first_decay_steps = real_number("first_decay_steps", first_decay_steps, above=True)
-        self.t_mul = real_number("t_mul", t_mul, low=1)
-        self.m_mul = real_number("m_mul", m_mul)
-        self.alpha = real_number("alpha", alpha)
+        self.initial_learning_rate = number("initial_learning_rate", initial_learning_rate, 0)
+        self.first_decay_steps = number("first_decay_steps", first_decay_steps, 0, above=True)
+        self.t_mul = number("t_mul", t_mul, 1)
+        self.m_mul = number("m_mul", m_mul, 0)
+        self.alpha = number("alpha", alpha, 0)
 
     def __call__(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
@@ -256,14 +250,6 @@ class CosineDecayRestarts(LearningRateSchedule):
         return self.initial_learning_rate * ((1 - self.alpha) * wave + self.alpha)
 
 
-_TABLE: dict[str, type] = {
-    made.__name__: made
-    for made in (
-        ExponentialDecay, InverseTimeDecay, PiecewiseConstantDecay, PolynomialDecay, CosineDecay, CosineDecayRestarts,
-    )
-}  # fmt: skip
-
-
 def get(identifier) -> LearningRateSchedule:
     """The schedule that a configuration or an object stands for.
 
@@ -271,10 +257,5 @@ def get(identifier) -> LearningRateSchedule:
     ----------
     identifier : LearningRateSchedule or dict
         As ``{"class_name": "CosineDecay", "config": {...}}``, which an optimizer's `get_config` has in it.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there is none of that name.
     """
-    return instance_from("schedule", identifier, _TABLE, LearningRateSchedule)
+    return SCHEDULES.make(identifier)

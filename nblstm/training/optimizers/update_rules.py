@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from nblstm.arguments.validate import flag, real_number
+from nblstm.arguments.validate import flag, number
 from nblstm.symbolic.functions import maximum, sqrt
-from nblstm.training.optimizers.base_optimizer import Optimizer
+from nblstm.training.optimizers.base_optimizer import OPTIMIZERS, Optimizer
 from nblstm.training.optimizers.schedules import LearningRateLike
 
 
+@OPTIMIZERS.register("sgd")
 class SGD(Optimizer):
     """Stochastic gradient descent, with momentum.
 
@@ -19,19 +20,12 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    modules : Module or sequence of Module, optional
-        Networks to train.
     learning_rate : float or callable, default 0.01
     momentum : float, default 0
         From 0 to 1.
     nesterov : bool, default False
-    weight_decay, clipnorm, clipvalue, global_clipnorm, name
+    modules, weight_decay, clipnorm, clipvalue, global_clipnorm, name
         As in `Optimizer`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is out of its range.
 
     References
     ----------
@@ -43,7 +37,7 @@ class SGD(Optimizer):
         weight_decay: float | None = None, clipnorm: float | None = None, clipvalue: float | None = None,
         global_clipnorm: float | None = None, name: str | None = None,
     ):  # fmt: skip
-        self.momentum = real_number("momentum", momentum, high=1)
+        self.momentum = number("momentum", momentum, 0, 1)
         self.nesterov = flag("nesterov", nesterov)
         super().__init__(modules, learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
 
@@ -74,6 +68,7 @@ def _sgd_nesterov(p, g, m, rate, momentum):
     return p + momentum * m - rate * g, m
 
 
+@OPTIMIZERS.register("rmsprop")
 class RMSprop(Optimizer):
     """Steps divided by the root of a running mean of squared gradients.
 
@@ -86,21 +81,14 @@ class RMSprop(Optimizer):
 
     Parameters
     ----------
-    modules : Module or sequence of Module, optional
-        Networks to train.
     learning_rate : float or callable, default 0.001
     rho : float, default 0.9
     momentum : float, default 0
         Both from 0 to 1.
     epsilon : float, default 1e-7
     centered : bool, default False
-    weight_decay, clipnorm, clipvalue, global_clipnorm, name
+    modules, weight_decay, clipnorm, clipvalue, global_clipnorm, name
         As in `Optimizer`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is out of its range.
 
     References
     ----------
@@ -114,8 +102,8 @@ class RMSprop(Optimizer):
         clipnorm: float | None = None, clipvalue: float | None = None, global_clipnorm: float | None = None,
         name: str | None = None,
     ):  # fmt: skip
-        self.rho, self.momentum = real_number("rho", rho, high=1), real_number("momentum", momentum, high=1)
-        self.epsilon = real_number("epsilon", epsilon)
+        self.rho, self.momentum = number("rho", rho, 0, 1), number("momentum", momentum, 0, high=1)
+        self.epsilon = number("epsilon", epsilon, 0)
         self.centered = flag("centered", centered)
         super().__init__(modules, learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
 
@@ -159,6 +147,7 @@ def _rmsprop_centered_momentum(p, g, v, m, a, rate, rho, rest, epsilon, momentum
     return p - m, v, m, a
 
 
+@OPTIMIZERS.register("adam")
 class Adam(Optimizer):
     """Adaptive moment estimation.
 
@@ -170,8 +159,6 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    modules : Module or sequence of Module, optional
-        Networks to train.
     learning_rate : float or callable, default 0.001
         A number may be changed between steps.
     beta_1, beta_2 : float, default 0.9 and 0.999
@@ -179,13 +166,8 @@ class Adam(Optimizer):
     epsilon : float, default 1e-7
     amsgrad : bool, default False
         Divide by the root of the largest v so far.
-    weight_decay, clipnorm, clipvalue, global_clipnorm, name
+    modules, weight_decay, clipnorm, clipvalue, global_clipnorm, name
         As in `Optimizer`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is out of its range.
 
     References
     ----------
@@ -199,9 +181,9 @@ class Adam(Optimizer):
         clipnorm: float | None = None, clipvalue: float | None = None, global_clipnorm: float | None = None,
         name: str | None = None,
     ):  # fmt: skip
-        self.beta_1 = real_number("beta_1", beta_1, high=1, below=True)
-        self.beta_2 = real_number("beta_2", beta_2, high=1, below=True)
-        self.epsilon = real_number("epsilon", epsilon)
+        self.beta_1 = number("beta_1", beta_1, 0, 1, below=True)
+        self.beta_2 = number("beta_2", beta_2, 0, 1, below=True)
+        self.epsilon = number("epsilon", epsilon, 0)
         self.amsgrad = flag("amsgrad", amsgrad)
         super().__init__(modules, learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
 
@@ -233,24 +215,18 @@ def _adam_amsgrad(p, g, m, v, largest, alpha, rest_1, rest_2, epsilon):
     return p - alpha * m / (sqrt(largest) + epsilon), m, v, largest
 
 
+@OPTIMIZERS.register("adamw")
 class AdamW(Adam):
     """`Adam` with weight decay apart from the gradient: ``p = p - weight_decay learning_rate p`` before each update.
 
     Parameters
     ----------
-    modules : Module or sequence of Module, optional
-        Networks to train.
     learning_rate : float or callable, default 0.001
     weight_decay : float, default 0.004
     beta_1, beta_2, epsilon, amsgrad
         As in `Adam`.
-    clipnorm, clipvalue, global_clipnorm, name
+    modules, clipnorm, clipvalue, global_clipnorm, name
         As in `Optimizer`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is out of its range.
 
     References
     ----------
@@ -264,6 +240,6 @@ class AdamW(Adam):
     ):  # fmt: skip
         super().__init__(
             modules, learning_rate, beta_1, beta_2, epsilon, amsgrad,
-            weight_decay=real_number("weight_decay", weight_decay), clipnorm=clipnorm, clipvalue=clipvalue,
+            weight_decay=number("weight_decay", weight_decay, 0), clipnorm=clipnorm, clipvalue=clipvalue,
             global_clipnorm=global_clipnorm, name=name,
         )  # fmt: skip

@@ -37,13 +37,7 @@ def reason(error: Exception, writer: str) -> str:
 
 
 def expect(label: str, value, **kinds) -> None:
-    """Refuse what is not a dict of exactly these fields, each of its type or one of its types.
-
-    Raises
-    ------
-    ValueError
-        If it is not.
-    """
+    """Refuse what is not a dict of exactly these fields, each of its type or one of its types."""
     if not isinstance(value, dict) or set(value) != set(kinds):
         came = f"a dict of {', '.join(value)}" if isinstance(value, dict) else f"of type {type(value).__name__}"
         raise ValueError(f"{label} is {came}; it needs to be a dict of {', '.join(kinds)}")
@@ -53,13 +47,7 @@ def expect(label: str, value, **kinds) -> None:
 
 
 def set_generator(generator: np.random.Generator, state) -> None:
-    """Set the state of a source of randomness.
-
-    Raises
-    ------
-    ValueError
-        If it is none of its kind.
-    """
+    """Set the state of a source of randomness."""
     try:
         generator.bit_generator.state = state
     except FAULTS as error:

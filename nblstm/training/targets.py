@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from typing import Any
 
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.training.data.samples import check_finite
 
 _COMPUTED = tuple(np.dtype(name) for name in validate.DTYPES)
 
@@ -70,39 +70,39 @@ def mask_array(mask, shape: tuple[int, ...]) -> np.ndarray | None:
     return aligned("mask", array.astype(bool), shape)
 
 
+def spread(array: np.ndarray, rank: int) -> np.ndarray:
+    """Aligned weights or a mask with ``rank`` dimensions, of which the last are 1."""
+    return array.reshape(array.shape + (1,) * (rank - array.ndim))
+
+
 def product(a: np.ndarray | None, b: np.ndarray | None) -> Any:
     """The product of aligned weights or masks; None stands for ones."""
     if a is None or b is None:
         return b if a is None else a
     rank = max(a.ndim, b.ndim)
-    return a.reshape(a.shape + (1,) * (rank - a.ndim)) * b.reshape(b.shape + (1,) * (rank - b.ndim))
+    return spread(a, rank) * spread(b, rank)
 
 
 def broadcast(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Aligned weights or a mask, broadcast from the first dimensions to ``shape``."""
-    return np.broadcast_to(array.reshape(array.shape + (1,) * (len(shape) - array.ndim)), shape)
+    return np.broadcast_to(spread(array, len(shape)), shape)
+
+
+def check_finite(name: str, value: np.ndarray | None) -> None:
+    """Refuse NaN and infinity: the smallest and the largest entry tell, without a temporary array."""
+    if value is None or value.dtype.kind != "f" or not value.size:
+        return
+    for extreme in (value.min(), value.max()):
+        if not math.isfinite(extreme):
+            first = tuple(map(int, np.argwhere(~np.isfinite(value))[0]))
+            raise ValueError(f"{name} has {extreme} at {list(first)}; remove or replace what is not finite")
 
 
 def class_weights(y: np.ndarray, class_weight, rank: int, dtype: str) -> np.ndarray:
-    """One weight per row of predictions, that of its class; 1 for classes without.
+    """One weight (N, ...) per row of predictions, that of its class; 1 for classes without.
 
-    Parameters
-    ----------
-    y : ndarray, shape (N, ...), (N, ..., 1), or one-hot (N, ..., C)
-        Targets of predictions (N, ..., C).
-    class_weight : dict of int to float
-    rank : int
-        Dimensions of the predictions.
-    dtype : {"float32", "float64"}
-
-    Returns
-    -------
-    ndarray of dtype, shape (N, ...)
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is no such dict, or y has no one class per row.
+    Targets y of predictions (N, ..., C) are class numbers (N, ...) or (N, ..., 1), or one-hot (N, ..., C); ``rank`` is
+    the number of dimensions of the predictions.
     """
     if not isinstance(class_weight, dict) or not all(
         isinstance(key, numbers.Real) and float(key).is_integer() and isinstance(value, numbers.Real)

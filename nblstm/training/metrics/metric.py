@@ -1,4 +1,7 @@
-"""Metric, from which all metrics derive: the weighted mean of one value per row, added up batch by batch."""
+"""Metric, from which all metrics derive: the weighted mean of one value per row, added up batch by batch.
+
+Beside it are means of values, of a function, and of a loss.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from nblstm.arguments import custom, signatures, validate
-from nblstm.arguments.configured import Configured
-from nblstm.training.data import targets
-from nblstm.training.files import checks
+from nblstm.arguments.configured import Configured, Registry
+from nblstm.training import checks, losses, targets
 
 
 class Metric(Configured):
@@ -22,7 +24,8 @@ class Metric(Configured):
 
     Parameters
     ----------
-    name : str, default "mean"
+    name : str, optional
+        A default of the class's if not given.
 
     Notes
     -----
@@ -36,6 +39,9 @@ class Metric(Configured):
     #: True if `update_state` takes a mask behind ``y_true``, ``y_pred`` and ``sample_weight``.
     takes_mask = True
 
+    #: Its name, if none is given.
+    default_name = "mean"
+
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse methods that cannot be called as they will be."""
         super().__init_subclass__(**options)
@@ -47,8 +53,8 @@ class Metric(Configured):
         signatures.overridden(cls, Metric, "update_state", least=3)
         signatures.overridden(cls, Metric, "values")
 
-    def __init__(self, name: str = "mean"):
-        self.name = name
+    def __init__(self, name: str | None = None):
+        self.name = name or self.default_name
         self.reset_state()
 
     def __call__(self, *batch, **weights) -> float:
@@ -127,13 +133,12 @@ def _mean_of_rows(values: np.ndarray) -> np.ndarray:
     return values.mean(axis=tuple(range(1, values.ndim))) if values.ndim > 1 else values
 
 
-class Mean(Metric):
-    """The weighted mean of values, such as the losses of an epoch's batches.
+METRICS = Registry("metric", Metric)
 
-    Parameters
-    ----------
-    name : str, default "mean"
-    """
+
+@METRICS.register()
+class Mean(Metric):
+    """The weighted mean of values, such as the losses of an epoch's batches."""
 
     @classmethod
     def _check_methods(cls) -> None:
@@ -158,6 +163,7 @@ class Mean(Metric):
         self._add(values, sample_weight, mask)
 
 
+@METRICS.register()
 class MetricFunction(Metric):
     """A metric from a function of the user's own.
 
@@ -179,3 +185,86 @@ class MetricFunction(Metric):
     def values(self, y_true, y_pred, mask=None):
         """Values that the function gives."""
         return self.fn(validate.plain_array("target", y_true), validate.plain_array("prediction", y_pred))
+
+
+@METRICS.register()
+class LossMetric(Metric):
+    """The mean of a loss over rows.
+
+    Parameters
+    ----------
+    loss : Loss
+        Its reduction has no part in this.
+    name : str, optional
+    """
+
+    direction = "min"
+
+    def __init__(self, loss: losses.Loss, name: str | None = None):
+        self.loss = losses.get(loss)  # a file has its configuration
+        super().__init__(name or self.loss.name)
+
+    def values(self, y_true, y_pred, mask=None):
+        """The losses, one per row."""
+        return self.loss.values(y_true, y_pred, mask)
+
+    def _argument(self, name: str):
+        return getattr(self if name in ("name", "loss") else self.loss, name)
+
+
+@METRICS.register("mean_squared_error", "mse", "MSE")
+class MeanSquaredError(LossMetric):
+    """The mean of ``(y_pred - y_true)**2``."""
+
+    def __init__(self, name: str = "mean_squared_error"):
+        super().__init__(losses.MeanSquaredError(), name)
+
+
+@METRICS.register("mean_absolute_error", "mae", "MAE")
+class MeanAbsoluteError(LossMetric):
+    """The mean of ``|y_pred - y_true|``."""
+
+    def __init__(self, name: str = "mean_absolute_error"):
+        super().__init__(losses.MeanAbsoluteError(), name)
+
+
+@METRICS.register("binary_crossentropy", "bce", "BCE")
+class BinaryCrossentropy(LossMetric):
+    """The mean of `losses.BinaryCrossentropy`, whose arguments it takes."""
+
+    def __init__(self, name: str = "binary_crossentropy", from_logits: bool = False, label_smoothing: float = 0.0):
+        super().__init__(losses.BinaryCrossentropy(from_logits, label_smoothing), name)
+
+
+@METRICS.register("categorical_crossentropy")
+class CategoricalCrossentropy(LossMetric):
+    """The mean of `losses.CategoricalCrossentropy`, whose arguments it takes."""
+
+    def __init__(self, name: str = "categorical_crossentropy", from_logits: bool = False, label_smoothing: float = 0.0):
+        super().__init__(losses.CategoricalCrossentropy(from_logits, label_smoothing), name)
+
+
+@METRICS.register("sparse_categorical_crossentropy")
+class SparseCategoricalCrossentropy(LossMetric):
+    """The mean of `losses.SparseCategoricalCrossentropy`, whose ``from_logits`` it takes."""
+
+    def __init__(self, name: str = "sparse_categorical_crossentropy", from_logits: bool = False):
+        super().__init__(losses.SparseCategoricalCrossentropy(from_logits), name)
+
+
+@METRICS.register("root_mean_squared_error")
+class RootMeanSquaredError(Metric):
+    """``sqrt(mean((y_pred - y_true)**2))`` over all batches."""
+
+    direction = "min"
+    default_name = "root_mean_squared_error"
+
+    def values(self, y_true, y_pred, mask=None):
+        """The squares."""
+        prediction = targets.prediction_array(y_pred)
+        target = validate.real_array("target", y_true, prediction.dtype)
+        return np.square(prediction - targets.target_like(target, prediction.shape))
+
+    def result(self) -> float:
+        """The root of the mean since the last `reset_state`."""
+        return super().result() ** 0.5

@@ -1,28 +1,92 @@
-"""Batches, epoch by epoch, from arrays, iterables or a `PyDataset`; a fit can be taken up in the middle of an epoch."""
+"""Samples, and batches of them, epoch by epoch; a fit can be taken up in the middle of an epoch."""
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from nblstm.training.data.samples import Samples
-from nblstm.training.files import checks
+from nblstm.arguments import validate
+from nblstm.training import checks
+from nblstm.training.targets import check_finite
+
+
+@dataclass(eq=False, slots=True)
+class Samples:
+    """Arrays with one entry per sample: of a whole data set, or of a batch.
+
+    Attributes
+    ----------
+    x : ndarray, shape (N, ...)
+    y, weight : ndarray, shape (N, ...), or None
+    """
+
+    x: np.ndarray
+    y: np.ndarray | None = None
+    weight: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, rows: np.ndarray) -> Samples:
+        """Copies of ``rows``, by their numbers."""
+        y = None if self.y is None else self.y.take(rows, axis=0)
+        return Samples(self.x.take(rows, axis=0), y, None if self.weight is None else self.weight.take(rows, axis=0))
+
+    def between(self, start: int, stop: int) -> Samples:
+        """Views of the rows from ``start`` to ``stop - 1``."""
+        y = None if self.y is None else self.y[start:stop]
+        return Samples(self.x[start:stop], y, None if self.weight is None else self.weight[start:stop])
+
+    def split(self, fraction: float) -> tuple[Samples, Samples]:
+        """Split off the last samples, a ``fraction`` of all, for validation; the first are to train on, as in Keras."""
+        N = len(self)
+        at = math.floor(N * (1 - fraction))
+        if not 0 < at < N:
+            raise ValueError(
+                f"validation_split is {fraction} of {N} samples, which leaves {at} to train on and {N - at} to "
+                "validate with; give another fraction, or validation_data"
+            )
+        return self.between(0, at), self.between(at, N)
+
+
+def checked_samples(x, y, sample_weight, dtype: str) -> Samples:
+    """Arrays of what a user passes: floats in ``dtype``, all else in its own."""
+    x = sample_array("x", x, dtype)
+    if not len(x):
+        raise ValueError(f"x has shape {x.shape}, which is no sample; give an array of one or more")
+    y = sample_array("y", y, dtype)
+    weight = None if sample_weight is None else sample_array("sample_weight", sample_weight, dtype)
+    for name, other in (("y", y), ("sample_weight", weight)):
+        if other is not None and len(other) != len(x):
+            raise ValueError(f"x has {len(x)} samples and {name} has {len(other)}; give as many of each")
+    for name, numbers_ in (("x", x), ("y", y), ("sample_weight", weight)):
+        check_finite(name, numbers_)
+    return Samples(x, y, weight)
+
+
+def sample_array(name: str, value, dtype: str) -> np.ndarray:
+    """``value`` as an array with a dimension for samples; floats in ``dtype``.
+
+    A file mapped into memory stays there: its batches are converted one by one.
+    """
+    found = validate.number_array(name, value, "pad the sequences to one length, or give batches by a generator")
+    if found.ndim == 0:
+        raise ValueError(f"{name} has shape (), which is no sample; give an array of one or more")
+    if found.dtype.kind == "f" and not isinstance(value, np.memmap):
+        found = validate.converted(name, found, dtype)
+    return found
 
 
 class ArrayBatches:
     """Batches of samples in arrays.
 
-    Parameters
-    ----------
-    samples : Samples
-    batch_size : int
-    generator : Generator, optional
-        Source of a new order for each pass over the samples; without, they stay in their order and batches are views.
-    steps_per_epoch : int, optional
-        Batches of an epoch, which need not be a pass: the next epoch goes on where this ended.
+    A ``generator`` gives a new order for each pass over the samples; without, they stay in their order and batches are
+    views. An epoch of ``steps_per_epoch`` need not be a pass: the next one goes on where it ended.
     """
 
     def __init__(
@@ -86,16 +150,10 @@ class ArrayBatches:
 
 
 class IterableBatches:
-    """Batches that an iterable gives.
+    """Batches that an iterable gives, each as ``checked`` makes it of what came.
 
-    Parameters
-    ----------
-    source : iterable
-        Of batches; each pass over it begins anew, unless it is an iterator.
-    checked : callable
-        From what the source gives to a batch.
-    steps_per_epoch : int, optional
-        Batches of an epoch; a pass over the source if not given.
+    Each pass begins the iterable anew, unless it is an iterator. An epoch is a pass, or has ``steps_per_epoch``
+    batches.
     """
 
     def __init__(self, source: Iterable, checked: Callable[[Any], Samples], steps_per_epoch: int | None = None):

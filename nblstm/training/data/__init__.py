@@ -1,1 +1,0 @@
-"""Samples, batches, targets and weights."""
