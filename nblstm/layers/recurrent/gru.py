@@ -88,3 +88,6 @@ class GRU(Recurrent):
     def _make_cell(self):
         activation, gate = activations.scalar(self.activation), activations.scalar(self.recurrent_activation)
         return gru_with(activation, gate, self.reset_after)
+
+    def _gates(self):
+        return ("z", "r", "n")
