@@ -15,7 +15,7 @@ from nblstm.layers.base.options import LayerOptions, Unpack
 from nblstm.layers.base.passes import Tape
 from nblstm.layers.base.shapes import Shape
 from nblstm.layers.recurrent import sequences
-from nblstm.layers.recurrent.directions import are_of_one_network, network_of
+from nblstm.layers.recurrent.directions import Directions, network_of
 from nblstm.layers.recurrent.recurrent import Recurrent
 from nblstm.layers.recurrent.states import carried_states, set_carried_states
 from nblstm.nn import Gradients
@@ -86,9 +86,11 @@ class Bidirectional(Layer):
         self.trainable = kwargs["trainable"]
         self.stateful, self.return_sequences = layer.stateful, layer.return_sequences
         self.return_state = layer.return_state
+        units = [self.forward_layer.units, self.backward_layer.units]
+        self._features = units if self.merge_mode is None else [sum(units)] if self.merge_mode == "concat" else units[:1]
+        self._directions = Directions.of_two(self.forward_layer, self.backward_layer)
         self._carried: list[np.ndarray] | None = None
         self._initial_weights = weights
-        self._is_one_network = are_of_one_network(self.forward_layer, self.backward_layer)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]):
@@ -111,27 +113,6 @@ class Bidirectional(Layer):
     def _output_shape(self, shape: Shape) -> Any:
         return sequences.output_shape(self, shape)
 
-    @property
-    def _features(self) -> list[int]:
-        """The features of each output."""
-        both = [self.forward_layer.units, self.backward_layer.units]
-        if self.merge_mode is None:
-            return both
-        return [sum(both)] if self.merge_mode == "concat" else both[:1]
-
-    @property
-    def _state_units(self) -> dict[str, int]:
-        """The features of each state, of the one direction, then of the other."""
-        return {
-            f"{prefix}{name}": units
-            for prefix, layer in self.held_layers.items() for name, units in layer._state_units.items()
-        }  # fmt: skip
-
-    @property
-    def _modules(self) -> list[Any]:
-        """The modules whose networks run."""
-        return [self] if self._is_one_network else [self.forward_layer, self.backward_layer]
-
     @cached_property
     def _network(self) -> Network:
         """The engine's network whose directions are the two layers, where they can be."""
@@ -147,14 +128,12 @@ class Bidirectional(Layer):
         return y[..., :H], y[..., H:]
 
     @np.errstate(under="ignore")
-    def _merge(self, y: np.ndarray) -> list[np.ndarray]:
-        """The layer's outputs."""
+    def _merge(self, y: np.ndarray) -> Any:
+        """The layer's output, or both outputs in a list."""
         if self.merge_mode == "concat":
-            return [y]
+            return y
         a, b = self._halves(y)
-        if self.merge_mode is None:
-            return [a, b]
-        return [_MERGED[self.merge_mode](a, b)]
+        return [a, b] if self.merge_mode is None else _MERGED[self.merge_mode](a, b)
 
     @np.errstate(under="ignore")
     def _d_merge(self, dy: list[np.ndarray], y: np.ndarray) -> np.ndarray:

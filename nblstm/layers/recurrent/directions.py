@@ -1,30 +1,81 @@
-"""The engine's network of recurrent layers: one direction for each layer, parameters where the layers have them."""
+"""Directions in which a recurrent layer reads: the engine's network for them, and what passes have to know of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nblstm.buffers.layout import Layout, suffix
+from nblstm.engine import engine
 from nblstm.engine.device import device_for
 from nblstm.engine.network import Network
+from nblstm.layers.recurrent import two_networks
 
 if TYPE_CHECKING:
     from nblstm.layers.base.layer import Layer
     from nblstm.layers.recurrent.recurrent import Recurrent
 
 
+@dataclass(frozen=True, eq=False)
+class Directions:
+    """One direction or two, of one network or of one each.
+
+    Attributes
+    ----------
+    engine : module
+        Has the passes: `nblstm.engine.engine`, or `two_networks`.
+    D : int
+        Directions of one network; the engine has states as arrays (D, B, H).
+    state_units : dict of str to int
+        Features of each state, of the one direction, then of the other.
+    output_columns : dict of (int, int) to slice
+        For each direction, the state that is its output, and where it is in (D, B, H): the columns that it has where
+        the outputs of all directions lie side by side.
+    drops : bool
+        Whether training draws dropout.
+    """
+
+    engine: Any
+    D: int
+    state_units: dict[str, int]
+    output_columns: dict[tuple[int, int], slice]
+    drops: bool
+
+    @classmethod
+    def of_one(cls, layer: Recurrent) -> Directions:
+        """The direction of a layer."""
+        units = dict.fromkeys(layer.cell.states, layer.units)
+        return cls(engine, 1, units, {(_output(layer), 0): slice(None)}, _drops(layer))
+
+    @classmethod
+    def of_two(cls, forwards: Recurrent, backwards: Recurrent) -> Directions:
+        """The directions of two layers: of one network, if they differ in nothing else."""
+        H, S = forwards.units, len(forwards.cell.states)
+        units = {f"forward_{name}": H for name in forwards.cell.states}
+        units |= {f"backward_{name}": backwards.units for name in backwards.cell.states}
+        one = forwards.use_bias == backwards.use_bias and _described(forwards) == _described(backwards)
+        second = (_output(backwards), 1) if one else (S + _output(backwards), 0)
+        columns = {(_output(forwards), 0): slice(H), second: slice(H, None)}
+        drops = _drops(forwards) or _drops(backwards)
+        return cls(engine if one else two_networks, 2 if one else 1, units, columns, drops)
+
+
+def _output(layer: Recurrent) -> int:
+    """The place of the output among the states."""
+    return layer.cell.states.index(layer.cell.output)
+
+
+def _drops(layer: Recurrent) -> bool:
+    return layer.dropout > 0 or layer.recurrent_dropout > 0
+
+
 def _described(layer: Recurrent) -> dict[str, Any]:
-    """Return the fields of a `Network` in which two directions of one cannot differ."""
+    """Fields of a `Network` that are the same for all directions."""
     return {
         "cell": layer.cell, "hidden_size": layer.units, "gates": layer._gates(), "input_dropout": layer.dropout,
         "recurrent_dropout": layer.recurrent_dropout, "learn_initial_state": layer.learn_initial_state,
     }  # fmt: skip
-
-
-def are_of_one_network(a: Recurrent, b: Recurrent) -> bool:
-    """Return whether two layers, of inputs of one shape, can be two directions of one network."""
-    return a.use_bias == b.use_bias and _described(a) == _described(b)
 
 
 def network_of(module: Layer, layers: Sequence[Recurrent]) -> Network:

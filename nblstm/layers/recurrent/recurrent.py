@@ -20,7 +20,7 @@ from nblstm.layers.base.passes import Tape
 from nblstm.layers.base.shapes import Shape
 from nblstm.layers.dropout import seeded
 from nblstm.layers.recurrent import sequences
-from nblstm.layers.recurrent.directions import network_of
+from nblstm.layers.recurrent.directions import Directions, network_of
 from nblstm.layers.recurrent.states import carried_states, set_carried_states
 from nblstm.layers.recurrent.stepper import Stepper
 from nblstm.nn import Gradients
@@ -127,6 +127,7 @@ class Recurrent(Layer):
         self.cell = self._make_cell()
         validate.initial_values(self.cell, self.dtype)
         self.cell.check()
+        self._features, self._directions = [self.units], Directions.of_one(self)
         self._carried: list[np.ndarray] | None = None
 
     def _make_cell(self) -> Cell:
@@ -171,21 +172,6 @@ class Recurrent(Layer):
     def _output_shape(self, shape: Shape) -> Any:
         return sequences.output_shape(self, shape)
 
-    @property
-    def _features(self) -> list[int]:
-        """The features of each output."""
-        return [self.units]
-
-    @property
-    def _state_units(self) -> dict[str, int]:
-        """The features of each state."""
-        return dict.fromkeys(self.cell.states, self.units)
-
-    @property
-    def _modules(self) -> list[Recurrent]:
-        """The modules whose networks run."""
-        return [self]
-
     @cached_property
     def _network(self) -> Network:
         """The engine's network whose parameters are those of this layer, which is built."""
@@ -195,13 +181,13 @@ class Recurrent(Layer):
         super()._set_buffer(layout, flat, buffer)
         vars(self).pop("_network", None)  # its passes have the parameters from before
 
-    def _merge(self, y: np.ndarray) -> list[np.ndarray]:
-        """Outputs in the order of reading."""
-        return [y[:, ::-1] if self.go_backwards and self.return_sequences else y]
+    def _merge(self, y: np.ndarray) -> np.ndarray:
+        """The outputs in the order of reading."""
+        return y[:, ::-1] if self.go_backwards and self.return_sequences else y
 
     def _d_merge(self, dy: list[np.ndarray], y: np.ndarray) -> np.ndarray:
         """The gradient of `_merge`."""
-        return self._merge(dy[0])[0]
+        return dy[0][:, ::-1] if self.go_backwards and self.return_sequences else dy[0]
 
     def compute_mask(self, x, mask=None) -> np.ndarray | None:
         """The mask of the input, if the output has steps; else None."""

@@ -1,6 +1,6 @@
 """States of a recurrent layer: those that a batch starts with, given by a user or carried over from the batch before.
 
-They are one list for all directions, an array (B, H) for each name in the layer's ``_state_units``. A stateful layer
+They are one list for all directions, an array (B, H) for each name in the layer's ``_directions.state_units``. A stateful layer
 keeps those that the next batch starts with in ``_carried``; these arrays are never written to.
 """
 
@@ -74,7 +74,7 @@ def _fixed_batch_size(layer: Recurrent | Bidirectional) -> int | None:
 
 
 def _checked(layer: Recurrent | Bidirectional, label: str, states, B: int) -> list[np.ndarray]:
-    units = layer._state_units
+    units = layer._directions.state_units
     if len(units) == 1 and not (isinstance(states, list | tuple) and len(states) == 1):
         states = [states]
     if not isinstance(states, list | tuple) or len(states) != len(units):
