@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import copyreg
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -77,18 +77,17 @@ class Sequential:
     need_savable = files.need_savable
     from_config = classmethod(files.from_config)
 
-    def __new__(cls, *args, **kwargs):
-        """Make the model, unless an argument is unknown."""
-        if kwargs:
-            signatures.refuse_unknown(cls, kwargs)
-        return super().__new__(cls)
-
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse steps that a fit cannot call, such as Keras's of one argument."""
         super().__init_subclass__(**options)
         signatures.overridden(cls, Sequential, "train_step", "test_step")
 
-    def __init__(self, layers=None, trainable: bool = True, name: str | None = None, *, seed: int | None = None):
+    def __init__(
+        self, layers=None, trainable: bool = True, name: str | None = None, *, seed: int | None = None,
+        **unknown: NoReturn,
+    ):  # fmt: skip
+        if unknown:
+            signatures.refuse(type(self), next(iter(unknown)), ["layers", "trainable", "name", "seed"])
         if layers is not None and (isinstance(layers, Layer) or not np.iterable(layers)):
             raise TypeError(f"layers is {layers!r}; give a list of layers, such as [LSTM(32), Dense(1)]")
         self.name = name_or_automatic(name, "Sequential")

@@ -86,8 +86,8 @@ class Bidirectional(Layer):
         self.trainable = kwargs["trainable"]
         self.stateful, self.return_sequences = layer.stateful, layer.return_sequences
         self.return_state = layer.return_state
-        units = [self.forward_layer.units, self.backward_layer.units]
-        self._features = units if self.merge_mode is None else [sum(units)] if self.merge_mode == "concat" else units[:1]
+        both = [self.forward_layer.units, self.backward_layer.units]
+        self._features = both if self.merge_mode is None else [sum(both)] if self.merge_mode == "concat" else both[:1]
         self._directions = Directions.of_two(self.forward_layer, self.backward_layer)
         self._carried: list[np.ndarray] | None = None
         self._initial_weights = weights
@@ -140,7 +140,7 @@ class Bidirectional(Layer):
         """The gradient of `_merge`."""
         if self.merge_mode in ("concat", None):
             return dy[0] if len(dy) == 1 else np.concatenate(dy, axis=-1)
-        return np.concatenate(_D_MERGED[self.merge_mode](*dy, *self._halves(y)), axis=-1)
+        return np.concatenate(_D_MERGED[self.merge_mode](dy[0], *self._halves(y)), axis=-1)
 
     def compute_mask(self, x, mask=None) -> np.ndarray | None:
         """The mask of the input, if the output has steps; else None."""

@@ -1,7 +1,7 @@
 """States of a recurrent layer: those that a batch starts with, given by a user or carried over from the batch before.
 
-They are one list for all directions, an array (B, H) for each name in the layer's ``_directions.state_units``. A stateful layer
-keeps those that the next batch starts with in ``_carried``; these arrays are never written to.
+They are one list for all directions: an array (B, H) for each of the layer's ``_directions.state_units``. A stateful
+layer keeps those that the next batch starts with in ``_carried``; these arrays are never written to.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def forward(
 def backward_into(
     tapes: list[engine.Tape], dy: np.ndarray | None, d_state: tuple | None, flat: np.ndarray, input_gradient: bool
 ) -> tuple[np.ndarray | None, tuple]:
-    """Run BPTT through both networks as `engine.backward_into` does; ``flat`` has the parameters of one, then the other."""
+    """Run BPTT through both networks as `engine.backward_into` does; ``flat`` is that of the one, then of the other."""
     network = tapes[0].network
     S, H, size = len(network.cell.states), network.hidden_size, network.layout.size
     d_first, d_second = (None, None) if dy is None else (dy[..., :H], dy[..., H:])
