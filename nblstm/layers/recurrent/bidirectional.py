@@ -153,7 +153,7 @@ class Bidirectional(Layer):
     def forward(
         self, x, *, training: bool = False, mask=None, generator: np.random.Generator | None = None, initial_state=None
     ) -> tuple[Any, Tape]:
-        """As calling the layer, with dropout if ``training``, and with what `backward` needs; see `Recurrent`."""
+        """Run the layer with dropout if ``training``, and with what `backward` needs; see `Recurrent`."""
         return sequences.forward(self, x, training, mask, generator, initial_state)
 
     def backward(

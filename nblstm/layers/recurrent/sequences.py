@@ -1,8 +1,8 @@
 """Inference, forward and BPTT of a recurrent layer over a batch of sequences: masks, states, and outputs.
 
-Both the layer's results and the states are lists by direction: states (B, H) of the one, then those of the other. The
-engine has the states of its D directions in arrays (D, B, H). Outputs of all directions lie side by side, (B, T,
-features) or (B, features): ``layer._merge`` makes the layer's outputs of them, and ``layer._d_merge`` is its gradient.
+Outputs of all directions lie side by side, (B, T, features) or (B, features): ``layer._merge`` makes the layer's
+outputs of them, and ``layer._d_merge`` is its gradient. States are lists, (B, H) each, of one direction, then of the
+other; the engine has them as arrays (D, B, H).
 """
 
 from __future__ import annotations
@@ -107,14 +107,12 @@ def output_shape(layer: Recurrent | Bidirectional, shape: Shape) -> Any:
 
 def _checked_mask(mask, x: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
     """The mask of the steps, None if all are valid, and which sequences have none."""
-    if mask is None:
-        return None, None
     mask = checked_mask(mask, x.shape[:2])
     return (None, None) if mask.all() else (mask, ~mask.any(axis=1))
 
 
 def _result(layer: Recurrent | Bidirectional, y: np.ndarray, final: tuple) -> Any:
-    """Make the layer's result of outputs side by side; final states are carried over if they are to be."""
+    """Make the layer's result of the outputs and of final states (D, B, H), which a stateful layer keeps."""
     merged = layer._merge(y)
     if not (layer.stateful or layer.return_state):
         return merged
@@ -137,7 +135,7 @@ def _last(layer: Recurrent | Bidirectional, final: tuple, empty: np.ndarray | No
 def _d_last(
     layer: Recurrent | Bidirectional, dy: np.ndarray, d_finals: list | None, empty: np.ndarray | None
 ) -> list:  # fmt: skip
-    """The gradient of `_last`, added to gradients of the final states (B, H)."""
+    """Add the gradient of `_last` to gradients of the final states (B, H), None for zeros."""
     if empty is not None:
         dy = np.where(empty[:, None], 0, dy)
     count = len(layer._directions.state_units)
@@ -150,7 +148,7 @@ def _d_last(
 
 
 def _checked_gradients(layer: Recurrent | Bidirectional, tape: Tape, dy) -> tuple[list[np.ndarray], list | None]:
-    """Gradients of the layer's outputs, and of its final states (B, H), where None is zeros."""
+    """Gradients of the layer's outputs, and of its final states (B, H), None for zeros."""
     features = layer._features
     if len(features) == 1 and not layer.return_state:
         return [_d_output(layer, dy, tape.y_shape)], None

@@ -14,27 +14,24 @@ from nblstm.engine import engine
 
 if TYPE_CHECKING:
     from nblstm.layers.recurrent.bidirectional import Bidirectional
-    from nblstm.layers.recurrent.recurrent import Recurrent
 
 
 def infer(layer: Bidirectional, x, state: tuple | None, lengths, mask, **options: Any) -> tuple[Any, tuple]:
     """Run both networks as `engine.infer` does."""
-    first, second = [
-        engine.infer(part, x, own, lengths, mask, **options)
-        for part, own in zip(_layers(layer), _halves(layer, state), strict=True)
-    ]
-    return _side_by_side(first[0], second[0]), first[1] + second[1]
+    start, other_start = _halves(layer, state)
+    y, final = engine.infer(layer.forward_layer, x, start, lengths, mask, **options)
+    other_y, other_final = engine.infer(layer.backward_layer, x, other_start, lengths, mask, **options)
+    return _side_by_side(y, other_y), final + other_final
 
 
 def forward(
     layer: Bidirectional, x, state: tuple | None, lengths, mask, **options: Any
 ) -> tuple[Any, tuple, list[engine.Tape]]:  # fmt: skip
     """Run both networks as `engine.forward` does; with the tapes of both."""
-    first, second = [
-        engine.forward(part, x, own, lengths, mask, **options)
-        for part, own in zip(_layers(layer), _halves(layer, state), strict=True)
-    ]
-    return _side_by_side(first[0], second[0]), first[1] + second[1], [first[2], second[2]]
+    start, other_start = _halves(layer, state)
+    y, final, tape = engine.forward(layer.forward_layer, x, start, lengths, mask, **options)
+    other_y, other_final, other_tape = engine.forward(layer.backward_layer, x, other_start, lengths, mask, **options)
+    return _side_by_side(y, other_y), final + other_final, [tape, other_tape]
 
 
 def backward_into(
@@ -43,15 +40,11 @@ def backward_into(
     """Run BPTT through both networks as `engine.backward_into` does; ``flat`` is that of the one, then of the other."""
     network = tapes[0].network
     S, H, size = len(network.cell.states), network.hidden_size, network.layout.size
-    d_first, d_second = (None, None) if dy is None else (dy[..., :H], dy[..., H:])
-    d_finals = (None, None) if d_state is None else (d_state[:S], d_state[S:])
-    dx, d_start = engine.backward_into(tapes[0], d_first, d_finals[0], flat[:size], input_gradient)
-    other_dx, other_d_start = engine.backward_into(tapes[1], d_second, d_finals[1], flat[size:], input_gradient)
+    own_dy, other_dy = (None, None) if dy is None else (dy[..., :H], dy[..., H:])
+    d_final, other_d_final = (None, None) if d_state is None else (d_state[:S], d_state[S:])
+    dx, d_start = engine.backward_into(tapes[0], own_dy, d_final, flat[:size], input_gradient)
+    other_dx, other_d_start = engine.backward_into(tapes[1], other_dy, other_d_final, flat[size:], input_gradient)
     return dx + other_dx if input_gradient else None, d_start + other_d_start
-
-
-def _layers(layer: Bidirectional) -> tuple[Recurrent, Recurrent]:
-    return layer.forward_layer, layer.backward_layer
 
 
 def _halves(layer: Bidirectional, state: tuple | None) -> tuple[tuple | None, tuple | None]:
