@@ -6,7 +6,7 @@ from backends import backend, chosen  # noqa: F401  the first is used by each te
 from networks import CELLS
 from tolerances import GRADIENT, assert_close
 
-from nblstm import layers, models
+from nblstm import layers, models, nn
 
 
 def here_and_on_the_cpu(compute):
@@ -27,6 +27,41 @@ def test_a_layer_with_a_mask():
         y, tape = drawn_parameters(layer, x).forward(x, training=True, mask=mask)
         dx, gradients = layer.backward(tape, np.ones_like(y))
         return [y, dx, gradients.flat]
+
+    here_and_on_the_cpu(compute)
+
+
+@pytest.mark.parametrize("backwards", [None, layers.GRU(3, return_sequences=True, go_backwards=True)])
+def test_both_directions(backwards):
+    """Of one network and of two, with all that layers can have."""
+    x = np.random.default_rng(0).normal(size=(3, 5, 2)).astype("float32")
+    mask = np.array([[1, 0, 1, 1, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]], bool)
+
+    def compute():
+        options = dict(return_sequences=True, dropout=0.3, recurrent_dropout=0.5, seed=1, learn_initial_state=True)
+        layer = layers.Bidirectional(layers.LSTM(4, stateful=backwards is None, **options), backward_layer=backwards)
+        results = []
+        for _ in range(2):
+            y, tape = drawn_parameters(layer, x).forward(x, training=True, mask=mask)
+            dx, gradients = layer.backward(tape, np.ones_like(y))
+            results += [y, dx, gradients.flat, layer(x, mask)]
+        return results
+
+    here_and_on_the_cpu(compute)
+
+
+def test_a_network_has_the_options_of_layers():
+    x = np.random.default_rng(0).normal(size=(5, 3, 2)).astype("float32")
+    mask = np.array([[1, 0, 1, 1, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]], bool).T
+
+    def compute():
+        net = nn.GRU(2, 4, 2, reverse=True, recurrent_dropout=0.4, learn_initial_state=True, stateful=True, seed=0)
+        results = []
+        for _ in range(2):
+            y, h_n, tape = net.forward(x, mask=mask)
+            gradients = net.backward(tape, np.ones_like(y), np.ones_like(h_n))
+            results += [y, h_n, gradients.x, gradients.flat, gradients.state, net(x)[0]]
+        return results
 
     here_and_on_the_cpu(compute)
 

@@ -67,6 +67,44 @@ def test_a_gru_is_that_of_nn_but_for_the_order_of_gates():
     assert_close(layer(X), network(X)[0], OUTPUT["float64"])
 
 
+PARTS, BACKWARDS = SEQUENCES | {"return_state": True}, {"go_backwards": True}
+
+#: name: (layer, whether both directions are of one network)
+PAIRS = {
+    "lstm": (lambda: Bidirectional(LSTM(4, learn_initial_state=True, **PARTS)), True),
+    "gru": (lambda: Bidirectional(GRU(4, use_bias=False, **PARTS)), True),
+    "cells": (lambda: Bidirectional(LSTM(4, **PARTS), backward_layer=GRU(4, **BACKWARDS, **PARTS)), False),
+    "units": (lambda: Bidirectional(LSTM(4, **PARTS), backward_layer=LSTM(5, **BACKWARDS, **PARTS)), False),
+    "bias": (
+        lambda: Bidirectional(LSTM(4, **PARTS), backward_layer=LSTM(4, use_bias=False, **BACKWARDS, **PARTS)), False,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mask", [None, GAPS], ids=["whole", "gaps"])
+@pytest.mark.parametrize("pair", PAIRS)
+def test_both_directions_are_their_layers_side_by_side(pair, mask):
+    """Two directions of one network where the layers differ in nothing else; outputs have the same bits either way."""
+    make, is_one = PAIRS[pair]
+    layer = built(make())
+    alone = [layer.forward_layer, layer.backward_layer]
+    (y, *states), tape = layer.forward(X, mask=mask)
+    assert (not isinstance(tape.saved.tape, list)) == is_one
+    (first, *firsts), first_tape = alone[0].forward(X, mask=mask)
+    (second, *seconds), second_tape = alone[1].forward(X, mask=mask)
+    assert np.array_equal(y, np.concatenate([first, second[:, ::-1]], axis=-1))
+    assert all(map(np.array_equal, states, firsts + seconds))
+    assert all(map(np.array_equal, layer(X, mask), [y, *states]))
+    dy, d_states = RNG.normal(size=y.shape), [RNG.normal(size=state.shape) for state in states]
+    dx, gradients = layer.backward(tape, [dy, *d_states])
+    H, S = alone[0].units, len(firsts)
+    dx_first, one = alone[0].backward(first_tape, [dy[..., :H], *d_states[:S]])
+    dx_second, other = alone[1].backward(second_tape, [dy[:, ::-1, H:], *d_states[S:]])
+    assert np.array_equal(dx, dx_first + dx_second)
+    assert np.array_equal(gradients.flat, np.concatenate([one.flat, other.flat]))
+    assert all(map(np.array_equal, gradients.state, one.state + other.state))
+
+
 # --- activations ----------------------------------------------------------------------------------
 
 SCALARS = [name for name, function in activations.FUNCTIONS.items() if function.scalar is not None]
@@ -85,6 +123,9 @@ def test_defaults_share_the_cells_of_nn():
     assert LSTM(2).cell is nblstm.cells.lstm
     assert SimpleRNN(2).cell is nblstm.cells.rnn_tanh
     assert SimpleRNN(2, "relu").cell is nblstm.cells.rnn_relu
+    assert GRU(2).cell is nblstm.cells.gru
+    assert GRU(2, reset_after=False).cell is nblstm.cells.gru_reset_before
+    assert GRU(2, "relu").cell is nblstm.cells.gru_with("relu") is not nblstm.cells.gru
 
 
 def test_an_activation_of_your_own():

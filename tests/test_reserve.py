@@ -9,6 +9,7 @@ from nblstm import nn
 
 T, B, I, H = 7, 3, 4, 5
 LENGTHS = [4, 7, 0]
+MASK = np.random.default_rng(5).random((T, B)) < 0.6
 
 
 def made(cell="lstm", seed=0, **options):
@@ -31,13 +32,24 @@ def assert_same(found, expected):
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before", "lstm_peephole"])
-@pytest.mark.parametrize("given", [{}, {"lengths": LENGTHS}, {"checkpoint": 3}, {"lengths": LENGTHS, "checkpoint": 2}])
 @pytest.mark.parametrize(
-    "options", [{}, {"bidirectional": True, "num_layers": 2, "dropout": 0.4}, {"batch_first": True, "bias": False}]
+    "given",
+    [{}, {"lengths": LENGTHS}, {"checkpoint": 3}, {"lengths": LENGTHS, "checkpoint": 2}, {"mask": MASK}],
+    ids=["plain", "lengths", "checkpoint", "both", "mask"],
+)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"bidirectional": True, "num_layers": 2, "dropout": 0.4, "recurrent_dropout": 0.3, "learn_initial_state": True},
+        {"batch_first": True, "bias": False, "reverse": True},
+    ],
+    ids=["plain", "all", "reverse"],
 )
 def test_the_same_bits_as_without(cell, given, options):
     """From the tape, and from a copy of the reserve alone, once the first is overwritten."""
     net, other, x, dy = made(cell, **options)
+    given = {name: value.T if name == "mask" and net.batch_first else value for name, value in given.items()}
     y, states, tape = net.forward(x, **given)
     expected = results(net.backward(tape, dy))
     reserve = np.full(other.reserve_size(T, B, **given), 255, "uint8")

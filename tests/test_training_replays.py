@@ -66,8 +66,7 @@ def same(a, b):
 
 
 def is_kept(tape):
-    inner = tape.saved[0][0] if isinstance(tape.saved, tuple) else tape
-    return inner.saved.tape.made.kept
+    return tape.saved.tape.made.kept
 
 
 @pytest.mark.parametrize("case", CASES)

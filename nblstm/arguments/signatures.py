@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from nblstm.arguments import validate
 
@@ -39,6 +39,15 @@ def constructor(cls: type) -> inspect.Signature:
     """The signature of a class's constructor, without self."""
     given = inspect.signature(cls.__init__)  # type: ignore[misc]
     return given.replace(parameters=list(given.parameters.values())[1:])
+
+
+def passed_on(base: type, given: dict[str, Any]) -> dict[str, Any]:
+    """Select from a constructor's ``locals()`` the arguments that the constructor of ``base`` takes, and ``kwargs``.
+
+    So a class names all of its arguments, for editors and `help`, and need not write each once more to pass it on.
+    """
+    known = constructor(base).parameters.keys() - {"kwargs"}
+    return {name: given[name] for name in known & given.keys()} | given.get("kwargs", {})
 
 
 def overridden(cls: type, base: type, *names: str, least: int | None = None) -> None:

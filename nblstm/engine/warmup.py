@@ -7,12 +7,12 @@ from typing import Any
 
 from nblstm.arguments import validate
 from nblstm.arguments.validate import DTypeLike
-from nblstm.cells import gru, gru_with, lstm, rnn_tanh
+from nblstm.cells import gru, lstm, rnn_tanh
 from nblstm.cells.cell import Cell
 from nblstm.engine.device import backend_of, device
 
-#: The cells of `nn`, and the GRU of `layers`, whose gates have another order.
-BUILT_IN = (lstm, gru, gru_with(), rnn_tanh)
+#: The cells of `nn` and of `layers`.
+BUILT_IN = (lstm, gru, rnn_tanh)
 
 
 def warmup(cells: Any = BUILT_IN, dtype: DTypeLike = "float32") -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import copyreg
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -82,7 +82,12 @@ class Sequential(signatures.KnownArguments):
         super().__init_subclass__(**options)
         signatures.overridden(cls, Sequential, "train_step", "test_step")
 
-    def __init__(self, layers=None, trainable: bool = True, name: str | None = None, *, seed: int | None = None):
+    def __init__(
+        self, layers=None, trainable: bool = True, name: str | None = None, *, seed: int | None = None,
+        **unknown: NoReturn,
+    ):  # fmt: skip
+        if unknown:
+            signatures.refuse(type(self), next(iter(unknown)), ["layers", "trainable", "name", "seed"])
         if layers is not None and (isinstance(layers, Layer) or not np.iterable(layers)):
             raise TypeError(f"layers is {layers!r}; give a list of layers, such as [LSTM(32), Dense(1)]")
         self.name = name_or_automatic(name, "Sequential")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from nblstm.arguments import signatures
 from nblstm.arguments.validate import DTypeLike
 from nblstm.cells.gru import gru
 from nblstm.cells.lstm import lstm
@@ -23,7 +24,8 @@ class LSTM(Recurrent):
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, device, seed
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, reverse, recurrent_dropout, \
+    learn_initial_state, stateful, dtype, device, seed
         See `Recurrent`. Gates are in torch's order i, f, g, o.
 
     References
@@ -43,26 +45,14 @@ class LSTM(Recurrent):
 
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
-        dropout: float = 0.0, bidirectional: bool = False, *, dtype: DTypeLike = "float32", device: str | None = None,
-        seed: int | None = None,
+        dropout: float = 0.0, bidirectional: bool = False, *, reverse: bool = False, recurrent_dropout: float = 0.0,
+        learn_initial_state: bool = False, stateful: bool = False, dtype: DTypeLike = "float32",
+        device: str | None = None, seed: int | None = None,
     ):  # fmt: skip
-        super().__init__(
-            lstm, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
-            dtype=dtype, device=device, seed=seed,
-        )  # fmt: skip
+        super().__init__(lstm, **signatures.passed_on(Recurrent, locals()))
 
 
-class _OneState(Recurrent):
-    """A network whose only state is given and returned bare, not in a tuple."""
-
-    def _to_tuple(self, state):
-        return None if state is None else (state,)
-
-    def _from_tuple(self, states):
-        return states[0]
-
-
-class GRU(_OneState):
+class GRU(Recurrent):
     """Gated recurrent unit, as `torch.nn.GRU`: ``y, h_n = gru(x, h_0)``.
 
     ::
@@ -75,7 +65,8 @@ class GRU(_OneState):
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, device, seed
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, reverse, recurrent_dropout, \
+    learn_initial_state, stateful, dtype, device, seed
         See `Recurrent`. Gates are in torch's order r, z, n.
 
     References
@@ -83,18 +74,18 @@ class GRU(_OneState):
     K. Cho et al., "Learning phrase representations using RNN encoder-decoder", EMNLP 2014.
     """
 
+    _bare_state: ClassVar[bool] = True
+
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
-        dropout: float = 0.0, bidirectional: bool = False, *, dtype: DTypeLike = "float32", device: str | None = None,
-        seed: int | None = None,
+        dropout: float = 0.0, bidirectional: bool = False, *, reverse: bool = False, recurrent_dropout: float = 0.0,
+        learn_initial_state: bool = False, stateful: bool = False, dtype: DTypeLike = "float32",
+        device: str | None = None, seed: int | None = None,
     ):  # fmt: skip
-        super().__init__(
-            gru, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
-            dtype=dtype, device=device, seed=seed,
-        )  # fmt: skip
+        super().__init__(gru, **signatures.passed_on(Recurrent, locals()))
 
 
-class RNN(_OneState):
+class RNN(Recurrent):
     """Simple recurrent network, as `torch.nn.RNN`: ``y, h_n = rnn(x, h_0)``.
 
     ::
@@ -104,7 +95,8 @@ class RNN(_OneState):
     Parameters
     ----------
     nonlinearity : {"tanh", "relu"}
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, device, seed
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, reverse, recurrent_dropout, \
+    learn_initial_state, stateful, dtype, device, seed
         See `Recurrent`.
 
     References
@@ -112,18 +104,17 @@ class RNN(_OneState):
     J. Elman, "Finding structure in time", Cognitive Science 14(2), 1990.
     """
 
+    _bare_state: ClassVar[bool] = True
     _defaults: ClassVar[dict[str, Any]] = {"nonlinearity": "tanh"}
 
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,
-        batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, *, dtype: DTypeLike = "float32",
-        device: str | None = None, seed: int | None = None,
+        batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, *, reverse: bool = False,
+        recurrent_dropout: float = 0.0, learn_initial_state: bool = False, stateful: bool = False,
+        dtype: DTypeLike = "float32", device: str | None = None, seed: int | None = None,
     ):  # fmt: skip
         cells = {"tanh": rnn_tanh, "relu": rnn_relu}
         if nonlinearity not in cells:
             raise ValueError(f"nonlinearity is {nonlinearity!r}; give 'tanh' or 'relu', or use Recurrent with a cell")
         self.nonlinearity = nonlinearity
-        super().__init__(
-            cells[nonlinearity], input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
-            dtype=dtype, device=device, seed=seed,
-        )  # fmt: skip
+        super().__init__(cells[nonlinearity], **signatures.passed_on(Recurrent, locals()))

@@ -11,10 +11,12 @@ from nblstm.arguments import seeds, validate
 from nblstm.arguments.validate import DTypeLike
 from nblstm.buffers.layout import recurrent_layout
 from nblstm.cells.cell import Cell
+from nblstm.cells.recurrent_dropout import recurrent_dropout as with_recurrent_dropout
 from nblstm.engine import engine
 from nblstm.engine.device import device_for
 from nblstm.engine.engine import Gradients, Tape
 from nblstm.engine.network import Network
+from nblstm.nn.carried_states import CarriedStates
 from nblstm.nn.module import Module, uniform
 from nblstm.nn.stepper import Stepper
 
@@ -22,11 +24,21 @@ from nblstm.nn.stepper import Stepper
 MOST_LAYERS = 10_000
 
 
-def _checked_layers(num_layers: int) -> int:
-    count = validate.positive_integer("num_layers", num_layers)
-    if count > MOST_LAYERS:
-        raise ValueError(f"num_layers is {count}; give {MOST_LAYERS} or fewer")
-    return count
+def _directions(bidirectional: bool, reverse: bool) -> tuple[bool, ...]:
+    """For each direction whether it reads from the last step to the first."""
+    if validate.flag("bidirectional", bidirectional):
+        if validate.flag("reverse", reverse):
+            raise ValueError("bidirectional and reverse are both True; give one, as bidirectional reads both ways")
+        return False, True
+    return (validate.flag("reverse", reverse),)
+
+
+def _check_vectors(cell: Cell) -> None:
+    """Refuse a vector with the name of a learned initial state."""
+    taken = {f"initial_{state}" for state in cell.states} & {*cell.vectors}
+    if taken:
+        name = min(taken)
+        raise ValueError(f"cell {cell.name!r} has a vector named {name!r}, as a learned state is; give it another name")
 
 
 def _of_network(name: str) -> property:
@@ -53,6 +65,18 @@ class Recurrent(Module):
         one layer there is nothing between layers, and a warning.
     bidirectional : bool, default False
         Whether each layer also reads the sequence backwards (D = 2 directions); outputs lie side by side.
+    reverse : bool, default False
+        Whether each sequence is read from its last step to its first; outputs stay in the order of time. Parameters
+        have the names of a network that reads forwards.
+    recurrent_dropout : float, default 0.0
+        Probability with which training sets a feature of the first state to 0 on its way into the recurrent product,
+        in all steps of a sequence; others are scaled up. See `cells.recurrent_dropout`.
+    learn_initial_state : bool, default False
+        Whether the states before the first step are parameters, the same for each sequence, ``initial_h_l0`` (H,) and
+        so on; they begin as what the cell has as ``initial``.
+    stateful : bool, default False
+        Whether a call starts with the states that the one before it ended with, sequence by sequence, unless it is
+        given others, until `reset_state`. Gradients end where a call begins.
     dtype : {"float32", "float64"}
         In which everything is computed.
     device : str, optional
@@ -69,7 +93,8 @@ class Recurrent(Module):
 
     Attributes
     ----------
-    cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype
+    cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, reverse, recurrent_dropout, \
+    learn_initial_state, stateful, dtype
         As given.
 
     Notes
@@ -82,27 +107,28 @@ class Recurrent(Module):
     def __init__(
         self, cell: Cell, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True,
         batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False,
-        *, dtype: DTypeLike = "float32", device: str | None = None, seed: int | None = None,
+        *, reverse: bool = False, recurrent_dropout: float = 0.0, learn_initial_state: bool = False,
+        stateful: bool = False, dtype: DTypeLike = "float32", device: str | None = None, seed: int | None = None,
     ):  # fmt: skip
         if not isinstance(cell, Cell):
             raise TypeError(f"cell is {cell!r}; give a cell made by the decorator nblstm.cell, or one of nblstm.cells")
         input_size = validate.positive_integer("input_size", input_size)
         hidden_size = validate.positive_integer("hidden_size", hidden_size)
-        num_layers = _checked_layers(num_layers)
-        directions = (False, True) if validate.flag("bidirectional", bidirectional) else (False,)
-        self.bias = validate.flag("bias", bias)
+        num_layers = validate.positive_integer("num_layers", num_layers)
+        if num_layers > MOST_LAYERS:
+            raise ValueError(f"num_layers is {num_layers}; give {MOST_LAYERS} or fewer")
+        directions = _directions(bidirectional, reverse)
+        self.bias, self.stateful = validate.flag("bias", bias), validate.flag("stateful", stateful)
+        learns = validate.flag("learn_initial_state", learn_initial_state)
+        if learns:
+            _check_vectors(cell)
         self._network = Network(
-            cell=cell,
-            input_size=input_size,
-            hidden_size=hidden_size,
-            num_layers=num_layers,
-            directions=directions,
-            batch_first=validate.flag("batch_first", batch_first),
-            dropout=validate.probability("dropout", dropout),
-            dtype=validate.dtype_name(dtype),
-            device=device_for(device),
-            layout=recurrent_layout(cell, input_size, hidden_size, num_layers, len(directions), self.bias),
-        )
+            cell=cell, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers, directions=directions,
+            batch_first=validate.flag("batch_first", batch_first), dropout=validate.probability("dropout", dropout),
+            recurrent_dropout=validate.probability("recurrent_dropout", recurrent_dropout), learn_initial_state=learns,
+            dtype=validate.dtype_name(dtype), device=device_for(device),
+            layout=recurrent_layout(cell, input_size, hidden_size, num_layers, len(directions), self.bias, learns),
+        )  # fmt: skip
         validate.initial_values(cell, self._network.dtype)
         cell.check()
         if self.dropout and self.num_layers == 1:
@@ -112,7 +138,12 @@ class Recurrent(Module):
             )
         initial, self._generator = seeds.generator(seed).spawn(2)
         layout = self._network.layout
-        super().__init__(layout, uniform(layout, self._network.hidden_size, initial, self._network.dtype))
+        flat = uniform(layout, self._network.hidden_size, initial, self._network.dtype)
+        for value, places in zip(cell.initial, self._network.initial_places, strict=True):
+            for place in places:
+                flat[place] = value
+        self._carried = CarriedStates(self.batch_first) if self.stateful else None
+        super().__init__(layout, flat)
 
     cell = _of_network("cell")
     input_size = _of_network("input_size")
@@ -120,7 +151,13 @@ class Recurrent(Module):
     num_layers = _of_network("num_layers")
     batch_first = _of_network("batch_first")
     dropout = _of_network("dropout")
+    recurrent_dropout = _of_network("recurrent_dropout")
+    learn_initial_state = _of_network("learn_initial_state")
     bidirectional = property(lambda self: self._network.D == 2, doc="As given.")
+    reverse = property(lambda self: self._network.directions == (True,), doc="As given.")
+
+    #: Whether the only state is given and returned bare, not in a tuple.
+    _bare_state: ClassVar[bool] = False
 
     #: Further arguments of a subclass, for `repr`.
     _defaults: ClassVar[dict[str, Any]] = {}
@@ -129,13 +166,14 @@ class Recurrent(Module):
         given = [self.cell.name] * (type(self) is Recurrent) + [str(self.input_size), str(self.hidden_size)]
         defaults = {
             **self._defaults, "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0,
-            "bidirectional": False,
+            "bidirectional": False, "reverse": False, "recurrent_dropout": 0.0, "learn_initial_state": False,
+            "stateful": False,
         }  # fmt: skip
         options = {name: getattr(self, name) for name in defaults} | {"dtype": self.dtype}
         changed = [f"{name}={v!r}" for name, v in options.items() if v != defaults.get(name, "float32")]
         return f"{type(self).__name__}({', '.join([*given, *changed])})"
 
-    def __call__(self, x, state=None, lengths=None) -> tuple[np.ndarray, Any]:
+    def __call__(self, x, state=None, lengths=None, *, mask=None) -> tuple[np.ndarray, Any]:
         """Inference.
 
         Parameters
@@ -144,33 +182,39 @@ class Recurrent(Module):
             Any real dtype and layout; converted to this network's dtype.
         state : tuple of array_like, optional
             Initial states in the cell's order, each (num_layers D, B, H), or (num_layers D, H) for one sequence; if not
-            given, zeros, or what the cell has as ``initial``.
+            given, those of the call before where the network is ``stateful``, else the learned ones, else zeros or what
+            the cell has as ``initial``.
         lengths : array_like of int, shape (B,), optional
             Length of each sequence, 0 to T, in any order. Steps beyond it are not computed.
+        mask : array_like of bool, in the shape of x without its features, optional
+            False where a step is to be skipped: it is not computed, and states stay as they are. Not with ``lengths``.
 
         Returns
         -------
         y : ndarray, shape (T, B, D H), (B, T, D H) or (T, D H)
-            Outputs of the last layer; 0 beyond a sequence's length.
+            Outputs of the last layer; 0 beyond a sequence's length, and at masked steps.
         states : tuple of ndarray, each (num_layers D, B, H) or (num_layers D, H)
-            States after each sequence's last step; the initial ones where the length is 0.
+            States after each sequence's last step; the initial ones where there is none.
 
         Raises
         ------
         TypeError, ValueError
-            If a shape, dtype or length does not fit.
+            If a shape, dtype or length does not fit, or a stateful network gets another number of sequences.
         """
-        y, states = engine.infer(self, x, self._to_tuple(state), lengths)
+        y, states = engine.infer(self, x, self._start(x, state), lengths, mask)
+        if self._carried is not None:
+            self._carried.take(states)
         return y, self._from_tuple(states)
 
     def forward(
-        self, x, state=None, lengths=None, *, checkpoint: int | None = None, reserve: np.ndarray | None = None
+        self, x, state=None, lengths=None, *, mask=None, checkpoint: int | None = None,
+        reserve: np.ndarray | None = None,
     ) -> tuple[np.ndarray, Any, Tape]:  # fmt: skip
         """Training, ``y, states, tape = network.forward(x)``: with dropout, and with what `backward` needs.
 
         Parameters
         ----------
-        x, state, lengths
+        x, state, lengths, mask
             As for calling the network.
         checkpoint : int, optional
             For sequences too long for memory: the tape keeps the states about every so many steps (cut where
@@ -187,27 +231,24 @@ class Recurrent(Module):
             For `backward`, which uses the parameters as they are now.
         """
         y, states, tape = engine.forward(
-            self,
-            x,
-            self._to_tuple(state),
-            lengths,
-            generator=self._generator,
-            checkpoint=checkpoint,
+            self, x, self._start(x, state), lengths, mask, generator=self._generator, checkpoint=checkpoint,
             reserve=reserve,
-        )
+        )  # fmt: skip
+        if self._carried is not None:
+            self._carried.take(states)
         return y, self._from_tuple(states), tape
 
-    def reserve_size(self, T: int, B: int, lengths=None, checkpoint: int | None = None) -> int:
+    def reserve_size(self, T: int, B: int, lengths=None, *, mask=None, checkpoint: int | None = None) -> int:
         """Bytes that ``forward(..., reserve=)`` needs.
 
         Parameters
         ----------
         T, B : int
             Steps and sequences of the input.
-        lengths, checkpoint
+        lengths, mask, checkpoint
             As for `forward`.
         """
-        return engine.reserve_size(self._network, T, B, lengths, None, checkpoint)
+        return engine.reserve_size(self._network, T, B, lengths, mask, checkpoint)
 
     def backward(self, tape: Tape | None, dy, dstate=None, *, reserve: np.ndarray | None = None) -> Gradients:
         """Backpropagation through time.
@@ -244,16 +285,37 @@ class Recurrent(Module):
         gradients.state = self._from_tuple(gradients.state)
         return gradients
 
+    def reset_state(self) -> None:
+        """Have the next call of a stateful network start with the initial states.
+
+        Raises
+        ------
+        ValueError
+            If the network is not stateful.
+        """
+        if self._carried is None:
+            raise ValueError("the network keeps no states from call to call; make it with stateful=True")
+        self._carried.reset()
+
+    def _start(self, x, state):
+        """The states that a call starts with, given or carried over; None for the initial ones."""
+        if state is not None:
+            return self._to_tuple(state)
+        return None if self._carried is None else self._carried.start(x)
+
     def _to_tuple(self, state):
-        """The user's states as a tuple; classes with one state take and give it bare."""
-        return state
+        """The user's states as a tuple."""
+        return (state,) if self._bare_state and state is not None else state
 
     def _from_tuple(self, states: tuple):
-        return states
+        """States as the user gets them."""
+        return states[0] if self._bare_state else states
 
     def warmup(self) -> None:
         """Compile every kernel that the network can need, and keep them in the cache."""
         self._network.backend.compile_kernels(self.cell, self.dtype)
+        if self.recurrent_dropout:
+            self._network.backend.compile_kernels(with_recurrent_dropout(self.cell), self.dtype)
 
     def stepper(self, batch_size: int = 1) -> Stepper:
         """One step at a time, the states staying inside: for streaming and sampling.
@@ -271,6 +333,8 @@ class Recurrent(Module):
         Raises
         ------
         ValueError
-            If the network is bidirectional: it would need the future.
+            If the network is bidirectional or reads in reverse: it would need the future.
         """
+        if self.reverse:
+            raise ValueError("a network with reverse=True needs whole sequences; call it on one")
         return Stepper(self, batch_size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nblstm import activations
-from nblstm.arguments import validate
+from nblstm.arguments import signatures, validate
 from nblstm.cells import gru_with
 from nblstm.layers.base.layer import register
 from nblstm.layers.base.options import (
@@ -74,17 +74,11 @@ class GRU(Recurrent):
         self.recurrent_activation = activations.get(recurrent_activation)
         self.reset_after = validate.flag("reset_after", reset_after)
         self.use_cudnn = validate.without_cudnn(use_cudnn)
-        super().__init__(
-            units=units, use_bias=use_bias, kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer, bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer, recurrent_regularizer=recurrent_regularizer,
-            bias_regularizer=bias_regularizer, activity_regularizer=activity_regularizer,
-            kernel_constraint=kernel_constraint, recurrent_constraint=recurrent_constraint,
-            bias_constraint=bias_constraint, dropout=dropout, recurrent_dropout=recurrent_dropout, seed=seed,
-            return_sequences=return_sequences, return_state=return_state, go_backwards=go_backwards,
-            stateful=stateful, unroll=unroll, **kwargs,
-        )  # fmt: skip
+        super().__init__(**signatures.passed_on(Recurrent, locals()))
 
     def _make_cell(self):
         activation, gate = activations.scalar(self.activation), activations.scalar(self.recurrent_activation)
         return gru_with(activation, gate, self.reset_after)
+
+    def _gates(self):
+        return ("z", "r", "n")

@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from nblstm import constraints, initializers, regularizers
-from nblstm.arguments import seeds, validate
-from nblstm.buffers.layout import Layout, suffix
+from nblstm.arguments import validate
+from nblstm.buffers.layout import Layout
 from nblstm.cells import Cell, recurrent_dropout
-from nblstm.engine import engine
 from nblstm.engine.device import backend_of, device_for
 from nblstm.engine.network import Network
 from nblstm.layers.base.layer import Layer
 from nblstm.layers.base.options import ConstraintLike, InitializerLike, LayerOptions, RegularizerLike, Unpack
 from nblstm.layers.base.parameters import Parameter
-from nblstm.layers.base.passes import Tape, check_tape, checked_input, checked_mask, gradients_into
+from nblstm.layers.base.passes import Tape
 from nblstm.layers.base.shapes import Shape
 from nblstm.layers.dropout import seeded
+from nblstm.layers.recurrent import sequences
+from nblstm.layers.recurrent.directions import Directions, network_of
+from nblstm.layers.recurrent.states import carried_states, set_carried_states
 from nblstm.layers.recurrent.stepper import Stepper
 from nblstm.nn import Gradients
-
-
-@dataclass(slots=True, eq=False)
-class _Pass:
-    """A forward pass, for BPTT.
-
-    Attributes
-    ----------
-    tape : engine.Tape
-    empty : ndarray of bool, shape (B,), or None
-        Sequences without a valid step, whose output is 0.
-    """
-
-    tape: engine.Tape
-    empty: np.ndarray | None
 
 
 class Recurrent(Layer):
@@ -141,8 +127,8 @@ class Recurrent(Layer):
         self.cell = self._make_cell()
         validate.initial_values(self.cell, self.dtype)
         self.cell.check()
-        self._output = self.cell.states.index(self.cell.output)
-        self._carried: tuple[np.ndarray, ...] | None = None  # (1, B, H) each, never written to
+        self._features, self._directions = [self.units], Directions.of_one(self)
+        self._carried: list[np.ndarray] | None = None
 
     def _make_cell(self) -> Cell:
         """The cell, from the arguments."""
@@ -184,23 +170,24 @@ class Recurrent(Layer):
         return described
 
     def _output_shape(self, shape: Shape) -> Any:
-        y = (*shape[:2], self.units) if self.return_sequences else (shape[0], self.units)
-        return (y, *[(shape[0], self.units)] * len(self.cell.states)) if self.return_state else y
+        return sequences.output_shape(self, shape)
 
     @cached_property
     def _network(self) -> Network:
-        """The network of the engine whose parameters are this layer's, which is built."""
-        layout, H = self._layout, self.units
-        return Network(
-            cell=self.cell, input_size=layout.shapes["kernel"][0], hidden_size=H, num_layers=1,
-            directions=(self.go_backwards,), batch_first=True, dtype=self.dtype, device=device_for(None),
-            layout=torch_layout([self], layout.size), gates=self._gates(), input_dropout=self.dropout,
-            recurrent_dropout=self.recurrent_dropout, learn_initial_state=self.learn_initial_state,
-        )  # fmt: skip
+        """The engine's network whose parameters are those of this layer, which is built."""
+        return network_of(self, [self])
 
     def _set_buffer(self, layout: Layout, flat: np.ndarray, buffer=None) -> None:
         super()._set_buffer(layout, flat, buffer)
         vars(self).pop("_network", None)  # its passes have the parameters from before
+
+    def _merge(self, y: np.ndarray) -> np.ndarray:
+        """The outputs in the order of reading."""
+        return y[:, ::-1] if self.go_backwards and self.return_sequences else y
+
+    def _d_merge(self, dy: list[np.ndarray], y: np.ndarray) -> np.ndarray:
+        """The gradient of `_merge`."""
+        return dy[0][:, ::-1] if self.go_backwards and self.return_sequences else dy[0]
 
     def compute_mask(self, x, mask=None) -> np.ndarray | None:
         """The mask of the input, if the output has steps; else None."""
@@ -226,13 +213,7 @@ class Recurrent(Layer):
         TypeError, ValueError
             If something does not fit.
         """
-        x = checked_input(self, x)
-        mask, empty = self._checked_mask(mask, x)
-        y, states = engine.infer(
-            self, x, self._initial_states(len(x), initial_state), mask=mask, hold=not self.zero_output_for_mask,
-            outputs=self.return_sequences,
-        )  # fmt: skip
-        return self._finished(y, states, empty)
+        return sequences.infer(self, x, mask, initial_state)
 
     def forward(
         self, x, *, training: bool = False, mask=None, generator: np.random.Generator | None = None, initial_state=None
@@ -253,17 +234,7 @@ class Recurrent(Layer):
             As from calling the layer.
         tape : Tape
         """
-        x = checked_input(self, x)
-        mask, empty = self._checked_mask(mask, x)
-        source = None
-        if training and (self.dropout or self.recurrent_dropout):
-            source = self.generator or generator or seeds.generator()
-        y, states, tape = engine.forward(
-            self, x, self._initial_states(len(x), initial_state), mask=mask, generator=source,
-            hold=not self.zero_output_for_mask, outputs=self.return_sequences,
-        )  # fmt: skip
-        y = self._finished(y, states, empty)
-        return y, Tape(self, (y[0] if self.return_state else y).shape, _Pass(tape, empty))
+        return sequences.forward(self, x, training, mask, generator, initial_state)
 
     def backward(
         self, tape: Tape, dy, *, input_gradient: bool = True, into: Gradients | None = None
@@ -292,61 +263,7 @@ class Recurrent(Layer):
         TypeError, ValueError
             If a shape does not fit, or the tape is another layer's.
         """
-        check_tape(self, tape)
-        dy, d_states = self._checked_gradients(tape, dy)
-        if not self.return_sequences:
-            empty = tape.saved.empty
-            d_last = dy[None] if empty is None else np.where(empty[:, None], 0, dy)[None]
-            before = d_states[self._output]
-            d_states[self._output] = d_last if before is None else before + d_last
-            dy = None
-        elif self.go_backwards:
-            dy = dy[:, ::-1]
-        gradients = gradients_into(self, into)
-        dx, d_initial = engine.backward_into(tape.saved.tape, dy, tuple(d_states), gradients.flat, input_gradient)
-        gradients.x, gradients.state = dx, tuple([d_state[0] for d_state in d_initial])
-        return dx, gradients
-
-    def _checked_mask(self, mask, x: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """The mask of the steps, None if all are valid, and which sequences have none."""
-        if mask is None:
-            return None, None
-        mask = checked_mask(mask, x.shape[:2])
-        return (None, None) if mask.all() else (mask, ~mask.any(axis=1))
-
-    def _finished(self, y: np.ndarray | None, states: tuple, empty: np.ndarray | None):
-        """The result of a pass; states (1, B, H) are carried over if they are to be."""
-        if self.stateful:
-            self._carried = tuple([state.copy() for state in states])
-        if y is None:
-            y = states[self._output][0]
-            if empty is not None:
-                y = np.where(empty[:, None], 0, y)
-            elif self.return_state:
-                y = y.copy()  # else who writes to it would write to a state
-        elif self.go_backwards:
-            y = y[:, ::-1]  # in the order of reading
-        return [y, *[state[0] for state in states]] if self.return_state else y
-
-    def _checked_gradients(self, tape: Tape, dy) -> tuple[np.ndarray, list]:
-        """The gradient of the output, and those of the final states (1, B, H), None for zeros."""
-        d_states: list[Any] = [None] * len(self.cell.states)
-        if self.return_state:
-            S, B = len(d_states), tape.y_shape[0]
-            if not isinstance(dy, list | tuple) or len(dy) != 1 + S:
-                raise ValueError(
-                    f"dy is {validate.came(dy)}; give a list of {1 + S} like the output, with None for zeros"
-                )
-            dy, *given = dy
-            for k, (name, value) in enumerate(zip(self.cell.states, given, strict=True)):
-                if value is not None:
-                    d_states[k] = self._state_array(f"dy of the state {name!r}", value, B)[None]
-            if dy is None:
-                return np.zeros(tape.y_shape, self.dtype), d_states
-        dy = validate.real_array("dy", dy, self._flat.dtype)
-        return validate.shaped("dy", dy, tape.y_shape, "that of the output"), d_states
-
-    # --- the states between batches ---
+        return sequences.backward(self, tape, dy, input_gradient, into)
 
     @property
     def states(self) -> list[np.ndarray] | None:
@@ -354,11 +271,11 @@ class Recurrent(Layer):
 
         Can be assigned, as `reset_states` takes them; they belong into a checkpoint.
         """
-        return None if self._carried is None else [state[0].copy() for state in self._carried]
+        return carried_states(self)
 
     @states.setter
-    def states(self, states) -> None:
-        self.reset_states(states)
+    def states(self, given) -> None:
+        self.reset_states(given)
 
     def reset_states(self, states=None) -> None:
         """Set the states that the next batch starts with, to the initial ones if not given.
@@ -373,51 +290,9 @@ class Recurrent(Layer):
         TypeError, ValueError
             If the layer is not stateful, or they do not fit.
         """
-        if not self.stateful:
-            raise ValueError(f"{self._label} keeps no states; make it with stateful=True")
-        if states is None:
-            self._carried = None
-            return
-        first = states[0] if isinstance(states, list | tuple) and states else states
-        B = self._fixed_batch_size() or len(np.atleast_1d(validate.number_array("states", first)))
-        self._carried = tuple([state.copy()[None] for state in self._checked_states("states", states, B)])
+        set_carried_states(self, states)
 
     reset_state = reset_states
-
-    def _fixed_batch_size(self) -> int | None:
-        """The batch size that a stateful layer was built or declared with."""
-        for shape in (self.input_shape, self.batch_input_shape):
-            if shape is not None and shape[0] is not None:
-                return shape[0]
-        return None
-
-    def _initial_states(self, B: int, given=None) -> tuple[np.ndarray, ...] | None:
-        """The states (1, B, H) that a batch starts with: given, or carried on; None for the initial ones."""
-        if self.stateful:
-            fixed = self._fixed_batch_size() if self._carried is None else self._carried[0].shape[1]
-            if fixed not in (None, B):
-                reset = "" if self._fixed_batch_size() else ", or call reset_states() first"
-                raise ValueError(
-                    f"{self._label} is stateful with a batch size of {fixed} and got {B} sequences; give batches of "
-                    f"that size{reset}"
-                )
-        if given is not None:
-            return tuple([state[None] for state in self._checked_states("initial_state", given, B)])
-        return self._carried
-
-    def _checked_states(self, label: str, states, B: int) -> list[np.ndarray]:
-        """States (B, H) in the cell's order."""
-        names = self.cell.states
-        if len(names) == 1 and not (isinstance(states, list | tuple) and len(states) == 1):
-            states = [states]
-        if not isinstance(states, list | tuple) or len(states) != len(names):
-            raise ValueError(
-                f"{label} is {validate.came(states)}; give a list of {len(names)} ({', '.join(names)}), each (B, H)"
-            )
-        return [self._state_array(f"{label} {name!r}", state, B) for name, state in zip(names, states, strict=True)]
-
-    def _state_array(self, label: str, value, B: int) -> np.ndarray:
-        return validate.shaped(label, validate.real_array(label, value, self.dtype), (B, self.units), "(B, H)")
 
     def stepper(self, batch_size: int = 1) -> Stepper:
         """One step at a time, the states staying inside: for streaming and sampling.
@@ -448,30 +323,3 @@ class Recurrent(Layer):
         backend.compile_kernels(self.cell, self.dtype)
         if self.recurrent_dropout:
             backend.compile_kernels(recurrent_dropout(self.cell), self.dtype)
-
-
-def torch_layout(layers: list[Recurrent], size: int) -> Layout:
-    """The parameters of layers, one for each direction, under torch's names, where they are in the layers' buffer.
-
-    A kernel lies column by column in memory, so as torch's matrix (G H, I) it lies row by row.
-    """
-    shapes_of: dict[str, tuple[int, ...]] = {}
-    starts, begin = {}, 0
-    for d, layer in enumerate(layers):
-        own, end, H = layer._layout, suffix(0, d), layer.units
-        rows = len(layer.cell.gates) * H
-
-        def put(name: str, shape: tuple[int, ...], start: int, end=end) -> None:
-            shapes_of[name + end], starts[name + end] = shape, start
-
-        put("weight_ih", own.shapes["kernel"][::-1], begin + own.starts["kernel"])
-        put("weight_hh", own.shapes["recurrent_kernel"][::-1], begin + own.starts["recurrent_kernel"])
-        if layer.use_bias:
-            put("bias_ih", (rows,), begin + own.starts["bias"])
-            if len(own.shapes["bias"]) == 2:
-                put("bias_hh", (rows,), begin + own.starts["bias"] + rows)
-        for name in (*layer.cell.vectors, *(f"initial_{state}" for state in layer.cell.states)):
-            if name in own.shapes:
-                put(name, (H,), begin + own.starts[name])
-        begin += own.size
-    return Layout(shapes_of, starts, size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nblstm import activations, initializers
+from nblstm.arguments import signatures
 from nblstm.cells import Cell, rnn_with
 from nblstm.layers.base.layer import register
 from nblstm.layers.base.options import (
@@ -60,16 +61,7 @@ class SimpleRNN(Recurrent):
         **kwargs: Unpack[RecurrentOptions],
     ):  # fmt: skip
         self.activation = activations.get(activation)
-        super().__init__(
-            units=units, use_bias=use_bias, kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer, bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer, recurrent_regularizer=recurrent_regularizer,
-            bias_regularizer=bias_regularizer, activity_regularizer=activity_regularizer,
-            kernel_constraint=kernel_constraint, recurrent_constraint=recurrent_constraint,
-            bias_constraint=bias_constraint, dropout=dropout, recurrent_dropout=recurrent_dropout, seed=seed,
-            return_sequences=return_sequences, return_state=return_state, go_backwards=go_backwards,
-            stateful=stateful, unroll=unroll, **kwargs,
-        )  # fmt: skip
+        super().__init__(**signatures.passed_on(Recurrent, locals()))
 
     def _make_cell(self):
         return rnn_with(activations.scalar(self.activation))
@@ -137,16 +129,7 @@ class RNN(Recurrent):
             )
         self.cell = cell
         self.vectors_initializer = initializers.get(vectors_initializer)
-        super().__init__(
-            units=units, use_bias=use_bias, kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer, bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer, recurrent_regularizer=recurrent_regularizer,
-            bias_regularizer=bias_regularizer, activity_regularizer=activity_regularizer,
-            kernel_constraint=kernel_constraint, recurrent_constraint=recurrent_constraint,
-            bias_constraint=bias_constraint, dropout=dropout, recurrent_dropout=recurrent_dropout, seed=seed,
-            return_sequences=return_sequences, return_state=return_state, go_backwards=go_backwards,
-            stateful=stateful, unroll=unroll, **kwargs,
-        )  # fmt: skip
+        super().__init__(**signatures.passed_on(Recurrent, locals()))
 
     def _make_cell(self):
         return self.cell

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nblstm.engine.inputs import set_states
+from nblstm.layers.recurrent.states import initial_states
 from nblstm.nn import stepper
 
 if TYPE_CHECKING:
@@ -44,5 +45,7 @@ class Stepper(stepper.Stepper):
             As ``initial_state`` for calling the layer.
         """
         with self._network.backend.active():
-            given = self._layer._initial_states(self._B, state)
+            given: Any = initial_states(self._layer, self._B, state)
+            if given is not None:
+                given = tuple([state[None] for state in given])
             set_states(self._network, self._layer._flat, self._pass.states, given, self._pass.batch, True)
