@@ -82,6 +82,33 @@ def test_activations_far_out_are_finite(name, dtype):
     assert np.array_equal(function(x), y)
 
 
+#: Derivatives far below 0 and far above.
+SLOPES = {
+    "linear": (1, 1), "relu": (0, 1), "relu6": (0, 0), "leaky_relu": (0.2, 1), "elu": (0, 1),
+    "selu": (0, 1.0507009873554805), "softplus": (0, 1), "softsign": (0, 0), "sigmoid": (0, 0), "log_sigmoid": (1, 0),
+    "hard_sigmoid": (0, 0), "tanh": (0, 0), "hard_tanh": (0, 0), "exponential": (0, np.inf), "silu": (0, 1),
+    "hard_silu": (0, 1), "gelu": (0, 1), "mish": (0, 1), "swish": (0, 1), "hard_swish": (0, 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", SLOPES)
+def test_gradients_far_out_are_the_limits(name, dtype):
+    function, largest = activations.get(name), np.finfo(dtype).max
+    x = np.array([-largest, -1e30, -1e4, 1e4, 1e30, largest], dtype)
+    with np.errstate(over="ignore"):
+        dx = function.backward(function.forward(x)[1], np.ones_like(x))
+    np.testing.assert_allclose(dx, np.repeat(SLOPES[name], 3), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["softplus", "log_sigmoid"])
+def test_the_gradient_of_softplus_is_sigmoid(name):
+    x = np.linspace(-120, 120, 1001)
+    function, sign = activations.get(name), 1 if name == "softplus" else -1
+    dx = function.backward(function.forward(x)[1], np.ones_like(x))
+    np.testing.assert_array_equal(dx, activations.sigmoid(sign * x))
+
+
 def test_softmax_does_not_overflow():
     y = activations.softmax(np.array([[1e4, 0.0, -1e4]], "float32"))
     assert y.tolist() == [[1, 0, 0]]
