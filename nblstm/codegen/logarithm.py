@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 from llvmlite import ir
-from numba.extending import intrinsic
+
+from nblstm.codegen.intrinsics import in_llvm
 
 
 def _parts(builder, value):
@@ -27,26 +28,18 @@ def _parts(builder, value):
     return exponent, builder.sub(whole, builder.shl(exponent, ir.Constant(integer, mantissa)))
 
 
-@intrinsic
-def exponent(typingctx, x):
+@in_llvm(lambda x: x(x))
+def exponent(builder, x):
     """The e of ``x = 2**e m``, for a normal number above 0."""
-
-    def codegen(context, builder, signature, args):
-        e, _ = _parts(builder, args[0])
-        # By way of 32 bits: not every processor turns integers of 64 into floats, several at once.
-        return builder.sitofp(e if e.type.width == 32 else builder.trunc(e, ir.IntType(32)), args[0].type)
-
-    return x(x), codegen
+    e, _ = _parts(builder, x)
+    # By way of 32 bits: not every processor turns integers of 64 into floats, several at once.
+    return builder.sitofp(e if e.type.width == 32 else builder.trunc(e, ir.IntType(32)), x.type)
 
 
-@intrinsic
-def significand(typingctx, x):
+@in_llvm(lambda x: x(x))
+def significand(builder, x):
     """The m of ``x = 2**e m``, for a normal number above 0."""
-
-    def codegen(context, builder, signature, args):
-        return builder.bitcast(_parts(builder, args[0])[1], args[0].type)
-
-    return x(x), codegen
+    return builder.bitcast(_parts(builder, x)[1], x.type)
 
 
 def logarithms(dtype: str, compiled: Callable) -> dict:

@@ -18,10 +18,8 @@ from functools import cache
 
 import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
-from nblstm.codegen.instructions import square_root
+from nblstm.codegen.intrinsics import in_llvm, square_root
 from nblstm.codegen.logarithm import logarithms
 from nblstm.codegen.target import inlined
 
@@ -33,21 +31,19 @@ BOUNDS = {
 }
 
 
-@intrinsic
-def power_of_two(typingctx, shifted):
+def write_power_of_two(builder, shifted):
     """``2**n`` where ``shifted`` is ``n`` plus the magic constant of `scalar_functions`.
 
     The addition of 1.5 * 2**mantissa leaves ``n`` in the low bits of ``shifted``; moved into the exponent
     field, with the bias added, they are the result. No conversion to an integer, so NaN is not undefined.
     """
-    bits, mantissa, bias = (32, 23, 127) if shifted == types.float32 else (64, 52, 1023)
+    bits, mantissa, bias = (32, 23, 127) if shifted.type == ir.FloatType() else (64, 52, 1023)
+    integer = ir.IntType(bits)
+    exponent = builder.add(builder.bitcast(shifted, integer), ir.Constant(integer, bias))
+    return builder.bitcast(builder.shl(exponent, ir.Constant(integer, mantissa)), shifted.type)
 
-    def codegen(context, builder, signature, args):
-        integer = ir.IntType(bits)
-        exponent = builder.add(builder.bitcast(args[0], integer), ir.Constant(integer, bias))
-        return builder.bitcast(builder.shl(exponent, ir.Constant(integer, mantissa)), args[0].type)
 
-    return shifted(shifted), codegen
+power_of_two = in_llvm(lambda shifted: shifted(shifted))(write_power_of_two)
 
 
 def _constants(real):

@@ -29,8 +29,16 @@ from numba import types
 
 from nblstm.buffers import memory, pool
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.instructions import atomic_add, atomic_exchange_if, atomic_load, atomic_store, pause
-from nblstm.codegen.pointers import call, offset, pointer_to
+from nblstm.codegen.intrinsics import (
+    atomic_add,
+    atomic_exchange_if,
+    atomic_load,
+    atomic_store,
+    call,
+    offset,
+    pause,
+    pointer_to,
+)
 from nblstm.codegen.target import inlined
 from nblstm.cpu import thresholds
 from nblstm.cpu.arguments import Launch, address

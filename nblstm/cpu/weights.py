@@ -15,8 +15,7 @@ from nblstm.buffers import memory
 from nblstm.buffers.layout import suffix
 from nblstm.cells.cell import Cell
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.instructions import smaller
-from nblstm.codegen.pointers import distinct, offset, pointer_to, record
+from nblstm.codegen.intrinsics import distinct, offset, pointer_to, record, smaller
 from nblstm.codegen.target import inlined
 from nblstm.cpu import threads, thresholds
 from nblstm.cpu.arguments import DTYPES, Launch, PackArguments, Place, place, pointer_type

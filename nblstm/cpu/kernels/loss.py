@@ -11,8 +11,7 @@ import numpy as np
 from numba import types
 
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.instructions import added
-from nblstm.codegen.pointers import distinct
+from nblstm.codegen.intrinsics import added, distinct
 from nblstm.codegen.scalar import scalar_functions
 from nblstm.codegen.target import inlined
 from nblstm.cpu.arguments import DTYPES, address
