@@ -55,4 +55,3 @@ class GpuBackend:
                 self.runtime.compile(kernel)
         for kernel in steps.backward_kernels(cell, dtype):
             self.runtime.compile(kernel)
-
