@@ -17,7 +17,7 @@ import scipy
 import nblstm
 from nblstm.arguments import validate
 from nblstm.codegen import cache, compiler, target
-from nblstm.cpu.matrix.vector import vector_unit
+from nblstm.cpu.matrix.blocks import vector_unit
 from nblstm.cpu.threads import num_threads
 from nblstm.cuda.gpu import H100
 from nblstm.cuda.kernels.cell_functions import CellSizes

@@ -111,3 +111,10 @@ class MaskedBatch:
 
     #: The gradient of `last`.
     d_last = last
+
+
+def dropout_factors(generator: np.random.Generator, shape: tuple[int, ...], dtype, probability: float) -> np.ndarray:
+    """Draw for each entry 0 with that probability, else what keeps the mean (Srivastava et al. 2014)."""
+    dtype = np.dtype(dtype)
+    kept = generator.random(shape, dtype=dtype) >= probability
+    return kept.astype(dtype) / dtype.type(1 - probability)

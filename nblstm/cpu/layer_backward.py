@@ -20,8 +20,7 @@ from nblstm.cpu.kernels.pointwise import backward_rows
 from nblstm.cpu.layer_forward import History
 from nblstm.cpu.matrix.gemm import gemm
 from nblstm.cpu.matrix.sparse import sparse_weight_block
-from nblstm.cpu.partition import partition, row_bounds
-from nblstm.cpu.sizes import Sizes, Steps, in_order, whole
+from nblstm.cpu.partition import Sizes, Steps, in_order, partition, row_bounds, whole
 from nblstm.cpu.weights import PackedWeights, input_order, recurrent_order
 
 #: Parameters whose gradients are matrix products and sums over rows.

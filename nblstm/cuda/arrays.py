@@ -13,8 +13,8 @@ from functools import lru_cache
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.buffers.arrays import HostArrays
 from nblstm.buffers.batch import Batch
+from nblstm.buffers.masks import dropout_factors
 from nblstm.cuda.thresholds import BATCHES_KEPT
 
 
@@ -168,8 +168,8 @@ class DeviceArrays:
         return self._xp.concatenate(parts)
 
     def dropout_factors(self, generator: np.random.Generator, shape: tuple[int, ...], dtype, probability: float):
-        """Draw `HostArrays.dropout_factors`, on the CPU: by the same seed the same numbers."""
-        return self._runtime.device_array(HostArrays.dropout_factors(generator, shape, dtype, probability))
+        """Draw them on the CPU: by the same seed the same numbers."""
+        return self._runtime.device_array(dropout_factors(generator, shape, dtype, probability))
 
     def kind(self, given):
         """The kind of a user's array: a function that makes one from an array of this GPU; None for NumPy's."""

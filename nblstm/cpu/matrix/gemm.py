@@ -12,9 +12,8 @@ from numba import types
 
 from nblstm.codegen.compiler import compiled
 from nblstm.codegen.intrinsics import larger, offset, smaller
-from nblstm.cpu.matrix.blocks import K_BLOCK, panel_columns, register_block
+from nblstm.cpu.matrix.blocks import K_BLOCK, panel_columns, register_block, vector_unit
 from nblstm.cpu.matrix.microkernel import microkernel
-from nblstm.cpu.matrix.vector import vector_unit
 
 
 @cache

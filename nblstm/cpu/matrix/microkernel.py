@@ -18,8 +18,7 @@ from numba import types
 from numba.core import cgutils
 
 from nblstm.codegen.intrinsics import in_llvm
-from nblstm.cpu.matrix.blocks import register_block
-from nblstm.cpu.matrix.vector import vector_unit
+from nblstm.cpu.matrix.blocks import register_block, vector_unit
 
 _INDEX = ir.IntType(64)
 _LANE = ir.IntType(32)

@@ -19,8 +19,8 @@ from numba.core import cgutils
 from nblstm.codegen.compiler import compiled
 from nblstm.codegen.intrinsics import in_llvm, local, offset, smaller
 from nblstm.cpu import thresholds
+from nblstm.cpu.matrix.blocks import vector_unit
 from nblstm.cpu.matrix.microkernel import Vectors
-from nblstm.cpu.matrix.vector import vector_unit
 
 _INDEX = ir.IntType(64)
 
