@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from nblstm.buffers.layout import suffix
+from nblstm.buffers.layout import input_order, recurrent_order, suffix
 from nblstm.cells.cell import Cell
 from nblstm.cuda import sequence, steps
 from nblstm.cuda.arrays import DeviceBatch
-from nblstm.cuda.device_weights import DeviceWeights, input_order, recurrent_order
+from nblstm.cuda.device_weights import DeviceWeights
 from nblstm.cuda.kernels.cell_functions import CellSizes
 from nblstm.cuda.span import Span
 from nblstm.cuda.thresholds import INFERENCE_PREACTIVATIONS
