@@ -52,7 +52,7 @@ def info() -> str:
 
 
 def _said(ask: Callable[[], Any]) -> str:
-    """What it gives, or why it does not."""
+    """Text of what a function returns, or of its error."""
     try:
         return str(ask())
     except (RuntimeError, ValueError) as error:

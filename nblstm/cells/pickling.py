@@ -32,7 +32,7 @@ def reduce(cell: Cell) -> tuple:
 
 
 def _importable(module: str) -> bool:
-    """Whether another process finds a module under its name: no script or notebook, nor what `exec` made."""
+    """Say if another process finds a module under its name: it is no script or notebook, nor what `exec` made."""
     return module not in ("__main__", "__mp_main__") and getattr(sys.modules.get(module), "__spec__", None) is not None
 
 

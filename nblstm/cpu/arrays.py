@@ -48,12 +48,12 @@ class HostArrays:
 
     @staticmethod
     def real(name: str, value, dtype: str) -> np.ndarray:
-        """What a user gave, as an array of ``dtype``; see `validate.real_array`."""
+        """Convert what a user gave to an array of ``dtype``; see `validate.real_array`."""
         return validate.real_array(name, value, dtype)
 
     @staticmethod
     def on_host(value):
-        """What a user gave, where NumPy can read it."""
+        """Copy what a user gave to where NumPy can read it; here it is there already."""
         return value
 
     @staticmethod
@@ -88,7 +88,7 @@ class HostArrays:
 
     @staticmethod
     def kind(given) -> None:
-        """What kind of array a user gave; here everything comes out as NumPy's, which is None."""
+        """Kind of array that a user gave; here everything comes out as NumPy's, which is None."""
 
     @staticmethod
     def returned(array: np.ndarray, kind: None) -> np.ndarray:

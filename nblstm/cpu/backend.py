@@ -30,7 +30,7 @@ class Backend:
     loss_of_numbers = staticmethod(loss_of_numbers)
     loss_kernel = staticmethod(loss_kernel)
     num_threads = staticmethod(num_threads)
-    foresee = staticmethod(compile_while_waiting)
+    compile_while_waiting = staticmethod(compile_while_waiting)
     compile_kernels = staticmethod(compile_kernels)
     _context = nullcontext()
 

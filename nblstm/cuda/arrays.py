@@ -60,7 +60,7 @@ class DeviceBatch(Batch):
             self.derived[key] = self._runtime.device_array(self.previous(direction, steps))
         return self.derived[key]
 
-    def turned(self):
+    def reversed_rows(self):
         """For each packed row the one of the same sequence that comes as long before its end, as a device array."""
         step = np.repeat(np.arange(self.T), self.active)
         b = np.arange(self.N) - self.offset[step]

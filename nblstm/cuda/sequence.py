@@ -1,4 +1,4 @@
-"""A span of steps in one launch: which kernel, compiled without spills, and what it is told."""
+"""A span of steps in one launch: which kernel, compiled without spills, and its arguments."""
 
 from __future__ import annotations
 
@@ -78,6 +78,6 @@ def _launch(runtime, v: Tiling, cell: Cell, kind: str, weights: DeviceWeights, s
         blocks=v.blocks, chunks=v.chunks, quads=v.quads,
         exchange=xp.zeros((groups, 2, v.chunks * v.rows * v.inner) if together else (1,), state.dtype),
         counters=xp.zeros(groups * COUNTER_STRIDE if together else 1, "int32"),
-        error=runtime.error, patience=runtime.patience, **others,
+        error=runtime.error, timeout=runtime.timeout, **others,
     )  # fmt: skip
     runtime.launch(kernel, arguments, groups * v.blocks, v.threads, shared=v.shared, cooperative=together)
