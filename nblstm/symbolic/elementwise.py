@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,8 +24,7 @@ FEW = 5
 SEVERAL = {"where": 4, "sigmoid": 4}
 
 
-@dataclass(frozen=True, eq=False)
-class LossEquation:
+class LossEquation(NamedTuple):
     """The loss of one number: ``value(t, p)`` for a target t and a prediction p.
 
     Attributes
@@ -36,19 +33,12 @@ class LossEquation:
         Part of the names of its kernels.
     value : callable
     fractions : bool
-        Whether targets are numbers from 0 to 1; beside another, the loss is NaN.
+        True if targets are numbers from 0 to 1; beside another, the loss is NaN.
     """
 
     name: str
     value: Callable
     fractions: bool = False
-
-    @cached_property
-    def traced(self) -> tuple[list[Value], list[Value]]:
-        """The inputs p and t; the value and its derivative by p."""
-        inputs, [value] = trace_function(f"the loss {self.name!r}", self.value, ["t", "p"])
-        t, p = inputs
-        return [p, t], [value, *gradients([value], [ONE], [p])]
 
 
 @np.errstate(over="ignore")  # of e**-x to infinity, of which 1 / (1 + e) is 0
