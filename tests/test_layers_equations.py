@@ -131,6 +131,9 @@ OWN = {
     "bump": (
         lambda x: nblstm.where(x > 0, nblstm.tanh(x), x * 0.5), lambda x: np.where(x > 0, 1 - np.tanh(x) ** 2, 0.5)
     ),
+    "stairs": (
+        lambda x: nblstm.where(x > 0, (x > 1) * 1.0, 0.5 * x), lambda x: np.where(x > 0, 0, 0.5)
+    ),
     "constant": (lambda x: 3.0, lambda x: 0 * x),
     "distance": (lambda x: nblstm.abs(x) / 2, lambda x: np.sign(x) / 2),
 }  # fmt: skip
@@ -138,10 +141,11 @@ OWN = {
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", OWN)
-def test_an_activation_from_its_equation(name, dtype):
+@pytest.mark.parametrize("shape", [(5, 7), (300, 250)], ids=["short", "long"])
+def test_an_activation_from_its_equation(shape, name, dtype):
     equation, derivative = OWN[name]
     function = activations.ActivationFunction(name, scalar=equation)
-    x, dy = RNG.normal(size=(5, 7)).astype(dtype), RNG.normal(size=(5, 7)).astype(dtype)
+    x, dy = RNG.normal(size=shape).astype(dtype), RNG.normal(size=shape).astype(dtype)
     y, kept = function.forward(x)
     dx = function.backward(kept, dy)
     assert y.dtype == dx.dtype == dtype
@@ -152,7 +156,7 @@ def test_an_activation_from_its_equation(name, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", [name for name, function in activations.FUNCTIONS.items() if function.scalar])
 def test_activations_of_long_arrays_have_the_bits_of_short_ones(name, dtype):
-    function, shape = activations.get(name), (30, 1999)
+    function, shape = activations.get(name), (40, 1999)
     x, dy = (3 * RNG.normal(size=shape)).astype(dtype), RNG.normal(size=shape).astype(dtype)
     y, kept = function.forward(x)
     dx = function.backward(kept, dy)

@@ -62,11 +62,11 @@ def _where(condition: Value, a: Value, b: Value) -> Value:
     a, b = _chosen(condition, 1, a), _chosen(condition, 2, b)
     if b is ZERO and a.op == "where" and a.args[2] is ZERO:
         return select(Value("mul", condition, a.args[0]), a.args[1], ZERO)  # both conditions hold
-    # With e = exp(-|x|): where(x > 0, d - d / (1 + e) e, d / (1 + e) e) = d sigmoid(x).
-    x, e = condition.args[0], function("exp", select(condition, neg(condition.args[0]), condition.args[0]))
-    if b.op == "mul" and b.args[1] is e and b.args[0].op == "div" and condition is compare("gt", x, 0):
-        d, divisor = b.args[0].args
-        if divisor is add(ONE, e) and a is sub(d, b):
+    x = condition.args[0]
+    if b.op == "mul" and b.args[0].op == "div" and condition is compare("gt", x, 0):
+        # With e = exp(-|x|): where(x > 0, d - d / (1 + e) e, d / (1 + e) e) = d sigmoid(x).
+        d, e = b.args[0].args[0], function("exp", select(condition, neg(x), x))
+        if b is mul(div(d, add(ONE, e)), e) and a is sub(d, b):
             return mul(d, function("sigmoid", x))
     return select(condition, a, b)
 
