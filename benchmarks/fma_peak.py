@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from nblstm.cpu.matrix.vector import vector_unit
+from nblstm.cpu.matrix.blocks import vector_unit
 
 # Two FMA units of four cycles' latency need eight chains; 12 leave registers to spare on any machine.
 CHAINS = 12

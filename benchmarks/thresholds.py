@@ -90,7 +90,7 @@ def measure(name: str, value: int) -> None:
 
 def _call(case: Case, T: int, B: int, I: int, H: int):
     import nblstm
-    from nblstm.cpu.host_batch import HostBatch
+    from nblstm.cpu.arrays import HostBatch
 
     generator = np.random.default_rng(0)
     x = generator.standard_normal((T, B, I), np.float32)

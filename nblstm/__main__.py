@@ -17,7 +17,7 @@ import scipy
 import nblstm
 from nblstm.arguments import validate
 from nblstm.codegen import cache, compiler, target
-from nblstm.cpu.matrix.vector import vector_unit
+from nblstm.cpu.matrix.blocks import vector_unit
 from nblstm.cpu.threads import num_threads
 from nblstm.cuda.gpu import H100
 from nblstm.cuda.kernels.cell_functions import CellSizes
@@ -52,7 +52,7 @@ def info() -> str:
 
 
 def _said(ask: Callable[[], Any]) -> str:
-    """The answer as text, or why there is none."""
+    """Text of what a function returns, or of its error."""
     try:
         return str(ask())
     except (RuntimeError, ValueError) as error:

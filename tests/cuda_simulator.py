@@ -363,7 +363,7 @@ class SimulatedRuntime:
 
     def __init__(self, gpu: Gpu, seed: int = 0):
         self.gpu, self.order = gpu, random.Random(seed)
-        self.error, self.patience = np.zeros(1, np.int32), 10_000
+        self.error, self.timeout = np.zeros(1, np.int32), 10_000
         self.launched: list[tuple] = []
         self._made: dict = {}
         self.sequence_kernels: dict = {}

@@ -22,9 +22,9 @@ ALLOWED = {
     "process": set(),
     "symbolic": {"arguments"},
     "cells": {"symbolic"},
-    "buffers": {"arguments", "cells"},
+    "buffers": {"cells"},
     "codegen": {"process"},
-    "cpu": {"buffers", "cells", "codegen", "process", "symbolic"},
+    "cpu": {"arguments", "buffers", "cells", "codegen", "process", "symbolic"},
     "cuda": {"arguments", "buffers", "cells", "codegen", "process", "symbolic"},
     "engine": {"arguments", "buffers", "cells", "process"},  # and cpu or cuda by name, see `engine.device`
     "nn": {"arguments", "buffers", "cells", "engine", "process"},

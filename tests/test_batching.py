@@ -10,7 +10,7 @@ from tolerances import OUTPUT, assert_close
 
 from nblstm import cells, nn
 from nblstm.buffers.batch import Batch
-from nblstm.cpu.host_batch import HostBatch
+from nblstm.cpu.arrays import HostBatch
 from nblstm.cpu.partition import row_bounds
 
 LSTM = reference.CELLS["lstm"]

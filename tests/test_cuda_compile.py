@@ -53,8 +53,8 @@ def check(kernel, gpu):
 def test_kernels_of_one_step(cell, dtype, gpu):
     made = getattr(cells, cell)
     for kernel in (
-        *steps.forward_kernels(made, dtype, False), *steps.forward_kernels(made, dtype, True),
-        *steps.backward_kernels(made, dtype),
+        *steps.step_kernels(made, dtype, "inference"), *steps.step_kernels(made, dtype, "training"),
+        *steps.step_kernels(made, dtype, "backward"),
     ):  # fmt: skip
         check(kernel, gpu)
 
@@ -86,11 +86,8 @@ def test_kernels_of_a_sequence(cell, gpu, H, B, D, backward):
     made = getattr(cells, cell)
     tiling = choose(gpu, CellSizes.of(made), H, B, D, "float32", backward)
     assert tiling is not None
-
-    def make(v):
-        return sequence.backward_kernel(made, v) if backward else sequence.forward_kernel(made, v, True)
-
-    kernel, compiled = sequence.without_spills(Offline(gpu), make, tiling)
+    kind = "backward" if backward else "training"
+    kernel, compiled = sequence.without_spills(Offline(gpu), made, kind, tiling)
     assert compiled.in_registers >= tiling.in_registers - 2, "the tiling counts on registers that there are not"
     ptx = check(kernel, gpu)
     assert "ld.shared.v4.f32" in ptx
@@ -113,7 +110,7 @@ def check_waiting(ptx):
 
 def test_machine_code_is_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("NBLSTM_CACHE_DIR", str(tmp_path))
-    kernel = steps.backward_kernels(cells.rnn_tanh, "float32")[0]
+    kernel = steps.step_kernels(cells.rnn_tanh, "float32", "backward")[0]
     made = cubin.compile_kernel(kernel, (9, 0))
     assert made.code[:4] == b"\x7fELF"
     assert made.entry.encode() in made.code

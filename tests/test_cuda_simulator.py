@@ -160,7 +160,7 @@ def test_a_block_that_is_lost_raises_and_the_next_call_works(monkeypatch):
         x = np.random.default_rng(0).normal(size=(5, 2, 3))
         expected, _ = net(x)
         complete = runtime.launch
-        monkeypatch.setattr(runtime, "patience", 20)
+        monkeypatch.setattr(runtime, "timeout", 20)
         monkeypatch.setattr(
             runtime,
             "launch",
@@ -176,7 +176,7 @@ def test_a_step_whose_block_is_lost_raises(monkeypatch):
     with chosen("simulated together") as runtime:
         step = nn.LSTM(3, 7, seed=0).stepper(2)
         complete = runtime.launch
-        monkeypatch.setattr(runtime, "patience", 20)
+        monkeypatch.setattr(runtime, "timeout", 20)
         monkeypatch.setattr(
             runtime,
             "launch",

@@ -82,6 +82,33 @@ def test_activations_far_out_are_finite(name, dtype):
     assert np.array_equal(function(x), y)
 
 
+#: Derivatives far below 0 and far above.
+SLOPES = {
+    "linear": (1, 1), "relu": (0, 1), "relu6": (0, 0), "leaky_relu": (0.2, 1), "elu": (0, 1),
+    "selu": (0, 1.0507009873554805), "softplus": (0, 1), "softsign": (0, 0), "sigmoid": (0, 0), "log_sigmoid": (1, 0),
+    "hard_sigmoid": (0, 0), "tanh": (0, 0), "hard_tanh": (0, 0), "exponential": (0, np.inf), "silu": (0, 1),
+    "hard_silu": (0, 1), "gelu": (0, 1), "mish": (0, 1), "swish": (0, 1), "hard_swish": (0, 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", SLOPES)
+def test_gradients_far_out_are_the_limits(name, dtype):
+    function, largest = activations.get(name), np.finfo(dtype).max
+    x = np.array([-largest, -1e30, -1e4, 1e4, 1e30, largest], dtype)
+    with np.errstate(over="ignore"):
+        dx = function.backward(function.forward(x)[1], np.ones_like(x))
+    np.testing.assert_allclose(dx, np.repeat(SLOPES[name], 3), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["softplus", "log_sigmoid"])
+def test_the_gradient_of_softplus_is_sigmoid(name):
+    x = np.linspace(-120, 120, 1001)
+    function, sign = activations.get(name), 1 if name == "softplus" else -1
+    dx = function.backward(function.forward(x)[1], np.ones_like(x))
+    np.testing.assert_array_equal(dx, activations.sigmoid(sign * x))
+
+
 def test_softmax_does_not_overflow():
     y = activations.softmax(np.array([[1e4, 0.0, -1e4]], "float32"))
     assert y.tolist() == [[1, 0, 0]]
@@ -104,6 +131,9 @@ OWN = {
     "bump": (
         lambda x: nblstm.where(x > 0, nblstm.tanh(x), x * 0.5), lambda x: np.where(x > 0, 1 - np.tanh(x) ** 2, 0.5)
     ),
+    "stairs": (
+        lambda x: nblstm.where(x > 0, (x > 1) * 1.0, 0.5 * x), lambda x: np.where(x > 0, 0, 0.5)
+    ),
     "constant": (lambda x: 3.0, lambda x: 0 * x),
     "distance": (lambda x: nblstm.abs(x) / 2, lambda x: np.sign(x) / 2),
 }  # fmt: skip
@@ -111,10 +141,11 @@ OWN = {
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", OWN)
-def test_an_activation_from_its_equation(name, dtype):
+@pytest.mark.parametrize("shape", [(5, 7), (300, 250)], ids=["short", "long"])
+def test_an_activation_from_its_equation(shape, name, dtype):
     equation, derivative = OWN[name]
     function = activations.ActivationFunction(name, scalar=equation)
-    x, dy = RNG.normal(size=(5, 7)).astype(dtype), RNG.normal(size=(5, 7)).astype(dtype)
+    x, dy = RNG.normal(size=shape).astype(dtype), RNG.normal(size=shape).astype(dtype)
     y, kept = function.forward(x)
     dx = function.backward(kept, dy)
     assert y.dtype == dx.dtype == dtype
@@ -125,7 +156,7 @@ def test_an_activation_from_its_equation(name, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", [name for name, function in activations.FUNCTIONS.items() if function.scalar])
 def test_activations_of_long_arrays_have_the_bits_of_short_ones(name, dtype):
-    function, shape = activations.get(name), (30, 1999)
+    function, shape = activations.get(name), (40, 1999)
     x, dy = (3 * RNG.normal(size=shape)).astype(dtype), RNG.normal(size=shape).astype(dtype)
     y, kept = function.forward(x)
     dx = function.backward(kept, dy)

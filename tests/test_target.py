@@ -12,7 +12,7 @@ from tolerances import DTYPES
 
 from nblstm import nn
 from nblstm.codegen import machine, target
-from nblstm.codegen.instructions import larger, smaller, square_root
+from nblstm.codegen.intrinsics import larger, smaller, square_root
 from nblstm.codegen.target import inlined, object_code
 
 USER = """

@@ -25,7 +25,7 @@ import sys
 from test_golden import test_gradients
 from test_scalar import test_error_bound
 from test_sparse import test_outputs, test_same_bits_as_with_dense_neighbours
-from nblstm.cpu.matrix.vector import vector_unit
+from nblstm.cpu.matrix.blocks import vector_unit
 
 for cell in sys.argv[1:]:
     for case in ("wide", "ragged_deep", "one_unit"):
@@ -85,5 +85,5 @@ def test_llvm_uses_what_this_machine_has():
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="these are units of x86-64")
 def test_a_name_without_features():
-    code = "from nblstm.cpu.matrix.vector import vector_unit; print(vector_unit().name)"
+    code = "from nblstm.cpu.matrix.blocks import vector_unit; print(vector_unit().name)"
     assert run_python(code, NUMBA_CPU_NAME="x86-64-v3", NUMBA_CPU_FEATURES="").strip() == "AVX2"

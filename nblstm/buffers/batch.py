@@ -2,8 +2,8 @@
 
 Rows of the batch are sorted by length, longest first, so those that still run at step t are the first
 ``active[t]``. Step after step, only running rows are stored: row b of step t is packed row ``offset[t] + b``.
-Work and memory are then proportional to the sum of the lengths. A batch of equal lengths is packed as it is; subclasses
-for the devices, in `cpu.host_batch` and `cuda.arrays`, copy the rows of others.
+Work and memory are then proportional to the sum of the lengths. A batch of equal lengths is packed as it is; batches of
+the devices, `cpu.arrays` and `cuda.arrays`, copy the rows of others.
 """
 
 from __future__ import annotations

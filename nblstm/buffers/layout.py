@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from math import prod
 
 import numpy as np
@@ -91,3 +91,39 @@ def recurrent_layout(
             for state in cell.states if learn_initial_state else ():
                 shapes[f"initial_{state}{end}"] = (hidden_size,)
     return Layout.of(shapes)
+
+
+@cache
+def input_order(cell: Cell, gates: tuple[str, ...]) -> np.ndarray:
+    """The gate, in the parameters' order, of each block of pre-activations that the input feeds.
+
+    ``gates`` is that order; the cell's own if empty.
+    """
+    return _order(cell, cell.preactivations[: len(cell.gates)], gates)
+
+
+@cache
+def recurrent_order(cell: Cell, gates: tuple[str, ...]) -> np.ndarray:
+    """The gate, in the parameters' order, of each block of pre-activations that the recurrence feeds."""
+    return _order(cell, cell.preactivations[len(cell.split) :], gates)
+
+
+def _order(cell: Cell, names: tuple[str, ...], gates: tuple[str, ...]) -> np.ndarray:
+    halves = {f"{g}_{half}": g for g in cell.split for half in "xh"}
+    return np.array([(gates or cell.gates).index(halves.get(name, name)) for name in names], np.int64)
+
+
+def add_biases(
+    cell: Cell, gates: tuple[str, ...], b_ih: np.ndarray | None, b_hh: np.ndarray | None, total: np.ndarray
+) -> None:
+    """Set the constant of every pre-activation (P, H): ``bias_ih + bias_hh`` where both reach one."""
+    P, H = total.shape
+    if cell.preactivations == (gates or cell.gates) and b_ih is not None:
+        total[...] = (b_ih if b_hh is None else b_ih + b_hh).reshape(P, H)
+        return
+    total.fill(0)
+    G, split = len(cell.gates), len(cell.split)
+    if b_ih is not None:
+        total[:G] = b_ih.reshape(G, H)[input_order(cell, gates)]
+    if b_hh is not None:
+        total[split:] += b_hh.reshape(G, H)[recurrent_order(cell, gates)]

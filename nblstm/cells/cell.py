@@ -89,7 +89,7 @@ class Cell:
 
     @cached_property
     def starts_at_zero(self) -> bool:
-        """Whether all states are 0 before the first step, unless something else is given."""
+        """True if all states are 0 before the first step, unless something else is given."""
         return not any(self.initial)
 
     @property
@@ -109,7 +109,7 @@ class Cell:
 
     @cached_property
     def _never_changes(self) -> bool:
-        """Whether the equations and the functions in their closure are nblstm's own."""
+        """True if the equations and the functions in their closure are nblstm's own."""
         equations = self.equations
         return _is_nblstms(equations) and all(_is_nblstms(held.cell_contents) for held in equations.__closure__ or ())
 

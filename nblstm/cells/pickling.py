@@ -1,17 +1,17 @@
-"""Pickling of cells: by name where any process can import the cell, else by its equations, as plain data."""
+"""Pickling of cells: by name where any process can import the cell, else by the text of its equations."""
 
 from __future__ import annotations
 
-import operator
 import sys
-from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from nblstm.symbolic import functions
-from nblstm.symbolic.graph import NUMERIC, topological
+from nblstm.symbolic.emit import OPERATORS, SCALAR, Form, emit_function, functions_from, symbol
+from nblstm.symbolic.graph import NUMERIC
 
 if TYPE_CHECKING:
     from nblstm.cells.cell import Cell
@@ -32,7 +32,7 @@ def reduce(cell: Cell) -> tuple:
 
 
 def _importable(module: str) -> bool:
-    """Whether another process finds a module under its name: no script or notebook, nor what `exec` made."""
+    """Say if another process finds a module under its name: it is no script or notebook, nor what `exec` made."""
     return module not in ("__main__", "__mp_main__") and getattr(sys.modules.get(module), "__spec__", None) is not None
 
 
@@ -54,7 +54,7 @@ def _remember(value: tuple, cell: Cell) -> None:
 
 def _value(cell: Cell) -> tuple:
     declared = cell.name, cell.gates, cell.states, cell.split, cell.second, cell.vectors, cell.output, cell.initial
-    return declared, program(cell)
+    return declared, equations_text(cell)
 
 
 def _by_name(kind: type[Cell], module: str, name: str) -> Cell:
@@ -65,83 +65,41 @@ def _by_name(kind: type[Cell], module: str, name: str) -> Cell:
     return found
 
 
-def _by_value(kind: Any, declared: tuple, equations: Program, place: tuple[str, str], doc: str | None) -> Cell:
+def _by_value(kind: Any, declared: tuple, text: str, place: tuple[str, str], doc: str | None) -> Cell:
     """The cell of this process with the same equations, known or of the same place; else a new one."""
-    value = declared, equations
+    value = declared, text
     same = _known.get(value)
     if same is None:
         held = _found(*place)
-        same = held if isinstance(held, kind) and _value(held) == value else kind(*declared, equations, place, doc)
+        same = held if isinstance(held, kind) and _value(held) == value else None
+    if same is None:
+        equations = functions_from(text, f"equations {symbol(declared[0])}", FUNCTIONS)["equations"]
+        same = kind(*declared, equations, place, doc)
     _remember(value, same)
     return same
 
 
-#: The operations of a graph, on traced values and on plain numbers.
-OPERATIONS: dict[str, Callable] = {
+#: Python on traced values and on plain numbers alike; no argument can have a name that begins with ``new_``.
+DIALECT = replace(SCALAR, operations={**OPERATORS, "where": Form("new_where({}, {}, {})")}, constant="{!r}")
+FUNCTIONS: dict[str, object] = {
     **{name: partial(functions.primitive, name) for name in NUMERIC},
-    **{name: partial(functions.choice, name) for name in ("minimum", "maximum", "clip")}, "where": functions.where,
-    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "neg": operator.neg,
-    "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge,
+    **{name: partial(functions.choice, name) for name in ("minimum", "maximum", "clip")},
+    "new_where": functions.where, "__name__": __name__,
 }  # fmt: skip
 
 
-class Program(NamedTuple):
-    """A cell's equations as a straight-line program, which can be called like the function that was traced.
-
-    Attributes
-    ----------
-    lines : tuple of tuple
-        An operation and the places of its operands: first those of the arguments, then those of the lines before. Of a
-        constant, its digits.
-    second : tuple of int
-        Places of second gates among the arguments.
-    operand : int
-        Place of the operand of second gates.
-    early : int
-        Lines before second gates are called.
-    states : tuple of int
-        Places of the new states.
-    """
-
-    lines: tuple[tuple, ...]
-    second: tuple[int, ...]
-    operand: int
-    early: int
-    states: tuple[int, ...]
-
-    def __call__(self, *arguments):
-        """The new states."""
-        values = list(arguments)
-        self._run(self.lines[: self.early], values)
-        for place in self.second:
-            values[place] = values[place](values[self.operand])
-        self._run(self.lines[self.early :], values)
-        return tuple([values[place] for place in self.states])
-
-    @staticmethod
-    def _run(lines, values: list) -> None:
-        for operation, *operands in lines:
-            if operation == "constant":
-                values.append(float(operands[0]))
-            else:
-                values.append(OPERATIONS[operation](*[values[place] for place in operands]))
-
-
-def program(cell: Cell) -> Program:
-    """The traced equations of a cell."""
+def equations_text(cell: Cell) -> str:
+    """The traced equations of a cell as the source of a function ``equations``, like the one that was traced."""
     graph = cell.graph
-    first = [] if graph.operand is None else [graph.operand]
-    order = [node for node in topological([*first, *graph.states]) if node.op != "input"]
-
-    def operands(node):
-        return map(repr, node.args) if node.op == "constant" else [places[operand] for operand in node.args]
-
-    places = {node: k for k, node in enumerate([*graph.inputs, *order])}
-    operand = places[graph.operand] if graph.operand is not None else 0
-    return Program(
-        tuple((node.op, *operands(node)) for node in order),
-        tuple(cell.arguments.index(name) for name in cell.second),
-        operand,
-        max(0, operand + 1 - len(graph.inputs)),
-        tuple(places[state] for state in graph.states),
-    )
+    known = {node: node.args[0] for node in graph.inputs}
+    results = list(zip((f"new_{name}" for name in cell.states), graph.states, strict=True))
+    if graph.operand is None:
+        return emit_function("equations", cell.arguments, known, results, DIALECT)
+    given = ", ".join(f"{name}(*new_operand)" if name in cell.second else name for name in cell.arguments)
+    return "\n\n".join([
+        emit_function("operand", cell.first_arguments, known, [("new_operand", graph.operand)], DIALECT),
+        emit_function("new_states", cell.arguments, known, results, DIALECT),
+        f"def equations({', '.join(cell.arguments)}):\n"
+        f"    new_operand = operand({', '.join(cell.first_arguments)})\n"
+        f"    return new_states({given})\n",
+    ])  # fmt: skip

@@ -23,7 +23,7 @@ from nblstm.codegen import cache
 from nblstm.process.uninterrupted import nap
 
 #: Seconds for which a kernel is waited for: several times the compile time of any.
-PATIENCE = 5.0
+TIMEOUT = 5.0
 
 _processes: dict[str, subprocess.Popen] = {}  # by the names of the kernels that they have not been asked for
 _queue: dict[tuple, None] = {}  # functions with their arguments, in order and each once
@@ -68,7 +68,7 @@ def wait_for(name: str, file: str) -> None:
     process = _processes.get(name)
     if process is None:
         return
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while process.poll() is None and time.monotonic() < until and not cache.exists(file):
         call = _next_call()
         if call is None:

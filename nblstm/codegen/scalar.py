@@ -4,12 +4,17 @@ On the CPU they are compiled so that loops over them become vector code.
 
 ``math.exp`` and ``math.tanh`` are library calls that LLVM cannot vectorise. Here each function is straight-line
 arithmetic around one core, ``exp(r) - 1`` on ``|r| <= ln(2) / 2``, with a Chebyshev-node polynomial (remainder
-below 8e-9 for float32, 2e-17 for float64); the CPU's logarithms are in `logarithm`. Error bounds over the whole range,
-infinities and NaN included, are in `BOUNDS`; ``tests/test_scalar.py`` checks them.
+below 8e-9 for float32, 2e-17 for float64).
+
+The CPU's logarithms likewise: with ``x = 2**e m`` and m from sqrt(1/2) to sqrt(2), ``log(x) = e log(2) + log(m)``; and
+with ``s = (m - 1) / (m + 1)``, ``log(m) = 2 s + s (s**2 Q(s**2))``, where Q is a Chebyshev-node polynomial (relative
+remainder of ``log(m)`` below 3e-9 for float32, 5e-18 for float64).
+
+Error bounds over the whole range, infinities and NaN included, are in `BOUNDS`; ``tests/test_scalar.py`` checks them.
 
 References
 ----------
-W. J. Cody and W. Waite, *Software Manual for the Elementary Functions*, 1980: the two-part reduction by ln(2).
+W. J. Cody and W. Waite, *Software Manual for the Elementary Functions*, 1980: the reductions.
 """
 
 import math
@@ -18,11 +23,8 @@ from functools import cache
 
 import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
-from nblstm.codegen.instructions import square_root
-from nblstm.codegen.logarithm import logarithms
+from nblstm.codegen.intrinsics import in_llvm, square_root
 from nblstm.codegen.target import inlined
 
 # Largest error of a result, in units in its last place, wherever the result is a normal number; below that
@@ -33,21 +35,19 @@ BOUNDS = {
 }
 
 
-@intrinsic
-def power_of_two(typingctx, shifted):
+def write_power_of_two(builder, shifted):
     """``2**n`` where ``shifted`` is ``n`` plus the magic constant of `scalar_functions`.
 
     The addition of 1.5 * 2**mantissa leaves ``n`` in the low bits of ``shifted``; moved into the exponent
     field, with the bias added, they are the result. No conversion to an integer, so NaN is not undefined.
     """
-    bits, mantissa, bias = (32, 23, 127) if shifted == types.float32 else (64, 52, 1023)
+    bits, mantissa, bias = (32, 23, 127) if shifted.type == ir.FloatType() else (64, 52, 1023)
+    integer = ir.IntType(bits)
+    exponent = builder.add(builder.bitcast(shifted, integer), ir.Constant(integer, bias))
+    return builder.bitcast(builder.shl(exponent, ir.Constant(integer, mantissa)), shifted.type)
 
-    def codegen(context, builder, signature, args):
-        integer = ir.IntType(bits)
-        exponent = builder.add(builder.bitcast(args[0], integer), ir.Constant(integer, bias))
-        return builder.bitcast(builder.shl(exponent, ir.Constant(integer, mantissa)), args[0].type)
 
-    return shifted(shifted), codegen
+power_of_two = in_llvm(lambda shifted: shifted(shifted))(write_power_of_two)
 
 
 def _constants(real):
@@ -76,7 +76,7 @@ def scalar_functions(dtype: str) -> dict:
     dict of str to Numba dispatcher
         ``exp expm1 log log1p sqrt abs sigmoid tanh erf minimum maximum clip``, each from scalars of ``dtype`` to one.
     """
-    return functions_for(dtype, inlined, power_of_two) | logarithms(dtype, inlined) | {"sqrt": square_root}
+    return functions_for(dtype, inlined, power_of_two) | _logarithms(dtype) | {"sqrt": square_root}
 
 
 def functions_for(dtype: str, compiled: Callable, power_of_two: Callable) -> dict:
@@ -200,3 +200,73 @@ def functions_for(dtype: str, compiled: Callable, power_of_two: Callable) -> dic
         "sigmoid": sigmoid, "tanh": tanh, "erf": erf, "minimum": minimum, "maximum": maximum,
         "clip": clip,
     }  # fmt: skip
+
+
+# --- logarithms ---------------------------------------------------------------------------------------
+
+
+def _parts(builder, value):
+    """The integers of the exponent e, in place, and of m."""
+    bits, mantissa = (32, 23) if isinstance(value.type, ir.FloatType) else (64, 52)
+    integer = ir.IntType(bits)
+    root = int(np.sqrt(0.5).astype(f"f{bits // 8}").view(f"i{bits // 8}"))
+    whole = builder.bitcast(value, integer)
+    above = builder.sub(whole, ir.Constant(integer, root))
+    exponent = builder.ashr(above, ir.Constant(integer, mantissa))
+    return exponent, builder.sub(whole, builder.shl(exponent, ir.Constant(integer, mantissa)))
+
+
+@in_llvm(lambda x: x(x))
+def exponent(builder, x):
+    """The e of ``x = 2**e m``, for a normal number above 0."""
+    e, _ = _parts(builder, x)
+    # By way of 32 bits: not every processor turns integers of 64 into floats, several at once.
+    return builder.sitofp(e if e.type.width == 32 else builder.trunc(e, ir.IntType(32)), x.type)
+
+
+@in_llvm(lambda x: x(x))
+def significand(builder, x):
+    """The m of ``x = 2**e m``, for a normal number above 0."""
+    return builder.bitcast(_parts(builder, x)[1], x.type)
+
+
+def _logarithms(dtype: str) -> dict:
+    """``log`` and ``log1p``, for the CPU."""
+    real, limits = np.dtype(dtype).type, np.finfo(dtype)
+    TINY, UP, UP_BY = real(limits.tiny), real(2.0**64), real(64)
+    ZERO, HALF, ONE, TWO, INFINITY, NAN = map(real, (0, 0.5, 1, 2, np.inf, np.nan))
+
+    long = real is np.float64
+    if long:
+        LN2_HIGH, LN2_LOW = real(0.6931471805598903), real(5.497923018708371e-14)
+        polynomial = (
+            0.666666666666667, 0.39999999999899505, 0.28571428625975487, 0.2222221113479508, 0.18182889125261723,
+            0.15331721600556042, 0.14616449685043406,
+        )  # fmt: skip
+    else:
+        LN2_HIGH, LN2_LOW = real(0.693359375), real(-0.00021219444005469057)
+        polynomial = (0.6666668503957586, 0.3998878056602198, 0.2957994939197279, 0.0, 0.0, 0.0, 0.0)
+    C0, C1, C2, C3, C4, C5, C6 = map(real, polynomial)
+
+    @inlined
+    def log(x):
+        small = x < TINY  # subnormal numbers: there is a normal one 2**64 times as large
+        y = x * UP if small else x
+        e = exponent(y) - (UP_BY if small else ZERO)
+        r = significand(y) - ONE
+        s = r / (TWO + r)
+        square, z = HALF * r * r, s * s
+        tail = C3 + z * (C4 + z * (C5 + z * C6)) if long else C3
+        q = z * (C0 + z * (C1 + z * (C2 + z * tail)))
+        # log(m) = r - (square - s (square + q)), its terms so grouped that they are added by size.
+        result = e * LN2_HIGH - ((square - (s * (square + q) + e * LN2_LOW)) - r)
+        result = result if x > ZERO else (-INFINITY if x == ZERO else NAN)
+        return x if x == INFINITY else result
+
+    @inlined
+    def log1p(x):
+        y = ONE + x
+        lost = (x - (y - ONE)) / y  # of x, in the sum
+        return log(y) + (lost if lost == lost else ZERO)
+
+    return {"log": log, "log1p": log1p}

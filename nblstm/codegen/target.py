@@ -16,7 +16,7 @@ import numba
 from numba import types
 
 from nblstm.codegen import machine, plain_target
-from nblstm.codegen.instructions import larger
+from nblstm.codegen.intrinsics import larger
 from nblstm.process.uninterrupted import uninterrupted
 
 # All options are set: Numba takes those that a callee leaves open from whichever caller compiles it first.

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 import numpy as np
 
-from nblstm.codegen.pointers import Records
+from nblstm.codegen.intrinsics import Records
 
 #: Kinds of fields beside plain numbers.
 Array = Annotated[int, "address of an array"]

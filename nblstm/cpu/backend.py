@@ -8,12 +8,12 @@ import numpy as np
 
 from nblstm.codegen.background import compile_while_waiting
 from nblstm.cpu.arguments import DTYPES
-from nblstm.cpu.host_batch import Arrays
+from nblstm.cpu.arrays import HostArrays
 from nblstm.cpu.kernels.loss import loss_kernel, loss_of_numbers
 from nblstm.cpu.kernels.update import Update, update_kernel
 from nblstm.cpu.layer_forward import LayerForward
 from nblstm.cpu.layer_training import LayerTraining
-from nblstm.cpu.sizes import Sizes
+from nblstm.cpu.partition import Sizes
 from nblstm.cpu.threads import num_threads
 from nblstm.cpu.warmup import compile_backward_while_waiting, compile_in_background, compile_kernels
 from nblstm.cpu.weights import PackedNetwork
@@ -22,7 +22,7 @@ from nblstm.cpu.weights import PackedNetwork
 class Backend:
     """The kernels of the CPU, and NumPy's arrays."""
 
-    arrays = Arrays()
+    arrays = HostArrays()
     #: Whether arrays are NumPy's, so that passes are used again.
     on_host = True
     updates = Update
@@ -30,7 +30,7 @@ class Backend:
     loss_of_numbers = staticmethod(loss_of_numbers)
     loss_kernel = staticmethod(loss_kernel)
     num_threads = staticmethod(num_threads)
-    foresee = staticmethod(compile_while_waiting)
+    compile_while_waiting = staticmethod(compile_while_waiting)
     compile_kernels = staticmethod(compile_kernels)
     _context = nullcontext()
 

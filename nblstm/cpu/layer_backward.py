@@ -10,6 +10,7 @@ import numpy as np
 
 from nblstm.buffers import memory
 from nblstm.buffers.batch import Batch
+from nblstm.buffers.layout import input_order, recurrent_order
 from nblstm.cpu import threads, thresholds
 from nblstm.cpu.arguments import BackwardArguments, GradientArguments, Launch, address, place
 from nblstm.cpu.kernels.backward import backward_by_rows, backward_by_units
@@ -20,9 +21,8 @@ from nblstm.cpu.kernels.pointwise import backward_rows
 from nblstm.cpu.layer_forward import History
 from nblstm.cpu.matrix.gemm import gemm
 from nblstm.cpu.matrix.sparse import sparse_weight_block
-from nblstm.cpu.partition import partition, row_bounds
-from nblstm.cpu.sizes import Sizes, Steps, in_order, whole
-from nblstm.cpu.weights import PackedWeights, input_order, recurrent_order
+from nblstm.cpu.partition import Sizes, Steps, in_order, partition, row_bounds, whole
+from nblstm.cpu.weights import PackedWeights
 
 #: Parameters whose gradients are matrix products and sums over rows.
 PARAMETERS = "weight_ih", "weight_hh", "bias_ih", "bias_hh"

@@ -16,8 +16,7 @@ from nblstm.cpu.kernels.forward import forward_by_rows, forward_by_units
 from nblstm.cpu.kernels.inputs import input_products
 from nblstm.cpu.kernels.pointwise import forward_rows
 from nblstm.cpu.matrix.gemm import gemm
-from nblstm.cpu.partition import partition, steps_ahead
-from nblstm.cpu.sizes import Sizes, Steps, in_order
+from nblstm.cpu.partition import Sizes, Steps, in_order, partition, steps_ahead
 from nblstm.cpu.weights import PackedWeights
 
 

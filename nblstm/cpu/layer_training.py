@@ -9,7 +9,7 @@ from nblstm.buffers.batch import Batch
 from nblstm.buffers.layout import suffix
 from nblstm.cpu.layer_backward import PARAMETERS, LayerBackward
 from nblstm.cpu.layer_forward import History, LayerForward
-from nblstm.cpu.sizes import Sizes, Steps, spans, whole
+from nblstm.cpu.partition import Sizes, Steps, spans, whole
 from nblstm.cpu.weights import PackedWeights
 
 

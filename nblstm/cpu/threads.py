@@ -25,32 +25,12 @@ from functools import cache
 
 import numba
 import numpy as np
-from numba import types
 
 from nblstm.buffers import memory, pool
-from nblstm.codegen.compiler import compiled
-from nblstm.codegen.instructions import atomic_add, atomic_exchange_if, atomic_load, atomic_store, pause
-from nblstm.codegen.pointers import call, offset, pointer_to
-from nblstm.codegen.target import inlined
-from nblstm.cpu import thresholds
 from nblstm.cpu.arguments import Launch, address
+from nblstm.cpu.kernels import launch
+from nblstm.cpu.kernels.launch import COUNT, GIVE_WAY, LINE, READ, READ_END, SHARED, WORKERS
 from nblstm.process.uninterrupted import uninterrupted
-
-# Shared memory of the workers, int64 by index. What threads change lies on cache lines of its own, so that they do not
-# slow each other.
-OPEN = 0  # number of the launch that is under way, 0 for none, -1 for the end of all workers
-INSIDE = 8  # workers that are taking parts
-NEXT = 16  # the next part to be taken
-KERNEL, ARGUMENTS, PARTS, LAUNCH = 24, 25, 26, 27  # of the last launch, and its number
-BUSY = 32  # 1 while a Python thread has the workers
-LEFT = 40  # workers that have ended
-COUNT, READ, WRITE, GIVE_WAY = 48, 49, 50, 51  # never changed: how many workers there are, and `_system`
-WORKERS, LINE = 56, 8  # the first worker's line; numbers of a line
-
-# A worker's line.
-ASLEEP = 0  # 1 while it sleeps on its pipe
-READ_END, WRITE_END, SHARED = 1, 2, 3  # never changed: the pipe, and the address of the shared memory
-RECEIVED = 7  # where it reads the byte that wakes it
 
 _ALONE = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 _TOGETHER = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
@@ -77,146 +57,26 @@ def _system() -> tuple[int, int, int]:
 
 
 @cache
-def _shared():
-    """Functions that the kernels below have in common: run all parts, take parts beside others, wake the workers."""
+def _launchers():
+    """Compile, or load from the cache, the kernels of `launch`; ctypes releases the GIL while they run."""
 
-    @inlined
-    def run_all(kernel, arguments, parts):
-        for part in range(parts):
-            call(kernel, (arguments, part))
+    def made():
+        alone, together = _ALONE(launch.alone_kernel()), _TOGETHER(launch.together_kernel())
+        return alone, together, _END(launch.end_kernel()), launch.worker_kernel()
 
-    @inlined
-    def take_parts(shared):
-        """Take parts of the open launch, one after another, until all are taken."""
-        part = atomic_add(offset(shared, NEXT), 1)
-        while part < shared[PARTS]:
-            call(shared[KERNEL], (shared[ARGUMENTS], part))
-            part = atomic_add(offset(shared, NEXT), 1)
-
-    @inlined
-    def wake(shared):
-        """Write a byte into the pipe of every worker that sleeps; only one thread writes it."""
-        for worker in range(shared[COUNT]):
-            own = offset(shared, WORKERS + worker * LINE)
-            if atomic_load(own) == 1 and atomic_exchange_if(own, 1, 0):
-                call(shared[WRITE], (own[WRITE_END], own, 1))
-
-    return run_all, take_parts, wake
-
-
-@cache
-def _functions():
-    """Compile: run all parts alone, run them with the workers, end the workers, be one. ctypes releases the GIL."""
-    return uninterrupted(_compiled)  # all of it: Numba's types have finalisers in Python, see `memory`
-
-
-def _compiled():
-    cell, size = types.CPointer(types.int64), types.int64
-    SPINS, YIELDS = thresholds.WORKER_SPINS, thresholds.WORKER_YIELDS
-
-    def make_alone():
-        run_all = _shared()[0]
-
-        def run_alone(kernel, arguments, parts):
-            run_all(kernel, arguments, parts)
-
-        return run_alone, types.void(size, size, size)
-
-    def make_worker():
-        take_parts = _shared()[1]
-
-        def worker(own):
-            """Take part in launches, each open under a number of its own, until the number is negative."""
-            shared = pointer_to(own[SHARED], types.int64)
-            last = waited = 0
-            number = atomic_load(offset(shared, OPEN))
-            while number >= 0:
-                if number != 0 and number != last:
-                    # Enter, then look again: the caller closes, then looks whether anyone is inside.
-                    atomic_add(offset(shared, INSIDE), 1)
-                    if atomic_load(offset(shared, OPEN)) == number:
-                        last, waited = number, 0
-                        take_parts(shared)
-                    atomic_add(offset(shared, INSIDE), -1)
-                elif waited < SPINS:
-                    pause()
-                    waited += 1
-                elif waited < SPINS + YIELDS:
-                    call(shared[GIVE_WAY], ())
-                    waited += 1
-                else:
-                    # Fall asleep, but look again before: the caller opens, then looks who sleeps.
-                    atomic_store(own, 1)
-                    number = atomic_load(offset(shared, OPEN))
-                    if number == 0 or number == last:
-                        call(shared[READ], (own[READ_END], offset(own, RECEIVED), 1))
-                    atomic_exchange_if(own, 1, 0)
-                    waited = 0
-                number = atomic_load(offset(shared, OPEN))
-            atomic_add(offset(shared, LEFT), 1)  # the last that it does with the shared memory
-
-        return worker, types.void(cell)
-
-    def make_together():
-        run_all, take_parts, wake = _shared()
-
-        def run_together(shared, kernel, arguments, parts):
-            """Run all parts on the calling thread and the workers, or alone while another Python thread has them."""
-            if not atomic_exchange_if(offset(shared, BUSY), 0, 1):
-                run_all(kernel, arguments, parts)
-                return
-            # Open the launch under a number, take parts of it, close it.
-            number = shared[LAUNCH] + 1
-            shared[KERNEL], shared[ARGUMENTS], shared[PARTS], shared[LAUNCH] = kernel, arguments, parts, number
-            atomic_store(offset(shared, NEXT), 0)
-            atomic_store(offset(shared, OPEN), number)
-            wake(shared)
-            take_parts(shared)
-            atomic_store(offset(shared, OPEN), 0)
-            # Wait until no worker is in the middle of a part.
-            waited = 0
-            while atomic_load(offset(shared, INSIDE)) != 0:
-                if waited < SPINS:
-                    pause()
-                    waited += 1
-                else:  # a worker lost its core: let it have this one
-                    call(shared[GIVE_WAY], ())
-            atomic_store(offset(shared, BUSY), 0)
-
-        return run_together, types.void(cell, size, size, size)
-
-    def make_end():
-        wake = _shared()[2]
-
-        def end(shared):
-            """End the workers after the launch under way, and wait until all are gone; nobody has them again."""
-            while not atomic_exchange_if(offset(shared, BUSY), 0, 1):
-                call(shared[GIVE_WAY], ())
-            atomic_store(offset(shared, OPEN), -1)
-            wake(shared)
-            while atomic_load(offset(shared, LEFT)) < shared[COUNT]:
-                call(shared[GIVE_WAY], ())
-
-        return end, types.void(cell)
-
-    return (
-        _ALONE(compiled("threads_run_alone", "", make_alone)),
-        _TOGETHER(compiled("threads_run_together", "", make_together)),
-        _END(compiled("threads_end", "", make_end)),
-        compiled("threads_worker", "", make_worker),
-    )
+    return uninterrupted(made)  # all of it: Numba's types have finalisers in Python, see `memory`
 
 
 def prepare() -> None:
     """Compile, or load from the cache, what every kernel is launched with."""
-    _functions()
+    _launchers()
 
 
 class _Workers:
     """Worker threads, as many of ``count`` as the system gives, and the memory that they share with the caller."""
 
     def __init__(self, count: int):
-        self._run_together, self._end, worker = _functions()[1:]
+        self._run_together, self._end, worker = _launchers()[1:]
         self._memory = memory.zeros((WORKERS + max(1, count) * LINE,), np.int64)
         self._address = address(self._memory)
         self._memory[READ : GIVE_WAY + 1] = _system()
@@ -347,6 +207,6 @@ def run(kernel: int, arguments: Launch, parts: int, *, tiny: bool = False) -> No
         arguments.check()
         memory.fill_freed()
     if tiny or parts < 2 or num_threads() < 2:
-        _functions()[0](kernel, arguments.at, parts)
+        _launchers()[0](kernel, arguments.at, parts)
     else:
         (_workers or uninterrupted(_started)).run(kernel, arguments.at, parts)

@@ -12,32 +12,14 @@ import numpy as np
 from numba import types
 
 from nblstm.buffers import memory
-from nblstm.buffers.layout import suffix
+from nblstm.buffers.layout import add_biases, input_order, recurrent_order, suffix
 from nblstm.cells.cell import Cell
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.instructions import smaller
-from nblstm.codegen.pointers import distinct, offset, pointer_to, record
+from nblstm.codegen.intrinsics import distinct, offset, pointer_to, record, smaller
 from nblstm.codegen.target import inlined
 from nblstm.cpu import threads, thresholds
 from nblstm.cpu.arguments import DTYPES, Launch, PackArguments, Place, place, pointer_type
 from nblstm.cpu.matrix.blocks import padded, panel_columns
-
-
-@cache
-def input_order(cell: Cell, gates: tuple[str, ...]) -> np.ndarray:
-    """The gate, in the parameters' order, of each block of pre-activations that the input feeds."""
-    return _order(cell, cell.preactivations[: len(cell.gates)], gates)
-
-
-@cache
-def recurrent_order(cell: Cell, gates: tuple[str, ...]) -> np.ndarray:
-    """The gate, in the parameters' order, of each block of pre-activations that the recurrence feeds."""
-    return _order(cell, cell.preactivations[len(cell.split) :], gates)
-
-
-def _order(cell: Cell, names, gates) -> np.ndarray:
-    halves = {f"{g}_{half}": g for g in cell.split for half in "xh"}
-    return np.array([(gates or cell.gates).index(halves.get(name, name)) for name in names], np.int64)
 
 
 class PackedWeights:
@@ -72,7 +54,7 @@ class PackedWeights:
         end = suffix(layer, direction)
         w_ih, w_hh = parameters[f"weight_ih{end}"], parameters[f"weight_hh{end}"]
         H, item, dtype = w_hh.shape[1], w_hh.itemsize, w_hh.dtype
-        self._cell, self._gates = cell, gates or cell.gates
+        self._cell, self._gates = cell, gates
         self._biases = [parameters.get(f"bias_{which}{end}") for which in ("ih", "hh")]
         self._own_vectors = [parameters[f"{vector}{end}"] for vector in cell.vectors]
         self._bias = np.zeros((len(cell.preactivations), H), dtype)
@@ -99,24 +81,11 @@ class PackedWeights:
 
     def pack(self) -> None:
         """Take the parameters as they are now."""
-        self._add_biases(self._bias)
+        b_ih, b_hh = self._biases
+        add_biases(self._cell, self._gates, b_ih, b_hh, self._bias)
         if self._vectors is not None:
             np.concatenate(self._own_vectors, out=self._vectors)
         threads.run(self._kernel, self._arguments, self._parts, tiny=self._tiny)
-
-    def _add_biases(self, total: np.ndarray) -> None:
-        """Set the constant of every pre-activation, one block of H after another."""
-        b_ih, b_hh = self._biases
-        cell, (P, H) = self._cell, total.shape
-        if cell.preactivations == self._gates and b_ih is not None:
-            total[...] = (b_ih if b_hh is None else b_ih + b_hh).reshape(P, H)
-            return
-        total.fill(0)
-        G, split = len(cell.gates), len(cell.split)
-        if b_ih is not None:
-            total[:G] = b_ih.reshape(G, H)[input_order(cell, self._gates)]
-        if b_hh is not None:
-            total[split:] += b_hh.reshape(G, H)[recurrent_order(cell, self._gates)]
 
 
 class PackedNetwork:

@@ -13,7 +13,6 @@ from functools import lru_cache
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.buffers.arrays import HostArrays
 from nblstm.buffers.batch import Batch
 from nblstm.cuda.thresholds import BATCHES_KEPT
 
@@ -60,7 +59,7 @@ class DeviceBatch(Batch):
             self.derived[key] = self._runtime.device_array(self.previous(direction, steps))
         return self.derived[key]
 
-    def turned(self):
+    def reversed_rows(self):
         """For each packed row the one of the same sequence that comes as long before its end, as a device array."""
         step = np.repeat(np.arange(self.T), self.active)
         b = np.arange(self.N) - self.offset[step]
@@ -170,10 +169,6 @@ class DeviceArrays:
     def concatenated(self, parts: list):
         """Arrays one behind the other."""
         return self._xp.concatenate(parts)
-
-    def dropout_factors(self, generator: np.random.Generator, shape: tuple[int, ...], dtype, probability: float):
-        """Draw `HostArrays.dropout_factors`, on the CPU: by the same seed the same numbers."""
-        return self._runtime.device_array(HostArrays.dropout_factors(generator, shape, dtype, probability))
 
     def kind(self, given):
         """The kind of a user's array: a function that makes one from an array of this GPU; None for NumPy's."""

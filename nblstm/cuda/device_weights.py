@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import numpy as np
 
-from nblstm.buffers.layout import suffix
-from nblstm.cells.cell import Cell
+from nblstm.buffers.layout import add_biases, input_order, recurrent_order, suffix
 from nblstm.cuda.tiling import Tiling
 
 
@@ -44,23 +42,6 @@ class DeviceWeights:
         return self.tiles[key]
 
 
-def _order(cell: Cell, names, gates: tuple[str, ...]) -> tuple[int, ...]:
-    halves = {f"{g}_{half}": g for g in cell.split for half in "xh"}
-    return tuple((gates or cell.gates).index(halves.get(name, name)) for name in names)
-
-
-@cache
-def input_order(cell: Cell, gates: tuple[str, ...]) -> tuple[int, ...]:
-    """The gate, in the parameters' order, of each block of pre-activations that the input feeds."""
-    return _order(cell, cell.preactivations[: len(cell.gates)], gates)
-
-
-@cache
-def recurrent_order(cell: Cell, gates: tuple[str, ...]) -> tuple[int, ...]:
-    """The gate, in the parameters' order, of each block of pre-activations that the recurrence feeds."""
-    return _order(cell, cell.preactivations[len(cell.split) :], gates)
-
-
 class DeviceNetwork:
     """Weights of all layers on a GPU, the same for inference and training.
 
@@ -83,49 +64,26 @@ class DeviceNetwork:
 
     def pack(self) -> None:
         """Take the parameters as they are now."""
-        network = self._network
         with self._runtime.active():
-            self.layers = [
-                pack_layer(self._runtime, network.cell, network.gates, self._parameters, k, network.D)
-                for k in range(network.num_layers)
-            ]
+            self.layers = [self._packed(layer) for layer in range(self._network.num_layers)]
 
-
-def pack_layer(
-    runtime, cell: Cell, gates: tuple[str, ...], parameters: dict[str, np.ndarray], layer: int, directions: int
-) -> DeviceWeights:
-    """Copy the parameters of a layer to the GPU.
-
-    Parameters
-    ----------
-    runtime : Runtime
-    cell : Cell
-    gates : tuple of str
-        Their order in the parameters; the cell's own if empty.
-    parameters : dict of str to ndarray
-        All parameters of the network, under torch's names.
-    layer, directions : int
-
-    Returns
-    -------
-    DeviceWeights
-    """
-    G, split = len(cell.gates), len(cell.split)
-    w_ih, w_hh, biases, vectors = [], [], [], []
-    for direction in range(directions):
-        end = suffix(layer, direction)
-        w_x, w_h = parameters[f"weight_ih{end}"], parameters[f"weight_hh{end}"]
-        H = w_h.shape[1]
-        w_ih.append(w_x.reshape(G, H, -1)[list(input_order(cell, gates))].reshape(w_x.shape))
-        w_hh.append(w_h.reshape(G, H, H)[list(recurrent_order(cell, gates))].reshape(w_h.shape))
-        bias = np.zeros((len(cell.preactivations), H), w_h.dtype)
-        if f"bias_ih{end}" in parameters:
-            bias[:G] = parameters[f"bias_ih{end}"].reshape(G, H)[list(input_order(cell, gates))]
-        if f"bias_hh{end}" in parameters:
-            bias[split:] += parameters[f"bias_hh{end}"].reshape(G, H)[list(recurrent_order(cell, gates))]
-        biases.append(bias.reshape(-1))
-        vectors.append(np.concatenate([*(parameters[f"{name}{end}"] for name in cell.vectors), np.empty(0, w_h.dtype)]))
-    return DeviceWeights(*(runtime.device_array(np.stack(arrays)) for arrays in (w_ih, w_hh, biases, vectors)))
+    def _packed(self, layer: int) -> DeviceWeights:
+        cell, gates, parameters = self._network.cell, self._network.gates, self._parameters
+        G = len(cell.gates)
+        w_ih, w_hh, biases, vectors = [], [], [], []
+        for direction in range(self._network.D):
+            end = suffix(layer, direction)
+            w_x, w_h = parameters[f"weight_ih{end}"], parameters[f"weight_hh{end}"]
+            H = w_h.shape[1]
+            w_ih.append(w_x.reshape(G, H, -1)[input_order(cell, gates)].reshape(w_x.shape))
+            w_hh.append(w_h.reshape(G, H, H)[recurrent_order(cell, gates)].reshape(w_h.shape))
+            bias = np.empty((len(cell.preactivations), H), w_h.dtype)
+            add_biases(cell, gates, parameters.get(f"bias_ih{end}"), parameters.get(f"bias_hh{end}"), bias)
+            biases.append(bias.reshape(-1))
+            own = [parameters[f"{name}{end}"] for name in cell.vectors]
+            vectors.append(np.concatenate([*own, np.empty(0, w_h.dtype)]))
+        arrays = map(np.stack, (w_ih, w_hh, biases, vectors))
+        return DeviceWeights(*map(self._runtime.device_array, arrays))
 
 
 def tile(xp, w_hh, v: Tiling, backward: bool):

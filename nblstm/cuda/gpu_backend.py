@@ -50,8 +50,6 @@ class GpuBackend:
 
     def compile_kernels(self, cell: Cell, dtype: str) -> None:
         """Compile what serves every shape; kernels of a whole sequence are compiled for theirs."""
-        for training in (False, True):
-            for kernel in steps.forward_kernels(cell, dtype, training):
+        for kind in ("inference", "training", "backward"):
+            for kernel in steps.step_kernels(cell, dtype, kind):
                 self.runtime.compile(kernel)
-        for kernel in steps.backward_kernels(cell, dtype):
-            self.runtime.compile(kernel)

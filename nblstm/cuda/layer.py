@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from nblstm.buffers.layout import suffix
+from nblstm.buffers.layout import input_order, recurrent_order, suffix
 from nblstm.cells.cell import Cell
 from nblstm.cuda import sequence, steps
 from nblstm.cuda.arrays import DeviceBatch
-from nblstm.cuda.device_weights import DeviceWeights, input_order, recurrent_order
+from nblstm.cuda.device_weights import DeviceWeights
 from nblstm.cuda.kernels.cell_functions import CellSizes
 from nblstm.cuda.span import Span
 from nblstm.cuda.thresholds import INFERENCE_PREACTIVATIONS
@@ -40,8 +40,8 @@ class LayerPass:
         self._batch, self._layout, self._layer, self._training = batch, network.layout, layer, training
         self._checkpoint = checkpoint
         # Kernels take the second direction for the one that reads backwards: where it is the only one, each sequence is
-        # turned round.
-        self._turned = batch.turned() if network.directions == (True,) else None
+        # reversed.
+        self._reversed = batch.reversed_rows() if network.directions == (True,) else None
         self._spans: list[Span] = []
         self._marks: list[Any] = []  # with checkpoints, the states before each span
 
@@ -62,7 +62,7 @@ class LayerPass:
         device array, shape (N, D H)
         """
         _, D, B, H = states.shape
-        x = x if self._turned is None else x[..., self._turned, :]
+        x = x if self._reversed is None else x[..., self._reversed, :]
         if self._training:
             self._x, self._weights, self._spans, self._marks = x, weights, [], []
             steps_each = self._checkpoint or max(1, self._batch.T)
@@ -78,7 +78,7 @@ class LayerPass:
             outputs = _gathered(self._runtime.xp, outputs, span)
         if outputs is None:
             outputs = self._runtime.xp.empty((0, D * H), x.dtype)
-        return outputs if self._turned is None else outputs[self._turned]
+        return outputs if self._reversed is None else outputs[self._reversed]
 
     def _forward_span(self, weights: DeviceWeights, x, states, first: int, last: int) -> Span:
         runtime, cell = self._runtime, self._cell
@@ -122,8 +122,8 @@ class LayerPass:
         n, dtype = CellSizes.of(cell), d_states.dtype
         if dy is None:
             dy = xp.zeros((self._batch.N, D * H), dtype)
-        elif self._turned is not None:
-            dy = dy[self._turned]
+        elif self._reversed is not None:
+            dy = dy[self._reversed]
         dx = xp.zeros(x.shape, dtype) if input_gradient else None
         d_vectors = xp.zeros((D, B, n.V * H), dtype)
         ends = [suffix(self._layer, d) for d in range(D)]
@@ -155,7 +155,7 @@ class LayerPass:
             sums[d].finish()
             for v, vector in enumerate(cell.vectors):
                 d_parameters[f"{vector}{end}"][...] = d_vectors[d, :, v * H : (v + 1) * H].sum(axis=0)
-        return dx if dx is None or self._turned is None else dx[..., self._turned, :]
+        return dx if dx is None or self._reversed is None else dx[..., self._reversed, :]
 
 
 def _of(x, d: int):

@@ -34,14 +34,14 @@ class Runtime:
     gpu : Gpu
     error : device array of int32, shape (1,)
         Set by kernels whose blocks waited in vain.
-    patience : int
+    timeout : int
         How often a block looks at a counter before it waited in vain.
     sequence_kernels : dict
         Kernels of whole sequences that have been compiled, see `nblstm.cuda.sequence`.
     """
 
     xp = cupy
-    patience = thresholds.PATIENCE
+    timeout = thresholds.TIMEOUT
 
     def __init__(self, index: int):
         self.index = index

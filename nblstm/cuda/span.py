@@ -68,6 +68,11 @@ class Span:
         return max(self.counts)
 
     @property
+    def kind(self) -> str:
+        """Kind of the kernels that fill it."""
+        return "training" if self.training else "inference"
+
+    @property
     def other_states_plane(self) -> int:
         """Distance between two of the other states, in numbers."""
         return self.other_states.shape[2] * self.other_states.shape[3]

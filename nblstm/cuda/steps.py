@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 from nblstm.cells.cell import Cell
@@ -15,29 +16,26 @@ from nblstm.symbolic.emit import symbol
 
 
 @cache
-def forward_kernels(cell: Cell, dtype: str, training: bool) -> list[Kernel]:
-    """The kernels of one step: with a second product one before it, then one behind all products."""
-    kind = "training" if training else "inference"
-    makers = {f"operand_{kind}": step.operand_kernel} if cell.second else {}
-    makers[f"step_{kind}"] = step.forward_kernel
+def step_kernels(cell: Cell, dtype: str, kind: str) -> list[Kernel]:
+    """The kernels of one step, of the kind "inference", "training" or "backward": the last, behind all products.
+
+    With a second product there is one before that too.
+    """
+    training = kind == "training"
+    makers: dict[str, Callable] = {
+        f"operand_{kind}": lambda p: step.operand_kernel(p, cell, training),
+        f"step_{kind}": lambda p: step.forward_kernel(p, cell, training),
+    }
+    if kind == "backward":
+        makers = {
+            "second_backward": lambda p: step.second_backward_kernel(p, cell),
+            "step_backward": lambda p: step.backward_kernel(p, cell),
+        }
+    arguments = StepBackward if kind == "backward" else StepForward
     return [
-        _kernel(cell, dtype, name, StepForward, lambda p, make=make: make(p, cell, training))
-        for name, make in makers.items()
+        Kernel(f"{symbol(cell.name)}_{name}", dtype, STEP_THREADS, arguments, cell_source(cell, dtype), make)
+        for name, make in list(makers.items())[0 if cell.second else 1 :]
     ]
-
-
-@cache
-def backward_kernels(cell: Cell, dtype: str) -> list[Kernel]:
-    """The kernels of one step of BPTT: with a second product one before its gradient, then one for the others."""
-    makers = {"second_backward": step.second_backward_kernel} if cell.second else {}
-    makers["step_backward"] = step.backward_kernel
-    return [
-        _kernel(cell, dtype, name, StepBackward, lambda p, make=make: make(p, cell)) for name, make in makers.items()
-    ]
-
-
-def _kernel(cell: Cell, dtype: str, name: str, arguments: type, make) -> Kernel:
-    return Kernel(f"{symbol(cell.name)}_{name}", dtype, STEP_THREADS, arguments, cell_source(cell, dtype), make)
 
 
 def forward(runtime, cell: Cell, weights: DeviceWeights, span: Span, z, state) -> None:
@@ -57,7 +55,7 @@ def forward(runtime, cell: Cell, weights: DeviceWeights, span: Span, z, state) -
     """
     _, D, B, H = state.shape
     n, empty = CellSizes.of(cell), runtime.xp.empty
-    *before, last = forward_kernels(cell, state.dtype.name, span.training)
+    *before, last = step_kernels(cell, state.dtype.name, span.kind)
     r = empty((B, (n.G - n.C) * H), state.dtype)
     operand, r_second = empty((B, H if n.C else 0), state.dtype), empty((B, n.C * H), state.dtype)
     for d in range(D):
@@ -99,7 +97,7 @@ def backward(runtime, cell: Cell, weights: DeviceWeights, span: Span, dy, d_stat
     """
     _, D, B, H = d_state.shape
     n = CellSizes.of(cell)
-    *before, last = backward_kernels(cell, d_state.dtype.name)
+    *before, last = step_kernels(cell, d_state.dtype.name, "backward")
     dh, d_operand = (runtime.xp.empty((B, H), d_state.dtype) for _ in range(2))
     first, middle = n.split * H, (n.split + n.C) * H
     for d in range(D):

@@ -69,7 +69,7 @@ ERROR_INTERVAL = 64
 
 #: Looks at a counter before a block says that it waited in vain: some seconds, where a step takes microseconds.
 #: Estimate.
-PATIENCE = 2**23
+TIMEOUT = 2**23
 
 # --- what is kept ----------------------------------------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ class Tiling:
     Attributes
     ----------
     hidden, directions : int
-        H and D, which the compiler is told: distances between numbers are then part of instructions.
+        H and D, which are compiled in: distances between numbers are then part of instructions.
     outputs : int
         Numbers that a tile computes of each row: G forward, M units backward.
     lanes : int

@@ -14,6 +14,13 @@ from nblstm.engine.network import Network
 from nblstm.engine.reserve import Reserve
 
 
+def dropout_factors(generator: np.random.Generator, shape: tuple[int, ...], dtype, probability: float) -> np.ndarray:
+    """Draw for each entry 0 with that probability, else what keeps the mean."""
+    dtype = np.dtype(dtype)
+    kept = generator.random(shape, dtype=dtype) >= probability
+    return kept.astype(dtype) / dtype.type(1 - probability)
+
+
 class Dropout:
     """Factors of a pass, drawn anew for each; none where there is no generator.
 
@@ -35,7 +42,7 @@ class Dropout:
     """
 
     def __init__(self, network: Network, dropped: bool, reserve: Reserve):
-        self._reserve, self._dropped, self._draw = reserve, dropped, network.backend.arrays.dropout_factors
+        self._reserve, self._dropped = reserve, dropped
         self._arrays, self._dtype = network.backend.arrays, network.dtype
         self._I, self._H, self._D, self._L = network.input_size, network.hidden_size, network.D, network.num_layers
         self._input_rate, self._recurrent_rate = network.input_dropout, network.recurrent_dropout
@@ -44,6 +51,9 @@ class Dropout:
         self.input: list[Any] = []
         self.recurrent: Any = None
         self.between: list[Any] = []
+
+    def _draw(self, generator: np.random.Generator, shape: tuple[int, ...], rate: float):
+        return self._arrays.from_host(dropout_factors(generator, shape, self._dtype, rate))
 
     def begin(self, generator: np.random.Generator | None, batch, states) -> bool:
         """Draw the factors of the input and of the recurrent product, direction by direction.
@@ -66,9 +76,9 @@ class Dropout:
         B, recurrent = batch.B, []
         for place in range(self._L * self._D):
             if self._input_rate and place < self._D:
-                self.input.append(self._draw(generator, (B, 1, self._I), self._dtype, self._input_rate))
+                self.input.append(self._draw(generator, (B, 1, self._I), self._input_rate))
             if self._dropped:
-                recurrent.append(self._draw(generator, (B, self._H), self._dtype, self._recurrent_rate))
+                recurrent.append(self._draw(generator, (B, self._H), self._recurrent_rate))
         if self.input:
             self.input = list(self._reserve.keep("input_factors", self._arrays.stacked(self.input)))
         if recurrent:
@@ -95,7 +105,7 @@ class Dropout:
         """Inputs of layer k from outputs of the layer before it, both (N, D H)."""
         if self._generator is None or not self.rate:
             return rows
-        factors = self._draw(self._generator, rows.shape, self._dtype, self.rate)
+        factors = self._draw(self._generator, rows.shape, self.rate)
         self.between.append(self._reserve.keep(f"factors_{k}", factors))
         return self._reserve.keep(f"x_{k}", rows * factors)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nblstm.arguments import seeds, validate
-from nblstm.buffers.arrays import HostArrays
+from nblstm.engine.dropout import dropout_factors
 from nblstm.layers.base.layer import Layer, register
 from nblstm.layers.base.options import LayerOptions, Unpack
 from nblstm.layers.base.shapes import dimensions
@@ -37,7 +37,7 @@ class _DropoutLayer(Layer):
         if not training or not self.rate:
             return x, None
         source = self.generator or generator or seeds.generator()
-        factors = HostArrays.dropout_factors(source, self._drawn_shape(x.shape), x.dtype, self.rate)
+        factors = dropout_factors(source, self._drawn_shape(x.shape), x.dtype, self.rate)
         return x * factors, factors
 
     def _backward(self, saved, dy, gradients, input_gradient):

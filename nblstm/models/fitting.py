@@ -143,7 +143,7 @@ def fit(
         prepare(model)
     weighted = sample_weight is not None or class_weight is not None or model.makes_masks
     for function, *arguments in _kernels(model, weighted):  # the first step needs them last: compiled meanwhile
-        backend_of("cpu").foresee(function, *arguments)
+        backend_of("cpu").compile_while_waiting(function, *arguments)
     model._fitting = True
     try:
         with measured(model, whole=True):

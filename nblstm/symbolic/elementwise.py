@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from nblstm.symbolic.differentiate import gradients
 from nblstm.symbolic.emit import OPERATORS, Dialect, Form, emit_function, functions_from
-from nblstm.symbolic.graph import ONE, ZERO, Value, compare, neg, topological
+from nblstm.symbolic.graph import ONE, Value, select, topological
+from nblstm.symbolic.simplify import of_constants, simplified, without_wheres
 from nblstm.symbolic.tracing import trace_function
 
 Array = np.ndarray
 
-#: Numbers of one part of a long array: 64 KB of float32, of a level-2 cache of 1 MB (Zen 4).
-BLOCK = 16384
+#: Numbers of one part of a long array: 256 KB of float32, of a level-2 cache of 1 MB (Zen 4).
+BLOCK = 65536
 
-#: Operations of a pullback above which parts pay: that of elu, with 9, takes 4.7 ms instead of 10.8 for 1.6 million
-#: numbers, that of relu, with 2, 1.5 instead of 0.6.
-FEW = 6
+#: Operations of a function above which parts pay, and those that are several in NumPy: the gradients of leaky_relu and
+#: tanh, with 6 and 3, take 1.7 and 1.2 ms in parts and 5.6 and 0.7 whole, for 1.6 million numbers.
+FEW = 5
+SEVERAL = {"where": 4, "sigmoid": 4}
 
 
-@dataclass(frozen=True, eq=False)
-class LossEquation:
+class LossEquation(NamedTuple):
     """The loss of one number: ``value(t, p)`` for a target t and a prediction p.
 
     Attributes
@@ -34,28 +33,34 @@ class LossEquation:
         Part of the names of its kernels.
     value : callable
     fractions : bool
-        Whether targets are numbers from 0 to 1; beside another, the loss is NaN.
+        True if targets are numbers from 0 to 1; beside another, the loss is NaN.
     """
 
     name: str
     value: Callable
     fractions: bool = False
 
-    @cached_property
-    def traced(self) -> tuple[list[Value], list[Value]]:
-        """The inputs p and t; the value and its derivative by p."""
-        inputs, [value] = trace_function(f"the loss {self.name!r}", self.value, ["t", "p"])
-        t, p = inputs
-        return [p, t], [value, *gradients([value], [ONE], [p])]
 
-
+@np.errstate(over="ignore")  # of e**-x to infinity, of which 1 / (1 + e) is 0
 def sigmoid(x: Array, out: Array | None = None) -> Array:
     """1 / (1 + e**-x), exact to the last digits for small results too."""
     e = np.negative(x, out=out)
-    np.minimum(e, 88 if x.itemsize == 4 else 709, out=e)  # beyond, exp overflows
     np.exp(e, out=e)
     e += 1
     return np.divide(1, e, out=e)
+
+
+def where(condition: Array, a: Any, b: Any) -> Array:
+    """`numpy.where`, which takes 4 ns a number where signs are random, by operations on bits: 1 ns (Zen 4)."""
+    dtype = next((value.dtype for value in (a, b) if isinstance(value, Array) and value.dtype.kind == "f"), None)
+    if dtype is None or condition.size < 4096:
+        return np.where(condition, a, b)
+    chosen = condition.astype(f"i{dtype.itemsize}")
+    np.negative(chosen, out=chosen)  # 1 becomes ones in all bits
+    a, b = (np.asarray(value, dtype).view(chosen.dtype) for value in (a, b))
+    chosen &= a ^ b
+    chosen ^= b
+    return chosen.view(dtype)
 
 
 def _erf(x: Array, out: Array | None = None) -> Array:
@@ -69,7 +74,7 @@ NUMPY = Dialect({**OPERATORS, "not": Form("~{}", 4, (4,))})
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sqrt": np.sqrt, "abs": np.abs,
     "sign": np.sign, "sigmoid": sigmoid, "tanh": np.tanh, "erf": _erf, "minimum": np.minimum, "maximum": np.maximum,
-    "clip": np.clip, "where": np.where,
+    "clip": np.clip, "where": where,
 }  # fmt: skip
 
 
@@ -111,33 +116,34 @@ def array_functions(name: str, equation: Callable) -> ArrayFunctions:
     """
     [x], [y] = trace_function(f"the activation {name!r}", equation, ["x"])
     dy = Value("input", "dy")
-    [dx] = gradients([y], [dy], [x])
-    keeps = "input" if x in {*topological([dx], leaves={y})} - {y} else "output"
+    [slope] = gradients([y], [ONE], [x])
+    keeps = "input" if x in {*topological([slope], leaves={y})} - {y} else "output"
     kept = x if keeps == "input" else Value("input", "y")
-    dx = without_selects(dx, {x: x} if keeps == "input" else {y: kept})
+    dx = without_wheres(_times(dy, simplified(slope, {x: x} if keeps == "input" else {y: kept})))
+    y = without_wheres(simplified(y, {x: x}))
     source = "\n\n".join([
-        emit_function("value", ["x"], {x: "x"}, [("y", without_selects(y, {x: x}))], NUMPY),
+        emit_function("value", ["x"], {x: "x"}, [("y", y)], NUMPY),
         emit_function("pullback", [kept.args[0], "dy"], {kept: kept.args[0], dy: "dy"}, [("dx", dx)], NUMPY),
     ])  # fmt: skip
     names = functions_from(source, f"activation {name}", FUNCTIONS)
-    value, pullback = _typed(names["value"]), _typed(names["pullback"])
-    if sum(bool(node.operands) for node in topological([dx])) > FEW:
-        pullback = _in_blocks(pullback)
+    value, pullback = (_in_blocks(_typed(names[f]), v) for f, v in (("value", y), ("pullback", dx)))
     return ArrayFunctions(value, pullback, keeps, _overwriting(x, y))
 
 
-def _in_blocks(pullback: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
-    """The same function, a part of the arrays at a time, so that its intermediate results stay in the cache."""
+def _in_blocks(function: Callable[..., Array], result: Value) -> Callable[..., Array]:
+    """The same function, a part of long arrays at a time, so that intermediate results stay in the cache."""
+    if sum(SEVERAL.get(node.op, 1) for node in topological([result]) if node.operands) <= FEW:
+        return function
 
-    def blocks(kept, dy):
-        if dy.size <= BLOCK or not (kept.flags.c_contiguous and dy.flags.c_contiguous):
-            return pullback(kept, dy)
-        dx = np.empty_like(dy)
-        flat_kept, flat_dy, flat_dx = kept.reshape(-1), dy.reshape(-1), dx.reshape(-1)
-        for start in range(0, dy.size, BLOCK):
-            part = slice(start, start + BLOCK)
-            flat_dx[part] = pullback(flat_kept[part], flat_dy[part])
-        return dx
+    def blocks(*arrays):
+        first = arrays[0]
+        if first.size <= BLOCK or not all(array.flags.c_contiguous for array in arrays):
+            return function(*arrays)
+        result, flat = np.empty_like(first), [array.reshape(-1) for array in arrays]
+        target = result.reshape(-1)
+        for start in range(0, first.size, BLOCK):
+            target[start : start + BLOCK] = function(*[array[start : start + BLOCK] for array in flat])
+        return result
 
     return blocks
 
@@ -170,40 +176,8 @@ def _overwriting(x: Value, y: Value) -> Callable[[Array], Array] | None:
     return lambda array: function(array, *constants, out=array)
 
 
-def without_selects(output: Value, known: dict[Value, Value]) -> Value:
-    """The same value in terms of known ones, with products and maxima in place of ``where`` as far as possible.
-
-    `numpy.where` takes 4 ns a number where signs are random, as its branch is mispredicted, a product 0.3 (Zen 4).
-    """
-    new = dict(known)
-    for node in topological([output], leaves=known):
-        if node not in new:
-            operands = [new[operand] for operand in node.operands]
-            rebuilt = _select(*operands) if node.op == "where" else Value(node.op, *operands) if operands else node
-            new[node] = rebuilt
-    return new[output]
-
-
-def _select(condition: Value, a: Value, b: Value) -> Value:
-    """``a`` where the condition holds, else ``b``; a condition is a number, 1 or 0."""
-    x, bound = condition.args
-    if condition.op == "gt" and bound is ZERO:
-        if a is x and (b is ZERO or _is_fraction(b, x)):
-            return Value("maximum", x, b)
-        if a is ZERO and b is x:
-            return Value("minimum", x, ZERO)
-        if a is neg(x) and b is x:
-            return Value("neg", Value("abs", x))
-        if b is Value("mul", neg(a), compare("lt", x, ZERO)):  # the gradient of abs
-            return Value("mul", a, Value("sign", x))
-    if b is ZERO:
-        return condition if a is ONE else Value("mul", a, condition)
-    if a is ZERO:
-        return Value("mul", b, Value("not", condition))
-    return Value("where", condition, a, b)
-
-
-def _is_fraction(b: Value, x: Value) -> bool:
-    """Whether b is x times a number from 0 to 1."""
-    constants = [value for value in b.operands if value.op == "constant"]
-    return b.op == "mul" and x in {*b.operands} and all(0 <= k.args[0] <= 1 for k in constants) and len(constants) == 1
+def _times(dy: Value, slope: Value) -> Value:
+    """``dy * slope``; dy is chosen with a number: a condition times 0.2 would be an array of float64."""
+    if slope.op == "where" and of_constants(slope):
+        return select(slope.args[0], *(_times(dy, branch) for branch in slope.args[1:]))
+    return dy * slope

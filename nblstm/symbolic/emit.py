@@ -16,7 +16,7 @@ from nblstm.symbolic.graph import COMPARISONS, ONE, Value, topological
 
 
 class Form(NamedTuple):
-    """How an operation is spelled.
+    """Spelling of an operation.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ OPERATORS = {
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a target spells a function.
+    """Spelling of functions for one target.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class Dialect:
         return form.template.format(*map(operand, node.args, form.operands or (0,) * len(node.args)))
 
     def form(self, node: Value) -> Form:
-        """How the operation of a node is spelled."""
+        """Spelling of a node's operation."""
         return self.operations.get(node.op) or Form(f"{node.op}({', '.join(['{}'] * len(node.args))})")
 
 

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from numba import types
 
-from nblstm.codegen.instructions import atomic_exchange_if, atomic_load, atomic_store, pause, smaller
-from nblstm.codegen.pointers import offset, pointer_to
+from nblstm.codegen.intrinsics import atomic_exchange_if, atomic_load, atomic_store, offset, pause, pointer_to, smaller
 from nblstm.codegen.target import inlined
 from nblstm.cpu import thresholds
 

@@ -28,8 +28,7 @@ from functools import cache
 from numba import types
 
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.instructions import larger, smaller
-from nblstm.codegen.pointers import call, offset, pointer_to, record
+from nblstm.codegen.intrinsics import call, larger, offset, pointer_to, record, smaller
 from nblstm.codegen.target import inlined
 from nblstm.cpu.arguments import ForwardArguments, pointer_type
 from nblstm.cpu.kernels.barrier import phase_loop

@@ -14,8 +14,7 @@ from numba import types
 from nblstm.buffers import memory
 from nblstm.buffers.batch import Batch
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.instructions import larger, smaller
-from nblstm.codegen.pointers import distinct, offset, pointer_to, record
+from nblstm.codegen.intrinsics import distinct, larger, offset, pointer_to, record, smaller
 from nblstm.codegen.target import inlined
 from nblstm.cpu import threads, thresholds
 from nblstm.cpu.arguments import DTYPES, Arguments, Array, Launch, pointer_type, structure

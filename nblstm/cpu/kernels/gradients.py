@@ -18,8 +18,7 @@ from functools import cache
 from numba import types
 
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.instructions import larger, smaller
-from nblstm.codegen.pointers import call, distinct, offset, pointer_to, record
+from nblstm.codegen.intrinsics import call, distinct, larger, offset, pointer_to, record, smaller
 from nblstm.codegen.target import called, inlined
 from nblstm.cpu.arguments import GradientArguments, pointer_type
 from nblstm.cpu.matrix.blocks import panel_columns

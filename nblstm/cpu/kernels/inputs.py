@@ -12,8 +12,7 @@ from functools import cache
 from numba import types
 
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.instructions import larger, smaller
-from nblstm.codegen.pointers import call, offset, pointer_to
+from nblstm.codegen.intrinsics import call, larger, offset, pointer_to, smaller
 from nblstm.codegen.target import inlined
 from nblstm.cpu.arguments import ForwardArguments, pointer_type
 from nblstm.cpu.matrix.blocks import panel_columns

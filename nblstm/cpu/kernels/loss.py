@@ -11,13 +11,15 @@ import numpy as np
 from numba import types
 
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.instructions import added
-from nblstm.codegen.pointers import distinct
+from nblstm.codegen.intrinsics import added, distinct
 from nblstm.codegen.scalar import scalar_functions
 from nblstm.codegen.target import inlined
 from nblstm.cpu.arguments import DTYPES, address
+from nblstm.symbolic.differentiate import gradients
 from nblstm.symbolic.elementwise import LossEquation
 from nblstm.symbolic.emit import emit_function, functions_from, symbol
+from nblstm.symbolic.graph import ONE
+from nblstm.symbolic.tracing import trace_function
 
 _CALL = ctypes.CFUNCTYPE(ctypes.c_double, *[ctypes.c_int64] * 5, ctypes.c_double)
 
@@ -55,9 +57,9 @@ def loss_kernel(equation: LossEquation, itemsize: int, kept: bool) -> Callable:
 
     The third address is that of the values, unused if they are not ``kept``.
     """
-    inputs, results = equation.traced
-    names, dtype = {node: node.args[0] for node in inputs}, DTYPES[itemsize]
-    text = emit_function("equation", names.values(), names, zip(("value", "dp"), results, strict=True))
+    (t, p), [value] = trace_function(f"the loss {equation.name!r}", equation.value, ["t", "p"])
+    results, dtype = [("value", value), ("dp", gradients([value], [ONE], [p])[0])], DTYPES[itemsize]
+    text = emit_function("equation", ["p", "t"], {p: "p", t: "t"}, results)
 
     def make():
         number = np.dtype(dtype).type

@@ -13,7 +13,7 @@ from numba import types
 from nblstm.cells.cell import Cell
 from nblstm.cells.source import BACKWARD, FORWARD, backward_rows_source, forward_rows_source
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.pointers import distinct, offset
+from nblstm.codegen.intrinsics import distinct, offset
 from nblstm.codegen.scalar import scalar_functions
 from nblstm.codegen.target import inlined
 from nblstm.symbolic.emit import functions_from, symbol

@@ -9,8 +9,7 @@ import numpy as np
 from numba import types
 
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.instructions import smaller
-from nblstm.codegen.pointers import distinct, offset, pointer_to, record
+from nblstm.codegen.intrinsics import distinct, offset, pointer_to, record, smaller
 from nblstm.codegen.scalar import scalar_functions
 from nblstm.codegen.target import inlined
 from nblstm.cpu import threads

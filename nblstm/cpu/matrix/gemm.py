@@ -11,11 +11,9 @@ from functools import cache
 from numba import types
 
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.instructions import larger, smaller
-from nblstm.codegen.pointers import offset
-from nblstm.cpu.matrix.blocks import K_BLOCK, panel_columns, register_block
+from nblstm.codegen.intrinsics import larger, offset, smaller
+from nblstm.cpu.matrix.blocks import K_BLOCK, panel_columns, register_block, vector_unit
 from nblstm.cpu.matrix.microkernel import microkernel
-from nblstm.cpu.matrix.vector import vector_unit
 
 
 @cache

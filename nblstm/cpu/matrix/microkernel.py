@@ -16,10 +16,9 @@ from functools import cache
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-from nblstm.cpu.matrix.blocks import register_block
-from nblstm.cpu.matrix.vector import vector_unit
+from nblstm.codegen.intrinsics import in_llvm
+from nblstm.cpu.matrix.blocks import register_block, vector_unit
 
 _INDEX = ir.IntType(64)
 _LANE = ir.IntType(32)
@@ -169,32 +168,28 @@ def microkernel(dtype: str):
     max_rows, max_vectors = register_block()
     signature = types.void(size, size, size, size, pointer, size, size, pointer, size, pointer, size, pointer, size)
 
-    @intrinsic
-    def block(typingctx, rows, vectors, columns, K, a, a_row, a_k, b, b_k, init, init_row, c, c_row):
-        def codegen(context, builder, _, arguments):
-            rows, vectors, columns, *operands = arguments
-            on = Vectors(builder, dtype)
-            # A switch over all shapes of a block: rows, vectors, and whether the last vector is full. Only blocks as
-            # wide as a panel have a case without a mask.
-            in_last = builder.sub(columns, builder.mul(builder.sub(vectors, _index(1)), _index(on.lanes)))
-            mask = on.first(in_last)
-            partial = builder.icmp_signed("<", columns, _index(max_vectors * on.lanes))
-            masked = builder.zext(partial, _INDEX)
-            shape = builder.add(builder.mul(rows, _index(16)), builder.add(builder.mul(vectors, _index(2)), masked))
-            after, nowhere = builder.append_basic_block("after"), builder.append_basic_block("nowhere")
-            shapes = builder.switch(shape, nowhere)
-            for r in range(1, max_rows + 1):
-                for v in range(1, max_vectors + 1):
-                    for m in (0, 1) if v == max_vectors else (1,):
-                        shapes.add_case(_index(16 * r + 2 * v + m), here := builder.append_basic_block("block"))
-                        builder.position_at_end(here)
-                        _block(on, r, v, mask if m else None, *operands)
-                        builder.branch(after)
-            builder.position_at_end(nowhere)
-            builder.branch(after)
-            builder.position_at_end(after)
-            return context.get_dummy_value()
-
-        return signature, codegen
+    @in_llvm(signature)
+    def block(builder, rows, vectors, columns, K, a, a_row, a_k, b, b_k, init, init_row, c, c_row):
+        operands = K, a, a_row, a_k, b, b_k, init, init_row, c, c_row
+        on = Vectors(builder, dtype)
+        # A switch over all shapes of a block: rows, vectors, and whether the last vector is full. Only blocks as
+        # wide as a panel have a case without a mask.
+        in_last = builder.sub(columns, builder.mul(builder.sub(vectors, _index(1)), _index(on.lanes)))
+        mask = on.first(in_last)
+        partial = builder.icmp_signed("<", columns, _index(max_vectors * on.lanes))
+        masked = builder.zext(partial, _INDEX)
+        shape = builder.add(builder.mul(rows, _index(16)), builder.add(builder.mul(vectors, _index(2)), masked))
+        after, nowhere = builder.append_basic_block("after"), builder.append_basic_block("nowhere")
+        shapes = builder.switch(shape, nowhere)
+        for r in range(1, max_rows + 1):
+            for v in range(1, max_vectors + 1):
+                for m in (0, 1) if v == max_vectors else (1,):
+                    shapes.add_case(_index(16 * r + 2 * v + m), here := builder.append_basic_block("block"))
+                    builder.position_at_end(here)
+                    _block(on, r, v, mask if m else None, *operands)
+                    builder.branch(after)
+        builder.position_at_end(nowhere)
+        builder.branch(after)
+        builder.position_at_end(after)
 
     return block

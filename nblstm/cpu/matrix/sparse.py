@@ -15,14 +15,12 @@ from functools import cache
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.instructions import smaller
-from nblstm.codegen.pointers import local, offset
+from nblstm.codegen.intrinsics import in_llvm, local, offset, smaller
 from nblstm.cpu import thresholds
+from nblstm.cpu.matrix.blocks import vector_unit
 from nblstm.cpu.matrix.microkernel import Vectors
-from nblstm.cpu.matrix.vector import vector_unit
 
 _INDEX = ir.IntType(64)
 
@@ -44,56 +42,40 @@ def sparse_functions(dtype: str):
         bits = builder.fcmp_unordered("!=", values, ir.Constant(on.type, [0.0] * LANES))
         return builder.zext(builder.bitcast(bits, ir.IntType(LANES)), _INDEX)
 
-    @intrinsic
-    def nonzeros(typingctx, x, n):
+    @in_llvm(integer(pointer, integer))
+    def nonzeros(builder, x, n):
         """Count the k < n with ``x[k] != 0``; NaN is one."""
+        total = cgutils.alloca_once_value(builder, _INDEX(0))
+        with cgutils.for_range(builder, vectors(builder, n)) as loop:
+            bits = not_zero(builder, x, builder.mul(loop.index, _INDEX(LANES)), n)
+            builder.store(builder.add(builder.load(total), builder.ctpop(bits)), total)
+        return builder.load(total)
 
-        def codegen(context, builder, signature, args):
-            x, n = args
-            total = cgutils.alloca_once_value(builder, _INDEX(0))
-            with cgutils.for_range(builder, vectors(builder, n)) as loop:
-                bits = not_zero(builder, x, builder.mul(loop.index, _INDEX(LANES)), n)
-                builder.store(builder.add(builder.load(total), builder.ctpop(bits)), total)
-            return builder.load(total)
-
-        return integer(pointer, integer), codegen
-
-    @intrinsic
-    def next_nonzero(typingctx, x, k, n):
+    @in_llvm(integer(pointer, integer, integer))
+    def next_nonzero(builder, x, k, n):
         """Find the smallest k of ``k ... n - 1`` with ``x[k] != 0``; n if there is none."""
+        place = cgutils.alloca_once_value(builder, n)
+        with cgutils.for_range(builder, vectors(builder, builder.sub(n, k))) as loop:
+            first = builder.add(k, builder.mul(loop.index, _INDEX(LANES)))
+            bits = not_zero(builder, x, first, n)
+            with builder.if_then(builder.icmp_unsigned("!=", bits, _INDEX(0))):
+                builder.store(builder.add(first, builder.cttz(bits, ir.IntType(1)(1))), place)
+                loop.do_break()
+        return builder.load(place)
 
-        def codegen(context, builder, signature, args):
-            x, k, n = args
-            place = cgutils.alloca_once_value(builder, n)
-            with cgutils.for_range(builder, vectors(builder, builder.sub(n, k))) as loop:
-                first = builder.add(k, builder.mul(loop.index, _INDEX(LANES)))
-                bits = not_zero(builder, x, first, n)
-                with builder.if_then(builder.icmp_unsigned("!=", bits, _INDEX(0))):
-                    builder.store(builder.add(first, builder.cttz(bits, ir.IntType(1)(1))), place)
-                    loop.do_break()
-            return builder.load(place)
-
-        return integer(pointer, integer, integer), codegen
-
-    @intrinsic
-    def add_multiple(typingctx, n, a, x, start, y):
+    @in_llvm(types.void(integer, real, pointer, pointer, pointer))
+    def add_multiple(builder, n, a, x, start, y):
         """Compute ``y[:n] = start[:n] + a x[:n]``, rounded as in the microkernel; ``start`` may be ``y``."""
+        on = Vectors(builder, dtype)
+        factor, full = on.splat(a), builder.sdiv(n, _INDEX(LANES))
 
-        def codegen(context, builder, signature, args):
-            n, a, x, start, y = args
-            on = Vectors(builder, dtype)
-            factor, full = on.splat(a), builder.sdiv(n, _INDEX(LANES))
+        def vector(k, mask=None):
+            on.store(on.multiply_add(factor, on.load(x, k, mask), on.load(start, k, mask)), y, k, mask)
 
-            def vector(k, mask=None):
-                on.store(on.multiply_add(factor, on.load(x, k, mask), on.load(start, k, mask)), y, k, mask)
-
-            with cgutils.for_range(builder, full) as loop:
-                vector(builder.mul(loop.index, _INDEX(LANES)))
-            done = builder.mul(full, _INDEX(LANES))
-            vector(done, on.first(builder.sub(n, done)))
-            return context.get_dummy_value()
-
-        return types.void(integer, real, pointer, pointer, pointer), codegen
+        with cgutils.for_range(builder, full) as loop:
+            vector(builder.mul(loop.index, _INDEX(LANES)))
+        done = builder.mul(full, _INDEX(LANES))
+        vector(done, on.first(builder.sub(n, done)))
 
     return nonzeros, next_nonzero, add_multiple
 

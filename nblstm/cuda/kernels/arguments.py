@@ -92,7 +92,7 @@ class SequenceArguments(NamedTuple):
     exchange: Array  # zeros: for each group two copies of chunks * rows * inner numbers, written and read in turn
     counters: Array  # zeros of int32: for each group, how many blocks have arrived
     error: Array  # one int32, set by blocks that waited in vain
-    patience: int  # how often a counter is looked at before that
+    timeout: int  # how often a counter is looked at before that
     # Forward only.
     z: Array = 0  # (D, n, G H): W_ih x
     bias: Array = 0  # (D, P H)

@@ -88,21 +88,23 @@ def _arithmetic(n: CellSizes) -> list[str]:
     joined.insert(n.output, "y")
     return [
         # W_hh h + W_ih x + bias, each where it reaches.
-        _function("preactivations", "z, r, r_second, bias", "", _tuple(" + ".join(filter(None, p)) for p in parts)),
+        _function("preactivations", "z, r, r_second, bias", (" + ".join(filter(None, p)) for p in parts)),
         # The states but the output, which the outputs themselves hold; and the inverse.
-        _function("select_other_states", "state", "", _tuple(f"state[{k}]" for k in others)),
-        _function("join_states", "y, others", "", _tuple(joined)),
+        _function("select_other_states", "state", (f"state[{k}]" for k in others)),
+        _function("join_states", "y, others", joined),
         # The gradients of pre-activations that the recurrence feeds: dz of W_hh.
-        _function("select_recurrent", "dz", "", _tuple(_items("dz", n.P)[n.split :])),
+        _function("select_recurrent", "dz", _items("dz", n.P)[n.split :]),
         # The output has another user: d_state of it + dy. The first state recurs: d_state of it + dh.
-        _function("add_dy", "d_state, dy", "", _tuple(_added("d_state", n.S, n.output, "dy"))),
-        _function("add_dh", "d_state, dh", "", _tuple(_added("d_state", n.S, 0, "dh"))),
-        _function("add_vectors", "a, b", "", _tuple(f"a[{k}] + b[{k}]" for k in range(n.V))),
+        _function("add_dy", "d_state, dy", _added("d_state", n.S, n.output, "dy")),
+        _function("add_dh", "d_state, dh", _added("d_state", n.S, 0, "dh")),
+        _function("add_vectors", "a, b", (f"a[{k}] + b[{k}]" for k in range(n.V))),
     ]
 
 
-def _function(name: str, arguments: str, body: str, result: str) -> str:
-    return f"@inlined\ndef {name}({arguments}):\n{body}    return {result}\n"
+def _function(name: str, arguments: str, items: Iterable[str]) -> str:
+    """Source of a function that returns a tuple."""
+    result = "".join(f"{item}, " for item in items)
+    return f"@inlined\ndef {name}({arguments}):\n    return ({result})\n"
 
 
 def _items(name: str, count: int) -> list[str]:
@@ -112,8 +114,3 @@ def _items(name: str, count: int) -> list[str]:
 def _added(name: str, count: int, place: int, term: str) -> list[str]:
     """The elements of a tuple, with a term added to one of them."""
     return [f"{item} + {term}" if k == place else item for k, item in enumerate(_items(name, count))]
-
-
-def _tuple(values: Iterable[str]) -> str:
-    items = list(values)
-    return f"({', '.join(items)}{',' if len(items) == 1 else ''})"

@@ -13,7 +13,7 @@ from nblstm.cuda.tiling import Tiling
 
 
 def barrier(p):
-    """``arrive_at(counter)`` and ``wait_for(counter, target, error, patience)``, for all threads of a block."""
+    """``arrive_at(counter)`` and ``wait_for(counter, target, error, timeout)``, for all threads of a block."""
     sync_block, thread = p.sync_block, p.thread
     add_release, load_acquire, ERROR_INTERVAL = p.add_release, p.load_acquire, thresholds.ERROR_INTERVAL
 
@@ -25,13 +25,13 @@ def barrier(p):
             add_release(counter, 1)
 
     @p.inlined
-    def wait_for(counter, target, error, patience):
-        # Until the counter has reached the target, this block has lost patience, or another has.
+    def wait_for(counter, target, error, timeout):
+        # Until the counter has reached the target, this block's time is out, or another has.
         if thread() == 0:
             looks = 0
             while load_acquire(counter) < target:
                 looks += 1
-                if looks > patience or (looks % ERROR_INTERVAL == 0 and load_acquire(error) != 0):
+                if looks > timeout or (looks % ERROR_INTERVAL == 0 and load_acquire(error) != 0):
                     add_release(error, 1)
                     break
         sync_block()
@@ -127,6 +127,6 @@ def _between_blocks(p, v: Tiling):
 
     @p.inlined
     def wait(a, group, target):
-        wait_for(offset(words(a.counters), group * STRIDE), target, words(a.error), a.patience)
+        wait_for(offset(words(a.counters), group * STRIDE), target, words(a.error), a.timeout)
 
     return exchange_of, place_in, gather, arrive, wait

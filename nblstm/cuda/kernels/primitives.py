@@ -8,12 +8,12 @@ registers; an array with a loop around it would go to memory as soon as the loop
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import partial
 
 from numba import cuda, types
 
 from nblstm.codegen.scalar import functions_for
-from nblstm.cuda.kernels import intrinsics, tuples
+from nblstm.cuda.kernels import instructions, tuples
 
 
 def inlined(function):
@@ -22,64 +22,31 @@ def inlined(function):
 
 
 class Primitives:
-    """Primitives for one dtype; see `intrinsics` and `tuples` for what each does."""
+    """Primitives for one dtype; see `instructions` and `tuples` for each.
+
+    Attributes
+    ----------
+    functions : dict
+        Scalar functions of the emitted equations, by name.
+    numbers, integers, words : callable
+        ``numbers(address)``: pointer into global memory, to this dtype, int64 or int32.
+    shared : callable
+        ``shared()``: pointer to the block's shared memory, whose size the launch gives.
+    """
 
     inlined = staticmethod(inlined)
-    offset = staticmethod(intrinsics.offset)
-    thread = staticmethod(intrinsics.special_register("tid"))
-    block = staticmethod(intrinsics.special_register("ctaid"))
-    block_size = staticmethod(intrinsics.special_register("ntid"))
-    sync_block = staticmethod(intrinsics.sync_block)
-    shuffle = staticmethod(intrinsics.shuffle)
-    add_release = staticmethod(intrinsics.add_release)
-    load_acquire = staticmethod(intrinsics.load_acquire)
-    begin_copy = staticmethod(intrinsics.begin_copy)
-    end_copies = staticmethod(intrinsics.end_copies)
-    load_quads = staticmethod(tuples.load_quads)
-    store_quad = staticmethod(tuples.store_quad)
-    multiply = staticmethod(tuples.multiply)
+    offset, sync_block, shuffle = instructions.offset, instructions.sync_block, instructions.shuffle
+    thread, block, block_size = (instructions.special_register(name) for name in ("tid", "ctaid", "ntid"))
+    add_release, load_acquire = instructions.add_release, instructions.load_acquire
+    begin_copy, end_copies = instructions.begin_copy, instructions.end_copies
+    load_quads, store_quad, multiply = staticmethod(tuples.load_quads), tuples.store_quad, staticmethod(tuples.multiply)
 
     def __init__(self, dtype: str):
-        self.dtype = dtype
-        self.real = getattr(types, dtype)
-
-    @cached_property
-    def functions(self) -> dict:
-        """Scalar functions of the emitted equations, by name."""
-        return functions_for(self.dtype, inlined, intrinsics.power_of_two)
-
-    @cached_property
-    def numbers(self):
-        """``numbers(address)``: pointer to numbers of this dtype in global memory."""
-        return intrinsics.pointer(self.real)
-
-    @cached_property
-    def integers(self):
-        """``integers(address)``: pointer to int64."""
-        return intrinsics.pointer(types.int64)
-
-    @cached_property
-    def words(self):
-        """``words(address)``: pointer to int32, as counters are."""
-        return intrinsics.pointer(types.int32)
-
-    @cached_property
-    def shared(self):
-        """``shared()``: pointer to the block's shared memory, whose size the launch gives."""
-        return intrinsics.shared_memory(self.real)
-
-    def load(self, count: int):
-        """``load(count)(pointer, stride)``: a tuple of numbers, ``stride`` apart."""
-        return tuples.load(self.real, count)
-
-    def store(self, count: int):
-        """``store(count)(pointer, stride, values)``."""
-        return tuples.store(self.real, count)
-
-    def zeros(self, count: int):
-        """``zeros(count)()``: a tuple of zeros."""
-        return tuples.zeros(self.real, count)
-
-    def choose(self, count: int):
-        """``choose(count)(condition, a, b)``: one tuple or the other."""
-        return tuples.choose(self.real, count)
+        self.dtype, self.real = dtype, getattr(types, dtype)
+        self.functions = functions_for(dtype, inlined, instructions.power_of_two)
+        self.numbers = instructions.pointer(self.real)
+        self.integers, self.words = instructions.pointer(types.int64), instructions.pointer(types.int32)
+        self.shared = instructions.shared_memory(self.real)
+        # load(count)(pointer, stride): a tuple of numbers, stride apart. choose(count)(condition, a, b): one of two.
+        self.load, self.store = partial(tuples.load, self.real), partial(tuples.store, self.real)
+        self.zeros, self.choose = partial(tuples.zeros, self.real), partial(tuples.choose, self.real)

@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba import types
 from numba.cuda import cgutils
 
-from nblstm.cuda.kernels.intrinsics import LLVM, QUAD, written_in_llvm
+from nblstm.cuda.kernels.instructions import LLVM, QUAD, in_cuda
 
 _REAL = types.float32  # of the kernels that move quads
 _REALS = types.CPointer(_REAL)
@@ -27,7 +27,7 @@ def _tuple(number, count: int):
 def load(number, count: int):
     """``load(pointer, stride)``: ``count`` numbers, ``stride`` apart."""
 
-    @written_in_llvm(_tuple(number, count), types.CPointer(number), types.int64)
+    @in_cuda(_tuple(number, count)(types.CPointer(number), types.int64))
     def write(builder, pointer, stride):
         values = []
         for _ in range(count):
@@ -42,7 +42,7 @@ def load(number, count: int):
 def store(number, count: int):
     """``store(pointer, stride, values)``: ``count`` numbers, ``stride`` apart."""
 
-    @written_in_llvm(types.void, types.CPointer(number), types.int64, _tuple(number, count))
+    @in_cuda(types.void(types.CPointer(number), types.int64, _tuple(number, count)))
     def write(builder, pointer, stride, values):
         for value in _unpacked(builder, values, count):
             builder.store(value, pointer)
@@ -55,7 +55,7 @@ def store(number, count: int):
 def zeros(number, count: int):
     """``zeros()``: ``count`` zeros."""
 
-    @written_in_llvm(_tuple(number, count))
+    @in_cuda(_tuple(number, count)())
     def write(builder):
         return _packed(builder, [ir.Constant(LLVM[number], 0.0)] * count)
 
@@ -66,7 +66,7 @@ def zeros(number, count: int):
 def choose(number, count: int):
     """``choose(condition, a, b)``: one tuple or the other, without a branch."""
 
-    @written_in_llvm(_tuple(number, count), types.boolean, _tuple(number, count), _tuple(number, count))
+    @in_cuda(_tuple(number, count)(types.boolean, _tuple(number, count), _tuple(number, count)))
     def write(builder, condition, a, b):
         pairs = zip(_unpacked(builder, a, count), _unpacked(builder, b, count), strict=True)
         return _packed(builder, [builder.select(condition, x, y) for x, y in pairs])
@@ -78,7 +78,7 @@ def choose(number, count: int):
 def load_quads(count: int):
     """``load(pointer, stride)``: ``count`` quads, ``stride`` apart; addresses are multiples of 16 bytes."""
 
-    @written_in_llvm(_tuple(_REAL, QUAD * count), _REALS, types.int64)
+    @in_cuda(_tuple(_REAL, QUAD * count)(_REALS, types.int64))
     def write(builder, pointer, stride):
         values = []
         for _ in range(count):
@@ -89,7 +89,7 @@ def load_quads(count: int):
     return write
 
 
-@written_in_llvm(types.void, _REALS, types.int64, _tuple(_REAL, QUAD))
+@in_cuda(types.void(_REALS, types.int64, _tuple(_REAL, QUAD)))
 def store_quad(builder, pointer, index, values):
     """Store four numbers at ``pointer[index]``, whose address is a multiple of 16 bytes."""
     vector = ir.VectorType(ir.FloatType(), QUAD)
@@ -107,7 +107,7 @@ def multiply(outputs: int, rows: int, quads: int):
     """
     result, taken = _tuple(_REAL, outputs * rows), _tuple(_REAL, QUAD * outputs * quads)
 
-    @written_in_llvm(result, result, taken, _REALS, types.int64, types.int64)
+    @in_cuda(result(result, taken, _REALS, types.int64, types.int64))
     def write(builder, sums, weights, inputs, quad_stride, row_stride):
         sums, weights = (_unpacked(builder, sums, result.count), _unpacked(builder, weights, taken.count))
         real = ir.FloatType()

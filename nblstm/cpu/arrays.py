@@ -1,4 +1,4 @@
-"""Arrays as the engine handles them, in the CPU's memory: what comes in, what is made, what goes out.
+"""Arrays and batches as the engine handles them, in the CPU's memory.
 
 `nblstm.cuda.arrays` offers the same for the GPU's memory, so the engine is written once.
 """
@@ -9,10 +9,39 @@ import numpy as np
 
 from nblstm.arguments import validate
 from nblstm.buffers import memory
+from nblstm.buffers.batch import Batch, uniform_batch
+from nblstm.cpu.kernels.gather import pack_rows
+
+
+class HostBatch(Batch):
+    """A `Batch` of NumPy arrays, of any lengths."""
+
+    def pack(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Rows of a time-major batch (T, B, K), packed: C-contiguous (N, K), in ``out`` if given."""
+        if self.uniform:
+            return super().pack(x)
+        if x.strides[2] != x.itemsize:
+            x = np.ascontiguousarray(x)
+        packed = memory.empty((self.N, x.shape[2]), x.dtype) if out is None else out
+        pack_rows(self, True, x, packed)
+        return packed
+
+    def unpack(self, rows: np.ndarray) -> np.ndarray:
+        """Packed rows (N, K) as a time-major batch (T, B, K), 0 beyond each sequence's end."""
+        if self.uniform:
+            return super().unpack(rows)
+        padded = memory.empty((self.T, self.B, rows.shape[1]), rows.dtype)
+        pack_rows(self, False, padded, rows)
+        return padded
 
 
 class HostArrays:
-    """NumPy arrays; the CPU backend adds ``batch``, which says how a batch is packed."""
+    """NumPy arrays."""
+
+    @staticmethod
+    def batch(T: int, B: int, lengths: np.ndarray | None) -> Batch:
+        """Arrange a batch of some lengths; all T for None."""
+        return uniform_batch(T, B) if lengths is None else HostBatch(T, B, lengths)
 
     @staticmethod
     def real(name: str, value, dtype: str) -> np.ndarray:
@@ -58,15 +87,6 @@ class HostArrays:
     def concatenated(parts: list) -> np.ndarray:
         """Arrays one behind the other."""
         return np.concatenate(parts)
-
-    @staticmethod
-    def dropout_factors(
-        generator: np.random.Generator, shape: tuple[int, ...], dtype, probability: float
-    ) -> np.ndarray:
-        """Draw for each entry 0 with that probability, else what keeps the mean (Srivastava et al. 2014)."""
-        dtype = np.dtype(dtype)
-        kept = generator.random(shape, dtype=dtype) >= probability
-        return kept.astype(dtype) / dtype.type(1 - probability)
 
     @staticmethod
     def kind(given) -> None:

@@ -1,14 +1,16 @@
-"""Intrinsics that Numba does not offer: pointers, numbers of threads, synchronisation, and the only inline PTX."""
+"""Instructions that numba-cuda does not offer: pointers, numbers of threads, synchronisation, the only inline PTX."""
 
 from __future__ import annotations
 
-import inspect
-from functools import cache
+from functools import cache, partial
 
 from llvmlite import ir
 from numba import cuda, types
 from numba.cuda import cgutils
 from numba.cuda.extending import intrinsic
+
+from nblstm.codegen.intrinsics import in_llvm
+from nblstm.codegen.scalar import write_power_of_two
 
 #: Numbers of 32 bits that one instruction moves.
 QUAD = 4
@@ -24,54 +26,26 @@ _REALS = types.CPointer(types.float32)
 _COUNTER = types.CPointer(types.int32)
 
 
-def written_in_llvm(result, *arguments):
-    """Decorate ``write(builder, *values) -> value``, which writes LLVM instructions: a function of these types."""
-
-    def decorate(write):
-        def typed(typingctx, *given):
-            def codegen(context, builder, signature, values):
-                value = write(builder, *values)
-                return context.get_dummy_value() if result is types.void else value
-
-            return result(*arguments), codegen
-
-        typed.__signature__ = inspect.signature(write)  # by which Numba counts the arguments
-        return intrinsic(typed)
-
-    return decorate
+#: Decorates ``write(builder, *values)`` as an intrinsic of numba-cuda's.
+in_cuda = partial(in_llvm, register=intrinsic)
 
 
 # --- numbers and pointers --------------------------------------------------------------------------------------------
 
-
-@intrinsic
-def power_of_two(typingctx, shifted):
-    """See `nblstm.codegen.scalar.power_of_two`."""
-    bits, mantissa, bias = (32, 23, 127) if shifted == types.float32 else (64, 52, 1023)
-
-    def codegen(context, builder, signature, args):
-        integer = ir.IntType(bits)
-        exponent = builder.add(builder.bitcast(args[0], integer), ir.Constant(integer, bias))
-        return builder.bitcast(builder.shl(exponent, ir.Constant(integer, mantissa)), args[0].type)
-
-    return shifted(shifted), codegen
+power_of_two = in_cuda(lambda shifted: shifted(shifted))(write_power_of_two)
 
 
-@intrinsic
-def offset(typingctx, pointer, count):
+@in_cuda(lambda pointer, count: pointer(pointer, types.int64))
+def offset(builder, pointer, count):
     """``pointer + count`` numbers, as in C."""
-
-    def codegen(context, builder, signature, args):
-        return builder.gep(args[0], [args[1]])
-
-    return pointer(pointer, types.int64), codegen
+    return builder.gep(pointer, [count])
 
 
 @cache
 def pointer(number):
     """``pointer(address)``: a typed pointer into global memory, from an integer address."""
 
-    @written_in_llvm(types.CPointer(number), types.int64)
+    @in_cuda(types.CPointer(number)(types.int64))
     def write(builder, address):
         # Said to be global memory: accesses of unknown kind are slower.
         known = builder.inttoptr(address, LLVM[number].as_pointer(1))
@@ -84,7 +58,7 @@ def pointer(number):
 def shared_memory(number):
     """``shared()``: a typed pointer to the block's shared memory."""
 
-    @written_in_llvm(types.CPointer(number))
+    @in_cuda(types.CPointer(number)())
     def write(builder):
         name = "nblstm_shared_memory"
         found = builder.module.globals.get(name)
@@ -102,7 +76,7 @@ def shared_memory(number):
 def special_register(name):
     """``read()``: a special register of PTX: ``tid`` (thread), ``ctaid`` (block), ``ntid`` (threads of a block)."""
 
-    @written_in_llvm(types.int64)
+    @in_cuda(types.int64())
     def write(builder):
         return builder.zext(_call(builder, f"llvm.nvvm.read.ptx.sreg.{name}.x", _INT32, []), _INT64)
 
@@ -114,7 +88,7 @@ def special_register(name):
 sync_block = cuda.syncthreads
 
 
-@written_in_llvm(types.float32, types.float32, types.int64)
+@in_cuda(types.float32(types.float32, types.int64))
 def shuffle(builder, value, mask):
     """Return the ``value`` of the thread of this warp whose lane differs in the bits of ``mask`` (butterfly)."""
     everyone, butterfly, last = (ir.Constant(_INT32, k) for k in (0xFFFFFFFF, 3, 31))
@@ -124,20 +98,20 @@ def shuffle(builder, value, mask):
     return builder.bitcast(taken, ir.FloatType())
 
 
-@written_in_llvm(types.void, _COUNTER, types.int64)
+@in_cuda(types.void(_COUNTER, types.int64))
 def add_release(builder, counter, amount):
     """Add to a counter, after all that this thread has written or seen written."""
     amount = builder.trunc(amount, _INT32)
     _assembly(builder, ir.VoidType(), "red.release.gpu.global.add.u32 [$0], $1;", "l,r", [counter, amount])
 
 
-@written_in_llvm(types.int64, _COUNTER)
+@in_cuda(types.int64(_COUNTER))
 def load_acquire(builder, counter):
     """Read a counter; what any thread wrote before it added to the counter is visible from now on."""
     return builder.sext(_assembly(builder, _INT32, "ld.acquire.gpu.global.s32 $0, [$1];", "=r,l", [counter]), _INT64)
 
 
-@written_in_llvm(types.void, _REALS, _REALS, types.int64)
+@in_cuda(types.void(_REALS, _REALS, types.int64))
 def begin_copy(builder, target, source, index):
     """Begin to copy a quad that other blocks have written, to the same index in shared memory; both on 16 bytes.
 
@@ -150,7 +124,7 @@ def begin_copy(builder, target, source, index):
     _assembly(builder, ir.VoidType(), text, "l,l", [shared, source])
 
 
-@written_in_llvm(types.void)
+@in_cuda(types.void())
 def end_copies(builder):
     """Wait for all copies that this thread began; the other threads see them behind the next barrier."""
     _assembly(builder, ir.VoidType(), "cp.async.wait_all;", "", [])
