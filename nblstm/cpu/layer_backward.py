@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from itertools import zip_longest
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,8 +27,8 @@ from nblstm.cpu.weights import PackedWeights
 #: Parameters whose gradients are matrix products and sums over rows.
 PARAMETERS = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
 
-#: In the place of the arrays of the call before: x, dy, d_state, d_vectors, dx.
-_NOTHING = (object(),) * 5
+#: In the place of an array that may be None, before there was any.
+_UNSET: Any = object()
 
 _sparse_blocks: dict[str, int] = {}  # by dtype, once they were asked for
 
@@ -97,7 +97,11 @@ class LayerBackward:
         self._sync = memory.empty((sizes.D, sync_size(self._cut.parts)), np.int64)
         self.nbytes = self._dz.nbytes + self._sync.nbytes
         self._weights: list[PackedWeights] | None = None
-        self._given: tuple = _NOTHING  # x, dy, d_state, d_vectors, dx of the call before
+        self._x: np.ndarray | None = None
+        self._d_state: np.ndarray | None = None
+        self._d_vectors: np.ndarray | None = None
+        self._dy: Any = _UNSET
+        self._dx: Any = _UNSET
         if [segment.directions for segment in self._segments] != [[d for d, _ in row] for row in cuts]:
             started = set(self._before)
             self._segments = [self._new_segment([d for d, _ in row], started) for row in cuts]
@@ -195,13 +199,18 @@ class LayerBackward:
                     segment.loop[k].set(w_h=w_h, vectors=vectors)
                     segment.gradients[k][0].set(w_x=w_x)
             self._weights = weights
-        before = self._given
-        if not (
-            x is before[0] and dy is before[1] and d_state is before[2] and d_vectors is before[3] and dx is before[4]
-        ):
-            self._given = _NOTHING
-            self._point_at(x, dy, d_state, d_vectors, dx)
-            self._given = x, dy, d_state, d_vectors, dx
+        if x is not self._x or d_state is not self._d_state or d_vectors is not self._d_vectors:
+            self._x = None
+            self._point_at(x, d_state, d_vectors)
+            self._x, self._d_state, self._d_vectors = x, d_state, d_vectors
+        if dy is not self._dy:
+            self._dy = _UNSET
+            self._point_at_dy(dy)
+            self._dy = dy
+        if dx is not self._dx:
+            self._dx = _UNSET
+            self._point_at_dx(dx)
+            self._dx = dx
         if flat is not self._flat:
             self._flat, at = None, address(flat)
             for told, field, start in self._targets:
@@ -228,27 +237,43 @@ class LayerBackward:
                 for own in segment.gradients:
                     own[0].sparse_block = _sparse_blocks[dtype]
 
-    def _point_at(self, x, dy, d_state, d_vectors, dx) -> None:
-        sizes, item = self._sizes, self._sizes.item
-        dy, dy_row, dy_next = (self._zeros, 0, 0) if dy is None else (dy, sizes.D * sizes.H, sizes.H * item)
+    def _point_at(self, x: np.ndarray, d_state: np.ndarray, d_vectors: np.ndarray | None) -> None:
+        I, item, x_next = self._sizes.I, self._sizes.item, x.strides[0] if x.ndim == 3 else 0
         for segment in self._segments:
             for k, d in enumerate(segment.directions):
-                lo = segment.rows[k][0]
-                segment.loop[k].set(
-                    dy=place(dy, d * dy_next), dy_row=dy_row, d_state=place(d_state, d * d_state.strides[1]),
-                    d_vectors=None if d_vectors is None else place(d_vectors, d * d_vectors.strides[0]),
-                )  # fmt: skip
+                vectors = None if d_vectors is None else place(d_vectors, d * d_vectors.strides[0])
+                segment.loop[k].set(d_state=place(d_state, d * d_state.strides[1]), d_vectors=vectors)
+                segment.gradients[k][0].set(x=place(x, segment.rows[k][0] * I * item + d * x_next))
+
+    def _point_at_dy(self, dy: np.ndarray | None) -> None:
+        own, row, step = self._zeros, 0, 0
+        if dy is not None:
+            own, row, step = dy, self._sizes.D * self._sizes.H, self._sizes.H * self._sizes.item
+        at = address(own)
+        for segment in self._segments:
+            for k, d in enumerate(segment.directions):
+                told = segment.loop[k]
+                told.dy, told.dy_row, told.held["dy"] = at + d * step, row, own
+
+    def _point_at_dx(self, dx: np.ndarray | None) -> None:
+        at, row = address(dx), self._sizes.I * self._sizes.item
+        for segment in self._segments:
+            for k, d in enumerate(segment.directions):
                 told = segment.gradients[k][0]
-                told.set(
-                    parts=told.weight_parts if dx is None else segment.parts[k],
-                    x=place(x, lo * sizes.I * item + (d * x.strides[0] if x.ndim == 3 else 0)),
-                    dx=None if dx is None else place(dx, d * dx.strides[0] + lo * sizes.I * item),
-                )  # fmt: skip
+                told.parts, told.dx, told.held["dx"] = told.weight_parts, 0, None
+                if dx is not None:
+                    told.parts, told.held["dx"] = segment.parts[k], dx
+                    told.dx = at + d * dx.strides[0] + segment.rows[k][0] * row
 
     def let_go(self) -> None:
         """Hold the gradients of the outputs and of the inputs no longer; they are the caller's."""
-        self._given = _NOTHING
+        if self._dy is not None:
+            self._dy = _UNSET
+        if self._dx is not None:
+            self._dx = _UNSET
         for segment in self._segments:
-            for record, own in zip(segment.loop, segment.gradients, strict=True):
-                record.let_go("dy")
-                own[0].let_go("dx")
+            for told, own in zip(segment.loop, segment.gradients, strict=True):
+                if self._dy is _UNSET:
+                    told.let_go("dy")
+                if self._dx is _UNSET:
+                    own[0].let_go("dx")

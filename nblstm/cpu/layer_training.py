@@ -242,7 +242,7 @@ class LayerTraining:
                 span.forward(self._weights, x, self._like_all_layers(mark), False)  # the same bits as before
                 made = span.begin_backward(self._places, started)
                 made.launch(self._weights, x, dy, d_states, self._d_vectors, dx, flat)
-        if fresh:
+        if fresh and (dy is not None or dx is not None):
             made.let_go()
         if not self._batch.N:  # no kernel has set them
             for d in range(D):

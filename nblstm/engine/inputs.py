@@ -108,11 +108,12 @@ def _copied(target, given, batch, batched: bool, none_is_zero: bool = False) -> 
     """Copy states that need no conversion: arrays of the target's kind, dtype and shape."""
     if not (batched and batch.packed.order is None and type(given) is tuple and len(given) == len(target)):
         return False
-    first = target[0]  # iterating over an array takes four times as long
+    kind, dtype, shape = type(target), target.dtype, target.shape[1:]
     for value in given:
-        if value is None and none_is_zero:
-            continue
-        if type(value) is not type(first) or value.dtype != first.dtype or value.shape != first.shape:
+        if value is None:
+            if not none_is_zero:
+                return False
+        elif type(value) is not kind or value.dtype != dtype or value.shape != shape:
             return False
     for k, value in enumerate(given):
         target[k] = 0 if value is None else value

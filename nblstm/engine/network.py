@@ -142,7 +142,8 @@ def packed(network: Network, flat: np.ndarray, training: bool) -> Weights:
     Weights
         Their memory is used again when they are gone.
     """
-    free = network.pool.second(("weights", training))
+    key = "weights", training
+    free = network.pool.get(key) or network.pool.second(key)
     own: Any = None if free is None else free.take()
     if own is None:
         own = network.backend.packed(network, network.layout.views(flat), training)

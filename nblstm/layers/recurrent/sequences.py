@@ -45,9 +45,7 @@ def infer(layer: Recurrent | Bidirectional, x, mask, initial_state) -> Any:
     """Run the layer; see `Recurrent.__call__`."""
     x = checked_input(layer, x)
     mask, empty = (None, None) if mask is None else _checked_mask(mask, x)
-    start: Any = initial_states(layer, len(x), initial_state)
-    if start is not None:
-        start = _for_engine(layer, start)
+    start = _start(layer, len(x), initial_state) if layer.stateful or initial_state is not None else None
     y, final = layer._directions.engine.infer(
         layer, x, start, None, mask, hold=not layer.zero_output_for_mask, outputs=layer.return_sequences
     )
@@ -62,9 +60,7 @@ def forward(
     """Run the layer with what `backward` needs; see `Recurrent.forward`."""
     x = checked_input(layer, x)
     mask, empty = (None, None) if mask is None else _checked_mask(mask, x)
-    start: Any = initial_states(layer, len(x), initial_state)
-    if start is not None:
-        start = _for_engine(layer, start)
+    start = _start(layer, len(x), initial_state) if layer.stateful or initial_state is not None else None
     source = None
     if training and layer._directions.drops:
         source = layer.generator or generator or seeds.generator()
@@ -105,6 +101,12 @@ def output_shape(layer: Recurrent | Bidirectional, shape: Shape) -> Any:
     return shapes[0] if len(shapes) == 1 else tuple(shapes)
 
 
+def _start(layer: Recurrent | Bidirectional, B: int, initial_state) -> tuple | None:
+    """States given or carried on, as the engine takes them; None for the initial ones."""
+    states = initial_states(layer, B, initial_state)
+    return None if states is None else _for_engine(layer, states)
+
+
 def _checked_mask(mask, x: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
     """The mask of the steps, None if all are valid, and which sequences have none."""
     mask = checked_mask(mask, x.shape[:2])
@@ -127,8 +129,12 @@ def _result(layer: Recurrent | Bidirectional, y: np.ndarray, final: tuple) -> An
 
 def _last(layer: Recurrent | Bidirectional, final: tuple, empty: np.ndarray | None) -> np.ndarray:
     """Outputs side by side after the last step, from final states (D, B, H): 0 for sequences without a valid step."""
-    parts = [final[state][d] for state, d in layer._directions.output_columns]
-    y = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+    places = layer._directions.output_columns
+    if len(places) == 1:
+        ((state, d),) = places
+        y = final[state][d]
+    else:
+        y = np.concatenate([final[state][d] for state, d in places], axis=-1)
     return y if empty is None else np.where(empty[:, None], 0, y)
 
 
