@@ -137,7 +137,6 @@ def forward(
     if checkpoint is not None:
         checkpoint = validate.positive_integer("checkpoint", checkpoint)
     network = module._network
-    network = module._network
     form: tuple = TRAINING
     if checkpoint is not None or generator is not None:
         form = True, checkpoint, generator is not None and network.recurrent_dropout > 0
@@ -150,11 +149,8 @@ def forward(
         zero = made.start(network, module._flat, state)
         weights = weights_of(module, True)
         made.forward(weights, x, zero, generator)
-        y, states, tape = (
-            made.outputs() if outputs else None,
-            made.in_order(made.states),
-            Tape(network, made, weights, free),
-        )
+        y, states = made.outputs() if outputs else None, made.in_order(made.states)
+        tape = Tape(network, made, weights, free)
         if reserve is not None:
             made.seal(generator is not None)
         if device is not None:
