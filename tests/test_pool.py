@@ -312,3 +312,18 @@ except RuntimeError as error:
 """
     said = run_python(code, NBLSTM_CHECK_MEMORY="1")
     assert said == "the kernel is given an address as 'x' of memory that nobody holds for it\n"
+
+
+@pytest.mark.parametrize(("layers", "shape"), [(1, (3, 1, 512)), (2, (50, 16, 64))])
+def test_no_large_array_of_the_callers_is_kept(layers, shape):
+    """Inputs, outputs and gradients go when the caller lets go of them, though their pass waits for the next call."""
+    net, refs = nn.LSTM(shape[2], shape[2], layers, seed=0), []
+    for _ in range(4):
+        x = inputs(*shape)
+        y, _, tape = net.forward(x)
+        dy = inputs(*y.shape)
+        gradients = net.backward(tape, dy)
+        inferred, _ = net(x)
+        refs += [weakref.ref(array) for array in (x, y, dy, gradients.flat, gradients.x, inferred)]
+        del x, y, tape, dy, gradients, inferred
+    assert [ref() is None for ref in refs] == [True] * len(refs)

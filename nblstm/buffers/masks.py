@@ -51,7 +51,7 @@ class MaskedBatch:
         self._index = valid[(np.cumsum(lengths) - lengths)[b] + step] * self.B + b
 
     @cached_property
-    def _source(self) -> np.ndarray:
+    def _row_shown_at(self) -> np.ndarray:
         """For each row of the padded batch (T B,), the packed row whose output stands there; N for 0."""
         if not self.hold:
             source = np.full(self.T * self.B, self.N)
@@ -76,7 +76,7 @@ class MaskedBatch:
     def unpack(self, rows):
         """Outputs (T, B, K) from packed rows (N, K)."""
         nothing = self._arrays.zeros((1, rows.shape[1]), rows.dtype)
-        padded = self._arrays.concatenated([rows, nothing])[self._arrays.index(self._source)]
+        padded = self._arrays.concatenated([rows, nothing])[self._arrays.index(self._row_shown_at)]
         return padded.reshape(self.T, self.B, rows.shape[1])
 
     def d_pack(self, d_rows):
@@ -99,7 +99,8 @@ class MaskedBatch:
         B, T = self.B, self.T
         # Steps in the order in which they are read, sequence by sequence: sums are rounded in this order.
         order = np.arange(T * B).reshape(T, B)[:: -1 if self._reverse else 1].T.reshape(-1)
-        stands = csc_matrix((np.ones(T * B, dy.dtype), self._source[order], np.arange(T * B + 1)), (self.N + 1, T * B))
+        ones, rows = np.ones(T * B, dy.dtype), self._row_shown_at[order]
+        stands = csc_matrix((ones, rows, np.arange(T * B + 1)), (self.N + 1, T * B))
         return self._arrays.from_host((stands @ dy.reshape(T * B, -1)[order])[: self.N])
 
     def sort(self, state):

@@ -1,7 +1,7 @@
 """Passes that a network keeps from call to call: their memory and kernel arguments are ready, within a budget of bytes.
 
 To make a pass takes 50 to 300 us, to use one again 5. A pass is kept from the second use of its key on, a key being
-what it depends on: the shape of the input, the number of threads, whether BPTT follows. All networks of the process
+what it depends on: the shape of the input, and whether BPTT follows. All networks of the process
 share one budget; what was used longest ago goes first, and what a network has goes with the network.
 
 There is no lock: every change is one operation of a dict or deque, which CPython does as a whole.

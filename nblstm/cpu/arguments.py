@@ -178,9 +178,7 @@ class ForwardArguments(Arguments):
     offset: Array  # see Batch
     x: Array
     x_row: int
-    sparse: (
-        int  # rows of x with no more nonzeros than this on average are multiplied without zeros; see matrix/sparse.py
-    )
+    sparse: int  # rows of x with no more nonzeros than this on average are multiplied without their zeros
     w_x: Array
     w_h: Array
     bias: Array
@@ -266,7 +264,7 @@ class GradientArguments(Arguments):
     block: int
     row_block: int  # weight rows, or packed rows, of one part
     input_order: Array
-    recurrent_order: Array  # the cell's gate for each block of pre-activations
+    recurrent_order: Array  # for each block of pre-activations, its gate's place in the parameters
     dz: Array
     dz_row: int
     x: Array
@@ -275,7 +273,7 @@ class GradientArguments(Arguments):
     h_row: int
     sparse: int  # as in ForwardArguments
     sparse_block: Kernel
-    asked: Array  # its kernel, 0 until it was asked for; where a 1 asks for it
+    asked: Array  # set to 1 to have sparse_block compiled, which is 0 until then
     w_x: Array
     zeros: Array
     dx: Array

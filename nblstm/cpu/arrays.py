@@ -96,9 +96,3 @@ class HostArrays:
     def returned(array: np.ndarray, kind: None) -> np.ndarray:
         """A result, as that kind of array."""
         return array
-
-    @staticmethod
-    def returned_from_tape(array: np.ndarray, kind: None) -> np.ndarray:
-        """A result that BPTT reads again: the user can't change it."""
-        array.flags.writeable = False
-        return array

@@ -265,6 +265,12 @@ class LayerBackward:
                     told.parts, told.held["dx"] = segment.parts[k], dx
                     told.dx = at + d * dx.strides[0] + segment.rows[k][0] * row
 
+    def let_go_parameters(self) -> None:
+        """Hold the gradients of the parameters no longer; they are the caller's."""
+        self._flat = None
+        for told, field, _ in self._targets:
+            told.let_go(field)
+
     def let_go(self) -> None:
         """Hold the gradients of the outputs and of the inputs no longer; they are the caller's."""
         if self._dy is not None:

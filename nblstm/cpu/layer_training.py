@@ -141,7 +141,8 @@ class LayerTraining:
     @property
     def nbytes(self) -> int:
         """Bytes of its workspace."""
-        return 0 if self._span is None else self._span.nbytes
+        own = [array.nbytes for array in (self._dx, self._d_vectors) if array is not None]
+        return sum(own) + (0 if self._span is None else self._span.nbytes)
 
     def arrange(self, batch: Batch) -> None:
         """Run over other lengths of the same T and B from now on."""
@@ -190,6 +191,16 @@ class LayerTraining:
             span.forward(weights, x, states, False)
             for d, (lo, hi) in enumerate(span.rows):
                 self.y[lo:hi, d * H : (d + 1) * H] = span.histories[d].y[B:]
+
+    def let_go_gradients(self) -> None:
+        """Hold dy and dx no longer; they are the caller's."""
+        if self._span is not None and self._span.bptt is not None:
+            self._span.bptt.let_go()
+
+    def let_go_parameters(self) -> None:
+        """Hold the gradients of the parameters no longer; they are the caller's."""
+        if self._span is not None and self._span.bptt is not None:
+            self._span.bptt.let_go_parameters()
 
     def _like_all_layers(self, states: np.ndarray) -> np.ndarray:
         """A copy of states (S, D, B, H) with the strides of a slice of those of all layers."""
@@ -242,8 +253,6 @@ class LayerTraining:
                 span.forward(self._weights, x, self._like_all_layers(mark), False)  # the same bits as before
                 made = span.begin_backward(self._places, started)
                 made.launch(self._weights, x, dy, d_states, self._d_vectors, dx, flat)
-        if fresh and (dy is not None or dx is not None):
-            made.let_go()
         if not self._batch.N:  # no kernel has set them
             for d in range(D):
                 for name in PARAMETERS:

@@ -185,9 +185,6 @@ class DeviceArrays:
         """A result, as that kind of array."""
         return self._runtime.to_host(array) if kind is None else kind(array)
 
-    def returned_from_tape(self, array, kind):
-        """A result that BPTT reads again: the user gets memory of its own."""
-        return self.returned(array if kind is None else array.copy(), kind)
 
 
 def _as_it_is(array):

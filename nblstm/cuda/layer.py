@@ -96,6 +96,9 @@ class LayerPass:
             sequence.forward(runtime, tiling, cell, weights, span, z, states)
         return span
 
+    def let_go_gradients(self) -> None:
+        """Do nothing: no kernel arguments are kept."""
+
     def backward(self, dy, d_states, flat, input_gradient: bool, fresh: bool):
         """Run BPTT.
 

@@ -7,7 +7,7 @@ runs; else the input is checked, and a pass is made. From the second call of a s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray
@@ -17,11 +17,19 @@ from nblstm.buffers import memory
 from nblstm.buffers.pool import FreeList
 from nblstm.engine.inputs import checked_batch, checked_input, output_gradient, set_gradients, steps_and_sequences
 from nblstm.engine.network import Network, Weights, weights_of
-from nblstm.engine.passes import Pass
+from nblstm.engine.passes import SMALL, Pass
 from nblstm.engine.reserve import HEADER_SIZE, batch_of, checked_reserve, header_of, reserve_shapes
 
-#: Forms of passes: whether for training, with which checkpoint, and whether with recurrent dropout.
-INFERENCE, TRAINING = (False, None, False), (True, None, False)
+
+class Form(NamedTuple):
+    """Form of a pass: for training or not, steps between checkpoints, and whether with recurrent dropout."""
+
+    training: bool
+    checkpoint: int | None = None
+    recurrent_dropout: bool = False
+
+
+INFERENCE, TRAINING = Form(False), Form(True)
 
 
 @dataclass(slots=True, eq=False)
@@ -95,7 +103,7 @@ def infer(module: Any, x, state, lengths=None, mask=None, *, hold: bool = False,
     states : tuple of array, each (num_layers D, B, H)
     """
     network = module._network
-    device = None if network.on_host else network.enter()
+    context = None if network.on_host else network.enter()
     try:
         x, kind, made, free = _pass_for(network, x, lengths, mask, hold, INFERENCE)
         zero = made.start(network, module._flat, state)
@@ -105,10 +113,10 @@ def infer(module: Any, x, state, lengths=None, mask=None, *, hold: bool = False,
             if not made.copies:
                 made.let_go()
             free.give(made)
-        return (y, states) if device is None else _returned(network, kind, y, states)
+        return (y, states) if context is None else _returned(network, kind, y, states)
     finally:
-        if device is not None:
-            device.close()
+        if context is not None:
+            context.close()
 
 
 def forward(
@@ -137,10 +145,10 @@ def forward(
     if checkpoint is not None:
         checkpoint = validate.positive_integer("checkpoint", checkpoint)
     network = module._network
-    form: tuple = TRAINING
+    form = TRAINING
     if checkpoint is not None or generator is not None:
-        form = True, checkpoint, generator is not None and network.recurrent_dropout > 0
-    device = None if network.on_host else network.enter()
+        form = Form(True, checkpoint, generator is not None and network.recurrent_dropout > 0)
+    context = None if network.on_host else network.enter()
     try:
         if reserve is None:
             x, kind, made, free = _pass_for(network, x, lengths, mask, hold, form)
@@ -153,15 +161,15 @@ def forward(
         tape = Tape(network, made, weights, free)
         if reserve is not None:
             made.seal(generator is not None)
-        if device is not None:
+        if context is not None:
             tape.kind = kind
             return *_returned(network, kind, y if y is None or kind is None else y.copy(), states), tape
         if y is not None:
             y.flags.writeable = False  # large ones are read by BPTT again
         return y, states, tape
     finally:
-        if device is not None:
-            device.close()
+        if context is not None:
+            context.close()
 
 
 def reserve_size(network: Network, T: int, B: int, lengths=None, mask=None, checkpoint: int | None = None) -> int:
@@ -186,19 +194,19 @@ def reserve_size(network: Network, T: int, B: int, lengths=None, mask=None, chec
 
 def _needs_host(network: Network) -> None:
     if not network.on_host:
-        raise ValueError(f"reserve= is for networks on the CPU, and this one is on {network.device!r}; leave it out")
+        raise ValueError(f"a reserve is for networks on the CPU, and this one is on {network.device!r}; do without")
 
 
 def _reserve_shapes(network: Network, batch, checkpoint: int | None):
     return reserve_shapes(network, batch, batch.N, checkpoint, network.recurrent_dropout > 0)
 
 
-def _pass_in(network: Network, reserve, x, lengths, mask, hold: bool, form: tuple) -> tuple[Any, Any, Pass, None]:
+def _pass_in(network: Network, reserve, x, lengths, mask, hold: bool, form: Form) -> tuple[Any, Any, Pass, None]:
     """Make a pass in the caller's memory; results as of `_pass_for`."""
     _needs_host(network)
     x, batch, batched = checked_input(network, x, lengths, mask, hold)
-    block = checked_reserve(reserve, memory.size_of(_reserve_shapes(network, batch, form[1])), True)
-    return x, None, Pass(network, batch, batched, form[0], form[1], form[2], reserve=block), None
+    block = checked_reserve(reserve, memory.size_of(_reserve_shapes(network, batch, form.checkpoint)), True)
+    return x, None, Pass(network, batch, batched, *form, reserve=block), None
 
 
 def restored(module: Any, reserve) -> Tape:
@@ -215,9 +223,9 @@ def restored(module: Any, reserve) -> Tape:
     block = checked_reserve(reserve, HEADER_SIZE, False)
     header = header_of(block)
     batch = batch_of(network, header, block)
-    form = True, header.checkpoint or None, bool(header.dropped)
-    checked_reserve(reserve, memory.size_of(reserve_shapes(network, batch, batch.N, form[1], form[2])), False)
-    made = Pass(network, batch, bool(header.batched), form[0], form[1], form[2], reserve=block)
+    form = Form(True, header.checkpoint or None, bool(header.dropped))
+    checked_reserve(reserve, memory.size_of(reserve_shapes(network, batch, batch.N, *form[1:])), False)
+    made = Pass(network, batch, bool(header.batched), *form, reserve=block)
     made.learned = bool(header.learned)
     weights = weights_of(module, True)
     made.attach(weights, bool(header.active))
@@ -241,20 +249,23 @@ def backward(tape: Tape, dy, d_state) -> Gradients:
         In arrays of their own.
     """
     network = tape.network
-    device = None if network.on_host else network.enter()
+    context = None if network.on_host else network.enter()
     try:
         arrays = network.backend.arrays
         flat = arrays.empty((network.layout.size,), network.numpy_dtype)
         kind, dx, d_states = _backward(tape, dy, d_state, flat, True)
+        if network.on_host and flat.nbytes > SMALL:  # what is smaller may wait for the next call
+            for layer in tape.made.layers:
+                layer.let_go_parameters()
         params = network.layout.views(flat)
-        if device is not None:
+        if context is not None:
             dx, d_states = _returned(network, kind, dx, d_states)
             own, flat = params, arrays.returned(flat, kind)
             params = network.layout.views(flat) if kind is None else {k: arrays.returned(own[k], kind) for k in own}
         return Gradients(params, flat, dx, d_states)
     finally:
-        if device is not None:
-            device.close()
+        if context is not None:
+            context.close()
 
 
 def backward_into(tape: Tape, dy, d_state, flat: np.ndarray, input_gradient: bool) -> tuple[Any, tuple]:
@@ -301,7 +312,7 @@ def _returned(network: Network, kind, array, states: tuple) -> tuple[Any, tuple]
     return None if array is None else returned(array, kind), tuple([returned(state, kind) for state in states])
 
 
-def _pass_for(network: Network, x, lengths, mask, hold: bool, form: tuple) -> tuple[Any, Any, Pass, FreeList | None]:
+def _pass_for(network: Network, x, lengths, mask, hold: bool, form: Form) -> tuple[Any, Any, Pass, FreeList | None]:
     """A pass for an input: the input as the pass takes it, its kind of array, the pass, and where that came from."""
     if lengths is None and mask is None and type(x) is ndarray and x.dtype == network.numpy_dtype:
         free = network.pool.get((x.shape, form))
@@ -314,11 +325,10 @@ def _pass_for(network: Network, x, lengths, mask, hold: bool, form: tuple) -> tu
     kind = network.backend.arrays.kind(x)
     x, batch, batched = checked_input(network, x, lengths, mask, hold)
     free = None
-    training, checkpoint, _ = form
-    if network.on_host and checkpoint is None:
+    if network.on_host and form.checkpoint is None:
         if batch.direct:
             free = network.pool.second((x.shape, form))
-        elif not training or Pass.can_be_arranged(batch, checkpoint):
+        elif not form.training or Pass.can_be_arranged(batch, form.checkpoint):
             free = network.pool.second((x.shape, "lengths", form))
     made = None if free is None else free.take()
     if made is None:
@@ -328,7 +338,7 @@ def _pass_for(network: Network, x, lengths, mask, hold: bool, form: tuple) -> tu
     return x, kind, made, free
 
 
-def _made(network: Network, free: FreeList | None, batch, batched: bool, form: tuple) -> Pass:
+def _made(network: Network, free: FreeList | None, batch, batched: bool, form: Form) -> Pass:
     made = Pass(network, batch, batched, *form)
     if free is not None:
         free.add(made)

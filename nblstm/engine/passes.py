@@ -52,7 +52,7 @@ class Pass:
     x : array, shape (N, I), or None
         Its own memory for packed inputs.
     y : array, shape (N, D H)
-        Packed outputs of the last `run`.
+        Packed outputs of the last `forward`.
     states : array, shape (S, num_layers D, B, H)
         States before the first step, after `forward` those after the last, in the order of the packed batch.
     d_states : array of the same shape
@@ -274,6 +274,9 @@ class Pass:
             rows = self.layers[k].backward(rows, self._d_states_of_layer[k], flat, bool(k) or input_gradient, fresh)
             if k and dropout.between:
                 rows = rows[: batch.N] * dropout.between[k - 1]
+        if not self.copies:
+            self.layers[0].let_go_gradients()
+            self.layers[-1].let_go_gradients()
         dropout.d_recurrent(d_states)
         if self._learns:
             for places, d_state in zip(self._initial_places, batch.unsort(self.d_states), strict=True):

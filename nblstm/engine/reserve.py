@@ -66,12 +66,19 @@ class Header(NamedTuple):
     hold: int
 
 
+HEADER: Shapes = {"header": ((len(Header._fields),), "int64")}
+HEADER_SIZE = memory.size_of(HEADER)
+
+
+def _first_shapes(T: int, B: int, masked: bool) -> Shapes:
+    """Shapes of the arrays that say what the others are of."""
+    return HEADER | {"lengths": ((B,), "int64")} | ({"mask": ((T, B), "bool")} if masked else {})
+
+
 def reserve_shapes(network: Network, batch: Any, rows: int, checkpoint: int | None, dropped: bool) -> Shapes:
     """Shapes and dtypes of a reserve's arrays, for a batch of so many packed rows."""
     T, B, D, H, dtype = batch.T, batch.B, network.D, network.hidden_size, network.dtype
-    found: Shapes = {"header": ((len(Header._fields),), "int64"), "lengths": ((B,), "int64")}
-    if isinstance(batch, MaskedBatch):
-        found["mask"] = ((T, B), "bool")
+    found = _first_shapes(T, B, isinstance(batch, MaskedBatch))
     x = (rows, network.input_size)
     found["x"] = ((D, *x), dtype) if network.input_dropout and D > 1 else (x, dtype)
     if network.input_dropout:
@@ -108,9 +115,6 @@ def checked_reserve(reserve: Any, size: int, writeable: bool) -> np.ndarray:
     return reserve.reshape(-1).view(np.uint8)
 
 
-HEADER_SIZE = memory.size_of({"header": ((len(Header._fields),), "int64")})
-
-
 def batch_of(network: Network, header: Header, block: np.ndarray) -> Any:
     """The batch that a reserve is of.
 
@@ -120,9 +124,7 @@ def batch_of(network: Network, header: Header, block: np.ndarray) -> Any:
         If it is damaged.
     """
     T, B = header.T, header.B
-    first: Shapes = {"header": ((len(Header._fields),), "int64"), "lengths": ((B,), "int64")}
-    if header.masked:
-        first["mask"] = ((T, B), "bool")
+    first = _first_shapes(T, B, bool(header.masked))
     if min(T, B) < 0 or memory.size_of(first) > len(block):
         raise ValueError("reserve has lost its end, or was overwritten; give what forward(..., reserve=) has filled")
     arrays, found = network.backend.arrays, memory.cut(block, first)
@@ -140,9 +142,9 @@ def header_of(block: np.ndarray) -> Header:
     Raises
     ------
     ValueError
-        If none has.
+        If no forward pass has filled it.
     """
-    values = Header(*memory.cut(block, {"header": ((len(Header._fields),), "int64")})["header"].tolist())
+    values = Header(*memory.cut(block, HEADER)["header"].tolist())
     if values.magic != MAGIC:
         raise ValueError("reserve was not filled by forward(..., reserve=); give it there first")
     return values

@@ -189,30 +189,11 @@ class Module:
             self._flat[:] = staged
             self.forget()
 
-    def _is_current(self, key, value) -> bool:
-        """Tell whether ``value``, from `_derived`, is what that would give again."""
-        return not self._lent and value is not None and self._cache.get(key) is value
-
     def _forget_if_lent(self) -> None:
         """Let go of what was derived if the parameters were lent since; to be called under the lock."""
         if self._lent:
             self._cache.clear()
             self._lent = self._loan() is not None
-
-    def _pack(self, packed) -> None:
-        """Have ``packed.pack()`` take the parameters, unless it has since they last can have changed.
-
-        ``packed.version`` is where it is remembered: the parameters as they are now are one object, ``_cache["now"]``.
-        """
-        if not self._lent and packed.version is not None and packed.version is self._cache.get("now"):
-            return
-        with self._lock:
-            self._forget_if_lent()
-            now = self._cache.setdefault("now", object())
-            if packed.version is not now:
-                packed.version = None
-                packed.pack()
-                packed.version = now
 
     def _derived(self, key, make):
         """Call ``make(parameters)``, and keep the result for as long as the parameters cannot have changed.

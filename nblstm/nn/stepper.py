@@ -64,7 +64,7 @@ class Stepper:
     def _step(self, x_t, kind):
         """Take one step from an array (B, I) of this network's dtype."""
         network = self._network
-        device = None if network.on_host else network.enter()
+        context = None if network.on_host else network.enter()
         try:
             made = self._pass
             if network.backend.num_threads() != self._threads:
@@ -73,7 +73,7 @@ class Stepper:
                 self._pass = made
             weights = weights_of(self._module, False)
             self._kind = kind
-            if device is None:
+            if context is None:
                 made.x[...] = x_t
             else:
                 self._arrays.copy(made.x, x_t)
@@ -86,13 +86,13 @@ class Stepper:
                 except BaseException:  # of a signal's handler, between two layers
                     made.states[...] = before
                     raise
-            if device is None:
+            if context is None:
                 return made.y
             network.backend.finish()
             return self._arrays.returned(made.y, kind)
         finally:
-            if device is not None:
-                device.close()
+            if context is not None:
+                context.close()
 
     def _state_copies(self) -> tuple:
         """The states (num_layers, B, H) as the kind of array that the last input was."""

@@ -146,7 +146,7 @@ def gradients_kernel(dtype: str) -> int:
             kind, u = part // blocks, part % blocks * block
             units = smaller(block, H - u)
             dz_block = offset(dz, kind * H + u)
-            # dW_ih and db_ih of those that the input feeds; parameters have their gates in the cell's order.
+            # dW_ih and db_ih of those that the input feeds; `input_order` has each block's place among the parameters.
             if kind < args.gates:
                 row = pointer_to(args.input_order, integer)[kind] * H + u
                 weight_block(args, units, I, dz_block, args.x, args.x_row, args.d_weight_ih, args.d_bias_ih, row)

@@ -49,8 +49,8 @@ class Recurrent(Layer):
         Probability with which training sets a feature of the input to 0, in all steps of a sequence; others are
         scaled up.
     recurrent_dropout : float
-        The same for the states on their way into the recurrent product. All gates share what is drawn; Keras draws for
-        each of them.
+        The same for the first state on its way into the recurrent product. All gates share what is drawn; Keras draws
+        for each of them.
     seed : int, optional
         Of both; gives the layer a source of randomness of its own, `generator`. Otherwise `forward`'s is used.
     return_sequences : bool
