@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from nblstm import cells, optimizers
+from nblstm.arguments import custom
 
 #: Keras's second names, and what a program that comes from Keras does not need.
 NOT_KERAS = {
@@ -53,6 +54,7 @@ def test_programs(page, tmp_path, monkeypatch):
     for library in ("torch", "safetensors") if page == "docs/torch.md" else ():
         pytest.importorskip(library, reason=f"{page} shows {library}'s files and layers")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(custom, "_registered", {})  # a page may name its class as another test does
     run(page)
 
 

@@ -74,6 +74,15 @@ def test_small_copies_hold_all_that_bptt_reads():
     message_of(ValueError, lambda: net.forward(x, reserve=larger[: size - 1]), f"{size - 1} bytes; give {size}")
 
 
+def test_of_an_input_without_a_batch():
+    net, other, x, dy = made()
+    mask = MASK[:, 0]
+    expected = results(net.backward(net.forward(x[:, 0], mask=mask)[2], dy[:, 0]))
+    reserve = np.zeros(other.reserve_size(T, 1, mask=mask), "uint8")
+    other.forward(x[:, 0], mask=mask, reserve=reserve)
+    assert_same(results(other.backward(None, dy[:, 0], reserve=reserve)), expected)
+
+
 def test_a_checkpoint_needs_less():
     net = made()[0]
     whole, some = net.reserve_size(400, 16), net.reserve_size(400, 16, checkpoint=100)

@@ -7,7 +7,7 @@ import numba
 import pytest
 from processes import run_python
 
-from nblstm.cpu.matrix import vector
+from nblstm.cpu.matrix import blocks
 
 SSE2 = "+sse,+sse2,+cx8,+fxsr,+mmx"
 AVX = f"{SSE2},+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+cx16,+avx"
@@ -70,17 +70,17 @@ NAMED = {
 @pytest.mark.parametrize(("name", "features"), NAMED)
 def test_what_a_name_and_features_come_to(name, features, monkeypatch):
     """Kernels are shaped for the unit that LLVM uses, which the name brings along; features add to it and take away."""
-    triple, _, _ = vector.processor()
-    monkeypatch.setattr(vector, "processor", lambda: (triple, name, features))
+    triple, _, _ = blocks.processor()
+    monkeypatch.setattr(blocks, "processor", lambda: (triple, name, features))
     monkeypatch.setattr(numba.config, "CPU_NAME", name)
-    unit = vector.vector_unit.__wrapped__()
+    unit = blocks.vector_unit.__wrapped__()
     assert (unit.name, unit.fma) == NAMED[name, features]
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="these are units of x86-64")
 def test_llvm_uses_what_this_machine_has():
     here = llvmlite.binding.get_host_cpu_features()
-    assert vector._features_used() == {feature for feature in ("avx512f", "avx2", "avx", "fma") if here.get(feature)}
+    assert blocks._features_used() == {feature for feature in ("avx512f", "avx2", "avx", "fma") if here.get(feature)}
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="these are units of x86-64")

@@ -20,7 +20,8 @@ class HostBatch(Batch):
         """Rows of a time-major batch (T, B, K), packed: C-contiguous (N, K), in ``out`` if given."""
         if self.uniform:
             return super().pack(x)
-        if x.strides[2] != x.itemsize:
+        # With one feature, NumPy calls an array contiguous whatever its last stride is.
+        if any(stride % x.itemsize for stride in x.strides) or (x.shape[2] > 1 and x.strides[2] != x.itemsize):
             x = np.ascontiguousarray(x)
         packed = memory.empty((self.N, x.shape[2]), x.dtype) if out is None else out
         pack_rows(self, True, x, packed)

@@ -135,7 +135,9 @@ class LayerTraining:
         if checkpoint is None:
             self._span = _Span(sizes, batch, spans(batch, directions, None)[0], own)
             self.y = own["y"][sizes.B :]
+            self._rows = len(self.y)
         else:
+            self._rows = len(own["y"])
             self._spans, self._marks, self.y = spans(batch, directions, checkpoint), own["marks"], own["y"]
 
     @property
@@ -229,7 +231,7 @@ class LayerTraining:
 
         Returns
         -------
-        dx : ndarray in the shape of x, or None
+        dx : ndarray, shape (N, I) or more rows, or (D, N, I) as x, or None
             Gradient with respect to the packed inputs.
         """
         sizes, x = self._sizes, self._x
@@ -237,7 +239,8 @@ class LayerTraining:
         assert x is not None
         dx = self._dx if input_gradient and not fresh else None
         if input_gradient and dx is None:
-            dx = memory.empty((D, *x.shape[-2:]), x.dtype)
+            # Room for as many rows as the history has: other batches of this pass may have more than this one.
+            dx = memory.empty((D, self._rows, sizes.I), x.dtype)
             self._dx = None if fresh else dx
         if self._d_vectors is not None:
             self._d_vectors.fill(0)

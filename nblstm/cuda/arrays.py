@@ -186,6 +186,5 @@ class DeviceArrays:
         return self._runtime.to_host(array) if kind is None else kind(array)
 
 
-
 def _as_it_is(array):
     return array

@@ -187,7 +187,9 @@ def reserve_size(network: Network, T: int, B: int, lengths=None, mask=None, chec
     if checkpoint is not None:
         checkpoint = validate.positive_integer("checkpoint", checkpoint)
     _needs_host(network)
-    shape = (B, T) if network.batch_first else (T, B)
+    shape: tuple[int, ...] = (B, T) if network.batch_first else (T, B)
+    if B == 1 and np.ndim(mask) == 1:  # of an input without a batch dimension
+        shape = (T,)
     batch = checked_batch(network, shape, lengths, mask, False)
     return memory.size_of(_reserve_shapes(network, batch, checkpoint))
 

@@ -41,15 +41,15 @@ class LossEquation(NamedTuple):
     fractions: bool = False
 
 
-#: By bytes of a number: 1, and beyond what exp overflows. As arrays they take NumPy half as long as Python's numbers.
-_ONE_AND_MOST = {4: (np.array(1, "f4"), np.array(88, "f4")), 8: (np.array(1.0), np.array(709.0))}
+#: 1, by bytes of a number: as an array it takes NumPy half as long as Python's number.
+_ONE = {4: np.array(1, "f4"), 8: np.array(1.0)}
 
 
+@np.errstate(over="ignore")  # of e**-x to infinity, of which 1 / (1 + e) is 0
 def sigmoid(x: Array, out: Array | None = None) -> Array:
     """1 / (1 + e**-x), exact to the last digits for small results too."""
-    one, most = _ONE_AND_MOST[x.itemsize]
+    one = _ONE[x.itemsize]
     e = np.negative(x, out=out)
-    np.minimum(e, most, out=e)
     np.exp(e, out=e)
     np.add(e, one, out=e)
     return np.divide(one, e, out=e)

@@ -139,7 +139,7 @@ def pack_rows(batch: Batch, packing: bool, padded: np.ndarray, packed: np.ndarra
     Each row is contiguous.
     """
     T, B, K = padded.shape
-    by_t, by_b, item = padded.strides
+    (by_t, by_b, _), item = padded.strides, padded.itemsize
     parts, block = _parts(T * B, K)
     arguments = Launch(PackRowsArguments)
     arguments[0].set(
