@@ -312,6 +312,7 @@ def test_a_stateful_network_needs_as_many_sequences():
         message_of(ValueError, lambda call=call: call(X[:, 0]), "x has one without a batch dimension")
         message_of(ValueError, lambda call=call: call(X[0, 0]), "x has 1 dimensions")
     net.reset_state()
+    net(X[:, :0])
     net(X[:, :2])
     message_of(ValueError, nn.LSTM(3, 6).reset_state, "keeps no states", "stateful=True")
 

@@ -83,6 +83,42 @@ def test_of_an_input_without_a_batch():
     assert_same(results(other.backward(None, dy[:, 0], reserve=reserve)), expected)
 
 
+@pytest.mark.parametrize(
+    ("cell", "sizes", "options"),
+    [
+        ("gru", (I, H), {}), ("rnn_tanh", (I, H), {}), ("lstm", (I, H - 1), {}), ("lstm", (I - 1, H), {}),
+        ("lstm", (I, H), {"reverse": True}), ("lstm", (I, H), {"bias": False}), ("lstm", (I, H), {"dtype": "float32"}),
+        ("lstm", (I, H), {"recurrent_dropout": 0.5}), ("lstm_peephole", (I, H), {}),
+    ],
+)  # fmt: skip
+def test_of_another_network(cell, sizes, options):
+    """Even where its size would do."""
+    net, _, x, dy = made()
+    reserve = np.zeros(2 * net.reserve_size(T, B), "u1")
+    net.forward(x, reserve=reserve)
+    other = nn.Recurrent(CELLS[cell][0], *sizes, **{"dtype": "float64", **options})
+    message_of(ValueError, lambda: other.backward(None, dy, reserve=reserve), "filled by a network of another cell")
+
+
+def test_a_reserve_that_was_filled_again():
+    net, _, x, dy = made()
+    reserve = np.zeros(net.reserve_size(T, B), "u1")
+    tape = net.forward(x, reserve=reserve)[2]
+    net.backward(tape, dy)
+    second = net.forward(2 * x, reserve=reserve)[2]
+    message_of(ValueError, lambda: net.backward(tape, dy), "filled by another forward()")
+    net.backward(second, dy)
+
+
+@pytest.mark.parametrize("byte", range(8, 104, 3))
+def test_a_damaged_header(byte):
+    net, _, x, dy = made()
+    reserve = np.zeros(net.reserve_size(T, B), "u1")
+    net.forward(x, reserve=reserve)
+    reserve[byte] ^= 0x55
+    message_of(ValueError, lambda: net.backward(None, dy, reserve=reserve), "reserve was overwritten")
+
+
 def test_a_checkpoint_needs_less():
     net = made()[0]
     whole, some = net.reserve_size(400, 16), net.reserve_size(400, 16, checkpoint=100)
@@ -105,4 +141,15 @@ def test_what_is_no_reserve():
     tape = net.forward(x, reserve=reserve)[2]
     message_of(ValueError, lambda: net.backward(tape, dy, reserve=reserve), "tape and reserve are both given")
     message_of(ValueError, lambda: net.backward(None, dy, reserve=reserve[:-64]), "bytes; give")
-    message_of(ValueError, lambda: net.reserve_size(0, B), "T is 0")
+    message_of(ValueError, lambda: net.reserve_size(-1, B), "T is -1")
+    message_of(TypeError, lambda: net.backward(reserve, dy), "give a reserve by its name")
+
+
+@pytest.mark.parametrize(("T", "B"), [(0, 3), (4, 0)])
+def test_of_an_empty_batch(T, B):
+    net = made()[0]
+    reserve = np.zeros(net.reserve_size(T, B), "u1")
+    y = net.forward(np.zeros((T, B, I)), reserve=reserve)[0]
+    gradients = net.backward(None, np.zeros_like(y), reserve=reserve)
+    assert gradients.x.shape == (T, B, I)
+    assert not gradients.flat.any()

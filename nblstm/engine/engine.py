@@ -75,6 +75,9 @@ class Tape:
         self.network, self.made, self.weights, self.kind = network, made, weights, None
         self._loan = free.lend(made, self) if made.kept and free is not None else None
 
+    def __repr__(self):
+        return f"<Tape of {self.network.cell.name}, T={self.made.batch.T}, B={self.made.batch.B}>"
+
     def __reduce__(self):
         raise TypeError("a tape cannot be copied or pickled, as it belongs to one network; run its forward() again")
 
@@ -160,7 +163,7 @@ def forward(
         y, states = made.outputs() if outputs else None, made.in_order(made.states)
         tape = Tape(network, made, weights, free)
         if reserve is not None:
-            made.seal(generator is not None)
+            made.seal(network, generator is not None)
         if context is not None:
             tape.kind = kind
             return *_returned(network, kind, y if y is None or kind is None else y.copy(), states), tape
@@ -183,13 +186,11 @@ def reserve_size(network: Network, T: int, B: int, lengths=None, mask=None, chec
     lengths, mask, checkpoint
         As for `forward`.
     """
-    T, B = validate.positive_integer("T", T), validate.positive_integer("B", B)
+    T, B = validate.whole_number("T", T), validate.whole_number("B", B)
     if checkpoint is not None:
         checkpoint = validate.positive_integer("checkpoint", checkpoint)
     _needs_host(network)
-    shape: tuple[int, ...] = (B, T) if network.batch_first else (T, B)
-    if B == 1 and np.ndim(mask) == 1:  # of an input without a batch dimension
-        shape = (T,)
+    shape = (T,) if B == 1 and np.ndim(mask) == 1 else (B, T) if network.batch_first else (T, B)  # (T,) without a batch
     batch = checked_batch(network, shape, lengths, mask, False)
     return memory.size_of(_reserve_shapes(network, batch, checkpoint))
 
@@ -223,7 +224,7 @@ def restored(module: Any, reserve) -> Tape:
     network = module._network
     _needs_host(network)
     block = checked_reserve(reserve, HEADER_SIZE, False)
-    header = header_of(block)
+    header = header_of(network, block)
     batch = batch_of(network, header, block)
     form = Form(True, header.checkpoint or None, bool(header.dropped))
     checked_reserve(reserve, memory.size_of(reserve_shapes(network, batch, batch.N, *form[1:])), False)
@@ -293,6 +294,7 @@ def backward_into(tape: Tape, dy, d_state, flat: np.ndarray, input_gradient: boo
 
 def _backward(tape: Tape, dy, d_state, flat, input_gradient: bool) -> tuple[Any, Any, tuple]:
     network, made, kind = tape.network, tape.made, tape.kind
+    made.check_reserve()
     if dy is not None and not (network.on_host and made.takes(dy)):
         kind = network.backend.arrays.kind(dy)
         dy = output_gradient(network, dy, made.batch.T, made.batch.B, made.batched)

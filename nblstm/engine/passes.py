@@ -14,7 +14,7 @@ from nblstm.buffers.masks import MaskedBatch
 from nblstm.engine.dropout import Dropout
 from nblstm.engine.inputs import set_states
 from nblstm.engine.network import Network, Weights
-from nblstm.engine.reserve import MAGIC, Header, Reserve, reserve_shapes
+from nblstm.engine.reserve import Reserve, network_mark, reserve_shapes, sealed
 from nblstm.process import locks
 
 #: Inputs and outputs of no more bytes than this in all are copied into a pass's own memory and out of it: 0.2 us for an
@@ -87,6 +87,8 @@ class Pass:
         N = T * B
         self._arrays, self._dtype, self._features = arrays, dtype, features
         self.kept, self.learned = reserve is not None, False
+        self._header: Any = None  # of the caller's reserve, once it is filled
+        self._filled = b""
         self._reserve = Reserve()
         if training and network.on_host:
             # Room for other lengths too, where it is this pass's own.
@@ -195,18 +197,25 @@ class Pass:
         if rows is not self.y:
             self.y, self._y_view = rows, self._in_layout(rows) if self.batch.direct else None
 
-    def seal(self, active: bool) -> None:
-        """Write into the reserve what it is of; see `engine.reserve`."""
+    def seal(self, network: Network, active: bool) -> None:
+        """Write into the caller's reserve what it is of; see `engine.reserve`."""
         batch, own = self.batch, self._reserve
         masked = isinstance(batch, MaskedBatch)
-        own["header"][:] = Header(
-            MAGIC, batch.T, batch.B, self.batched, self._checkpoint or 0, self._dropped, active, self.learned,
-            masked, masked and batch.hold,
+        self._header = own["header"]
+        self._header[:] = sealed(
+            network_mark(network), batch.T, batch.B, self.batched, self._checkpoint or 0, self._dropped, active,
+            self.learned, masked, masked and batch.hold,
         )  # fmt: skip
+        self._filled = self._header.tobytes()
         if masked:
             own["mask"][...] = batch.mask
         else:
             own["lengths"][:] = batch.unsort(batch.lengths[:, None])[:, 0]
+
+    def check_reserve(self) -> None:
+        """Raise ValueError if the caller's reserve no longer holds this pass."""
+        if self._header is not None and self._header.tobytes() != self._filled:
+            raise ValueError("reserve was filled by another forward(), or overwritten, since this tape's; run it again")
 
     def attach(self, weights: Weights, active: bool) -> None:
         """Take for BPTT what is in the reserve, with or without dropout."""

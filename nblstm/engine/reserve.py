@@ -6,7 +6,9 @@ itself what it is of, so BPTT can run from it alone, at another address or in a 
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 
@@ -40,6 +42,10 @@ class Header(NamedTuple):
     Attributes
     ----------
     magic : int
+    network : int
+        `network_mark` of the network whose pass it is.
+    fill : int
+        A random number, another one each time that a pass fills a reserve.
     T, B : int
         Steps and sequences of the padded batch.
     batched : int
@@ -52,9 +58,13 @@ class Header(NamedTuple):
         1 if the pass began with the learned states.
     masked, hold : int
         1 with a mask; 1 if outputs of masked steps are those of the steps before them.
+    checksum : int
+        CRC-32 of the numbers before it.
     """
 
     magic: int
+    network: int
+    fill: int
     T: int
     B: int
     batched: int
@@ -64,10 +74,27 @@ class Header(NamedTuple):
     learned: int
     masked: int
     hold: int
+    checksum: int
 
 
 HEADER: Shapes = {"header": ((len(Header._fields),), "int64")}
 HEADER_SIZE = memory.size_of(HEADER)
+
+
+def network_mark(network: Network) -> int:
+    """CRC-32 of what decides a reserve's contents: the equations, the sizes, the directions, the kinds of dropout."""
+    rates = network.dropout, network.input_dropout, network.recurrent_dropout
+    sizes = network.input_size, network.hidden_size, network.num_layers, network.directions, network.dtype
+    text = repr((network.cell.source(), network.layout.shapes, sizes, [rate > 0 for rate in rates]))
+    return crc32(text.encode())
+
+
+def sealed(mark: int, *values: int) -> np.ndarray:
+    """A header of those values, from T to hold, as numbers."""
+    fill = int.from_bytes(os.urandom(7), "little")
+    numbers = np.array([MAGIC, mark, fill, *values, 0], "int64")
+    numbers[-1] = crc32(numbers[:-1].tobytes())
+    return numbers
 
 
 def _first_shapes(T: int, B: int, masked: bool) -> Shapes:
@@ -125,8 +152,8 @@ def batch_of(network: Network, header: Header, block: np.ndarray) -> Any:
     """
     T, B = header.T, header.B
     first = _first_shapes(T, B, bool(header.masked))
-    if min(T, B) < 0 or memory.size_of(first) > len(block):
-        raise ValueError("reserve has lost its end, or was overwritten; give what forward(..., reserve=) has filled")
+    if memory.size_of(first) > len(block):
+        raise ValueError("reserve has lost its end; give what forward(..., reserve=) has filled")
     arrays, found = network.backend.arrays, memory.cut(block, first)
     if header.masked:
         return MaskedBatch(found["mask"].copy(), bool(header.hold), network.directions[0], arrays)
@@ -136,15 +163,22 @@ def batch_of(network: Network, header: Header, block: np.ndarray) -> Any:
     return arrays.batch(T, B, lengths)
 
 
-def header_of(block: np.ndarray) -> Header:
-    """The header of a reserve that a forward pass has filled.
+def header_of(network: Network, block: np.ndarray) -> Header:
+    """The header of a reserve that a forward pass of a network like this has filled.
 
     Raises
     ------
     ValueError
-        If no forward pass has filled it.
+        If no forward pass has filled it, or one of another network, or if it is damaged.
     """
-    values = Header(*memory.cut(block, HEADER)["header"].tolist())
-    if values.magic != MAGIC:
+    numbers = memory.cut(block, HEADER)["header"]
+    header = Header(*numbers.tolist())
+    if header.magic != MAGIC:
         raise ValueError("reserve was not filled by forward(..., reserve=); give it there first")
-    return values
+    if header.checksum != crc32(numbers[:-1].tobytes()):
+        raise ValueError("reserve was overwritten; give what forward(..., reserve=) has filled")
+    if header.network != network_mark(network):
+        raise ValueError(
+            "reserve was filled by a network of another cell, size, dtype, direction or dropout; give it to that one"
+        )
+    return header

@@ -40,8 +40,9 @@ class CarriedStates:
         return self._states
 
     def take(self, states: tuple) -> None:
-        """Keep a copy of the states that a call returns, (num_layers D, B, H) or (num_layers D, H) each."""
-        self._states = copy.deepcopy(states)
+        """Keep a copy of the states that a call returns, (num_layers D, B, H) or (num_layers D, H) each, unless B is 0."""
+        if states[0].size:
+            self._states = copy.deepcopy(states)
 
     def reset(self) -> None:
         """Have the next call start with the initial states."""

@@ -280,6 +280,8 @@ class Recurrent(Module):
                 raise ValueError("tape and reserve are both given; give None as the tape, or no reserve")
             tape = engine.restored(self, reserve)
         if not isinstance(tape, Tape) or tape.network is not self._network:
+            if isinstance(tape, np.ndarray):
+                raise TypeError("tape is an array; give a reserve by its name, backward(None, dy, reserve=...)")
             raise ValueError("tape is not from this network's forward(); pass the third of its results")
         gradients = engine.backward(tape, dy, self._to_tuple(dstate))
         gradients.state = self._from_tuple(gradients.state)
@@ -319,6 +321,8 @@ class Recurrent(Module):
 
     def stepper(self, batch_size: int = 1) -> Stepper:
         """One step at a time, the states staying inside: for streaming and sampling.
+
+        It begins with the initial states, also of a stateful network; set its ``state`` to go on from others.
 
         Parameters
         ----------

@@ -33,6 +33,9 @@ class Stepper:
             set_states(network, module._flat, self._pass.states, None, self._pass.batch, True)
         self._kind: Any = None  # of the last input; states come out as it
 
+    def __repr__(self):
+        return f"<Stepper of {self._module!r}, batch_size {self._B}>"
+
     def _new_pass(self) -> Pass:
         self._threads = self._network.backend.num_threads()
         return Pass(self._network, self._arrays.batch(1, self._B, None), True, False, copies=True)
