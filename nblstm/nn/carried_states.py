@@ -40,7 +40,7 @@ class CarriedStates:
         return self._states
 
     def take(self, states: tuple) -> None:
-        """Keep a copy of the states that a call returns, (num_layers D, B, H) or (num_layers D, H) each, unless B is 0."""
+        """Keep a copy of the states of a call, (num_layers D, B, H) or (num_layers D, H) each, unless B is 0."""
         if states[0].size:
             self._states = copy.deepcopy(states)
 
