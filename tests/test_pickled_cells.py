@@ -14,6 +14,7 @@ from nblstm import CellError, abs, cell, cells, exp, maximum, minimum, nn, sigmo
 from nblstm.cells import pickling
 from nblstm.cells.cell import Cell
 from nblstm.cells.pickling import _by_value, _value, equations_text
+from nblstm.symbolic import as_text
 
 X = np.random.default_rng(0).normal(size=(4, 2, 3)).astype("f4")
 
@@ -62,7 +63,7 @@ def test_equations_as_text(name):
     """What another process makes of a cell is the same source, and the same numbers."""
     made = HOMELESS.get(name) or CELLS[name][0]
     elsewhere = "nowhere", "made"
-    pickling._known.clear()
+    as_text.known.clear()
     again = _by_value(Cell, *_value(made), elsewhere, made.__doc__)
     assert again is not made
     assert again.source(dtype="float64") == made.source(dtype="float64")
@@ -75,17 +76,17 @@ def test_equations_as_text(name):
 
 
 def test_a_service_that_gets_new_cells_keeps_the_last_ones(monkeypatch):
-    monkeypatch.setattr(pickling, "KNOWN", 3)
+    monkeypatch.setattr(as_text, "KNOWN", 3)
     made = [damped(1 + k / 8) for k in range(9)]
     pickles = list(map(pickle.dumps, made))
-    assert len(pickling._known) == 3
+    assert len(as_text.known) == 3
     assert all(pickle.loads(pickles[k]) is made[k] for k in (6, 7, 8, 6))
     first = pickle.loads(pickles[0])  # made again
     assert first is not made[0]
     assert first(0.7, 0.1) == (made[0](0.7, 0.1),)
     assert pickle.loads(pickles[6]) is made[6]  # met after 7
     assert pickle.loads(pickles[7]) is not made[7]
-    assert len(pickling._known) == 3
+    assert len(as_text.known) == 3
 
 
 def test_signs_of_zeros_are_kept():
