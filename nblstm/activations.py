@@ -145,13 +145,14 @@ class ActivationFunction:
 
 def _by_value(name: str, given: ArrayFunctions | None, text: str | None) -> ActivationFunction:
     """The activation of this process with the same equation; else, or if arrays' functions are given, a new one."""
-    value = name, given, text
-    same = as_text.known.get(value) if given is None else None
+    key = name, given, text
+    same = as_text.known.get(key) if given is None else None
     if same is None:
         scalar = None if text is None else as_text.equations_from(text, name)
-        same = ActivationFunction(name, *(given or ()), scalar=scalar)
+        value, pullback, keeps, overwrite = given or (None, None, "output", None)
+        same = ActivationFunction(name, value, pullback, keeps, overwrite, scalar)
     if given is None:
-        as_text.remember(value, same)
+        as_text.remember(key, same)
     return same
 
 

@@ -99,7 +99,7 @@ def test_a_service_that_gets_new_cells_keeps_the_last_ones(monkeypatch):
     assert all(pickle.loads(pickles[k]) is made[k] for k in (6, 7, 8, 6))
     first = pickle.loads(pickles[0])  # made again
     assert first is not made[0]
-    assert first(0.7, 0.1) == (made[0](0.7, 0.1),)
+    assert first(0.7, 0.1) == made[0](0.7, 0.1)
     assert pickle.loads(pickles[6]) is made[6]  # met after 7
     assert pickle.loads(pickles[7]) is not made[7]
     assert len(as_text.known) == 3

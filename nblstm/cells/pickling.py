@@ -74,7 +74,7 @@ def equations_text(cell: Cell) -> str:
     results = list(zip((f"new_{name}" for name in cell.states), graph.states, strict=True))
     if graph.operand is None:
         return emit_function("equations", cell.arguments, inputs, results, DIALECT)
-    given = ", ".join(f"{name}(*new_operand)" if name in cell.second else name for name in cell.arguments)
+    given = ", ".join(f"{name}(new_operand)" if name in cell.second else name for name in cell.arguments)
     return "\n\n".join([
         emit_function("operand", cell.first_arguments, inputs, [("new_operand", graph.operand)], DIALECT),
         emit_function("new_states", cell.arguments, inputs, results, DIALECT),

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from nblstm.symbolic import functions
-from nblstm.symbolic.emit import OPERATORS, SCALAR, Form, functions_from, symbol
+from nblstm.symbolic.emit import OPERATORS, Dialect, Form, functions_from, symbol
 from nblstm.symbolic.graph import NUMERIC
 
 #: Python on traced values and on plain numbers alike; no argument can have a name that begins with ``new_``.
-DIALECT = replace(SCALAR, operations={**OPERATORS, "where": Form("new_where({}, {}, {})")}, constant="{!r}")
+DIALECT = Dialect({**OPERATORS, "where": Form("new_where({}, {}, {})")})
 FUNCTIONS: dict[str, object] = {
     **{name: partial(functions.primitive, name) for name in NUMERIC},
     **{name: partial(functions.choice, name) for name in ("minimum", "maximum", "clip")},

@@ -260,8 +260,8 @@ class Optimizer(Configured):
             raise ValueError(f"the modules have {sizes} parameters and had {self._sizes}; call build(modules) again")
         if len(flat) != len(parameters):
             raise ValueError(
-                f"there are gradients of {_modules(len(flat))}, and the optimizer has {_modules(len(parameters))}; give "
-                "a list with what backward() returned for each, in the order of modules"
+                f"there are gradients of {_modules(len(flat))}, and the optimizer has {_modules(len(parameters))}; "
+                "give a list with what backward() returned for each, in the order of modules"
             )
         for k, (g, p) in enumerate(zip(flat, parameters, strict=True)):
             if g is not None and g.shape != p.shape:
