@@ -536,7 +536,7 @@ def test_equal_cells_and_activations_are_one_to_a_file(tmp_path):
 
 
 def test_registered_names_tell_cells_of_a_factory_apart(registered, tmp_path):
-    slow, fast = layers.register_cell(leaking(0.1), "slow"), layers.register_cell(leaking(0.9), "fast")
+    slow, fast = (layers.register_cell(leaking(rate), f"leaking_{rate}") for rate in (0.1, 0.9))
     model = built(RNN(slow, 2, return_sequences=True), RNN(fast, 2))
     model.save(tmp_path / "m")
     goes_on_like(load_model(tmp_path / "m"), model)
