@@ -12,8 +12,9 @@ from functools import cached_property, partial
 import numpy as np
 
 from nblstm.arguments import custom, validate
-from nblstm.symbolic import functions
-from nblstm.symbolic.elementwise import Array, ArrayFunctions, array_functions
+from nblstm.symbolic import as_text, functions
+from nblstm.symbolic.elementwise import Array, ArrayFunctions, array_functions, traced
+from nblstm.symbolic.emit import emit_function
 
 __all__ = [
     "ActivationFunction", "elu", "exponential", "gelu", "get", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh",
@@ -48,7 +49,7 @@ class ActivationFunction:
     Raises
     ------
     TypeError
-        If there is neither a value with its pullback nor an equation.
+        If there is neither a value with its pullback nor an equation, or an argument is something else.
 
     Examples
     --------
@@ -64,6 +65,13 @@ class ActivationFunction:
         pullback: Callable[[Array, Array], Array] | None = None, keeps: str = "output",
         overwrite: Callable[[Array], Array] | None = None, scalar: Callable | None = None,
     ):  # fmt: skip
+        if not (isinstance(name, str) and name):
+            raise TypeError(f"name is {name!r}; give a string that is not empty, as in ActivationFunction('cube', ...)")
+        given = {"value": value, "pullback": pullback, "overwrite": overwrite, "scalar": scalar}
+        for argument, function in given.items():
+            if not (function is None or callable(function)):
+                raise TypeError(f"{argument} of the activation {name!r} is {function!r}; give a function, or None")
+        validate.choice("keeps", keeps, ("output", "input"))
         if (value is None) != (pullback is None) or (value is None and scalar is None):
             raise TypeError(f"the activation {name!r} needs value and pullback, or scalar alone; give these")
         self.name, self.scalar = name, scalar
@@ -97,6 +105,17 @@ class ActivationFunction:
         """The gradient with respect to the input."""
         return self._functions.pullback(kept, dy)
 
+    @cached_property
+    def _equations_text(self) -> str | None:
+        """The traced equation as the source of a function ``equations``; None if there is none."""
+        if self.scalar is None:
+            return None
+        x, y = traced(self.name, self.scalar)
+        return emit_function("equations", ["x"], {x: "x"}, [("new_x", y)], as_text.DIALECT)
+
+    def __repr__(self):
+        return f"<activation {self.name}>"
+
     def __copy__(self) -> ActivationFunction:
         return self
 
@@ -104,21 +123,44 @@ class ActivationFunction:
         return self
 
     def __reduce__(self):
-        """By the name of a known one; of the user's own, pickle finds the functions, or raises."""
+        """By the name of a known one; of the user's own by its equation, but given arrays' functions by their names."""
         if FUNCTIONS.get(self.name) is self:
             return get, (self.name,)
-        return ActivationFunction, (self.name, *(self._given or (None, None, "output", None)), self.scalar)
+        value = self.name, self._given, self._equations_text
+        if self._given is None:
+            as_text.remember(value, self)
+        return _by_value, value
 
     def record(self) -> str:
         """Its name, by which it is saved, behind ``Custom>`` if it is one of the user's own."""
         if FUNCTIONS.get(self.name) is self:
             return self.name
         try:
-            return custom.name_of(self, self.name)
+            return custom.name_of(self, self.name, _alike)
         except TypeError:
             raise TypeError(
                 f"the activation {self.name!r} is your own and cannot be saved; give it a name like that of a function"
             ) from None
+
+
+def _by_value(name: str, given: ArrayFunctions | None, text: str | None) -> ActivationFunction:
+    """The activation of this process with the same equation; else, or if arrays' functions are given, a new one."""
+    key = name, given, text
+    same = as_text.known.get(key) if given is None else None
+    if same is None:
+        scalar = None if text is None else as_text.equations_from(text, name)
+        value, pullback, keeps, overwrite = given or (None, None, "output", None)
+        same = ActivationFunction(name, value, pullback, keeps, overwrite, scalar)
+    if given is None:
+        as_text.remember(key, same)
+    return same
+
+
+def _alike(one, other) -> bool:
+    """Say if two objects are one, or activations with the same equation."""
+    if one is other or not (isinstance(one, ActivationFunction) and isinstance(other, ActivationFunction)):
+        return one is other
+    return one._given == other._given and one._equations_text == other._equations_text
 
 
 def _softmax(x):
@@ -188,13 +230,3 @@ def get(identifier) -> ActivationFunction:
     if not isinstance(found, ActivationFunction):
         raise TypeError(f"the activation {identifier!r} is {found!r}; let it be an ActivationFunction")
     return found
-
-
-def scalar(function: ActivationFunction) -> Callable:
-    """The function of one number that a cell is compiled with."""
-    if function.scalar is None:
-        raise ValueError(
-            f"the activation {function.name!r} does not act on each number alone, as a cell needs; give another, or an "
-            "ActivationFunction with scalar="
-        )
-    return function.scalar

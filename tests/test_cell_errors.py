@@ -409,6 +409,8 @@ def test_unknown_activation():
         ValueError, match=r"no activation named 'tahn' \(did you mean 'tanh'\?\); give one of elu, .*tanh"
     ):
         nblstm.cells.lstm_with("tahn")
+    with pytest.raises(ValueError, match=r"'softmax' does not act on each number alone.* scalar="):
+        nblstm.cells.gru_with(nblstm.activations.softmax)
 
 
 @cell(gates="a", states="h")
@@ -430,5 +432,7 @@ def simple(a, h):
 )
 def test_functions_of_numbers_say_what_to_do_about_arrays(name, call):
     """Nothing is traced here."""
-    message_of(CellError, lambda: call(np.zeros(3)), f"calls nblstm.{name} on an array of shape (3,)", "activations")
+    message_of(
+        TypeError, lambda: call(np.zeros(3)), f"nblstm.{name} is called on an array of shape (3,)", "activations"
+    )
     assert np.isfinite(call(np.float32(0.5)))

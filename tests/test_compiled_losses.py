@@ -53,9 +53,9 @@ def test_the_gradient_where_equations_bend(dtype):
 
 def test_targets_out_of_range_are_reported_whatever_their_weight():
     for weight in (None, np.array([1.0, 0.0])):
-        with pytest.raises(ValueError, match=r"target contains 1\.5"):
+        with pytest.raises(ValueError, match=r"y_true contains 1\.5"):
             losses.BinaryCrossentropy(label_smoothing=0.9)([1.0, 1.5], [0.5, 0.5], weight)
-        with pytest.raises(ValueError, match=r"target contains 1\.5"):
+        with pytest.raises(ValueError, match=r"y_true contains 1\.5"):
             losses.BinaryCrossentropy().values([1.0, 1.5], [0.5, 0.5])
 
 
@@ -69,7 +69,7 @@ def test_a_subclass_with_rows_of_its_own():
     twice, twice_gradient = Doubled().value_and_gradient(BITS, SIGMOID)
     assert twice == pytest.approx(2 * value, rel=OUTPUT["float64"])
     assert_close(twice_gradient, 2 * gradient, OUTPUT["float64"])
-    with pytest.raises(ValueError, match=r"target contains 3\.0"):
+    with pytest.raises(ValueError, match=r"y_true contains 3\.0"):
         Doubled()([3.0], [0.5])
 
 

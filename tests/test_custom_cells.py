@@ -176,6 +176,15 @@ def function_cell(name):
     return cell(gates="a", states="h")(equations), oracle._replace(name=f"uses_{name}")
 
 
+def test_cells_with_activation_functions():
+    """They compute with the equation of one number."""
+    activations, cells = nblstm.activations, nblstm.cells
+    assert cells.lstm_with(activations.tanh, activations.sigmoid) is cells.lstm
+    bump = activations.ActivationFunction("bump", scalar=lambda x: x / (1 + x * x))
+    for make in (cells.lstm_with, cells.gru_with, cells.rnn_with):
+        assert make(bump) is make(bump.scalar)
+
+
 def test_all_exported_functions_are_used():
     assert set(nblstm.symbolic.functions.__all__) == set(USES) <= set(nblstm.__all__)
 

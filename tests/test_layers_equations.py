@@ -173,6 +173,14 @@ def test_an_activation_needs_an_equation_or_formulas():
     for given in ({}, {"value": np.sin}, {"pullback": np.sin, "scalar": nblstm.tanh}):
         with pytest.raises(TypeError, match="'sine' needs value and pullback, or scalar alone"):
             activations.ActivationFunction("sine", **given)
+    with pytest.raises(TypeError, match="name is 3; give a string"):
+        activations.ActivationFunction(3, scalar=nblstm.tanh)
+    for given in ({"scalar": 3}, {"value": np.sin, "pullback": 3}, {"scalar": nblstm.tanh, "overwrite": "x"}):
+        with pytest.raises(TypeError, match=r"of the activation 'sine' is .*; give a function, or None"):
+            activations.ActivationFunction("sine", **given)
+    with pytest.raises(ValueError, match="keeps is 'both'; give one of output, input"):
+        activations.ActivationFunction("sine", np.sin, np.cos, "both")
+    assert repr(activations.ActivationFunction("sine", scalar=np.sin)) == "<activation sine>"
     with pytest.raises(nblstm.CellError, match=r"the activation 'sine' calls numpy\.sin on a traced value"):
         activations.ActivationFunction("sine", scalar=np.sin)(X)
 

@@ -44,7 +44,7 @@ def test_called_they_add_a_batch_and_give_the_mean_so_far():
 
 def test_an_error_names_the_metric():
     metric = metrics.MeanSquaredError("mine")
-    with pytest.raises(ValueError, match=r"metric 'mine': target has shape \(4,\); it needs that of the prediction"):
+    with pytest.raises(ValueError, match=r"metric 'mine': y_true has shape \(4,\); it needs that of y_pred"):
         metric.update_state(np.zeros(4), np.zeros((4, 3)))
 
 
@@ -226,13 +226,13 @@ def test_a_function_of_the_users_own():
 @pytest.mark.parametrize(
     ("name", "target", "prediction", "said"),
     [
-        ("mse", np.zeros((3, 2)), np.zeros((3, 4)), r"target has shape \(3, 2\).*\(3, 4\)"),
-        ("accuracy", np.zeros((3, 2)), np.zeros((3, 4)), r"target has shape \(3, 2\).*\(3, 4\)"),
-        ("accuracy", np.zeros(2), np.zeros((3, 4)), r"target has shape \(2,\).*\(3,\)"),
+        ("mse", np.zeros((3, 2)), np.zeros((3, 4)), r"y_true has shape \(3, 2\).*\(3, 4\)"),
+        ("accuracy", np.zeros((3, 2)), np.zeros((3, 4)), r"y_true has shape \(3, 2\).*\(3, 4\)"),
+        ("accuracy", np.zeros(2), np.zeros((3, 4)), r"y_true has shape \(2,\).*\(3,\)"),
         ("categorical_accuracy", np.zeros(3), np.zeros((3, 4)), "one-hot"),
         ("top_k_categorical_accuracy", np.zeros(3), np.zeros((3, 4)), "one-hot"),
         ("accuracy", np.zeros((0, 4)), np.zeros((0, 4)), "at least one row"),
-        ("sparse_categorical_crossentropy", [3], np.ones((1, 3)), "target contains 3"),
+        ("sparse_categorical_crossentropy", [3], np.ones((1, 3)), "y_true contains 3"),
     ],
 )
 def test_shapes_that_do_not_fit(name, target, prediction, said):

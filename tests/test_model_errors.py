@@ -70,7 +70,7 @@ FIT = {
     "nan_weight": ((X, Y), {"sample_weight": with_value(Y[:, 0], np.nan)}, ValueError, "sample_weight has nan at [11]"),
     "features": ((RNG.normal(size=(12, 5)), Y), {}, ValueError, "x has shape (12, 5); the model takes (None, 4)"),
     "dimensions": ((X[:, None], Y), {}, ValueError, "x has shape (12, 1, 4); the model takes (None, 4)"),
-    "targets": ((X, Y[:, :1].repeat(5, 1)), {}, ValueError, "target has shape (12, 5); it needs that of"),
+    "targets": ((X, Y[:, :1].repeat(5, 1)), {}, ValueError, "y_true has shape (12, 5); it needs that of"),
     "objects": ((np.array([["a"] * 4] * 12), Y), {}, TypeError, "x has dtype <U1; give real numbers"),
     "ragged": (([[1, 2], [1]], Y), {}, ValueError, "x is a ragged nest of lists; pad the sequences"),
     "none": ((), {}, ValueError, "x is None; give an array, or a generator"),
@@ -186,9 +186,9 @@ def test_an_optimizer_belongs_to_the_layers_of_its_model():
 def test_labels_out_of_range_are_found_before_training():
     """The one that is wrong is in the last batch."""
     for loss, y, message in (
-        ("sparse_categorical_crossentropy", with_value(LABELS, 3), "target contains 3; give class numbers, 0 to 2"),
-        ("sparse_categorical_crossentropy", with_value(LABELS, -1), "target contains -1; give class numbers, 0 to 2"),
-        ("categorical_crossentropy", with_value(np.eye(3)[LABELS], 2), "target contains 2.0; categorical_crossentropy"),
+        ("sparse_categorical_crossentropy", with_value(LABELS, 3), "y_true contains 3; give class numbers, 0 to 2"),
+        ("sparse_categorical_crossentropy", with_value(LABELS, -1), "y_true contains -1; give class numbers, 0 to 2"),
+        ("categorical_crossentropy", with_value(np.eye(3)[LABELS], 2), "y_true contains 2.0; categorical_crossentropy"),
         ("categorical_crossentropy", LABELS, "for class numbers use sparse_categorical_crossentropy"),
         ("sparse_categorical_crossentropy", np.eye(3)[LABELS], "for one-hot rows use categorical_crossentropy"),
     ):
@@ -200,7 +200,7 @@ def test_labels_out_of_range_are_found_before_training():
             refused(model, ValueError, lambda m=model, g=good, v=val: m.fit(X, g, verbose=0, epochs=2, **v), message)
     binary = classifier("binary_crossentropy", 1)
     refused(
-        binary, ValueError, lambda: binary.fit(X, LABELS, batch_size=5, verbose=0), "target contains 2.0; binary_cross"
+        binary, ValueError, lambda: binary.fit(X, LABELS, batch_size=5, verbose=0), "y_true contains 2.0; binary_cross"
     )
 
 

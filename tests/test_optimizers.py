@@ -205,7 +205,11 @@ def test_learning_rate_may_be_changed():
 
 @pytest.mark.parametrize(
     ("gradients", "said"),
-    [((np.ones(18),), r"\(18,\).*\(18,\), \(4,\)"), ((np.ones(4), np.ones(18)), "order"), ((), "numbers")],
+    [
+        ((np.ones(18),), "gradients of 1 module, and the optimizer has 2 modules; give a list with"),
+        ((np.ones(4), np.ones(18)), r"gradients\[0\] has 4 numbers, and modules\[0\] has 18 parameters.* order"),
+        ((), "gradients of 0 modules"),
+    ],
 )
 def test_gradients_that_do_not_fit_change_nothing(gradients, said):
     layers = [nn.Linear(5, 3, dtype="float64"), nn.Linear(3, 1, dtype="float64")]

@@ -490,3 +490,53 @@ def test_saving_without_what_cannot_be_saved(tmp_path):
     assert np.array_equal(load_model(tmp_path / "m").predict(X, verbose=0), model.predict(X, verbose=0))
     model = built(layers.Flatten(), Dense(2, kernel_constraint=lambda w: w))
     assert "include_optimizer" not in message_of(TypeError, lambda: model.save(tmp_path / "m"), "kernel_constraint")
+
+
+def leaking(rate):
+    @cell(gates="a", states="h")
+    def leaking(a, h):
+        return (1 - rate) * h + rate * tanh(a)
+
+    return leaking
+
+
+def power(number):
+    return activations.ActivationFunction("power", scalar=lambda x: x**number)
+
+
+def scaled(factor):
+    def halved(w):
+        return factor * w
+
+    return halved
+
+
+@pytest.mark.parametrize("make", [
+    lambda: built(Dense(2, power(2)), Dense(2, power(3))),
+    lambda: built(RNN(leaking(0.1), 2, return_sequences=True), RNN(leaking(0.2), 2)),
+    lambda: built(Dense(2, kernel_constraint=halved, bias_constraint=scaled(0.25))),
+    lambda: built(Dense(2, kernel_constraint=scaled(0.25)), optimizer=SGD(learning_rate=scaled(0.5))),
+], ids=["activations", "cells", "functions", "optimizer"])  # fmt: skip
+def test_a_name_does_not_stand_for_two_objects_of_a_file(make, tmp_path):
+    model = make()
+    said = "two objects of your own with one name, 'Custom>", "give each its own name"
+    message_of(ValueError, lambda: model.save(tmp_path / "m"), *said)
+    message_of(ValueError, model.need_savable, *said)
+    assert not (tmp_path / "m").exists()
+
+
+def test_equal_cells_and_activations_are_one_to_a_file(tmp_path):
+    model = built(
+        RNN(leaking(0.1), 2, return_sequences=True), RNN(leaking(0.1), 2), Dense(2, power(2)), Dense(2, power(2))
+    )
+    model.save(tmp_path / "m")
+    again = load_model(tmp_path / "m", {"leaking": leaking(0.1), "power": power(2)})
+    goes_on_like(again, model)
+    built(Dense(2, power(3))).save(tmp_path / "m")  # another file
+
+
+def test_registered_names_tell_cells_of_a_factory_apart(registered, tmp_path):
+    slow, fast = (layers.register_cell(leaking(rate), f"leaking_{rate}") for rate in (0.1, 0.9))
+    model = built(RNN(slow, 2, return_sequences=True), RNN(fast, 2))
+    model.save(tmp_path / "m")
+    goes_on_like(load_model(tmp_path / "m"), model)

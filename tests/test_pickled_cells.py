@@ -10,10 +10,27 @@ import pytest
 from networks import CELLS
 from processes import environment, run_python
 
-from nblstm import CellError, abs, cell, cells, exp, maximum, minimum, nn, sigmoid, sqrt, tanh, where
+from nblstm import (
+    CellError,
+    Sequential,
+    abs,
+    cell,
+    cells,
+    exp,
+    layers,
+    maximum,
+    minimum,
+    nn,
+    sigmoid,
+    sqrt,
+    tanh,
+    where,
+)
+from nblstm.activations import ActivationFunction
 from nblstm.cells import pickling
 from nblstm.cells.cell import Cell
 from nblstm.cells.pickling import _by_value, _value, equations_text
+from nblstm.symbolic import as_text
 
 X = np.random.default_rng(0).normal(size=(4, 2, 3)).astype("f4")
 
@@ -62,7 +79,7 @@ def test_equations_as_text(name):
     """What another process makes of a cell is the same source, and the same numbers."""
     made = HOMELESS.get(name) or CELLS[name][0]
     elsewhere = "nowhere", "made"
-    pickling._known.clear()
+    as_text.known.clear()
     again = _by_value(Cell, *_value(made), elsewhere, made.__doc__)
     assert again is not made
     assert again.source(dtype="float64") == made.source(dtype="float64")
@@ -75,17 +92,43 @@ def test_equations_as_text(name):
 
 
 def test_a_service_that_gets_new_cells_keeps_the_last_ones(monkeypatch):
-    monkeypatch.setattr(pickling, "KNOWN", 3)
+    monkeypatch.setattr(as_text, "KNOWN", 3)
     made = [damped(1 + k / 8) for k in range(9)]
     pickles = list(map(pickle.dumps, made))
-    assert len(pickling._known) == 3
+    assert len(as_text.known) == 3
     assert all(pickle.loads(pickles[k]) is made[k] for k in (6, 7, 8, 6))
     first = pickle.loads(pickles[0])  # made again
     assert first is not made[0]
-    assert first(0.7, 0.1) == (made[0](0.7, 0.1),)
+    assert first(0.7, 0.1) == made[0](0.7, 0.1)
     assert pickle.loads(pickles[6]) is made[6]  # met after 7
     assert pickle.loads(pickles[7]) is not made[7]
-    assert len(pickling._known) == 3
+    assert len(as_text.known) == 3
+
+
+CUBE = ActivationFunction("cube", scalar=lambda x: where(x > 0, x**3, sigmoid(0.25 * x) - 0.5))
+
+
+@pytest.mark.parametrize("make", [
+    lambda: layers.Dense(3, CUBE), lambda: layers.LSTM(3, CUBE), lambda: layers.GRU(3, recurrent_activation=CUBE),
+    lambda: layers.SimpleRNN(3, CUBE),
+])  # fmt: skip
+def test_an_activation_of_a_lambda(make):
+    """In this process a copy is the activation itself, in another one the numbers are the same."""
+    assert pickle.loads(pickle.dumps(CUBE)) is copy.deepcopy(CUBE) is CUBE
+    model = Sequential([layers.Input((2, 3)), make()], seed=0)
+    expected = model.predict(X, verbose=0)
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert other.layers[0].get_config() == model.layers[0].get_config()
+        assert other.predict(X, verbose=0).tobytes() == expected.tobytes()
+    sent = pickle.dumps(model).hex()
+    assert bytes.fromhex(run_python(PREDICT, sent, X.tobytes().hex())) == expected.tobytes()
+
+
+def test_an_activation_of_formulas_has_its_equation_too():
+    made = ActivationFunction("own", np.sin, np.cos, "input", scalar=lambda x: x / (1 + abs(x)))
+    again = pickle.loads(pickle.dumps(made))
+    assert (again.name, again._given) == (made.name, made._given)
+    assert cells.rnn_with(again)(3.0, 0.0) == cells.rnn_with(made)(3.0, 0.0) == 0.75
 
 
 def test_signs_of_zeros_are_kept():
@@ -124,6 +167,12 @@ def test_a_network_in_another_process(name):
     assert [bytes.fromhex(text) for text in received] == [array.tobytes() for array in expected]
 
 
+PREDICT = """
+import pickle, sys
+import numpy as np
+model = pickle.loads(bytes.fromhex(sys.argv[1]))
+print(model.predict(np.frombuffer(bytes.fromhex(sys.argv[2]), "f4").reshape(4, 2, 3), verbose=0).tobytes().hex())
+"""
 MODULE = """
 from nblstm import cell, tanh
 

@@ -46,7 +46,11 @@ unnamed = nblstm.cell(gates="a", states="h")(lambda a, h: nblstm.tanh(a))
         (ValueError, lambda: register_cell(nameless, "lstm"), ("'lstm' is registered already",)),
         (TypeError, lambda: Bidirectional(Dense(3)), ("layer is", "such as LSTM(10)")),
         (TypeError, lambda: Bidirectional(LSTM(3), backward_layer=3), ("backward_layer is 3",)),
-        (ValueError, lambda: Bidirectional(LSTM(3), "product"), ("merge_mode is 'product'", "concat, sum, mul")),
+        (
+            ValueError,
+            lambda: Bidirectional(LSTM(3), "product"),
+            ("merge_mode is 'product'", "concat, sum, mul, ave, or None"),
+        ),
         (ValueError, lambda: Bidirectional(LSTM(3, go_backwards=True)), ("go_backwards=True", "False and True")),
         (ValueError, lambda: Bidirectional(LSTM(3), backward_layer=LSTM(3)), ("go_backwards=False",)),
         (ValueError, lambda: Bidirectional(LSTM(3), dtype="float64"), ("dtype is float64", "give it to the latter")),

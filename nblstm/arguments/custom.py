@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -18,6 +19,8 @@ BY_NAME = "nblstm.utils.register_keras_serializable"
 
 _registered: dict[str, Any] = {}
 _scopes: ContextVar[tuple[dict[str, Any], ...]] = ContextVar("scopes", default=())
+#: Objects by the names that the file which is made now has for them.
+_written: ContextVar[dict[str, Any] | None] = ContextVar("written", default=None)
 
 
 def register_keras_serializable(package: str = "Custom", name: str | None = None):
@@ -92,6 +95,16 @@ def custom_object_scope(*custom_objects: dict[str, Any] | None):
         _scopes.reset(token)
 
 
+@contextmanager
+def one_file():
+    """``with one_file():`` all that is described goes into one file, where no name may stand for two objects."""
+    token = _written.set({} if _written.get() is None else _written.get())
+    try:
+        yield
+    finally:
+        _written.reset(token)
+
+
 def found(name: str, table: Mapping[str, Any] | None = None) -> Any:
     """The object of that name: of a scope, else one of nblstm's, in ``table``, else one registered; None if none.
 
@@ -133,19 +146,26 @@ def resolved(value, table: Mapping[str, Any] | None = None) -> Any:
     return value if made is None else made
 
 
-def name_of(made, short: str | None = None) -> str:
+def name_of(made, short: str | None = None, alike: Callable[[Any, Any], bool] = operator.is_) -> str:
     """The name under which a file may refer to an object: the registered one, else its own.
 
-    Its own is ``short``, or that of a class or of a function defined under one; TypeError if it has none.
+    Its own is ``short``, or that of a class or of a function defined under one; TypeError if it has none. ValueError if
+    the same file has the name for another object, which is not ``alike``.
     """
-    for name, known in _registered.items():
-        if known is made:
-            return name
-    if short is None and (inspect.isclass(made) or inspect.isfunction(made)):
-        short = made.__name__
-    if short is None or not short.isidentifier():  # that of a lambda is none
-        raise TypeError(f"{made!r} has no name to be found by")
-    return CUSTOM + short
+    name = next((name for name, known in _registered.items() if known is made), None)
+    if name is None:
+        if short is None and (inspect.isclass(made) or inspect.isfunction(made)):
+            short = made.__name__
+        if short is None or not short.isidentifier():  # that of a lambda is none
+            raise TypeError(f"{made!r} has no name to be found by")
+        name = CUSTOM + short
+    written = _written.get()
+    if written is not None and not alike(written.setdefault(name, made), made):
+        raise ValueError(
+            f"{written[name]!r} and {made!r} are two objects of your own with one name, {name!r}, and a file has their "
+            "names alone; give each its own name"
+        )
+    return name
 
 
 def function(value) -> Any:

@@ -45,9 +45,9 @@ def gru_with(
 
     Parameters
     ----------
-    activation : str or callable
+    activation : str, callable or ActivationFunction
         Of the candidate ``n``.
-    recurrent_activation : str or callable
+    recurrent_activation : str, callable or ActivationFunction
         Of the gates ``r`` and ``z``.
     reset_after : bool, default True
         Whether the reset gate acts after the recurrent product.

@@ -51,9 +51,9 @@ def lstm_with(
 
     Parameters
     ----------
-    activation : str or callable
+    activation : str, callable or ActivationFunction
         Of the candidate ``g`` and of the output.
-    recurrent_activation : str or callable
+    recurrent_activation : str, callable or ActivationFunction
         Of the gates ``i``, ``f`` and ``o``.
 
     Returns

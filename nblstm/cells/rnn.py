@@ -26,7 +26,7 @@ def rnn_with(activation: str | Callable[..., Any] = "tanh") -> Cell:
 
     Parameters
     ----------
-    activation : str or callable
+    activation : str, callable or ActivationFunction
 
     Returns
     -------

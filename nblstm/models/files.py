@@ -30,10 +30,14 @@ def get_config(model: Sequential) -> dict[str, Any]:
     ------
     TypeError
         If a layer has an argument that cannot be saved.
+    ValueError
+        If two objects of your own have one name.
     """
+    with custom.one_file():
+        described = [serialize(layer) for layer in layers_with_input(model)]
     return {
         "name": model.name,
-        "layers": [serialize(layer) for layer in layers_with_input(model)],
+        "layers": described,
         "build_input_shape": None if model.input_shape is None else list(model.input_shape),
     }
 
@@ -94,7 +98,7 @@ def save(model: Sequential, filepath, overwrite: bool = True, include_optimizer:
     TypeError
         If a function or an object of your own has no name, or no config, by which it could be found again.
     ValueError
-        If the model is not built, or the file's name stands for another format.
+        If the model is not built, two objects of your own have one name, or the file's name stands for another format.
     OSError
         If the file cannot be written.
 
@@ -106,20 +110,22 @@ def save(model: Sequential, filepath, overwrite: bool = True, include_optimizer:
     """
     model._need_built()
     target = _target(filepath, overwrite)
-    described, made = get_config(model), None  # layers that cannot be saved say so first
-    if include_optimizer:
-        try:
-            made = _compiled_with(model)
-        except TypeError as error:
-            raise TypeError(f"{error}; or save without it, by include_optimizer=False") from None
+    with custom.one_file():
+        described, made = get_config(model), None  # layers that cannot be saved say so first
+        if include_optimizer:
+            try:
+                made = _compiled_with(model)
+            except TypeError as error:
+                raise TypeError(f"{error}; or save without it, by include_optimizer=False") from None
     contents = model._parameters_lock.read(lambda: _contents(model, made))
     archive.write(target, "model", {"config": described, "compile": made} | contents)
 
 
 def need_savable(model: Sequential) -> None:
     """Raise what `save` would, but for its path: before a long fit, not behind it."""
-    get_config(model)
-    _compiled_with(model)
+    with custom.one_file():
+        get_config(model)
+        _compiled_with(model)
 
 
 def _compiled_with(model: Sequential) -> dict[str, Any] | None:

@@ -104,6 +104,12 @@ class ArrayFunctions(NamedTuple):
     overwrite: Callable[[Array], Array] | None
 
 
+def traced(name: str, equation: Callable) -> tuple[Value, Value]:
+    """The symbol x and the result of an activation's equation."""
+    [x], [y] = trace_function(f"the activation {name!r}", equation, ["x"])
+    return x, y
+
+
 def array_functions(name: str, equation: Callable) -> ArrayFunctions:
     """Derive NumPy functions from the equation of one number.
 
@@ -119,7 +125,7 @@ def array_functions(name: str, equation: Callable) -> ArrayFunctions:
     CellError
         If the equation cannot be traced.
     """
-    [x], [y] = trace_function(f"the activation {name!r}", equation, ["x"])
+    x, y = traced(name, equation)
     dy = Value("input", "dy")
     [slope] = gradients([y], [ONE], [x])
     keeps = "input" if x in {*topological([slope], leaves={y})} - {y} else "output"

@@ -32,9 +32,9 @@ def choice(name, *values) -> Any:
 def _check_number(name, *values) -> None:
     for x in values:
         if getattr(x, "ndim", 0):
-            raise graph.CellError(
-                f"calls nblstm.{name} on an array of shape {x.shape}, and it computes one number at a time; on arrays, "
-                "use NumPy's functions or those of nblstm.activations"
+            raise TypeError(
+                f"nblstm.{name} is called on an array of shape {x.shape}, and computes one number at a time; on "
+                "arrays, use NumPy's functions or those of nblstm.activations"
             )
 
 
@@ -190,7 +190,14 @@ ACTIVATIONS = {
 
 
 def activation(name) -> Any:
-    """The activation of that name; a function is returned as it is."""
+    """The activation of that name; a function is returned as it is, of an ActivationFunction its ``scalar``."""
+    if hasattr(name, "scalar"):
+        if name.scalar is None:
+            raise ValueError(
+                f"the activation {name.name!r} does not act on each number alone, as a cell needs; give another, or an "
+                "ActivationFunction with scalar="
+            )
+        return name.scalar
     if callable(name):
         return name
     if name not in ACTIVATIONS:

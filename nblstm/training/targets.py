@@ -19,9 +19,9 @@ def prediction_array(y_pred) -> np.ndarray:
         prediction = y_pred
     else:
         given = str(getattr(y_pred, "dtype", ""))
-        prediction = validate.real_array("prediction", y_pred, given if given in validate.DTYPES else "float64")
+        prediction = validate.real_array("y_pred", y_pred, given if given in validate.DTYPES else "float64")
     if prediction.ndim == 0 or prediction.size == 0:
-        raise ValueError(f"prediction has shape {prediction.shape}, with no entries in a row; give at least one row")
+        raise ValueError(f"y_pred has shape {prediction.shape}; give at least one row of at least one number")
     return prediction
 
 
@@ -33,7 +33,7 @@ def target_like(target: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if target.shape == shape:
         return target
     if target.shape != (*shape, 1) and (*target.shape, 1) != shape:
-        raise ValueError(f"target has shape {target.shape}; it needs that of the prediction, {shape}")
+        raise ValueError(f"y_true has shape {target.shape}; it needs that of y_pred, {shape}")
     return target.reshape(shape)
 
 

@@ -74,7 +74,9 @@ class Bidirectional(Layer):
         kwargs.setdefault("trainable", layer.trainable)
         kwargs.setdefault("dtype", layer.dtype)
         super().__init__(**kwargs)
-        self.merge_mode = None if merge_mode is None else validate.choice("merge_mode", merge_mode, tuple(_MERGED))
+        if merge_mode is not None and merge_mode not in _MERGED:
+            raise ValueError(f"merge_mode is {validate.unknown(merge_mode, _MERGED)}, or None for both outputs")
+        self.merge_mode = merge_mode
         zeros = {"zero_output_for_mask": layer.return_sequences}
         other: Any = layer if backward_layer is None else backward_layer
         backwards = True if backward_layer is None else backward_layer.go_backwards

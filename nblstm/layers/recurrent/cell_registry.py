@@ -5,6 +5,7 @@ from __future__ import annotations
 from nblstm import cells
 from nblstm.arguments import custom
 from nblstm.cells import Cell
+from nblstm.cells.pickling import alike
 
 _CELLS: dict[str, Cell] = {name: made for name, made in vars(cells).items() if isinstance(made, Cell)}
 
@@ -74,7 +75,7 @@ def name_of(cell: Cell) -> str:
         if known is cell:
             return name
     try:
-        return custom.name_of(cell, cell.name)
+        return custom.name_of(cell, cell.name, alike)
     except TypeError:
         raise TypeError(
             f"the cell {cell.name!r} is not registered and cannot be saved; call "

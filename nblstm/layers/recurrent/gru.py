@@ -77,8 +77,7 @@ class GRU(Recurrent):
         super().__init__(**signatures.passed_on(Recurrent, locals()))
 
     def _make_cell(self):
-        activation, gate = activations.scalar(self.activation), activations.scalar(self.recurrent_activation)
-        return gru_with(activation, gate, self.reset_after)
+        return gru_with(self.activation, self.recurrent_activation, self.reset_after)
 
     def _gates(self):
         return ("z", "r", "n")

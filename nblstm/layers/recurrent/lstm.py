@@ -79,7 +79,7 @@ class LSTM(Recurrent):
         super().__init__(**signatures.passed_on(Recurrent, locals()))
 
     def _make_cell(self):
-        return lstm_with(activations.scalar(self.activation), activations.scalar(self.recurrent_activation))
+        return lstm_with(self.activation, self.recurrent_activation)
 
     def _bias_initializer(self):
         return _ForgetBias(self.bias_initializer) if self.unit_forget_bias else self.bias_initializer

@@ -64,7 +64,7 @@ class SimpleRNN(Recurrent):
         super().__init__(**signatures.passed_on(Recurrent, locals()))
 
     def _make_cell(self):
-        return rnn_with(activations.scalar(self.activation))
+        return rnn_with(self.activation)
 
 
 @register()

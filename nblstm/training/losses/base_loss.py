@@ -109,7 +109,7 @@ class Loss(Configured):
 
     def target(self, target, prediction: np.ndarray, mask: np.ndarray | None):
         """The target as `rows` takes it, and the mask with what the target itself leaves out."""
-        target = validate.real_array("target", target, prediction.dtype)
+        target = validate.real_array("y_true", target, prediction.dtype)
         return targets.target_like(target, prediction.shape), mask
 
     def check(self, target: np.ndarray) -> None:
@@ -136,7 +136,7 @@ class Loss(Configured):
         if prediction.ndim == 1:
             prediction = prediction[:, None]
             if np.shape(y_true) not in (shape, prediction.shape):
-                raise ValueError(f"target has shape {np.shape(y_true)}; it needs that of the prediction, {shape}")
+                raise ValueError(f"y_true has shape {np.shape(y_true)}; it needs that of y_pred, {shape}")
         if mask is not None:
             mask = targets.mask_array(mask, prediction.shape[:-1])
         target, mask = self.target(y_true, prediction, mask)

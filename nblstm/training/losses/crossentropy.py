@@ -69,7 +69,7 @@ class BinaryCrossentropy(_Crossentropy):
 
     def target(self, target, prediction, mask):
         """Numbers in the predictions' shape."""
-        target = validate.real_array("target", target, prediction.dtype)
+        target = validate.real_array("y_true", target, prediction.dtype)
         _need_class_dimension(target, prediction, "")
         return target_like(target, prediction.shape), mask
 
@@ -106,7 +106,7 @@ class CategoricalCrossentropy(_Crossentropy):
     def target(self, target, prediction, mask):
         """A distribution over the classes, such as one-hot rows, smoothed."""
         _need_classes(prediction)
-        target = validate.real_array("target", target, prediction.dtype)
+        target = validate.real_array("y_true", target, prediction.dtype)
         _need_class_dimension(target, prediction, "; for class numbers use sparse_categorical_crossentropy")
         target = target_like(target, prediction.shape)
         _need_fractions(self.name, target)
@@ -160,10 +160,10 @@ class SparseCategoricalCrossentropy(Loss):
     def target(self, target, prediction, mask):
         """Class numbers as an array of int, 0 where they do not count."""
         _need_classes(prediction)
-        labels, rows, classes = validate.number_array("target", target), prediction.shape[:-1], prediction.shape[-1]
+        labels, rows, classes = validate.number_array("y_true", target), prediction.shape[:-1], prediction.shape[-1]
         if labels.shape not in (rows, (*rows, 1)):
             advice = "; for one-hot rows use categorical_crossentropy" if labels.shape == prediction.shape else ""
-            raise ValueError(f"target has shape {labels.shape}; it needs one class per row, {rows}{advice}")
+            raise ValueError(f"y_true has shape {labels.shape}; it needs one class per row, {rows}{advice}")
         labels = labels.reshape(rows)
         if self.ignore_class is not None:
             counts = labels != self.ignore_class
@@ -174,7 +174,7 @@ class SparseCategoricalCrossentropy(Loss):
             return labels.astype(np.intp, copy=False), mask
         wrong = ~((labels >= 0) & (labels < classes) & (labels == np.floor(labels)))
         if wrong.any():
-            raise ValueError(f"target contains {labels[wrong][0]}; give class numbers, 0 to {classes - 1}")
+            raise ValueError(f"y_true contains {labels[wrong][0]}; give class numbers, 0 to {classes - 1}")
         return labels.astype(np.intp), mask
 
     def rows(self, target, prediction):
@@ -204,19 +204,19 @@ def _clipped(probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _need_classes(prediction: np.ndarray) -> None:
     if prediction.shape[-1] == 1:
-        raise ValueError("prediction has one class in a row; give (B, ..., classes), or use binary_crossentropy")
+        raise ValueError("y_pred has one class in a row; give (B, ..., classes), or use binary_crossentropy")
 
 
 def _need_fractions(name: str, target: np.ndarray) -> None:
     if not (np.minimum.reduce(target, None) >= 0 and np.maximum.reduce(target, None) <= 1):
         outside = ~((target >= 0) & (target <= 1))
-        raise ValueError(f"target contains {target[outside][0]}; {name} takes numbers from 0 to 1")
+        raise ValueError(f"y_true contains {target[outside][0]}; {name} takes numbers from 0 to 1")
 
 
 def _need_class_dimension(target: np.ndarray, prediction: np.ndarray, advice: str) -> None:
     if target.ndim < prediction.ndim and prediction.shape[-1] > 1:
-        needs = f"it needs that of the prediction, {prediction.shape}"
-        raise ValueError(f"target has shape {target.shape}; {needs}{advice}")
+        needs = f"it needs that of y_pred, {prediction.shape}"
+        raise ValueError(f"y_true has shape {target.shape}; {needs}{advice}")
 
 
 def binary_crossentropy(y_true, y_pred, from_logits: bool = False, label_smoothing: float = 0.0) -> np.ndarray:

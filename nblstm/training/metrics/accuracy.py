@@ -60,7 +60,7 @@ class BinaryAccuracy(_Agreement):
 
     def _agree(self, y_true, prediction):
         if not (type(y_true) is np.ndarray and y_true.dtype.kind in "iub"):  # else it is compared as it is
-            y_true = validate.real_array("target", y_true, prediction.dtype)
+            y_true = validate.real_array("y_true", y_true, prediction.dtype)
         # In the target's dtype: NumPy takes twice as long to compare bools with other numbers.
         return (prediction > self.threshold).astype(y_true.dtype) == target_like(y_true, prediction.shape)
 
@@ -131,12 +131,12 @@ _BINARY, _CATEGORICAL, _SPARSE = BinaryAccuracy(), CategoricalAccuracy(), Sparse
 
 
 def _one_hot(y_true, prediction: np.ndarray) -> np.ndarray:
-    target = validate.number_array("target", y_true)
-    return validate.shaped("target", target, prediction.shape, "that of the prediction, a one-hot row for each")
+    target = validate.number_array("y_true", y_true)
+    return validate.shaped("y_true", target, prediction.shape, "that of y_pred, a one-hot row for each")
 
 
 def _class_numbers(y_true, prediction: np.ndarray) -> np.ndarray:
-    return target_like(validate.number_array("target", y_true), prediction.shape[:-1])
+    return target_like(validate.number_array("y_true", y_true), prediction.shape[:-1])
 
 
 def _among(classes: np.ndarray, prediction: np.ndarray, k: int) -> np.ndarray:

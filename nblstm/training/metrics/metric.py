@@ -184,7 +184,7 @@ class MetricFunction(Metric):
 
     def values(self, y_true, y_pred, mask=None):
         """Values that the function gives."""
-        return self.fn(validate.plain_array("target", y_true), validate.plain_array("prediction", y_pred))
+        return self.fn(validate.plain_array("y_true", y_true), validate.plain_array("y_pred", y_pred))
 
 
 @METRICS.register()
@@ -262,7 +262,7 @@ class RootMeanSquaredError(Metric):
     def values(self, y_true, y_pred, mask=None):
         """The squares."""
         prediction = targets.prediction_array(y_pred)
-        target = validate.real_array("target", y_true, prediction.dtype)
+        target = validate.real_array("y_true", y_true, prediction.dtype)
         return np.square(prediction - targets.target_like(target, prediction.shape))
 
     def result(self) -> float:

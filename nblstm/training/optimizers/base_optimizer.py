@@ -258,12 +258,17 @@ class Optimizer(Configured):
         sizes = [p.size for p in parameters]
         if sizes != self._sizes:
             raise ValueError(f"the modules have {sizes} parameters and had {self._sizes}; call build(modules) again")
-        came, needed = [None if g is None else g.shape for g in flat], [p.shape for p in parameters]
-        if came != needed and (
-            len(came) != len(needed) or any(a not in (None, b) for a, b in zip(came, needed, strict=True))
-        ):
-            raise ValueError(f"gradients have {came} numbers; the modules have {needed}, in that order")
-        for g, p in zip(flat, parameters, strict=True):
+        if len(flat) != len(parameters):
+            raise ValueError(
+                f"there are gradients of {_modules(len(flat))}, and the optimizer has {_modules(len(parameters))}; "
+                "give a list with what backward() returned for each, in the order of modules"
+            )
+        for k, (g, p) in enumerate(zip(flat, parameters, strict=True)):
+            if g is not None and g.shape != p.shape:
+                raise ValueError(
+                    f"gradients[{k}] has {g.size} numbers, and modules[{k}] has {p.size} parameters; give what each "
+                    "module's backward() returned, in the order of modules"
+                )
             if g is not None and g.dtype != p.dtype:
                 raise ValueError(f"gradients have dtype {g.dtype}; the module has {p.dtype}, so give that")
 
@@ -316,6 +321,10 @@ class Optimizer(Configured):
 
 
 OPTIMIZERS = Registry("optimizer", Optimizer)
+
+
+def _modules(count: int) -> str:
+    return "1 module" if count == 1 else f"{count} modules"
 
 
 def _is_rate(modules) -> bool:
