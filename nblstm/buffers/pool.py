@@ -40,7 +40,7 @@ _pools: dict[weakref.ref[Pool], None] = {}  # a tuple of its keys is made in one
 _made_since = 0  # bytes made since the budget was last looked at
 
 
-class Pass(Protocol):
+class Kept(Protocol):
     """An object that a `FreeList` holds."""
 
     @property
@@ -74,7 +74,7 @@ class FreeList:
         self.used = next(_clock)
         return self._waiting.take()
 
-    def add(self, made: Pass) -> None:
+    def add(self, made: Kept) -> None:
         """Count a new pass, which is the caller's alone; one that is too large is not to come back."""
         if made.nbytes > LARGEST:
             self.keeps, self._waiting = False, Spare(0)
@@ -101,19 +101,13 @@ def _count(nbytes: int) -> None:
 
 
 class Pool:
-    """The passes that one network keeps, or one state of its weights.
+    """The passes and packed weights that one network keeps."""
 
-    Parameters
-    ----------
-    before : Pool, optional
-        What was used once there was used once here.
-    """
-
-    def __init__(self, before: Pool | None = None):
+    def __init__(self):
         self._lists: dict[Hashable, FreeList] = {}
         #: ``get(key)`` is the free list of a key, if it has one.
         self.get: Callable[[Hashable], FreeList | None] = self._lists.get
-        self._once: dict[Hashable, None] = {} if before is None else before._once
+        self._once: dict[Hashable, None] = {}
         _pools[weakref.ref(self, _pools.pop)] = None  # a callback made in C, see `memory`
 
     def second(self, key: Hashable) -> FreeList | None:

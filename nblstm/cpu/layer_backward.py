@@ -80,8 +80,8 @@ class LayerBackward:
         """Set what depends on the lengths of a batch of T steps and B sequences."""
         sizes, cell = self._sizes, self._sizes.cell
         self._in_place = [batch.uniform and not reverse for reverse in sizes.directions]
-        self._tiny = sizes.tiny(batch, thresholds.SERIAL_WORK_GRADIENTS)
-        self._cut = partition(batch, sizes.H, sizes.columns, sizes.D, self._tiny)
+        self._serial = sizes.is_serial(batch, thresholds.SERIAL_WORK_GRADIENTS)
+        self._cut = partition(batch, sizes.H, sizes.columns, sizes.D, self._serial)
         loop = backward_by_units if self._cut.by_units else backward_by_rows
         self._kernels = loop(sizes.dtype, cell.stages), gradients_kernel(sizes.dtype)
         self._previous = [
@@ -217,18 +217,18 @@ class LayerBackward:
                 setattr(told, field, at + start)
                 told.held[field] = flat
             self._flat = flat
-        (loop_kernel, gradients_kernel), tiny = self._kernels, self._tiny
+        (loop_kernel, gradients_kernel), serial = self._kernels, self._serial
         for segment in self._segments:
             if self._cut.by_units:
                 self._sync.fill(0)
-            threads.run(loop_kernel, segment.loop, self._cut.parts * len(segment.directions), tiny=tiny)
+            threads.run(loop_kernel, segment.loop, self._cut.parts * len(segment.directions), serial=serial)
             for k, own in enumerate(segment.gradients):
                 d = segment.directions[k]
                 if not self._in_place[d]:
                     (lo, hi), history = segment.rows[k], self._histories[d]
                     h = gather_rows(history.by_state[0], self._previous[d][lo - history.start : hi - history.start])
                     own[0].set(h=h, h_row=h.shape[1])
-                threads.run(gradients_kernel, own, own[0].parts, tiny=tiny)
+                threads.run(gradients_kernel, own, own[0].parts, serial=serial)
         if self._asked[0]:
             dtype = self._sizes.dtype
             _sparse_blocks[dtype] = sparse_weight_block(dtype)

@@ -98,8 +98,8 @@ class LayerForward:
         """Set what depends on the lengths of a batch of T steps and B sequences."""
         sizes = self._sizes
         steps = steps or [(0, batch.steps)] * sizes.D
-        self._tiny = sizes.tiny(batch, thresholds.SERIAL_WORK_FEW_ROWS)
-        work = partition(batch, sizes.H, sizes.columns, sizes.D, self._tiny)
+        self._serial = sizes.is_serial(batch, thresholds.SERIAL_WORK_FEW_ROWS)
+        work = partition(batch, sizes.H, sizes.columns, sizes.D, self._serial)
         parts = work.parts
         self._shared, self._parts = work.by_units, parts * sizes.D
         self._kernel = (forward_by_units if work.by_units else forward_by_rows)(sizes.dtype, sizes.cell.stages)
@@ -168,7 +168,7 @@ class LayerForward:
             else:
                 self._h[:] = states[0][:, None]
             self._sync.fill(0)
-        threads.run(self._kernel, self._arguments, self._parts, tiny=self._tiny)
+        threads.run(self._kernel, self._arguments, self._parts, serial=self._serial)
         return y
 
     def let_go(self) -> None:

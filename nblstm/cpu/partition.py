@@ -68,9 +68,9 @@ class Sizes(NamedTuple):
             "operand_start": len(cell.preactivations) * H,
         }  # fmt: skip
 
-    def tiny(self, batch: Batch, few_rows: int) -> bool:
-        """Say whether a pass is too little work for threads; ``few_rows`` is the limit where rows are few."""
-        limit = thresholds.SERIAL_WORK if batch.N >= 2 * thresholds.ROWS_PER_THREAD else few_rows
+    def is_serial(self, batch: Batch, limit_few_rows: int) -> bool:
+        """Say whether a pass is too little work for threads; ``limit_few_rows`` is the limit where rows are few."""
+        limit = thresholds.SERIAL_WORK if batch.N >= 2 * thresholds.ROWS_PER_THREAD else limit_few_rows
         return batch.N * self.columns * (self.I + self.H) < limit
 
 
@@ -97,7 +97,7 @@ class Partition(NamedTuple):
         return len(self.bounds) - 1
 
 
-def partition(batch: Batch, H: int, columns: int, directions: int, tiny: bool) -> Partition:
+def partition(batch: Batch, H: int, columns: int, directions: int, serial: bool) -> Partition:
     """Cut a recurrence for the number of threads.
 
     Parameters
@@ -107,11 +107,11 @@ def partition(batch: Batch, H: int, columns: int, directions: int, tiny: bool) -
         The recurrent product of a row has H x columns multiply-adds.
     directions : int
         Each has its share of the threads.
-    tiny : bool
+    serial : bool
         One part: the calling thread does it all.
     """
     threads_each = -(-threads.num_threads() // directions)
-    if tiny or threads_each < 2:
+    if serial or threads_each < 2:
         return Partition(False, np.array([0, batch.B], np.int64), batch.B)
     few_rows = thresholds.ROWS_PER_THREAD * threads_each > batch.B
     if few_rows and (batch.T == 1 or columns * H > thresholds.SHARED_STEP_WORK):

@@ -190,7 +190,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def run(kernel: int, arguments: Launch, parts: int, *, tiny: bool = False) -> None:
+def run(kernel: int, arguments: Launch, parts: int, *, serial: bool = False) -> None:
     """Call ``kernel(arguments, part)`` for every part, on all threads.
 
     Parameters
@@ -200,13 +200,13 @@ def run(kernel: int, arguments: Launch, parts: int, *, tiny: bool = False) -> No
     arguments : Launch
         Its first argument.
     parts : int
-    tiny : bool
+    serial : bool
         The work takes less than about 20 us: do it on the calling thread.
     """
     if memory.CHECKED:
         arguments.check()
         memory.fill_freed()
-    if tiny or parts < 2 or num_threads() < 2:
+    if serial or parts < 2 or num_threads() < 2:
         _launchers()[0](kernel, arguments.at, parts)
     else:
         (_workers or uninterrupted(_started)).run(kernel, arguments.at, parts)

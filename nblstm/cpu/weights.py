@@ -73,7 +73,7 @@ class PackedWeights:
                 transposed=transposed, matrix=matrix, matrix_row=matrix.shape[1], packed=target,
             )  # fmt: skip
         self._parts = sum(arguments.parts for arguments in self._arguments)
-        self._tiny, self.nbytes = sum(sizes) < thresholds.SERIAL_PACKING, packed.nbytes
+        self._serial, self.nbytes = sum(sizes) < thresholds.SERIAL_PACKING, packed.nbytes
         self._kernel = pack_kernel(DTYPES[item])
         vectors = place(self._vectors)
         self.forward = {"w_x": places[0], "w_h": places[1], "bias": place(self._bias), "vectors": vectors}
@@ -85,7 +85,7 @@ class PackedWeights:
         add_biases(self._cell, self._gates, b_ih, b_hh, self._bias)
         if self._vectors is not None:
             np.concatenate(self._own_vectors, out=self._vectors)
-        threads.run(self._kernel, self._arguments, self._parts, tiny=self._tiny)
+        threads.run(self._kernel, self._arguments, self._parts, serial=self._serial)
 
 
 class PackedNetwork:

@@ -28,7 +28,7 @@ class Dropout:
     ----------
     network : Network
     dropped : bool
-        Whether the cell is that of recurrent dropout, see `Network.dropped`.
+        Whether the cell is that of recurrent dropout, see `Network.with_recurrent_dropout`.
     reserve : Reserve
 
     Attributes

@@ -87,7 +87,7 @@ class Network:
         return stack
 
     @cached_property
-    def dropped(self) -> Network:
+    def with_recurrent_dropout(self) -> Network:
         """The same with recurrent dropout in its cell, which has further states, but no other parameters."""
         return replace(self, cell=recurrent_dropout(self.cell))
 

@@ -41,7 +41,7 @@ class Pass:
     checkpoint : int, optional
         For training: about so many steps lie between the states that are kept.
     dropped : bool, default False
-        Whether the cell is that of recurrent dropout, see `Network.dropped`.
+        Whether the cell is that of recurrent dropout, see `Network.with_recurrent_dropout`.
     copies : bool, default False
         Whether inputs and outputs are copied into and out of memory of its own even if they are not `SMALL`.
     reserve : ndarray, optional
@@ -99,7 +99,7 @@ class Pass:
             self._reserve = Reserve(memory.cut(reserve, shapes))
         self._dropout = Dropout(network, dropped, self._reserve)
         if dropped:
-            network = network.dropped
+            network = network.with_recurrent_dropout
         self._all_states = arrays.zeros(network.states_shape(B), dtype)
         self._core = slice(1, -1) if dropped else slice(None)  # without those that recurrent dropout adds
         self.states = self._all_states[self._core]

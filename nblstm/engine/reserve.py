@@ -112,7 +112,9 @@ def reserve_shapes(network: Network, batch: Any, rows: int, checkpoint: int | No
         found["input_factors"] = ((D, B, 1, network.input_size), dtype)
     if dropped:
         found["recurrent_factors"] = ((network.num_layers * D, B, H), dtype)
-    kept = network.backend.reserve_shapes(network.dropped if dropped else network, batch.packed, rows, checkpoint)
+    kept = network.backend.reserve_shapes(
+        network.with_recurrent_dropout if dropped else network, batch.packed, rows, checkpoint
+    )
     for k in range(network.num_layers):
         if k and network.dropout:
             found |= {f"{name}_{k}": ((rows, D * H), dtype) for name in ("x", "factors")}

@@ -129,7 +129,7 @@ def gather_rows(source: np.ndarray, index: np.ndarray) -> np.ndarray:
     arguments[0].set(
         rows=rows, block=block, K=K, index=index, source=source, source_row=source.strides[0] // item, target=target
     )
-    threads.run(gather_kernel(DTYPES[item]), arguments, parts, tiny=parts == 1)
+    threads.run(gather_kernel(DTYPES[item]), arguments, parts, serial=parts == 1)
     return target
 
 
@@ -146,7 +146,7 @@ def pack_rows(batch: Batch, packing: bool, padded: np.ndarray, packed: np.ndarra
         T=T, B=B, block=block, K=K, packing=int(packing), order=batch.order, active=batch.active, padded=padded,
         padded_t=by_t // item, padded_b=by_b // item, packed=packed,
     )  # fmt: skip
-    threads.run(pack_rows_kernel(DTYPES[item]), arguments, parts, tiny=parts == 1)
+    threads.run(pack_rows_kernel(DTYPES[item]), arguments, parts, serial=parts == 1)
 
 
 def _parts(rows: int, K: int) -> tuple[int, int]:

@@ -73,7 +73,7 @@ class Update:
                 arguments.p, arguments.g = address(p), address(g)
                 arguments.held["p"], arguments.held["g"] = p, g
                 total += parts
-        threads.run(self._kernel, self._arguments, total, tiny=total < 3)
+        threads.run(self._kernel, self._arguments, total, serial=total < 3)
         for arguments in self._arguments:
             arguments.let_go("p", "g")
 

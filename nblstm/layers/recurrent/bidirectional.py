@@ -74,8 +74,8 @@ class Bidirectional(Layer):
         kwargs.setdefault("trainable", layer.trainable)
         kwargs.setdefault("dtype", layer.dtype)
         super().__init__(**kwargs)
-        if merge_mode is not None and merge_mode not in _MERGED:
-            raise ValueError(f"merge_mode is {validate.unknown(merge_mode, _MERGED)}, or None for both outputs")
+        if merge_mode is not None and merge_mode not in MERGE_MODES:
+            raise ValueError(f"merge_mode is {validate.unknown(merge_mode, MERGE_MODES)}, or None for both outputs")
         self.merge_mode = merge_mode
         zeros = {"zero_output_for_mask": layer.return_sequences}
         other: Any = layer if backward_layer is None else backward_layer
@@ -180,9 +180,8 @@ class Bidirectional(Layer):
     reset_state = reset_states
 
 
-#: One output of those of both directions, and the gradients of these from that of the one.
+#: One output of those of both directions, where they do not stand side by side; and the gradients of both.
 _MERGED = {
-    "concat": lambda a, b: np.concatenate([a, b], axis=-1),
     "sum": lambda a, b: a + b,
     "mul": lambda a, b: a * b,
     "ave": lambda a, b: (a + b) / 2,
@@ -192,6 +191,7 @@ _D_MERGED = {
     "mul": lambda d, a, b: (d * b, d * a),
     "ave": lambda d, a, b: (d / 2, d / 2),
 }
+MERGE_MODES = "concat", *_MERGED
 
 
 def _prefixed(prefix: str, name: str) -> str:
