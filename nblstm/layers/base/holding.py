@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,11 +84,12 @@ def hint_of_held_shape(layer: Layer) -> str:
 
 
 def pieces(holder: Layer, flat: np.ndarray) -> Iterator[tuple[Layer, np.ndarray]]:
-    """Each held layer, and its piece of a buffer in the holder's layout."""
-    end = flat.size - sum(layer._layout.size for layer in holder.held_layers.values())
-    for layer in holder.held_layers.values():
-        start, end = end, end + layer._layout.size
+    """Each held layer, the last one first, and its piece of a buffer in the holder's layout."""
+    end = flat.size
+    for layer in reversed(holder.held_layers.values()):
+        start = end - layer._layout.size
         yield layer, flat[start:end]
+        end = start
 
 
 def reset_states(holder: Layer, states) -> None:
@@ -101,38 +103,38 @@ def reset_states(holder: Layer, states) -> None:
         layer.reset_states(own)
 
 
+@dataclass(slots=True, eq=False)
 class Piece(Gradients):
     """A held layer's gradients, a piece of its holder's, which one call of its `backward` can write."""
 
-    __slots__ = ("_layer", "_written")
-
-    def __init__(self, layer: Layer, flat: np.ndarray):
-        super().__init__(layer._layout.views(flat), flat)
-        self._layer, self._written = layer, False
+    layer: Layer | None = None
+    written: bool = False
 
     def begin(self, layer: Layer) -> None:
         """Take note that ``layer`` writes it now; refuse another layer, and what would overwrite the first."""
-        if layer is not self._layer:
-            raise ValueError(f"into is for {self._layer._label} and came to {layer._label}; give each gradients[layer]")
-        if self._written:
+        if layer is not self.layer:
+            raise ValueError(f"into is another layer's, and came to {layer._label}; give that gradients[layer]")
+        if self.written:
             raise ValueError(
                 f"into has gradients of {layer._label} from an earlier call of its backward; leave into out, and add "
                 "what this call returns: gradients[layer].flat += returned.flat"
             )
-        self._written = True
+        self.written = True
 
 
 class PiecesByLayer(dict[Any, Any]):
     """The ``gradients`` of `Layer._backward`: the holder's by name, and those of a held layer, made when asked for."""
 
+    __slots__ = ("_flat", "_holder")
+
     def __init__(self, holder: Layer, whole: Gradients):
-        super().__init__(whole.params)
+        self.update(whole.params)
         self._holder, self._flat = holder, whole.flat
 
     def __missing__(self, key) -> Piece:
         for layer, flat in pieces(self._holder, self._flat):
             if layer is key:
-                self[key] = piece = Piece(layer, flat)
+                self[key] = piece = Piece(layer._layout.views(flat), flat, None, (), layer)
                 return piece
         if hasattr(key, "held_layers"):
             raise ValueError(
