@@ -294,7 +294,7 @@ def test_a_layer_is_held_once():
     ("given", "came"),
     [
         ("dense", "hold got 'dense'"),
-        (Dense, "hold got the class Dense; give a layer, such as Dense(...)"),
+        (Dense, "hold got the class Dense; give a layer, as Dense(...) makes one"),
         (Sequential([Dense(2)]), "hold got an object of Sequential"),
         (nn.LSTM(2, 3), "hold got an object of LSTM"),
         (None, "hold got an object of NoneType"),
@@ -384,16 +384,26 @@ def test_a_chain_needs_the_shapes_between_its_layers():
         def _output_shape(self, shape):
             return self.second.compute_output_shape(self.first.compute_output_shape(shape))
 
-    remedy = "Chain holds it, whose _held_shape(layer, shape) has to return"
+    remedy = "in Chain, which holds it, let _held_shape(layer, shape) return"
     message = message_of(ValueError, lambda: Chain(Dense(2), Dense(1))(X), "got x of shape (6, 2)", remedy)
     assert message.count("_held_shape") == 1
     nested = Chain(Chain(Dense(3), LSTM(2)), Dense(2))
     assert message_of(ValueError, lambda: nested(X), "LSTM", remedy).count("_held_shape") == 1
     assert Told(Dense(2), Dense(1))(X).shape == (6, 1)
     assert Told(Told(RepeatVector(4), LSTM(2)), Dense(1))(X).shape == (6, 1)
+    message_of(ValueError, lambda: Chain(Dense(3), TimeDistributed(Dense(1)))(X), "3 dimensions or more", remedy)
     plain = TimeDistributed(Dense(2))
     plain.build((None, 4, 3))
     assert "_held_shape" not in message_of(ValueError, lambda: plain(np.zeros((2, 4, 5))), "it was built for")
+
+
+def test_names_of_parameters_are_different():
+    class Same(Chain):
+        def _parameters_for(self, shape):
+            return {"first_bias": layers.Parameter((1,), layers.initializers.Zeros())}
+
+    needed = "Same 's' has two parameters 'first_bias', one of them Dense 'd'", "another prefix"
+    message_of(ValueError, lambda: built(Same(Dense(2, name="d"), Dense(2), name="s")), *needed)
 
 
 def test_gradients_that_go_elsewhere():
@@ -420,8 +430,10 @@ def test_gradients_that_go_elsewhere():
         layer.trainable = options.pop("trainable", True)
         return layer.backward(layer.forward(X)[1], X, **options)
 
-    with pytest.warns(UserWarning, match="Dropped 'c' leaves the gradients of Dense 'one' at 0.*into=gradients"):
+    needed = "Dropped 'c' leaves the gradients of Dense 'one' at 0.*into=gradients"
+    with pytest.warns(UserWarning, match=needed) as caught:
         backward(Dropped)
+    assert caught[0].filename == __file__
     backward(Dropped, trainable=False)  # as it is meant to be
     message_of(ValueError, lambda: backward(Swapped), "into is another layer's, and came to Dense")
     message_of(ValueError, lambda: backward(Loose), "Loose 'c' does not hold Dense 'third'", "self.hold(layer, prefix)")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def no_layer(given) -> str:
     """Say of what `Layer.hold` was given that it is no layer."""
     if isinstance(given, type):
-        return f"hold got the class {given.__name__}; give a layer, such as {given.__name__}(...) makes"
+        return f"hold got the class {given.__name__}; give a layer, as {given.__name__}(...) makes one"
     came = repr(given) if isinstance(given, str) else f"an object of {type(given).__name__}"
     return f"hold got {came}; give a layer of nblstm's, such as Dense(10), and no model"
 
@@ -36,10 +36,10 @@ def check_hold(holder: Layer, layer: Layer, prefix: str) -> None:
         raise TypeError(f"prefix is {prefix!r} of type {type(prefix).__name__}; give a string, such as 'first_'")
     if holder.built:
         raise RuntimeError(f"{holder._label} is built and can hold no more; call hold in the constructor")
-    new = set(_with_all_held(layer))
+    new = set(with_all_held(layer))
     if holder in new:
         raise ValueError(f"{holder._label} would hold itself by {layer._label}; give another layer")
-    for each in _with_all_held(holder):
+    for each in with_all_held(holder):
         if each in new:
             raise ValueError(
                 f"{each._label} is held by {holder._label} already; hold it once and call it as often as you like, or "
@@ -51,23 +51,28 @@ def check_hold(holder: Layer, layer: Layer, prefix: str) -> None:
         raise ValueError(f"{holder._label} holds a layer with the prefix {prefix!r} already; give each its own")
 
 
-def _with_all_held(layer: Layer) -> Iterator[Layer]:
+def with_all_held(layer: Layer) -> Iterator[Layer]:
     """The layer, those that it holds, those that these hold, and so on."""
     yield layer
     for each in layer.held_layers.values():
-        yield from _with_all_held(each)
+        yield from with_all_held(each)
 
 
-def held_parameters(holder: Layer, shape: Shape) -> dict[str, Parameter]:
-    """Describe the parameters of all held layers, for the checked shape of the holder's input."""
-    return {
-        f"{prefix}{name}": parameter
-        for prefix, layer in holder.held_layers.items()
-        for name, parameter in _described(holder, layer, holder._held_shape(layer, shape)).items()
-    }
+def with_held_parameters(holder: Layer, shape: Shape, own: dict[str, Parameter]) -> dict[str, Parameter]:
+    """Describe the holder's ``own`` parameters and those of all held layers, for the checked shape of its input."""
+    described = dict(own)
+    for prefix, layer in holder.held_layers.items():
+        for name, parameter in _described(holder._held_shape(layer, shape), layer).items():
+            if prefix + name in described:
+                raise ValueError(
+                    f"{holder._label} has two parameters {prefix + name!r}, one of them {layer._label}'s; hold that "
+                    "with another prefix"
+                )
+            described[prefix + name] = parameter
+    return described
 
 
-def _described(holder: Layer, layer: Layer, shape: Shape) -> dict[str, Parameter]:
+def _described(shape: Shape, layer: Layer) -> dict[str, Parameter]:
     try:
         return layer.describe(shape)
     except ValueError as error:
@@ -80,7 +85,7 @@ def hint_of_held_shape(layer: Layer) -> str:
     """Name the remedy where a held layer was made for another shape than it gets; empty if no user's layer holds it."""
     if not layer._held_by:
         return ""
-    return f"; {layer._held_by} holds it, whose _held_shape(layer, shape) has to return the shape that it gives it"
+    return f"; in {layer._held_by}, which holds it, let _held_shape(layer, shape) return the shape of what it gets"
 
 
 def pieces(holder: Layer, flat: np.ndarray) -> Iterator[tuple[Layer, np.ndarray]]:

@@ -67,7 +67,7 @@ class Layer(Configured, Module):
     stateful: bool = False
     generator: np.random.Generator | None = None
     _users = False  # whether the class is not nblstm's, so that results of its methods are checked
-    _held_by = ""  # the user's class that holds the layer
+    _held_by = ""  # the user's class that holds the layer, or one which holds it
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse methods that cannot be called as they will be, such as Keras's `build` of one argument."""
@@ -114,7 +114,8 @@ class Layer(Configured, Module):
             raise TypeError(holding.no_layer(layer))
         holding.check_hold(self, layer, prefix)
         self.held_layers[prefix] = layer
-        layer._held_by = type(self).__name__ if self._users else ""
+        for each in holding.with_all_held(layer) if self._users else ():
+            each._held_by = each._held_by or type(self).__name__
         self.stateful = self.stateful or layer.stateful
         self.generator = self.generator or layer.generator
         for each in self.held_layers.values():
@@ -197,7 +198,7 @@ class Layer(Configured, Module):
     def describe(self, input_shape) -> dict[str, Parameter]:
         """Describe the parameters for inputs of a shape, without making them; the shape is checked."""
         shape = parameters.checked_shape(self, input_shape)
-        return self._parameters_for(shape) | holding.held_parameters(self, shape)
+        return holding.with_held_parameters(self, shape, self._parameters_for(shape))
 
     def count_params(self) -> int:
         """Return the number of parameters' entries; raises ValueError if the layer is not built."""

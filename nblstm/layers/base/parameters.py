@@ -70,7 +70,7 @@ def build(layer: Layer, input_shape, generator: np.random.Generator | None) -> N
     """Make the parameters; see `Layer.build`."""
     shape = checked_shape(layer, input_shape)
     own = layer._parameters_for(shape)
-    described = own | holding.held_parameters(layer, shape)
+    described = holding.with_held_parameters(layer, shape, own)
     layout = layout_of(described)
     with layer._build_lock:
         for each in layer.held_layers.values():
