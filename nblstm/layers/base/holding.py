@@ -128,7 +128,7 @@ class Piece(Gradients):
 
 
 class PiecesByLayer(dict[Any, Any]):
-    """The ``gradients`` of `Layer._backward`: the holder's by name, and those of a held layer, made when asked for."""
+    """Gradients of a user's layer by name, and those of a held layer by the layer, made when asked for."""
 
     __slots__ = ("_flat", "_holder")
 
@@ -155,3 +155,12 @@ class PiecesByLayer(dict[Any, Any]):
                     f"{self._holder._label} leaves the gradients of {layer._label} at 0, so that it is not trained; "
                     "let _backward call its backward with into=gradients[layer]"
                 )
+
+
+def gradients(holder: Layer, whole: Gradients) -> dict[Any, Any]:
+    """The holder's gradients by name, and those of each held layer by the layer, for `Layer._backward`."""
+    if holder._users:
+        return PiecesByLayer(holder, whole)
+    return whole.params | {
+        layer: Gradients(layer._layout.views(flat), flat) for layer, flat in pieces(holder, whole.flat)
+    }

@@ -66,14 +66,12 @@ class Layer(Configured, Module):
     #: Whether a batch starts with the states that the one before it ended with.
     stateful: bool = False
     generator: np.random.Generator | None = None
-    _users = False  # whether the class is not nblstm's, so that results of its methods are checked
     _held_by = ""  # the user's class that holds the layer, or one which holds it
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse methods that cannot be called as they will be, such as Keras's `build` of one argument."""
         super().__init_subclass__(**options)
         signatures.overridden(cls, Layer, "build", "_forward", "_backward")
-        cls._users = not custom.is_nblstms(cls)
 
     def __init__(
         self, *, name: str | None = None, trainable: bool = True, input_shape: ShapeLike = None,
@@ -88,6 +86,7 @@ class Layer(Configured, Module):
         self.input_shape: Shape | None = None
         self.described: dict[str, Parameter] = {}
         self.held_layers: dict[str, Layer] = {}
+        self._users = not custom.is_nblstms(type(self))  # so that results of its methods are checked
         self._build_lock = locks.lock()
         self.name = name_or_automatic(name, kind)
         super().__init__(Layout.of({}), np.empty(0, dtype))
@@ -320,7 +319,7 @@ class Layer(Configured, Module):
         dy = validate.shaped("dy", validate.real_array("dy", dy, self._flat.dtype), tape.y_shape, "that of the output")
         gradients = gradients_into(self, into)
         gradients.flat.fill(0)
-        given = holding.PiecesByLayer(self, gradients) if self.held_layers else gradients.params
+        given = holding.gradients(self, gradients) if self.held_layers else gradients.params
         dx = self._backward(tape.saved, dy, given, input_gradient)
         gradients.x = dx = dx if input_gradient else None
         if self._users:
