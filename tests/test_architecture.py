@@ -281,6 +281,7 @@ def test_inheritance_is_at_most_four_deep():
 #: Classes with one subclass, each useful by itself.
 BASES_OF_ONE = {
     "Adam", "RandomNormal",  # and AdamW, TruncatedNormal, as Keras has them
+    "Gradients",  # and the piece of them that a held layer writes
     "Stepper",  # of nn; that of layers takes Keras's states
     "LayerOptions", "EmbeddingOptions",  # types of **kwargs
     "HostArrays",  # the CPU backend's has kernels that pack; buffers know no kernels

@@ -9,8 +9,8 @@ from differences import differences
 from messages import message_of
 from tolerances import DIFFERENCES, assert_close
 
-from nblstm import layers
-from nblstm.layers import LSTM, Dense, Dropout, Input, Layer, TimeDistributed, register
+from nblstm import layers, nn
+from nblstm.layers import LSTM, Dense, Dropout, Input, Layer, RepeatVector, TimeDistributed, register
 from nblstm.layers.base import parameters
 from nblstm.models import Sequential, load_model
 
@@ -226,3 +226,215 @@ def test_what_cannot_be_held():
     holder.hold(Dense(2), "a_")
     message_of(ValueError, lambda: holder.hold(Dense(2), "a_"), "the prefix 'a_' already")
     message_of(ValueError, lambda: built(Gated(2)).build((None, 4)), "was built for inputs of shape")
+
+
+class Shared(Layer):
+    """``d(d(x))``: one held layer called twice, its second gradients added to the first."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.d = self.hold(Dense(3, "tanh", dtype=self.dtype), "d_")
+
+    def _forward(self, x, training, mask, generator):
+        h, first = self.d.forward(x)
+        y, second = self.d.forward(h)
+        return y, (first, second)
+
+    def _backward(self, saved, dy, gradients, input_gradient):
+        first, second = saved
+        dh, _ = self.d.backward(second, dy, into=gradients[self.d])
+        dx, more = self.d.backward(first, dh)
+        gradients[self.d].flat += more.flat
+        return dx
+
+
+def test_one_held_layer_called_twice():
+    layer = built(Shared(dtype="float64"))
+    y, tape = layer.forward(X)
+    dy = RNG.normal(size=y.shape)
+    gradients = layer.backward(tape, dy)[1]
+    for name, parameter in layer.parameters().items():
+        assert_close(
+            gradients.params[name], differences(lambda: np.sum(layer(X) * dy), parameter), DIFFERENCES["float64"]
+        )
+
+    class Overwriting(Shared):
+        def _backward(self, saved, dy, gradients, input_gradient):
+            for tape in reversed(saved):
+                dy, _ = self.d.backward(tape, dy, into=gradients[self.d])
+            return dy
+
+    layer = built(Overwriting())
+    y, tape = layer.forward(X)
+    needed = "from an earlier call", "leave into out", "gradients[layer].flat += "
+    message_of(ValueError, lambda: layer.backward(tape, y), layer.d._label, *needed)
+
+
+def test_a_layer_is_held_once():
+    def holder(*layers):
+        made = Layer()
+        for number, layer in enumerate(layers):
+            made.hold(layer, f"l{number}_")
+        return made
+
+    dense, other = Dense(2, name="d"), Dense(2)
+    needed = "Dense 'd' is held by ", "already; hold it once"
+    message_of(ValueError, lambda: holder(dense, dense), *needed)
+    message_of(ValueError, lambda: holder(dense, TimeDistributed(dense)), *needed)
+    message_of(ValueError, lambda: holder(TimeDistributed(dense), dense), *needed)
+    message_of(ValueError, lambda: holder(holder(dense), holder(other, dense)), *needed)
+    inner = holder(dense)
+    message_of(ValueError, lambda: inner.hold(inner, "self_"), "would hold itself")
+    message_of(ValueError, lambda: inner.hold(holder(inner), "self_"), "would hold itself")
+    made = built(holder(Dense(2)))
+    message_of(RuntimeError, lambda: made.hold(Dense(2), "late_"), "is built", "in the constructor")
+
+
+@pytest.mark.parametrize(
+    ("given", "came"),
+    [
+        ("dense", "hold got 'dense'"),
+        (Dense, "hold got the class Dense; give a layer, as Dense(...) makes one"),
+        (Sequential([Dense(2)]), "hold got an object of Sequential"),
+        (nn.LSTM(2, 3), "hold got an object of LSTM"),
+        (None, "hold got an object of NoneType"),
+    ],
+)
+def test_what_is_no_layer_cannot_be_held(given, came):
+    message_of(TypeError, lambda: Layer().hold(given, "d_"), came, "give a layer")
+
+
+def test_hold_behind_the_constructor_and_with_a_prefix():
+    class Early(Layer):
+        def __init__(self, **kwargs):
+            self.d = self.hold(Dense(2), "d_")
+            super().__init__(**kwargs)
+
+    message_of(RuntimeError, Early, "Early calls hold before super().__init__()")
+    message_of(TypeError, lambda: Layer().hold(Dense(2), 1), "prefix is 1 of type int; give a string")
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_what_forward_returned_is_checked(batch):
+    class Alone(Layer):
+        def _forward(self, x, training, mask, generator):
+            return x
+
+    class Scalar(Layer):
+        def _forward(self, x, training, mask, generator):
+            return x.sum(), x
+
+    class Keras(Layer):
+        def call(self, x):
+            return x
+
+    x = np.zeros((batch, 3), "f4")
+    for call in (lambda layer: layer(x), lambda layer: layer.forward(x)):
+        needed = f"Alone._forward returned an array of shape ({batch}, 3)", "two in a tuple"
+        message_of(TypeError, lambda call=call: call(Alone()), *needed)
+        message_of(TypeError, lambda call=call: call(Scalar()), "a tuple of 2 that begins with a float32")
+        message_of(NotImplementedError, lambda call=call: call(Keras()), "no _forward beside call, which is Keras's")
+
+
+def test_what_backward_returned_is_checked():
+    class Wrong(Layer):
+        def __init__(self, gives, **kwargs):
+            super().__init__(**kwargs)
+            self.gives = gives
+
+        def _forward(self, x, training, mask, generator):
+            return x, None
+
+        def _backward(self, saved, dy, gradients, input_gradient):
+            return self.gives(dy)
+
+    def backward(gives, **options):
+        layer = Wrong(gives)
+        return layer.backward(layer.forward(X)[1], X, **options)[0]
+
+    message_of(ValueError, lambda: backward(lambda dy: dy.sum(axis=0)), "Wrong._backward returned dx of shape (3,)")
+    message_of(TypeError, lambda: backward(lambda dy: (dy, None)), "returned a tuple", "dx alone")
+    assert backward(lambda dy: None) is None
+    assert backward(lambda dy: dy[0], input_gradient=False) is None
+
+
+class Chain(Layer):
+    """``second(first(x))``, without a word on the shape between them."""
+
+    def __init__(self, first, second, **kwargs):
+        super().__init__(**kwargs)
+        self.first, self.second = self.hold(first, "first_"), self.hold(second, "second_")
+
+    def _forward(self, x, training, mask, generator):
+        h, first = self.first.forward(x)
+        y, second = self.second.forward(h)
+        return y, (first, second)
+
+    def _backward(self, saved, dy, gradients, input_gradient):
+        first, second = saved
+        dh, _ = self.second.backward(second, dy, into=gradients[self.second])
+        return self.first.backward(first, dh, into=gradients[self.first])[0]
+
+
+def test_a_chain_needs_the_shapes_between_its_layers():
+    class Told(Chain):
+        def _held_shape(self, layer, shape):
+            return shape if layer is self.first else self.first.compute_output_shape(shape)
+
+        def _output_shape(self, shape):
+            return self.second.compute_output_shape(self.first.compute_output_shape(shape))
+
+    remedy = "in Chain, which holds it, let _held_shape(layer, shape) return"
+    message = message_of(ValueError, lambda: Chain(Dense(2), Dense(1))(X), "got x of shape (6, 2)", remedy)
+    assert message.count("_held_shape") == 1
+    nested = Chain(Chain(Dense(3), LSTM(2)), Dense(2))
+    assert message_of(ValueError, lambda: nested(X), "LSTM", remedy).count("_held_shape") == 1
+    assert Told(Dense(2), Dense(1))(X).shape == (6, 1)
+    assert Told(Told(RepeatVector(4), LSTM(2)), Dense(1))(X).shape == (6, 1)
+    message_of(ValueError, lambda: Chain(Dense(3), TimeDistributed(Dense(1)))(X), "3 dimensions or more", remedy)
+    plain = TimeDistributed(Dense(2))
+    plain.build((None, 4, 3))
+    assert "_held_shape" not in message_of(ValueError, lambda: plain(np.zeros((2, 4, 5))), "it was built for")
+
+
+def test_names_of_parameters_are_different():
+    class Same(Chain):
+        def _parameters_for(self, shape):
+            return {"first_bias": layers.Parameter((1,), layers.initializers.Zeros())}
+
+    needed = "Same 's' has two parameters 'first_bias', one of them Dense 'd'", "another prefix"
+    message_of(ValueError, lambda: built(Same(Dense(2, name="d"), Dense(2), name="s")), *needed)
+
+
+def test_gradients_that_go_elsewhere():
+    class Dropped(Chain):
+        def _backward(self, saved, dy, gradients, input_gradient):
+            first, second = saved
+            dh, _ = self.second.backward(second, dy, into=gradients[self.second])
+            return self.first.backward(first, dh)[0]
+
+    class Swapped(Chain):
+        def _backward(self, saved, dy, gradients, input_gradient):
+            return self.second.backward(saved[1], dy, into=gradients[self.first])[0]
+
+    class Loose(Chain):
+        def __init__(self, *layers, **kwargs):
+            super().__init__(*layers, **kwargs)
+            self.third = Dense(3, name="third")
+
+        def _backward(self, saved, dy, gradients, input_gradient):
+            return gradients[self.third if input_gradient else "fist_bias"]
+
+    def backward(kind, **options):
+        layer = kind(Dense(3, name="one"), Dense(3), name="c")
+        layer.trainable = options.pop("trainable", True)
+        return layer.backward(layer.forward(X)[1], X, **options)
+
+    needed = "Dropped 'c' leaves the gradients of Dense 'one' at 0.*into=gradients"
+    with pytest.warns(UserWarning, match=needed) as caught:
+        backward(Dropped)
+    assert caught[0].filename == __file__
+    backward(Dropped, trainable=False)  # as it is meant to be
+    message_of(ValueError, lambda: backward(Swapped), "into is another layer's, and came to Dense")
+    message_of(ValueError, lambda: backward(Loose), "Loose 'c' does not hold Dense 'third'", "self.hold(layer, prefix)")
+    message_of(ValueError, lambda: backward(Loose, input_gradient=False), "did you mean 'first_bias'")

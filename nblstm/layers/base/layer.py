@@ -6,10 +6,10 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
-from nblstm.arguments import signatures, validate
+from nblstm.arguments import custom, signatures, validate
 from nblstm.arguments.configured import Configured, Registry, constructor_arguments
 from nblstm.buffers.layout import Layout
-from nblstm.layers.base import parameters, shapes
+from nblstm.layers.base import holding, parameters, passes, shapes
 from nblstm.layers.base.names import name_or_automatic
 from nblstm.layers.base.options import DTypeLike, ShapeLike
 from nblstm.layers.base.parameters import Parameter
@@ -66,6 +66,7 @@ class Layer(Configured, Module):
     #: Whether a batch starts with the states that the one before it ended with.
     stateful: bool = False
     generator: np.random.Generator | None = None
+    _held_by = ""  # the user's class that holds the layer, or one which holds it
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse methods that cannot be called as they will be, such as Keras's `build` of one argument."""
@@ -85,6 +86,7 @@ class Layer(Configured, Module):
         self.input_shape: Shape | None = None
         self.described: dict[str, Parameter] = {}
         self.held_layers: dict[str, Layer] = {}
+        self._users = not custom.is_nblstms(type(self))  # so that results of its methods are checked
         self._build_lock = locks.lock()
         self.name = name_or_automatic(name, kind)
         super().__init__(Layout.of({}), np.empty(0, dtype))
@@ -102,15 +104,17 @@ class Layer(Configured, Module):
     def hold(self, layer: Same, prefix: str) -> Same:
         """Make another layer, which is returned, a part of this one; for constructors, behind that of `Layer`.
 
-        Its parameters become a piece of this layer's buffer, with ``prefix`` before their names. ``_forward`` and
-        ``_backward`` call its `forward` and `backward`. Held layers with random numbers share the source of the first
-        that has a seed.
+        Its parameters become a piece of this layer's buffer, with ``prefix`` before their names. ``_forward`` calls its
+        `forward`, and ``_backward`` its `backward` with ``into=gradients[layer]``. If its input has another shape than
+        this layer's, ``_held_shape(layer, shape)`` returns it. Held layers with random numbers share the source of the
+        first that has a seed.
         """
-        if layer.dtype != self.dtype:
-            raise ValueError(f"dtype is {self.dtype} and that of {layer.name!r} {layer.dtype}; give it to the latter")
-        if prefix in self.held_layers:
-            raise ValueError(f"{self._label} holds a layer with the prefix {prefix!r} already; give each its own")
+        if not isinstance(layer, Layer):
+            raise TypeError(holding.no_layer(layer))
+        holding.check_hold(self, layer, prefix)
         self.held_layers[prefix] = layer
+        for each in holding.with_all_held(layer) if self._users else ():
+            each._held_by = each._held_by or type(self).__name__
         self.stateful = self.stateful or layer.stateful
         self.generator = self.generator or layer.generator
         for each in self.held_layers.values():
@@ -119,12 +123,14 @@ class Layer(Configured, Module):
 
     def _forward(self, x: np.ndarray, training: bool, mask, generator) -> tuple[np.ndarray, Any]:
         """Return the output, and what `_backward` needs; parameters are in ``self._own``."""
-        raise NotImplementedError(f"{type(self).__name__} has no _forward; write it")
+        keras = " beside call, which is Keras's and is not called here" if hasattr(self, "call") else ""
+        raise NotImplementedError(f"{type(self).__name__} has no _forward{keras}; write it, and _backward")
 
     def _backward(self, saved, dy, gradients: dict[Any, Any], input_gradient: bool) -> np.ndarray | None:
         """Write the parameters' gradients (zeros at first); return dx, or None where that is not wanted.
 
-        ``gradients[name]`` is an array, ``gradients[layer]`` what a held layer's `backward` takes as ``into``.
+        ``gradients[name]`` is an array, ``gradients[layer]`` what a held layer's `backward` takes as ``into``, and
+        overwrites; a second call for that layer leaves ``into`` out, and ``gradients[layer].flat`` is added to.
         """
         raise NotImplementedError(f"{type(self).__name__} has no _backward; write it")
 
@@ -185,13 +191,13 @@ class Layer(Configured, Module):
 
     def _set_buffer(self, layout: Layout, flat: np.ndarray, buffer=None) -> None:
         super()._set_buffer(layout, flat, buffer)
-        for layer, piece in parameters.pieces(self, flat):
+        for layer, piece in holding.pieces(self, flat):
             layer._set_buffer(layer._layout, piece, self._buffer)
 
     def describe(self, input_shape) -> dict[str, Parameter]:
         """Describe the parameters for inputs of a shape, without making them; the shape is checked."""
         shape = parameters.checked_shape(self, input_shape)
-        return self._parameters_for(shape) | parameters.held_parameters(self, shape)
+        return holding.with_held_parameters(self, shape, self._parameters_for(shape))
 
     def count_params(self) -> int:
         """Return the number of parameters' entries; raises ValueError if the layer is not built."""
@@ -209,12 +215,7 @@ class Layer(Configured, Module):
 
     def set_weights(self, weights) -> None:
         """Set the parameters from what `get_weights` gives, here or in Keras; if one does not fit, none is changed."""
-        self._need_built()
-        names = list(self._layout.shapes)
-        if not isinstance(weights, list | tuple) or len(weights) != len(names):
-            listed = ", ".join(names) or "it is empty"
-            raise ValueError(f"{self._label} got {validate.came(weights)}; give a list of {len(names)}: {listed}")
-        self.load_state_dict(dict(zip(names, weights, strict=True)))
+        parameters.set_weights(self, weights)
 
     @np.errstate(under="ignore")
     def regularization_loss(self) -> float:
@@ -241,13 +242,7 @@ class Layer(Configured, Module):
 
     def reset_states(self, states=None) -> None:
         """Set the states that the next batch starts with, to the initial ones if not given."""
-        stateful = [layer for layer in self.held_layers.values() if layer.stateful]
-        if not stateful:
-            raise ValueError(f"{self._label} keeps no states; make it with stateful=True")
-        if states is not None and len(states) != len(stateful):
-            raise ValueError(f"{self._label} got the states of {len(states)} layers; give those of {len(stateful)}")
-        for layer, own in zip(stateful, states or [None] * len(stateful), strict=True):
-            layer.reset_states(own)
+        holding.reset_states(self, states)
 
     @property
     def output_shape(self) -> Shape | None:
@@ -266,7 +261,8 @@ class Layer(Configured, Module):
         x = checked_input(self, x)
         if mask is not None:
             mask = checked_mask(mask, x.shape, 2 if x.ndim > 2 else 1)  # what has no steps is masked row by row
-        return self._forward(x, False, mask, None)[0]
+        result = self._forward(x, False, mask, None)
+        return passes.checked_result(self, result)[0] if self._users else result[0]
 
     @np.errstate(under="ignore")
     def forward(
@@ -292,8 +288,9 @@ class Layer(Configured, Module):
         x = checked_input(self, x)
         if mask is not None:
             mask = checked_mask(mask, x.shape, 2 if x.ndim > 2 else 1)
-        y, saved = self._forward(x, training, mask, generator)
-        return y, Tape(self, y.shape, saved)
+        result = self._forward(x, training, mask, generator)
+        y, saved = passes.checked_result(self, result) if self._users else result
+        return y, Tape(self, y.shape, saved, x.shape if self._users else None)
 
     @np.errstate(under="ignore")
     def backward(
@@ -322,9 +319,11 @@ class Layer(Configured, Module):
         dy = validate.shaped("dy", validate.real_array("dy", dy, self._flat.dtype), tape.y_shape, "that of the output")
         gradients = gradients_into(self, into)
         gradients.flat.fill(0)
-        given = parameters.gradients(self, gradients) if self.held_layers else gradients.params
+        given = holding.gradients(self, gradients) if self.held_layers else gradients.params
         dx = self._backward(tape.saved, dy, given, input_gradient)
         gradients.x = dx = dx if input_gradient else None
+        if self._users:
+            passes.check_backward(self, tape, dx, given)
         return dx, gradients if gradients.params else None
 
     def compute_mask(self, x, mask=None) -> np.ndarray | None:

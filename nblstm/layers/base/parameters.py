@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,8 @@ from nblstm.arguments import validate
 from nblstm.arguments.configured import Configured
 from nblstm.buffers.layout import Layout
 from nblstm.initializers import Initializer
-from nblstm.layers.base import shapes
+from nblstm.layers.base import holding, shapes
 from nblstm.layers.base.shapes import Shape
-from nblstm.nn import Gradients
 from nblstm.nn.module import allocated
 from nblstm.regularizers import Regularizer
 
@@ -67,20 +66,11 @@ def checked_shape(layer: Layer, input_shape) -> Shape:
     return shape
 
 
-def held_parameters(holder: Layer, shape: Shape) -> dict[str, Parameter]:
-    """Describe the parameters of all held layers, for the checked shape of the holder's input."""
-    return {
-        f"{prefix}{name}": parameter
-        for prefix, layer in holder.held_layers.items()
-        for name, parameter in layer.describe(holder._held_shape(layer, shape)).items()
-    }
-
-
 def build(layer: Layer, input_shape, generator: np.random.Generator | None) -> None:
     """Make the parameters; see `Layer.build`."""
     shape = checked_shape(layer, input_shape)
     own = layer._parameters_for(shape)
-    described = own | held_parameters(layer, shape)
+    described = holding.with_held_parameters(layer, shape, own)
     layout = layout_of(described)
     with layer._build_lock:
         for each in layer.held_layers.values():
@@ -101,19 +91,14 @@ def build(layer: Layer, input_shape, generator: np.random.Generator | None) -> N
         layer.input_shape = shape
 
 
-def pieces(holder: Layer, flat: np.ndarray) -> Iterator[tuple[Layer, np.ndarray]]:
-    """Each held layer, and its piece of a buffer in the holder's layout."""
-    end = flat.size - sum(layer._layout.size for layer in holder.held_layers.values())
-    for layer in holder.held_layers.values():
-        start, end = end, end + layer._layout.size
-        yield layer, flat[start:end]
-
-
-def gradients(holder: Layer, whole: Gradients) -> dict[Any, Any]:
-    """The holder's gradients by name, and those of each held layer by the layer."""
-    return whole.params | {
-        layer: Gradients(layer._layout.views(piece), piece) for layer, piece in pieces(holder, whole.flat)
-    }
+def set_weights(layer: Layer, weights) -> None:
+    """Set the parameters from a list in their order; see `Layer.set_weights`."""
+    layer._need_built()
+    names = list(layer._layout.shapes)
+    if not isinstance(weights, list | tuple) or len(weights) != len(names):
+        listed = ", ".join(names) or "it is empty"
+        raise ValueError(f"{layer._label} got {validate.came(weights)}; give a list of {len(names)}: {listed}")
+    layer.load_state_dict(dict(zip(names, weights, strict=True)))
 
 
 def states(layer: Layer) -> Any:

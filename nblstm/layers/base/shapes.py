@@ -72,15 +72,6 @@ def check_known(label: str, shape: Shape, axes: tuple[int, ...]) -> None:
             )
 
 
-def check_built_for(label: str, shape: tuple[int, ...], built: Shape, axes: tuple[int, ...]) -> None:
-    """Refuse a shape that has another size, in one of ``axes``, than the parameters were made for."""
-    for axis in axes:
-        if shape[axis] != built[axis]:
-            raise ValueError(
-                f"{label} got x of shape {shape}; it was built for {built}, so give {built[axis]} in dimension {axis}"
-            )
-
-
 def agree(known: int | None, came: int | None) -> bool:
     """Return whether two sizes can be one, where None is unknown."""
     return known is None or came is None or known == came
