@@ -280,9 +280,8 @@ class Recurrent(Module):
                 raise ValueError("tape and reserve are both given; give None as the tape, or no reserve")
             tape = engine.restored(self, reserve)
         if not isinstance(tape, Tape) or tape.network is not self._network:
-            if isinstance(tape, np.ndarray):
-                raise TypeError("tape is an array; give a reserve by its name, backward(None, dy, reserve=...)")
-            raise ValueError("tape is not from this network's forward(); pass the third of its results")
+            fix = ", or a reserve by name: backward(None, dy, reserve=...)" if isinstance(tape, np.ndarray) else ""
+            raise ValueError(f"tape is not from this network's forward(); pass the third of its results{fix}")
         gradients = engine.backward(tape, dy, self._to_tuple(dstate))
         gradients.state = self._from_tuple(gradients.state)
         return gradients
