@@ -1,11 +1,16 @@
 """Python in a process of its own, with the nblstm that the tests import."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import nblstm
+
+# A shell starts what it runs behind it with Ctrl-C ignored, which processes pass on to those that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _PATHS = [str(Path(nblstm.__file__).parents[1]), str(Path(__file__).parent)]
 

@@ -226,7 +226,7 @@ def test_a_line_is_no_longer_than_a_row(monkeypatch):
     progress = Progress(1, "", 3)
     progress.step(1, {"a_metric_with_quite_a_long_name": 1.0})
     progress.step(2, {"loss": 1.0})
-    assert len(terminal.rows[0]) == 39
+    assert 37 <= len(terminal.rows[0]) <= 39  # 2ms/step or 737us/step
     progress.step(3, {})
     assert re.fullmatch(r"3/3 ━{20} 0s \S+s/step", terminal.rows[0])  # nothing is left of the longer one
     progress.close()

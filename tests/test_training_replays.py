@@ -11,7 +11,9 @@ import pytest
 from recurrent_layers import registered
 
 import nblstm
+from nblstm import nn
 from nblstm.buffers.pool import COPIES
+from nblstm.engine.passes import Pass
 from nblstm.layers import GRU, LSTM, RNN, Bidirectional, SimpleRNN
 
 B, T, I, H = 5, 6, 3, 4
@@ -87,6 +89,25 @@ def test_the_same_bits_as_the_first_time(case):
         y, tape, dy = passes[k]
         got = [y, *results(layer.backward(tape, dy))]
         assert same(got, expected[k]), k
+
+
+def test_a_signal_ends_the_first_backward(monkeypatch):
+    """Wherever it comes, the pass can be used again."""
+    net, x = nn.LSTM(I, H, batch_first=True, seed=0), np.ones((B, T, I), "f4")
+    y, _, tape = net.forward(x)
+    expected = net.backward(tape, y).flat
+    net.forward(x)
+    y, _, tape = net.forward(x)
+
+    def interrupted(*_):
+        raise TimeoutError
+
+    with monkeypatch.context() as within:
+        within.setattr(Pass, "_in_layout", interrupted)
+        with pytest.raises(TimeoutError):
+            net.backward(tape, y)
+    for _ in range(3):
+        np.testing.assert_array_equal(net.backward(tape, y).flat, expected)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -272,8 +272,9 @@ class Pass:
             rows = None
         elif batch.direct and (self.copies or not self._time_first):
             if self._dy is None:
-                self._dy = self._arrays.empty((batch.N, self._features), self._dtype)
-                self._dy_view = self._in_layout(self._dy)
+                own = self._arrays.empty((batch.N, self._features), self._dtype)
+                self._dy_view = self._in_layout(own)
+                self._dy = own  # last, as a signal's handler may raise within the calls above
             self._dy_view[...] = dy
             rows = self._dy
         else:
