@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -90,6 +91,13 @@ class Network:
     def with_recurrent_dropout(self) -> Network:
         """The same with recurrent dropout in its cell, which has further states, but no other parameters."""
         return replace(self, cell=recurrent_dropout(self.cell))
+
+    @cached_property
+    def mark(self) -> int:
+        """CRC-32 of what decides a reserve's contents: equations, sizes, directions, kinds of dropout."""
+        drops = [rate > 0 for rate in (self.dropout, self.input_dropout, self.recurrent_dropout)]
+        sizes = self.input_size, self.hidden_size, self.num_layers, self.directions, self.dtype
+        return crc32(repr((self.cell.source(), self.layout.shapes, sizes, drops)).encode())
 
     @cached_property
     def starts_at_zero(self) -> bool:

@@ -14,7 +14,7 @@ from nblstm.buffers.masks import MaskedBatch
 from nblstm.engine.dropout import Dropout
 from nblstm.engine.inputs import set_states
 from nblstm.engine.network import Network, Weights
-from nblstm.engine.reserve import Reserve, network_mark, reserve_shapes, sealed
+from nblstm.engine.reserve import Reserve, reserve_shapes, sealed
 from nblstm.process import locks
 
 #: Inputs and outputs of no more bytes than this in all are copied into a pass's own memory and out of it: 0.2 us for an
@@ -203,7 +203,7 @@ class Pass:
         masked = isinstance(batch, MaskedBatch)
         self._header = own["header"]
         self._header[:] = sealed(
-            network_mark(network), batch.T, batch.B, self.batched, self._checkpoint or 0, self._dropped, active,
+            network.mark, batch.T, batch.B, self.batched, self._checkpoint or 0, self._dropped, active,
             self.learned, masked, masked and batch.hold,
         )  # fmt: skip
         self._filled = self._header.tobytes()

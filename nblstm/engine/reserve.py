@@ -43,7 +43,7 @@ class Header(NamedTuple):
     ----------
     magic : int
     network : int
-        `network_mark` of the network whose pass it is.
+        `Network.mark` of the network whose pass it is.
     fill : int
         A random number, another one each time that a pass fills a reserve.
     T, B : int
@@ -79,14 +79,6 @@ class Header(NamedTuple):
 
 HEADER: Shapes = {"header": ((len(Header._fields),), "int64")}
 HEADER_SIZE = memory.size_of(HEADER)
-
-
-def network_mark(network: Network) -> int:
-    """CRC-32 of what decides a reserve's contents: the equations, the sizes, the directions, the kinds of dropout."""
-    rates = network.dropout, network.input_dropout, network.recurrent_dropout
-    sizes = network.input_size, network.hidden_size, network.num_layers, network.directions, network.dtype
-    text = repr((network.cell.source(), network.layout.shapes, sizes, [rate > 0 for rate in rates]))
-    return crc32(text.encode())
 
 
 def sealed(mark: int, *values: int) -> np.ndarray:
@@ -179,7 +171,7 @@ def header_of(network: Network, block: np.ndarray) -> Header:
         raise ValueError("reserve was not filled by forward(..., reserve=); give it there first")
     if header.checksum != crc32(numbers[:-1].tobytes()):
         raise ValueError("reserve was overwritten; give what forward(..., reserve=) has filled")
-    if header.network != network_mark(network):
+    if header.network != network.mark:
         raise ValueError(
             "reserve was filled by a network of another cell, size, dtype, direction or dropout; give it to that one"
         )

@@ -19,7 +19,7 @@ class _Agreement(Metric):
         return self._agree(y_true, prediction_array(y_pred))
 
     def _agree(self, y_true, prediction: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no _agree; write it")
 
 
 @METRICS.register("accuracy", "acc")
