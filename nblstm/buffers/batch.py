@@ -38,6 +38,8 @@ class Batch:
     """
 
     order: np.ndarray | None = None
+    #: Whether the caller's x, y and their gradients are padded, (T, B, K), rather than packed rows (N, K).
+    padded = True
 
     def __init__(self, T: int, B: int, lengths: np.ndarray | None = None):
         self.T, self.B = T, B
@@ -77,7 +79,7 @@ class Batch:
 
     @property
     def direct(self) -> bool:
-        """True if packed rows are the rows of the padded batch as they lie."""
+        """True if packed rows are the rows of the caller's batch as they lie."""
         return self.uniform
 
     @property
@@ -139,6 +141,41 @@ class Batch:
     def unsort(self, state: np.ndarray) -> np.ndarray:
         """States (..., B, H) in the caller's order."""
         return state if self.order is None else np.take(state, self.rank, axis=-2)
+
+
+class PackedBatch(Batch):
+    """A batch whose caller has packed rows (N, K) in place of (T, B, K), as torch's PackedSequence is.
+
+    Parameters
+    ----------
+    active : ndarray of int64, shape (T,)
+        Sequences that run at each step.
+    order : ndarray of int64, shape (B,)
+        The sequence in each sorted place.
+    """
+
+    padded = False
+
+    def __init__(self, active: np.ndarray, order: np.ndarray):
+        self.T, self.B, self.N = len(active), len(order), int(np.add.reduce(active))
+        self.uniform = self.N == self.T * self.B
+        self.derived = {}
+        self.active, self.order, self.offset = active, order, active.cumsum() - active
+        # Row b runs for as many steps as have more than b rows.
+        self.lengths = self.T - active[::-1].searchsorted(np.arange(self.B), side="right")
+
+    def pack(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """The rows as they are, C-contiguous."""
+        return np.ascontiguousarray(x)
+
+    def unpack(self, rows: np.ndarray) -> np.ndarray:
+        """The rows as they are."""
+        return rows
+
+    @property
+    def direct(self) -> bool:
+        """True: the caller's rows are packed."""
+        return True
 
 
 def uniform_batch(T: int, B: int) -> Batch:

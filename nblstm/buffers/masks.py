@@ -38,6 +38,7 @@ class MaskedBatch:
 
     #: Whether packed rows are the rows of the padded batch as they lie.
     direct = False
+    padded = True
 
     def __init__(self, mask: np.ndarray, hold: bool, reverse: bool, arrays: Any):
         self.mask, self.hold, self._reverse, self._arrays = mask, hold, reverse, arrays

@@ -221,6 +221,16 @@ def cut(block: np.ndarray, shapes: dict[str, tuple[tuple[int, ...], str]]) -> di
     return arrays
 
 
+def zero_gaps(block: np.ndarray, shapes: dict[str, tuple[tuple[int, ...], str]]) -> None:
+    """Set the bytes of a block that belong to no array to 0: between them, and behind the last."""
+    start = 0
+    for shape, dtype in shapes.values():
+        end = start + _lines(shape, dtype)
+        block[start + math.prod(shape) * np.dtype(dtype).itemsize : end] = 0
+        start = end
+    block[start:] = 0
+
+
 def _lines(shape: tuple[int, ...], dtype: str) -> int:
     return -(-math.prod(shape) * np.dtype(dtype).itemsize // _LINE) * _LINE
 

@@ -1,4 +1,4 @@
-"""Pickling of cells: by name where any process can import the cell, else by the text of its equations."""
+"""Cells as what other processes make them of: in pickles by name or by equations, in files by equations alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib import import_module
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from nblstm.symbolic.as_text import DIALECT, equations_from, known, remember
+from nblstm.symbolic.as_text import DIALECT, check_text, equations_from, known, remember
 from nblstm.symbolic.emit import emit_function
 
 if TYPE_CHECKING:
@@ -65,6 +65,27 @@ def _by_value(kind: Any, declared: tuple, text: str, place: tuple[str, str], doc
         same = kind(*declared, equations_from(text, declared[0]), place, doc)
     remember(value, same)
     return same
+
+
+def as_data(cell: Cell) -> dict[str, Any]:
+    """What `from_data` makes the cell of: lists, texts and numbers, for JSON."""
+    declared, text = value = _value(cell)
+    remember(value, cell)
+    return {"declared": declared, "equations": text, "doc": cell.__doc__}
+
+
+def from_data(kind: type[Cell], data: dict[str, Any]) -> Cell:
+    """The cell of this process with those equations, else a new one; a file can have no other code run.
+
+    Raises
+    ------
+    ValueError
+        If the equations are not such as `as_data` writes.
+    """
+    check_text(data["equations"])
+    name, *names, output, initial = data["declared"]
+    declared = (name, *map(tuple, names), output, tuple(initial))
+    return _by_value(kind, declared, data["equations"], ("", ""), data["doc"])
 
 
 def equations_text(cell: Cell) -> str:

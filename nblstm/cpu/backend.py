@@ -40,7 +40,7 @@ class Backend:
 
     @staticmethod
     def packed(network, parameters: dict[str, np.ndarray], training: bool) -> PackedNetwork:
-        """Weights of a network as kernels read them; to be filled by its ``pack()``."""
+        """Weights of a network as kernels read them; to be filled by its `pack`."""
         return PackedNetwork(network.cell, parameters, network.num_layers, network.D, network.gates, training)
 
     @staticmethod

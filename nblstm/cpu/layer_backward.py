@@ -40,7 +40,7 @@ class _Segment(NamedTuple):
     rows: list[tuple[int, int]]  # packed rows of each of them
     loop: Launch
     gradients: list[Launch]
-    parts: list[int]  # of each gradient kernel, dx among them
+    row_parts: list[int]  # of each gradient kernel, for dx
 
 
 class LayerBackward:
@@ -72,7 +72,7 @@ class LayerBackward:
         self._dz = np.empty((sizes.D, 0, self._dz_row), sizes.dtype)
         self._segments: list[_Segment] = []
         self._targets: list[tuple[GradientArguments, str, int]] = []
-        self._flat: np.ndarray | None = None
+        self._flat: Any = _UNSET
         self.arrange(batch, segments)
         started.update(d for segment in self._segments for d in segment.directions)
 
@@ -105,7 +105,7 @@ class LayerBackward:
         if [segment.directions for segment in self._segments] != [[d for d, _ in row] for row in cuts]:
             started = set(self._before)
             self._segments = [self._new_segment([d for d, _ in row], started) for row in cuts]
-            self._flat = None
+            self._flat = _UNSET
             # The field of each parameter's gradient, and how many bytes behind the first of all it begins.
             self._targets = [
                 (own, f"d_{name}", start * sizes.item)
@@ -122,6 +122,7 @@ class LayerBackward:
         cell, I, H, dtype = sizes.cell, sizes.I, sizes.H, sizes.dtype
         loop, gradients = Launch(BackwardArguments, len(directions)), []
         blocks = -(-H // thresholds.WEIGHT_GRADIENT_ROWS)
+        self._weight_parts = len(cell.preactivations) * blocks
         for record, d in zip(loop, directions, strict=True):
             history = self._histories[d]
             record.numbers(
@@ -132,7 +133,7 @@ class LayerBackward:
             record.set(**history.fields(0), y_all=history.y, tape_all=history.states)
             own = Launch(GradientArguments)
             own[0].numbers(
-                weight_parts=len(cell.preactivations) * blocks, I=I, H=H, gates=len(cell.gates), **sizes.products,
+                I=I, H=H, gates=len(cell.gates), **sizes.products,
                 block=-(-H // blocks), dz_row=self._dz_row, x_row=I, dx_row=I, accumulate=int(d in started),
                 sparse_block=_sparse_blocks.get(dtype, 0), gemm=gemm(dtype),
             )  # fmt: skip
@@ -147,7 +148,7 @@ class LayerBackward:
     def _arrange_segment(self, segment: _Segment, batch: Batch, steps: list[Steps]) -> None:
         sizes, T = self._sizes, batch.T
         segment.rows[:] = [batch.rows(own) for own in steps]
-        segment.parts.clear()
+        segment.row_parts.clear()
         # Parts of each segment end together, whatever the lengths; a batch of equal lengths is always cut alike.
         alike = self._cut.by_units or batch.uniform
         worth = batch.N * sizes.columns * sizes.I >= thresholds.SPARSE_GRADIENT_WORK
@@ -162,7 +163,7 @@ class LayerBackward:
                 dz=self._dz[d], sync=self._sync[d],
             )  # fmt: skip
             row_block = max(1, min(thresholds.INPUT_GRADIENT_ROWS, -(-(hi - lo) // threads.num_threads())))
-            segment.parts.append(told.weight_parts + -(-(hi - lo) // row_block))
+            segment.row_parts.append(-(-(hi - lo) // row_block))
             told.numbers(
                 rows=hi - lo, row_block=row_block, sparse=thresholds.sparse_limit(sizes.I, told.block) if worth else -1
             )
@@ -173,7 +174,7 @@ class LayerBackward:
 
     def launch(
         self, weights: list[PackedWeights], x: np.ndarray, dy: np.ndarray | None, d_state: np.ndarray,
-        d_vectors: np.ndarray | None, dx: np.ndarray | None, flat: np.ndarray,
+        d_vectors: np.ndarray | None, dx: np.ndarray | None, flat: np.ndarray | None,
     ) -> None:  # fmt: skip
         """Run the kernels: for each segment the loop over time, then the gradients that follow from it.
 
@@ -187,8 +188,8 @@ class LayerBackward:
         d_vectors : ndarray, shape (D, B, V H), or None
             Gradients of the cell's vectors for each row of the batch, which are added to.
         dx : ndarray, shape (D, N, I), or None
-        flat : ndarray
-            Gradients of all parameters, which are set.
+        flat : ndarray or None
+            Gradients of all parameters, which are set; None if they are not wanted.
         """
         # Arrays are mostly those of the call before; see `LayerForward.forward`.
         if weights is not self._weights:
@@ -207,12 +208,12 @@ class LayerBackward:
             self._dy = _UNSET
             self._point_at_dy(dy)
             self._dy = dy
-        if dx is not self._dx:
+        if dx is not self._dx or (flat is None) is not (self._flat is None):
             self._dx = _UNSET
-            self._point_at_dx(dx)
+            self._point_at_dx(dx, 0 if flat is None else self._weight_parts)
             self._dx = dx
         if flat is not self._flat:
-            self._flat, at = None, address(flat)
+            self._flat, at = _UNSET, address(flat)
             for told, field, start in self._targets:
                 setattr(told, field, at + start)
                 told.held[field] = flat
@@ -224,7 +225,7 @@ class LayerBackward:
             threads.run(loop_kernel, segment.loop, self._cut.parts * len(segment.directions), serial=serial)
             for k, own in enumerate(segment.gradients):
                 d = segment.directions[k]
-                if not self._in_place[d]:
+                if not self._in_place[d] and flat is not None:
                     (lo, hi), history = segment.rows[k], self._histories[d]
                     h = gather_rows(history.by_state[0], self._previous[d][lo - history.start : hi - history.start])
                     own[0].set(h=h, h_row=h.shape[1])
@@ -255,19 +256,21 @@ class LayerBackward:
                 told = segment.loop[k]
                 told.dy, told.dy_row, told.held["dy"] = at + d * step, row, own
 
-    def _point_at_dx(self, dx: np.ndarray | None) -> None:
+    def _point_at_dx(self, dx: np.ndarray | None, weight_parts: int) -> None:
         at, row = address(dx), self._sizes.I * self._sizes.item
         for segment in self._segments:
             for k, d in enumerate(segment.directions):
                 told = segment.gradients[k][0]
-                told.parts, told.dx, told.held["dx"] = told.weight_parts, 0, None
+                told.parts = told.weight_parts = weight_parts
+                told.dx, told.held["dx"] = 0, None
                 if dx is not None:
-                    told.parts, told.held["dx"] = segment.parts[k], dx
+                    told.parts, told.held["dx"] = weight_parts + segment.row_parts[k], dx
                     told.dx = at + d * dx.strides[0] + segment.rows[k][0] * row
 
     def let_go_parameters(self) -> None:
         """Hold the gradients of the parameters no longer; they are the caller's."""
-        self._flat = None
+        if self._flat is not None:
+            self._flat = _UNSET
         for told, field, _ in self._targets:
             told.let_go(field)
 

@@ -7,15 +7,15 @@ import numpy as np
 from nblstm.buffers import memory
 from nblstm.buffers.batch import Batch
 from nblstm.buffers.layout import suffix
+from nblstm.cells.cell import Cell
 from nblstm.cpu.layer_backward import PARAMETERS, LayerBackward
 from nblstm.cpu.layer_forward import History, LayerForward
 from nblstm.cpu.partition import Sizes, Steps, spans, whole
 from nblstm.cpu.weights import PackedWeights
 
 
-def history_shapes(sizes: Sizes, rows: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of what a layer's BPTT reads of so many packed rows, of all directions: see `History`."""
-    B, H, D, cell = sizes.B, sizes.H, sizes.D, sizes.cell
+def history_shapes(cell: Cell, B: int, H: int, D: int, rows: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of what a layer's BPTT reads of so many packed rows, of D directions: see `History`."""
     return {
         "y": (B + rows, D * H), "states": (D, len(cell.states) - 1, B + rows, H),
         "saved": (D, rows, len(cell.graph.saved) * H),
@@ -49,7 +49,7 @@ class _Span:
         self.histories = []
         for d, (lo, hi) in enumerate(self.rows):
             if own is None:
-                shapes = history_shapes(sizes._replace(D=1), hi - lo)
+                shapes = history_shapes(sizes.cell, sizes.B, sizes.H, 1, hi - lo)
                 arrays = {name: memory.empty(shape, sizes.dtype) for name, shape in shapes.items()}
                 y, states, saved = arrays["y"], arrays["states"][0], arrays["saved"][0]
             else:
@@ -114,8 +114,7 @@ class LayerTraining:
         """Shapes of the arrays that a layer keeps for BPTT of so many packed rows."""
         S, D, B, H = len(network.cell.states), network.D, batch.B, network.hidden_size
         if checkpoint is None:
-            states = np.empty((S, D, B, H), network.dtype)
-            return history_shapes(Sizes.of(network, 0, states), rows)
+            return history_shapes(network.cell, B, H, D, rows)
         marks = len(spans(batch, network.directions, checkpoint))
         return {"y": (rows, D * H), "marks": (marks, S, D, B, H)}
 
@@ -212,7 +211,7 @@ class LayerTraining:
         return copy
 
     def backward(
-        self, dy: np.ndarray | None, d_states: np.ndarray, flat: np.ndarray, input_gradient: bool, fresh: bool
+        self, dy: np.ndarray | None, d_states: np.ndarray, flat: np.ndarray | None, input_gradient: bool, fresh: bool
     ) -> np.ndarray | None:  # fmt: skip
         """Run BPTT.
 
@@ -222,8 +221,8 @@ class LayerTraining:
             Gradient with respect to the packed outputs, C-contiguous; None is 0 everywhere, and costs nothing.
         d_states : ndarray, shape (S, D, B, H)
             Gradient with respect to the final states, in sorted order; that of the initial states on return.
-        flat : ndarray
-            Gradients with respect to all parameters of the network; this layer's are set.
+        flat : ndarray or None
+            Gradients with respect to all parameters of the network; this layer's are set. None if not wanted.
         input_gradient : bool
             Whether dx is wanted.
         fresh : bool
@@ -256,11 +255,11 @@ class LayerTraining:
                 span.forward(self._weights, x, self._like_all_layers(mark), False)  # the same bits as before
                 made = span.begin_backward(self._places, started)
                 made.launch(self._weights, x, dy, d_states, self._d_vectors, dx, flat)
-        if not self._batch.N:  # no kernel has set them
+        if flat is not None and not self._batch.N:  # no kernel has set them
             for d in range(D):
                 for name in PARAMETERS:
                     flat[self._layout.place(name + suffix(self._layer, d))] = 0
-        if self._d_vectors is not None:
+        if flat is not None and self._d_vectors is not None:
             for d, totals in enumerate(np.add.reduce(self._d_vectors, axis=1)):
                 for vector, total in zip(cell.vectors, totals.reshape(len(cell.vectors), H), strict=True):
                     flat[self._layout.place(vector + suffix(self._layer, d))] = total

@@ -35,6 +35,7 @@ from nblstm.process.uninterrupted import uninterrupted
 _ALONE = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 _TOGETHER = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
 _END = ctypes.CFUNCTYPE(None, ctypes.c_int64)
+_IN_TEAM = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 6)
 
 #: Starts a thread of the system: Python's own way, but with a C function, and without a word to `threading`, where
 #: gevent and eventlet would make it a greenlet and a thread short of memory would be waited for. -1 if it can't.
@@ -111,6 +112,22 @@ class _Workers:
         ctypes.pythonapi.Py_DecRef(ctypes.py_object(self))
 
 
+class _Team:
+    """The threads of an OpenMP library; see `use_openmp`."""
+
+    def __init__(self, parallel: int, count: int):
+        self._run = uninterrupted(lambda: _IN_TEAM(launch.team_kernel()))
+        self._parallel, self._count, self._member = parallel, count, uninterrupted(launch.member_kernel)
+
+    def run(self, kernel: int, arguments: int, parts: int) -> None:
+        self._run(self._parallel, self._member, min(parts, self._count), kernel, arguments, parts)
+
+    def end(self) -> None:
+        """Do nothing: the threads are the library's."""
+
+    forget = end
+
+
 def _close(pipe: tuple[int, int]) -> None:
     for end in pipe:
         os.close(end)
@@ -126,7 +143,8 @@ def _default_threads() -> int:
 
 
 _threads: int | None = None
-_workers: _Workers | None = None  # changed in `uninterrupted` work only, one thread at a time
+_openmp = 0  # address of a library's GOMP_parallel
+_workers: _Workers | _Team | None = None  # changed in `uninterrupted` work only, one thread at a time
 
 
 def most_threads() -> int:
@@ -163,24 +181,45 @@ def set_num_threads(count: int) -> None:
         uninterrupted(_set, int(count))
 
 
-def _set(count: int) -> None:
-    global _threads, _workers
-    if _workers is not None and count != _threads:
+def _set(count: int, openmp: int | None = None) -> None:
+    global _threads, _workers, _openmp
+    openmp = _openmp if openmp is None else openmp
+    if _workers is not None and (count, openmp) != (_threads, _openmp):
         ended, _workers = _workers, None
         ended.end()
-    _threads = count
+    _threads, _openmp = count, openmp
     pool.give_back()  # the work of passes that wait is cut for as many threads as there were
 
 
-def _started() -> _Workers:
+def use_openmp(parallel: int, count: int) -> None:
+    """Run kernels on the threads of an OpenMP library from now on, in place of workers of our own.
+
+    For programs whose other work is on those threads. They watch for what comes next without a break for some
+    milliseconds: workers of our own would get no core meanwhile, and a training step of 10 ms takes up to 200.
+
+    Parameters
+    ----------
+    parallel : int
+        Address of the library's ``GOMP_parallel``.
+    count : int
+        As many threads, unless the user has given a number.
+    """
+    global _threads
+    if _threads is None and not os.environ.get("NBLSTM_NUM_THREADS"):
+        _threads = min(count, _default_threads())
+    uninterrupted(_set, num_threads(), parallel)
+
+
+def _started() -> _Workers | _Team:
     global _workers
     if _workers is None:
-        _workers = _Workers(num_threads() - 1)
+        _workers = _Team(_openmp, num_threads()) if _openmp else _Workers(num_threads() - 1)
     return _workers
 
 
 def _after_fork() -> None:
-    global _workers
+    global _workers, _openmp
+    _openmp = 0  # whose threads are gone too, and whose library waits for them for ever
     if _workers is not None:  # the child has none of the parent's threads
         _workers.forget()
     _workers = None

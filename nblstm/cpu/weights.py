@@ -29,7 +29,7 @@ class PackedWeights:
     ----------
     cell : Cell
     parameters : dict of str to ndarray
-        All of the network's, under torch's names; the arrays stay where they are.
+        All of the network's, under torch's names; here their shapes and dtype count.
     layer, direction : int
     gates : tuple of str
         The order of the gates in the parameters; the cell's own if empty.
@@ -55,8 +55,8 @@ class PackedWeights:
         w_ih, w_hh = parameters[f"weight_ih{end}"], parameters[f"weight_hh{end}"]
         H, item, dtype = w_hh.shape[1], w_hh.itemsize, w_hh.dtype
         self._cell, self._gates = cell, gates
-        self._biases = [parameters.get(f"bias_{which}{end}") for which in ("ih", "hh")]
-        self._own_vectors = [parameters[f"{vector}{end}"] for vector in cell.vectors]
+        self._bias_names = [f"bias_{which}{end}" for which in ("ih", "hh")]
+        self._vector_names = [f"{vector}{end}" for vector in cell.vectors]
         self._bias = np.zeros((len(cell.preactivations), H), dtype)
         self._vectors = np.empty(len(cell.vectors) * H, dtype) if cell.vectors else None
         matrices = []  # to be packed: rows in blocks of H, the gate of each, columns, and whether it is transposed
@@ -70,8 +70,10 @@ class PackedWeights:
             N, K = matrix.shape if transposed else matrix.shape[::-1]
             arguments.set(
                 parts=padded(N, DTYPES[item]) // panel_columns(DTYPES[item]), N=N, K=K, block=H, order=order,
-                transposed=transposed, matrix=matrix, matrix_row=matrix.shape[1], packed=target,
+                transposed=transposed, matrix_row=matrix.shape[1], packed=target,
             )  # fmt: skip
+        self._matrix_names = [f"weight_{which}{end}" for which in ("ih", "hh")] * (1 + training)
+        self._parameters: dict[str, np.ndarray] | None = None
         self._parts = sum(arguments.parts for arguments in self._arguments)
         self._serial, self.nbytes = sum(sizes) < thresholds.SERIAL_PACKING, packed.nbytes
         self._kernel = pack_kernel(DTYPES[item])
@@ -79,12 +81,17 @@ class PackedWeights:
         self.forward = {"w_x": places[0], "w_h": places[1], "bias": place(self._bias), "vectors": vectors}
         self.backward = (*places[2:], vectors) if training else None
 
-    def pack(self) -> None:
+    def pack(self, parameters: dict[str, np.ndarray]) -> None:
         """Take the parameters as they are now."""
-        b_ih, b_hh = self._biases
+        if parameters is not self._parameters:
+            self._parameters = None
+            for arguments, name in zip(self._arguments, self._matrix_names, strict=True):
+                arguments.set(matrix=parameters[name])
+            self._parameters = parameters
+        b_ih, b_hh = (parameters.get(name) for name in self._bias_names)
         add_biases(self._cell, self._gates, b_ih, b_hh, self._bias)
         if self._vectors is not None:
-            np.concatenate(self._own_vectors, out=self._vectors)
+            np.concatenate([parameters[name] for name in self._vector_names], out=self._vectors)
         threads.run(self._kernel, self._arguments, self._parts, serial=self._serial)
 
 
@@ -120,11 +127,11 @@ class PackedNetwork:
         """Bytes of its arrays."""
         return sum(own.nbytes for layer in self.layers for own in layer)
 
-    def pack(self) -> None:
+    def pack(self, parameters: dict[str, np.ndarray]) -> None:
         """Take the parameters as they are now."""
         for layer in self.layers:
             for own in layer:
-                own.pack()
+                own.pack(parameters)
 
 
 def _panel_numbers(matrix: np.ndarray, transposed: int, dtype: str) -> int:

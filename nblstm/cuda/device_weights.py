@@ -59,16 +59,16 @@ class DeviceNetwork:
 
     nbytes = 0  # not kept
 
-    def __init__(self, runtime, network, parameters: dict[str, np.ndarray]):
-        self._runtime, self._network, self._parameters = runtime, network, parameters
+    def __init__(self, runtime, network):
+        self._runtime, self._network = runtime, network
 
-    def pack(self) -> None:
+    def pack(self, parameters: dict[str, np.ndarray]) -> None:
         """Take the parameters as they are now."""
         with self._runtime.active():
-            self.layers = [self._packed(layer) for layer in range(self._network.num_layers)]
+            self.layers = [self._packed(layer, parameters) for layer in range(self._network.num_layers)]
 
-    def _packed(self, layer: int) -> DeviceWeights:
-        cell, gates, parameters = self._network.cell, self._network.gates, self._parameters
+    def _packed(self, layer: int, parameters: dict[str, np.ndarray]) -> DeviceWeights:
+        cell, gates = self._network.cell, self._network.gates
         G = len(cell.gates)
         w_ih, w_hh, biases, vectors = [], [], [], []
         for direction in range(self._network.D):

@@ -37,8 +37,8 @@ class GpuBackend:
         return 1
 
     def packed(self, network, parameters: dict, training: bool) -> DeviceNetwork:
-        """Weights of a network on the GPU; to be filled by its ``pack()``."""
-        return DeviceNetwork(self.runtime, network, parameters)
+        """Weights of a network on the GPU; to be filled by its `pack`."""
+        return DeviceNetwork(self.runtime, network)
 
     def layer_pass(self, network, batch, layer: int, I: int, states, training: bool, checkpoint, own) -> LayerPass:
         """A pass through one layer of a network; see `layer.LayerPass`."""

@@ -92,7 +92,7 @@ def infer(module: Any, x, state, lengths=None, mask=None, *, hold: bool = False,
     x : array_like, shape (T, B, I), (B, T, I) if ``batch_first``, or (T, I)
     state : tuple of array_like or None
         Initial states, each (num_layers D, B, H), or (num_layers D, H) for an input with no batch dimension.
-    lengths : array_like of int, shape (B,), optional
+    lengths : array_like of int, shape (B,), optional; or PackedBatch, where x is (N, I) and y (N, D H)
     mask : array_like of bool, in the layout of ``x``, optional
         False where a step is to be skipped: states stay as they are.
     hold : bool, default False
@@ -271,8 +271,8 @@ def backward(tape: Tape, dy, d_state) -> Gradients:
             context.close()
 
 
-def backward_into(tape: Tape, dy, d_state, flat: np.ndarray, input_gradient: bool) -> tuple[Any, tuple]:
-    """Run BPTT as `backward` does; the gradients of the parameters go to an array of NumPy's.
+def backward_into(tape: Tape, dy, d_state, flat: np.ndarray | None, input_gradient: bool) -> tuple[Any, tuple]:
+    """Run BPTT as `backward` does; the gradients of the parameters go to ``flat`` of NumPy's, or nowhere for None.
 
     Returns
     -------
@@ -286,9 +286,10 @@ def backward_into(tape: Tape, dy, d_state, flat: np.ndarray, input_gradient: boo
         return _backward(tape, dy, d_state, flat, input_gradient)[1:]
     with network.enter():
         arrays = network.backend.arrays
-        target = arrays.empty(flat.shape, flat.dtype)
+        target = arrays.empty((network.layout.size,), network.numpy_dtype)
         kind, dx, d_states = _backward(tape, dy, d_state, target, input_gradient)
-        flat[...] = arrays.on_host(target)
+        if flat is not None:
+            flat[...] = arrays.on_host(target)
         return _returned(network, kind, dx, d_states)
 
 
@@ -297,7 +298,7 @@ def _backward(tape: Tape, dy, d_state, flat, input_gradient: bool) -> tuple[Any,
     made.check_reserve()
     if dy is not None and not (network.on_host and made.takes(dy)):
         kind = network.backend.arrays.kind(dy)
-        dy = output_gradient(network, dy, made.batch.T, made.batch.B, made.batched)
+        dy = output_gradient(network, dy, made.batch, made.batched)
     if made.lock._is_owned():  # type: ignore[attr-defined]  # it would overwrite what is half done
         raise RuntimeError("backward() of this tape is under way on this thread; give a handler a pass of its own")
     with made.lock:
@@ -328,16 +329,16 @@ def _pass_for(network: Network, x, lengths, mask, hold: bool, form: Form) -> tup
             return x, None, made, free
     kind = network.backend.arrays.kind(x)
     x, batch, batched = checked_input(network, x, lengths, mask, hold)
-    free = None
+    free, alike = None, batch.direct and batch.padded
     if network.on_host and form.checkpoint is None:
-        if batch.direct:
+        if alike:
             free = network.pool.second((x.shape, form))
         elif not form.training or Pass.can_be_arranged(batch, form.checkpoint):
-            free = network.pool.second((x.shape, "lengths", form))
+            free = network.pool.second((x.shape if batch.padded else (batch.T, batch.B), "lengths", form))
     made = None if free is None else free.take()
     if made is None:
         made = _made(network, free, batch, batched, form)
-    elif not batch.direct:
+    elif not alike:
         made.arrange(batch)
     return x, kind, made, free
 

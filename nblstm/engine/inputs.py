@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from nblstm.arguments import validate
+from nblstm.buffers.batch import PackedBatch
 from nblstm.buffers.masks import MaskedBatch
 from nblstm.engine.network import Network
 
@@ -15,6 +16,8 @@ def checked_input(network: Network, x, lengths, mask, hold: bool) -> tuple[Any, 
     """An input as an array of the network's dtype and device, its `Batch`, and whether it has a batch dimension."""
     arrays = network.backend.arrays
     x = arrays.real("x", x, network.dtype)
+    if isinstance(lengths, PackedBatch):
+        return validate.shaped("x", x, (lengths.N, network.input_size), "(N, I)"), lengths, True
     order = "(B, T, I)" if network.batch_first else "(T, B, I)"
     if x.ndim not in (2, 3):
         raise ValueError(f"x has {x.ndim} dimensions, shape {x.shape}; give {order}, or (T, I) for one sequence")
@@ -146,10 +149,12 @@ def state_array(network: Network, state, B: int, batched: bool, name: str):
     return result
 
 
-def output_gradient(network: Network, dy, T: int, B: int, batched: bool):
+def output_gradient(network: Network, dy, batch, batched: bool):
     """The gradient of outputs as an array of the network's dtype and device."""
-    features = network.hidden_size * network.D
+    T, B, features = batch.T, batch.B, network.hidden_size * network.D
     dy = network.backend.arrays.real("dy", dy, network.dtype)
+    if not batch.padded:
+        return validate.shaped("dy", dy, (batch.N, features), "that of y, (N, D * H)")
     if not batched:
         return validate.shaped("dy", dy, (T, features), "that of y, (T, D * H)")
     if network.batch_first:

@@ -134,14 +134,14 @@ class Weights:
         self.loan: object = None
 
 
-def packed(network: Network, flat: np.ndarray, training: bool) -> Weights:
+def packed(network: Network, parameters: dict[str, np.ndarray], training: bool) -> Weights:
     """Pack the parameters as they are now.
 
     Parameters
     ----------
     network : Network
-    flat : ndarray
-        The network's only buffer.
+    parameters : dict of str to ndarray
+        By torch's names, each C-contiguous and of the network's dtype.
     training : bool
         Whether for training, where BPTT follows, or for inference.
 
@@ -154,10 +154,10 @@ def packed(network: Network, flat: np.ndarray, training: bool) -> Weights:
     free = network.pool.get(key) or network.pool.second(key)
     own: Any = None if free is None else free.take()
     if own is None:
-        own = network.backend.packed(network, network.layout.views(flat), training)
+        own = network.backend.packed(network, parameters, training)
         if free is not None:
             free.add(own)
-    own.pack()
+    own.pack(parameters)
     weights = Weights(own.layers)
     if free is not None and free.keeps:
         weights.loan = free.lend(own, weights)
@@ -175,5 +175,5 @@ def weights_of(module: Any, training: bool) -> Weights:
     """
     weights = None if module._lent else module._cache.get(training)
     if weights is None:
-        weights = module._derived(training, lambda own: packed(module._network, module._flat, training))
+        weights = module._derived(training, lambda own: packed(module._network, own, training))
     return weights

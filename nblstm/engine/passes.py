@@ -114,7 +114,6 @@ class Pass:
         ]  # fmt: skip
         self.copies = copies or N * (I + L * features) * self.states.itemsize <= SMALL
         self._shape = (T,) if not batched else (B, T) if network.batch_first else (T, B)
-        self._y_shape = (*self._shape, features)
         self._time_first = not batched or not network.batch_first
         # Memory for x; without, packing gives new memory, or, in inference, the caller's if it is in order.
         own_x = batch.direct and (training or self.copies or not self._time_first)
@@ -123,18 +122,20 @@ class Pass:
             self.x = arrays.empty((N, I), dtype) if own_x else None
         elif self.x.ndim == 3:
             self.x = self.x[0]
-        self._x_view: Any = self._in_layout(self.x) if own_x else None
         # Where each layer's outputs go: in training it has memory for them, and large ones are the caller's.
         own_y = 0 if training else L if self.copies else L - 1
         self._outputs = [arrays.empty((N, features), dtype) if k < own_y else None for k in range(L)]
         self._stages = [(k, self.layers[k], self._states_of_layer[k], self._outputs[k]) for k in range(L)]
         self.y: Any = None
+        self._x_view: Any = None
         self._y_view: Any = None
         self.d_states: Any = None
         self._all_d_states: Any = None
         self._d_states_of_layer: list[Any] = []
         self._dy: Any = None
         self._dy_view: Any = None
+        self._own_x = own_x
+        self._set_views()
         self.lock = locks.lock()
 
     @property
@@ -150,9 +151,18 @@ class Pass:
         """Say whether a training pass has the same kernels for all lengths of this T and B."""
         return checkpoint is None and batch.N > 0 and batch.T * batch.B <= ARRANGED_ROWS
 
+    def _set_views(self) -> None:
+        """Have views in the caller's layout of memory for x and dy."""
+        self._y_shape = (*(self._shape if self.batch.padded else (self.batch.N,)), self._features)
+        self._x_view = self._in_layout(self.x) if self._own_x else None
+        self._dy_view = None if self._dy is None else self._in_layout(self._dy)
+
     def arrange(self, batch) -> None:
         """Run over a batch of the same T and B whose lengths are others from now on."""
         self.batch, self._sorted = batch, batch.packed.order is not None
+        if not batch.padded:  # what the caller sees has another number of rows
+            self.y = None
+            self._set_views()
         for layer in self.layers:
             layer.arrange(batch.packed)
 
@@ -256,8 +266,8 @@ class Pass:
         ----------
         dy : array or None
             Gradient with respect to the outputs, in their layout; None for zeros.
-        flat : array
-            Where the gradients of all parameters go.
+        flat : array or None
+            Where the gradients of all parameters go; None if they are not wanted.
         input_gradient : bool
             Whether dx is wanted.
 
@@ -272,7 +282,7 @@ class Pass:
             rows = None
         elif batch.direct and (self.copies or not self._time_first):
             if self._dy is None:
-                own = self._arrays.empty((batch.N, self._features), self._dtype)
+                own = self._arrays.empty((batch.T * batch.B, self._features), self._dtype)
                 self._dy_view = self._in_layout(own)
                 self._dy = own  # last, as a signal's handler may raise within the calls above
             self._dy_view[...] = dy
@@ -288,7 +298,7 @@ class Pass:
             self.layers[0].let_go_gradients()
             self.layers[-1].let_go_gradients()
         dropout.d_recurrent(d_states)
-        if self._learns:
+        if self._learns and flat is not None:
             for places, d_state in zip(self._initial_places, batch.unsort(self.d_states), strict=True):
                 for place, own in zip(places, d_state, strict=True):
                     flat[place] = own.sum(axis=0) if self.learned else 0
@@ -307,7 +317,7 @@ class Pass:
         return type(dy) is type(states) and dy.dtype == states.dtype and dy.shape == self._y_shape
 
     def _time_major(self, x):
-        """An array in the caller's layout as (T, B, K)."""
+        """An array in the caller's layout as (T, B, K); packed rows as they are."""
         if not self.batched:
             return x[:, None]
         return x if self._time_first else x.swapaxes(0, 1)
@@ -319,7 +329,9 @@ class Pass:
         return time_major if self._time_first else time_major.swapaxes(0, 1)
 
     def _in_layout(self, rows):
-        """Packed rows (T B, K) that lie as padded ones in the caller's layout, as a view."""
+        """Packed rows that lie as the caller's do, in the caller's layout, as a view."""
+        if not self.batch.padded:
+            return rows[: self.batch.N]
         return self._user(rows.reshape(self.batch.T, self.batch.B, rows.shape[1]))
 
     def in_order(self, states) -> tuple:

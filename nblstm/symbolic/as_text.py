@@ -1,7 +1,8 @@
-"""Traced equations as the text of Python functions, by which pickle sends them to other processes."""
+"""Traced equations as the text of Python functions, by which pickle and files send them to other processes."""
 
 from __future__ import annotations
 
+import ast
 from functools import partial
 from typing import Any
 
@@ -34,3 +35,35 @@ def remember(value: tuple, made) -> None:
 def equations_from(text: str, name: str) -> Any:
     """The function ``equations`` of a text in `DIALECT`; ``name`` is that of what it belongs to, in tracebacks."""
     return functions_from(text, f"equations {symbol(name)}", FUNCTIONS)["equations"]
+
+
+#: All that a text in `DIALECT` is made of.
+_SYNTAX = (
+    ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.Assign, ast.Return, ast.Name, ast.Load, ast.Store, ast.Tuple,
+    ast.Constant, ast.Call, ast.BinOp, ast.UnaryOp, ast.Compare, ast.operator, ast.unaryop, ast.cmpop,
+)  # fmt: skip
+
+
+def check_text(text: str) -> None:
+    """Check a text that comes from a file: it has arithmetic and functions of equations, and can do nothing else.
+
+    Raises
+    ------
+    ValueError
+        If there is anything else in it.
+    """
+    try:
+        nodes = list(ast.walk(ast.parse(text)))
+    except SyntaxError:
+        raise ValueError("the equations are no text that nblstm has written; make the file anew") from None
+    own = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    given = {node.arg for node in nodes if isinstance(node, ast.arg)}
+    for node in nodes:
+        called = isinstance(node, ast.Call) and (
+            bool(node.keywords) or not isinstance(node.func, ast.Name) or node.func.id not in {*FUNCTIONS, *own, *given}
+        )
+        named = isinstance(node, ast.Name) and node.id.startswith("__")
+        if not isinstance(node, _SYNTAX) or called or named or (isinstance(node, ast.FunctionDef) and node.decorator_list):
+            raise ValueError(
+                f"the equations have {ast.unparse(node)[:60]!r} in them, which nblstm does not write; make the file anew"
+            )

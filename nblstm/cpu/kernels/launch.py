@@ -16,6 +16,7 @@ from nblstm.codegen.intrinsics import (
     atomic_load,
     atomic_store,
     call,
+    local,
     offset,
     pause,
     pointer_to,
@@ -158,6 +159,44 @@ def worker_kernel() -> int:
         return worker, types.void(types.CPointer(types.int64))
 
     return compiled("threads_worker", "", make)
+
+
+# What the members of a team share; the next part on a cache line of its own.
+TEAM_NEXT, TEAM_KERNEL, TEAM_ARGUMENTS, TEAM_PARTS = 0, 8, 9, 10
+
+
+def team_kernel() -> int:
+    """Address of ``run(parallel, member, threads, kernel, arguments, parts)``: all parts, on the threads of OpenMP.
+
+    ``parallel`` is the address of its ``GOMP_parallel(function, data, threads, flags)``, which runs the function on that
+    many threads, this one among them, and returns when all have ended.
+    """
+
+    def make():
+        def run_in_team(parallel, member, threads, kernel, arguments, parts):
+            team = local(types.int64, 16)
+            team[TEAM_NEXT], team[TEAM_KERNEL], team[TEAM_ARGUMENTS], team[TEAM_PARTS] = 0, kernel, arguments, parts
+            call(parallel, (member, team, threads, 0))
+
+        return run_in_team, types.void(*[types.int64] * 6)
+
+    return compiled("threads_run_in_team", "", make)
+
+
+def member_kernel() -> int:
+    """Address of ``member(team)``: what each thread of a team runs."""
+
+    def make():
+        def member(team):
+            """Take parts, one after another, until all are taken."""
+            part = atomic_add(offset(team, TEAM_NEXT), 1)
+            while part < team[TEAM_PARTS]:
+                call(team[TEAM_KERNEL], (team[TEAM_ARGUMENTS], part))
+                part = atomic_add(offset(team, TEAM_NEXT), 1)
+
+        return member, types.void(types.CPointer(types.int64))
+
+    return compiled("threads_member", "", make)
 
 
 def end_kernel() -> int:

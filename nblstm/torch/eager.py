@@ -1,0 +1,98 @@
+"""A pass as a node of autograd, outside of `torch.compile`: the engine's tape waits for the gradient.
+
+The engine copies what it was given, and returns outputs in memory of their own: in-place changes of inputs, outputs or
+parameters between forward and backward change no gradient.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nblstm.buffers import memory
+from nblstm.buffers.batch import PackedBatch
+from nblstm.engine import engine
+from nblstm.engine.network import Network
+from nblstm.torch.tensors import Weights, arrays_of, gradients_of
+
+TWICE = (
+    "the gradient of a module of nblstm.torch is differentiated again, which its kernels cannot; compute with "
+    "nblstm.torch.reference(module), the same equations as operations of torch"
+)
+
+
+class Recurrence(torch.autograd.Function):
+    """``y, *states = Recurrence.apply(weights, lengths, seed, given, x, *states, *parameters)``.
+
+    ``given`` is the number of initial states that are given, all or none; ``weights`` are the parameters as `Weights`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weights: Weights, lengths, seed: int | None, given: int, x: Tensor, *tensors: Tensor):
+        """Run a training pass; ``lengths`` and ``seed`` are those of `infer` and of dropout."""
+        generator = None if seed is None else np.random.default_rng(seed)
+        state = arrays_of(tensors[:given]) if given else None
+        y, states, tape = engine.forward(weights, x.detach().numpy(), state, lengths, generator=generator)
+        if tape.made.kept:
+            y.flags.writeable = True  # a copy
+        else:
+            y = y.copy()
+        # An attribute of a saved tensor, not of ctx: autograd frees what is saved when backward ends, ctx not before
+        # the last loss, and with it the graph, has gone; the pass then would not be there for the next step.
+        held: Any = torch.empty(0)
+        held.tape, held.sources = tape, (x, *tensors)
+        ctx.save_for_backward(held)
+        ctx.given = given
+        ctx.set_materialize_grads(False)
+        return torch.from_numpy(y), *[torch.from_numpy(state) for state in states]
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor | None, *d_states: Tensor | None):
+        """Run BPTT."""
+        (held,) = ctx.saved_tensors
+        tape, given, wanted = held.tape, ctx.given, ctx.needs_input_grad
+        network: Network = tape.network
+        flat = memory.empty((network.layout.size,), network.numpy_dtype) if True in wanted[5 + given :] else None
+        dx, d_initial = engine.backward_into(
+            tape, None if dy is None else dy.detach().numpy(), arrays_of(d_states), flat, wanted[4]
+        )
+        gradients: list[Tensor | None] = [None] * (len(held.sources) - 1)
+        if given:
+            gradients[:given] = map(torch.from_numpy, d_initial)
+        if flat is not None:
+            gradients[given:] = gradients_of(flat, network)
+        found = (None if dx is None else torch.from_numpy(dx), *gradients)
+        if torch.is_grad_enabled():  # create_graph=True
+            found = Once.apply(len(found), *found, *held.sources)
+        return None, None, None, None, *found
+
+
+class Once(torch.autograd.Function):
+    """Gradients that have no derivative here; whoever asks for it is told what has.
+
+    ``Once.apply(count, *gradients, *sources)``, where the gradients, ``count`` of them, depend on the sources.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, count: int, *tensors: Tensor | None):
+        return tensors[:count]
+
+    @staticmethod
+    def backward(ctx: Any, *second: Tensor | None):
+        raise RuntimeError(TWICE)
+
+
+def inferred(weights: Weights, x: Tensor, states, lengths: Any) -> tuple[Tensor, ...]:
+    """Run a pass that no gradient will follow."""
+    state = arrays_of(states) if states else None
+    y, states = engine.infer(weights, x.detach().numpy(), state, lengths)
+    return torch.from_numpy(y), *[torch.from_numpy(state) for state in states]
+
+
+def packed_batch(batch_sizes: Tensor, order: Tensor | None) -> PackedBatch:
+    """The batch of a PackedSequence."""
+    sorted_as_given = np.arange(int(batch_sizes[0])) if order is None else order.numpy()
+    return PackedBatch(batch_sizes.numpy(), sorted_as_given)

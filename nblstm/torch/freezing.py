@@ -1,0 +1,38 @@
+"""Parameters that are taken to stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch.nn import Module
+
+from nblstm.torch.recurrent import Recurrent
+from nblstm.torch.tensors import COMPUTED, Weights
+
+
+@contextmanager
+def frozen(model: Module) -> Iterator[Module]:
+    """Take the parameters of nblstm's modules in a model to stay as they are within the ``with`` block.
+
+    Each call packs a module's parameters, as torch does not tell whether they have changed; for a single step of many
+    units that takes longer than the step. Here they are packed once. Passes for gradients pack as ever.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import nblstm.torch
+    >>> lstm = nblstm.torch.LSTM(3, 8).eval()
+    >>> with nblstm.torch.frozen(lstm), torch.inference_mode():
+    ...     y, state = lstm(torch.zeros(1, 1, 3))
+    """
+    modules = [module for module in model.modules() if isinstance(module, Recurrent)]
+    try:
+        for module in modules:
+            tensors = module._tensors()
+            computed = COMPUTED[tensors[0].dtype]
+            module._frozen = Weights(module._networks[computed], [t.to(computed) for t in tensors], lasting=True)
+        yield model
+    finally:
+        for module in modules:
+            module._frozen = None

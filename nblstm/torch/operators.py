@@ -1,0 +1,142 @@
+"""The engine as operators of torch, ``torch.ops.nblstm``: what `torch.compile`, `torch.export` and saved-tensor hooks see.
+
+Nothing but tensors goes in and out: the tape of a training pass is one of them, in the engine's reserve. Networks are
+given as texts, see `description`. Sizes may be symbolic.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nblstm.buffers import memory
+from nblstm.engine import engine
+from nblstm.engine.network import Network
+from nblstm.engine.reserve import reproducible, reserve_shapes
+from nblstm.torch.description import network_from
+from nblstm.torch.eager import TWICE, inferred
+from nblstm.torch.tensors import DTYPES, Weights, array_of, arrays_of, split
+
+#: By the engine's name.
+_DTYPES = {name: dtype for dtype, name in DTYPES.items()}
+
+_library = torch.library.Library("nblstm", "DEF")
+_library.define("infer(Tensor x, Tensor[] states, Tensor[] weights, Tensor? lengths, str network) -> Tensor[]")
+_library.define(
+    "forward(Tensor x, Tensor[] states, Tensor[] weights, Tensor? lengths, Tensor? seed, str network) -> Tensor[]"
+)
+_library.define(
+    "backward(Tensor reserve, Tensor[] weights, Tensor? dy, Tensor?[] dstates, SymInt T, SymInt B, bool dx, "
+    "bool dweights, str network) -> Tensor[]"
+)
+
+
+class _Extent(NamedTuple):
+    """Steps and sequences of a padded batch, in the place of a `Batch` whose lengths nobody knows yet."""
+
+    T: Any
+    B: Any
+
+    @property
+    def packed(self) -> _Extent:
+        return self
+
+
+def _reserve_size(network: Network, T, B) -> Any:
+    """Bytes of the reserve for any lengths; T and B may be symbols."""
+    return memory.size_of(reserve_shapes(network, _Extent(T, B), T * B, None, False))
+
+
+def _infer(x: Tensor, states: list[Tensor], weights: list[Tensor], lengths: Tensor | None, network: str):
+    own = network_from(network)
+    return list(inferred(Weights(own, weights), x, states, None if lengths is None else array_of(lengths)))
+
+
+def _forward(
+    x: Tensor, states: list[Tensor], weights: list[Tensor], lengths: Tensor | None, seed: Tensor | None, network: str
+):  # fmt: skip
+    """``[y, *states, reserve]``."""
+    own = network_from(network)
+    reserve = torch.empty(_reserve_size(own, x.shape[0], x.shape[1]), dtype=torch.uint8)
+    y, final, tape = engine.forward(
+        Weights(own, weights), array_of(x), arrays_of(states) if states else None,
+        None if lengths is None else array_of(lengths),
+        generator=None if seed is None else np.random.default_rng(int(seed)), reserve=reserve.numpy(),
+    )  # fmt: skip
+    y.flags.writeable = True  # a copy
+    reproducible(own, reserve.numpy(), tape.made.batch)  # as an operator's results are to be
+    return [torch.from_numpy(y), *map(torch.from_numpy, final), reserve]
+
+
+def _backward(
+    reserve: Tensor, weights: list[Tensor], dy: Tensor | None, dstates: list[Tensor | None], T: int, B: int, dx: bool,
+    dweights: bool, network: str,
+):  # fmt: skip
+    """``[dx, *d_states, all gradients of the weights in one]``, empty where not wanted."""
+    own = network_from(network)
+    tape = engine.restored(Weights(own, weights), reserve.numpy())
+    flat = torch.empty(own.layout.size if dweights else 0, dtype=_DTYPES[own.dtype])
+    d_x, d_initial = engine.backward_into(
+        tape, None if dy is None else array_of(dy), arrays_of(dstates), flat.numpy() if dweights else None, dx
+    )
+    return [torch.from_numpy(d_x) if dx else flat.new_empty(0), *map(torch.from_numpy, d_initial), flat]
+
+
+for _name, _function in (("infer", _infer), ("forward", _forward), ("backward", _backward)):
+    _library.impl(_name, _function, "CPU")
+
+
+@torch.library.register_fake("nblstm::infer", lib=_library)
+def _infer_fake(x, states, weights, lengths, network):
+    own = network_from(network)
+    T, B, _ = x.shape
+    shape = own.states_shape(B)[1:]
+    return [x.new_empty(T, B, own.D * own.hidden_size), *[x.new_empty(shape) for _ in own.cell.states]]
+
+
+@torch.library.register_fake("nblstm::forward", lib=_library)
+def _forward_fake(x, states, weights, lengths, seed, network):
+    size = _reserve_size(network_from(network), *x.shape[:2])
+    return [*_infer_fake(x, states, weights, lengths, network), x.new_empty(size, dtype=torch.uint8)]
+
+
+@torch.library.register_fake("nblstm::backward", lib=_library)
+def _backward_fake(reserve, weights, dy, dstates, T, B, dx, dweights, network):
+    own = network_from(network)
+    like = weights[0]
+    d_x = like.new_empty((T, B, own.input_size) if dx else (0,))
+    shape = own.states_shape(B)[1:]
+    return [d_x, *[like.new_empty(shape) for _ in own.cell.states], like.new_empty(own.layout.size if dweights else 0)]
+
+
+def _setup(ctx, inputs, output) -> None:
+    x, states, weights, _, _, network = inputs
+    ctx.save_for_backward(output[-1], *weights)
+    ctx.network, ctx.extent, ctx.given = network, x.shape[:2], len(states)
+    ctx.set_materialize_grads(False)
+
+
+def _autograd(ctx, gradients):
+    """Gradients of `forward`, by `backward`."""
+    reserve, *weights = ctx.saved_tensors
+    dy, *dstates = gradients[:-1]
+    wanted_x, wanted_weights = ctx.needs_input_grad[0], any(ctx.needs_input_grad[2])
+    dx, *rest = torch.ops.nblstm.backward(
+        reserve, weights, dy, dstates, *ctx.extent, wanted_x, wanted_weights, ctx.network
+    )
+    d_initial, flat = rest[:-1], rest[-1]
+    d_weights = split(flat, weights) if wanted_weights else [None] * len(weights)
+    return dx if wanted_x else None, d_initial if ctx.given else [], d_weights, None, None, None
+
+
+torch.library.register_autograd("nblstm::forward", _autograd, setup_context=_setup, lib=_library)
+
+
+def _no_second(ctx, gradients):
+    raise RuntimeError(TWICE)
+
+
+torch.library.register_autograd("nblstm::backward", _no_second, lib=_library)

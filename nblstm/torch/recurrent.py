@@ -1,0 +1,324 @@
+"""`torch.nn.Module`s whose forward pass and gradient the engine computes."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import Module, Parameter
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from nblstm import nn
+from nblstm.arguments import validate
+from nblstm.cells.cell import Cell
+from nblstm.torch import operators  # noqa: F401  # defines them
+from nblstm.torch.description import described, network_of
+from nblstm.torch.eager import Recurrence, inferred, packed_batch
+from nblstm.torch.streaming import Stepper
+from nblstm.torch.tensors import COMPUTED, DTYPES, Weights
+
+_PLAIN = (Tensor, Parameter)
+_saved_tensors_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda ignore_is_tracing: None)
+
+
+class Recurrent(Module):
+    """A stack of recurrent layers of any cell, as a module of torch: ``y, states = module(x, hx)``.
+
+    Parameters
+    ----------
+    cell : Cell
+        From the decorator `nblstm.cell`, or one of `nblstm.cells`.
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional
+        As of `torch.nn.LSTM`.
+    proj_size : int, default 0
+        0: there are no projections.
+    device, dtype : optional
+        Of the parameters, as torch has them. They are float32 or float64; in bfloat16 and float16, as under autocast,
+        everything is computed in float32. Forward passes run on the CPU.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+    CellError
+        If the cell's equations can't be traced.
+
+    Notes
+    -----
+    Parameters have the names, shapes and initial values of torch: ``weight_ih_l0`` (G H, I), ``weight_hh_l0`` (G H, H),
+    ``bias_ih_l0`` and ``bias_hh_l0`` (G H,), then each of the cell's vectors, ``p_l0`` (H,); ``_reverse`` is appended
+    for the other direction. Under the same `torch.manual_seed` they are those of `torch.nn.LSTM`.
+    """
+
+    _bare_state: ClassVar[bool] = False  # whether the only state comes and goes by itself, not in a tuple
+
+    def __init__(
+        self, cell: Cell, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True,
+        batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0,
+        device: Any = None, dtype: torch.dtype | None = None,
+    ):  # fmt: skip
+        super().__init__()
+        if not isinstance(cell, Cell):
+            raise TypeError(f"cell is {cell!r}; give a cell made by the decorator nblstm.cell, or one of nblstm.cells")
+        if proj_size:
+            raise ValueError(f"proj_size is {proj_size}, and there are no projections in nblstm; leave it at 0")
+        dtype = torch.get_default_dtype() if dtype is None else dtype
+        if dtype not in COMPUTED:
+            raise ValueError(f"dtype is {dtype}; give one of {', '.join(map(str, COMPUTED))}")
+        self.cell = cell
+        self.input_size = validate.positive_integer("input_size", input_size)
+        self.hidden_size = validate.positive_integer("hidden_size", hidden_size)
+        self.num_layers = validate.positive_integer("num_layers", num_layers)
+        self.bias, self.batch_first = validate.flag("bias", bias), validate.flag("batch_first", batch_first)
+        self.bidirectional, self.proj_size = validate.flag("bidirectional", bidirectional), 0
+        self._weights: Weights | None = None  # of the last pass
+        self._frozen: Weights | None = None
+        self.dropout = dropout  # type: ignore[assignment]
+        for name, shape in self._networks[torch.float32].layout.shapes.items():
+            self.register_parameter(name, Parameter(torch.empty(shape, device=device, dtype=dtype)))
+        self.reset_parameters()
+
+    @property
+    def dropout(self) -> float:
+        """Probability with which training sets an output between layers to 0."""
+        return self._dropout
+
+    @dropout.setter
+    def dropout(self, value: float) -> None:
+        self._dropout = validate.probability("dropout", value)
+        if self._dropout and self.num_layers == 1:
+            warnings.warn(
+                f"dropout is {value} with one layer, and acts between layers only; add it behind the layer", stacklevel=3
+            )
+        self._make_networks()
+
+    def _make_networks(self) -> None:
+        """Make the network of each dtype, and what torch's operators call it."""
+        options = self.num_layers, self.bias, self._dropout, self.bidirectional
+        self._networks = {
+            dtype: network_of(self.cell, self.input_size, self.hidden_size, *options, name)
+            for dtype, name in DTYPES.items()
+        }
+        self._texts = {dtype: described(network) for dtype, network in self._networks.items()}
+        self._names = list(self._networks[torch.float32].layout.shapes)
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters uniformly from ±1 / sqrt(H), as torch does."""
+        bound = 1 / math.sqrt(self.hidden_size)
+        for parameter in self.parameters():
+            torch.nn.init.uniform_(parameter, -bound, bound)
+
+    def flatten_parameters(self) -> None:
+        """Do nothing: torch's models call it, for cuDNN, and here parameters may lie anywhere."""
+
+    @property
+    def all_weights(self) -> list[list[Tensor]]:
+        """The parameters of each layer and direction."""
+        tensors = self._tensors()
+        each = len(tensors) // (self.num_layers * (1 + self.bidirectional))
+        return [tensors[k : k + each] for k in range(0, len(tensors), each)]
+
+    def _tensors(self) -> list[Tensor]:
+        """The parameters in the engine's order, whatever torch put in their places."""
+        own = self._parameters
+        return [own[name] if own.get(name) is not None else getattr(self, name) for name in self._names]  # type: ignore[misc]
+
+    def forward(self, input: Tensor | PackedSequence, hx: Any = None, lengths: Any = None):
+        """Run all steps.
+
+        Parameters
+        ----------
+        input : Tensor, shape (T, B, I), (B, T, I) if ``batch_first``, or (T, I); or PackedSequence
+        hx : tuple of Tensor, or for a GRU and an RNN Tensor, optional
+            Initial states, each (num_layers D, B, H), or (num_layers D, H) for an input with no batch dimension.
+        lengths : sequence or Tensor of int, shape (B,), optional
+            Of each sequence, in any order, 0 to T. Beyond it a sequence costs nothing, its output is 0, and its state
+            stays.
+
+        Returns
+        -------
+        output : Tensor in the layout of ``input`` with D H features, or PackedSequence
+        states : tuple of Tensor, or for a GRU and an RNN Tensor
+            Final states, in the shape of ``hx``.
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            If a shape, dtype or device does not fit; by a transform of `torch.func`, whose way is `reference`.
+        """
+        packed = input if isinstance(input, PackedSequence) else None
+        x = input if packed is None else packed.data
+        tensors = self._tensors()
+        if hx is None and x.__class__ is Tensor and x.dtype is tensors[0].dtype and x.dtype in DTYPES:
+            states: list[Tensor] = []
+            kept = x.dtype
+        else:
+            x, states, tensors, kept = self._converted(x, hx, tensors)
+        self._check(x, tensors)
+        batched = packed is not None or x.dim() != 2
+        turned = packed is None and batched and self.batch_first
+        if not batched:
+            x, states = x.unsqueeze(1), [state.unsqueeze(1) for state in states]
+        elif turned:
+            x = x.transpose(0, 1)
+        if packed is not None and lengths is not None:
+            raise ValueError("lengths are given beside a PackedSequence, which has its own; give a padded tensor")
+        if self._by_operators(x):
+            y, *final = self._operated(x, states, tensors, lengths, packed)
+        else:
+            y, *final = self._computed(x, states, tensors, lengths, packed)
+        if kept is not y.dtype:
+            y, final = y.to(kept), [state.to(kept) for state in final]
+        if not batched:
+            y, final = y.squeeze(1), [state.squeeze(1) for state in final]
+        elif turned:
+            y = y.transpose(0, 1)
+        if packed is not None:
+            y = PackedSequence(y, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
+        return y, final[0] if self._bare_state else tuple(final)
+
+    def _converted(self, x: Tensor, hx: Any, tensors: list[Tensor]):
+        """Input, states and parameters in the dtype that is computed in, and the dtype of the results."""
+        own = tensors[0].dtype
+        if own not in COMPUTED:
+            raise TypeError(f"the parameters are {own}; have them in one of {', '.join(map(str, COMPUTED))}")
+        computed = COMPUTED[own]
+        if hx is None:
+            states = []
+        elif self._bare_state:
+            states = [hx]
+        else:
+            names = self.cell.states
+            if not isinstance(hx, tuple | list) or len(hx) != len(names):
+                raise ValueError(f"hx is {validate.came(hx)}; give a tuple of {len(names)} ({', '.join(names)})")
+            states = list(hx)
+        kept = computed if (autocast := torch.is_autocast_enabled("cpu")) else own
+        for name, value in (("input", x), *[("hx", state) for state in states]):
+            if not isinstance(value, Tensor):
+                raise TypeError(f"{name} is {type(value).__name__}; give a tensor of torch, or use nblstm.nn")
+            if value.dtype is not own and not (autocast and value.dtype in COMPUTED):
+                raise TypeError(f"{name} is {value.dtype}, and the parameters are {own}; convert one with .to()")
+        if own is not computed:
+            tensors = [tensor.to(computed) for tensor in tensors]
+        if x.dtype is not computed:
+            x = x.to(computed)
+        states = [state if state.dtype is computed else state.to(computed) for state in states]
+        return x, states, tensors, kept
+
+    def _check(self, x: Tensor, tensors: list[Tensor]) -> None:
+        """Check the shape of an input, and that all is on the CPU."""
+        if x.dim() not in (2, 3) or x.shape[-1] != self.input_size:
+            order = "(B, T, I)" if self.batch_first else "(T, B, I)"
+            raise ValueError(
+                f"input has shape {tuple(x.shape)}; give {order} with I = {self.input_size}, (T, I) for one sequence, "
+                "or a PackedSequence of such rows"
+            )
+        for tensor in (x, tensors[0]):
+            if not (tensor.is_cpu or tensor.is_meta):
+                raise RuntimeError(
+                    f"a tensor is on {tensor.device}, and nblstm.torch computes on the CPU; move model and input there, "
+                    "or use nblstm.torch.reference(module)"
+                )
+
+    @staticmethod
+    def _by_operators(x: Tensor) -> bool:
+        """Say if something looks at tensors only: a compiler, an exporter, hooks of what autograd saves, modes."""
+        if torch.compiler.is_compiling() or type(x) not in _PLAIN:
+            return True
+        if torch._C._functorch.peek_interpreter_stack() is not None:
+            raise RuntimeError(
+                "a transform of torch.func meets a module of nblstm.torch, whose kernels it can't look into; give it "
+                "nblstm.torch.reference(module), the same equations as operations of torch"
+            )
+        if torch.jit.is_tracing():
+            raise RuntimeError("torch.jit can't trace a module of nblstm.torch; use torch.export or torch.compile")
+        return _saved_tensors_hooks(True) is not None or torch._C._len_torch_dispatch_stack() > 0
+
+    def _computed(self, x: Tensor, states: list[Tensor], tensors: list[Tensor], lengths: Any, packed: Any):
+        """Run the engine."""
+        network, weights = self._networks[x.dtype], self._weights
+        if self._frozen is not None:
+            weights = self._frozen
+        elif weights is None or not weights.are(network, tensors):
+            self._weights = weights = Weights(network, tensors)
+        if packed is not None:
+            lengths = packed_batch(packed.batch_sizes, packed.sorted_indices)
+        elif isinstance(lengths, Tensor):
+            lengths = lengths.numpy()
+        seed = int(self._drawn_seed()) if self._drops() else None
+        if seed is not None or _any_gradient(x, states, tensors):
+            return Recurrence.apply(weights, lengths, seed, len(states), x, *states, *tensors)
+        return inferred(weights, x, states, lengths)
+
+    def _operated(self, x: Tensor, states: list[Tensor], tensors: list[Tensor], lengths: Any, packed: Any):
+        """Run torch's operators."""
+        if packed is not None:
+            x, lengths = pad_packed_sequence(packed._replace(data=x))
+        elif lengths is not None:
+            lengths = torch.as_tensor(lengths, dtype=torch.int64)
+        text, seed = self._texts[x.dtype], self._drawn_seed() if self._drops() else None
+        if seed is not None or _any_gradient(x, states, tensors):
+            y, *final, _ = torch.ops.nblstm.forward(x, states, tensors, lengths, seed, text)
+        else:
+            y, *final = torch.ops.nblstm.infer(x, states, tensors, lengths, text)
+        if packed is not None:
+            if packed.sorted_indices is not None:
+                y, lengths = y.index_select(1, packed.sorted_indices), lengths[packed.sorted_indices]
+            y = pack_padded_sequence(y, lengths).data
+        return y, *final
+
+    def _drops(self) -> bool:
+        return self.training and self._dropout > 0 and self.num_layers > 1
+
+    @staticmethod
+    def _drawn_seed() -> Tensor:
+        """A seed from torch's generator, so that `torch.manual_seed` and the replay of a checkpoint hold."""
+        return torch.randint(2**62, (1,))
+
+    def to_nn(self) -> nn.Recurrent:
+        """This network as one of `nblstm.nn`, with a copy of the parameters.
+
+        It steps (``stepper()``), is a value in compiled functions (``compiled()``), and needs no torch.
+        """
+        dtype = DTYPES.get(self._tensors()[0].dtype, "float32")
+        made = self._new_nn(
+            input_size=self.input_size, hidden_size=self.hidden_size, num_layers=self.num_layers, bias=self.bias,
+            batch_first=self.batch_first, dropout=self._dropout, bidirectional=self.bidirectional, dtype=dtype,
+        )  # fmt: skip
+        arrays = {name: tensor.detach().double().numpy() for name, tensor in zip(self._names, self._tensors(), strict=True)}
+        made.load_state_dict(arrays)
+        return made
+
+    def _new_nn(self, **options: Any) -> nn.Recurrent:
+        return nn.Recurrent(self.cell, **options)
+
+    def stepper(self, batch_size: int = 1) -> Stepper:
+        """One step at a time, with the parameters as they are now; see `Stepper`."""
+        return Stepper(self, batch_size)
+
+    def extra_repr(self) -> str:
+        """The arguments that are not at their defaults."""
+        kind = type(self)
+        parts = [f"cell={self.cell.name}"] if kind is Recurrent else []
+        parts += [f"{self.input_size}", f"{self.hidden_size}"]
+        defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
+        parts += [f"{name}={getattr(self, name)}" for name, usual in defaults.items() if getattr(self, name) != usual]
+        return ", ".join(parts)
+
+    def __getstate__(self) -> dict:
+        """Return all but the networks, which are made again, and hold memory."""
+        return {k: v for k, v in vars(self).items() if k not in ("_networks", "_texts", "_names")} | {
+            "_weights": None, "_frozen": None
+        }  # fmt: skip
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        self._make_networks()
+
+
+def _any_gradient(x: Tensor, states: list[Tensor], tensors: list[Tensor]) -> bool:
+    """Say if autograd will want a gradient."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *states, *tensors))

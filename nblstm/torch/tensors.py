@@ -1,0 +1,93 @@
+"""Tensors as the arrays that the engine takes, and back, in the same memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nblstm.engine.network import Network
+
+#: The engine's dtypes.
+DTYPES = {torch.float32: "float32", torch.float64: "float64"}
+
+#: What each dtype of parameters is computed in.
+COMPUTED = {torch.float32: torch.float32, torch.float64: torch.float64} | dict.fromkeys(
+    (torch.bfloat16, torch.float16), torch.float32
+)
+
+
+def array_of(tensor: Tensor) -> np.ndarray:
+    """The numbers of a tensor on the CPU, not copied."""
+    return tensor.detach().numpy()
+
+
+def arrays_of(tensors: Sequence[Tensor | None]) -> tuple | None:
+    """Arrays of some tensors, None where there is none; None if there are none at all."""
+    if all(tensor is None for tensor in tensors):
+        return None
+    return tuple([None if tensor is None else tensor.detach().numpy() for tensor in tensors])
+
+
+class Weights:
+    """A module's parameters, as the engine asks for them.
+
+    Parameters
+    ----------
+    network : Network
+    tensors : sequence of Tensor
+        In the order of the network's own.
+    lasting : bool
+        Whether they stay as they are, so that they are packed once; otherwise each pass packs them.
+
+    Raises
+    ------
+    ValueError
+        If one has not the shape of this network's.
+    """
+
+    _flat: Any = None  # no learned states are among them
+
+    def __init__(self, network: Network, tensors: Sequence[Tensor], lasting: bool = False):
+        self._network, self._lent = network, not lasting
+        self._cache: dict[bool, Any] = {}
+        self._parameters: dict[str, np.ndarray] = {}
+        self._addresses: list[int] = []
+        for (name, shape), tensor in zip(network.layout.shapes.items(), tensors, strict=True):
+            if tensor.shape != shape:
+                raise ValueError(f"{name} has shape {tuple(tensor.shape)}; it is {shape} in this module")
+            self._parameters[name] = np.ascontiguousarray(tensor.detach().numpy())
+            self._addresses.append(tensor.data_ptr() if tensor.is_contiguous() else 0)
+
+    def are(self, network: Network, tensors: Sequence[Tensor]) -> bool:
+        """Say if these are the parameters of those tensors, whatever their numbers are now.
+
+        They are where the address and the shape are, as the arrays here keep the memory at the address alive.
+        """
+        if network is not self._network:
+            return False
+        for tensor, at, shape in zip(tensors, self._addresses, network.layout.shapes.values(), strict=True):
+            if tensor.data_ptr() != at or tensor.shape != shape or not tensor.is_contiguous():
+                return False
+        return True
+
+    def _derived(self, training: bool, make):
+        """Call ``make(parameters)``, once if they stay as they are."""
+        made = make(self._parameters)
+        if not self._lent:
+            self._cache[training] = made
+        return made
+
+
+def gradients_of(flat: np.ndarray, network: Network) -> list[Tensor]:
+    """The parameters' gradients, parts of one buffer."""
+    return [torch.from_numpy(view) for view in network.layout.views(flat).values()]
+
+
+def split(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """The parameters' gradients, each a view of one buffer and of the shape of its parameter."""
+    parts = flat.split([tensor.numel() for tensor in like])
+    return [part.view(tensor.shape) for part, tensor in zip(parts, like, strict=True)]
