@@ -28,6 +28,7 @@ ALLOWED = {
     "cuda": {"arguments", "buffers", "cells", "codegen", "process", "symbolic"},
     "engine": {"arguments", "buffers", "cells", "process"},  # and cpu or cuda by name, see `engine.device`
     "nn": {"arguments", "buffers", "cells", "engine", "process"},
+    "torch": {"arguments", "buffers", "cells", "cpu", "engine", "nn", "symbolic"},  # of cpu, whose threads kernels use
     "training": {"activations", "arguments", "engine", "nn", "process", "symbolic"},
     "activations": {"arguments", "symbolic"},
     "constraints": {"arguments"},
@@ -186,6 +187,8 @@ def test_libraries(file):
     for module, in_function in imports(file):
         package = module.split(".")[0]
         known = {"nblstm", *LIBRARIES, *sys.stdlib_module_names} | (OPTIONAL if in_function else set())
+        if part_of(file) == "torch":
+            known |= {"torch"}
         if part_of(file) == "cuda":
             known |= ON_A_GPU
         else:

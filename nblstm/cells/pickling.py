@@ -68,7 +68,7 @@ def _by_value(kind: Any, declared: tuple, text: str, place: tuple[str, str], doc
 
 
 def as_data(cell: Cell) -> dict[str, Any]:
-    """What `from_data` makes the cell of: lists, texts and numbers, for JSON."""
+    """Lists, texts and numbers, for JSON, of which `from_data` makes the cell."""
     declared, text = value = _value(cell)
     remember(value, cell)
     return {"declared": declared, "equations": text, "doc": cell.__doc__}

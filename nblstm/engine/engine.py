@@ -92,7 +92,7 @@ def infer(module: Any, x, state, lengths=None, mask=None, *, hold: bool = False,
     x : array_like, shape (T, B, I), (B, T, I) if ``batch_first``, or (T, I)
     state : tuple of array_like or None
         Initial states, each (num_layers D, B, H), or (num_layers D, H) for an input with no batch dimension.
-    lengths : array_like of int, shape (B,), optional; or PackedBatch, where x is (N, I) and y (N, D H)
+    lengths : array_like of int, shape (B,), optional, or PackedBatch with x (N, I) and y (N, D H)
     mask : array_like of bool, in the layout of ``x``, optional
         False where a step is to be skipped: states stay as they are.
     hold : bool, default False
@@ -285,11 +285,10 @@ def backward_into(tape: Tape, dy, d_state, flat: np.ndarray | None, input_gradie
     if network.on_host:
         return _backward(tape, dy, d_state, flat, input_gradient)[1:]
     with network.enter():
-        arrays = network.backend.arrays
-        target = arrays.empty((network.layout.size,), network.numpy_dtype)
+        target = network.backend.arrays.empty((network.layout.size,), network.numpy_dtype)
         kind, dx, d_states = _backward(tape, dy, d_state, target, input_gradient)
         if flat is not None:
-            flat[...] = arrays.on_host(target)
+            flat[...] = network.backend.arrays.on_host(target)
         return _returned(network, kind, dx, d_states)
 
 

@@ -39,8 +39,8 @@ def equations_from(text: str, name: str) -> Any:
 
 #: All that a text in `DIALECT` is made of.
 _SYNTAX = (
-    ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.Assign, ast.Return, ast.Name, ast.Load, ast.Store, ast.Tuple,
-    ast.Constant, ast.Call, ast.BinOp, ast.UnaryOp, ast.Compare, ast.operator, ast.unaryop, ast.cmpop,
+    ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.Assign, ast.Return, ast.Name, ast.Load, ast.Store,
+    ast.Tuple, ast.Constant, ast.Call, ast.BinOp, ast.UnaryOp, ast.Compare, ast.operator, ast.unaryop, ast.cmpop,
 )  # fmt: skip
 
 
@@ -58,12 +58,15 @@ def check_text(text: str) -> None:
         raise ValueError("the equations are no text that nblstm has written; make the file anew") from None
     own = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
     given = {node.arg for node in nodes if isinstance(node, ast.arg)}
+    callable_names = {*FUNCTIONS, *own, *given}
     for node in nodes:
-        called = isinstance(node, ast.Call) and (
-            bool(node.keywords) or not isinstance(node.func, ast.Name) or node.func.id not in {*FUNCTIONS, *own, *given}
-        )
-        named = isinstance(node, ast.Name) and node.id.startswith("__")
-        if not isinstance(node, _SYNTAX) or called or named or (isinstance(node, ast.FunctionDef) and node.decorator_list):
-            raise ValueError(
-                f"the equations have {ast.unparse(node)[:60]!r} in them, which nblstm does not write; make the file anew"
-            )
+        fine = isinstance(node, _SYNTAX)
+        if isinstance(node, ast.Call):
+            fine = not node.keywords and isinstance(node.func, ast.Name) and node.func.id in callable_names
+        elif isinstance(node, ast.FunctionDef):
+            fine = not node.decorator_list
+        elif isinstance(node, ast.Name):
+            fine = not node.id.startswith("__")
+        if not fine:
+            part = ast.unparse(node)[:60]
+            raise ValueError(f"the equations have {part!r} in them, which nblstm does not write; make the file anew")

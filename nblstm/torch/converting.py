@@ -73,17 +73,17 @@ def convert(model: Module) -> Conversion:
 
 def _reason(module: torch.nn.RNNBase) -> str | None:
     """Why a module stays as it is; None if it need not."""
+    if any(name not in module._parameters for name in _names(module)):
+        return "some parameters are computed from others, as by weight_norm; convert before that"
     if type(module) not in _CLASSES:
         return f"it is a {type(module).__name__}, whose own code nblstm would not run"
     if module.proj_size:
         return f"it has projections, proj_size={module.proj_size}"
     if module.dropout == 1:
         return "its dropout is 1"
-    first = next(module.parameters(), None)
-    if first is None or any(name not in module._parameters for name in _names(module)):
-        return "some parameters are computed from others, as by weight_norm; convert before that"
-    if first.dtype not in COMPUTED:
-        return f"its parameters are {first.dtype}"
+    dtype = next(module.parameters()).dtype
+    if dtype not in COMPUTED:
+        return f"its parameters are {dtype}"
     return None
 
 

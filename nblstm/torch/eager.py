@@ -78,10 +78,12 @@ class Once(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, count: int, *tensors: Tensor | None):
+        """Return the gradients."""
         return tensors[:count]
 
     @staticmethod
     def backward(ctx: Any, *second: Tensor | None):
+        """Raise."""
         raise RuntimeError(TWICE)
 
 
@@ -94,5 +96,7 @@ def inferred(weights: Weights, x: Tensor, states, lengths: Any) -> tuple[Tensor,
 
 def packed_batch(batch_sizes: Tensor, order: Tensor | None) -> PackedBatch:
     """The batch of a PackedSequence."""
-    sorted_as_given = np.arange(int(batch_sizes[0])) if order is None else order.numpy()
-    return PackedBatch(batch_sizes.numpy(), sorted_as_given)
+    active = batch_sizes.numpy()
+    if (active[1:] > active[:-1]).any():
+        raise ValueError(f"batch_sizes are {active.tolist()}, and grow; make the PackedSequence by pack_sequence()")
+    return PackedBatch(active, np.arange(active[0]) if order is None else order.numpy())

@@ -1,4 +1,4 @@
-"""The engine as operators of torch, ``torch.ops.nblstm``: what `torch.compile`, `torch.export` and saved-tensor hooks see.
+"""The engine as operators of torch, ``torch.ops.nblstm``, for `torch.compile`, `torch.export` and hooks of autograd.
 
 Nothing but tensors goes in and out: the tape of a training pass is one of them, in the engine's reserve. Networks are
 given as texts, see `description`. Sizes may be symbolic.

@@ -76,7 +76,7 @@ class Recurrent(Module):
         self.bidirectional, self.proj_size = validate.flag("bidirectional", bidirectional), 0
         self._weights: Weights | None = None  # of the last pass
         self._frozen: Weights | None = None
-        self.dropout = dropout  # type: ignore[assignment]
+        self.dropout = dropout
         for name, shape in self._networks[torch.float32].layout.shapes.items():
             self.register_parameter(name, Parameter(torch.empty(shape, device=device, dtype=dtype)))
         self.reset_parameters()
@@ -91,7 +91,7 @@ class Recurrent(Module):
         self._dropout = validate.probability("dropout", value)
         if self._dropout and self.num_layers == 1:
             warnings.warn(
-                f"dropout is {value} with one layer, and acts between layers only; add it behind the layer", stacklevel=3
+                f"dropout is {value} with one layer, and acts between layers; put one behind the layer", stacklevel=3
             )
         self._make_networks()
 
@@ -124,7 +124,7 @@ class Recurrent(Module):
     def _tensors(self) -> list[Tensor]:
         """The parameters in the engine's order, whatever torch put in their places."""
         own = self._parameters
-        return [own[name] if own.get(name) is not None else getattr(self, name) for name in self._names]  # type: ignore[misc]
+        return [own[name] if own.get(name) is not None else getattr(self, name) for name in self._names]
 
     def forward(self, input: Tensor | PackedSequence, hx: Any = None, lengths: Any = None):
         """Run all steps.
@@ -149,6 +149,8 @@ class Recurrent(Module):
         TypeError, ValueError, RuntimeError
             If a shape, dtype or device does not fit; by a transform of `torch.func`, whose way is `reference`.
         """
+        if torch.jit.is_tracing():
+            raise RuntimeError("torch.jit can't trace a module of nblstm.torch; use torch.export or torch.compile")
         packed = input if isinstance(input, PackedSequence) else None
         x = input if packed is None else packed.data
         tensors = self._tensors()
@@ -216,25 +218,23 @@ class Recurrent(Module):
                 f"input has shape {tuple(x.shape)}; give {order} with I = {self.input_size}, (T, I) for one sequence, "
                 "or a PackedSequence of such rows"
             )
-        for tensor in (x, tensors[0]):
-            if not (tensor.is_cpu or tensor.is_meta):
-                raise RuntimeError(
-                    f"a tensor is on {tensor.device}, and nblstm.torch computes on the CPU; move model and input there, "
-                    "or use nblstm.torch.reference(module)"
-                )
+        first = tensors[0]
+        if not (x.is_cpu and first.is_cpu) and not (x.is_meta and first.is_meta):
+            raise RuntimeError(
+                f"input is on {x.device} and {self._names[0]} on {first.device}, and nblstm.torch computes on the CPU; "
+                "move model and input there, or use nblstm.torch.reference(module)"
+            )
 
     @staticmethod
     def _by_operators(x: Tensor) -> bool:
         """Say if something looks at tensors only: a compiler, an exporter, hooks of what autograd saves, modes."""
-        if torch.compiler.is_compiling() or type(x) not in _PLAIN:
+        if torch.compiler.is_compiling() or type(x) not in _PLAIN or x.is_meta:
             return True
         if torch._C._functorch.peek_interpreter_stack() is not None:
             raise RuntimeError(
                 "a transform of torch.func meets a module of nblstm.torch, whose kernels it can't look into; give it "
                 "nblstm.torch.reference(module), the same equations as operations of torch"
             )
-        if torch.jit.is_tracing():
-            raise RuntimeError("torch.jit can't trace a module of nblstm.torch; use torch.export or torch.compile")
         return _saved_tensors_hooks(True) is not None or torch._C._len_torch_dispatch_stack() > 0
 
     def _computed(self, x: Tensor, states: list[Tensor], tensors: list[Tensor], lengths: Any, packed: Any):
@@ -279,7 +279,7 @@ class Recurrent(Module):
         return torch.randint(2**62, (1,))
 
     def to_nn(self) -> nn.Recurrent:
-        """This network as one of `nblstm.nn`, with a copy of the parameters.
+        """The network as one of `nblstm.nn`, with a copy of the parameters.
 
         It steps (``stepper()``), is a value in compiled functions (``compiled()``), and needs no torch.
         """
@@ -288,8 +288,8 @@ class Recurrent(Module):
             input_size=self.input_size, hidden_size=self.hidden_size, num_layers=self.num_layers, bias=self.bias,
             batch_first=self.batch_first, dropout=self._dropout, bidirectional=self.bidirectional, dtype=dtype,
         )  # fmt: skip
-        arrays = {name: tensor.detach().double().numpy() for name, tensor in zip(self._names, self._tensors(), strict=True)}
-        made.load_state_dict(arrays)
+        arrays = [tensor.detach().double().numpy() for tensor in self._tensors()]
+        made.load_state_dict(dict(zip(self._names, arrays, strict=True)))
         return made
 
     def _new_nn(self, **options: Any) -> nn.Recurrent:

@@ -32,7 +32,15 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "minimum": lambda a, b: torch.where(a < b, a, b),
     "maximum": lambda a, b: torch.where(a > b, a, b),
     "clip": lambda x, low, high: torch.where(x > low, torch.where(x < high, x, high), low),
-    **{name: getattr(torch, name) for name in ("exp", "expm1", "log", "log1p", "sqrt", "abs", "sigmoid", "tanh", "erf")},
+    "exp": torch.exp,
+    "expm1": torch.expm1,
+    "log": torch.log,
+    "log1p": torch.log1p,
+    "sqrt": torch.sqrt,
+    "abs": torch.abs,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "erf": torch.erf,
 }
 
 
@@ -106,35 +114,31 @@ class Reference(Module):
 
     def _direction(self, x: Tensor, states: list[Tensor], layer: int, direction: int, runs: Tensor | None):
         """One direction of one layer: its outputs (T, B, H), and its states after the last step."""
-        cell: Cell = self.module.cell
-        weight_ih, weight_hh = (getattr(self.module, f"weight_{kind}{suffix(layer, direction)}") for kind in ("ih", "hh"))
+        module, cell, end = self.module, self.module.cell, suffix(layer, direction)
+        weight_ih, weight_hh = (getattr(module, f"weight_{kind}{end}") for kind in ("ih", "hh"))
         zero = weight_ih.new_zeros(weight_ih.shape[0])
-        bias_ih, bias_hh = (
-            getattr(self.module, f"bias_{kind}{suffix(layer, direction)}") if self.module.bias else zero
-            for kind in ("ih", "hh")
-        )
-        vectors = {name: getattr(self.module, f"{name}{suffix(layer, direction)}") for name in cell.vectors}
+        bias_ih, bias_hh = (getattr(module, f"bias_{kind}{end}") if module.bias else zero for kind in ("ih", "hh"))
+        vectors = {name: getattr(module, f"{name}{end}") for name in cell.vectors}
         G, output = len(cell.gates), cell.states.index(cell.output)
         from_input = (x @ weight_ih.T + bias_ih).chunk(G, -1)
         matrices, biases = weight_hh.chunk(G), bias_hh.chunk(G)
         T, ys = len(x), [x.new_zeros(())] * len(x)
         for t in reversed(range(T)) if direction else range(T):
             parts = [part[t] for part in from_input]
-            new = self._step(cell, parts, matrices, biases, dict(zip(cell.states, states, strict=True)), vectors)
+            new = self._step(cell, parts, matrices, biases, dict(zip(cell.states, states, strict=True)) | vectors)
             y = new[output]
             if runs is not None:
                 valid = runs[t][:, None]
                 y = torch.where(valid, y, y.new_zeros(()))
                 new = [torch.where(valid, after, before) for after, before in zip(new, states, strict=True)]
             states, ys[t] = new, y
-        y = torch.stack(ys) if ys else x.new_zeros(0, x.shape[1], self.module.hidden_size)
+        y = torch.stack(ys) if ys else x.new_zeros(0, x.shape[1], module.hidden_size)
         return y, states
 
     @staticmethod
-    def _step(cell: Cell, parts, matrices, biases, states: dict[str, Tensor], vectors: dict[str, Tensor]) -> list[Tensor]:
-        """The new states after one step."""
-        graph, h = cell.graph, states[cell.output]
-        scalars: dict[str, Tensor] = {**states, **vectors}
+    def _step(cell: Cell, parts, matrices, biases, scalars: dict[str, Tensor]) -> list[Tensor]:
+        """The states after one step; ``scalars`` are the states before it, and the vectors."""
+        graph, h = cell.graph, scalars[cell.output]
         for k, gate in enumerate(cell.gates):
             if gate in cell.split:
                 scalars[f"{gate}_x"], scalars[f"{gate}_h"] = parts[k], h @ matrices[k].T + biases[k]

@@ -168,7 +168,7 @@ TEAM_NEXT, TEAM_KERNEL, TEAM_ARGUMENTS, TEAM_PARTS = 0, 8, 9, 10
 def team_kernel() -> int:
     """Address of ``run(parallel, member, threads, kernel, arguments, parts)``: all parts, on the threads of OpenMP.
 
-    ``parallel`` is the address of its ``GOMP_parallel(function, data, threads, flags)``, which runs the function on that
+    ``parallel`` is the address of its ``GOMP_parallel(function, data, threads, flags)``, which runs the function on so
     many threads, this one among them, and returns when all have ended.
     """
 

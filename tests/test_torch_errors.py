@@ -1,0 +1,76 @@
+"""What `nblstm.torch` says to what it is not made for."""
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch, the extra 'torch'")
+torch.set_num_threads(
+    1
+)  # its threads watch for work without a break, which several processes of tests have no cores for
+from messages import message_of  # noqa: E402
+from torch.nn.utils.rnn import PackedSequence, pack_sequence  # noqa: E402
+
+import nblstm.torch as nbt  # noqa: E402
+from nblstm import cells  # noqa: E402
+
+LSTM, GRU = nbt.LSTM(3, 5), nbt.GRU(3, 5, num_layers=2)
+X = torch.zeros(6, 4, 3)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:FutureWarning", "ignore:.*torch.jit.trace:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("error", "call", "needed"),
+    [
+        (ValueError, lambda: LSTM(torch.zeros(6, 4, 2)), ["(6, 4, 2)", "(T, B, I) with I = 3"]),
+        (ValueError, lambda: LSTM(torch.zeros(3)), ["(3,)", "(T, I)"]),
+        (TypeError, lambda: LSTM(X.numpy()), ["ndarray", "tensor", "nblstm.nn"]),
+        (TypeError, lambda: LSTM(X.double()), ["torch.float64", "torch.float32", ".to()"]),
+        (TypeError, lambda: LSTM(X.long()), ["torch.int64", "torch.float32"]),
+        (ValueError, lambda: LSTM(X, torch.zeros(1, 4, 5)), ["hx is Tensor", "tuple of 2 (h, c)"]),
+        (ValueError, lambda: LSTM(X, (torch.zeros(1, 3, 5),) * 2), ["state 'h'", "(1, 3, 5)", "(1, 4, 5)"]),
+        (TypeError, lambda: LSTM(X, (torch.zeros(1, 4, 5).double(),) * 2), ["hx is torch.float64"]),
+        (TypeError, lambda: GRU(X, (torch.zeros(2, 4, 5),)), ["hx is tuple", "tensor"]),
+        (ValueError, lambda: GRU(X, torch.zeros(1, 4, 5)), ["(1, 4, 5)", "(2, 4, 5)"]),
+        (ValueError, lambda: LSTM(X, lengths=[6, 7, 1, 0]), ["lengths", "7"]),
+        (ValueError, lambda: LSTM(X, lengths=[6, 1, 0]), ["lengths"]),
+        (ValueError, lambda: LSTM(pack_sequence([X[:, 0]]), lengths=[6]), ["lengths", "PackedSequence"]),
+        (
+            ValueError,
+            lambda: LSTM(pack_sequence([X[:, 0], X[:3, 0]]), (torch.zeros(1, 3, 5),) * 2),
+            ["state 'h'", "(1, 3, 5)", "(1, 2, 5)"],
+        ),
+        (ValueError, lambda: LSTM(PackedSequence(torch.zeros(4, 3), torch.tensor([1, 3]))), ["batch_sizes", "[1, 3]"]),
+        (ValueError, lambda: LSTM(PackedSequence(torch.zeros(4, 3), torch.tensor([3, 2]))), ["(4, 3)", "(5, 3)"]),
+        (RuntimeError, lambda: nbt.LSTM(3, 5, device="meta")(X), ["weight_ih_l0", "meta"]),
+        (ValueError, lambda: nbt.LSTM(3, 5, proj_size=2), ["proj_size is 2"]),
+        (ValueError, lambda: nbt.LSTM(3, 0), ["hidden_size is 0"]),
+        (ValueError, lambda: nbt.LSTM(3, 5, dropout=1.0), ["dropout is 1.0"]),
+        (ValueError, lambda: nbt.LSTM(3, 5, dtype=torch.int8), ["torch.int8", "torch.float32"]),
+        (ValueError, lambda: nbt.RNN(3, 5, nonlinearity="gelu"), ["'gelu'", "Recurrent"]),
+        (TypeError, lambda: nbt.Recurrent("lstm", 3, 5), ["'lstm'", "nblstm.cells"]),
+        (TypeError, lambda: nbt.reference(torch.nn.LSTM(3, 5)), ["LSTM", "nblstm.torch"]),
+        (ValueError, lambda: nbt.LSTM(3, 5, bidirectional=True).stepper(), ["bidirectional"]),
+        (TypeError, lambda: LSTM.stepper()([0.0, 1.0, 2.0]), ["list", "tensor"]),
+        (RuntimeError, lambda: torch.jit.trace(LSTM, X, check_trace=False), ["torch.jit", "torch.export"]),
+        (RuntimeError, lambda: torch.func.vmap(LSTM)(torch.zeros(2, 6, 4, 3)), ["torch.func", "reference"]),
+    ],
+)
+def test_one_sentence(error, call, needed):
+    message_of(error, call, *needed)
+
+
+def test_a_call_that_fails_changes_nothing():
+    lstm = nbt.Recurrent(cells.lstm, 3, 5)
+    before = lstm(X)[0]
+    with pytest.raises(ValueError, match="state"):
+        lstm(X, (torch.zeros(1, 2, 5),) * 2)
+    with pytest.raises(ValueError, match="dropout"):
+        lstm.dropout = 2
+    assert lstm.dropout == 0
+    assert torch.equal(before, lstm(X)[0])
+
+
+def test_wrong_shapes_of_the_reference_and_of_operators_are_refused_too():
+    with pytest.raises(ValueError, match=r"state 'h'.*\(1, 3, 5\)"):
+        torch.ops.nblstm.infer(X, [torch.zeros(1, 3, 5)] * 2, list(LSTM.parameters()), None, LSTM._texts[torch.float32])
+    with pytest.raises(ValueError, match="weight_ih_l0 has shape"):
+        torch.ops.nblstm.infer(X, [], list(GRU.parameters())[:4], None, LSTM._texts[torch.float32])
