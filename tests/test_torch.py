@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch, the extra 'torch'")
-torch.set_num_threads(
-    1
-)  # its threads watch for work without a break, which several processes of tests have no cores for
+torch.set_num_threads(1)  # its threads watch for work without a break; processes of tests have no cores for that
 from processes import run_python  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn.utils.rnn import pack_sequence  # noqa: E402
@@ -426,6 +424,8 @@ def test_kernels_run_on_torch_s_threads_with_the_same_bits(tmp_path):
 import sys, torch
 torch.set_num_threads(int(sys.argv[1]))
 import nblstm.torch
+if len(sys.argv) > 3:
+    nblstm.set_num_threads(int(sys.argv[1]))
 from nblstm.cpu import threads
 torch.manual_seed(0)
 found = []
@@ -443,7 +443,7 @@ print(threads.num_threads(), type(threads._workers).__name__)
     teams, found = [], []
     for count in (1, 2, 5):
         path = tmp_path / f"{count}.pt"
-        teams.append(run_python(task, str(count), str(path)).split())
+        teams.append(run_python(task, str(count), str(path), *["set"] * (count == 5)).split())
         found.append(torch.load(path))
     assert teams[0] == ["1", "NoneType"]
     if torch.backends.openmp.is_available():

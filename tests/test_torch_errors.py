@@ -3,9 +3,7 @@
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch, the extra 'torch'")
-torch.set_num_threads(
-    1
-)  # its threads watch for work without a break, which several processes of tests have no cores for
+torch.set_num_threads(1)  # its threads watch for work without a break; processes of tests have no cores for that
 from messages import message_of  # noqa: E402
 from torch.nn.utils.rnn import PackedSequence, pack_sequence  # noqa: E402
 

@@ -7,9 +7,7 @@ import warnings
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch, the extra 'torch'")
-torch.set_num_threads(
-    1
-)  # its threads watch for work without a break, which several processes of tests have no cores for
+torch.set_num_threads(1)  # its threads watch for work without a break; processes of tests have no cores for that
 from torch import nn  # noqa: E402
 from torch.autograd.graph import save_on_cpu  # noqa: E402
 from torch.nn.utils.rnn import pack_sequence  # noqa: E402

@@ -45,5 +45,5 @@ def network_from(description: str) -> Network:
         If it is no such text.
     """
     found: dict[str, Any] = json.loads(description)
-    cell = pickling.from_data(Cell, found["cell"])
-    return network_of(cell, *found["sizes"], found["bias"], found["dropout"], found["bidirectional"], found["dtype"])
+    cell, sizes = pickling.from_data(Cell, found.pop("cell")), found.pop("sizes")
+    return network_of(cell, *sizes, **found)
