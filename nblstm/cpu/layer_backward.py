@@ -70,6 +70,8 @@ class LayerBackward:
         # Rows 64 bytes off a multiple of 4 KB: a power of two would put a whole column into one set of the L1 cache.
         self._dz_row = -(-sizes.z_row // 16) * 16 + 16
         self._dz = np.empty((sizes.D, 0, self._dz_row), sizes.dtype)
+        self._weight_blocks = -(-sizes.H // thresholds.WEIGHT_GRADIENT_ROWS)  # of each block of pre-activations
+        self._weight_parts = len(sizes.cell.preactivations) * self._weight_blocks
         self._segments: list[_Segment] = []
         self._targets: list[tuple[GradientArguments, str, int]] = []
         self._flat: Any = _UNSET
@@ -121,8 +123,6 @@ class LayerBackward:
         sizes = self._sizes
         cell, I, H, dtype = sizes.cell, sizes.I, sizes.H, sizes.dtype
         loop, gradients = Launch(BackwardArguments, len(directions)), []
-        blocks = -(-H // thresholds.WEIGHT_GRADIENT_ROWS)
-        self._weight_parts = len(cell.preactivations) * blocks
         for record, d in zip(loop, directions, strict=True):
             history = self._histories[d]
             record.numbers(
@@ -134,7 +134,7 @@ class LayerBackward:
             own = Launch(GradientArguments)
             own[0].numbers(
                 I=I, H=H, gates=len(cell.gates), **sizes.products,
-                block=-(-H // blocks), dz_row=self._dz_row, x_row=I, dx_row=I, accumulate=int(d in started),
+                block=-(-H // self._weight_blocks), dz_row=self._dz_row, x_row=I, dx_row=I, accumulate=int(d in started),
                 sparse_block=_sparse_blocks.get(dtype, 0), gemm=gemm(dtype),
             )  # fmt: skip
             own[0].set(

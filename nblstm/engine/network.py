@@ -164,6 +164,13 @@ def packed(network: Network, parameters: dict[str, np.ndarray], training: bool) 
     return weights
 
 
+def _named(module: Any) -> dict[str, np.ndarray]:
+    """The parameters of a module's network, the same dict for as long as they are in the same memory."""
+    if module._named is None:
+        module._named = module._network.layout.views(module._flat)
+    return module._named
+
+
 def weights_of(module: Any, training: bool) -> Weights:
     """The weights of a module's network, packed anew when the parameters may have changed.
 
@@ -175,5 +182,5 @@ def weights_of(module: Any, training: bool) -> Weights:
     """
     weights = None if module._lent else module._cache.get(training)
     if weights is None:
-        weights = module._derived(training, lambda own: packed(module._network, own, training))
+        weights = module._derived(training, lambda _: packed(module._network, _named(module), training))
     return weights

@@ -99,6 +99,7 @@ class Module:
         self._layout = layout
         self._flat = flat
         self._own = layout.views(flat)  # not lent, so that what `_derived` keeps stays valid
+        self._named: dict[str, np.ndarray] | None = None  # the same under a network's names, see `engine.network`
         self._buffer = _Buffer(flat) if buffer is None else buffer
         self._buffer.modules.append(weakref.ref(self))
         self._lock = self._buffer.lock
@@ -209,7 +210,7 @@ class Module:
 
     def __getstate__(self) -> dict:
         """Return all but what is derived from the parameters, for copies and pickle."""
-        derived = ("_own", "_buffer", "_lock", "_lent", "_cache")
+        derived = ("_own", "_named", "_buffer", "_lock", "_lent", "_cache")
         with self._lock:
             state = {name: value for name, value in vars(self).items() if name not in derived}
             return state | {"_flat": self._flat.copy()}

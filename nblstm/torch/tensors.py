@@ -54,12 +54,12 @@ class Weights:
     def __init__(self, network: Network, tensors: Sequence[Tensor], lasting: bool = False):
         self._network, self._lent = network, not lasting
         self._cache: dict[bool, Any] = {}
-        self._parameters: dict[str, np.ndarray] = {}
+        self._named: dict[str, np.ndarray] = {}
         self._addresses: list[int] = []
         for (name, shape), tensor in zip(network.layout.shapes.items(), tensors, strict=True):
             if tensor.shape != shape:
                 raise ValueError(f"{name} has shape {tuple(tensor.shape)}; it is {shape} in this module")
-            self._parameters[name] = np.ascontiguousarray(tensor.detach().numpy())
+            self._named[name] = np.ascontiguousarray(tensor.detach().numpy())
             self._addresses.append(tensor.data_ptr() if tensor.is_contiguous() else 0)
 
     def are(self, network: Network, tensors: Sequence[Tensor]) -> bool:
@@ -76,7 +76,7 @@ class Weights:
 
     def _derived(self, training: bool, make):
         """Call ``make(parameters)``, once if they stay as they are."""
-        made = make(self._parameters)
+        made = make(self._named)
         if not self._lent:
             self._cache[training] = made
         return made
