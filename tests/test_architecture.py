@@ -27,7 +27,7 @@ ALLOWED = {
     "cpu": {"arguments", "buffers", "cells", "codegen", "process", "symbolic"},
     "cuda": {"arguments", "buffers", "cells", "codegen", "process", "symbolic"},
     "engine": {"arguments", "buffers", "cells", "process"},  # and cpu or cuda by name, see `engine.device`
-    "numba_extension": {"arguments", "codegen", "cpu"},
+    "numba_extension": {"arguments", "codegen", "cpu", "symbolic"},
     "nn": {"arguments", "buffers", "cells", "engine", "numba_extension", "process"},
     "training": {"activations", "arguments", "engine", "nn", "process", "symbolic"},
     "activations": {"arguments", "symbolic"},
@@ -36,7 +36,7 @@ ALLOWED = {
     "regularizers": {"arguments"},
     "layers": {"arguments", "buffers", "cells", "engine", "nn", "process"}
     | {"activations", "constraints", "initializers", "regularizers"},
-    "models": {"arguments", "engine", "layers", "nn", "process", "training"},
+    "models": {"activations", "arguments", "engine", "layers", "nn", "numba_extension", "process", "training"},
     # Keras's names of modules, for what lies further down.
     **{name: {"training"} for name in ("callbacks", "losses", "metrics", "optimizers")},
     "preprocessing": {"arguments"},
@@ -59,6 +59,7 @@ IN_FUNCTIONS = {
     "nblstm.codegen.small_target",  # of Numba's private parts: with some versions of Numba it cannot be imported
     # Numba's rules for arguments, for who compiles a network.
     "nblstm.numba_extension.compiled_network.CompiledNetwork", "nblstm.numba_extension.recurrent_part.RecurrentPart",
+    "nblstm.models.stepping.compiled_model", "nblstm.models.stepping.ModelStepper",
 }  # fmt: skip
 
 #: Files that import modules by names: public names at their first use, the device's package, a pickled cell's module, a
