@@ -133,8 +133,8 @@ class LayerBackward:
             record.set(**history.fields(0), y_all=history.y, tape_all=history.states)
             own = Launch(GradientArguments)
             own[0].numbers(
-                I=I, H=H, gates=len(cell.gates), **sizes.products,
-                block=-(-H // self._weight_blocks), dz_row=self._dz_row, x_row=I, dx_row=I, accumulate=int(d in started),
+                I=I, H=H, gates=len(cell.gates), **sizes.products, block=-(-H // self._weight_blocks),
+                dz_row=self._dz_row, x_row=I, dx_row=I, accumulate=int(d in started),
                 sparse_block=_sparse_blocks.get(dtype, 0), gemm=gemm(dtype),
             )  # fmt: skip
             own[0].set(
