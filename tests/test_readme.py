@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +31,15 @@ def text(page):
 
 
 def run(page):
-    """All of a page as one program, as a reader would type it in; the names that it leaves."""
-    program = "\n".join(re.findall(r"^```python\n(.*?)^```", text(page), flags=re.DOTALL | re.MULTILINE))
+    """All of a page as one program, as a reader would type it in, less what needs torch where there is none; the names
+    that it leaves.
+    """
+    blocks = re.findall(r"^```python\n(.*?)^```", text(page), flags=re.DOTALL | re.MULTILINE)
+    program = "\n".join(block for block in blocks if "import torch\n" not in block or find_spec("torch"))
     names = {"__name__": "program"}
-    exec(compile(program, page, "exec"), names)
+    file = Path(f"{Path(page).stem}.py")
+    file.write_text(program)  # Numba's cache asks for a function's file
+    exec(compile(program, str(file.resolve()), "exec"), names)
     return names
 
 

@@ -154,6 +154,34 @@ def own_cell(shapes, cells):
     return tables
 
 
+def modules(shapes, cells):
+    """Modules of `nblstm.torch` beside those of torch, and beside nblstm without torch."""
+    tables = []
+    ratios = {
+        "torch / module": lambda row, medians: medians["torch"] / medians["module"],
+        "module / nblstm": lambda row, medians: medians["module"] / medians["nblstm"],
+    }
+    note = "The module of `nblstm.torch`, torch's own, and `nblstm.nn`, which packs its weights in each call as well."
+    for cell in cells:
+        for method, own in (("inference", "inference"), ("training", "training_step")):
+            rows = []
+            for shape in shapes(SHAPES):
+                work, labels = Work.of(shape, cell), (("module", "nblstm_torch", method), ("torch", "torch", method))
+                rows.append(Row(shape, [Entrant(label, name, work, how) for label, name, how in
+                                        (*labels, ("nblstm", "nblstm", own))]))  # fmt: skip
+            tables.append(Table("modules", f"Modules of torch, {method}: {cell.upper()}", note, rows, ratios))
+    rows = []
+    for shape in shapes(
+        OWN_CELLS | {"long": Shape("long", 500, 8, 32, 32), "seq100_b32": Shape("seq100_b32", 100, 32, 128, 128)}
+    ):
+        entrants = [Entrant(label, name, Work.of(shape, "peephole"), "training_adam") for label, name in
+                    (("module", "nblstm_torch"), ("torch", "torch"))]  # fmt: skip
+        rows.append(Row(shape, entrants))
+    note = "An LSTM with peepholes: `nblstm.torch.Recurrent` and a loop in Python, each with a step of Adam."
+    ratio = {"torch / module": ratios["torch / module"]}
+    return [*tables, Table("modules", "A cell of the user's own in torch, training", note, rows, ratio)]
+
+
 def threads(shapes, cells):
     """nblstm alone, on one thread, two, and more than there are cores for."""
     columns, tables = {"1 thread": 1, "2 threads": 2, "8 threads": 8}, []
@@ -191,5 +219,5 @@ def peak(shapes, cells):
 #: Kinds of work by their names on the command line.
 KINDS = {
     kind.__name__: kind
-    for kind in (inference, training, training_step, step, ragged, own_cell, threads, peak, memory)
+    for kind in (inference, training, training_step, step, ragged, own_cell, modules, threads, peak, memory)
 }  # fmt: skip

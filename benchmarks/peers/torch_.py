@@ -55,13 +55,18 @@ class Contender:
             return torch.from_numpy(array.copy()).requires_grad_(training)
 
         self.work = work
-        self.net = Peephole(work.I, work.H) if work.cell == "peephole" else NETWORKS[work.cell](work.I, work.H)
+        self.net = self.network()
         self.net.load_state_dict({name: torch.from_numpy(value) for name, value in data.weights.items()})
         self.net.requires_grad_(training)  # without, no graph is built: as inference_mode, less its entry and exit
         self.x, self.state = tensor(data.x), tuple(map(tensor, data.state))
         self.dy, self.dstate = torch.from_numpy(data.dy), tuple(map(torch.from_numpy, data.dstate))
         self.lengths = torch.from_numpy(data.lengths)
         self.leaves = [*self.net.parameters(), self.x, *self.state]
+
+    def network(self) -> nn.Module:
+        """The module that computes."""
+        work = self.work
+        return Peephole(work.I, work.H) if work.cell == "peephole" else NETWORKS[work.cell](work.I, work.H)
 
     def inference(self):
         return self.net(self.x)
@@ -74,6 +79,16 @@ class Contender:
             for parameter in self.net.parameters():
                 parameter.mul_(1)
         return self.training()
+
+    @cached_property
+    def _optimizer(self):
+        return torch.optim.Adam(self.net.parameters(), lr=1e-6)
+
+    def training_adam(self):
+        """As training, then a step of Adam."""
+        result = self.training()
+        self._optimizer.step()
+        return result
 
     def ragged(self):
         return self._packed(None)
