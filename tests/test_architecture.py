@@ -28,6 +28,7 @@ ALLOWED = {
     "cuda": {"arguments", "buffers", "cells", "codegen", "process", "symbolic"},
     "engine": {"arguments", "buffers", "cells", "process"},  # and cpu or cuda by name, see `engine.device`
     "nn": {"arguments", "buffers", "cells", "engine", "process"},
+    "numba_extension": {"cells", "codegen", "symbolic"},
     "training": {"activations", "arguments", "engine", "nn", "process", "symbolic"},
     "activations": {"arguments", "symbolic"},
     "constraints": {"arguments"},
@@ -43,7 +44,8 @@ ALLOWED = {
     "backend": {"training", "layers"},
     "saving": {"models", "arguments"},
     # Of cpu, the number of threads.
-    "__init__": {"arguments", "cells", "cpu", "engine", "layers", "models", "nn", "symbolic", "training"}
+    "__init__": {"arguments", "cells", "cpu", "engine", "layers", "models", "nn", "numba_extension", "symbolic"}
+    | {"training"}
     | {"activations", "constraints", "initializers", "regularizers", "callbacks", "losses", "metrics", "optimizers"}
     | {"preprocessing", "saving", "utils", "backend"},
     "__main__": {"nblstm", "arguments", "codegen", "cpu", "cuda", "engine", "process"},

@@ -1,0 +1,1 @@
+"""nblstm inside users' own ``@njit`` functions."""
