@@ -27,7 +27,7 @@ ALLOWED = {
     "cpu": {"arguments", "buffers", "cells", "codegen", "process", "symbolic"},
     "cuda": {"arguments", "buffers", "cells", "codegen", "process", "symbolic"},
     "engine": {"arguments", "buffers", "cells", "process"},  # and cpu or cuda by name, see `engine.device`
-    "nn": {"arguments", "buffers", "cells", "engine", "process"},
+    "nn": {"arguments", "buffers", "cells", "cuda", "engine", "process"},
     "numba_extension": {"cells", "codegen", "symbolic"},
     "training": {"activations", "arguments", "engine", "nn", "process", "symbolic"},
     "activations": {"arguments", "symbolic"},
@@ -57,6 +57,8 @@ IN_FUNCTIONS = {
     "scipy.sparse.csc_matrix", "scipy.special.erf", "threadpoolctl.ThreadpoolController", "platformdirs",  # slow
     "matplotlib.pyplot", "matplotlib.ticker.MaxNLocator",  # optional
     "numba.core.externals.c_math_functions",  # private, and not on every system
+    # Of numba-cuda.
+    "nblstm.cuda.device_function.device_function", "numba.cuda", "nblstm.cuda.kernels.primitives.Primitives",
     "nblstm.codegen.small_target",  # of Numba's private parts: with some versions of Numba it cannot be imported
 }  # fmt: skip
 

@@ -16,6 +16,7 @@ from nblstm.engine import engine
 from nblstm.engine.device import device_for
 from nblstm.engine.engine import Gradients, Tape
 from nblstm.engine.network import Network
+from nblstm.nn import device_function
 from nblstm.nn.carried_states import CarriedStates
 from nblstm.nn.module import Module, uniform
 from nblstm.nn.stepper import Stepper
@@ -341,3 +342,5 @@ class Recurrent(Module):
         if self.reverse:
             raise ValueError("a network with reverse=True needs whole sequences; call it on one")
         return Stepper(self, batch_size)
+
+    device_function = device_function.device_function

@@ -15,9 +15,10 @@ from numba.extending import overload, typeof_impl
 
 from nblstm.cells.cell import Cell
 from nblstm.cells.cell_graph import SecondGate
+from nblstm.cells.source import inference_functions
 from nblstm.numba_extension.functions import OPTIONS, dtype_of, scope_of
 from nblstm.numba_extension.stamp import Stamp, hash_of
-from nblstm.symbolic.emit import emit_function, functions_from, symbol
+from nblstm.symbolic.emit import functions_from, symbol
 from nblstm.symbolic.graph import Value
 
 
@@ -54,20 +55,17 @@ def _function_of(cell: Cell):
 @cache
 def _compilable(cell: Cell, dtype: str) -> Callable:
     """The equations of a cell for Numba to compile, from numbers of any type to ``dtype``."""
-    graph, inputs = cell.graph, {node: node.args[0] for node in cell.graph.inputs}
-    results = [(f"new_{name}", node) for name, node in zip(cell.states, graph.states, strict=True)]
     # With names of its own: Numba's linker takes functions of equal names for equal ones.
     own = f"cell_{symbol(cell.name)}_{dtype}_{hash_of(cell)}"
-    functions = [emit_function(f"{own}_states", cell.arguments, inputs, results)]
     cast, operand = {name: f"real({name})" for name in cell.arguments}, ""
-    if graph.operand is not None:
-        functions += [emit_function(f"{own}_operand", cell.first_arguments, inputs, [("operand", graph.operand)])]
+    if cell.second:
         operand = f"    operand = {own}_operand({', '.join(cast[name] for name in cell.first_arguments)})[0]\n"
         cast |= {name: f"real({name}(operand))" for name in cell.second}
-    source = "\n\n".join(f"@inlined\n{function}" for function in functions) + (
-        f"\n\ndef {own}({', '.join(cell.arguments)}):\n    new_stamp()\n{operand}"
+    step = (
+        f"def {own}({', '.join(cell.arguments)}):\n    new_stamp()\n{operand}"
         f"    return {own}_states({', '.join(cast.values())}){'' if _returns_tuple(cell) else '[0]'}\n"
     )
+    source = "\n\n".join([*inference_functions(cell, own), step])
     return functions_from(source, f"cell {own}", scope_of(dtype, Stamp(cell)))[own]
 
 
