@@ -60,6 +60,18 @@ class History:
         }  # fmt: skip
 
 
+def layer_arguments(sizes: Sizes, training: bool) -> dict[str, int]:
+    """Arguments of a layer's kernel that are the same for all batches of as many sequences."""
+    cell, dtype = sizes.cell, sizes.dtype
+    return {
+        "I": sizes.I, "H": sizes.H, "input_columns": sizes.columns, "recurrent_columns": sizes.columns,
+        **sizes.products, "x_row": sizes.I, "state_plane": sizes.state_plane, "y_row": sizes.D * sizes.H,
+        "z_row": sizes.z_row, "pointwise": forward_rows(cell, dtype, training, cell.stages),
+        "pointwise_first": forward_rows(cell, dtype, training, 1), "input_products": input_products(dtype),
+        "gemm": gemm(dtype),
+    }  # fmt: skip
+
+
 class LayerForward:
     """Workspace and kernel arguments of all directions of a layer.
 
@@ -75,18 +87,10 @@ class LayerForward:
 
     def __init__(self, sizes: Sizes, batch: Batch, steps: list[Steps], histories: list[History] | None):
         self._sizes = sizes
-        cell, H, D, dtype = sizes.cell, sizes.H, sizes.D, sizes.dtype
-        training = histories is not None
+        D, dtype, training = sizes.D, sizes.dtype, histories is not None
         self._arguments = Launch(ForwardArguments, D)
         for d, record in enumerate(self._arguments):
-            record.set(
-                I=sizes.I, H=H, input_columns=sizes.columns, recurrent_columns=sizes.columns, **sizes.products,
-                x_row=sizes.I, state_plane=sizes.state_plane, z_row=sizes.z_row,
-                pointwise=forward_rows(cell, dtype, training, cell.stages),
-                pointwise_first=forward_rows(cell, dtype, training, 1),
-                input_products=input_products(dtype), gemm=gemm(dtype),
-                **(histories[d].fields(sizes.B) if histories else {"y_row": D * H}),
-            )  # fmt: skip
+            record.set(**layer_arguments(sizes, training) | (histories[d].fields(sizes.B) if histories else {}))
         self._z = np.empty((D, 0), dtype)
         self.arrange(batch, steps)
         self._weights: list[PackedWeights] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -19,27 +19,11 @@ from nblstm.engine.network import Network
 from nblstm.nn import device_function
 from nblstm.nn.carried_states import CarriedStates
 from nblstm.nn.module import Module, uniform
+from nblstm.nn.recurrent_arguments import check_vectors, directions_of, layers_of
 from nblstm.nn.stepper import Stepper
 
-#: A network with more layers is a mistake, and naming its parameters alone would take minutes and more.
-MOST_LAYERS = 10_000
-
-
-def _directions(bidirectional: bool, reverse: bool) -> tuple[bool, ...]:
-    """For each direction whether it reads from the last step to the first."""
-    if validate.flag("bidirectional", bidirectional):
-        if validate.flag("reverse", reverse):
-            raise ValueError("bidirectional and reverse are both True; give one, as bidirectional reads both ways")
-        return False, True
-    return (validate.flag("reverse", reverse),)
-
-
-def _check_vectors(cell: Cell) -> None:
-    """Refuse a vector with the name of a learned initial state."""
-    taken = {f"initial_{state}" for state in cell.states} & {*cell.vectors}
-    if taken:
-        name = min(taken)
-        raise ValueError(f"cell {cell.name!r} has a vector named {name!r}, as a learned state is; give it another name")
+if TYPE_CHECKING:
+    from nblstm.numba_extension.compiled_network import CompiledNetwork
 
 
 def _of_network(name: str) -> property:
@@ -115,14 +99,12 @@ class Recurrent(Module):
             raise TypeError(f"cell is {cell!r}; give a cell made by the decorator nblstm.cell, or one of nblstm.cells")
         input_size = validate.positive_integer("input_size", input_size)
         hidden_size = validate.positive_integer("hidden_size", hidden_size)
-        num_layers = validate.positive_integer("num_layers", num_layers)
-        if num_layers > MOST_LAYERS:
-            raise ValueError(f"num_layers is {num_layers}; give {MOST_LAYERS} or fewer")
-        directions = _directions(bidirectional, reverse)
+        num_layers = layers_of(num_layers)
+        directions = directions_of(bidirectional, reverse)
         self.bias, self.stateful = validate.flag("bias", bias), validate.flag("stateful", stateful)
         learns = validate.flag("learn_initial_state", learn_initial_state)
         if learns:
-            _check_vectors(cell)
+            check_vectors(cell)
         self._network = Network(
             cell=cell, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers, directions=directions,
             batch_first=validate.flag("batch_first", batch_first), dropout=validate.probability("dropout", dropout),
@@ -156,6 +138,7 @@ class Recurrent(Module):
     learn_initial_state = _of_network("learn_initial_state")
     bidirectional = property(lambda self: self._network.D == 2, doc="As given.")
     reverse = property(lambda self: self._network.directions == (True,), doc="As given.")
+    device_function = device_function.device_function
 
     #: Whether the only state is given and returned bare, not in a tuple.
     _bare_state: ClassVar[bool] = False
@@ -339,8 +322,29 @@ class Recurrent(Module):
         ValueError
             If the network is bidirectional or reads in reverse: it would need the future.
         """
-        if self.reverse:
-            raise ValueError("a network with reverse=True needs whole sequences; call it on one")
         return Stepper(self, batch_size)
 
-    device_function = device_function.device_function
+    def compiled(self, batch_size: int = 1) -> CompiledNetwork:
+        """Make a value of the network for functions under `numba.njit`, with its parameters as they are now.
+
+        Such a function takes it as an argument and steps with it: ``s = net.zero_state()``, ``y = net.step(x, s)``.
+
+        Parameters
+        ----------
+        batch_size : int, default 1
+            Rows (B) that step together.
+
+        Returns
+        -------
+        CompiledNetwork
+            On the CPU, whichever device the network is on.
+
+        Raises
+        ------
+        ValueError
+            If the network is bidirectional or reads in reverse: it would need the future.
+        """
+        from nblstm.numba_extension.compiled_network import CompiledNetwork
+        from nblstm.numba_extension.recurrent_part import RecurrentPart
+
+        return CompiledNetwork([RecurrentPart.of(self)], batch_size, "bare" if self._bare_state else "tuple")

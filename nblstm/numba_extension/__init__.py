@@ -1,1 +1,1 @@
-"""nblstm inside users' own ``@njit`` functions."""
+"""nblstm inside functions that users compile: networks as values, functions and cells of numbers."""

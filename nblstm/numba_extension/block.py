@@ -1,0 +1,222 @@
+"""Memory of a compiled network: one block with a header, a table of stages, the stages' arguments, and the weights.
+
+Compiled code knows a network by the address of its block alone. All addresses in it point into it, or are those of
+kernels; so it lives as long as the Python object that owns it, and another process makes its own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from nblstm.cpu.arguments import Arguments, Array, Kernel, address, structure
+
+#: Arrays begin at multiples of so many bytes: a cache line, and the widest vector.
+LINE = 64
+
+
+@structure
+class NetworkHeader(Arguments):
+    """Beginning of a block. Places in the state count its numbers."""
+
+    step: Kernel  # see `kernels.step_kernel`
+    batch_size: int
+    input_size: int
+    output_size: int
+    state_size: int  # numbers of a state: the states of all layers, then workspace
+    recurrent_size: int  # of these, the states
+    num_layers: int  # recurrent layers
+    vocabulary: int  # where the input is indices, how many there are; else 0
+    x: int  # where in the state an input is put that must be converted
+    y: int  # where in the state the outputs are
+    initial: Array  # the states before the first step
+    layers: Array  # for each recurrent layer: where its first state is, from one to the next, how many, and H
+    num_stages: int
+    stages: Array  # for each stage: kernel, its arguments, and bytes from the state's beginning to its outputs
+
+
+class Stage(NamedTuple):
+    """One kernel of a step.
+
+    Attributes
+    ----------
+    kernel : int
+        Address of ``stage(arguments, x, s)``, given three addresses: it writes its outputs into the state ``s``.
+    arguments : bytes
+        Structures, one after another, the addresses in them not of arrays that can go.
+    y : int
+        Bytes from the state's beginning to the outputs.
+    """
+
+    kernel: int
+    arguments: bytes
+    y: int
+
+
+class LayerStates(NamedTuple):
+    """Place of a recurrent layer's states in the states of a network, in numbers.
+
+    Attributes
+    ----------
+    start : int
+        Where the first state (B, H) is.
+    plane : int
+        From one state to the next.
+    states, H : int
+        Number of states, and units.
+    """
+
+    start: int
+    plane: int
+    states: int
+    H: int
+
+
+class Part(Protocol):
+    """A module of a compiled network, with its parameters at one moment; a stack of recurrent layers is one module."""
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of all its numbers."""
+
+    @property
+    def input_size(self) -> int:
+        """Features of its input."""
+
+    @property
+    def output_size(self) -> int:
+        """Features of its output."""
+
+    @property
+    def vocabulary(self) -> int:
+        """Where its input is indices, how many there are; else 0."""
+
+    @property
+    def architecture(self) -> str:
+        """Text that is equal where all but the parameters is."""
+
+    def layer_states(self, B: int) -> list[LayerStates]:
+        """Places of its recurrent layers' states, from 0 on."""
+
+    def initial(self, B: int) -> np.ndarray:
+        """States before the first step, one-dimensional."""
+
+    def workspace(self, B: int) -> int:
+        """Count the numbers of its workspace, outputs included."""
+
+    def arrays(self, B: int) -> list[np.ndarray]:
+        """Weights, and other arrays of fixed shapes, as the kernels read them."""
+
+    def stages(self, B: int, states: int, workspace: int, addresses: list[int]) -> list[Stage]:
+        """Make its stages.
+
+        Parameters
+        ----------
+        B : int
+        states, workspace : int
+            Where its own begin in the state, in numbers.
+        addresses : list of int
+            Of `arrays`, in the block.
+        """
+
+
+def up(size: int) -> int:
+    """``size`` bytes rounded up to whole cache lines."""
+    return -(-size // LINE) * LINE
+
+
+class Block:
+    """Block of a network.
+
+    Parameters
+    ----------
+    parts : list of Part
+        In the order of a step.
+    B : int
+        Rows that step together.
+    step : int
+        Address of the kernel that runs the stages.
+
+    Attributes
+    ----------
+    header : NetworkHeader
+        A view of the block's beginning.
+    at : int
+        Its address.
+    layers : list of LayerStates
+        Of all recurrent layers.
+    """
+
+    def __init__(self, parts: list[Part], B: int, step: int):
+        item = np.dtype(parts[0].dtype).itemsize
+        states, first, last = [part.initial(B) for part in parts], parts[0], parts[-1]
+        recurrent = sum(own.size for own in states)
+        x = recurrent  # the workspace: a converted input, then that of each part
+        places, self.layers = [], []
+        begin, work = 0, x + B * (1 if first.vocabulary else first.input_size)
+        for part, own in zip(parts, states, strict=True):
+            self.layers += [layer._replace(start=layer.start + begin) for layer in part.layer_states(B)]
+            places.append((begin, work))
+            begin, work = begin + own.size, work + part.workspace(B)
+        table = np.array(self.layers or [LayerStates(0, 0, 0, 0)], np.int64)
+        own_arrays = [part.arrays(B) for part in parts]
+        arrays = [np.concatenate(states), table, *(array for own in own_arrays for array in own)]
+
+        # Stages have arguments with addresses of the weights; these lie behind them, so they are made twice.
+        def stages_at(addresses: list[int]) -> list[Stage]:
+            made, k = [], 2
+            for part, place, own in zip(parts, places, own_arrays, strict=True):
+                made += part.stages(B, *place, addresses[k : k + len(own)])
+                k += len(own)
+            return made
+
+        stages = stages_at([0] * len(arrays))
+        sizes = [ctypes.sizeof(NetworkHeader), 24 * len(stages), *(len(stage.arguments) for stage in stages)]
+        self._weights = sum(map(up, sizes))
+        sizes += [array.nbytes for array in arrays]
+        self._memory = np.zeros(sum(map(up, sizes)) // 8 + LINE // 8, np.int64)
+        self.at = up(address(self._memory))
+        starts = [self.at]
+        for size in sizes:
+            starts.append(starts[-1] + up(size))
+        behind = 2 + len(stages)
+        self._arrays = [
+            self._view(start, array) for start, array in zip(starts[behind:-1], arrays, strict=True)
+        ]  # fmt: skip
+        for view, array in zip(self._arrays, arrays, strict=True):
+            view[...] = array
+        stages = stages_at(starts[behind:-1])
+        rows = self._view(starts[1], np.empty((len(stages), 3), np.int64))
+        for k, (stage, start) in enumerate(zip(stages, starts[2:behind], strict=True)):
+            ctypes.memmove(start, stage.arguments, len(stage.arguments))
+            rows[k] = stage.kernel, start, stage.y
+        self.header = NetworkHeader.from_address(self.at)
+        for field, value in dict(
+            step=step, batch_size=B, input_size=first.input_size, output_size=last.output_size, state_size=work,
+            recurrent_size=recurrent, num_layers=len(self.layers), vocabulary=first.vocabulary, x=x,
+            y=stages[-1].y // item, initial=starts[behind], layers=starts[behind + 1], num_stages=len(stages),
+            stages=starts[1],
+        ).items():  # fmt: skip
+            setattr(self.header, field, value)
+
+    def _view(self, at: int, like: np.ndarray) -> np.ndarray:
+        """An array of the block's memory at an address, of the shape and dtype of another."""
+        start = at - address(self._memory)
+        return self._memory.view(np.uint8)[start : start + like.nbytes].view(like.dtype).reshape(like.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its memory."""
+        return self._memory.nbytes
+
+    @property
+    def initial(self) -> np.ndarray:
+        """States before the first step; a view."""
+        return self._arrays[0]
+
+    def take(self, other: Block) -> None:
+        """Take the weights and initial states of a block of the same architecture."""
+        for own, array in zip(self._arrays, other._arrays, strict=True):
+            own[...] = array

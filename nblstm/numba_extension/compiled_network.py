@@ -1,0 +1,229 @@
+"""A network as a value for compiled functions."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from typing import Literal
+
+import numpy as np
+
+from nblstm.arguments import validate
+from nblstm.cpu.arguments import address
+from nblstm.numba_extension import numba_methods  # noqa: F401  # what functions compiled by Numba call
+from nblstm.numba_extension.block import Block, Part
+from nblstm.numba_extension.kernels import step_kernel
+from nblstm.numba_extension.network_type import has_type
+from nblstm.numba_extension.step_errors import NO_SUCH_STATE, InputError, StateError, UnknownIndexError
+
+#: Form in which Python gets the states: nn's tuple, the one state bare, or a tuple for each layer.
+Form = Literal["tuple", "bare", "layers"]
+
+
+@cache
+def _step():
+    return ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(step_kernel())
+
+
+def _of_header(field: str, text: str) -> property:
+    return property(lambda self: getattr(self._block.header, field), doc=text)
+
+
+@has_type
+class CompiledNetwork:
+    """A network at one moment, for functions under `numba.njit`, which take it as an argument, and for Python.
+
+    Made by ``network.compiled()`` and ``model.compiled()``. Compiled functions have the methods and attributes marked
+    with *; one compiled function serves networks of all cells and sizes, of one dtype.
+
+    Attributes
+    ----------
+    input_size*, output_size*, batch_size* : int
+        Features of the input and of the output (I, O), and rows that step together (B).
+    state_size* : int
+        Numbers of a state `s`: the states of all layers, then workspace.
+    recurrent_size* : int
+        Numbers of these states: ``s[:net.recurrent_size]``.
+    num_layers* : int
+        Recurrent layers.
+    dtype : str
+
+    Notes
+    -----
+    A state is a one-dimensional array, and all that a step writes is in it: threads with a state each share a network.
+    Its first numbers are the states (S, num_layers, B, H) of an ``nn`` network, in the cell's order, and of a
+    Sequential the states (S, B, H) of each recurrent layer, one after another.
+    """
+
+    def __init__(self, parts: list[Part], batch_size: int, form: Form):
+        self._parts, self._form = parts, form
+        self._block = Block(parts, validate.positive_integer("batch_size", batch_size), step_kernel())
+        self._at = self._block.at  # where compiled functions find it
+        self._dtype = np.dtype(parts[0].dtype)
+
+    input_size = _of_header("input_size", "Features of the input (I).")
+    output_size = _of_header("output_size", "Features of the output (O).")
+    batch_size = _of_header("batch_size", "Rows that step together (B).")
+    state_size = _of_header("state_size", "Numbers of a state.")
+    recurrent_size = _of_header("recurrent_size", "Numbers of the layers' states, with which a state begins.")
+    num_layers = _of_header("num_layers", "Recurrent layers.")
+    dtype = property(lambda self: self._dtype.name, doc="Of states, inputs and outputs.")
+
+    def __repr__(self):
+        sizes = f"{self.input_size} to {self.output_size} features, {self.num_layers} recurrent layers"
+        return f"<CompiledNetwork of {sizes}, batch_size {self.batch_size}, {self.dtype}>"
+
+    def __reduce__(self):
+        """Copies, and other processes, make a block of their own."""
+        return CompiledNetwork, (self._parts, self.batch_size, self._form)
+
+    def update(self, module) -> None:
+        """Take the present parameters of a module, or of a model, in place: whoever has this network sees them.
+
+        Parameters
+        ----------
+        module : Recurrent or Sequential
+            Of the architecture that this was made of. No other thread may step meanwhile.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is something else.
+        """
+        if not hasattr(module, "compiled"):
+            raise TypeError(f"update() got {type(module).__name__}; give a network or model that has compiled()")
+        new: CompiledNetwork = module.compiled(self.batch_size)
+        if [part.architecture for part in new._parts] != [part.architecture for part in self._parts]:
+            raise ValueError(
+                f"update() got {module!r}, whose cell, layers or sizes are not those of {self!r}; compile it by itself"
+            )
+        self._block.take(new._block)
+        self._parts = new._parts
+
+    def zero_state(self) -> np.ndarray:
+        """A new state (state_size,) before the first step: zeros, or the cell's or the learned initial states."""
+        s = np.zeros(self.state_size, self._dtype)
+        s[: self.recurrent_size] = self._block.initial
+        return s
+
+    def reset(self, s: np.ndarray) -> None:
+        """Set a state back to that before the first step."""
+        self._check_state(s)
+        s[: self.recurrent_size] = self._block.initial
+
+    def step(self, x, s: np.ndarray) -> np.ndarray:
+        """Advance a state by one step.
+
+        Parameters
+        ----------
+        x : ndarray, shape (I,) where B is 1, or (B, I)
+            Of float32 or float64. For a network that begins with an Embedding: an index, or a 1-D array (B,) of them.
+        s : ndarray, shape (state_size,)
+            From `zero_state`; is changed.
+
+        Returns
+        -------
+        ndarray, shape (O,) for an input (I,) or a single index, else (B, O)
+            A view of ``s``, valid until its next step.
+
+        Raises
+        ------
+        ValueError
+            If x or s has another shape, or an index is out of range.
+        TypeError
+            If one has another dtype; in compiled functions at compilation.
+        """
+        self._check_state(s)
+        header = self._block.header
+        x = np.asarray(x)
+        flat = x.ndim == (0 if header.vocabulary else 1)
+        self._check_input(x)
+        if header.vocabulary:
+            size = self._dtype.itemsize
+            target = s[header.x : header.x + self.batch_size].view(f"i{size}")
+            target[...] = x
+            x = target
+        elif x.dtype != self._dtype or not x.flags.c_contiguous:
+            x = np.ascontiguousarray(x, self._dtype)
+        _step()(self._at, address(x), address(s))
+        y = s[header.y : header.y + header.batch_size * header.output_size]
+        return y if flat else y.reshape(header.batch_size, header.output_size)
+
+    def _check_input(self, x: np.ndarray) -> None:
+        B, I, vocabulary = self.batch_size, self.input_size, self._block.header.vocabulary
+        if x.dtype.kind not in "iuf":
+            raise TypeError(f"x has dtype {x.dtype}; give float32 or float64, or indices where there is an Embedding")
+        shape = (B,) if vocabulary else (B, I)
+        if x.dtype.kind == "f" if vocabulary else x.dtype.kind != "f":
+            raise InputError(x.shape, x.dtype.kind in "iu", B, I, vocabulary)
+        if x.shape != shape and not (B == 1 and x.shape == shape[1:]):
+            raise InputError(x.shape, x.dtype.kind in "iu", B, I, vocabulary)
+        if vocabulary:
+            wrong = x[(x < 0) | (x >= vocabulary)].ravel()
+            if wrong.size:
+                raise UnknownIndexError(int(wrong[0]), vocabulary)
+
+    def _check_state(self, s) -> None:
+        if not isinstance(s, np.ndarray) or s.dtype != self._dtype:
+            came = f"dtype {s.dtype}" if isinstance(s, np.ndarray) else f"type {type(s).__name__}"
+            raise TypeError(f"s has {came}; give a state of this network, {self.dtype}, from zero_state()")
+        if s.size != self.state_size:
+            raise StateError(s.size, self.state_size)
+        if s.ndim != 1 or not (s.flags.c_contiguous and s.flags.writeable):
+            raise ValueError("s is not contiguous, or cannot be written to; give a state from zero_state(), or a copy")
+
+    def layer_state(self, s: np.ndarray, layer: int, k: int) -> np.ndarray:
+        """View (B, H) of a state in ``s``: the ``k``-th of the cell's states, of a recurrent layer."""
+        self._check_state(s)
+        if not 0 <= layer < self.num_layers or not 0 <= k < self._block.layers[layer].states:
+            raise IndexError(NO_SUCH_STATE)
+        return self._layer_states(s, layer)[k]
+
+    def _layer_states(self, s: np.ndarray, layer: int) -> list[np.ndarray]:
+        start, plane, count, H = self._block.layers[layer]
+        return [s[at : at + self.batch_size * H].reshape(-1, H) for at in range(start, start + count * plane, plane)]
+
+    def states(self, s: np.ndarray):
+        """Views of all states in ``s``; writing to them changes it.
+
+        Returns
+        -------
+        tuple of ndarray
+            As calling an ``nn`` network returns them: each (num_layers, B, H), of a GRU or RNN the array by itself. Of
+            a Sequential: for each recurrent layer a tuple of (B, H).
+        """
+        self._check_state(s)
+        if self._form == "layers":
+            return tuple(tuple(self._layer_states(s, layer)) for layer in range(self.num_layers))
+        _, _, count, H = self._block.layers[0]
+        views = s[: self.recurrent_size].reshape(count, self.num_layers, self.batch_size, H)
+        return views[0] if self._form == "bare" else tuple(views)
+
+    def set_states(self, s: np.ndarray, states) -> None:
+        """Set all states in ``s``.
+
+        Parameters
+        ----------
+        s : ndarray, shape (state_size,)
+        states : tuple of array_like
+            In the form of `states`: for an ``nn`` network as it returns them.
+        """
+        for (name, view), given in zip(_named(self.states(s)), _leaves(self.states(s), states), strict=True):
+            array = validate.real_array(name, given, self.dtype)
+            view[...] = validate.shaped(name, array, view.shape, "that of this network's state")
+
+
+def _named(views, name: str = "states") -> list[tuple[str, np.ndarray]]:
+    """Arrays in nested tuples, each with its place as a name."""
+    if isinstance(views, np.ndarray):
+        return [(name, views)]
+    return [found for k, view in enumerate(views) for found in _named(view, f"{name}[{k}]")]
+
+
+def _leaves(views, given, name: str = "states") -> list:
+    """Return what is given for each array in nested tuples."""
+    if isinstance(views, np.ndarray):
+        return [given]
+    if not isinstance(given, tuple | list) or len(given) != len(views):
+        raise ValueError(f"{name} is {validate.came(given)}; give a tuple of {len(views)}, as states() returns it")
+    return [leaf for k, view in enumerate(views) for leaf in _leaves(view, given[k], f"{name}[{k}]")]

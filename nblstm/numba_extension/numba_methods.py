@@ -1,0 +1,185 @@
+"""Methods and attributes of a compiled network in functions that Numba compiles."""
+
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core.errors import TypingError
+from numba.extending import intrinsic, overload_method, register_jitable
+
+from nblstm.codegen.intrinsics import call, pointer_to
+from nblstm.numba_extension.network_type import NetworkType
+from nblstm.numba_extension.step_errors import NO_SUCH_STATE, InputError, StateError, UnknownIndexError
+
+
+@intrinsic
+def address_of(typingctx, array):
+    """Address of an array's first number."""
+
+    def codegen(context, builder, signature, args):
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.ptrtoint(data, ir.IntType(64))
+
+    return types.int64(array), codegen
+
+
+def _check_state(net: NetworkType, s) -> None:
+    """Refuse, at typing, what is no state of a network."""
+    good = isinstance(s, types.Array) and s.ndim == 1 and s.layout == "C" and s.mutable
+    if not good or s.dtype != net.dtype:
+        raise TypingError(f"s is {s}; give a state of this network, {net.dtype}, from zero_state()")
+
+
+@overload_method(NetworkType, "zero_state")
+def _zero_state(net):
+    real = net.dtype
+
+    def zero_state(net):
+        header = net._header
+        s, initial = np.zeros(header.state_size, real), pointer_to(header.initial, real)
+        for k in range(header.recurrent_size):
+            s[k] = initial[k]
+        return s
+
+    return zero_state
+
+
+@overload_method(NetworkType, "reset")
+def _reset(net, s):
+    _check_state(net, s)
+    real = net.dtype
+
+    def reset(net, s):
+        header = net._header
+        if s.size != header.state_size:
+            raise StateError(s.size, header.state_size)
+        initial = pointer_to(header.initial, real)
+        for k in range(header.recurrent_size):
+            s[k] = initial[k]
+
+    return reset
+
+
+@overload_method(NetworkType, "layer_state")
+def _layer_state(net, s, layer, k):
+    _check_state(net, s)
+
+    def layer_state(net, s, layer, k):
+        header = net._header
+        if s.size != header.state_size:
+            raise StateError(s.size, header.state_size)
+        own = pointer_to(header.layers + 32 * layer, types.int64)
+        if not 0 <= layer < header.num_layers or not 0 <= k < own[2]:
+            raise IndexError(NO_SUCH_STATE)
+        start, numbers = own[0] + k * own[1], header.batch_size * own[3]
+        return s[start : start + numbers].reshape(header.batch_size, own[3])
+
+    return layer_state
+
+
+@overload_method(NetworkType, "step")
+def _step(net, x, s):
+    _check_state(net, s)
+    if isinstance(x, types.Integer):
+        return _step_of_index(net)
+    number = x.dtype if isinstance(x, types.Array) else None
+    if isinstance(number, types.Integer) and x.ndim == 1:
+        return _step_of_indices(net)
+    if number not in (types.float32, types.float64) or x.ndim not in (1, 2):
+        raise TypingError(
+            f"x is {x}; give an array of float32 or float64, (I,) or (B, I), or indices for a network that begins with "
+            "an Embedding"
+        )
+    ready = x.layout == "C" and number == net.dtype
+    return (_step_of_row if x.ndim == 1 else _step_of_rows)(net, _at if ready else _converted(net.dtype))
+
+
+@register_jitable
+def _at(header, x, s):
+    """Address of an input that needs no conversion."""
+    return address_of(x)
+
+
+def _converted(real):
+    @register_jitable
+    def converted(header, x, s):
+        """Put the numbers of an input into the state, and return where they are."""
+        k = header.x
+        for number in x.flat:
+            s[k] = number
+            k += 1
+        return address_of(s) + header.x * size
+
+    size = real.bitwidth // 8
+    return converted
+
+
+def _step_of_row(net: NetworkType, placed):
+    def step(net, x, s):
+        header = net._header
+        if s.size != header.state_size:
+            raise StateError(s.size, header.state_size)
+        if x.size != header.input_size or header.batch_size != 1 or header.vocabulary:
+            raise InputError(x.shape, False, header.batch_size, header.input_size, header.vocabulary)
+        call(header.step, (header, placed(header, x, s), address_of(s)))
+        return s[header.y : header.y + header.output_size]
+
+    return step
+
+
+def _step_of_rows(net: NetworkType, placed):
+    def step(net, x, s):
+        header = net._header
+        if s.size != header.state_size:
+            raise StateError(s.size, header.state_size)
+        B, I = x.shape
+        if header.input_size != I or header.batch_size != B or header.vocabulary:
+            raise InputError(x.shape, False, header.batch_size, header.input_size, header.vocabulary)
+        call(header.step, (header, placed(header, x, s), address_of(s)))
+        return s[header.y : header.y + B * header.output_size].reshape(B, header.output_size)
+
+    return step
+
+
+def _step_of_index(net: NetworkType):
+    index = types.int32 if net.dtype == types.float32 else types.int64
+
+    def step(net, x, s):
+        header = net._header
+        if s.size != header.state_size:
+            raise StateError(s.size, header.state_size)
+        if header.batch_size != 1 or not header.vocabulary:
+            raise InputError((), True, header.batch_size, header.input_size, header.vocabulary)
+        if not 0 <= x < header.vocabulary:
+            raise UnknownIndexError(x, header.vocabulary)
+        at = address_of(s) + header.x * size
+        pointer_to(at, index)[0] = x
+        call(header.step, (header, at, address_of(s)))
+        return s[header.y : header.y + header.output_size]
+
+    size = net.dtype.bitwidth // 8
+    return step
+
+
+def _step_of_indices(net: NetworkType):
+    index = types.int32 if net.dtype == types.float32 else types.int64
+
+    def step(net, x, s):
+        header = net._header
+        if s.size != header.state_size:
+            raise StateError(s.size, header.state_size)
+        B = x.size
+        if header.batch_size != B or not header.vocabulary:
+            raise InputError(x.shape, True, header.batch_size, header.input_size, header.vocabulary)
+        at = address_of(s) + header.x * size
+        target = pointer_to(at, index)
+        for b in range(B):
+            if not 0 <= x[b] < header.vocabulary:
+                raise UnknownIndexError(x[b], header.vocabulary)
+            target[b] = x[b]
+        call(header.step, (header, at, address_of(s)))
+        return s[header.y : header.y + B * header.output_size].reshape(B, header.output_size)
+
+    size = net.dtype.bitwidth // 8
+    return step

@@ -1,0 +1,133 @@
+"""A stack of recurrent layers in a compiled network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nblstm.cpu import thresholds
+from nblstm.cpu.arguments import ForwardArguments, address
+from nblstm.cpu.kernels.forward import forward_by_rows
+from nblstm.cpu.layer_forward import layer_arguments
+from nblstm.cpu.matrix.blocks import padded
+from nblstm.cpu.partition import Sizes
+from nblstm.cpu.weights import PackedNetwork
+from nblstm.numba_extension.block import LayerStates, Stage
+from nblstm.numba_extension.kernels import LayerStep, layer_stage
+
+#: Arrays of a layer that `ForwardArguments` refer to.
+_FIELDS = ("w_x", "w_h", "bias", "vectors")
+
+
+@dataclass
+class RecurrentPart:
+    """Layers of one cell, each a stage.
+
+    Attributes
+    ----------
+    network : Network
+        Of the engine, with one direction, from the first step to the last.
+    flat : ndarray
+        Its parameters.
+    """
+
+    network: Any
+    flat: np.ndarray
+
+    vocabulary = 0
+
+    @classmethod
+    def of(cls, module: Any) -> RecurrentPart:
+        """A module's network and its parameters as they are now.
+
+        Raises
+        ------
+        ValueError
+            If the network needs whole sequences.
+        """
+        network = module._network
+        if network.directions != (False,):
+            kind = "reverse=True" if network.D == 1 else "two directions"
+            raise ValueError(f"a network with {kind} needs whole sequences and cannot step; call it on one")
+        with module._lock:
+            return cls(network, module._flat.copy())
+
+    dtype = property(lambda self: self.network.dtype)
+    input_size = property(lambda self: self.network.input_size)
+    output_size = property(lambda self: self.network.hidden_size)
+
+    @property
+    def architecture(self) -> str:
+        """The equations and all sizes."""
+        network = self.network
+        return f"{network.cell.source(None, self.dtype)}\n{network.cell.stages, network.gates, network.layout.shapes}"
+
+    def _sizes(self, B: int, layer: int) -> Sizes:
+        network = self.network
+        H = network.hidden_size
+        I = H if layer else network.input_size
+        return Sizes(network.cell, network.gates, (False,), 1, I, H, B, network.num_layers * B * H, network.dtype)
+
+    def layer_states(self, B: int) -> list[LayerStates]:
+        """See `Part`; in the order (S, num_layers, B, H)."""
+        count, layers, _, H = self.network.states_shape(B)
+        return [LayerStates(k * B * H, layers * B * H, count, H) for k in range(layers)]
+
+    def initial(self, B: int) -> np.ndarray:
+        """The cell's initial states, or the learned ones."""
+        network = self.network
+        states = np.empty(network.states_shape(B), network.dtype)
+        for k, (value, places) in enumerate(zip(network.cell.initial, network.initial_places, strict=True)):
+            states[k] = value
+            for row, place in enumerate(places if network.learn_initial_state else ()):
+                states[k, row] = self.flat[place]
+        return states.ravel()
+
+    def _workspaces(self, B: int) -> list[tuple[int, int]]:
+        """Numbers of each layer's outputs and pre-activations."""
+        layers = range(self.network.num_layers)
+        return [(B * self.network.hidden_size, B * self._sizes(B, layer).z_row) for layer in layers]
+
+    def workspace(self, B: int) -> int:
+        """See `Part`."""
+        return sum(map(sum, self._workspaces(B)))
+
+    def arrays(self, B: int) -> list[np.ndarray]:
+        """`_FIELDS` of each layer; then the numbers 0 and B, of which a step's batch consists."""
+        network = self.network
+        views, layers = network.layout.views(self.flat), network.num_layers
+        packed = PackedNetwork(network.cell, views, layers, 1, network.gates, False)
+        packed.pack()
+        made = []
+        for layer, (own,) in enumerate(packed.layers):
+            sizes = self._sizes(B, layer)
+            H, columns, cell = sizes.H, padded(sizes.columns, self.dtype), network.cell
+            numbers = columns * sizes.I, columns * H, len(cell.preactivations) * H, len(cell.vectors) * H
+            for field, count in zip(_FIELDS, numbers, strict=True):
+                array, at = own.forward[field]
+                start = (at - address(array)) // views["weight_hh_l0"].itemsize
+                made.append(np.empty(0, self.dtype) if array is None else array.ravel()[start : start + count])
+        return [*made, np.array([0, B], np.int64)]
+
+    def stages(self, B: int, states: int, workspace: int, addresses: list[int]) -> list[Stage]:
+        """See `Part`."""
+        *weights, zero = addresses
+        dtype, made = self.dtype, []
+        item = np.dtype(dtype).itemsize
+        for layer, (y, z) in enumerate(self._workspaces(B)):
+            sizes = self._sizes(B, layer)
+            arguments = ForwardArguments(
+                **layer_arguments(sizes, False),
+                T=1, B=B, first=0, last=1, segment=1, parts=1, bounds=zero, offset=zero, active=zero + 8,
+                sparse=thresholds.sparse_limit(sizes.I, sizes.columns),
+                **dict(zip(_FIELDS, weights[len(_FIELDS) * layer :], strict=False)),
+            )  # fmt: skip
+            step = LayerStep(
+                forward=forward_by_rows(dtype, self.network.cell.stages), state=item * (states + layer * B * sizes.H),
+                y=item * workspace, z=item * (workspace + y),
+            )  # fmt: skip
+            made.append(Stage(layer_stage(), bytes(arguments) + bytes(step), step.y))
+            workspace += y + z
+        return made

@@ -1,0 +1,43 @@
+"""Errors of a step: compiled functions raise them with numbers alone, and Python makes a sentence of these."""
+
+from __future__ import annotations
+
+NO_SUCH_STATE = "layer_state() is asked for a layer or a state that this network does not have; count both from 0"
+
+
+class StateError(ValueError):
+    """A state with another number of numbers than the network's."""
+
+    def __init__(self, came: int, needed: int):
+        super().__init__(came, needed)
+
+    def __str__(self):
+        came, needed = self.args
+        return f"s has {came} numbers and a state of this network {needed}; make it by this network's zero_state()"
+
+
+class InputError(ValueError):
+    """An input of another shape than the network's; or integers, which are for an Embedding, or floats for one."""
+
+    def __init__(self, shape: tuple[int, ...], integers: bool, B: int, I: int, vocabulary: int):
+        super().__init__(shape, integers, B, I, vocabulary)
+
+    def __str__(self):
+        shape, integers, B, I, vocabulary = self.args
+        came = f"x has shape {shape} and {'integers' if integers else 'floats'}; this network"
+        if vocabulary:
+            one = " or one integer" if B == 1 else ""
+            return f"{came} begins with an Embedding and has batch_size={B}: give an array ({B},) of integers{one}"
+        one = f" or ({I},)" if B == 1 else ""
+        return f"{came} has input_size={I} and batch_size={B}: give float32 or float64, ({B}, {I}){one}"
+
+
+class UnknownIndexError(ValueError):
+    """An index that an Embedding has no row for."""
+
+    def __init__(self, index: int, rows: int):
+        super().__init__(index, rows)
+
+    def __str__(self):
+        index, rows = self.args
+        return f"x has the index {index}; the Embedding has {rows} rows, so give indices from 0 to {rows - 1}"
