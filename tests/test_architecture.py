@@ -36,7 +36,7 @@ ALLOWED = {
     "regularizers": {"arguments"},
     "layers": {"arguments", "buffers", "cells", "engine", "nn", "process"}
     | {"activations", "constraints", "initializers", "regularizers"},
-    "models": {"arguments", "engine", "layers", "nn", "process", "training"},
+    "models": {"activations", "arguments", "engine", "layers", "nn", "numba_extension", "process", "training"},
     # Keras's names of modules, for what lies further down.
     **{name: {"training"} for name in ("callbacks", "losses", "metrics", "optimizers")},
     "preprocessing": {"arguments"},
@@ -62,6 +62,7 @@ IN_FUNCTIONS = {
     "nblstm.codegen.small_target",  # of Numba's private parts: with some versions of Numba it cannot be imported
     # Numba's rules for arguments, for who compiles a network.
     "nblstm.numba_extension.compiled_network.CompiledNetwork", "nblstm.numba_extension.recurrent_part.RecurrentPart",
+    "nblstm.models.stepping.compiled_model", "nblstm.models.stepping.ModelStepper",
 }  # fmt: skip
 
 #: Files that import modules by names: public names at their first use, the device's package, a pickled cell's module, a

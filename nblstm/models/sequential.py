@@ -13,6 +13,7 @@ from nblstm.layers import InputLayer, Layer
 from nblstm.layers.base.names import name_or_automatic
 from nblstm.layers.base.shapes import Shape, batch_shape
 from nblstm.models import data, files, fitting, overview, snapshot, step
+from nblstm.models.compiled import Compiled, stepper
 from nblstm.models.step import Roles
 from nblstm.nn import Gradients
 from nblstm.process import locks
@@ -76,6 +77,7 @@ class Sequential(signatures.KnownArguments):
     save, save_weights, load_weights = files.save, files.save_weights, files.load_weights
     need_savable = files.need_savable
     from_config = classmethod(files.from_config)
+    stepper = stepper
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse steps that a fit cannot call, such as Keras's of one argument."""
@@ -277,9 +279,9 @@ class Sequential(signatures.KnownArguments):
                 layer.reset_states()
 
     @property
-    def compiled(self) -> bool:
-        """True after `compile`."""
-        return self.objective is not None
+    def compiled(self) -> Compiled:
+        """True after `compile`; called, ``model.compiled()``, the model for functions under `numba.njit`."""
+        return Compiled(self)
 
     @property
     def loss(self):

@@ -29,6 +29,7 @@ class NetworkHeader(Arguments):
     recurrent_size: int  # of these, the states
     num_layers: int  # recurrent layers
     vocabulary: int  # where the input is indices, how many there are; else 0
+    first_index: int  # 1 where the index 0 is padding
     x: int  # where in the state an input is put that must be converted
     y: int  # where in the state the outputs are
     initial: Array  # the states before the first step
@@ -92,6 +93,10 @@ class Part(Protocol):
     @property
     def vocabulary(self) -> int:
         """Where its input is indices, how many there are; else 0."""
+
+    @property
+    def first_index(self) -> int:
+        """1 where the index 0 is padding, and no step; else 0."""
 
     @property
     def architecture(self) -> str:
@@ -195,7 +200,8 @@ class Block:
         self.header = NetworkHeader.from_address(self.at)
         for field, value in dict(
             step=step, batch_size=B, input_size=first.input_size, output_size=last.output_size, state_size=work,
-            recurrent_size=recurrent, num_layers=len(self.layers), vocabulary=first.vocabulary, x=x,
+            recurrent_size=recurrent, num_layers=len(self.layers), vocabulary=first.vocabulary,
+            first_index=first.first_index, x=x,
             y=stages[-1].y // item, initial=starts[behind], layers=starts[behind + 1], num_stages=len(stages),
             stages=starts[1],
         ).items():  # fmt: skip

@@ -26,7 +26,7 @@ def _step():
 
 
 def _of_header(field: str, text: str) -> property:
-    return property(lambda self: getattr(self._block.header, field), doc=text)
+    return property(lambda self: self._header[field], doc=text)
 
 
 @has_type
@@ -59,6 +59,8 @@ class CompiledNetwork:
         self._parts, self._form = parts, form
         self._block = Block(parts, validate.positive_integer("batch_size", batch_size), step_kernel())
         self._at = self._block.at  # where compiled functions find it
+        header = self._block.header
+        self._header = {field: getattr(header, field) for field, *_ in header._fields_}
         self._dtype = np.dtype(parts[0].dtype)
 
     input_size = _of_header("input_size", "Features of the input (I).")
@@ -133,35 +135,34 @@ class CompiledNetwork:
         TypeError
             If one has another dtype; in compiled functions at compilation.
         """
+        header, B, vocabulary = self._header, self.batch_size, self._header["vocabulary"]
         self._check_state(s)
-        header = self._block.header
         x = np.asarray(x)
-        flat = x.ndim == (0 if header.vocabulary else 1)
+        flat = x.ndim == (0 if vocabulary else 1)
         self._check_input(x)
-        if header.vocabulary:
-            size = self._dtype.itemsize
-            target = s[header.x : header.x + self.batch_size].view(f"i{size}")
+        if vocabulary:
+            target = s[header["x"] : header["x"] + B].view(f"i{self._dtype.itemsize}")
             target[...] = x
             x = target
         elif x.dtype != self._dtype or not x.flags.c_contiguous:
             x = np.ascontiguousarray(x, self._dtype)
         _step()(self._at, address(x), address(s))
-        y = s[header.y : header.y + header.batch_size * header.output_size]
-        return y if flat else y.reshape(header.batch_size, header.output_size)
+        y = s[header["y"] : header["y"] + B * header["output_size"]]
+        return y if flat else y.reshape(B, -1)
 
     def _check_input(self, x: np.ndarray) -> None:
-        B, I, vocabulary = self.batch_size, self.input_size, self._block.header.vocabulary
-        if x.dtype.kind not in "iuf":
-            raise TypeError(f"x has dtype {x.dtype}; give float32 or float64, or indices where there is an Embedding")
+        B, I, vocabulary = self.batch_size, self.input_size, self._header["vocabulary"]
+        integers = x.dtype.kind in "iu"
+        if not integers and x.dtype not in (np.float32, np.float64):
+            raise TypeError(f"x has dtype {x.dtype}; give float32 or float64, or integers where there is an Embedding")
         shape = (B,) if vocabulary else (B, I)
-        if x.dtype.kind == "f" if vocabulary else x.dtype.kind != "f":
-            raise InputError(x.shape, x.dtype.kind in "iu", B, I, vocabulary)
-        if x.shape != shape and not (B == 1 and x.shape == shape[1:]):
-            raise InputError(x.shape, x.dtype.kind in "iu", B, I, vocabulary)
+        if integers != (vocabulary > 0) or (x.shape != shape and not (B == 1 and x.shape == shape[1:])):
+            raise InputError(x.shape, integers, B, I, vocabulary)
         if vocabulary:
-            wrong = x[(x < 0) | (x >= vocabulary)].ravel()
+            first = self._header["first_index"]
+            wrong = x[(x < first) | (x >= vocabulary)].ravel()
             if wrong.size:
-                raise UnknownIndexError(int(wrong[0]), vocabulary)
+                raise UnknownIndexError(int(wrong[0]), first, vocabulary)
 
     def _check_state(self, s) -> None:
         if not isinstance(s, np.ndarray) or s.dtype != self._dtype:

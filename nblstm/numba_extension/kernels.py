@@ -14,6 +14,7 @@ from nblstm.codegen.compiler import compiled
 from nblstm.codegen.intrinsics import call, local, pointer_to
 from nblstm.cpu.arguments import Arguments, ForwardArguments, Kernel, pointer_type, structure
 from nblstm.numba_extension.block import NetworkHeader
+from nblstm.numba_extension.implementation import implementation
 
 
 @structure
@@ -48,7 +49,7 @@ def step_kernel() -> int:
 
         return step, types.void(pointer_type(NetworkHeader), integer, integer)
 
-    return compiled("compiled_step", "", make)
+    return compiled("compiled_step", implementation(), make)
 
 
 @cache
@@ -69,4 +70,4 @@ def layer_stage() -> int:
 
         return layer, types.void(types.CPointer(integer), integer, integer)
 
-    return compiled("compiled_layer", "", make)
+    return compiled("compiled_layer", implementation(), make)

@@ -27,15 +27,9 @@ from numba.extending import (
     unbox,
 )
 
-from nblstm.codegen.cache import sources
 from nblstm.cpu.arguments import pointer_type
 from nblstm.numba_extension.block import NetworkHeader
-
-
-@cache
-def implementation() -> str:
-    """A hash of what users' compiled functions contain of nblstm."""
-    return sources("codegen", "numba_extension")[:16]
+from nblstm.numba_extension.implementation import implementation
 
 
 class NetworkType(types.Type):

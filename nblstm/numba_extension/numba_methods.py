@@ -151,8 +151,8 @@ def _step_of_index(net: NetworkType):
             raise StateError(s.size, header.state_size)
         if header.batch_size != 1 or not header.vocabulary:
             raise InputError((), True, header.batch_size, header.input_size, header.vocabulary)
-        if not 0 <= x < header.vocabulary:
-            raise UnknownIndexError(x, header.vocabulary)
+        if not header.first_index <= x < header.vocabulary:
+            raise UnknownIndexError(x, header.first_index, header.vocabulary)
         at = address_of(s) + header.x * size
         pointer_to(at, index)[0] = x
         call(header.step, (header, at, address_of(s)))
@@ -175,8 +175,8 @@ def _step_of_indices(net: NetworkType):
         at = address_of(s) + header.x * size
         target = pointer_to(at, index)
         for b in range(B):
-            if not 0 <= x[b] < header.vocabulary:
-                raise UnknownIndexError(x[b], header.vocabulary)
+            if not header.first_index <= x[b] < header.vocabulary:
+                raise UnknownIndexError(x[b], header.first_index, header.vocabulary)
             target[b] = x[b]
         call(header.step, (header, at, address_of(s)))
         return s[header.y : header.y + B * header.output_size].reshape(B, header.output_size)

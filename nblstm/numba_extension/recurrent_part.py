@@ -36,7 +36,7 @@ class RecurrentPart:
     network: Any
     flat: np.ndarray
 
-    vocabulary = 0
+    vocabulary = first_index = 0
 
     @classmethod
     def of(cls, module: Any) -> RecurrentPart:

@@ -15,17 +15,11 @@ from numba.extending import intrinsic
 
 from nblstm.cells.cell import Cell
 from nblstm.cells.pickling import equations_text, found_at
-from nblstm.codegen.cache import sources
+from nblstm.numba_extension.implementation import implementation
 
 
 class StaleError(OSError):
     """A function in Numba's cache was compiled with another nblstm, or with another cell of the same name."""
-
-
-@cache
-def implementation() -> str:
-    """A hash of all that the code of functions and cells on numbers comes from."""
-    return sources("symbolic", "cells", "codegen", "numba_extension")
 
 
 @cache

@@ -33,11 +33,12 @@ class InputError(ValueError):
 
 
 class UnknownIndexError(ValueError):
-    """An index that an Embedding has no row for."""
+    """An index that an Embedding has no row for, or that is padding."""
 
-    def __init__(self, index: int, rows: int):
-        super().__init__(index, rows)
+    def __init__(self, index: int, first: int, rows: int):
+        super().__init__(index, first, rows)
 
     def __str__(self):
-        index, rows = self.args
-        return f"x has the index {index}; the Embedding has {rows} rows, so give indices from 0 to {rows - 1}"
+        index, first, rows = self.args
+        padding = ", which is padding and no step (mask_zero)" if 0 <= index < first else ""
+        return f"x has the index {index}{padding}; the Embedding takes integers from {first} to {rows - 1}"
