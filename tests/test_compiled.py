@@ -149,6 +149,19 @@ def test_sizes_and_layers_in_compiled_code():
     np.testing.assert_array_equal(c, net.states(s)[1][1])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_dtype_in_compiled_code(dtype):
+    net = recurrent("lstm", 1, dtype).compiled()
+
+    @njit
+    def like(net):
+        return np.zeros((2, net.output_size), net.dtype)
+
+    for made in (like(net), like.py_func(net)):
+        assert made.dtype == dtype
+        assert made.shape == (2, 19)
+
+
 def test_one_compiled_function_serves_every_network():
     @njit
     def last(net, x):
@@ -394,6 +407,19 @@ assert (roll(network.compiled(), x) == [network(row)[0] for row in x]).all()
     run_python(code, NUMBA_DISABLE_JIT="1")
 
 
+def test_numbas_entry_point_imports_nothing_where_nblstm_is_not():
+    code = """
+import sys
+import nblstm_numba
+nblstm_numba.init()
+assert "nblstm" not in sys.modules
+import nblstm
+nblstm_numba.init()
+assert "nblstm.numba_extension.compiled_network" in sys.modules
+"""
+    run_python(code)
+
+
 # --- errors ------------------------------------------------------------------------------------------
 
 
@@ -487,5 +513,5 @@ def test_a_global_network_is_to_be_an_argument():
     def closed_over(x):
         return net.step(x, net.zero_state())
 
-    with pytest.raises((LoweringError, TypingError, TypeError), match="pass it as an argument"):
+    with pytest.raises((LoweringError, TypingError, TypeError), match="pass it to the function as an argument"):
         closed_over(np.zeros(3))

@@ -48,7 +48,8 @@ class CompiledNetwork:
         Numbers of these states: ``s[:net.recurrent_size]``.
     num_layers* : int
         Recurrent layers.
-    dtype : str
+    dtype* : str
+        Of states, inputs and outputs.
 
     Notes
     -----
@@ -147,8 +148,8 @@ class CompiledNetwork:
             target = s[header["x"] : header["x"] + B].view(f"i{self._dtype.itemsize}")
             target[...] = x
             x = target
-        elif x.dtype != self._dtype or not x.flags.c_contiguous:
-            x = np.ascontiguousarray(x, self._dtype)
+        elif x.dtype != self._dtype or not (x.flags.c_contiguous and x.flags.aligned):
+            x = np.array(x, self._dtype, order="C")
         _called(header["step"], 3)(self._at, address(x), address(s))
         y = s[header["y"] : header["y"] + B * header["output_size"]]
         return y if flat else y.reshape(B, -1)
@@ -178,7 +179,7 @@ class CompiledNetwork:
         self._check_state(s)
         t = s.copy()
         self.step(x, t)
-        x = t if header["vocabulary"] else np.ascontiguousarray(x, self._dtype)
+        x = t if header["vocabulary"] else np.array(x, self._dtype, order="C")
         n, I, O = self.recurrent_size, header["jacobian_columns"] - self.recurrent_size, self.output_size
         A, B, C, D = (np.empty(shape, self._dtype) for shape in ((n, n), (n, I), (O, n), (O, I)))
         work = np.empty(header["jacobian_size"], self._dtype)
@@ -205,8 +206,8 @@ class CompiledNetwork:
             raise TypeError(f"s has {came}; give a state of this network, {self.dtype}, from zero_state()")
         if s.size != self.state_size:
             raise StateError(s.size, self.state_size)
-        if s.ndim != 1 or not (s.flags.c_contiguous and s.flags.writeable):
-            raise ValueError("s is not contiguous, or cannot be written to; give a state from zero_state(), or a copy")
+        if s.ndim != 1 or not s.flags.carray:
+            raise ValueError("s is not one-dimensional, contiguous and writable; give one from zero_state(), or a copy")
 
     def layer_state(self, s: np.ndarray, layer: int, k: int) -> np.ndarray:
         """View (B, H) of a state in ``s``: the ``k``-th of the cell's states, of a recurrent layer."""

@@ -9,5 +9,5 @@ from nblstm.codegen.cache import sources
 
 @cache
 def implementation() -> str:
-    """A hash of what users' compiled functions contain of nblstm, and of the kernels of this package."""
-    return sources("symbolic", "cells", "codegen", "numba_extension")[:16]
+    """A hash of what users' compiled functions can contain of nblstm, and of the kernels of this package."""
+    return sources("symbolic", "cells", "codegen", "numba_extension")

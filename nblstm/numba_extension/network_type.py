@@ -74,6 +74,8 @@ class _Sizes(AttributeTemplate):
     key = NetworkType
 
     def generic_resolve(self, kind, name):
+        if name == "dtype":
+            return types.DType(kind.dtype)
         return types.int64 if name in SIZES else None
 
 
@@ -88,6 +90,11 @@ def _lower(name: str) -> None:
 
 for _name in SIZES:
     _lower(_name)
+
+
+@lower_getattr(NetworkType, "dtype")
+def _dtype(context, builder, kind, value):
+    return context.get_dummy_value()
 
 
 @unbox(NetworkType)
@@ -113,7 +120,9 @@ def _box(kind, value, c):
 
 @lower_constant(NetworkType)
 def _constant(context, builder, kind, network):
-    raise TypeError("a compiled network is a global or closure variable of this function; pass it as an argument")
+    raise TypeError(
+        "a compiled network is a global, a closure variable or a default here; pass it to the function as an argument"
+    )
 
 
 def has_type(networks: type) -> type:

@@ -26,7 +26,7 @@ def address_of(typingctx, array):
 
 def check_state(net: NetworkType, s) -> None:
     """Refuse, at typing, what is no state of a network."""
-    good = isinstance(s, types.Array) and s.ndim == 1 and s.layout == "C" and s.mutable
+    good = isinstance(s, types.Array) and s.ndim == 1 and s.layout == "C" and s.mutable and s.aligned
     if not good or s.dtype != net.dtype:
         raise TypingError(f"s is {s}; give a state of this network, {net.dtype}, from zero_state()")
 
@@ -91,7 +91,7 @@ def _step(net, x, s):
             f"x is {x}; give an array of float32 or float64, (I,) or (B, I), or indices for a network that begins with "
             "an Embedding"
         )
-    ready = x.layout == "C" and number == net.dtype
+    ready = x.layout == "C" and x.aligned and number == net.dtype
     return (_step_of_row if x.ndim == 1 else _step_of_rows)(net, given if ready else converted(net.dtype))
 
 
