@@ -49,7 +49,7 @@ def device_function(self) -> tuple[Any, np.ndarray]:
                 for t in range(x.shape[1]):
                     y[n, t] = step(params, x[n, t], state)[0]
 
-        roll[blocks, threads](cuda.to_device(params), x, y)
+        roll.forall(len(x))(cuda.to_device(params), x, y)
     """
     from nblstm.cuda.device_function import device_function
 
