@@ -4,7 +4,7 @@ import copy
 import gc
 import pickle
 import re
-import resource
+from concurrent.futures import ThreadPoolExecutor
 
 import networks
 import numpy as np
@@ -12,6 +12,7 @@ import pytest
 import reference
 from numba import njit, prange
 from numba.core.errors import LoweringError, TypingError
+from numba.typed import List
 from processes import run_python
 from tolerances import OUTPUT, assert_close
 
@@ -244,6 +245,23 @@ def test_prange_with_a_state_for_each_iteration():
     np.testing.assert_array_equal(y, [network(row)[0] for row in x])
 
 
+def test_threads_with_a_state_each():
+    network = recurrent("gru", 2)
+    net = network.compiled()
+    x = np.random.default_rng(0).normal(size=(4, 300, 3))
+    y = np.empty((4, 300, 19))
+
+    @njit(nogil=True)
+    def run(net, x, y):
+        s = net.zero_state()
+        for t in range(len(x)):
+            y[t] = net.step(x[t], s)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(run, [net] * 4, x, y))
+    np.testing.assert_array_equal(y, [network(row)[0] for row in x])
+
+
 def test_networks_in_tuples_and_returned():
     nets = (recurrent("lstm", 1).compiled(), recurrent("gru", 2).compiled())
 
@@ -258,6 +276,21 @@ def test_networks_in_tuples_and_returned():
         net, total = chosen(nets, k)
         assert net is nets[k]
         assert total == sum(net.state_size for net in nets)
+
+
+def test_networks_in_a_typed_list():
+    nets = List([recurrent("lstm", 1).compiled(), recurrent("gru", 2).compiled()])
+
+    @njit
+    def outputs_of_all(nets, x):
+        y = np.empty((len(nets), 19))
+        for k in range(len(nets)):
+            y[k] = nets[k].step(x, nets[k].zero_state())
+        return y
+
+    x = np.ones(3)
+    expected = [recurrent("lstm", 1)(x[None])[0][0], recurrent("gru", 2)(x[None])[0][0]]
+    np.testing.assert_array_equal(outputs_of_all(nets, x), expected)
 
 
 def test_nothing_dangles_and_nothing_leaks():
@@ -277,6 +310,7 @@ def test_nothing_dangles_and_nothing_leaks():
 
 
 def test_memory_does_not_grow():
+    resource = pytest.importorskip("resource", reason="asks the system for the process's memory")
     network = nn.LSTM(8, 64, seed=0)  # 74 KB of weights
     x, y = np.ones((1, 8), "float32"), np.empty((1, 64), "float32")
 

@@ -5,6 +5,7 @@ indexed like an array (``p[k]``) with no bounds check and no wrap-around of nega
 AVX-512, array indexing instead of this cost 10 times the pointwise part, because its loops did not vectorise.
 """
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -13,9 +14,28 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.typing.templates import AttributeTemplate
-from numba.extending import infer_getattr, intrinsic, lower_getattr_generic, models, register_model
+from numba.extending import infer_getattr, lower_getattr_generic, models, register_model
+from numba.extending import intrinsic as numbas_intrinsic
 
 INT, CELL = types.int64, types.CPointer(types.int64)
+
+
+def intrinsic(define: Callable | None = None, **options) -> Any:
+    """Decorate as `numba.extending.intrinsic` does; the code for some types is one object, whichever target asks.
+
+    Numba 0.61 finds it by the types alone: of two objects, one for kernels and one for users' functions, one was lost.
+    """
+    if define is None:
+        return functools.partial(intrinsic, **options)
+    made: dict[tuple, Any] = {}
+
+    @functools.wraps(define)
+    def defined(typingctx, *given):
+        if given not in made:
+            made[given] = define(typingctx, *given)
+        return made[given]
+
+    return numbas_intrinsic(**options)(defined) if options else numbas_intrinsic(defined)
 
 
 def in_llvm(signature: Any, register: Callable = intrinsic) -> Callable[[Callable], Any]:

@@ -6,9 +6,9 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.errors import TypingError
-from numba.extending import intrinsic, overload_method, register_jitable
+from numba.extending import overload_method, register_jitable
 
-from nblstm.codegen.intrinsics import call, pointer_to
+from nblstm.codegen.intrinsics import call, intrinsic, pointer_to
 from nblstm.numba_extension.network_type import NetworkType
 from nblstm.numba_extension.step_errors import NO_SUCH_STATE, InputError, StateError, UnknownIndexError
 
