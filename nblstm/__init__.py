@@ -9,6 +9,7 @@ from nblstm.cells.cell import Cell, cell
 from nblstm.cpu.threads import num_threads, set_num_threads
 from nblstm.engine.device import device, set_device
 from nblstm.engine.warmup import warmup
+from nblstm.numba_extension import scalar_cells as _numba_knows_cells_and_functions  # noqa: F401
 from nblstm.symbolic.functions import (
     abs,
     clip,

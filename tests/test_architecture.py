@@ -27,8 +27,8 @@ ALLOWED = {
     "cpu": {"arguments", "buffers", "cells", "codegen", "process", "symbolic"},
     "cuda": {"arguments", "buffers", "cells", "codegen", "process", "symbolic"},
     "engine": {"arguments", "buffers", "cells", "process"},  # and cpu or cuda by name, see `engine.device`
-    "numba_extension": {"arguments", "codegen", "cpu", "symbolic"},
-    "nn": {"arguments", "buffers", "cells", "engine", "numba_extension", "process"},
+    "numba_extension": {"arguments", "cells", "codegen", "cpu", "symbolic"},
+    "nn": {"arguments", "buffers", "cells", "cuda", "engine", "numba_extension", "process"},
     "torch": {"arguments", "buffers", "cells", "cpu", "engine", "nn", "symbolic"},  # of cpu, whose threads kernels use
     "training": {"activations", "arguments", "engine", "nn", "process", "symbolic"},
     "activations": {"arguments", "symbolic"},
@@ -45,7 +45,8 @@ ALLOWED = {
     "backend": {"training", "layers"},
     "saving": {"models", "arguments"},
     # Of cpu, the number of threads.
-    "__init__": {"arguments", "cells", "cpu", "engine", "layers", "models", "nn", "symbolic", "training"}
+    "__init__": {"arguments", "cells", "cpu", "engine", "layers", "models", "nn", "numba_extension", "symbolic"}
+    | {"training"}
     | {"activations", "constraints", "initializers", "regularizers", "callbacks", "losses", "metrics", "optimizers"}
     | {"preprocessing", "saving", "utils", "backend"},
     "__main__": {"nblstm", "arguments", "codegen", "cpu", "cuda", "engine", "process"},
@@ -57,6 +58,8 @@ IN_FUNCTIONS = {
     "scipy.sparse.csc_matrix", "scipy.special.erf", "threadpoolctl.ThreadpoolController", "platformdirs",  # slow
     "matplotlib.pyplot", "matplotlib.ticker.MaxNLocator",  # optional
     "numba.core.externals.c_math_functions",  # private, and not on every system
+    # Of numba-cuda.
+    "nblstm.cuda.device_function.device_function", "numba.cuda", "nblstm.cuda.kernels.primitives.Primitives",
     "nblstm.codegen.small_target",  # of Numba's private parts: with some versions of Numba it cannot be imported
     # Numba's rules for arguments, for who compiles a network.
     "nblstm.numba_extension.compiled_network.CompiledNetwork", "nblstm.numba_extension.recurrent_part.RecurrentPart",

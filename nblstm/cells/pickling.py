@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def reduce(cell: Cell) -> tuple:
     """The result of ``cell.__reduce__``."""
-    if _importable(cell.place[0]) and _found(*cell.place) is cell:
+    if _importable(cell.place[0]) and found_at(*cell.place) is cell:
         return _by_name, (type(cell), *cell.place)
     value = _value(cell)
     remember(value, cell)
@@ -28,7 +28,7 @@ def _importable(module: str) -> bool:
     return module not in ("__main__", "__mp_main__") and getattr(sys.modules.get(module), "__spec__", None) is not None
 
 
-def _found(module: str, name: str):
+def found_at(module: str, name: str):
     """The object of that name in a module of this process, or in a class there; None if there is none."""
     try:
         return attrgetter(name)(sys.modules.get(module))
@@ -59,7 +59,7 @@ def _by_value(kind: Any, declared: tuple, text: str, place: tuple[str, str], doc
     value = declared, text
     same = known.get(value)
     if same is None:
-        held = _found(*place)
+        held = found_at(*place)
         same = held if isinstance(held, kind) and _value(held) == value else None
     if same is None:
         same = kind(*declared, equations_from(text, declared[0]), place, doc)

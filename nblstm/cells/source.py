@@ -65,6 +65,20 @@ def forward_functions(cell: Cell) -> list[str]:
     ]
 
 
+def inference_functions(cell: Cell, name: str) -> list[str]:
+    """Source of ``{name}_states(*arguments) -> new_states``, which saves nothing.
+
+    With second gates, ``{name}_operand(*first_arguments) -> (operand,)`` comes first.
+    """
+    graph, inputs = cell.graph, {node: node.args[0] for node in cell.graph.inputs}
+    new = [(f"new_{state}", node) for state, node in zip(cell.states, graph.states, strict=True)]
+    functions = [emit_function(f"{name}_states", cell.arguments, inputs, new)]
+    if graph.operand is not None:
+        operand = [("operand", graph.operand)]
+        functions.insert(0, emit_function(f"{name}_operand", cell.first_arguments, inputs, operand))
+    return inlined(functions)
+
+
 def backward_functions(cell: Cell) -> list[str]:
     """Source of ``backward(*d_states, *saved, *states, *new_states, *vectors) -> d_arguments``.
 
@@ -125,7 +139,7 @@ def forward_rows_source(cell: Cell, dtype: str, training: bool, stage: int) -> s
     stores += [f"saved_{name}[u] = value_{name}" for name in saved if training]
     call = f"{'forward' if last else 'operand'}({', '.join(f'at_{name}[u]' for name in taken)})"
     loops = _loops(FORWARD, _forward_arrays(cell, training), results, call, stores)
-    return "\n\n".join([_header(cell, dtype), *_inlined(forward_functions(cell)[stage - 1 : stage]), loops])
+    return "\n\n".join([_header(cell, dtype), *inlined(forward_functions(cell)[stage - 1 : stage]), loops])
 
 
 def backward_rows_source(cell: Cell, dtype: str, stage: int) -> str:
@@ -144,7 +158,7 @@ def backward_rows_source(cell: Cell, dtype: str, stage: int) -> str:
     call = f"{'backward_second' if stage == 2 else 'backward'}({', '.join(inputs)})"
     functions = backward_functions(cell)  # the second stage's first
     loops = _loops(BACKWARD, _backward_arrays(cell), results, call, stores)
-    return "\n\n".join([_header(cell, dtype), *_inlined([functions[cell.stages - stage]]), loops])
+    return "\n\n".join([_header(cell, dtype), *inlined([functions[cell.stages - stage]]), loops])
 
 
 def _forward_arrays(cell: Cell, training: bool) -> dict[str, str]:
@@ -242,10 +256,10 @@ def tuple_source(cell: Cell, dtype: str) -> str:
         f"    {operand}{_listed(f'd_{name}' for name in given)}= backward({d_operand}{known})\n"
         f"    return ({operand}), {_gradients(others)}, {_gradients(cell.states)}, {_gradients(cell.vectors)}\n",
     ]  # fmt: skip
-    return "\n\n".join([_header(cell, dtype), *_inlined(functions)])
+    return "\n\n".join([_header(cell, dtype), *inlined(functions)])
 
 
-def _inlined(functions: Iterable[str]) -> list[str]:
+def inlined(functions: Iterable[str]) -> list[str]:
     """Functions that disappear into the kernels that call them."""
     return [f"@inlined\n{function}" for function in functions]
 

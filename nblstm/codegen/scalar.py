@@ -64,19 +64,21 @@ def _constants(real):
 
 
 @cache
-def scalar_functions(dtype: str) -> dict:
+def scalar_functions(dtype: str, compiled: Callable = inlined) -> dict:
     """Compiled scalar functions for one dtype on the CPU, by the names that emitted code uses.
 
     Parameters
     ----------
     dtype : {"float32", "float64"}
+    compiled : callable
+        `inlined` for kernels, `inlined_for_users` for what users compile.
 
     Returns
     -------
     dict of str to Numba dispatcher
         ``exp expm1 log log1p sqrt abs sigmoid tanh erf minimum maximum clip``, each from scalars of ``dtype`` to one.
     """
-    return functions_for(dtype, inlined, power_of_two) | _logarithms(dtype) | {"sqrt": square_root}
+    return functions_for(dtype, compiled, power_of_two) | _logarithms(dtype, compiled) | {"sqrt": square_root}
 
 
 def functions_for(dtype: str, compiled: Callable, power_of_two: Callable) -> dict:
@@ -230,7 +232,7 @@ def significand(builder, x):
     return builder.bitcast(_parts(builder, x)[1], x.type)
 
 
-def _logarithms(dtype: str) -> dict:
+def _logarithms(dtype: str, compiled: Callable) -> dict:
     """``log`` and ``log1p``, for the CPU."""
     real, limits = np.dtype(dtype).type, np.finfo(dtype)
     TINY, UP, UP_BY = real(limits.tiny), real(2.0**64), real(64)
@@ -248,7 +250,7 @@ def _logarithms(dtype: str) -> dict:
         polynomial = (0.6666668503957586, 0.3998878056602198, 0.2957994939197279, 0.0, 0.0, 0.0, 0.0)
     C0, C1, C2, C3, C4, C5, C6 = map(real, polynomial)
 
-    @inlined
+    @compiled
     def log(x):
         small = x < TINY  # subnormal numbers: there is a normal one 2**64 times as large
         y = x * UP if small else x
@@ -263,7 +265,7 @@ def _logarithms(dtype: str) -> dict:
         result = result if x > ZERO else (-INFINITY if x == ZERO else NAN)
         return x if x == INFINITY else result
 
-    @inlined
+    @compiled
     def log1p(x):
         y = ONE + x
         lost = (x - (y - ONE)) / y  # of x, in the sum

@@ -99,6 +99,11 @@ def inlined(function: Callable) -> Callable:
     return _target().function(function, _INLINED)
 
 
+def inlined_for_users(function: Callable) -> Callable:
+    """Make a function that disappears into users' own ``@njit`` functions, which are for Numba's own target."""
+    return plain_target.function(function, _INLINED)
+
+
 def called(function: Callable) -> Callable:
     """Make a function that kernels call, unless LLVM inlines it: for one that is large, called twice, not in a loop."""
     return _target().function(function, _CALLED)

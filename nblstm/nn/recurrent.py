@@ -16,6 +16,7 @@ from nblstm.engine import engine
 from nblstm.engine.device import device_for
 from nblstm.engine.engine import Gradients, Tape
 from nblstm.engine.network import Network
+from nblstm.nn import device_function
 from nblstm.nn.carried_states import CarriedStates
 from nblstm.nn.module import Module, uniform
 from nblstm.nn.recurrent_arguments import check_vectors, directions_of, layers_of
@@ -137,6 +138,7 @@ class Recurrent(Module):
     learn_initial_state = _of_network("learn_initial_state")
     bidirectional = property(lambda self: self._network.D == 2, doc="As given.")
     reverse = property(lambda self: self._network.directions == (True,), doc="As given.")
+    device_function = device_function.device_function
 
     #: Whether the only state is given and returned bare, not in a tuple.
     _bare_state: ClassVar[bool] = False
@@ -320,8 +322,6 @@ class Recurrent(Module):
         ValueError
             If the network is bidirectional or reads in reverse: it would need the future.
         """
-        if self.reverse:
-            raise ValueError("a network with reverse=True needs whole sequences; call it on one")
         return Stepper(self, batch_size)
 
     def compiled(self, batch_size: int = 1) -> CompiledNetwork:

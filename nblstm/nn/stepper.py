@@ -22,6 +22,8 @@ class Stepper:
 
     def __init__(self, module: Any, batch_size: int = 1):
         network: Network = module._network
+        if network.directions == (True,):
+            raise ValueError("a network with reverse=True needs whole sequences; call it on one")
         if network.directions != (False,):
             raise ValueError("a bidirectional network needs whole sequences; call it on one, or make it unidirectional")
         self._module, self._network = module, network

@@ -1,1 +1,1 @@
-"""Networks inside functions that users compile: the value, its Numba type, and its methods."""
+"""nblstm inside functions that users compile: networks as values, functions and cells of numbers."""

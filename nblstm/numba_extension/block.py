@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from nblstm.cpu.arguments import Arguments, Array, Kernel, address, structure
+from nblstm.numba_extension.jacobian_arguments import StageJacobian, jacobian_arguments, size_of
 
 #: Arrays begin at multiples of so many bytes: a cache line, and the widest vector.
 LINE = 64
@@ -36,6 +37,11 @@ class NetworkHeader(Arguments):
     layers: Array  # for each recurrent layer: where its first state is, from one to the next, how many, and H
     num_stages: int
     stages: Array  # for each stage: kernel, its arguments, and bytes from the state's beginning to its outputs
+    jacobian: Kernel  # for one row; else 0
+    jacobian_stages: Array  # see `jacobian_arguments`, as for the rest
+    jacobian_columns: int
+    jacobian_size: int  # numbers of its workspace
+    jacobian_y: int  # the first row of the outputs
 
 
 class Stage(NamedTuple):
@@ -126,6 +132,9 @@ class Part(Protocol):
             Of `arrays`, in the block.
         """
 
+    def jacobians(self, states: int) -> list[StageJacobian]:
+        """Derivatives of each of its stages for one row; ``states`` is where its own begin in the state."""
+
 
 def up(size: int) -> int:
     """``size`` bytes rounded up to whole cache lines."""
@@ -141,8 +150,8 @@ class Block:
         In the order of a step.
     B : int
         Rows that step together.
-    step : int
-        Address of the kernel that runs the stages.
+    step, jacobian : int
+        Addresses of the kernel that runs the stages, and of that of the Jacobian.
 
     Attributes
     ----------
@@ -154,7 +163,7 @@ class Block:
         Of all recurrent layers.
     """
 
-    def __init__(self, parts: list[Part], B: int, step: int):
+    def __init__(self, parts: list[Part], B: int, step: int, jacobian: int):
         item = np.dtype(parts[0].dtype).itemsize
         states, first, last = [part.initial(B) for part in parts], parts[0], parts[-1]
         recurrent = sum(own.size for own in states)
@@ -179,6 +188,7 @@ class Block:
 
         stages = stages_at([0] * len(arrays))
         sizes = [ctypes.sizeof(NetworkHeader), 24 * len(stages), *(len(stage.arguments) for stage in stages)]
+        sizes.append(size_of(len(stages)))
         self._weights = sum(map(up, sizes))
         sizes += [array.nbytes for array in arrays]
         self._memory = np.zeros(sum(map(up, sizes)) // 8 + LINE // 8, np.int64)
@@ -186,7 +196,7 @@ class Block:
         starts = [self.at]
         for size in sizes:
             starts.append(starts[-1] + up(size))
-        behind = 2 + len(stages)
+        behind = 3 + len(stages)
         self._arrays = [
             self._view(start, array) for start, array in zip(starts[behind:-1], arrays, strict=True)
         ]  # fmt: skip
@@ -194,16 +204,23 @@ class Block:
             view[...] = array
         stages = stages_at(starts[behind:-1])
         rows = self._view(starts[1], np.empty((len(stages), 3), np.int64))
-        for k, (stage, start) in enumerate(zip(stages, starts[2:behind], strict=True)):
+        for k, (stage, start) in enumerate(zip(stages, starts[2 : behind - 1], strict=True)):
             ctypes.memmove(start, stage.arguments, len(stage.arguments))
             rows[k] = stage.kernel, start, stage.y
+        derivatives: dict[str, int] = {}
+        if B == 1:
+            of_stages = [own for part, (begin, _) in zip(parts, places, strict=True) for own in part.jacobians(begin)]
+            inputs = 0 if first.vocabulary else first.input_size
+            arguments, derivatives = jacobian_arguments(of_stages, rows[:, 1:].tolist(), recurrent, inputs)
+            ctypes.memmove(starts[behind - 1], arguments, len(arguments))
+            derivatives |= dict(jacobian=jacobian, jacobian_stages=starts[behind - 1])
         self.header = NetworkHeader.from_address(self.at)
         for field, value in dict(
             step=step, batch_size=B, input_size=first.input_size, output_size=last.output_size, state_size=work,
             recurrent_size=recurrent, num_layers=len(self.layers), vocabulary=first.vocabulary,
             first_index=first.first_index, x=x,
             y=stages[-1].y // item, initial=starts[behind], layers=starts[behind + 1], num_stages=len(stages),
-            stages=starts[1],
+            stages=starts[1], **derivatives,
         ).items():  # fmt: skip
             setattr(self.header, field, value)
 

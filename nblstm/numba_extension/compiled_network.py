@@ -10,19 +10,21 @@ import numpy as np
 
 from nblstm.arguments import validate
 from nblstm.cpu.arguments import address
-from nblstm.numba_extension import numba_methods  # noqa: F401  # what functions compiled by Numba call
+from nblstm.numba_extension import jacobian_method, numba_methods  # noqa: F401  # what functions compiled by Numba call
 from nblstm.numba_extension.block import Block, Part
+from nblstm.numba_extension.jacobian_kernels import jacobian_kernel
 from nblstm.numba_extension.kernels import step_kernel
 from nblstm.numba_extension.network_type import has_type
-from nblstm.numba_extension.step_errors import NO_SUCH_STATE, InputError, StateError, UnknownIndexError
+from nblstm.numba_extension.step_errors import NO_SUCH_STATE, InputError, JacobianError, StateError, UnknownIndexError
 
 #: Form in which Python gets the states: nn's tuple, the one state bare, or a tuple for each layer.
 Form = Literal["tuple", "bare", "layers"]
 
 
 @cache
-def _step():
-    return ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(step_kernel())
+def _called(kernel: int, arguments: int):
+    """The C function at an address."""
+    return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * arguments)(kernel)
 
 
 def _of_header(field: str, text: str) -> property:
@@ -58,7 +60,8 @@ class CompiledNetwork:
 
     def __init__(self, parts: list[Part], batch_size: int, form: Form):
         self._parts, self._form = parts, form
-        self._block = Block(parts, validate.positive_integer("batch_size", batch_size), step_kernel())
+        B = validate.positive_integer("batch_size", batch_size)
+        self._block = Block(parts, B, step_kernel(), jacobian_kernel(parts[0].dtype) if B == 1 else 0)
         self._at = self._block.at  # where compiled functions find it
         header = self._block.header
         self._header = {field: getattr(header, field) for field, *_ in header._fields_}
@@ -147,9 +150,41 @@ class CompiledNetwork:
             x = target
         elif x.dtype != self._dtype or not (x.flags.c_contiguous and x.flags.aligned):
             x = np.array(x, self._dtype, order="C")
-        _step()(self._at, address(x), address(s))
+        _called(header["step"], 3)(self._at, address(x), address(s))
         y = s[header["y"] : header["y"] + B * header["output_size"]]
         return y if flat else y.reshape(B, -1)
+
+    def jacobian(self, x, s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The state-space matrices of a step at (x, s): ``A = ds'/ds``, ``B = ds'/dx``, ``C = dy/ds``, ``D = dy/dx``.
+
+        Parameters
+        ----------
+        x, s
+            As for `step` of one row: ``s`` is not changed.
+
+        Returns
+        -------
+        ndarray, shape (n, n), (n, I), (O, n) and (O, I)
+            New arrays, with the ``n = recurrent_size`` numbers of the states in their order in ``s``. An index has no
+            derivative: for a network that begins with an Embedding, B and D have no columns.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `step`, and if the network has another batch_size than 1.
+        """
+        header = self._header
+        if self.batch_size != 1:
+            raise JacobianError(self.batch_size)
+        self._check_state(s)
+        t = s.copy()
+        self.step(x, t)
+        x = t if header["vocabulary"] else np.array(x, self._dtype, order="C")
+        n, I, O = self.recurrent_size, header["jacobian_columns"] - self.recurrent_size, self.output_size
+        A, B, C, D = (np.empty(shape, self._dtype) for shape in ((n, n), (n, I), (O, n), (O, I)))
+        work = np.empty(header["jacobian_size"], self._dtype)
+        _called(header["jacobian"], 9)(self._at, *map(address, (x, s, t, work, A, B, C, D)))
+        return A, B, C, D
 
     def _check_input(self, x: np.ndarray) -> None:
         B, I, vocabulary = self.batch_size, self.input_size, self._header["vocabulary"]

@@ -30,7 +30,7 @@ class LayerStep(Arguments):
 _FIELDS, _STEP_FIELDS = ([field for field, *_ in kind._fields_] for kind in (ForwardArguments, LayerStep))
 _SIZE = len(_FIELDS)
 _X, _STATE, _Y, _Z = map(_FIELDS.index, ("x", "state", "y", "z"))
-_FORWARD, _STATE_AT, _Y_AT, _Z_AT = (_SIZE + k for k in map(_STEP_FIELDS.index, ("forward", "state", "y", "z")))
+_FORWARD, STATE_AT, _Y_AT, Z_AT = (_SIZE + k for k in map(_STEP_FIELDS.index, ("forward", "state", "y", "z")))
 
 
 @cache
@@ -63,8 +63,8 @@ def layer_stage() -> int:
             args = local(integer, _SIZE)
             for k in range(_SIZE):
                 args[k] = given[k]
-            args[_X], args[_STATE] = x, s + given[_STATE_AT]
-            args[_Y], args[_Z] = s + given[_Y_AT], s + given[_Z_AT]
+            args[_X], args[_STATE] = x, s + given[STATE_AT]
+            args[_Y], args[_Z] = s + given[_Y_AT], s + given[Z_AT]
             # z = W_ih x + W_hh h + b;  states, y = cell(z, states).
             call(given[_FORWARD], (args, 0))
 

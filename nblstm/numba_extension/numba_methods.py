@@ -24,7 +24,7 @@ def address_of(typingctx, array):
     return types.int64(array), codegen
 
 
-def _check_state(net: NetworkType, s) -> None:
+def check_state(net: NetworkType, s) -> None:
     """Refuse, at typing, what is no state of a network."""
     good = isinstance(s, types.Array) and s.ndim == 1 and s.layout == "C" and s.mutable and s.aligned
     if not good or s.dtype != net.dtype:
@@ -47,7 +47,7 @@ def _zero_state(net):
 
 @overload_method(NetworkType, "reset")
 def _reset(net, s):
-    _check_state(net, s)
+    check_state(net, s)
     real = net.dtype
 
     def reset(net, s):
@@ -63,7 +63,7 @@ def _reset(net, s):
 
 @overload_method(NetworkType, "layer_state")
 def _layer_state(net, s, layer, k):
-    _check_state(net, s)
+    check_state(net, s)
 
     def layer_state(net, s, layer, k):
         header = net._header
@@ -80,7 +80,7 @@ def _layer_state(net, s, layer, k):
 
 @overload_method(NetworkType, "step")
 def _step(net, x, s):
-    _check_state(net, s)
+    check_state(net, s)
     if isinstance(x, types.Integer):
         return _step_of_index(net)
     number = x.dtype if isinstance(x, types.Array) else None
@@ -92,16 +92,18 @@ def _step(net, x, s):
             "an Embedding"
         )
     ready = x.layout == "C" and x.aligned and number == net.dtype
-    return (_step_of_row if x.ndim == 1 else _step_of_rows)(net, _at if ready else _converted(net.dtype))
+    return (_step_of_row if x.ndim == 1 else _step_of_rows)(net, given if ready else converted(net.dtype))
 
 
 @register_jitable
-def _at(header, x, s):
+def given(header, x, s):
     """Address of an input that needs no conversion."""
     return address_of(x)
 
 
-def _converted(real):
+def converted(real):
+    """A function like `given`, for inputs of another dtype or layout."""
+
     @register_jitable
     def converted(header, x, s):
         """Put the numbers of an input into the state, and return where they are."""

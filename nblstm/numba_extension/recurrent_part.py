@@ -15,6 +15,8 @@ from nblstm.cpu.matrix.blocks import padded
 from nblstm.cpu.partition import Sizes
 from nblstm.cpu.weights import PackedNetwork
 from nblstm.numba_extension.block import LayerStates, Stage
+from nblstm.numba_extension.jacobian_arguments import StageJacobian
+from nblstm.numba_extension.jacobian_kernels import layer_jacobian, local_jacobian
 from nblstm.numba_extension.kernels import LayerStep, layer_stage
 
 #: Arrays of a layer that `ForwardArguments` refer to.
@@ -131,3 +133,20 @@ class RecurrentPart:
             made.append(Stage(layer_stage(), bytes(arguments) + bytes(step), step.y))
             workspace += y + z
         return made
+
+    def jacobians(self, states: int) -> list[StageJacobian]:
+        """See `Part`."""
+        network, cell = self.network, self.network.cell
+        H, L, S, P = network.hidden_size, network.num_layers, len(cell.states), len(cell.preactivations)
+        kernel, output = layer_jacobian(self.dtype), states + cell.states.index(cell.output) * L * H
+        fields = dict(
+            local=local_jacobian(cell, self.dtype), plane=L * H, count=S, preactivations=P, fed=len(cell.gates),
+            split=len(cell.split),
+        )  # fmt: skip
+        scratch = (S + 1) * (P + S) * H + max(network.input_size, H)
+        return [
+            StageJacobian(
+                kernel, H * (cell.stages - 1), scratch, output + layer * H, {**fields, "states": states + layer * H}
+            )
+            for layer in range(L)
+        ]

@@ -9,11 +9,15 @@ from functools import partial
 import numpy as np
 
 from nblstm.cpu.matrix.gemm import gemm
-from nblstm.numba_extension import row_kernels
+from nblstm.numba_extension import jacobian_rows, row_kernels
 from nblstm.numba_extension.block import LayerStates, Stage
+from nblstm.numba_extension.jacobian_arguments import StageJacobian
+from nblstm.numba_extension.jacobian_rows import ROWS
 from nblstm.numba_extension.row_kernels import RowArguments
+from nblstm.symbolic.differentiate import gradients
 from nblstm.symbolic.elementwise import traced
 from nblstm.symbolic.emit import emit_function
+from nblstm.symbolic.graph import ONE
 
 
 @dataclass
@@ -22,8 +26,8 @@ class RowPart:
 
     Attributes
     ----------
-    kernel : callable
-        Returns the address of its kernel; can be pickled.
+    kernel, derivative : callable
+        Return the addresses of its kernel, and of that of its derivatives; can be pickled.
     architecture : str
         Text that is equal where all but the parameters is.
     dtype : str
@@ -36,6 +40,7 @@ class RowPart:
     """
 
     kernel: Callable[[], int]
+    derivative: Callable[[], int]
     architecture: str
     dtype: str
     input_size: int
@@ -73,40 +78,50 @@ class RowPart:
         )  # fmt: skip
         return [Stage(self.kernel(), bytes(arguments), y)]
 
+    def jacobians(self, states: int) -> list[StageJacobian]:
+        """See `Part`."""
+        return [StageJacobian(self.derivative(), self.output_size + ROWS, 0)]
+
 
 def dense(kernel: np.ndarray, bias: np.ndarray | None) -> RowPart:
     """``y = x kernel + bias``."""
     (K, N), dtype = kernel.shape, kernel.dtype.name
     shift = np.zeros(N, dtype) if bias is None else bias
     architecture = f"dense {K} {N} {dtype} {bias is not None}"
-    return RowPart(partial(row_kernels.dense_stage, dtype), architecture, dtype, K, N, kernel, shift)
+    made, derivative = partial(row_kernels.dense_stage, dtype), partial(jacobian_rows.dense_jacobian, dtype)
+    return RowPart(made, derivative, architecture, dtype, K, N, kernel, shift)
 
 
 def activation(name: str, scalar: Callable, N: int, dtype: str) -> RowPart:
     """``y = f(x)``, an equation of one number."""
     x, y = traced(name, scalar)
     text = emit_function("equation", ["x"], {x: "x"}, [("y", y)])
+    slope = emit_function("slope", ["x"], {x: "x"}, [("dy", gradients([y], [ONE], [x])[0])])
     kernel, none = partial(row_kernels.activation_stage, dtype, name, text), np.empty(0, dtype)
-    return RowPart(kernel, f"{text} {N} {dtype}", dtype, N, N, none, none)
+    derivative = partial(jacobian_rows.activation_jacobian, dtype, name, slope)
+    return RowPart(kernel, derivative, f"{text} {N} {dtype}", dtype, N, N, none, none)
 
 
 def softmax(logarithms: bool, N: int, dtype: str) -> RowPart:
     """``y = softmax(x)``, or its logarithm."""
     kernel, none = partial(row_kernels.softmax_stage, dtype, logarithms), np.empty(0, dtype)
-    return RowPart(kernel, f"softmax {logarithms} {N} {dtype}", dtype, N, N, none, none)
+    derivative = partial(jacobian_rows.softmax_jacobian, dtype, logarithms)
+    return RowPart(kernel, derivative, f"softmax {logarithms} {N} {dtype}", dtype, N, N, none, none)
 
 
 def embedding(table: np.ndarray, padding: bool) -> RowPart:
     """``y = table[x]``; with ``padding``, 0 stands for no step."""
     (rows, N), dtype = table.shape, table.dtype.name
-    kernel, architecture = partial(row_kernels.embedding_stage, dtype), f"embedding {rows} {N} {dtype} {padding}"
+    kernel, derivative = partial(row_kernels.embedding_stage, dtype), partial(jacobian_rows.embedding_jacobian, dtype)
     return RowPart(
-        kernel, architecture, dtype, 1, N, table, np.empty(0, dtype), vocabulary=rows, first_index=int(padding)
-    )
+        kernel, derivative, f"embedding {rows} {N} {dtype} {padding}", dtype, 1, N, table, np.empty(0, dtype),
+        vocabulary=rows, first_index=int(padding),
+    )  # fmt: skip
 
 
 def normalization(gamma: np.ndarray, beta: np.ndarray, epsilon: float) -> RowPart:
     """``y = gamma (x - mean) / sqrt(variance + epsilon) + beta``."""
     N, dtype = gamma.size, gamma.dtype.name
-    kernel, architecture = partial(row_kernels.normalization_stage, dtype), f"normalization {N} {epsilon} {dtype}"
-    return RowPart(kernel, architecture, dtype, N, N, gamma, beta, epsilon)
+    kernel = partial(row_kernels.normalization_stage, dtype)
+    derivative = partial(jacobian_rows.normalization_jacobian, dtype)
+    return RowPart(kernel, derivative, f"normalization {N} {epsilon} {dtype}", dtype, N, N, gamma, beta, epsilon)

@@ -42,3 +42,13 @@ class UnknownIndexError(ValueError):
         index, first, rows = self.args
         padding = ", which is padding and no step (mask_zero)" if 0 <= index < first else ""
         return f"x has the index {index}{padding}; the Embedding takes integers from {first} to {rows - 1}"
+
+
+class JacobianError(ValueError):
+    """A Jacobian of more than one row."""
+
+    def __init__(self, batch_size: int):
+        super().__init__(batch_size)
+
+    def __str__(self):
+        return f"jacobian() is of one row, but the network has batch_size {self.args[0]}; give compiled() no batch_size"
