@@ -164,75 +164,71 @@ class Block:
     """
 
     def __init__(self, parts: list[Part], B: int, step: int, jacobian: int):
-        item = np.dtype(parts[0].dtype).itemsize
-        states, first, last = [part.initial(B) for part in parts], parts[0], parts[-1]
-        recurrent = sum(own.size for own in states)
-        x = recurrent  # the workspace: a converted input, then that of each part
-        places, self.layers = [], []
-        begin, work = 0, x + B * (1 if first.vocabulary else first.input_size)
-        for part, own in zip(parts, states, strict=True):
-            self.layers += [layer._replace(start=layer.start + begin) for layer in part.layer_states(B)]
-            places.append((begin, work))
-            begin, work = begin + own.size, work + part.workspace(B)
+        first, last = parts[0], parts[-1]
+        states = np.concatenate([part.initial(B) for part in parts])
+        state_size = self._place(parts, B, states.size)
+        of_parts = [part.arrays(B) for part in parts]
         table = np.array(self.layers or [LayerStates(0, 0, 0, 0)], np.int64)
-        own_arrays = [part.arrays(B) for part in parts]
-        arrays = [np.concatenate(states), table, *(array for own in own_arrays for array in own)]
+        arrays = [states, table, *(array for own in of_parts for array in own)]
 
-        # Stages have arguments with addresses of the weights; these lie behind them, so they are made twice.
-        def stages_at(addresses: list[int]) -> list[Stage]:
-            made, k = [], 2
-            for part, place, own in zip(parts, places, own_arrays, strict=True):
-                made += part.stages(B, *place, addresses[k : k + len(own)])
-                k += len(own)
+        def stages_with(addresses: list[int]) -> list[Stage]:
+            left, made = iter(addresses), []
+            for part, place, own in zip(parts, self._places, of_parts, strict=True):
+                made += part.stages(B, *place, [next(left) for _ in own])
             return made
 
-        stages = stages_at([0] * len(arrays))
-        sizes = [ctypes.sizeof(NetworkHeader), 24 * len(stages), *(len(stage.arguments) for stage in stages)]
-        sizes.append(size_of(len(stages)))
-        self._weights = sum(map(up, sizes))
-        sizes += [array.nbytes for array in arrays]
-        self._memory = np.zeros(sum(map(up, sizes)) // 8 + LINE // 8, np.int64)
-        self.at = up(address(self._memory))
-        starts = [self.at]
-        for size in sizes:
-            starts.append(starts[-1] + up(size))
-        behind = 3 + len(stages)
-        self._arrays = [
-            self._view(start, array) for start, array in zip(starts[behind:-1], arrays, strict=True)
-        ]  # fmt: skip
+        # Arguments of stages have addresses of the weights, which lie behind them: so stages are made twice.
+        stages = stages_with([0] * len(arrays))
+        header, rows, *arguments = self._allocate(
+            [ctypes.sizeof(NetworkHeader), 24 * len(stages), *(len(stage.arguments) for stage in stages)]
+            + [size_of(len(stages))] + [array.nbytes for array in arrays]
+        )  # fmt: skip
+        arguments, derivatives, places = arguments[: len(stages)], arguments[len(stages)], arguments[len(stages) + 1 :]
+        self._arrays = [self._view(at, array) for at, array in zip(places, arrays, strict=True)]
         for view, array in zip(self._arrays, arrays, strict=True):
             view[...] = array
-        stages = stages_at(starts[behind:-1])
-        rows = self._view(starts[1], np.empty((len(stages), 3), np.int64))
-        for k, (stage, start) in enumerate(zip(stages, starts[2 : behind - 1], strict=True)):
-            ctypes.memmove(start, stage.arguments, len(stage.arguments))
-            rows[k] = stage.kernel, start, stage.y
-        derivatives: dict[str, int] = {}
+        stages = stages_with(places[2:])
+        told = self._view(rows, np.empty((len(stages), 3), np.int64))
+        for k, (stage, at) in enumerate(zip(stages, arguments, strict=True)):
+            ctypes.memmove(at, stage.arguments, len(stage.arguments))
+            told[k] = stage.kernel, at, stage.y
+        fields = dict(
+            step=step, batch_size=B, input_size=first.input_size, output_size=last.output_size, state_size=state_size,
+            recurrent_size=states.size, num_layers=len(self.layers), vocabulary=first.vocabulary,
+            first_index=first.first_index, x=states.size, y=stages[-1].y // states.itemsize, initial=places[0],
+            layers=places[1], num_stages=len(stages), stages=rows,
+        )  # fmt: skip
         if B == 1:
-            of_stages = [own for part, (begin, _) in zip(parts, places, strict=True) for own in part.jacobians(begin)]
+            own = [own for part, (begin, _) in zip(parts, self._places, strict=True) for own in part.jacobians(begin)]
             inputs = 0 if first.vocabulary else first.input_size
-            arguments, derivatives = jacobian_arguments(of_stages, rows[:, 1:].tolist(), recurrent, inputs)
-            ctypes.memmove(starts[behind - 1], arguments, len(arguments))
-            derivatives |= dict(jacobian=jacobian, jacobian_stages=starts[behind - 1])
-        self.header = NetworkHeader.from_address(self.at)
-        for field, value in dict(
-            step=step, batch_size=B, input_size=first.input_size, output_size=last.output_size, state_size=work,
-            recurrent_size=recurrent, num_layers=len(self.layers), vocabulary=first.vocabulary,
-            first_index=first.first_index, x=x,
-            y=stages[-1].y // item, initial=starts[behind], layers=starts[behind + 1], num_stages=len(stages),
-            stages=starts[1], **derivatives,
-        ).items():  # fmt: skip
+            made, found = jacobian_arguments(own, told[:, 1:].tolist(), states.size, inputs)
+            ctypes.memmove(derivatives, made, len(made))
+            fields |= found | dict(jacobian=jacobian, jacobian_stages=derivatives)
+        self.header = NetworkHeader.from_address(header)
+        for field, value in fields.items():
             setattr(self.header, field, value)
+
+    def _place(self, parts: list[Part], B: int, recurrent: int) -> int:
+        """Place in a state the states of each part, then a converted input and the workspace of each; its size."""
+        self._places: list[tuple[int, int]] = []
+        self.layers: list[LayerStates] = []
+        begin, work = 0, recurrent + B * (1 if parts[0].vocabulary else parts[0].input_size)
+        for part in parts:
+            self.layers += [layer._replace(start=layer.start + begin) for layer in part.layer_states(B)]
+            self._places.append((begin, work))
+            begin, work = begin + part.initial(B).size, work + part.workspace(B)
+        return work
+
+    def _allocate(self, sizes: list[int]) -> list[int]:
+        """Make the memory, and return the address of each piece of it."""
+        self._memory = np.zeros(sum(map(up, sizes)) // 8 + LINE // 8, np.int64)
+        self.at = up(address(self._memory))
+        return [self.at + sum(map(up, sizes[:k])) for k in range(len(sizes))]
 
     def _view(self, at: int, like: np.ndarray) -> np.ndarray:
         """An array of the block's memory at an address, of the shape and dtype of another."""
         start = at - address(self._memory)
         return self._memory.view(np.uint8)[start : start + like.nbytes].view(like.dtype).reshape(like.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of its memory."""
-        return self._memory.nbytes
 
     @property
     def initial(self) -> np.ndarray:
