@@ -306,6 +306,17 @@ def test_graph_can_be_walked_again_if_kept():
         torch.autograd.grad(loss, x)
 
 
+def test_a_module_called_twice_in_one_graph():
+    torchs, ours = pair("GRU", {}, dtype=F64)
+    x = random(4, 2, 3)
+    found = []
+    for module in (ours, torchs):
+        first, h = module(x)
+        second, _ = module(x.flip(0) * first[..., :3], h)
+        found.append(torch.autograd.grad((first * second).sum(), [x, *module.parameters()]))
+    alike(*found)
+
+
 def test_weight_norm():
     torchs, ours = pair("LSTM", {}, dtype=F64)
     x = random(4, 2, 3)
@@ -403,6 +414,8 @@ def test_streaming_and_numpy():
             assert torch.equal(ours(x)[0], wanted.detach())
             ours.weight_ih_l0.data.zero_()  # not seen, as the caller has promised that it does not happen
             assert torch.equal(ours(x)[0], wanted.detach())
+            with torch.enable_grad():
+                assert not torch.equal(ours(x)[0], wanted)  # passes for gradients have the parameters as they are
         assert not torch.equal(ours(x)[0], wanted)
 
 

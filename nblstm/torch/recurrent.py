@@ -239,17 +239,17 @@ class Recurrent(Module):
 
     def _computed(self, x: Tensor, states: list[Tensor], tensors: list[Tensor], lengths: Any, packed: Any):
         """Run the engine."""
-        network, weights = self._networks[x.dtype], self._weights
-        if self._frozen is not None:
-            weights = self._frozen
-        elif weights is None or not weights.are(network, tensors):
-            self._weights = weights = Weights(network, tensors)
+        network = self._networks[x.dtype]
         if packed is not None:
             lengths = packed_batch(packed.batch_sizes, packed.sorted_indices)
         elif isinstance(lengths, Tensor):
             lengths = lengths.numpy()
         seed = int(self._drawn_seed()) if self._drops() else None
-        if seed is not None or _any_gradient(x, states, tensors):
+        trains = seed is not None or _any_gradient(x, states, tensors)
+        weights = self._weights if trains or self._frozen is None else self._frozen
+        if weights is None or not weights.are(network, tensors):
+            self._weights = weights = Weights(network, tensors)
+        if trains:
             return Recurrence.apply(weights, lengths, seed, len(states), x, *states, *tensors)
         return inferred(weights, x, states, lengths)
 

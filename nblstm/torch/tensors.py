@@ -69,6 +69,8 @@ class Weights:
         """
         if network is not self._network:
             return False
+        if not self._lent:
+            return True
         for tensor, at, shape in zip(tensors, self._addresses, network.layout.shapes.values(), strict=True):
             if tensor.data_ptr() != at or tensor.shape != shape or not tensor.is_contiguous():
                 return False
