@@ -457,7 +457,7 @@ print(threads.num_threads(), type(threads._workers).__name__)
     for count in (1, 2, 5):
         path = tmp_path / f"{count}.pt"
         teams.append(run_python(task, str(count), str(path), *["set"] * (count == 5)).split())
-        found.append(torch.load(path))
+        found.append(torch.load(path, weights_only=True))
     assert teams[0] == ["1", "NoneType"]
     if torch.backends.openmp.is_available():
         assert teams[1:] == [["2", "_Team"], ["5", "_Team"]]

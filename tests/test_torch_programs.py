@@ -91,11 +91,12 @@ def test_compiled_with_dropout(compiler):
     assert torch.equal(run(x), run(x))
 
 
+@pytest.mark.filterwarnings("ignore:At pre-dispatch tracing")  # by torch 2.4
 def test_exported():
     module = network()
     x = torch.randn(6, 4, 3, dtype=F64)
-    free = torch.export.Dim.AUTO
-    program = torch.export.export(module, (x,), dynamic_shapes=({0: free, 1: free},))
+    dims = {0: torch.export.Dim("T"), 1: torch.export.Dim("B")}
+    program = torch.export.export(module, (x,), dynamic_shapes=(dims,))
     called = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
     assert [name for name in called if "nblstm" in name] == ["nblstm.forward.default"]
     file = io.BytesIO()
@@ -137,6 +138,7 @@ def test_operators_are_as_torch_wants_them():
                 torch.library.opcheck(own.backward.default, given)
 
 
+@pytest.mark.filterwarnings("ignore:.*autocast:FutureWarning")  # by torch 2.4, of itself
 @pytest.mark.parametrize("lengths", [None, [6, 0, 2]])
 def test_checkpoints_and_hooks_see_the_tape(lengths):
     module = network(dropout=0.5)
@@ -160,7 +162,8 @@ def test_checkpoints_and_hooks_see_the_tape(lengths):
     sizes = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: (sizes.append(t.nbytes), t)[1], lambda t: t):
         run(x)
-    assert max(sizes) > 6 * 3 * 5 * 8 * 4  # what BPTT reads
+    if hasattr(torch._C._autograd, "_top_saved_tensors_default_hooks"):  # else the module does not know of hooks
+        assert max(sizes) > 6 * 3 * 5 * 8 * 4  # what BPTT reads
 
 
 def test_hooks_and_packed_sequences():

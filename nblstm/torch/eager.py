@@ -18,6 +18,9 @@ from nblstm.engine import engine
 from nblstm.engine.network import Network
 from nblstm.torch.tensors import Weights, arrays_of, gradients_of
 
+#: ``hooks_of_saved_tensors(True)``: the hooks that autograd gives what it saves to, or None. Torch 2.4 can't tell.
+hooks_of_saved_tensors = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda ignore_tracing: None)
+
 TWICE = (
     "the gradient of a module of nblstm.torch is differentiated again, which its kernels cannot; compute with "
     "nblstm.torch.reference(module), the same equations as operations of torch"
@@ -45,6 +48,8 @@ class Recurrence(torch.autograd.Function):
         held: Any = torch.empty(0)
         held.tape, held.sources = tape, (x, *tensors)
         ctx.save_for_backward(held)
+        if not hasattr(torch._C._autograd, "_top_saved_tensors_default_hooks"):
+            ctx.held = held  # there may be hooks, and what comes back from them has no attribute
         ctx.given = given
         ctx.set_materialize_grads(False)
         return torch.from_numpy(y), *[torch.from_numpy(state) for state in states]
@@ -53,6 +58,7 @@ class Recurrence(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor | None, *d_states: Tensor | None):
         """Run BPTT."""
         (held,) = ctx.saved_tensors
+        held = getattr(ctx, "held", held)
         tape, given, wanted = held.tape, ctx.given, ctx.needs_input_grad
         network: Network = tape.network
         flat = memory.empty((network.layout.size,), network.numpy_dtype) if True in wanted[5 + given :] else None

@@ -16,12 +16,11 @@ from nblstm.arguments import validate
 from nblstm.cells.cell import Cell
 from nblstm.torch import operators  # noqa: F401  # defines them
 from nblstm.torch.description import described, network_of
-from nblstm.torch.eager import Recurrence, inferred, packed_batch
+from nblstm.torch.eager import Recurrence, hooks_of_saved_tensors, inferred, packed_batch
 from nblstm.torch.streaming import Stepper
 from nblstm.torch.tensors import COMPUTED, DTYPES, Weights
 
 _PLAIN = (Tensor, Parameter)
-_saved_tensors_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda ignore_is_tracing: None)
 
 
 class Recurrent(Module):
@@ -194,7 +193,7 @@ class Recurrent(Module):
             states = [hx]
         else:
             names = self.cell.states
-            if not isinstance(hx, tuple | list) or len(hx) != len(names):
+            if not isinstance(hx, (tuple, list)) or len(hx) != len(names):  # a union of types is too much for dynamo
                 raise ValueError(f"hx is {validate.came(hx)}; give a tuple of {len(names)} ({', '.join(names)})")
             states = list(hx)
         kept = computed if (autocast := torch.is_autocast_enabled("cpu")) else own
@@ -235,7 +234,7 @@ class Recurrent(Module):
                 "a transform of torch.func meets a module of nblstm.torch, whose kernels it can't look into; give it "
                 "nblstm.torch.reference(module), the same equations as operations of torch"
             )
-        return _saved_tensors_hooks(True) is not None or torch._C._len_torch_dispatch_stack() > 0
+        return hooks_of_saved_tensors(True) is not None or torch._C._len_torch_dispatch_stack() > 0
 
     def _computed(self, x: Tensor, states: list[Tensor], tensors: list[Tensor], lengths: Any, packed: Any):
         """Run the engine."""

@@ -48,7 +48,7 @@ def evaluated(outputs: list[Value], known: dict[Value, Tensor], like: Tensor) ->
     """The values of a graph; ``known`` has those of its inputs, and gets all others."""
     for node in topological(outputs, known.keys()):
         if node.op == "constant":
-            known[node] = like.new_tensor(node.args[0])
+            known[node] = torch.full((), node.args[0], dtype=like.dtype, device=like.device)
         elif node not in known:
             known[node] = OPERATIONS[node.op](*[known[operand] for operand in node.args])
     return [known[output] for output in outputs]
