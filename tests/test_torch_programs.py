@@ -91,7 +91,7 @@ def test_compiled_with_dropout(compiler):
     assert torch.equal(run(x), run(x))
 
 
-@pytest.mark.filterwarnings("ignore:At pre-dispatch tracing")  # by torch 2.4
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:At pre-dispatch tracing")  # by torch 2.4, of itself
 def test_exported():
     module = network()
     x = torch.randn(6, 4, 3, dtype=F64)
