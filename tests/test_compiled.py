@@ -365,9 +365,9 @@ def test_a_pickle_has_no_addresses(tmp_path):
     """Another process, with other addresses, makes the network again."""
     (tmp_path / "net").write_bytes(pickle.dumps(recurrent().compiled()))
     code = """
-import pickle, sys
+import pathlib, pickle, sys
 import numpy as np
-net = pickle.loads(open(sys.argv[1], "rb").read())
+net = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())
 s = net.zero_state()
 for row in np.random.default_rng(1).normal(size=(6, 1, 3)):
     y = net.step(row, s)
