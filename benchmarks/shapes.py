@@ -49,6 +49,9 @@ OWN_CELLS = {name: SHAPES[name] for name in ("seq100_b1_h128", "binary")} | {
     "mid": SHAPES["mid"],
 }
 
+#: The same inside a model of torch's, with an optimizer: many steps, and a batch of text.
+IN_TORCH = {shape.name: shape for shape in (Shape("long", 500, 8, 32, 32), Shape("seq100_b32", 100, 32, 128, 128))}
+
 #: Batches of sequences of different lengths.
 RAGGED = {"ragged": Shape("ragged", 100, 32, 64, 128), "mid": SHAPES["mid"], "large": SHAPES["large"]}
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from benchmarks.peers.work import Work, data
-from benchmarks.shapes import COMPUTE_BOUND, OWN_CELLS, RAGGED, SHAPES, STEPS, Shape
+from benchmarks.shapes import COMPUTE_BOUND, IN_TORCH, OWN_CELLS, RAGGED, SHAPES, STEPS, Shape
 
 PEERS = ("torch", "onnxruntime", "jax", "keras")
 Medians = dict[str, float]
@@ -162,21 +162,26 @@ def modules(shapes, cells):
         "module / nblstm": lambda row, medians: medians["module"] / medians["nblstm"],
     }
     note = "The module of `nblstm.torch`, torch's own, and `nblstm.nn`, which packs its weights in each call as well."
+    packed = f"{note} Lengths uniform in 1..T, a PackedSequence in and out, `lengths=` in `nblstm.nn`."
+
+    def row(work: Work, shape: Shape, method: str, own: str) -> Row:
+        entrants = [Entrant("module", "nblstm_torch", work, method), Entrant("torch", "torch", work, method)]
+        return Row(shape, [*entrants, Entrant("nblstm", "nblstm", work, own)])
+
     for cell in cells:
         for method, own in (("inference", "inference"), ("training", "training_step")):
-            rows = []
-            for shape in shapes(SHAPES):
-                work, labels = Work.of(shape, cell), (("module", "nblstm_torch", method), ("torch", "torch", method))
-                rows.append(Row(shape, [Entrant(label, name, work, how) for label, name, how in
-                                        (*labels, ("nblstm", "nblstm", own))]))  # fmt: skip
+            rows = [row(Work.of(shape, cell), shape, method, own) for shape in shapes(SHAPES)]
             tables.append(Table("modules", f"Modules of torch, {method}: {cell.upper()}", note, rows, ratios))
+    for method in ("ragged", "ragged_training"):
+        rows = [row(Work.of(shape), shape, method, method) for shape in shapes(RAGGED)]
+        tables.append(Table("modules", f"Modules of torch, {method}: LSTM", packed, rows, ratios))
     rows = []
-    for shape in shapes(
-        OWN_CELLS | {"long": Shape("long", 500, 8, 32, 32), "seq100_b32": Shape("seq100_b32", 100, 32, 128, 128)}
-    ):
-        entrants = [Entrant(label, name, Work.of(shape, "peephole"), "training_adam") for label, name in
-                    (("module", "nblstm_torch"), ("torch", "torch"))]  # fmt: skip
-        rows.append(Row(shape, entrants))
+    for shape in shapes(OWN_CELLS | IN_TORCH):
+        work = Work.of(shape, "peephole")
+        entrants = [
+            (label, name, work, "training_adam") for label, name in (("module", "nblstm_torch"), ("torch",) * 2)
+        ]
+        rows.append(Row(shape, [Entrant(*entrant) for entrant in entrants]))
     note = "An LSTM with peepholes: `nblstm.torch.Recurrent` and a loop in Python, each with a step of Adam."
     ratio = {"torch / module": ratios["torch / module"]}
     return [*tables, Table("modules", "A cell of the user's own in torch, training", note, rows, ratio)]
