@@ -549,3 +549,18 @@ def test_a_global_network_is_to_be_an_argument():
 
     with pytest.raises((LoweringError, TypingError, TypeError), match="pass it to the function as an argument"):
         closed_over(np.zeros(3))
+
+
+def test_a_network_itself_is_no_argument():
+    network = nn.GRU(2, 3)
+
+    @njit
+    def size(net):
+        return net.input_size
+
+    for call in (lambda: size(network), lambda: njit(lambda: network.input_size)()):
+        with pytest.raises(
+            TypingError, match=r"is given to a function that Numba compiles; give what its compiled\(\)"
+        ):
+            call()
+    assert size(network.compiled()) == 2

@@ -373,16 +373,18 @@ def test_convert_leaves_alone_what_it_cannot_do():
         def forward(self, x):
             return super().forward(x)[0]
 
-    shared = nn.GRU(2, 2)
+    shared, more = nn.GRU(2, 2), nn.LSTM(2, 2)
+    more.register_buffer("scale", torch.ones(1))
+    more.tag = "mine"
     model = nn.ModuleDict({
-        "projected": nn.LSTM(3, 5, proj_size=2), "own": Own(2, 2), "normed": nn.utils.parametrizations.weight_norm(
+        "projected": nn.LSTM(3, 5, proj_size=2), "more": more, "own": Own(2, 2), "normed": nn.utils.parametrizations.weight_norm(
             nn.LSTM(2, 3), "weight_hh_l0"), "one": shared, "two": shared, "cell": nn.LSTMCell(2, 3),
     })  # fmt: skip
     done = nbt.convert(model)
     assert done.replaced == ["one", "two"]
     assert model["one"] is model["two"]
     assert {name: reason[:20] for name, reason in done.left.items()} == {
-        "projected": "it has projections, ", "own": "it is a Own, whose o", "normed": "some parameters are ",
+        "projected": "it has projections, ", "more": "it has 'scale', 'tag", "own": "it is a Own, whose o", "normed": "some parameters are ",
     }  # fmt: skip
     assert isinstance(nbt.convert(nn.RNN(2, 3)).model, nbt.RNN)
     with pytest.raises(TypeError, match=r"give a torch\.nn\.Module"):
@@ -390,9 +392,10 @@ def test_convert_leaves_alone_what_it_cannot_do():
     hooked = nn.Sequential(nn.GRU(2, 3))
     seen = []
     hooked[0].register_forward_hook(lambda module, args, output: seen.append(type(module)))
+    hooked[0].register_full_backward_hook(lambda module, d_input, d_output: seen.append("backward"))
     nbt.convert(hooked)
-    hooked(torch.zeros(4, 1, 2))
-    assert seen == [nbt.GRU]
+    hooked(torch.zeros(4, 1, 2, requires_grad=True))[0].sum().backward()
+    assert seen == [nbt.GRU, "backward"]
 
 
 def test_streaming_and_numpy():
@@ -414,14 +417,21 @@ def test_streaming_and_numpy():
             assert torch.equal(ours(x)[0], wanted.detach())
             ours.weight_ih_l0.data.zero_()  # not seen, as the caller has promised that it does not happen
             assert torch.equal(ours(x)[0], wanted.detach())
+            with nbt.frozen(ours):
+                pass
+            assert torch.equal(ours(x)[0], wanted.detach())  # an inner one ends itself alone
             with torch.enable_grad():
                 assert not torch.equal(ours(x)[0], wanted)  # passes for gradients have the parameters as they are
         assert not torch.equal(ours(x)[0], wanted)
 
 
 def test_repr():
-    assert repr(nbt.LSTM(3, 5, num_layers=2, batch_first=True)) == "LSTM(3, 5, num_layers=2, batch_first=True)"
-    assert repr(nbt.Recurrent(peephole, 3, 5)) == "Recurrent(cell=peephole, 3, 5)"
+    assert (
+        repr(nbt.LSTM(3, 5, num_layers=2, batch_first=True))
+        == "nblstm.torch.LSTM(3, 5, num_layers=2, batch_first=True)"
+    )
+    assert repr(nbt.Recurrent(peephole, 3, 5)) == "nblstm.torch.Recurrent(cell=peephole, 3, 5)"
+    assert repr(nbt.GRU(3, 5).stepper()) == "<Stepper of nblstm.torch.GRU(3, 5)>"
 
 
 def test_no_warning():

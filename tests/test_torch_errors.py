@@ -14,6 +14,12 @@ LSTM, GRU = nbt.LSTM(3, 5), nbt.GRU(3, 5, num_layers=2)
 X = torch.zeros(6, 4, 3)
 
 
+def mixed():
+    lstm = nbt.LSTM(3, 5)
+    lstm.weight_hh_l0.data = lstm.weight_hh_l0.data.double()
+    return lstm
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace:FutureWarning", "ignore:.*torch.jit.trace:DeprecationWarning")
 @pytest.mark.parametrize(
     ("error", "call", "needed"),
@@ -23,10 +29,15 @@ X = torch.zeros(6, 4, 3)
         (TypeError, lambda: LSTM(X.numpy()), ["ndarray", "tensor", "nblstm.nn"]),
         (TypeError, lambda: LSTM(X.double()), ["torch.float64", "torch.float32", ".to()"]),
         (TypeError, lambda: LSTM(X.long()), ["torch.int64", "torch.float32"]),
-        (ValueError, lambda: LSTM(X, torch.zeros(1, 4, 5)), ["hx is Tensor", "tuple of 2 (h, c)"]),
-        (ValueError, lambda: LSTM(X, (torch.zeros(1, 3, 5),) * 2), ["state 'h'", "(1, 3, 5)", "(1, 4, 5)"]),
+        (ValueError, lambda: LSTM(X, torch.zeros(1, 4, 5)), ["hx is a Tensor", "tuple of 2 tensors (h, c)"]),
+        (ValueError, lambda: LSTM(X, (torch.zeros(1, 4, 5),)), ["hx is a tuple of 1", "tuple of 2 tensors (h, c)"]),
+        (ValueError, lambda: LSTM(X, (torch.zeros(1, 3, 5),) * 2), ["hx 'h'", "(1, 3, 5)", "(1, 4, 5)"]),
+        (ValueError, lambda: LSTM(X[:, 0], (torch.zeros(1, 1, 5),) * 2), ["hx 'h'", "(1, 1, 5)", "(1, 5)"]),
+        (RuntimeError, lambda: LSTM(X, (torch.zeros(1, 4, 5, device="meta"),) * 2), ["hx 'h'", "meta", "cpu"]),
+        (TypeError, lambda: LSTM(X.to_sparse()), ["sparse"]),
+        (TypeError, lambda: LSTM(X, (None, torch.zeros(1, 4, 5))), ["hx has a NoneType", "tensors (h, c)"]),
         (TypeError, lambda: LSTM(X, (torch.zeros(1, 4, 5).double(),) * 2), ["hx is torch.float64"]),
-        (TypeError, lambda: GRU(X, (torch.zeros(2, 4, 5),)), ["hx is tuple", "tensor"]),
+        (TypeError, lambda: GRU(X, (torch.zeros(2, 4, 5),)), ["hx has a tuple", "a tensor"]),
         (ValueError, lambda: GRU(X, torch.zeros(1, 4, 5)), ["(1, 4, 5)", "(2, 4, 5)"]),
         (ValueError, lambda: LSTM(X, lengths=[6, 7, 1, 0]), ["lengths", "7"]),
         (ValueError, lambda: LSTM(X, lengths=[6, 1, 0]), ["lengths"]),
@@ -48,6 +59,18 @@ X = torch.zeros(6, 4, 3)
         (TypeError, lambda: nbt.reference(torch.nn.LSTM(3, 5)), ["LSTM", "nblstm.torch"]),
         (ValueError, lambda: nbt.LSTM(3, 5, bidirectional=True).stepper(), ["bidirectional"]),
         (TypeError, lambda: LSTM.stepper()([0.0, 1.0, 2.0]), ["list", "tensor"]),
+        (TypeError, lambda: LSTM.stepper()(X[0, :1].double()), ["x_t is torch.float64", "torch.float32"]),
+        (TypeError, lambda: LSTM.stepper().reset((X.numpy(), X)), ["a state is ndarray", "tensor"]),
+        (RuntimeError, lambda: nbt.LSTM(3, 5, device="meta").stepper(), ["meta", "to_empty()"]),
+        (ValueError, lambda: nbt.frozen(torch.nn.LSTM(3, 5)).__enter__(), ["LSTM", "nblstm.torch"]),
+        (ValueError, lambda: nbt.frozen(None).__enter__(), ["NoneType"]),
+        (TypeError, lambda: nbt.reference(LSTM)(X.numpy()), ["ndarray"]),
+        (TypeError, lambda: mixed()(X), ["weight_hh_l0", "torch.float64", "torch.float32", ".to()"]),
+        (
+            RuntimeError,
+            lambda: torch.autograd.grad(LSTM(X)[0], LSTM.bias_ih_l0, torch.zeros(2, 6, 4, 5), is_grads_batched=True),
+            ["is_grads_batched", "reference"],
+        ),
         (RuntimeError, lambda: torch.jit.trace(LSTM, X, check_trace=False), ["torch.jit", "torch.export"]),
         (RuntimeError, lambda: torch.func.vmap(LSTM)(torch.zeros(2, 6, 4, 3)), ["torch.func", "reference"]),
     ],
@@ -59,7 +82,7 @@ def test_one_sentence(error, call, needed):
 def test_a_call_that_fails_changes_nothing():
     lstm = nbt.Recurrent(cells.lstm, 3, 5)
     before = lstm(X)[0]
-    with pytest.raises(ValueError, match="state"):
+    with pytest.raises(ValueError, match="hx"):
         lstm(X, (torch.zeros(1, 2, 5),) * 2)
     with pytest.raises(ValueError, match="dropout"):
         lstm.dropout = 2

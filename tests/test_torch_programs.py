@@ -78,6 +78,22 @@ def test_compiled_with_lengths(compiler):
         alike(found, gradients(loss_of(module, x, None, lengths), module, x))
 
 
+def test_compiled_with_packed_sequences():
+    torch._dynamo.reset()
+    module = network()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run = torch.compile(module, backend="aot_eager")  # pack_padded_sequence itself breaks the graph
+        for lengths in ((2, 5, 3), (4, 4, 1), (1, 2, 6)):
+            x = [torch.randn(n, 3, dtype=F64, requires_grad=True) for n in lengths]
+            found = []
+            for call in (run, module):
+                y, (h, c) = call(pack_sequence(x, enforce_sorted=False))
+                found.append(gradients(y.data.sin().sum() + (h * c).sum(), module, *x))
+            alike(*found)
+    torch._dynamo.reset()
+
+
 def test_compiled_with_dropout(compiler):
     module = network(dropout=0.5)
     run = compiler(lambda x: module(x)[0])

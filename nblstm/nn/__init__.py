@@ -1,6 +1,7 @@
 """Objects that own parameters, with torch's conventions."""
 
 from nblstm.engine.engine import Gradients
+from nblstm.nn import numba_type as _numba_type  # noqa: F401  # what Numba is told
 from nblstm.nn.linear import Linear
 from nblstm.nn.module import Module
 from nblstm.nn.named import GRU, LSTM, RNN

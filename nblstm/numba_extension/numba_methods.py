@@ -64,6 +64,8 @@ def _reset(net, s):
 @overload_method(NetworkType, "layer_state")
 def _layer_state(net, s, layer, k):
     check_state(net, s)
+    if not isinstance(layer, types.Integer) or not isinstance(k, types.Integer):
+        raise TypingError(f"layer is {layer} and k is {k}; give whole numbers, of a layer and of one of its states")
 
     def layer_state(net, s, layer, k):
         header = net._header

@@ -77,6 +77,11 @@ def _reason(module: torch.nn.RNNBase) -> str | None:
         return "some parameters are computed from others, as by weight_norm; convert before that"
     if type(module) not in _CLASSES:
         return f"it is a {type(module).__name__}, whose own code nblstm would not run"
+    usual = vars(type(module)(1, 1, device="meta"))
+    own = [*module._buffers, *module._modules, *(name for name in vars(module) if name not in usual)]
+    own += [name for name in module._parameters if name not in _names(module)]
+    if own:
+        return f"it has {', '.join(map(repr, own))}, which an LSTM, GRU or RNN of torch has not; convert before that"
     if module.proj_size:
         return f"it has projections, proj_size={module.proj_size}"
     if module.dropout == 1:
@@ -101,6 +106,6 @@ def _replacement(module: torch.nn.RNNBase) -> Recurrent:
         made.register_parameter(name, module._parameters[name])
     made.train(module.training)
     for name, hooks in vars(module).items():
-        if "_hooks" in name and isinstance(hooks, dict):
-            getattr(made, name).update(hooks)
+        if "_hook" in name:
+            setattr(made, name, hooks)
     return made

@@ -57,6 +57,11 @@ class Recurrence(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, *d_states: Tensor | None):
         """Run BPTT."""
+        if any(grad is not None and torch._C._functorch.is_legacy_batchedtensor(grad) for grad in (dy, *d_states)):
+            raise RuntimeError(
+                "batched gradients (is_grads_batched, vectorize) are asked of a module of nblstm.torch, which has none; "
+                "ask for one after another, or give nblstm.torch.reference(module)"
+            )
         (held,) = ctx.saved_tensors
         held = getattr(ctx, "held", held)
         tape, given, wanted = held.tape, ctx.given, ctx.needs_input_grad

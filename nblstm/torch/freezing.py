@@ -26,7 +26,14 @@ def frozen(model: Module) -> Iterator[Module]:
     >>> with nblstm.torch.frozen(lstm), torch.inference_mode():
     ...     y, state = lstm(torch.zeros(1, 1, 3))
     """
-    modules = [module for module in model.modules() if isinstance(module, Recurrent)]
+    modules = (
+        [module for module in model.modules() if isinstance(module, Recurrent)] if isinstance(model, Module) else []
+    )
+    if not modules:
+        raise ValueError(
+            f"frozen() got {type(model).__name__} without modules of nblstm.torch; give a model that has some"
+        )
+    before = [module._frozen for module in modules]
     try:
         for module in modules:
             tensors = module._tensors()
@@ -34,5 +41,5 @@ def frozen(model: Module) -> Iterator[Module]:
             module._frozen = Weights(module._networks[computed], [t.to(computed) for t in tensors], lasting=True)
         yield model
     finally:
-        for module in modules:
-            module._frozen = None
+        for module, own in zip(modules, before, strict=True):
+            module._frozen = own

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,10 +15,14 @@ from nblstm import nn
 from nblstm.arguments import validate
 from nblstm.cells.cell import Cell
 from nblstm.torch import operators  # noqa: F401  # defines them
+from nblstm.torch.checks import check_input, check_states, converted
 from nblstm.torch.description import described, network_of
 from nblstm.torch.eager import Recurrence, hooks_of_saved_tensors, inferred, packed_batch
 from nblstm.torch.streaming import Stepper
 from nblstm.torch.tensors import COMPUTED, DTYPES, Weights
+
+if TYPE_CHECKING:
+    from nblstm.numba_extension.compiled_network import CompiledNetwork
 
 _PLAIN = (Tensor, Parameter)
 
@@ -123,7 +127,14 @@ class Recurrent(Module):
     def _tensors(self) -> list[Tensor]:
         """The parameters in the engine's order, whatever torch put in their places."""
         own = self._parameters
-        return [own[name] if own.get(name) is not None else getattr(self, name) for name in self._names]
+        return [own[name] if own.get(name) is not None else self._other(name) for name in self._names]
+
+    def _other(self, name: str) -> Tensor:
+        """A parameter that is computed, as by weight_norm."""
+        value = getattr(self, name)
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name} is {type(value).__name__}; have a Parameter or a tensor there")
+        return value
 
     def forward(self, input: Tensor | PackedSequence, hx: Any = None, lengths: Any = None):
         """Run all steps.
@@ -152,21 +163,23 @@ class Recurrent(Module):
             raise RuntimeError("torch.jit can't trace a module of nblstm.torch; use torch.export or torch.compile")
         packed = input if isinstance(input, PackedSequence) else None
         x = input if packed is None else packed.data
+        if packed is not None and lengths is not None:
+            raise ValueError("lengths are given beside a PackedSequence, which has its own; give a padded tensor")
         tensors = self._tensors()
         if hx is None and x.__class__ is Tensor and x.dtype is tensors[0].dtype and x.dtype in DTYPES:
             states: list[Tensor] = []
             kept = x.dtype
         else:
-            x, states, tensors, kept = self._converted(x, hx, tensors)
-        self._check(x, tensors)
+            x, states, tensors, kept = converted(self, x, hx, tensors)
+        check_input(self, x, tensors[0])
+        if states and packed is None:
+            check_states(self, x, states)
         batched = packed is not None or x.dim() != 2
         turned = packed is None and batched and self.batch_first
         if not batched:
             x, states = x.unsqueeze(1), [state.unsqueeze(1) for state in states]
         elif turned:
             x = x.transpose(0, 1)
-        if packed is not None and lengths is not None:
-            raise ValueError("lengths are given beside a PackedSequence, which has its own; give a padded tensor")
         if self._by_operators(x):
             y, *final = self._operated(x, states, tensors, lengths, packed)
         else:
@@ -180,49 +193,6 @@ class Recurrent(Module):
         if packed is not None:
             y = PackedSequence(y, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
         return y, final[0] if self._bare_state else tuple(final)
-
-    def _converted(self, x: Tensor, hx: Any, tensors: list[Tensor]):
-        """Input, states and parameters in the dtype that is computed in, and the dtype of the results."""
-        own = tensors[0].dtype
-        if own not in COMPUTED:
-            raise TypeError(f"the parameters are {own}; have them in one of {', '.join(map(str, COMPUTED))}")
-        computed = COMPUTED[own]
-        if hx is None:
-            states = []
-        elif self._bare_state:
-            states = [hx]
-        else:
-            names = self.cell.states
-            if not isinstance(hx, (tuple, list)) or len(hx) != len(names):  # a union of types is too much for dynamo
-                raise ValueError(f"hx is {validate.came(hx)}; give a tuple of {len(names)} ({', '.join(names)})")
-            states = list(hx)
-        kept = computed if (autocast := torch.is_autocast_enabled("cpu")) else own
-        for name, value in (("input", x), *[("hx", state) for state in states]):
-            if not isinstance(value, Tensor):
-                raise TypeError(f"{name} is {type(value).__name__}; give a tensor of torch, or use nblstm.nn")
-            if value.dtype is not own and not (autocast and value.dtype in COMPUTED):
-                raise TypeError(f"{name} is {value.dtype}, and the parameters are {own}; convert one with .to()")
-        if own is not computed:
-            tensors = [tensor.to(computed) for tensor in tensors]
-        if x.dtype is not computed:
-            x = x.to(computed)
-        states = [state if state.dtype is computed else state.to(computed) for state in states]
-        return x, states, tensors, kept
-
-    def _check(self, x: Tensor, tensors: list[Tensor]) -> None:
-        """Check the shape of an input, and that all is on the CPU."""
-        if x.dim() not in (2, 3) or x.shape[-1] != self.input_size:
-            order = "(B, T, I)" if self.batch_first else "(T, B, I)"
-            raise ValueError(
-                f"input has shape {tuple(x.shape)}; give {order} with I = {self.input_size}, (T, I) for one sequence, "
-                "or a PackedSequence of such rows"
-            )
-        first = tensors[0]
-        if not (x.is_cpu and first.is_cpu) and not (x.is_meta and first.is_meta):
-            raise RuntimeError(
-                f"input is on {x.device} and {self._names[0]} on {first.device}, and nblstm.torch computes on the CPU; "
-                "move model and input there, or use nblstm.torch.reference(module)"
-            )
 
     @staticmethod
     def _by_operators(x: Tensor) -> bool:
@@ -242,7 +212,7 @@ class Recurrent(Module):
         if packed is not None:
             lengths = packed_batch(packed.batch_sizes, packed.sorted_indices)
         elif isinstance(lengths, Tensor):
-            lengths = lengths.numpy()
+            lengths = lengths.cpu().numpy()
         seed = int(self._drawn_seed()) if self._drops() else None
         trains = seed is not None or _any_gradient(x, states, tensors)
         weights = self._weights if trains or self._frozen is None else self._frozen
@@ -255,7 +225,10 @@ class Recurrent(Module):
     def _operated(self, x: Tensor, states: list[Tensor], tensors: list[Tensor], lengths: Any, packed: Any):
         """Run torch's operators."""
         if packed is not None:
-            x, lengths = pad_packed_sequence(packed._replace(data=x))
+            # Not packed._replace(data=x), which dynamo makes a tuple of.
+            x, lengths = pad_packed_sequence(
+                PackedSequence(x, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
+            )
         elif lengths is not None:
             lengths = torch.as_tensor(lengths, dtype=torch.int64)
         text, seed = self._texts[x.dtype], self._drawn_seed() if self._drops() else None
@@ -282,21 +255,33 @@ class Recurrent(Module):
 
         It steps (``stepper()``), is a value in compiled functions (``compiled()``), and needs no torch.
         """
-        dtype = DTYPES.get(self._tensors()[0].dtype, "float32")
+        if (first := self._tensors()[0]).is_meta:
+            raise RuntimeError(
+                "the parameters are on meta, without numbers; have them on a device: to_empty(), or load"
+            )
+        dtype = DTYPES.get(first.dtype, "float32")
         made = self._new_nn(
             input_size=self.input_size, hidden_size=self.hidden_size, num_layers=self.num_layers, bias=self.bias,
             batch_first=self.batch_first, dropout=self._dropout, bidirectional=self.bidirectional, dtype=dtype,
         )  # fmt: skip
-        arrays = [tensor.detach().double().numpy() for tensor in self._tensors()]
+        arrays = [tensor.detach().double().cpu().numpy() for tensor in self._tensors()]
         made.load_state_dict(dict(zip(self._names, arrays, strict=True)))
         return made
 
     def _new_nn(self, **options: Any) -> nn.Recurrent:
         return nn.Recurrent(self.cell, **options)
 
+    def compiled(self, batch_size: int = 1) -> CompiledNetwork:
+        """A value for functions under `numba.njit`, with the parameters as they are now; see `nn.LSTM.compiled`."""
+        return self.to_nn().compiled(batch_size)
+
     def stepper(self, batch_size: int = 1) -> Stepper:
         """One step at a time, with the parameters as they are now; see `Stepper`."""
         return Stepper(self, batch_size)
+
+    def _get_name(self) -> str:
+        """Class as it is shown, told from torch's."""
+        return f"nblstm.torch.{type(self).__name__}"
 
     def extra_repr(self) -> str:
         """The arguments that are not at their defaults."""

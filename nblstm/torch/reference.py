@@ -69,6 +69,8 @@ class Reference(Module):
         """Run all steps; arguments and results as of the module."""
         module = self.module
         packed = input if isinstance(input, PackedSequence) else None
+        if packed is None and not isinstance(input, Tensor):
+            raise TypeError(f"input is {type(input).__name__}; give a tensor of torch, or a PackedSequence")
         batched = packed is not None or input.dim() == 3
         if packed is not None:
             x, lengths = pad_packed_sequence(packed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,12 +14,17 @@ from nblstm.torch.tensors import COMPUTED
 class Stepper:
     """A module that is given one time step per call and keeps its states; made by `Recurrent.stepper`.
 
-    It has the parameters as they were when it was made. It computes no gradients, and is for one thread at a time.
+    It has the parameters as they were when it was made. It computes no gradients, is for one thread at a time, and is
+    no module of torch's: it cannot be exported.
     """
 
     def __init__(self, module: Any, batch_size: int = 1):
-        self._stepper = module.to_nn().stepper(batch_size)
-        self._dtype = COMPUTED[module._tensors()[0].dtype]
+        self._shown, self._stepper = repr(module), module.to_nn().stepper(batch_size)
+        self._dtype = module._tensors()[0].dtype
+        self._computed = COMPUTED[self._dtype]
+
+    def __repr__(self):
+        return f"<Stepper of {self._shown}>"
 
     def __call__(self, x_t: Tensor) -> Tensor:
         """Advance by one step.
@@ -32,15 +38,24 @@ class Stepper:
         Tensor, shape (B, H), or (H,) for an input (I,)
             Outputs of the last layer.
         """
-        if not isinstance(x_t, Tensor):
-            raise TypeError(f"x_t is {type(x_t).__name__}; give a tensor of torch")
-        return torch.from_numpy(self._stepper(x_t.detach().to(self._dtype).numpy()).copy())
+        y = torch.from_numpy(self._stepper(self._array("x_t", x_t)))
+        return y.clone() if self._dtype is self._computed else y.to(self._dtype)
+
+    def _array(self, name: str, tensor: Tensor) -> np.ndarray:
+        """Numbers of a tensor in the dtype that is computed in."""
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} is {type(tensor).__name__}; give a tensor of torch")
+        if tensor.dtype is not self._dtype:
+            raise TypeError(f"{name} is {tensor.dtype}, and the parameters are {self._dtype}; convert it with .to()")
+        return tensor.detach().to(self._computed).cpu().numpy()
 
     @property
     def state(self):
         """The states, as the module returns them, each (num_layers, B, H): copies. Can be assigned."""
         found = self._stepper.state
-        return tuple(map(torch.from_numpy, found)) if isinstance(found, tuple) else torch.from_numpy(found)
+        if isinstance(found, tuple):
+            return tuple([torch.from_numpy(each).to(self._dtype) for each in found])
+        return torch.from_numpy(found).to(self._dtype)
 
     @state.setter
     def state(self, state) -> None:
@@ -48,8 +63,8 @@ class Stepper:
 
     def reset(self, state=None) -> None:
         """Set the states, to the cell's initial ones, mostly zeros, if not given."""
-        if isinstance(state, Tensor):
-            state = state.detach().numpy()
+        if isinstance(state, tuple | list):
+            state = tuple([self._array("a state", each) for each in state])
         elif state is not None:
-            state = tuple([each.detach().numpy() for each in state])
+            state = self._array("state", state)
         self._stepper.reset(state)

@@ -59,6 +59,9 @@ class Weights:
         for (name, shape), tensor in zip(network.layout.shapes.items(), tensors, strict=True):
             if tensor.shape != shape:
                 raise ValueError(f"{name} has shape {tuple(tensor.shape)}; it is {shape} in this module")
+            if DTYPES.get(tensor.dtype) != network.dtype or not tensor.is_cpu:
+                came, first = f"{tensor.dtype} on {tensor.device}", f"torch.{network.dtype} on cpu"
+                raise TypeError(f"{name} is {came}, and other parameters are {first}; convert the module with .to()")
             self._named[name] = np.ascontiguousarray(tensor.detach().numpy())
             self._addresses.append(tensor.data_ptr() if tensor.is_contiguous() else 0)
 

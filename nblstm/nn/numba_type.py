@@ -1,0 +1,15 @@
+"""Answer to a network where Numba asks for a value's type: its compiled form has one."""
+
+from __future__ import annotations
+
+from numba.core.errors import NumbaTypeError
+from numba.extending import typeof_impl
+
+from nblstm.nn.recurrent import Recurrent
+
+
+@typeof_impl.register(Recurrent)
+def _type_of(network: Recurrent, context) -> None:
+    raise NumbaTypeError(
+        f"{network!r} is given to a function that Numba compiles; give what its compiled() returns, as an argument"
+    )

@@ -1,0 +1,73 @@
+"""Checks of what a module of torch is given: one sentence for what does not fit, before any work is done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nblstm.torch.tensors import COMPUTED
+
+
+def converted(module: Any, x: Tensor, hx: Any, tensors: list[Tensor]):
+    """Input, states and parameters in the dtype that is computed in, and the dtype of the results."""
+    own = tensors[0].dtype
+    if own not in COMPUTED:
+        raise TypeError(f"the parameters are {own}; have them in one of {', '.join(map(str, COMPUTED))}")
+    computed = COMPUTED[own]
+    if hx is None:
+        states = []
+    elif module._bare_state:
+        states = [hx]
+    else:
+        names = module.cell.states
+        if not isinstance(hx, (tuple, list)) or len(hx) != len(names):  # a union of types is too much for dynamo
+            came = f"a {type(hx).__name__}" + (f" of {len(hx)}" if isinstance(hx, (tuple, list)) else "")
+            raise ValueError(f"hx is {came}; give a tuple of {len(names)} tensors ({', '.join(names)})")
+        states = list(hx)
+    kept = computed if (autocast := torch.is_autocast_enabled("cpu")) else own
+    if not isinstance(x, Tensor):
+        raise TypeError(f"input is {type(x).__name__}; give a tensor of torch, or use nblstm.nn")
+    for name, value in (("input", x), *[("hx", state) for state in states]):
+        if not isinstance(value, Tensor):
+            what = "a tensor" if module._bare_state else f"tensors ({', '.join(module.cell.states)})"
+            raise TypeError(f"{name} has a {type(value).__name__} where a state is; give {what}")
+        if value.dtype is not own and not (autocast and value.dtype in COMPUTED):
+            raise TypeError(f"{name} is {value.dtype}, and the parameters are {own}; convert one with .to()")
+    if own is not computed:
+        tensors = [tensor.to(computed) for tensor in tensors]
+    if x.dtype is not computed:
+        x = x.to(computed)
+    states = [state if state.dtype is computed else state.to(computed) for state in states]
+    return x, states, tensors, kept
+
+
+def check_input(module: Any, x: Tensor, first: Tensor) -> None:
+    """Check an input, and that it is on the CPU, as the first parameter is."""
+    if x.layout is not torch.strided or x.is_nested:
+        raise TypeError("input is a sparse or nested tensor; give a dense one, of sequences with lengths=")
+    if x.dim() not in (2, 3) or x.shape[-1] != module.input_size:
+        order = "(B, T, I)" if module.batch_first else "(T, B, I)"
+        raise ValueError(
+            f"input has shape {tuple(x.shape)}; give {order} with I = {module.input_size}, (T, I) for one sequence, "
+            "or a PackedSequence of such rows"
+        )
+    if not (x.is_cpu and first.is_cpu) and not (x.is_meta and first.is_meta):
+        raise RuntimeError(
+            f"input is on {x.device} and {module._names[0]} on {first.device}, and nblstm.torch computes on the CPU; "
+            "move model and input there, or use nblstm.torch.reference(module)"
+        )
+
+
+def check_states(module: Any, x: Tensor, states: list[Tensor]) -> None:
+    """Check shape and device of initial states."""
+    shape: tuple[int, ...] = (module.num_layers * (1 + module.bidirectional), module.hidden_size)
+    if x.dim() == 3:
+        shape = (shape[0], x.shape[0 if module.batch_first else 1], shape[1])
+    for name, state in zip(module.cell.states, states, strict=True):
+        if state.shape != shape:
+            meaning = f"(num_layers * directions, {'B, ' * (x.dim() == 3)}H)"
+            raise ValueError(f"hx {name!r} has shape {tuple(state.shape)}; it needs {tuple(shape)}, {meaning}")
+        if state.device != x.device:
+            raise RuntimeError(f"hx {name!r} is on {state.device} and input on {x.device}; move one to the other")
