@@ -278,6 +278,18 @@ def test_networks_in_tuples_and_returned():
         assert total == sum(net.state_size for net in nets)
 
 
+def test_a_network_is_itself_and_no_other():
+    nets = tuple(recurrent(dtype=dtype).compiled() for dtype in ("float32", "float32", "float64"))
+
+    @njit
+    def same(a, b):
+        return a is b, a is not b
+
+    for a in nets:
+        for b in nets:
+            assert same(a, b) == same.py_func(a, b)
+
+
 def test_networks_in_a_typed_list():
     nets = List([recurrent("lstm", 1).compiled(), recurrent("gru", 2).compiled()])
 
@@ -502,6 +514,30 @@ def test_wrong_dtypes():
             step(np.zeros(3, int), net.zero_state())
         with pytest.raises(ValueError, match=r"x has shape \(\) and integers; this network"):
             step(1, net.zero_state())
+
+
+@njit
+def updated(net, module):
+    net.update(module)
+
+
+@njit
+def all_states(net, s):
+    return net.states(s)
+
+
+@njit
+def set_back(net, s, states):
+    net.set_states(s, states)
+
+
+def test_methods_that_only_python_has():
+    net = NET.compiled()
+    for name, function, given in [
+        ("update", updated, (0,)), ("states", all_states, (np.zeros(1),)), ("set_states", set_back, (np.zeros(1), 0)),
+    ]:  # fmt: skip
+        with pytest.raises(TypingError, match=rf"net\.{name}\(\) is for Python; call it outside of the compiled"):
+            function(net, *given)
 
 
 def test_layers_and_states_that_there_are_not():

@@ -20,10 +20,14 @@ RESULTS = {
     "digits_row_by_row": r"Held out: ([\d.]+)% of 360 digits are right, cross-entropy ([\d.]+)",
     "generate_text": r"Held out: perplexity ([\d.]+) per character, of (\d+) characters",
     "forecast_months": r"from 12 months +([\d.]+)",
+    "swing_up": r"Held out: (\d+) of 10 swing-ups end upright",
 }
 
 #: These take more than a few seconds without ``--quick``.
 LONGER = {"code_or_prose", "moving_digits", "digits_row_by_row", "generate_text"}
+
+#: These are for one cell and have no options.
+ONE_CELL = {"swing_up"}
 
 #: What tells that a program has learned: better than chance, and than the change of a year before (0.392 ppm).
 LEARNED = {
@@ -33,6 +37,7 @@ LEARNED = {
     "digits_row_by_row": lambda right, loss: right > 85,
     "generate_text": lambda perplexity, characters: perplexity < 15,
     "forecast_months": lambda error: error < 0.35,
+    "swing_up": lambda upright: upright >= 8,
 }
 
 MISSING = [library for library in ("matplotlib", "tqdm", "sklearn") if find_spec(library) is None]
@@ -62,9 +67,9 @@ def numbers(program: str, output: str) -> list[float]:
     return [float(number) for number in found.groups()]
 
 
-def quick(program: str) -> list[str]:
-    """The option that makes a program quick, where it has one."""
-    return ["--quick"] * (program in LONGER)
+def options(program: str, cell: str) -> list[str]:
+    """Those that a program has: its cell, and that it be quick."""
+    return ["--quick"] * (program in LONGER) + ["--cell", cell] * (program not in ONE_CELL)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +77,7 @@ def quick(program: str) -> list[str]:
 )
 def test_it_learns_and_draws(program, cell, examples):
     image = pytest.importorskip("PIL.Image")
-    output = run(examples / f"{program}.py", *quick(program), "--cell", cell)
+    output = run(examples / f"{program}.py", *options(program, cell))
     picture = examples / "output" / f"{program}.png"
     assert LEARNED[program](*numbers(program, output)), output
     assert f"Picture: {picture}" in output
@@ -93,11 +98,17 @@ def test_other_cells_run_and_results_repeat(examples):
     assert gru != simple_rnn
 
 
+def test_onnxruntime_is_left_out_with_a_reason(examples):
+    code = "import sys; sys.modules['onnx'] = None; import onnx_lstm; print(onnx_lstm.LEFT_OUT)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=examples, capture_output=True, text=True, check=True)
+    assert "onnxruntime is left out: no onnx here" in done.stdout
+
+
 def test_they_are_short_and_have_the_same_options():
     sources = {path.stem: path.read_text("utf-8") for path in EXAMPLES.glob("*.py")}
-    assert sources.keys() == {*RESULTS, "forecast_co2"}
+    assert sources.keys() == {*RESULTS, "forecast_co2", "onnx_lstm"}
     for program, source in sources.items():
         assert len(source.splitlines()) <= 80, program
     for program in RESULTS:
         assert ('"--quick"' in sources[program]) == (program in LONGER)
-        assert 'choices=["lstm", "gru", "simple_rnn"' in sources[program]
+        assert ('choices=["lstm", "gru", "simple_rnn"' in sources[program]) == (program not in ONE_CELL)

@@ -7,18 +7,21 @@ contain of nblstm.
 
 from __future__ import annotations
 
+import operator
 from functools import cache
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.core.imputils import lower_constant
 from numba.core.typing.templates import AttributeTemplate
 from numba.extending import (
     NativeValue,
     box,
     infer_getattr,
+    lower_builtin,
     lower_getattr,
     make_attribute_wrapper,
     models,
@@ -44,7 +47,7 @@ class NetworkType(types.Type):
 
     def __init__(self, dtype: types.Float, version: str):
         self.dtype = dtype
-        super().__init__(f"nblstm.CompiledNetwork({dtype}, {version})")
+        super().__init__(f"nblstm.CompiledNetwork({dtype}, {version[:12]})")  # in each of Numba's error messages
 
 
 @cache
@@ -68,6 +71,9 @@ make_attribute_wrapper(NetworkType, "header", "_header")
 #: Attributes that compiled functions read from the header.
 SIZES = ("batch_size", "input_size", "output_size", "state_size", "recurrent_size", "num_layers")
 
+#: Methods that only Python has.
+IN_PYTHON = ("states", "set_states", "update")
+
 
 @infer_getattr
 class _Sizes(AttributeTemplate):
@@ -76,6 +82,8 @@ class _Sizes(AttributeTemplate):
     def generic_resolve(self, kind, name):
         if name == "dtype":
             return types.DType(kind.dtype)
+        if name in IN_PYTHON:
+            raise TypingError(f"net.{name}() is for Python; call it outside of the compiled function")
         return types.int64 if name in SIZES else None
 
 
@@ -95,6 +103,16 @@ for _name in SIZES:
 @lower_getattr(NetworkType, "dtype")
 def _dtype(context, builder, kind, value):
     return context.get_dummy_value()
+
+
+@lower_builtin(operator.is_, NetworkType, NetworkType)
+def _is(context, builder, signature, args):
+    """Compare the blocks: a network has one."""
+    first, second = (
+        builder.ptrtoint(cgutils.create_struct_proxy(kind)(context, builder, value=value).header, ir.IntType(64))
+        for kind, value in zip(signature.args, args, strict=True)
+    )
+    return builder.icmp_unsigned("==", first, second)
 
 
 @unbox(NetworkType)
