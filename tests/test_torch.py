@@ -376,15 +376,17 @@ def test_convert_leaves_alone_what_it_cannot_do():
     shared, more = nn.GRU(2, 2), nn.LSTM(2, 2)
     more.register_buffer("scale", torch.ones(1))
     more.tag = "mine"
+    normed = nn.utils.parametrizations.weight_norm(nn.LSTM(2, 3), "weight_hh_l0")
     model = nn.ModuleDict({
-        "projected": nn.LSTM(3, 5, proj_size=2), "more": more, "own": Own(2, 2), "normed": nn.utils.parametrizations.weight_norm(
-            nn.LSTM(2, 3), "weight_hh_l0"), "one": shared, "two": shared, "cell": nn.LSTMCell(2, 3),
+        "projected": nn.LSTM(3, 5, proj_size=2), "more": more, "own": Own(2, 2), "normed": normed, "one": shared,
+        "two": shared, "cell": nn.LSTMCell(2, 3),
     })  # fmt: skip
     done = nbt.convert(model)
     assert done.replaced == ["one", "two"]
     assert model["one"] is model["two"]
     assert {name: reason[:20] for name, reason in done.left.items()} == {
-        "projected": "it has projections, ", "more": "it has 'scale', 'tag", "own": "it is a Own, whose o", "normed": "some parameters are ",
+        "projected": "it has projections, ", "more": "it has 'scale', 'tag", "own": "it is a Own, whose o",
+        "normed": "some parameters are ",
     }  # fmt: skip
     assert isinstance(nbt.convert(nn.RNN(2, 3)).model, nbt.RNN)
     with pytest.raises(TypeError, match=r"give a torch\.nn\.Module"):

@@ -59,7 +59,7 @@ class Recurrence(torch.autograd.Function):
         """Run BPTT."""
         if any(grad is not None and torch._C._functorch.is_legacy_batchedtensor(grad) for grad in (dy, *d_states)):
             raise RuntimeError(
-                "batched gradients (is_grads_batched, vectorize) are asked of a module of nblstm.torch, which has none; "
+                "batched gradients (is_grads_batched, vectorize) are asked of a module of nblstm.torch, without any; "
                 "ask for one after another, or give nblstm.torch.reference(module)"
             )
         (held,) = ctx.saved_tensors
