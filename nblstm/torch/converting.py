@@ -86,9 +86,9 @@ def _reason(module: torch.nn.RNNBase) -> str | None:
         return f"it has projections, proj_size={module.proj_size}"
     if module.dropout == 1:
         return "its dropout is 1"
-    dtype = next(module.parameters()).dtype
-    if dtype not in COMPUTED:
-        return f"its parameters are {dtype}"
+    first = next(module.parameters())
+    if first.dtype not in COMPUTED or first.device.type not in ("cpu", "meta"):
+        return f"its parameters are {first.dtype} on {first.device}, and nblstm.torch computes on the CPU"
     return None
 
 
