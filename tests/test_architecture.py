@@ -29,7 +29,7 @@ ALLOWED = {
     "engine": {"arguments", "buffers", "cells", "process"},  # and cpu or cuda by name, see `engine.device`
     "numba_extension": {"arguments", "cells", "codegen", "cpu", "symbolic"},
     "nn": {"arguments", "buffers", "cells", "cuda", "engine", "numba_extension", "process"},
-    "torch": {"arguments", "buffers", "cells", "cpu", "engine", "nn", "numba_extension", "symbolic"},  # cpu: threads
+    "torch": {"arguments", "buffers", "cells", "cpu", "engine", "nn", "numba_extension", "process", "symbolic"},
     "training": {"activations", "arguments", "engine", "nn", "process", "symbolic"},
     "activations": {"arguments", "symbolic"},
     "constraints": {"arguments"},

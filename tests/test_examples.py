@@ -21,13 +21,14 @@ RESULTS = {
     "generate_text": r"Held out: perplexity ([\d.]+) per character, of (\d+) characters",
     "forecast_months": r"from 12 months +([\d.]+)",
     "swing_up": r"Held out: (\d+) of 10 swing-ups end upright",
+    "own_cell_in_torch": r"differ by at most (\S+)[\s\S]*Held out: ([\d.]+)% of 360 digits are right",
 }
 
 #: These take more than a few seconds without ``--quick``.
 LONGER = {"code_or_prose", "moving_digits", "digits_row_by_row", "generate_text"}
 
 #: These are for one cell and have no options.
-ONE_CELL = {"swing_up"}
+ONE_CELL = {"swing_up", "own_cell_in_torch"}
 
 #: What tells that a program has learned: better than chance, and than the change of a year before (0.392 ppm).
 LEARNED = {
@@ -38,6 +39,7 @@ LEARNED = {
     "generate_text": lambda perplexity, characters: perplexity < 15,
     "forecast_months": lambda error: error < 0.35,
     "swing_up": lambda upright: upright >= 8,
+    "own_cell_in_torch": lambda apart, right: apart < 1e-5 and right > 80,
 }
 
 MISSING = [library for library in ("matplotlib", "tqdm", "sklearn") if find_spec(library) is None]
@@ -50,10 +52,10 @@ def examples(tmp_path):
     return shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=shutil.ignore_patterns("output"))
 
 
-def run(program: Path, *options: str) -> str:
+def run(program: Path, *options: str, **variables: str) -> str:
     """What a program prints, with warnings as errors."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", program, *options], env=environment(MPLCONFIGDIR=None),
+        [sys.executable, "-W", "error", program, *options], env=environment(MPLCONFIGDIR=None, **variables),
         capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
@@ -77,6 +79,8 @@ def options(program: str, cell: str) -> list[str]:
 )
 def test_it_learns_and_draws(program, cell, examples):
     image = pytest.importorskip("PIL.Image")
+    if "torch" in program:
+        pytest.importorskip("torch", reason="needs torch, the extra 'torch'")
     output = run(examples / f"{program}.py", *options(program, cell))
     picture = examples / "output" / f"{program}.png"
     assert LEARNED[program](*numbers(program, output)), output
@@ -96,6 +100,14 @@ def test_other_cells_run_and_results_repeat(examples):
     gru, again, simple_rnn = (numbers("count_digits", output) for output in outputs)
     assert gru == again
     assert gru != simple_rnn
+
+
+def test_torch_compile_is_left_out_with_a_reason(examples, tmp_path):
+    pytest.importorskip("torch", reason="needs torch, the extra 'torch'")
+    output = run(examples / "own_cell_in_torch.py", CXX="no-compiler", TORCHINDUCTOR_CACHE_DIR=f"{tmp_path}/inductor")
+    assert "torch.compile, which needs a C++ compiler, is left out: " in output
+    assert "s of torch.compile" not in output
+    assert LEARNED["own_cell_in_torch"](*numbers("own_cell_in_torch", output))
 
 
 def test_onnxruntime_is_left_out_with_a_reason(examples):

@@ -385,6 +385,7 @@ def test_convert_leaves_alone_what_it_cannot_do():
     assert done.replaced == ["one", "two"]
     assert model["one"] is model["two"]
     assert {name: reason[:20] for name, reason in done.left.items()} == {
+        "cell": "it is a LSTMCell, on",
         "projected": "it has projections, ", "more": "it has 'scale', 'tag", "own": "it is a Own, whose o",
         "normed": "some parameters are ",
     }  # fmt: skip
@@ -413,6 +414,9 @@ def test_streaming_and_numpy():
         step.state = step.state
         step.reset()
         assert torch.equal(step(x[0]), found[0])
+        for before in (ours(x[:2]), ours(x[:2].unsqueeze(0 if ours.batch_first else 1))):  # without and with a batch
+            step.reset(before[1])
+            alike([step(x[2])], [found[2]], bound=1e-6)
         network = ours.to_nn()
         np.testing.assert_allclose(network(x.numpy())[0], wanted.detach().numpy(), rtol=1e-6, atol=1e-7)
         with nbt.frozen(nn.Sequential(ours)), torch.no_grad():
@@ -433,6 +437,9 @@ def test_repr():
         == "nblstm.torch.LSTM(3, 5, num_layers=2, batch_first=True)"
     )
     assert repr(nbt.Recurrent(peephole, 3, 5)) == "nblstm.torch.Recurrent(cell=peephole, 3, 5)"
+    assert (
+        repr(nbt.RNN(3, 5, bias=False, nonlinearity="relu")) == "nblstm.torch.RNN(3, 5, bias=False, nonlinearity=relu)"
+    )
     assert repr(nbt.GRU(3, 5).stepper()) == "<Stepper of nblstm.torch.GRU(3, 5)>"
 
 

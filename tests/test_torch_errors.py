@@ -5,6 +5,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch, the extra 'torch'")
 torch.set_num_threads(1)  # its threads watch for work without a break; processes of tests have no cores for that
 from messages import message_of  # noqa: E402
+from torch.autograd import forward_ad  # noqa: E402
 from torch.nn.utils.rnn import PackedSequence, pack_sequence  # noqa: E402
 
 import nblstm.torch as nbt  # noqa: E402
@@ -20,7 +21,12 @@ def mixed():
     return lstm
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:FutureWarning", "ignore:.*torch.jit.trace:DeprecationWarning")
+def dual(module):
+    with forward_ad.dual_level():
+        return module(forward_ad.make_dual(X, X))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.parametrize(
     ("error", "call", "needed"),
     [
@@ -72,11 +78,21 @@ def mixed():
             ["is_grads_batched", "reference"],
         ),
         (RuntimeError, lambda: torch.jit.trace(LSTM, X, check_trace=False), ["torch.jit", "torch.export"]),
+        (RuntimeError, lambda: torch.jit.script(torch.nn.Sequential(LSTM)), ["torch.jit", "torch.export"]),
+        (RuntimeError, lambda: dual(LSTM), ["forward-mode", "reference"]),
         (RuntimeError, lambda: torch.func.vmap(LSTM)(torch.zeros(2, 6, 4, 3)), ["torch.func", "reference"]),
     ],
 )
 def test_one_sentence(error, call, needed):
     message_of(error, call, *needed)
+
+
+def test_dropout_with_one_layer_warns_of_the_user_s_line():
+    lstm = nbt.LSTM(3, 5)
+    for make in (lambda: nbt.LSTM(3, 5, dropout=0.5), lambda: setattr(lstm, "dropout", 0.5)):
+        with pytest.warns(UserWarning, match="dropout is 0.5 with one layer") as caught:
+            make()
+        assert caught[0].filename == __file__
 
 
 def test_a_call_that_fails_changes_nothing():

@@ -40,7 +40,7 @@ def show(text: str, end: str = "\n") -> None:
 def warn(text: str) -> None:
     """Warn with the line of the user's program from which nblstm was called, which then warns of it once."""
     level, frame = 1, sys._getframe()
-    inner = ("nblstm", "numpy")  # numpy.errstate, as a decorator, has frames in between
+    inner = ("nblstm", "numpy", "torch")  # with frames in between: numpy.errstate, a decorator; torch's Module
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in inner:
         level, frame = level + 1, frame.f_back
     warnings.warn(text, stacklevel=level)

@@ -54,6 +54,8 @@ def convert(model: Module) -> Conversion:
     made: dict[int, Recurrent] = {}
     replaced, left = [], {}
     for name, module in list(model.named_modules(remove_duplicate=False)):
+        if isinstance(module, torch.nn.RNNCellBase):
+            left[name] = f"it is a {type(module).__name__}, one step of a loop; have an LSTM, GRU or RNN do the loop"
         if not isinstance(module, torch.nn.RNNBase):
             continue
         if id(module) not in made:

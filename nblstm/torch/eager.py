@@ -80,6 +80,14 @@ class Recurrence(torch.autograd.Function):
             found = Once.apply(len(found), *found, *held.sources)
         return None, None, None, None, *found
 
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any):
+        """Raise."""
+        raise RuntimeError(
+            "forward-mode derivatives are asked of a module of nblstm.torch, which has those of backward() alone; give "
+            "nblstm.torch.reference(module), the same equations as operations of torch"
+        )
+
 
 class Once(torch.autograd.Function):
     """Gradients that have no derivative here; whoever asks for it is told what has.

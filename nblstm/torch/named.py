@@ -90,3 +90,7 @@ class RNN(Recurrent):
 
     def _new_nn(self, **options: Any) -> nn.Recurrent:
         return nn.RNN(nonlinearity=self.nonlinearity, **options)
+
+    def extra_repr(self) -> str:
+        """The arguments that are not at their defaults."""
+        return super().extra_repr() + (", nonlinearity=relu" if self.nonlinearity == "relu" else "")

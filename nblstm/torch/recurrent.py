@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -14,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from nblstm import nn
 from nblstm.arguments import validate
 from nblstm.cells.cell import Cell
+from nblstm.process.show import warn
 from nblstm.torch import operators  # noqa: F401  # defines them
 from nblstm.torch.checks import check_input, check_states, converted
 from nblstm.torch.description import described, network_of
@@ -24,6 +24,7 @@ from nblstm.torch.tensors import COMPUTED, DTYPES, Weights
 if TYPE_CHECKING:
     from nblstm.numba_extension.compiled_network import CompiledNetwork
 
+JIT = "torch.jit can't trace or script a module of nblstm.torch; use torch.export or torch.compile"
 _PLAIN = (Tensor, Parameter)
 
 
@@ -93,9 +94,7 @@ class Recurrent(Module):
     def dropout(self, value: float) -> None:
         self._dropout = validate.probability("dropout", value)
         if self._dropout and self.num_layers == 1:
-            warnings.warn(
-                f"dropout is {value} with one layer, and acts between layers; put one behind the layer", stacklevel=3
-            )
+            warn(f"dropout is {value} with one layer, and acts between layers; put one behind the layer")
         self._make_networks()
 
     def _make_networks(self) -> None:
@@ -160,7 +159,7 @@ class Recurrent(Module):
             If a shape, dtype or device does not fit; by a transform of `torch.func`, whose way is `reference`.
         """
         if torch.jit.is_tracing():
-            raise RuntimeError("torch.jit can't trace a module of nblstm.torch; use torch.export or torch.compile")
+            raise RuntimeError(JIT)
         packed = input if isinstance(input, PackedSequence) else None
         x = input if packed is None else packed.data
         if packed is not None and lengths is not None:
@@ -291,6 +290,10 @@ class Recurrent(Module):
         defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
         parts += [f"{name}={getattr(self, name)}" for name, usual in defaults.items() if getattr(self, name) != usual]
         return ", ".join(parts)
+
+    def __prepare_scriptable__(self) -> Recurrent:
+        """Refuse `torch.jit.script`, which calls this."""
+        raise RuntimeError(JIT)
 
     def __getstate__(self) -> dict:
         """Return all but the networks, which are made again, and hold memory."""

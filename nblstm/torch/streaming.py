@@ -20,7 +20,7 @@ class Stepper:
 
     def __init__(self, module: Any, batch_size: int = 1):
         self._shown, self._stepper = repr(module), module.to_nn().stepper(batch_size)
-        self._dtype = module._tensors()[0].dtype
+        self._batch_size, self._dtype = batch_size, module._tensors()[0].dtype
         self._computed = COMPUTED[self._dtype]
 
     def __repr__(self):
@@ -62,9 +62,20 @@ class Stepper:
         self.reset(state)
 
     def reset(self, state=None) -> None:
-        """Set the states, to the cell's initial ones, mostly zeros, if not given."""
+        """Set the states, to the cell's initial ones, mostly zeros, if not given.
+
+        Parameters
+        ----------
+        state : tuple of Tensor, or for a GRU and an RNN Tensor, optional
+            As the module returns them: each (num_layers, B, H), or (num_layers, H) where B is 1.
+        """
         if isinstance(state, tuple | list):
-            state = tuple([self._array("a state", each) for each in state])
+            state = tuple([self._state("a state", each) for each in state])
         elif state is not None:
-            state = self._array("state", state)
+            state = self._state("state", state)
         self._stepper.reset(state)
+
+    def _state(self, name: str, state: Tensor) -> np.ndarray:
+        """Numbers of a state; a module that was called on one sequence returns it without a batch."""
+        array = self._array(name, state)
+        return array[:, None] if array.ndim == 2 and self._batch_size == 1 else array
