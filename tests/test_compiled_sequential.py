@@ -366,3 +366,21 @@ def test_indices_that_there_are_not():
             step(net, np.zeros(2, int))
         with pytest.raises(ValueError, match=r"x has shape \(\) and integers; .* give an array \(3,\) of integers$"):
             step(model.compiled(3), 1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_outputs_may_be_the_next_inputs(dtype):
+    """They are a view of the state, where a step writes: a Dense alone read there what it had written."""
+    model = Sequential([Input((None, 100)), Dense(100, dtype=dtype)], seed=0)
+    net = model.compiled()
+
+    @njit
+    def twice(net, x, s):
+        return net.step(net.step(x, s), s)
+
+    x = np.random.default_rng(0).normal(size=100).astype(dtype)
+    weights, bias = (value.astype("f8") for value in model.get_weights())
+    expected = (x @ weights + bias) @ weights + bias
+    s = net.zero_state()
+    assert_close(twice(net, x, s), expected, OUTPUT[dtype])
+    assert_close(net.step(net.step(x, s), s), expected, OUTPUT[dtype])

@@ -483,3 +483,23 @@ print(threads.num_threads(), type(threads._workers).__name__)
     for other in found[1:]:
         for one, two in zip(found[0], other, strict=True):
             assert torch.equal(one, two)
+
+
+def test_tensors_stay_as_torch_has_them():
+    torchs, ours = pair("LSTM", {}, dtype=F64)
+    x = torch.randn(5, 2, 3, dtype=F64, requires_grad=True)
+    y, _ = ours(x)
+    y.sum().backward()
+    for tensor in (x, ours.weight_ih_l0):
+        tensor.detach().untyped_storage().resize_(4096)  # as FSDP does; after tensor.numpy() torch refuses it
+    steps = torch.tensor([3, 9, 1, 9])[::2]  # not contiguous
+    rows = torch.randn(4, 3, dtype=F64)
+    torchs.load_state_dict(ours.state_dict())
+    found = [
+        ours(nn.utils.rnn.PackedSequence(rows, steps)),
+        torchs(nn.utils.rnn.PackedSequence(rows, steps.contiguous())),
+    ]
+    alike(*[[y.data, *states] for y, states in found])
+    negative = torch.randn(5, 2, 3, dtype=torch.complex128).conj().imag
+    assert negative.is_neg()
+    alike([ours(negative)[0]], [torchs(negative)[0]])

@@ -55,6 +55,16 @@ def dual(module):
         ),
         (ValueError, lambda: LSTM(PackedSequence(torch.zeros(4, 3), torch.tensor([1, 3]))), ["batch_sizes", "[1, 3]"]),
         (ValueError, lambda: LSTM(PackedSequence(torch.zeros(4, 3), torch.tensor([3, 2]))), ["(4, 3)", "(5, 3)"]),
+        (ValueError, lambda: LSTM(PackedSequence(torch.zeros(3, 3), torch.tensor([2, 1]).int())), ["int32", "int64"]),
+        (ValueError, lambda: LSTM(PackedSequence(torch.zeros(1, 3), torch.tensor([9, -8]))), ["[9, -8]"]),
+        (
+            ValueError,
+            lambda: LSTM(
+                PackedSequence(torch.zeros(3, 3), torch.tensor([2, 1]), torch.tensor([0, 5]), torch.tensor([0, 1]))
+            ),
+            ["sorted_indices", "[0, 5]"],
+        ),
+        (TypeError, lambda: LSTM(X, lengths=torch.tensor([6.0, 1, 0, 2])), ["lengths are torch.float32"]),
         (RuntimeError, lambda: nbt.LSTM(3, 5, device="meta")(X), ["weight_ih_l0", "meta"]),
         (ValueError, lambda: nbt.LSTM(3, 5, proj_size=2), ["proj_size is 2"]),
         (ValueError, lambda: nbt.LSTM(3, 0), ["hidden_size is 0"]),

@@ -2,6 +2,7 @@
 
 import gc
 import io
+import json
 import warnings
 
 import pytest
@@ -131,9 +132,29 @@ def test_a_network_as_text_is_made_anew_in_another_process():
         found = network_from(text)
         assert found.cell is own  # this process knows it
         assert described(found) == text
-    for code in ("__import__('os').system('true')", "().__class__", "[1 for _ in ()]", "open('x')", "(lambda: 1)()"):
+    for code in (
+        "__import__('os').system('true')", "().__class__", "[1 for _ in ()]", "open('x')", "(lambda: 1)()", "h ** 9 ** 9",
+        "eval('1')", "h.__class__", "'text'", "10 ** 400", "operand(1)",
+    ):  # fmt: skip
         with pytest.raises(ValueError, match=r"the equations have .* in them, which nblstm does not write"):
             network_from(text.replace("return", f"new_x = {code}\\n    return", 1))
+    made = json.loads(text)
+    for equations in (
+        "def f(eval):\n    return 1\ndef equations(a, h):\n    return eval('1')\n", "x = 1", "import os",
+        "def equations(a, h=eval('1')):\n    return h\n", "@eval\ndef equations(a, h):\n    return h\n", "def (",
+        "def equations(a, h):\n    def eval(x):\n        return x\n    return eval('1')\n", "(" * 500,
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="the equations"):
+            network_from(json.dumps(made | {"cell": made["cell"] | {"equations": equations}}))
+    for group in range(1, 6):
+        declared = list(made["cell"]["declared"])
+        declared[group] = ["x=__import__('os')"]
+        with pytest.raises(ValueError, match="where a name is"):
+            network_from(json.dumps(made | {"cell": made["cell"] | {"declared": declared}}))
+    wrong = [json.dumps(made | {"dtype": "complex64"}), json.dumps(made | {"sizes": [1, 0, 1]})]
+    for damaged in ("", "[]", "{}", "{", *wrong):
+        with pytest.raises(ValueError, match=r"damaged|dtype is complex64|H is 0"):
+            network_from(damaged)
 
 
 def test_operators_are_as_torch_wants_them():
@@ -146,11 +167,23 @@ def test_operators_are_as_torch_wants_them():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for lengths in (None, torch.tensor([6, 0, 2])):
-            torch.library.opcheck(own.forward.default, (x, states, weights, lengths, torch.tensor([3]), text))
+            for seed, rate in ((None, 0.0), (torch.tensor([3]), 0.3)):
+                torch.library.opcheck(own.forward.default, (x, states, weights, lengths, seed, rate, text))
             torch.library.opcheck(own.infer.default, (x.detach(), [s.detach() for s in states], plain, lengths, text))
-            y, h, _, reserve = own.forward(x.detach(), [], plain, lengths, None, text)
+            y, h, _, reserve = own.forward(x.detach(), [], plain, lengths, None, 0.0, text)
             for dx, dweights in ((True, True), (True, False), (False, True)):
-                given = (reserve, plain, torch.randn_like(y), [None, torch.randn_like(h)], 6, 3, dx, dweights, text)
+                given = (
+                    reserve,
+                    plain,
+                    torch.randn_like(y),
+                    [None, torch.randn_like(h)],
+                    6,
+                    3,
+                    dx,
+                    dweights,
+                    0.0,
+                    text,
+                )
                 torch.library.opcheck(own.backward.default, given)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import sys
 from importlib import import_module
 from operator import attrgetter
@@ -84,7 +85,10 @@ def from_data(kind: type[Cell], data: dict[str, Any]) -> Cell:
     """
     check_text(data["equations"])
     name, *names, output, initial = data["declared"]
-    declared = (name, *map(tuple, names), output, tuple(initial))
+    declared = (name, *map(tuple, names), output, tuple(map(float, initial)))
+    for own in (*[each for group in declared[1:6] for each in group], output):
+        if not isinstance(own, str) or not own.isidentifier() or keyword.iskeyword(own) or own.startswith("_"):
+            raise ValueError(f"a cell in a file has {own!r} where a name is; make the file anew")
     return _by_value(kind, declared, data["equations"], ("", ""), data["doc"])
 
 

@@ -148,7 +148,7 @@ class CompiledNetwork:
             target = s[header["x"] : header["x"] + B].view(f"i{self._dtype.itemsize}")
             target[...] = x
             x = target
-        elif x.dtype != self._dtype or not (x.flags.c_contiguous and x.flags.aligned):
+        elif x.dtype != self._dtype or not (x.flags.c_contiguous and x.flags.aligned) or np.may_share_memory(x, s):
             x = np.array(x, self._dtype, order="C")
         _called(header["step"], 3)(self._at, address(x), address(s))
         y = s[header["y"] : header["y"] + B * header["output_size"]]

@@ -9,7 +9,7 @@ from numba.extending import intrinsic, overload_method, register_jitable
 
 from nblstm.codegen.intrinsics import call
 from nblstm.numba_extension.network_type import NetworkType
-from nblstm.numba_extension.numba_methods import address_of, check_state, converted, given
+from nblstm.numba_extension.numba_methods import address_of, check_state, copied, given
 from nblstm.numba_extension.step_errors import JacobianError, StateError
 
 
@@ -18,7 +18,7 @@ def _jacobian(net, x, s):
     check_state(net, s)
     real, placed = net.dtype, _index
     if isinstance(x, types.Array) and x.ndim == 1 and x.dtype in (types.float32, types.float64):
-        placed = given if x.layout == "C" and x.aligned and x.dtype == real else converted(real)
+        placed = given if x.layout == "C" and x.aligned and x.dtype == real else copied
     elif not isinstance(x, types.Integer):
         raise TypingError(
             f"x is {x}; give an array (I,) of float32 or float64, or an index for a network that begins with an "

@@ -94,29 +94,24 @@ def _step(net, x, s):
             "an Embedding"
         )
     ready = x.layout == "C" and x.aligned and number == net.dtype
-    return (_step_of_row if x.ndim == 1 else _step_of_rows)(net, given if ready else converted(net.dtype))
+    return (_step_of_row if x.ndim == 1 else _step_of_rows)(net, given if ready else copied)
+
+
+@register_jitable
+def copied(header, x, s):
+    """Put the numbers of an input into the state, and return where they are."""
+    k = header.x
+    for number in x.flat:
+        s[k] = number
+        k += 1
+    return address_of(s) + header.x * s.itemsize
 
 
 @register_jitable
 def given(header, x, s):
-    """Address of an input that needs no conversion."""
-    return address_of(x)
-
-
-def converted(real):
-    """A function like `given`, for inputs of another dtype or layout."""
-
-    @register_jitable
-    def converted(header, x, s):
-        """Put the numbers of an input into the state, and return where they are."""
-        k = header.x
-        for number in x.flat:
-            s[k] = number
-            k += 1
-        return address_of(s) + header.x * size
-
-    size = real.bitwidth // 8
-    return converted
+    """Address of an input that needs no conversion; a part of the state is copied, as a step writes there."""
+    at = address_of(x)
+    return copied(header, x, s) if 0 <= at - address_of(s) < s.nbytes else at
 
 
 def _step_of_row(net: NetworkType, placed):

@@ -15,7 +15,7 @@ DIALECT = Dialect({**OPERATORS, "where": Form("new_where({}, {}, {})")})
 FUNCTIONS: dict[str, object] = {
     **{name: partial(functions.primitive, name) for name in NUMERIC},
     **{name: partial(functions.choice, name) for name in ("minimum", "maximum", "clip")},
-    "new_where": functions.where, "__name__": __name__,
+    "new_where": functions.where, "__name__": __name__, "__builtins__": {},  # a text has no other names
 }  # fmt: skip
 
 #: Objects that were pickled or unpickled, by their equations, so that a copy in the same process is the object itself;
@@ -37,15 +37,15 @@ def equations_from(text: str, name: str) -> Any:
     return functions_from(text, f"equations {symbol(name)}", FUNCTIONS)["equations"]
 
 
-#: All that a text in `DIALECT` is made of.
+#: All that the body of a function in `DIALECT` is made of.
 _SYNTAX = (
-    ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.Assign, ast.Return, ast.Name, ast.Load, ast.Store,
-    ast.Tuple, ast.Constant, ast.Call, ast.BinOp, ast.UnaryOp, ast.Compare, ast.operator, ast.unaryop, ast.cmpop,
+    ast.Assign, ast.Return, ast.Name, ast.Load, ast.Store, ast.Tuple, ast.Constant, ast.Call, ast.Compare, ast.cmpop,
+    ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.UnaryOp, ast.USub,
 )  # fmt: skip
 
 
 def check_text(text: str) -> None:
-    """Check a text that comes from a file: it has arithmetic and functions of equations, and can do nothing else.
+    """Check a text that comes from a file: functions of `equations_from`, of arithmetic, and nothing else.
 
     Raises
     ------
@@ -53,20 +53,30 @@ def check_text(text: str) -> None:
         If there is anything else in it.
     """
     try:
-        nodes = list(ast.walk(ast.parse(text)))
-    except SyntaxError:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ValueError("the equations are no text that nblstm has written; make the file anew") from None
-    own = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
-    given = {node.arg for node in nodes if isinstance(node, ast.arg)}
-    callable_names = {*FUNCTIONS, *own, *given}
-    for node in nodes:
-        fine = isinstance(node, _SYNTAX)
-        if isinstance(node, ast.Call):
-            fine = not node.keywords and isinstance(node.func, ast.Name) and node.func.id in callable_names
-        elif isinstance(node, ast.FunctionDef):
-            fine = not node.decorator_list
-        elif isinstance(node, ast.Name):
-            fine = not node.id.startswith("__")
-        if not fine:
-            part = ast.unparse(node)[:60]
-            raise ValueError(f"the equations have {part!r} in them, which nblstm does not write; make the file anew")
+    known = set(FUNCTIONS)
+    for function in tree.body:
+        if not isinstance(function, ast.FunctionDef) or function.name not in ("operand", "new_states", "equations"):
+            raise _foreign(function)
+        names = {argument.arg for argument in function.args.args}
+        if ast.unparse(function.args) != ", ".join(argument.arg for argument in function.args.args):
+            raise _foreign(function)
+        if function.decorator_list or function.returns:
+            raise _foreign(function)
+        for node in [found for statement in function.body for found in ast.walk(statement)]:
+            fine = isinstance(node, _SYNTAX)
+            if isinstance(node, ast.Call):
+                called = node.func
+                fine = isinstance(called, ast.Name) and called.id in known | names and not node.keywords
+            elif isinstance(node, ast.Constant):
+                fine = isinstance(node.value, int | float) and abs(node.value) < 1e300
+            if not fine:
+                raise _foreign(node)
+        known.add(function.name)
+
+
+def _foreign(node: ast.AST) -> ValueError:
+    part = ast.unparse(node)[:60]
+    return ValueError(f"the equations have {part!r} in them, which nblstm does not write; make the file anew")

@@ -60,6 +60,12 @@ def check_input(module: Any, x: Tensor, first: Tensor) -> None:
         )
 
 
+def check_lengths(lengths: Any) -> None:
+    """Check the dtype and device of lengths in a tensor, whoever computes."""
+    if isinstance(lengths, Tensor) and (lengths.is_floating_point() or lengths.dtype is torch.bool or lengths.is_meta):
+        raise TypeError(f"lengths are {lengths.dtype} on {lengths.device}; give whole numbers on the CPU")
+
+
 def check_states(module: Any, x: Tensor, states: list[Tensor]) -> None:
     """Check shape and device of initial states."""
     shape: tuple[int, ...] = (module.num_layers * (1 + module.bidirectional), module.hidden_size)

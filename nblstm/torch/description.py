@@ -6,6 +6,7 @@ import json
 from functools import lru_cache
 from typing import Any
 
+from nblstm.arguments import validate
 from nblstm.buffers.layout import recurrent_layout
 from nblstm.cells import pickling
 from nblstm.cells.cell import Cell
@@ -26,17 +27,17 @@ def network_of(
 
 
 def described(network: Network) -> str:
-    """A network as JSON, the cell as its equations, so that any process can make it."""
+    """A network but for its dropout as JSON, the cell as its equations, so that any process can make it."""
     sizes = network.input_size, network.hidden_size, network.num_layers
     bias = "bias_ih_l0" in network.layout.shapes
     return json.dumps({
-        "cell": pickling.as_data(network.cell), "sizes": sizes, "bias": bias, "dropout": network.dropout,
-        "bidirectional": network.D == 2, "dtype": network.dtype,
+        "cell": pickling.as_data(network.cell), "sizes": sizes, "bias": bias, "bidirectional": network.D == 2,
+        "dtype": network.dtype,
     })  # fmt: skip
 
 
 @lru_cache(maxsize=64)
-def network_from(description: str) -> Network:
+def network_from(description: str, dropout: float = 0.0) -> Network:
     """The network of a text from `described`.
 
     Raises
@@ -44,6 +45,19 @@ def network_from(description: str) -> Network:
     ValueError
         If it is no such text.
     """
-    found: dict[str, Any] = json.loads(description)
-    cell, sizes = pickling.from_data(Cell, found.pop("cell")), found.pop("sizes")
-    return network_of(cell, *sizes, **found)
+    try:
+        found: dict[str, Any] = json.loads(description)
+        cell, (I, H, num_layers) = pickling.from_data(Cell, found["cell"]), found["sizes"]
+        sizes = (
+            validate.positive_integer("I", I),
+            validate.positive_integer("H", H),
+            validate.positive_integer("num_layers", num_layers),
+        )
+        bias, bidirectional = (
+            validate.flag("bias", found["bias"]),
+            validate.flag("bidirectional", found["bidirectional"]),
+        )
+        dtype = validate.dtype_name(found["dtype"])
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise ValueError(f"a network's description is damaged ({error}); make the file anew") from None
+    return network_of(cell, *sizes, bias, validate.probability("dropout", dropout), bidirectional, dtype)

@@ -16,7 +16,7 @@ from nblstm.buffers import memory
 from nblstm.buffers.batch import PackedBatch
 from nblstm.engine import engine
 from nblstm.engine.network import Network
-from nblstm.torch.tensors import Weights, arrays_of, gradients_of
+from nblstm.torch.tensors import Weights, array_of, arrays_of, gradients_of
 
 #: ``hooks_of_saved_tensors(True)``: the hooks that autograd gives what it saves to, or None. Torch 2.4 can't tell.
 hooks_of_saved_tensors = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda ignore_tracing: None)
@@ -38,7 +38,7 @@ class Recurrence(torch.autograd.Function):
         """Run a training pass; ``lengths`` and ``seed`` are those of `infer` and of dropout."""
         generator = None if seed is None else np.random.default_rng(seed)
         state = arrays_of(tensors[:given]) if given else None
-        y, states, tape = engine.forward(weights, x.detach().numpy(), state, lengths, generator=generator)
+        y, states, tape = engine.forward(weights, array_of(x), state, lengths, generator=generator)
         if tape.made.kept:
             y.flags.writeable = True  # a copy
         else:
@@ -68,7 +68,7 @@ class Recurrence(torch.autograd.Function):
         network: Network = tape.network
         flat = memory.empty((network.layout.size,), network.numpy_dtype) if True in wanted[5 + given :] else None
         dx, d_initial = engine.backward_into(
-            tape, None if dy is None else dy.detach().numpy(), arrays_of(d_states), flat, wanted[4]
+            tape, None if dy is None else array_of(dy), arrays_of(d_states), flat, wanted[4]
         )
         gradients: list[Tensor | None] = [None] * (len(held.sources) - 1)
         if given:
@@ -109,13 +109,25 @@ class Once(torch.autograd.Function):
 def inferred(weights: Weights, x: Tensor, states, lengths: Any) -> tuple[Tensor, ...]:
     """Run a pass that no gradient will follow."""
     state = arrays_of(states) if states else None
-    y, states = engine.infer(weights, x.detach().numpy(), state, lengths)
+    y, states = engine.infer(weights, array_of(x), state, lengths)
     return torch.from_numpy(y), *[torch.from_numpy(state) for state in states]
 
 
 def packed_batch(batch_sizes: Tensor, order: Tensor | None) -> PackedBatch:
-    """The batch of a PackedSequence."""
-    active = batch_sizes.numpy()
-    if (active[1:] > active[:-1]).any():
-        raise ValueError(f"batch_sizes are {active.tolist()}, and grow; make the PackedSequence by pack_sequence()")
-    return PackedBatch(active, np.arange(active[0]) if order is None else order.numpy())
+    """The batch of a PackedSequence; one may be made by hand, and kernels go where its numbers point."""
+    active = np.ascontiguousarray(batch_sizes.numpy())
+    if active.dtype != np.int64 or active.ndim != 1 or (active[1:] > active[:-1]).any() or active[-1:].sum() < 1:
+        raise ValueError(
+            f"batch_sizes are {active.tolist()} of {active.dtype}; they are int64, 1 or more, and never grow: make the "
+            "PackedSequence by pack_sequence()"
+        )
+    places = np.arange(active[0])
+    if order is None:
+        return PackedBatch(active, places)
+    given = order.numpy()
+    if given.shape != places.shape or not (np.sort(given) == places).all():
+        raise ValueError(
+            f"sorted_indices are {given.tolist()}; they have each number below {active[0]} once: make the "
+            "PackedSequence by pack_sequence()"
+        )
+    return PackedBatch(active, given.astype(np.int64))

@@ -26,11 +26,12 @@ _DTYPES = {name: dtype for dtype, name in DTYPES.items()}
 _library = torch.library.Library("nblstm", "DEF")
 _library.define("infer(Tensor x, Tensor[] states, Tensor[] weights, Tensor? lengths, str network) -> Tensor[]")
 _library.define(
-    "forward(Tensor x, Tensor[] states, Tensor[] weights, Tensor? lengths, Tensor? seed, str network) -> Tensor[]"
+    "forward(Tensor x, Tensor[] states, Tensor[] weights, Tensor? lengths, Tensor? seed, float dropout, str network) "
+    "-> Tensor[]"
 )
 _library.define(
     "backward(Tensor reserve, Tensor[] weights, Tensor? dy, Tensor?[] dstates, SymInt T, SymInt B, bool dx, "
-    "bool dweights, str network) -> Tensor[]"
+    "bool dweights, float dropout, str network) -> Tensor[]"
 )
 
 
@@ -56,31 +57,32 @@ def _infer(x: Tensor, states: list[Tensor], weights: list[Tensor], lengths: Tens
 
 
 def _forward(
-    x: Tensor, states: list[Tensor], weights: list[Tensor], lengths: Tensor | None, seed: Tensor | None, network: str
+    x: Tensor, states: list[Tensor], weights: list[Tensor], lengths: Tensor | None, seed: Tensor | None,
+    dropout: float, network: str,
 ):  # fmt: skip
-    """``[y, *states, reserve]``."""
-    own = network_from(network)
+    """``[y, *states, reserve]``; ``dropout`` is 0 where there is no seed."""
+    own = network_from(network, dropout)
     reserve = torch.empty(_reserve_size(own, x.shape[0], x.shape[1]), dtype=torch.uint8)
     y, final, tape = engine.forward(
         Weights(own, weights), array_of(x), arrays_of(states) if states else None,
         None if lengths is None else array_of(lengths),
-        generator=None if seed is None else np.random.default_rng(int(seed)), reserve=reserve.numpy(),
+        generator=None if seed is None else np.random.default_rng(int(seed)), reserve=array_of(reserve),
     )  # fmt: skip
     y.flags.writeable = True  # a copy
-    reproducible(own, reserve.numpy(), tape.made.batch)  # as an operator's results are to be
+    reproducible(own, array_of(reserve), tape.made.batch)  # as an operator's results are to be
     return [torch.from_numpy(y), *map(torch.from_numpy, final), reserve]
 
 
 def _backward(
     reserve: Tensor, weights: list[Tensor], dy: Tensor | None, dstates: list[Tensor | None], T: int, B: int, dx: bool,
-    dweights: bool, network: str,
+    dweights: bool, dropout: float, network: str,
 ):  # fmt: skip
     """``[dx, *d_states, all gradients of the weights in one]``, empty where not wanted."""
-    own = network_from(network)
-    tape = engine.restored(Weights(own, weights), reserve.numpy())
+    own = network_from(network, dropout)
+    tape = engine.restored(Weights(own, weights), array_of(reserve))
     flat = torch.empty(own.layout.size if dweights else 0, dtype=_DTYPES[own.dtype])
     d_x, d_initial = engine.backward_into(
-        tape, None if dy is None else array_of(dy), arrays_of(dstates), flat.numpy() if dweights else None, dx
+        tape, None if dy is None else array_of(dy), arrays_of(dstates), array_of(flat) if dweights else None, dx
     )
     return [torch.from_numpy(d_x) if dx else flat.new_empty(0), *map(torch.from_numpy, d_initial), flat]
 
@@ -98,13 +100,13 @@ def _infer_fake(x, states, weights, lengths, network):
 
 
 @torch.library.register_fake("nblstm::forward", lib=_library)
-def _forward_fake(x, states, weights, lengths, seed, network):
-    size = _reserve_size(network_from(network), *x.shape[:2])
+def _forward_fake(x, states, weights, lengths, seed, dropout, network):
+    size = _reserve_size(network_from(network, dropout), *x.shape[:2])
     return [*_infer_fake(x, states, weights, lengths, network), x.new_empty(size, dtype=torch.uint8)]
 
 
 @torch.library.register_fake("nblstm::backward", lib=_library)
-def _backward_fake(reserve, weights, dy, dstates, T, B, dx, dweights, network):
+def _backward_fake(reserve, weights, dy, dstates, T, B, dx, dweights, dropout, network):
     own = network_from(network)
     like = weights[0]
     d_x = like.new_empty((T, B, own.input_size) if dx else (0,))
@@ -113,9 +115,9 @@ def _backward_fake(reserve, weights, dy, dstates, T, B, dx, dweights, network):
 
 
 def _setup(ctx, inputs, output) -> None:
-    x, states, weights, _, _, network = inputs
+    x, states, weights, _, _, dropout, network = inputs
     ctx.save_for_backward(output[-1], *weights)
-    ctx.network, ctx.extent, ctx.given = network, x.shape[:2], len(states)
+    ctx.of, ctx.extent, ctx.given = (dropout, network), x.shape[:2], len(states)
     ctx.set_materialize_grads(False)
 
 
@@ -124,12 +126,10 @@ def _autograd(ctx, gradients):
     reserve, *weights = ctx.saved_tensors
     dy, *dstates = gradients[:-1]
     wanted_x, wanted_weights = ctx.needs_input_grad[0], any(ctx.needs_input_grad[2])
-    dx, *rest = torch.ops.nblstm.backward(
-        reserve, weights, dy, dstates, *ctx.extent, wanted_x, wanted_weights, ctx.network
-    )
+    dx, *rest = torch.ops.nblstm.backward(reserve, weights, dy, dstates, *ctx.extent, wanted_x, wanted_weights, *ctx.of)
     d_initial, flat = rest[:-1], rest[-1]
     d_weights = split(flat, weights) if wanted_weights else [None] * len(weights)
-    return dx if wanted_x else None, d_initial if ctx.given else [], d_weights, None, None, None
+    return dx if wanted_x else None, d_initial if ctx.given else [], d_weights, None, None, None, None
 
 
 torch.library.register_autograd("nblstm::forward", _autograd, setup_context=_setup, lib=_library)

@@ -15,7 +15,7 @@ from nblstm.arguments import validate
 from nblstm.cells.cell import Cell
 from nblstm.process.show import warn
 from nblstm.torch import operators  # noqa: F401  # defines them
-from nblstm.torch.checks import check_input, check_states, converted
+from nblstm.torch.checks import check_input, check_lengths, check_states, converted
 from nblstm.torch.description import described, network_of
 from nblstm.torch.eager import Recurrence, hooks_of_saved_tensors, inferred, packed_batch
 from nblstm.torch.streaming import Stepper
@@ -164,6 +164,8 @@ class Recurrent(Module):
         x = input if packed is None else packed.data
         if packed is not None and lengths is not None:
             raise ValueError("lengths are given beside a PackedSequence, which has its own; give a padded tensor")
+        if lengths is not None:
+            check_lengths(lengths)
         tensors = self._tensors()
         if hx is None and x.__class__ is Tensor and x.dtype is tensors[0].dtype and x.dtype in DTYPES:
             states: list[Tensor] = []
@@ -229,10 +231,13 @@ class Recurrent(Module):
                 PackedSequence(x, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
             )
         elif lengths is not None:
-            lengths = torch.as_tensor(lengths, dtype=torch.int64)
+            lengths = torch.as_tensor(lengths)
+            check_lengths(lengths)
+            lengths = lengths.to(torch.int64)
         text, seed = self._texts[x.dtype], self._drawn_seed() if self._drops() else None
         if seed is not None or _any_gradient(x, states, tensors):
-            y, *final, _ = torch.ops.nblstm.forward(x, states, tensors, lengths, seed, text)
+            dropout = 0.0 if seed is None else self._dropout
+            y, *final, _ = torch.ops.nblstm.forward(x, states, tensors, lengths, seed, dropout, text)
         else:
             y, *final = torch.ops.nblstm.infer(x, states, tensors, lengths, text)
         if packed is not None:

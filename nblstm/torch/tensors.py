@@ -19,17 +19,43 @@ COMPUTED = {torch.float32: torch.float32, torch.float64: torch.float64} | dict.f
     (torch.bfloat16, torch.float16), torch.float32
 )
 
+#: NumPy's name of each dtype, and its bytes.
+_NUMBERS = {
+    dtype: (np.dtype(name).str, np.dtype(name).itemsize)
+    for dtype, name in {**DTYPES, torch.int64: "int64", torch.uint8: "uint8"}.items()
+}
+
+
+class _Memory:
+    """A tensor's memory as NumPy asks for it.
+
+    Not ``tensor.numpy()``, after which torch never lets the tensor change its size, as FSDP does with parameters.
+    """
+
+    __slots__ = ("__array_interface__", "tensor")
+
+    def __init__(self, tensor: Tensor):
+        self.tensor, (typestr, item) = tensor, _NUMBERS[tensor.dtype]
+        self.__array_interface__ = {
+            "version": 3, "data": (tensor.data_ptr(), False), "shape": tuple(tensor.shape), "typestr": typestr,
+            "strides": tuple([item * stride for stride in tensor.stride()]),
+        }  # fmt: skip
+
 
 def array_of(tensor: Tensor) -> np.ndarray:
     """The numbers of a tensor on the CPU, not copied."""
-    return tensor.detach().numpy()
+    if tensor.is_neg():
+        tensor = tensor.resolve_neg()
+    if not tensor.numel():
+        return np.empty(tuple(tensor.shape), _NUMBERS[tensor.dtype][0])
+    return np.asarray(_Memory(tensor))
 
 
 def arrays_of(tensors: Sequence[Tensor | None]) -> tuple | None:
     """Arrays of some tensors, None where there is none; None if there are none at all."""
     if all(tensor is None for tensor in tensors):
         return None
-    return tuple([None if tensor is None else tensor.detach().numpy() for tensor in tensors])
+    return tuple([None if tensor is None else array_of(tensor) for tensor in tensors])
 
 
 class Weights:
@@ -62,7 +88,7 @@ class Weights:
             if DTYPES.get(tensor.dtype) != network.dtype or not tensor.is_cpu:
                 came, first = f"{tensor.dtype} on {tensor.device}", f"torch.{network.dtype} on cpu"
                 raise TypeError(f"{name} is {came}, and other parameters are {first}; convert the module with .to()")
-            self._named[name] = np.ascontiguousarray(tensor.detach().numpy())
+            self._named[name] = np.ascontiguousarray(array_of(tensor))
             self._addresses.append(tensor.data_ptr() if tensor.is_contiguous() else 0)
 
     def are(self, network: Network, tensors: Sequence[Tensor]) -> bool:
