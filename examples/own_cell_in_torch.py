@@ -52,11 +52,10 @@ def train_step(run, optimizer, x, y):
 
 x, y = map(torch.as_tensor, load_digits(return_X_y=True))
 x, lengths = x.float()[..., None] / 8 - 1, [2, 4, 8, 16, 32, 64]  # (1797, 64 pixels, 1)
-adam, still = torch.optim.Adam(parameters), torch.optim.Adam(parameters, lr=0)
-runs = {"nblstm.torch": own_cell, "loop in torch": loop}
+runs, still = {"nblstm.torch": own_cell, "loop in torch": loop}, torch.optim.Adam(parameters, lr=0)
 try:
-    compiled = torch.compile(loop)
-    runs[f"after {train_step(compiled, still, x[:32, :8], y[:32])[0] / 1e3:.0f} s of torch.compile"] = compiled
+    spent, *_ = train_step(compiled := torch.compile(loop), still, x[:32, :8], y[:32])
+    runs[f"loop, after {spent / 1e3:.0f} s of torch.compile"] = compiled
 except RuntimeError as error:
     print("torch.compile, which needs a C++ compiler, is left out:", str(error).strip().splitlines()[0])
 results = np.full((22, len(runs), len(lengths), 3), np.nan)
@@ -65,12 +64,13 @@ for k, i, j in np.ndindex(results.shape[:3]):  # in turns, with the same weights
         results[k, i, j] = train_step([*runs.values()][i], still, x[:32, : lengths[j]], y[:32])
 print(f"Losses and gradients of loop and module differ by at most {np.ptp(results[:, :2, :, 1:], axis=1).max():.0e}\n")
 print(f"{f'ms of a training step, {torch.get_num_threads()} threads; pixels':40}" + "".join(f"{T:7}" for T in lengths))
-ax = Figure(layout="constrained").add_subplot(xticks=lengths, xlabel="pixels", ylabel="ms of a training step")
+ax = Figure(layout="constrained").add_subplot()
 for name, ms in zip(runs, np.median(results[2:, ..., 0], axis=0), strict=True):
     print(f"{name:40}" + "".join(f"{each:7.2f}" for each in ms).replace("nan", "  -"))
     ax.plot(lengths, ms, "o-", label=name)
 ax.legend(frameon=False)
-schedule = torch.optim.lr_scheduler.OneCycleLR(adam, 1e-2, total_steps=60 * 45)
+ax.set(title="A training step of 32 digits", xlabel="pixels", ylabel="ms", xticks=lengths, ylim=(0, None))
+schedule = torch.optim.lr_scheduler.OneCycleLR(adam := torch.optim.Adam(parameters), 1e-2, total_steps=60 * 45)
 for rows in (rows for _ in range(60) for rows in torch.randperm(len(x) - 360).split(32)):
     train_step(own_cell, adam, x[rows], y[rows])
     schedule.step()
