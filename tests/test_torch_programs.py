@@ -133,8 +133,8 @@ def test_a_network_as_text_is_made_anew_in_another_process():
         assert found.cell is own  # this process knows it
         assert described(found) == text
     for code in (
-        "__import__('os').system('true')", "().__class__", "[1 for _ in ()]", "open('x')", "(lambda: 1)()", "h ** 9 ** 9",
-        "eval('1')", "h.__class__", "'text'", "10 ** 400", "operand(1)",
+        "__import__('os').system('true')", "().__class__", "[1 for _ in ()]", "open('x')", "(lambda: 1)()",
+        "h ** 9 ** 9", "eval('1')", "h.__class__", "'text'", "10 ** 400", "operand(1)",
     ):  # fmt: skip
         with pytest.raises(ValueError, match=r"the equations have .* in them, which nblstm does not write"):
             network_from(text.replace("return", f"new_x = {code}\\n    return", 1))

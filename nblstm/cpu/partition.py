@@ -71,7 +71,7 @@ class Sizes(NamedTuple):
     def is_serial(self, batch: Batch, limit_few_rows: int) -> bool:
         """Say whether a pass is too little work for threads; ``limit_few_rows`` is the limit where rows are few."""
         limit = thresholds.SERIAL_WORK if batch.N >= 2 * thresholds.ROWS_PER_THREAD else limit_few_rows
-        return batch.N * self.columns * (self.I + self.H) < limit
+        return batch.N * self.columns * (self.I + self.H) < limit * threads.patience()
 
 
 class Partition(NamedTuple):

@@ -27,6 +27,7 @@ import numba
 import numpy as np
 
 from nblstm.buffers import memory, pool
+from nblstm.cpu import thresholds
 from nblstm.cpu.arguments import Launch, address
 from nblstm.cpu.kernels import launch
 from nblstm.cpu.kernels.launch import COUNT, GIVE_WAY, LINE, READ, READ_END, SHARED, WORKERS
@@ -143,6 +144,7 @@ def _default_threads() -> int:
 
 
 _threads: int | None = None
+_chosen = False  # whether the user has given the number of threads
 _openmp = 0  # address of a library's GOMP_parallel
 _workers: _Workers | _Team | None = None  # changed in `uninterrupted` work only, one thread at a time
 
@@ -177,6 +179,8 @@ def set_num_threads(count: int) -> None:
     """
     if isinstance(count, bool) or not isinstance(count, numbers.Integral) or not 1 <= count <= most_threads():
         raise ValueError(f"set_num_threads got {count!r}; give a number of threads from 1 to {most_threads()}")
+    global _chosen
+    _chosen = True
     if count != _threads:
         uninterrupted(_set, int(count))
 
@@ -204,10 +208,13 @@ def use_openmp(parallel: int, count: int) -> None:
     count : int
         As many threads, unless the user has given a number.
     """
-    global _threads
-    if _threads is None and not os.environ.get("NBLSTM_NUM_THREADS"):
-        _threads = min(count, _default_threads())
-    uninterrupted(_set, num_threads(), parallel)
+    chosen = _chosen or os.environ.get("NBLSTM_NUM_THREADS")
+    uninterrupted(_set, num_threads() if chosen else min(count, _default_threads()), parallel)
+
+
+def patience() -> int:
+    """How many times as much work is worth sharing as on workers of our own."""
+    return thresholds.TEAM_PATIENCE if _openmp else 1
 
 
 def _started() -> _Workers | _Team:

@@ -75,7 +75,7 @@ class PackedWeights:
         self._matrix_names = [f"weight_{which}{end}" for which in ("ih", "hh")] * (1 + training)
         self._parameters: dict[str, np.ndarray] | None = None
         self._parts = sum(arguments.parts for arguments in self._arguments)
-        self._serial, self.nbytes = sum(sizes) < thresholds.SERIAL_PACKING, packed.nbytes
+        self._serial, self.nbytes = sum(sizes) < thresholds.SERIAL_PACKING * threads.patience(), packed.nbytes
         self._kernel = pack_kernel(DTYPES[item])
         vectors = place(self._vectors)
         self.forward = {"w_x": places[0], "w_h": places[1], "bias": place(self._bias), "vectors": vectors}

@@ -20,6 +20,7 @@ from nblstm.torch.description import described, network_of
 from nblstm.torch.eager import Recurrence, hooks_of_saved_tensors, inferred, packed_batch
 from nblstm.torch.streaming import Stepper
 from nblstm.torch.tensors import COMPUTED, DTYPES, Weights
+from nblstm.torch.threads import follow
 
 if TYPE_CHECKING:
     from nblstm.numba_extension.compiled_network import CompiledNetwork
@@ -209,6 +210,7 @@ class Recurrent(Module):
 
     def _computed(self, x: Tensor, states: list[Tensor], tensors: list[Tensor], lengths: Any, packed: Any):
         """Run the engine."""
+        follow()
         network = self._networks[x.dtype]
         if packed is not None:
             lengths = packed_batch(packed.batch_sizes, packed.sorted_indices)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -82,6 +85,7 @@ class Weights:
         self._cache: dict[bool, Any] = {}
         self._named: dict[str, np.ndarray] = {}
         self._addresses: list[int] = []
+        self._settled: Weights | None = None
         for (name, shape), tensor in zip(network.layout.shapes.items(), tensors, strict=True):
             if tensor.shape != shape:
                 raise ValueError(f"{name} has shape {tuple(tensor.shape)}; it is {shape} in this module")
@@ -105,12 +109,36 @@ class Weights:
                 return False
         return True
 
+    def settled(self) -> Weights:
+        """Weights with these numbers that last, for passes of few rows: they are packed anew only if one has changed.
+
+        Packing writes as many bytes as it reads, and takes longer than a step of one row: with H = 512 1.2 ms of 1.3.
+        To compare the numbers with those that were packed takes a quarter of that.
+        """
+        if not self._lent:
+            return self
+        known = self._settled
+        if known is None or not all(map(_same_bytes, known._named.values(), self._named.values())):
+            known = copy(self)
+            known._named, known._lent, known._cache = {name: own.copy() for name, own in self._named.items()}, False, {}
+            self._settled = known
+        return known
+
     def _derived(self, training: bool, make):
         """Call ``make(parameters)``, once if they stay as they are."""
         made = make(self._named)
         if not self._lent:
             self._cache[training] = made
         return made
+
+
+_memcmp = (ctypes.CDLL("msvcrt") if os.name == "nt" else ctypes.CDLL(None)).memcmp
+_memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+
+
+def _same_bytes(one: np.ndarray, other: np.ndarray) -> bool:
+    """Say if two contiguous arrays of one size have the same bytes."""
+    return not _memcmp(one.ctypes.data, other.ctypes.data, one.nbytes)
 
 
 def gradients_of(flat: np.ndarray, network: Network) -> list[Tensor]:
