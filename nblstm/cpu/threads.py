@@ -213,7 +213,7 @@ def use_openmp(parallel: int, count: int) -> None:
 
 
 def patience() -> int:
-    """How many times as much work is worth sharing as on workers of our own."""
+    """Multiple of the work from which on sharing it pays on workers of our own; see `TEAM_PATIENCE`."""
     return thresholds.TEAM_PATIENCE if _openmp else 1
 
 
