@@ -18,7 +18,9 @@ from nblstm.engine import engine
 from nblstm.engine.network import Network
 from nblstm.torch.tensors import Weights, array_of, arrays_of, gradients_of
 
-#: ``hooks_of_saved_tensors(True)``: the hooks that autograd gives what it saves to, or None. Torch 2.4 can't tell.
+TELLS_OF_HOOKS = hasattr(torch._C._autograd, "_top_saved_tensors_default_hooks")  # torch 2.4 does not
+
+#: ``hooks_of_saved_tensors(True)``: the hooks that autograd gives what it saves to, or None.
 hooks_of_saved_tensors = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda ignore_tracing: None)
 
 #: Steps times sequences of an inference that takes `Weights.settled`; with more, to pack is little of it.
@@ -51,7 +53,7 @@ class Recurrence(torch.autograd.Function):
         held: Any = torch.empty(0)
         held.tape, held.sources = tape, (x, *tensors)
         ctx.save_for_backward(held)
-        if not hasattr(torch._C._autograd, "_top_saved_tensors_default_hooks"):
+        if not TELLS_OF_HOOKS:
             ctx.held = held  # there may be hooks, and what comes back from them has no attribute
         ctx.given = given
         ctx.set_materialize_grads(False)
@@ -60,18 +62,20 @@ class Recurrence(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, *d_states: Tensor | None):
         """Run BPTT."""
-        if any(grad is not None and torch._C._functorch.is_legacy_batchedtensor(grad) for grad in (dy, *d_states)):
-            raise RuntimeError(
-                "batched gradients (is_grads_batched, vectorize) are asked of a module of nblstm.torch, without any; "
-                "ask for one after another, or give nblstm.torch.reference(module)"
-            )
+        for gradient in (dy, *d_states):
+            if gradient is not None and torch._C._functorch.is_legacy_batchedtensor(gradient):
+                raise RuntimeError(
+                    "batched gradients (is_grads_batched, vectorize) are asked of a module of nblstm.torch, which has "
+                    "none; ask for one after another, or give nblstm.torch.reference(module)"
+                )
         (held,) = ctx.saved_tensors
-        held = getattr(ctx, "held", held)
+        if not TELLS_OF_HOOKS:
+            held = ctx.held
         tape, given, wanted = held.tape, ctx.given, ctx.needs_input_grad
         network: Network = tape.network
         flat = memory.empty((network.layout.size,), network.numpy_dtype) if True in wanted[5 + given :] else None
         dx, d_initial = engine.backward_into(
-            tape, None if dy is None else array_of(dy), arrays_of(d_states), flat, wanted[4]
+            tape, None if dy is None else dy.detach().resolve_neg().numpy(), arrays_of(d_states), flat, wanted[4]
         )
         gradients: list[Tensor | None] = [None] * (len(held.sources) - 1)
         if given:
