@@ -50,12 +50,7 @@ def _parameters(network: Any, flat: np.ndarray) -> np.ndarray:
     """The array of parameters: copies, in the order of this module's docstring."""
     cell, gates, H = network.cell, network.gates, network.hidden_size
     n, views = CellSizes.of(cell), network.layout.views(flat)
-    initial = np.empty((n.S, network.num_layers, H), network.dtype)
-    for k, (value, places) in enumerate(zip(cell.initial, network.initial_places, strict=True)):
-        initial[k] = value
-        for row, place in enumerate(places if network.learn_initial_state else ()):
-            initial[k, row] = flat[place]
-    parts = [initial]
+    parts = [network.initial_states(flat)]
     for layer in range(network.num_layers):
         end = suffix(layer, 0)
         bias = np.empty((n.P, H), network.dtype)

@@ -85,12 +85,7 @@ def set_states(network: Network, flat, target, given, batch, batched: bool) -> b
         if network.starts_at_zero:
             target.fill(0)
             return True
-        for k, value in enumerate(network.cell.initial):
-            target[k] = value
-        if network.learn_initial_state:
-            for k, places in enumerate(network.initial_places):
-                for row, place in enumerate(places):
-                    target[k, row] = network.backend.arrays.from_host(flat[place])
+        target[...] = network.backend.arrays.from_host(network.initial_states(flat))[:, :, None]
         return False
     if not (network.on_host and _copied(target, given, batch, batched)):
         if isinstance(given, tuple | list) and given and all(type(part) is int for part in given):

@@ -112,6 +112,13 @@ class Network:
             for name in self.cell.states
         ]
 
+    def initial_states(self, flat: np.ndarray) -> np.ndarray:
+        """States before the first step (S, num_layers D, H): the learned ones among the parameters, or the cell's."""
+        if self.learn_initial_state:
+            return np.array([[flat[place] for place in places] for places in self.initial_places])
+        values = np.array(self.cell.initial, self.dtype)[:, None, None]
+        return np.broadcast_to(values, (len(values), self.num_layers * self.D, self.hidden_size))
+
     def states_shape(self, B: int) -> tuple[int, int, int, int]:
         """(S, num_layers D, B, H)."""
         return len(self.cell.states), self.num_layers * self.D, B, self.hidden_size

@@ -79,13 +79,7 @@ class RecurrentPart:
 
     def initial(self, B: int) -> np.ndarray:
         """The cell's initial states, or the learned ones."""
-        network = self.network
-        states = np.empty(network.states_shape(B), network.dtype)
-        for k, (value, places) in enumerate(zip(network.cell.initial, network.initial_places, strict=True)):
-            states[k] = value
-            for row, place in enumerate(places if network.learn_initial_state else ()):
-                states[k, row] = self.flat[place]
-        return states.ravel()
+        return self.network.initial_states(self.flat)[:, :, None].repeat(B, axis=2).ravel()
 
     def _workspaces(self, B: int) -> list[tuple[int, int]]:
         """Numbers of each layer's outputs and pre-activations."""

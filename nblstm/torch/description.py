@@ -11,6 +11,7 @@ from nblstm.buffers.layout import recurrent_layout
 from nblstm.cells import pickling
 from nblstm.cells.cell import Cell
 from nblstm.engine.network import Network
+from nblstm.nn.recurrent_arguments import layers_of
 
 
 def network_of(
@@ -47,17 +48,10 @@ def network_from(description: str, dropout: float = 0.0) -> Network:
     """
     try:
         found: dict[str, Any] = json.loads(description)
-        cell, (I, H, num_layers) = pickling.from_data(Cell, found["cell"]), found["sizes"]
-        sizes = (
-            validate.positive_integer("I", I),
-            validate.positive_integer("H", H),
-            validate.positive_integer("num_layers", num_layers),
-        )
-        bias, bidirectional = (
-            validate.flag("bias", found["bias"]),
-            validate.flag("bidirectional", found["bidirectional"]),
-        )
+        cell, (I, H, L) = pickling.from_data(Cell, found["cell"]), found["sizes"]
+        I, H = validate.positive_integer("I", I), validate.positive_integer("H", H)
+        bias, both = (validate.flag(name, found[name]) for name in ("bias", "bidirectional"))
         dtype = validate.dtype_name(found["dtype"])
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(f"a network's description is damaged ({error}); make the file anew") from None
-    return network_of(cell, *sizes, bias, validate.probability("dropout", dropout), bidirectional, dtype)
+    return network_of(cell, I, H, layers_of(L), bias, validate.probability("dropout", dropout), both, dtype)

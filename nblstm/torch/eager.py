@@ -23,9 +23,6 @@ TELLS_OF_HOOKS = hasattr(torch._C._autograd, "_top_saved_tensors_default_hooks")
 #: ``hooks_of_saved_tensors(True)``: the hooks that autograd gives what it saves to, or None.
 hooks_of_saved_tensors = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda ignore_tracing: None)
 
-#: Steps times sequences of an inference that takes `Weights.settled`; with more, to pack is little of it.
-FEW_ROWS = 16
-
 TWICE = (
     "the gradient of a module of nblstm.torch is differentiated again, which its kernels cannot; compute with "
     "nblstm.torch.reference(module), the same equations as operations of torch"
@@ -116,8 +113,6 @@ class Once(torch.autograd.Function):
 def inferred(weights: Weights, x: Tensor, states, lengths: Any) -> tuple[Tensor, ...]:
     """Run a pass that no gradient will follow."""
     state = arrays_of(states) if states else None
-    if x.numel() <= FEW_ROWS * x.shape[-1]:
-        weights = weights.settled()
     y, states = engine.infer(weights, array_of(x), state, lengths)
     return torch.from_numpy(y), *[torch.from_numpy(state) for state in states]
 

@@ -15,8 +15,9 @@ from nblstm.torch.tensors import COMPUTED, Weights
 def frozen(model: Module) -> Iterator[Module]:
     """Take the parameters of nblstm's modules in a model to stay as they are within the ``with`` block.
 
-    Each call packs a module's parameters, as torch does not tell whether they have changed; for a single step of many
-    units that takes longer than the step. Here they are packed once. Passes for gradients pack as ever.
+    Each call packs a module's parameters, or for few rows compares them with those packed before, as torch does not
+    tell whether they have changed; for a single step of many units that takes longer than the step. Here they are
+    packed once. Passes for gradients pack as ever.
 
     Examples
     --------

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from nblstm import nn
 from nblstm.arguments import validate
 from nblstm.cells.cell import Cell
+from nblstm.nn.recurrent_arguments import layers_of
 from nblstm.process.show import warn
 from nblstm.torch import operators  # noqa: F401  # defines them
 from nblstm.torch.checks import check_input, check_lengths, check_states, converted
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 JIT = "torch.jit can't trace or script a module of nblstm.torch; use torch.export or torch.compile"
 _PLAIN = (Tensor, Parameter)
+
+#: Rows, steps times sequences, of an inference that takes `Weights.settled`; with more, to pack is little of it.
+FEW_ROWS = 16
 
 
 class Recurrent(Module):
@@ -76,7 +80,7 @@ class Recurrent(Module):
         self.cell = cell
         self.input_size = validate.positive_integer("input_size", input_size)
         self.hidden_size = validate.positive_integer("hidden_size", hidden_size)
-        self.num_layers = validate.positive_integer("num_layers", num_layers)
+        self.num_layers = layers_of(num_layers)
         self.bias, self.batch_first = validate.flag("bias", bias), validate.flag("batch_first", batch_first)
         self.bidirectional, self.proj_size = validate.flag("bidirectional", bidirectional), 0
         self._weights: Weights | None = None  # of the last pass
@@ -223,7 +227,8 @@ class Recurrent(Module):
             self._weights = weights = Weights(network, tensors)
         if trains:
             return Recurrence.apply(weights, lengths, seed, len(states), x, *states, *tensors)
-        return inferred(weights, x, states, lengths)
+        few = x.numel() <= FEW_ROWS * self.input_size
+        return inferred(weights.settled() if few else weights, x, states, lengths)
 
     def _operated(self, x: Tensor, states: list[Tensor], tensors: list[Tensor], lengths: Any, packed: Any):
         """Run torch's operators."""
