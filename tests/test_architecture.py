@@ -20,6 +20,7 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 ALLOWED = {
     "arguments": set(),
     "process": set(),
+    "files": {"arguments", "process"},
     "symbolic": {"arguments"},
     "cells": {"symbolic"},
     "buffers": {"cells"},
@@ -30,14 +31,14 @@ ALLOWED = {
     "numba_extension": {"arguments", "cells", "codegen", "cpu", "symbolic"},
     "nn": {"arguments", "buffers", "cells", "cuda", "engine", "numba_extension", "process"},
     "torch": {"arguments", "buffers", "cells", "cpu", "engine", "nn", "numba_extension", "process", "symbolic"},
-    "training": {"activations", "arguments", "engine", "nn", "process", "symbolic"},
+    "training": {"activations", "arguments", "engine", "files", "nn", "process", "symbolic"},
     "activations": {"arguments", "symbolic"},
     "constraints": {"arguments"},
     "initializers": {"arguments", "process"},
     "regularizers": {"arguments"},
     "layers": {"arguments", "buffers", "cells", "engine", "nn", "process"}
     | {"activations", "constraints", "initializers", "regularizers"},
-    "models": {"activations", "arguments", "engine", "layers", "nn", "numba_extension", "process", "training"},
+    "models": {"activations", "arguments", "engine", "files", "layers", "nn", "numba_extension", "process", "training"},
     # Keras's names of modules, for what lies further down.
     **{name: {"training"} for name in ("callbacks", "losses", "metrics", "optimizers")},
     "preprocessing": {"arguments"},

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from mutations import mutated
 
+from nblstm.files import archive
 from nblstm.layers import LSTM, Dense, Embedding, Input
 from nblstm.models import Sequential, load_model
-from nblstm.training import archive
 
 
 @pytest.fixture(scope="module")

@@ -239,7 +239,7 @@ import os, signal, sys
 import numpy as np
 from nblstm.layers import Dense, Input
 from nblstm.models import Sequential
-from nblstm.training import archive
+from nblstm.files import archive
 
 model = Sequential([Input((500,)), Dense(800), Dense(1)], seed=0)
 model.save(sys.argv[1])

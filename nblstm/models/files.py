@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from nblstm.arguments import custom, validate
+from nblstm.files import archive, content, formats
 from nblstm.layers import Layer, deserialize, serialize
 from nblstm.layers.base.parameters import UNDRAWN
 from nblstm.models import snapshot
 from nblstm.models.step import prepare
-from nblstm.training import archive, checks, losses, optimizers
+from nblstm.training import losses, optimizers
 
 if TYPE_CHECKING:
     from nblstm.models.sequential import Sequential
@@ -175,7 +176,7 @@ def load_weights(model: Sequential, filepath) -> None:
 def _target(path, overwrite: bool) -> str:
     """The path of a file that may be written, before there is any work for it."""
     path = validate.target_path("filepath", path)
-    archive.check_target("filepath", path)
+    formats.check_target("filepath", path)
     if not validate.flag("overwrite", overwrite) and os.path.exists(path):
         raise FileExistsError(f"there is a file {path!r} already; give overwrite=True to replace it")
     return path
@@ -191,7 +192,7 @@ def read_model(cls: type[Sequential], path, custom_objects: dict[str, Any] | Non
 
 def _restored(cls, values: dict[str, Any], compile: bool):
     """The model of a file's content."""
-    checks.expect(
+    content.expect(
         "the content", values, config=dict, compile=dict | None, weights=list, states=list, generators=dict,
         optimizer_state=dict | None,
     )  # fmt: skip
@@ -201,7 +202,7 @@ def _restored(cls, values: dict[str, Any], compile: bool):
     snapshot.set_parameters(model, values["weights"])
     made, state = values["compile"], values["optimizer_state"]
     if compile and made is not None:
-        checks.expect(
+        content.expect(
             "what the model is compiled with", made, optimizer=dict, loss=dict, metrics=list, weighted_metrics=list,
             bptt_steps=int | None,
         )  # fmt: skip
@@ -221,5 +222,5 @@ def _understood(path, make: Callable[[], Any]):
     """Return ``make()``; a file's content may make anything fail, and each failure is blamed on the file."""
     try:
         return make()
-    except checks.FAULTS as error:
-        raise ValueError(f"{os.fspath(path)!r} cannot be loaded: {checks.reason(error, 'save()')}") from error
+    except content.FAULTS as error:
+        raise ValueError(f"{os.fspath(path)!r} cannot be loaded: {content.reason(error, 'save()')}") from error

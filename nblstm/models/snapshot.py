@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nblstm.arguments import validate
+from nblstm.files import content
 from nblstm.layers.base import parameters as layer_parameters
 from nblstm.layers.base.parameters import UNDRAWN
 from nblstm.models import data
 from nblstm.models.fitting import need_compiled
 from nblstm.models.step import prepare
-from nblstm.training import checks
 
 if TYPE_CHECKING:
     from nblstm.models.sequential import Sequential
@@ -131,14 +131,14 @@ def generators(model: Sequential) -> dict[str, Any]:
 
 def set_generators(model: Sequential, states: dict[str, Any]) -> None:
     """Set what `generators` returned."""
-    checks.expect("random states", states, model=dict, layers=list)
+    content.expect("random states", states, model=dict, layers=list)
     sources = [model.generator, *(layer.generator for layer in model.layers)]
     given = [states["model"], *states["layers"]]
     if [source is None for source in sources] != [state is None for state in given]:
         raise ValueError("it does not have the random states of its layers")
     for source, state in zip(sources, given, strict=True):
         if source is not None:
-            checks.set_generator(source, state)
+            content.set_generator(source, state)
 
 
 def arrays(model: Sequential) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def unchanged_if_it_fails(model: Sequential):
 
 def _set_checked(model: Sequential, state: dict[str, Any]) -> None:
     """Set what `state` returned, if it is of a model like this one."""
-    checks.expect(
+    content.expect(
         "the model's state", state, input_shape=list, layers=list, weights=list, states=list, generators=dict,
         optimizer=dict, objective=dict,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.training import checks
+from nblstm.files import content
 from nblstm.training.targets import check_finite
 
 
@@ -134,7 +134,7 @@ class ArrayBatches:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`; the generator's own state is restored after this."""
-        checks.expect("the place in the data", state, samples=int, batch_size=int, place=int, before=dict | None)
+        content.expect("the place in the data", state, samples=int, batch_size=int, place=int, before=dict | None)
         came = state["samples"], state["batch_size"]
         if came != (len(self.samples), self.batch_size):
             raise ValueError(
@@ -144,7 +144,7 @@ class ArrayBatches:
         if not 0 <= state["place"] <= self._batches_per_pass:
             raise ValueError(f"it was made behind batch {state['place']}, and there are {self._batches_per_pass}")
         if self._generator is not None and state["before"] is not None:
-            checks.set_generator(self._generator, state["before"])
+            content.set_generator(self._generator, state["before"])
             self._begin_pass()
         self._done = state["place"]
 
@@ -203,7 +203,7 @@ class IterableBatches:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`: pass over the batches that have been seen."""
-        checks.expect("the place in the data", state, place=int)
+        content.expect("the place in the data", state, place=int)
         iterator = self._begin_pass()
         for _ in range(state["place"]):
             if next(iterator, None) is None:

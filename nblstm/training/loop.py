@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from nblstm.arguments import validate
+from nblstm.files import content
 from nblstm.process.show import warn
-from nblstm.training import checks
 from nblstm.training.batches import Batches, IterableBatches
 from nblstm.training.callbacks import BackupAndRestore, History
 from nblstm.training.callbacks.base_callback import CallbackList
@@ -91,7 +91,7 @@ class Loop:
         ValueError
             If it is not of the same model, data and callbacks; then the model is as it was.
         """
-        checks.expect(
+        content.expect(
             "the state", state, epoch=int, done=int, stop_training=bool, batches=dict, callbacks=list, model=dict
         )
         if not all(isinstance(kept, list) and [*map(type, kept)] == [str, dict] for kept in state["callbacks"]):

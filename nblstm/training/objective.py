@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from nblstm.training import checks, losses, metrics, targets
+from nblstm.files import content
+from nblstm.training import losses, metrics, targets
 from nblstm.training.losses import Loss
 from nblstm.training.metrics import Mean, Metric
 
@@ -66,7 +67,7 @@ class Objective:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
-        checks.expect("what was measured", state, total=Real, samples=Real, metrics=list)
+        content.expect("what was measured", state, total=Real, samples=Real, metrics=list)
         measured = (*self.metrics, *self.weighted_metrics)
         if len(state["metrics"]) != len(measured):
             raise ValueError(f"it was made with {len(state['metrics'])} metrics, and now there are {len(measured)}")

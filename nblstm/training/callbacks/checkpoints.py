@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from nblstm.arguments import validate
+from nblstm.files import archive, content, formats
 from nblstm.process.show import show, warn
-from nblstm.training import archive, checks
 from nblstm.training.callbacks.base_callback import Callback
 from nblstm.training.callbacks.monitors import Monitor, threshold
 
@@ -51,7 +51,7 @@ class ModelCheckpoint(Monitor):
     ):  # fmt: skip
         super().__init__(monitor, mode)
         self.filepath, self.verbose = validate.path("filepath", filepath), verbose
-        archive.check_target("filepath", self.filepath)
+        formats.check_target("filepath", self.filepath)
         self.save_best_only = validate.flag("save_best_only", save_best_only)
         self.save_weights_only = validate.flag("save_weights_only", save_weights_only)
         self.save_freq = _frequency(save_freq)
@@ -182,16 +182,16 @@ class BackupAndRestore(Callback):
         there = [path for path in (self.path, self.previous) if path.exists()]
         for path in there:
             try:
-                content = archive.read(path, "backup")
+                backup = archive.read(path, "backup")
             except ValueError as error:
                 if path is there[-1]:
                     raise
                 warn(f"{error}; the backup before it is used")
                 continue
             try:
-                loop.load_state(content)
-            except checks.FAULTS as error:
-                reason = checks.reason(error, "a fit")
+                loop.load_state(backup)
+            except content.FAULTS as error:
+                reason = content.reason(error, "a fit")
                 raise ValueError(
                     f"the backup {str(path)!r} is not of this fit: {reason}; delete it, or give another backup_dir"
                 ) from error

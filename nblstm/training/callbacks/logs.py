@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.training import checks
+from nblstm.files import content
 from nblstm.training.callbacks.base_callback import Callback
 
 
@@ -78,10 +78,10 @@ class History(Callback):
 
     def load_state(self, state: dict) -> None:
         """Go on from a `state`."""
-        checks.expect("the history", state, epoch=list, history=dict, epochs=dict)
+        content.expect("the history", state, epoch=list, history=dict, epochs=dict)
         names = dict.fromkeys(state["history"], list)
-        checks.expect("the values of the history", state["history"], **names)
-        checks.expect("the epochs of the history", state["epochs"], **names)
+        content.expect("the values of the history", state["history"], **names)
+        content.expect("the epochs of the history", state["epochs"], **names)
         for kind, lists in (
             (int, [state["epoch"], *state["epochs"].values()]), (numbers.Real, state["history"].values()),
         ):  # fmt: skip
@@ -214,6 +214,6 @@ class CSVLogger(Callback):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
-        checks.expect("the state", state, names=list | None, length=int)
+        content.expect("the state", state, names=list | None, length=int)
         if state["names"] is not None:
             self._names, self._keep = [str(name) for name in state["names"]], state["length"]

@@ -8,8 +8,8 @@ from numbers import Real
 from typing import Any
 
 from nblstm.arguments import validate
+from nblstm.files import content
 from nblstm.process.show import show, warn
-from nblstm.training import checks
 from nblstm.training.callbacks.base_callback import Callback
 
 
@@ -73,7 +73,7 @@ class Monitor(Callback):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
-        checks.expect("the state", state, **self.changing)
+        content.expect("the state", state, **self.changing)
         vars(self).update(state | {"best": threshold("best", state["best"])})
 
     def _direction(self) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 
 from nblstm.arguments import custom, signatures, validate
 from nblstm.arguments.configured import Configured, Registry
-from nblstm.training import checks, losses, targets
+from nblstm.files import content
+from nblstm.training import losses, targets
 
 
 class Metric(Configured):
@@ -105,7 +106,7 @@ class Metric(Configured):
 
     def load_state(self, state: dict[str, float]) -> None:
         """Go on from a `state`."""
-        checks.expect(f"the state of metric {self.name!r}", state, total=Real, count=Real)
+        content.expect(f"the state of metric {self.name!r}", state, total=Real, count=Real)
         self._total, self._count = float(state["total"]), float(state["count"])
 
     @np.errstate(under="ignore")
