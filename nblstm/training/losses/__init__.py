@@ -20,15 +20,17 @@ from nblstm.training.losses.regression import (
     Huber,
     MeanAbsoluteError,
     MeanSquaredError,
+    Quantile,
     huber,
     mean_absolute_error,
     mean_squared_error,
+    quantile,
 )
 
 __all__ = [
     "BinaryCrossentropy", "CategoricalCrossentropy", "Huber", "Loss", "LossFunction", "MeanAbsoluteError",
-    "MeanSquaredError", "SparseCategoricalCrossentropy", "binary_crossentropy", "categorical_crossentropy", "get",
-    "huber", "mean_absolute_error", "mean_squared_error", "sparse_categorical_crossentropy",
+    "MeanSquaredError", "Quantile", "SparseCategoricalCrossentropy", "binary_crossentropy", "categorical_crossentropy",
+    "get", "huber", "mean_absolute_error", "mean_squared_error", "quantile", "sparse_categorical_crossentropy",
 ]  # fmt: skip
 
 
@@ -37,7 +39,7 @@ def __dir__() -> list[str]:
 
 
 _FUNCTIONS = (
-    mean_squared_error, mean_absolute_error, huber, binary_crossentropy, categorical_crossentropy,
+    mean_squared_error, mean_absolute_error, huber, quantile, binary_crossentropy, categorical_crossentropy,
     sparse_categorical_crossentropy,
 )  # fmt: skip
 
