@@ -1,7 +1,7 @@
 """Keras's name for what its programs ask of a backend."""
 
 from nblstm.layers.base.names import clear_session
-from nblstm.training.losses.crossentropy import EPSILON
+from nblstm.training.losses.base_loss import EPSILON
 
 __all__ = ["clear_session", "epsilon", "floatx"]
 

@@ -39,6 +39,18 @@ def pinball(d, q):
     return np.maximum(q * d, (q - 1) * d)
 
 
+def below(p, t):
+    return np.maximum(1 - p * t, 0)
+
+
+def unit(x):
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def log_of(x):
+    return np.log(1 + np.maximum(x, 1e-7))
+
+
 def logits(p):
     return np.log(np.exp(p).sum(-1, keepdims=True))
 
@@ -49,6 +61,34 @@ TEXTBOOK = {
     "absolute": (losses.MeanAbsoluteError(), NUMBERS, LOGITS, lambda p: np.abs(p - NUMBERS).mean(-1)),
     "huber": (losses.Huber(), NUMBERS, LOGITS, lambda p: huber(p - NUMBERS, 1).mean(-1)),
     "huber_2": (losses.Huber(2.0), NUMBERS, LOGITS, lambda p: huber(p - NUMBERS, 2).mean(-1)),
+    "percentage": (
+        losses.MeanAbsolutePercentageError(), NUMBERS, LOGITS,
+        lambda p: 100 * np.abs((p - NUMBERS) / NUMBERS).mean(-1),
+    ),
+    "logarithmic": (
+        losses.MeanSquaredLogarithmicError(), EXP, SIGMOID, lambda p: ((log_of(p) - log_of(EXP)) ** 2).mean(-1),
+    ),
+    "logarithmic_clipped": (
+        losses.MeanSquaredLogarithmicError(), NUMBERS, LOGITS, lambda p: ((log_of(p) - log_of(NUMBERS)) ** 2).mean(-1),
+    ),
+    "log_cosh": (losses.LogCosh(), NUMBERS, 3 * LOGITS, lambda p: np.log(np.cosh(p - NUMBERS)).mean(-1)),
+    "poisson": (losses.Poisson(), BITS, EXP, lambda p: (p - BITS * np.log(p + 1e-7)).mean(-1)),
+    "cosine": (losses.CosineSimilarity(), NUMBERS, LOGITS, lambda p: -(unit(p) * unit(NUMBERS)).sum(-1)),
+    "hinge": (losses.Hinge(), BITS, LOGITS, lambda p: below(p, 2 * BITS - 1).mean(-1)),
+    "hinge_signs": (losses.Hinge(), 2 * BITS - 1, LOGITS, lambda p: below(p, 2 * BITS - 1).mean(-1)),
+    "squared_hinge": (losses.SquaredHinge(), NUMBERS, LOGITS, lambda p: (below(p, NUMBERS) ** 2).mean(-1)),
+    "categorical_hinge": (
+        losses.CategoricalHinge(), ONE_HOT, LOGITS,
+        lambda p: np.maximum(((1 - ONE_HOT) * p).max(-1) - (ONE_HOT * p).sum(-1) + 1, 0),
+    ),
+    "divergence": (
+        losses.KLDivergence(), SIGMOID, SOFTMAX,
+        lambda p: (SIGMOID * np.log(SIGMOID / p)).sum(-1),
+    ),
+    "divergence_one_hot": (
+        losses.KLDivergence(), ONE_HOT, SOFTMAX,
+        lambda p: (np.clip(ONE_HOT, 1e-7, 1) * np.log(np.clip(ONE_HOT, 1e-7, 1) / p)).sum(-1),
+    ),
     "quantile": (losses.Quantile(0.8), NUMBERS, LOGITS, lambda p: pinball(NUMBERS - p, 0.8).mean(-1)),
     "quantiles": (
         losses.Quantile([0.1, 0.5, 0.95]), NUMBERS, SEVERAL,
@@ -151,6 +191,15 @@ def test_keras(case, dtype):
         (losses.mean_absolute_error, {}, losses.MeanAbsoluteError()),
         (losses.huber, dict(delta=0.3), losses.Huber(0.3)),
         (losses.quantile, dict(quantiles=0.3), losses.Quantile(0.3)),
+        (losses.mean_absolute_percentage_error, {}, losses.MeanAbsolutePercentageError()),
+        (losses.mean_squared_logarithmic_error, {}, losses.MeanSquaredLogarithmicError()),
+        (losses.log_cosh, {}, losses.LogCosh()),
+        (losses.poisson, {}, losses.Poisson()),
+        (losses.cosine_similarity, {}, losses.CosineSimilarity()),
+        (losses.hinge, {}, losses.Hinge()),
+        (losses.squared_hinge, {}, losses.SquaredHinge()),
+        (losses.categorical_hinge, {}, losses.CategoricalHinge()),
+        (losses.kl_divergence, {}, losses.KLDivergence()),
         (losses.binary_crossentropy, {}, losses.BinaryCrossentropy()),
         (
             losses.binary_crossentropy, dict(from_logits=True, label_smoothing=0.3),

@@ -14,6 +14,9 @@ from nblstm.engine.device import backend_of
 from nblstm.symbolic.elementwise import LossEquation
 from nblstm.training import targets
 
+#: Keras's backend.epsilon(): probabilities are clipped to [EPSILON, 1 - EPSILON].
+EPSILON = 1e-7
+
 REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight")
 
 

@@ -1,8 +1,8 @@
-"""Losses of numbers: squared, absolute, Huber's and that of quantiles."""
+"""Losses of numbers: squared, absolute and relative errors, those of logarithms and counts, and of directions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from functools import cache
 
 import numpy as np
@@ -10,9 +10,8 @@ import numpy as np
 from nblstm.arguments import validate
 from nblstm.arguments.validate import number
 from nblstm.symbolic.elementwise import LossEquation
-from nblstm.symbolic.functions import abs, where
-from nblstm.training.losses.base_loss import LOSSES, Loss, kernel_of, mean_of_last, of_numbers
-from nblstm.training.targets import target_like
+from nblstm.symbolic.functions import abs, exp, log, log1p, maximum, where
+from nblstm.training.losses.base_loss import EPSILON, LOSSES, Loss
 
 
 @LOSSES.register("mean_squared_error", "mse", "MSE")
@@ -79,71 +78,134 @@ class Huber(Loss):
         return _huber(self.delta)
 
 
-@LOSSES.register("quantile", "pinball")
-class Quantile(Loss):
-    """The quantile loss, or pinball loss: its minimum is the quantile q of what the target may be.
-
-    ::
-
-        q (t - p)          where t > p
-        (1 - q) (p - t)    elsewhere
-
-    averaged over the last dimension. With several quantiles, the last dimension of the predictions has all of them for
-    each target: (B, Q) for targets (B,) or (B, 1), (B, ..., D Q) for targets (B, ..., D), where column ``d Q + k`` is
-    quantile k of target d. So a network that ends in ``Dense(Q)`` predicts a median and the ends of an interval.
+@LOSSES.register("mean_absolute_percentage_error", "mape", "MAPE")
+class MeanAbsolutePercentageError(Loss):
+    """``l = 100 mean(|y_pred - y_true| / max(|y_true|, 1e-7))`` over the last dimension.
 
     Parameters
     ----------
-    quantiles : float or sequence of float, default 0.5
-        Above 0 and below 1; 0.5 is the median.
+    reduction, name
+        As in `Loss`.
+    """
+
+    default_name = "mean_absolute_percentage_error"
+
+    def equation(self):
+        """The relative error in percent."""
+        return _PERCENTAGE
+
+
+@LOSSES.register("mean_squared_logarithmic_error", "msle", "MSLE")
+class MeanSquaredLogarithmicError(Loss):
+    """``l = mean((log(1 + y_pred) - log(1 + y_true))**2)`` over the last dimension.
+
+    Parameters
+    ----------
     reduction, name
         As in `Loss`.
 
-    References
+    Notes
+    -----
+    Predictions and targets below 1e-7 count as 1e-7, as in Keras; there the gradient is 0.
+    """
+
+    default_name = "mean_squared_logarithmic_error"
+
+    def equation(self):
+        """The square of the difference of the logarithms."""
+        return _LOGARITHMIC
+
+
+@LOSSES.register("log_cosh", "logcosh")
+class LogCosh(Loss):
+    """``l = mean(log(cosh(y_pred - y_true)))`` over the last dimension: d**2 / 2 if small, |d| - log(2) if large.
+
+    Parameters
     ----------
-    R. Koenker and G. Bassett, "Regression quantiles", Econometrica 46, 1978.
+    reduction, name
+        As in `Loss`.
+    """
+
+    default_name = "log_cosh"
+
+    def equation(self):
+        """``|d| + log(1 + e**(-2 |d|)) - log(2)``, which no difference makes infinite."""
+        return _LOG_COSH
+
+
+@LOSSES.register("poisson")
+class Poisson(Loss):
+    """``l = mean(y_pred - y_true log(y_pred + 1e-7))`` over the last dimension, of counts and their predicted means.
+
+    Parameters
+    ----------
+    reduction, name
+        As in `Loss`.
+
+    Notes
+    -----
+    The likelihood of a Poisson distribution, but for a term of ``y_true`` alone. Predictions have to be positive, as
+    behind ``Dense(1, "softplus")`` or ``"exponential"``: for others the loss is NaN.
+    """
+
+    default_name = "poisson"
+
+    def equation(self):
+        """The likelihood of one count."""
+        return _POISSON
+
+
+@LOSSES.register("cosine_similarity")
+class CosineSimilarity(Loss):
+    """``l = -sum(u_true u_pred)`` with ``u = y / |y|``: from -1, the same direction, to 1, the opposite one.
+
+    Parameters
+    ----------
+    axis : int, default -1
+        The last dimension, in which each row is a vector; no other is supported.
+    reduction, name
+        As in `Loss`.
+
+    Notes
+    -----
+    Norms below 1e-7 count as 1e-7, so that a vector of zeros gives 0.
     """
 
     def __init__(
-        self, quantiles: float | Sequence[float] = 0.5, reduction: str = "sum_over_batch_size", name: str = "quantile"
-    ):
+        self, axis: int = -1, reduction: str = "sum_over_batch_size", name: str = "cosine_similarity"
+    ):  # fmt: skip
         super().__init__(reduction, name)
-        given = list(quantiles) if isinstance(quantiles, Sequence | np.ndarray) else [quantiles]
-        if not given or isinstance(quantiles, str):
-            raise ValueError(f"quantiles is {quantiles!r}; give a number above 0 and below 1, or a list of some")
-        self.quantiles = tuple(number("quantiles", q, 0, 1, above=True, below=True) for q in given)
+        self.axis = validate.whole_number("axis", axis, -1, "give -1, the last dimension")
 
     def target(self, target, prediction, mask):
-        """The targets (B, ..., D) of predictions (B, ..., D Q)."""
-        target, Q = validate.real_array("y_true", target, prediction.dtype), len(self.quantiles)
-        if Q == 1:
-            return target_like(target, prediction.shape), mask
-        *rows, C = prediction.shape
-        if C % Q:
-            raise ValueError(f"y_pred has shape {prediction.shape}; its last dimension needs {Q} quantiles per target")
-        needed = (*rows, C // Q)
-        if target.shape not in (needed, (*needed, 1), needed[: -1 if C == Q else None]):
+        """Numbers in the predictions' shape."""
+        if self.axis not in (-1, prediction.ndim - 1):
             raise ValueError(
-                f"y_true has shape {target.shape}; {Q} quantiles in y_pred of shape {prediction.shape} need {needed}"
+                f"axis is {self.axis} and y_pred has shape {prediction.shape}; vectors are in the last dimension, so "
+                "give -1, and transpose what has them in another"
             )
-        return target.reshape(needed), mask
+        return super().target(target, prediction, mask)
 
     def rows(self, target, prediction):
-        """The mean over the last dimension, and its gradient, each from the equation of its quantile."""
-        values, gradient, Q = np.empty_like(prediction), np.empty_like(prediction), len(self.quantiles)
-        for k, q in enumerate(self.quantiles):
-            columns = np.s_[..., k::Q]
-            found = of_numbers(_quantile(q), target, prediction[columns], 1 / prediction.shape[-1])
-            values[columns], gradient[columns] = found
-        return mean_of_last(values), gradient
-
-    def kernels(self, dtype, weighted):
-        """One for each quantile."""
-        return [kernel_of(_quantile(q), dtype, True) for q in self.quantiles]
+        """Values, and gradients ``(u_pred sum(u_true u_pred) - u_true) / |y_pred|``."""
+        norm = np.linalg.norm(prediction, axis=-1, keepdims=True)
+        length = np.maximum(norm, EPSILON)
+        u = prediction / length
+        v = target / np.maximum(np.linalg.norm(target, axis=-1, keepdims=True), EPSILON)
+        similarity = np.add.reduce(u * v, axis=-1, keepdims=True)
+        return -similarity[..., 0], (np.where(norm > EPSILON, u * similarity, 0) - v) / length
 
 
 _SQUARED = LossEquation("squared", lambda t, p: (p - t) ** 2)
 _ABSOLUTE = LossEquation("absolute", lambda t, p: abs(p - t))
+_PERCENTAGE = LossEquation("percentage", lambda t, p: 100 * abs(p - t) / maximum(abs(t), EPSILON))
+_LOGARITHMIC = LossEquation("logarithmic", lambda t, p: (log1p(_least(p)) - log1p(_least(t))) ** 2)
+_LOG_COSH = LossEquation("log_cosh", lambda t, p: abs(p - t) + log1p(exp(-2 * abs(p - t))) - math.log(2))
+_POISSON = LossEquation("poisson", lambda t, p: p - t * log(p + EPSILON))
+
+
+def _least(x):
+    return where(x > EPSILON, x, EPSILON)
 
 
 @cache
@@ -153,11 +215,6 @@ def _huber(delta: float) -> LossEquation:
         return where(d <= delta, d * d / 2, delta * (d - delta / 2))
 
     return LossEquation("huber", value)
-
-
-@cache
-def _quantile(q: float) -> LossEquation:
-    return LossEquation("quantile", lambda t, p: where(t > p, q * (t - p), (1 - q) * (p - t)))
 
 
 def mean_squared_error(y_true, y_pred) -> np.ndarray:
@@ -187,6 +244,26 @@ def huber(y_true, y_pred, delta: float = 1.0) -> np.ndarray:
     return Huber(delta).values(y_true, y_pred)
 
 
-def quantile(y_true, y_pred, quantiles: float | Sequence[float] = 0.5) -> np.ndarray:
-    """`Quantile` of each row; otherwise as `mean_squared_error`, but for the shape of several quantiles."""
-    return Quantile(quantiles).values(y_true, y_pred)
+def mean_absolute_percentage_error(y_true, y_pred) -> np.ndarray:
+    """`MeanAbsolutePercentageError` of each row; otherwise as `mean_squared_error`."""
+    return MeanAbsolutePercentageError().values(y_true, y_pred)
+
+
+def mean_squared_logarithmic_error(y_true, y_pred) -> np.ndarray:
+    """`MeanSquaredLogarithmicError` of each row; otherwise as `mean_squared_error`."""
+    return MeanSquaredLogarithmicError().values(y_true, y_pred)
+
+
+def log_cosh(y_true, y_pred) -> np.ndarray:
+    """`LogCosh` of each row; otherwise as `mean_squared_error`."""
+    return LogCosh().values(y_true, y_pred)
+
+
+def poisson(y_true, y_pred) -> np.ndarray:
+    """`Poisson` of each row; otherwise as `mean_squared_error`."""
+    return Poisson().values(y_true, y_pred)
+
+
+def cosine_similarity(y_true, y_pred, axis: int = -1) -> np.ndarray:
+    """`CosineSimilarity` of each row; otherwise as `mean_squared_error`."""
+    return CosineSimilarity(axis).values(y_true, y_pred)
