@@ -13,13 +13,14 @@ from nblstm.training.callbacks import (
     ReduceLROnPlateau,
     TerminateOnNaN,
 )
-from nblstm.training.optimizers import SGD, Adam, AdamW, RMSprop, schedules
+from nblstm.training.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Lion, Nadam, RMSprop, schedules
 from nblstm.training.optimizers.clipping import clip_by_global_norm, clip_by_norm, clip_by_value
 
 __all__ = [
-    "SGD", "Adam", "AdamW", "BackupAndRestore", "CSVLogger", "Callback", "EarlyStopping", "History", "LambdaCallback",
-    "LearningRateScheduler", "ModelCheckpoint", "RMSprop", "ReduceLROnPlateau", "TerminateOnNaN",
-    "callbacks", "clip_by_global_norm", "clip_by_norm", "clip_by_value", "losses", "metrics", "optimizers", "schedules",
+    "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "BackupAndRestore", "CSVLogger", "Callback",
+    "EarlyStopping", "History", "LambdaCallback", "LearningRateScheduler", "Lion", "ModelCheckpoint", "Nadam",
+    "RMSprop", "ReduceLROnPlateau", "TerminateOnNaN", "callbacks", "clip_by_global_norm", "clip_by_norm",
+    "clip_by_value", "losses", "metrics", "optimizers", "schedules",
 ]  # fmt: skip
 
 

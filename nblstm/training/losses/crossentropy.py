@@ -218,7 +218,7 @@ class KLDivergence(Loss):
         return np.add.reduce(values, axis=-1), gradient
 
     def kernels(self, dtype, weighted):
-        """That of values, with weights or without."""
+        """The kernel of values, with weights or without."""
         return [kernel_of(_DIVERGENCE, dtype, True)]
 
 
