@@ -10,10 +10,11 @@ from nblstm.arguments.seeds import set_random_seed
 from nblstm.layers.base.names import clear_session
 from nblstm.preprocessing.sequence import pad_sequences
 from nblstm.training.batches import PyDataset
+from nblstm.training.timeseries import timeseries_dataset_from_array
 
 __all__ = [
     "PyDataset", "Sequence", "clear_session", "custom_object_scope", "get_custom_objects", "normalize", "pad_sequences",
-    "register_keras_serializable", "set_random_seed", "to_categorical",
+    "register_keras_serializable", "set_random_seed", "timeseries_dataset_from_array", "to_categorical",
 ]  # fmt: skip
 
 

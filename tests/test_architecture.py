@@ -41,7 +41,7 @@ ALLOWED = {
     "models": {"activations", "arguments", "engine", "files", "layers", "nn", "numba_extension", "process", "training"},
     # Keras's names of modules, for what lies further down.
     **{name: {"training"} for name in ("callbacks", "losses", "metrics", "optimizers")},
-    "preprocessing": {"arguments"},
+    "preprocessing": {"arguments", "training"},
     "utils": {"arguments", "layers", "preprocessing", "training"},
     "backend": {"training", "layers"},
     "saving": {"models", "arguments"},
