@@ -6,6 +6,7 @@ import numpy as np
 
 from nblstm.arguments import validate
 from nblstm.arguments.custom import custom_object_scope, get_custom_objects, register_keras_serializable
+from nblstm.arguments.missing import explain_missing_names
 from nblstm.arguments.seeds import set_random_seed
 from nblstm.layers.base.names import clear_session
 from nblstm.preprocessing.sequence import pad_sequences
@@ -20,6 +21,9 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return __all__
+
+
+explain_missing_names(__name__)
 
 
 #: Keras's older name.

@@ -1,5 +1,6 @@
 """Losses, metrics, optimizers, callbacks and the loop of a fit, with Keras's names."""
 
+from nblstm.arguments.missing import explain_missing_names
 from nblstm.training import callbacks, losses, metrics, optimizers
 from nblstm.training.callbacks import (
     BackupAndRestore,
@@ -26,3 +27,6 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return __all__
+
+
+explain_missing_names(__name__)

@@ -7,6 +7,7 @@ A class, such as `MeanSquaredError`, gives the weighted mean when it is called, 
 from __future__ import annotations
 
 from nblstm.arguments import custom
+from nblstm.arguments.missing import explain_missing_names
 from nblstm.training.losses.base_loss import LOSSES, Loss, LossFunction
 from nblstm.training.losses.crossentropy import (
     BinaryCrossentropy,
@@ -59,6 +60,9 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return __all__
+
+
+explain_missing_names(__name__)
 
 
 _FUNCTIONS = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nblstm.arguments import custom
+from nblstm.arguments.missing import explain_missing_names
 from nblstm.training import losses
 from nblstm.training.losses import (
     Loss,
@@ -81,6 +82,9 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return __all__
+
+
+explain_missing_names(__name__)
 
 
 _ACCURACIES = (
