@@ -90,8 +90,8 @@ def timeseries_dataset_from_array(
     >>> series = np.arange(10.0)
     >>> dataset = timeseries_dataset_from_array(series[:-1], series[3:], sequence_length=3, batch_size=4)
     >>> windows, following = dataset[0]
-    >>> windows[1], following[1]
-    (array([1., 2., 3.]), np.float64(4.0))
+    >>> print(windows[1], following[1])
+    [1. 2. 3.] 4.0
     """
     data = _series("data", data)
     targets = None if targets is None else _series("targets", targets)

@@ -76,7 +76,7 @@ class CategoricalHinge(Loss):
         """Values, and gradients: ``(1 - t)`` of the best wrong class less ``t``, where the margin is too small."""
         wrong = (1 - target) * prediction
         best = np.maximum.reduce(wrong, axis=-1, keepdims=True)
-        values = best[..., 0] - np.add.reduce(target * prediction, axis=-1) + 1
+        values = best[..., 0] - np.einsum("...k,...k->...", target, prediction) + 1
         chosen = (wrong == best).astype(prediction.dtype)
         chosen /= np.add.reduce(chosen, axis=-1, keepdims=True)
         gradient = chosen * (1 - target) - target

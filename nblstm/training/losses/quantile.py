@@ -63,8 +63,14 @@ class Quantile(Loss):
             )
         return target.reshape(needed), mask
 
+    def equation(self):
+        """The equation of the quantile, if there is one."""
+        return _quantile(self.quantiles[0])
+
     def rows(self, target, prediction):
-        """The mean over the last dimension, and its gradient, each from the equation of its quantile."""
+        """The mean over the last dimension, and its gradient, each column's from the equation of its quantile."""
+        if self._is_compiled:
+            return super().rows(target, prediction)
         values, gradient, Q = np.empty_like(prediction), np.empty_like(prediction), len(self.quantiles)
         for k, q in enumerate(self.quantiles):
             columns = np.s_[..., k::Q]
@@ -74,7 +80,11 @@ class Quantile(Loss):
 
     def kernels(self, dtype, weighted):
         """One for each quantile."""
-        return [kernel_of(_quantile(q), dtype, True) for q in self.quantiles]
+        return [kernel_of(_quantile(q), dtype, weighted or not self._is_compiled) for q in self.quantiles]
+
+    @property
+    def _is_compiled(self) -> bool:
+        return len(self.quantiles) == 1
 
 
 @cache

@@ -188,12 +188,17 @@ class CosineSimilarity(Loss):
 
     def rows(self, target, prediction):
         """Values, and gradients ``(u_pred sum(u_true u_pred) - u_true) / |y_pred|``."""
-        norm = np.linalg.norm(prediction, axis=-1, keepdims=True)
-        length = np.maximum(norm, EPSILON)
-        u = prediction / length
-        v = target / np.maximum(np.linalg.norm(target, axis=-1, keepdims=True), EPSILON)
-        similarity = np.add.reduce(u * v, axis=-1, keepdims=True)
-        return -similarity[..., 0], (np.where(norm > EPSILON, u * similarity, 0) - v) / length
+        norm, norm_true = np.sqrt(_dot(prediction, prediction)), np.sqrt(_dot(target, target))
+        length, length_true = np.maximum(norm, EPSILON), np.maximum(norm_true, EPSILON)
+        similarity = _dot(target, prediction) / (length * length_true)
+        along = np.where(norm > EPSILON, similarity, 0) / (length * length)
+        gradient = prediction * along[..., None]
+        gradient -= target * (1 / (length * length_true))[..., None]
+        return -similarity, gradient
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.einsum("...k,...k->...", a, b)
 
 
 _SQUARED = LossEquation("squared", lambda t, p: (p - t) ** 2)

@@ -76,23 +76,31 @@ class Confusion(Metric):
         self._weights = added if self._weights is None else self._weights + added
 
     def prepared(self, target: np.ndarray, prediction: np.ndarray, weight: np.ndarray | None):
-        """Targets from 0 to 1, predictions and weights, or None, as they are to be counted; all of one shape."""
-        return (target != 0).astype(prediction.dtype), prediction, weight
+        """Targets, predictions and weights, or None, as they are to be counted, of one shape.
+
+        Targets are bools, or numbers from 0 to 1, which are shared out to both labels.
+        """
+        return target != 0, prediction, weight
 
     def _histogram(self, target, prediction, weight) -> np.ndarray:
         """The sums of weights by label, number of thresholds below the prediction, and output."""
         K, outputs = len(self._sorted), prediction.shape[-1] if self.by_output else 1
-        comparable = np.where(np.isnan(prediction), -np.inf, prediction)
         # In the predictions' dtype, as Keras compares them: 0.1 of float32 is above the number 0.1, and not above it.
-        index = np.searchsorted(self._sorted.astype(prediction.dtype), comparable) * outputs
+        thresholds, size = self._sorted.astype(prediction.dtype), (K + 1) * outputs
+        if K == 1:
+            index = (prediction > thresholds[0]) * outputs
+        else:
+            index = np.searchsorted(thresholds, np.where(np.isnan(prediction), -np.inf, prediction)) * outputs
         if outputs > 1:
             index += np.arange(outputs)
-        true = target.astype(np.float64)
-        false = 1 - true
-        if weight is not None:
-            true, false = true * weight, false * weight
-        sums = [np.bincount(index.ravel(), label.ravel(), (K + 1) * outputs) for label in (false, true)]
-        return np.stack(sums).reshape(2, K + 1, outputs)
+        if target.dtype == bool:
+            index += target * size
+            sums = np.bincount(index.ravel(), None if weight is None else weight.ravel(), 2 * size)
+        else:
+            true = target * (1.0 if weight is None else weight)
+            false = (1 - target) * (1.0 if weight is None else weight)
+            sums = np.array([np.bincount(index.ravel(), label.ravel(), size) for label in (false, true)])
+        return sums.reshape(2, K + 1, outputs).astype(np.float64)
 
     def counts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Weights of true positives, false positives, true negatives and false negatives, of shape (K, outputs)."""

@@ -136,6 +136,8 @@ def _mean_of_rows(values: np.ndarray) -> np.ndarray:
 
 def number_or_array(values) -> Any:
     """An array of results, or the number of one."""
+    if type(values) is float:  # as most metrics give it: NumPy would take 1 us
+        return values
     values = np.asarray(values, np.float64)
     return values.item() if values.size == 1 else values.reshape(-1)
 
