@@ -72,6 +72,13 @@ def test_no_name_of_keras_that_there_is_is_called_missing(path):
     assert "explain_missing_names" not in dir(module)
 
 
+def test_an_import_in_a_file_of_many_names():
+    """The name's number then needs two operations of Python's bytecode."""
+    many = "".join(f"name_{k} = {k}\n" for k in range(300))
+    with pytest.raises(ImportError, match=r"cannot import name 'LSTN' from 'nblstm.layers' .did you mean 'LSTM'"):
+        exec(f"{many}from nblstm.layers import LSTN")
+
+
 def test_python_adds_no_guess_of_its_own():
     code = "import nblstm; nblstm.layers.LSTN"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr

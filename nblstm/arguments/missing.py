@@ -5,8 +5,9 @@ from __future__ import annotations
 import opcode
 import sys
 from importlib import import_module
+from types import FrameType
 
-_IMPORT_FROM = opcode.opmap["IMPORT_FROM"]
+_IMPORT_FROM, _EXTENDED_ARG = opcode.opmap["IMPORT_FROM"], opcode.opmap["EXTENDED_ARG"]
 
 #: Classes of a module that are listed where none is near, if there are no more.
 FEW = 12
@@ -34,10 +35,18 @@ def missing(module: str, name: str) -> AttributeError | ImportError:
     asked_by_import = frame.f_globals.get("__name__") == "importlib._bootstrap"
     if name.startswith("_") or asked_by_import or f"{module}.{name}" in sys.modules:
         return AttributeError(f"module {module!r} has no attribute {name!r}", name=name)
-    if frame.f_lasti >= 0 and frame.f_code.co_code[frame.f_lasti] == _IMPORT_FROM:
+    if _operation(frame) == _IMPORT_FROM:
         return ImportError(f"cannot import name {name!r} from {module!r}{_hint(module, name)}", name=module)
     # With a name and no object, Python adds no guess of its own.
     return AttributeError(f"module {module!r} has no attribute {name!r}{_hint(module, name)}", name=name)
+
+
+def _operation(frame: FrameType) -> int:
+    """The operation of Python's bytecode that a frame is at."""
+    code, place = frame.f_code.co_code, max(frame.f_lasti, 0)
+    while code[place] == _EXTENDED_ARG:  # of Python 3.10, in a file of more than 256 names
+        place += 2
+    return code[place]
 
 
 def _hint(module: str, name: str) -> str:
