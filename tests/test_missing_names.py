@@ -18,7 +18,7 @@ MODULES = [f"nblstm.{name}".rstrip(".") for name in NAMES]
     ("module", "name", "said"),
     [
         ("layers", "ConvLSTM1D", "which Keras has and nblstm has not (did you mean 'Conv1D'?)"),
-        ("layers", "GroupNormalization", "which Keras has and nblstm has not (did you mean 'LayerNormalization'?)"),
+        ("layers", "SpatialDropout2D", "which Keras has and nblstm has not (did you mean 'SpatialDropout1D'?)"),
         ("layers", "MultiHeadAttention", "which Keras has and nblstm has not"),
         ("layers", "concatenate", "which Keras has and nblstm has not"),
         ("layers", "LSTN", " (did you mean 'LSTM'?)"),
