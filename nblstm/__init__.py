@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from nblstm import cells, nn
+from nblstm.arguments.missing import missing
 from nblstm.arguments.seeds import set_random_seed
 from nblstm.cells.cell import Cell, cell
 from nblstm.cpu.threads import num_threads, set_num_threads
@@ -77,7 +78,7 @@ _LATER = {
 
 def __getattr__(name: str):
     if name not in _LATER:
-        raise AttributeError(f"module 'nblstm' has no attribute {name!r}")
+        raise missing(__name__, name)
     home = _LATER[name]
     return getattr(import_module(home), name) if home else import_module(f"nblstm.{name}")
 

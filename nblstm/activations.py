@@ -12,6 +12,7 @@ from functools import cached_property, partial
 import numpy as np
 
 from nblstm.arguments import custom, validate
+from nblstm.arguments.missing import explain_missing_names
 from nblstm.symbolic import as_text, functions
 from nblstm.symbolic.elementwise import Array, ArrayFunctions, array_functions, traced
 from nblstm.symbolic.emit import emit_function
@@ -25,6 +26,9 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return __all__
+
+
+explain_missing_names(__name__)
 
 
 class ActivationFunction:

@@ -1,13 +1,17 @@
 """Keras's name for what its programs ask of a backend."""
 
+from nblstm.arguments.missing import explain_missing_names
 from nblstm.layers.base.names import clear_session
-from nblstm.training.losses.crossentropy import EPSILON
+from nblstm.training.losses.base_loss import EPSILON
 
 __all__ = ["clear_session", "epsilon", "floatx"]
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+explain_missing_names(__name__)
 
 
 def epsilon() -> float:

@@ -8,6 +8,7 @@ import numpy as np
 
 from nblstm.arguments import validate
 from nblstm.arguments.configured import Configured, Registry
+from nblstm.arguments.missing import explain_missing_names
 
 __all__ = [
     "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "get", "max_norm", "min_max_norm", "non_neg", "unit_norm",
@@ -16,6 +17,9 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return __all__
+
+
+explain_missing_names(__name__)
 
 
 CONSTRAINTS = Registry("constraint")

@@ -9,6 +9,7 @@ import numpy as np
 
 from nblstm.arguments import seeds, validate
 from nblstm.arguments.configured import Configured, Registry, plain
+from nblstm.arguments.missing import explain_missing_names
 from nblstm.process import blas
 
 __all__ = [
@@ -22,6 +23,9 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return __all__
+
+
+explain_missing_names(__name__)
 
 
 INITIALIZERS = Registry("initializer")

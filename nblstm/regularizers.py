@@ -8,6 +8,7 @@ import numpy as np
 
 from nblstm.arguments import validate
 from nblstm.arguments.configured import Configured, Registry
+from nblstm.arguments.missing import explain_missing_names
 
 __all__ = [
     "L1", "L1L2", "L2", "Regularizer", "get", "l1", "l1_l2", "l2",
@@ -16,6 +17,9 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return __all__
+
+
+explain_missing_names(__name__)
 
 
 REGULARIZERS = Registry("regularizer")

@@ -6,19 +6,24 @@ import numpy as np
 
 from nblstm.arguments import validate
 from nblstm.arguments.custom import custom_object_scope, get_custom_objects, register_keras_serializable
+from nblstm.arguments.missing import explain_missing_names
 from nblstm.arguments.seeds import set_random_seed
 from nblstm.layers.base.names import clear_session
 from nblstm.preprocessing.sequence import pad_sequences
 from nblstm.training.batches import PyDataset
+from nblstm.training.timeseries import timeseries_dataset_from_array
 
 __all__ = [
     "PyDataset", "Sequence", "clear_session", "custom_object_scope", "get_custom_objects", "normalize", "pad_sequences",
-    "register_keras_serializable", "set_random_seed", "to_categorical",
+    "register_keras_serializable", "set_random_seed", "timeseries_dataset_from_array", "to_categorical",
 ]  # fmt: skip
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+explain_missing_names(__name__)
 
 
 #: Keras's older name.

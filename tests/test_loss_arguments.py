@@ -35,6 +35,10 @@ BITS = (RNG.random((B, T, C)) < 0.5).astype(float)
         ("sparse_categorical_crossentropy", np.ones((2, 3)), np.ones((2, 3)), "one-hot.* categorical_crossentropy"),
         ("sparse_categorical_crossentropy", [0, 1, 2], np.ones((2, 3)), r"y_true has shape \(3,\).*\(2,\)"),
         ("sparse_categorical_crossentropy", [0, 0], np.ones((2, 1)), "binary_crossentropy"),
+        (losses.CosineSimilarity(0), np.ones((2, 3)), np.ones((2, 3)), "axis is 0 .*last dimension, so give -1"),
+        ("categorical_hinge", [0, 1], np.ones((2, 3)), r"y_true has shape \(2,\)"),
+        (losses.Quantile([0.1, 0.9]), [0, 0], np.ones((2, 3)), "last dimension needs 2 quantiles per target"),
+        (losses.Quantile([0.1, 0.9]), np.ones((2, 2)), np.ones((2, 2)), r"y_true has .* need \(2, 1\)"),
     ],
 )
 def test_targets_that_do_not_fit(loss, target, prediction, said):
@@ -65,6 +69,10 @@ def test_arguments_that_do_not_fit(options, error, said):
     [
         (lambda: losses.Huber(0), ValueError, "delta is 0; give a number above 0"),
         (lambda: losses.Huber("1"), TypeError, "delta is '1'"),
+        (lambda: losses.CosineSimilarity("x"), TypeError, "axis is 'x' of type str; give -1, the last dimension"),
+        (lambda: losses.Quantile(1), ValueError, "quantiles is 1; give a number above 0 and below 1"),
+        (lambda: losses.Quantile([0.5, "a"]), TypeError, "quantiles is 'a' of type str; give a number above 0"),
+        (lambda: losses.Quantile([]), ValueError, r"quantiles is \[\]; give a number above 0 .*, or a list of some"),
         (lambda: losses.BinaryCrossentropy(label_smoothing=1.5), ValueError, "label_smoothing is 1.5.*at most 1"),
         (lambda: losses.BinaryCrossentropy(from_logits="no"), TypeError, "from_logits is 'no'"),
         (lambda: losses.SparseCategoricalCrossentropy(ignore_class="x"), TypeError, "ignore_class is 'x'"),
@@ -92,6 +100,12 @@ def test_arguments(make, error, said):
         ("bce", losses.BinaryCrossentropy), ("binary_crossentropy", losses.BinaryCrossentropy),
         ("CategoricalCrossentropy", losses.CategoricalCrossentropy),
         ("sparse_categorical_crossentropy", losses.SparseCategoricalCrossentropy),
+        ("quantile", losses.Quantile), ("pinball", losses.Quantile), (losses.quantile, losses.Quantile),
+        ("mape", losses.MeanAbsolutePercentageError), ("MSLE", losses.MeanSquaredLogarithmicError),
+        ("log_cosh", losses.LogCosh), ("logcosh", losses.LogCosh), ("poisson", losses.Poisson),
+        ("kld", losses.KLDivergence), ("KLD", losses.KLDivergence), ("cosine_similarity", losses.CosineSimilarity),
+        ("hinge", losses.Hinge), ("squared_hinge", losses.SquaredHinge), ("CategoricalHinge", losses.CategoricalHinge),
+        (losses.kl_divergence, losses.KLDivergence),
         (losses.Huber, losses.Huber), (losses.huber, losses.Huber), (losses.Huber(2.0), losses.Huber),
     ],
 )  # fmt: skip

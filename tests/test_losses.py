@@ -19,6 +19,7 @@ LOGITS = RNG.normal(size=(B, T, C))
 EXP = np.exp(LOGITS)
 SOFTMAX = EXP / EXP.sum(-1, keepdims=True)
 SIGMOID = 1 / (1 + 1 / EXP)
+SEVERAL = np.random.default_rng(1).normal(size=(B, T, 3 * C))
 WEIGHTS, MASK = RNG.uniform(0, 2, (B, T)), RNG.random((B, T)) < 0.6
 
 
@@ -34,6 +35,22 @@ def smooth(t, amount, middle):
     return t * (1 - amount) + amount * middle
 
 
+def pinball(d, q):
+    return np.maximum(q * d, (q - 1) * d)
+
+
+def below(p, t):
+    return np.maximum(1 - p * t, 0)
+
+
+def unit(x):
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def log_of(x):
+    return np.log(1 + np.maximum(x, 1e-7))
+
+
 def logits(p):
     return np.log(np.exp(p).sum(-1, keepdims=True))
 
@@ -44,6 +61,39 @@ TEXTBOOK = {
     "absolute": (losses.MeanAbsoluteError(), NUMBERS, LOGITS, lambda p: np.abs(p - NUMBERS).mean(-1)),
     "huber": (losses.Huber(), NUMBERS, LOGITS, lambda p: huber(p - NUMBERS, 1).mean(-1)),
     "huber_2": (losses.Huber(2.0), NUMBERS, LOGITS, lambda p: huber(p - NUMBERS, 2).mean(-1)),
+    "percentage": (
+        losses.MeanAbsolutePercentageError(), NUMBERS, LOGITS,
+        lambda p: 100 * np.abs((p - NUMBERS) / NUMBERS).mean(-1),
+    ),
+    "logarithmic": (
+        losses.MeanSquaredLogarithmicError(), EXP, SIGMOID, lambda p: ((log_of(p) - log_of(EXP)) ** 2).mean(-1),
+    ),
+    "logarithmic_clipped": (
+        losses.MeanSquaredLogarithmicError(), NUMBERS, LOGITS, lambda p: ((log_of(p) - log_of(NUMBERS)) ** 2).mean(-1),
+    ),
+    "log_cosh": (losses.LogCosh(), NUMBERS, 3 * LOGITS, lambda p: np.log(np.cosh(p - NUMBERS)).mean(-1)),
+    "poisson": (losses.Poisson(), BITS, EXP, lambda p: (p - BITS * np.log(p + 1e-7)).mean(-1)),
+    "cosine": (losses.CosineSimilarity(), NUMBERS, LOGITS, lambda p: -(unit(p) * unit(NUMBERS)).sum(-1)),
+    "hinge": (losses.Hinge(), BITS, LOGITS, lambda p: below(p, 2 * BITS - 1).mean(-1)),
+    "hinge_signs": (losses.Hinge(), 2 * BITS - 1, LOGITS, lambda p: below(p, 2 * BITS - 1).mean(-1)),
+    "squared_hinge": (losses.SquaredHinge(), NUMBERS, LOGITS, lambda p: (below(p, NUMBERS) ** 2).mean(-1)),
+    "categorical_hinge": (
+        losses.CategoricalHinge(), ONE_HOT, LOGITS,
+        lambda p: np.maximum(((1 - ONE_HOT) * p).max(-1) - (ONE_HOT * p).sum(-1) + 1, 0),
+    ),
+    "divergence": (
+        losses.KLDivergence(), SIGMOID, SOFTMAX,
+        lambda p: (SIGMOID * np.log(SIGMOID / p)).sum(-1),
+    ),
+    "divergence_one_hot": (
+        losses.KLDivergence(), ONE_HOT, SOFTMAX,
+        lambda p: (np.clip(ONE_HOT, 1e-7, 1) * np.log(np.clip(ONE_HOT, 1e-7, 1) / p)).sum(-1),
+    ),
+    "quantile": (losses.Quantile(0.8), NUMBERS, LOGITS, lambda p: pinball(NUMBERS - p, 0.8).mean(-1)),
+    "quantiles": (
+        losses.Quantile([0.1, 0.5, 0.95]), NUMBERS, SEVERAL,
+        lambda p: pinball(NUMBERS[..., None] - p.reshape(B, T, C, 3), np.array([0.1, 0.5, 0.95])).mean((-2, -1)),
+    ),
     "binary": (losses.BinaryCrossentropy(), BITS, SIGMOID, lambda p: bits(p, BITS).mean(-1)),
     "binary_smooth": (
         losses.BinaryCrossentropy(label_smoothing=0.2), BITS, SIGMOID,
@@ -140,6 +190,16 @@ def test_keras(case, dtype):
         (losses.mean_squared_error, {}, losses.MeanSquaredError()),
         (losses.mean_absolute_error, {}, losses.MeanAbsoluteError()),
         (losses.huber, dict(delta=0.3), losses.Huber(0.3)),
+        (losses.quantile, dict(quantiles=0.3), losses.Quantile(0.3)),
+        (losses.mean_absolute_percentage_error, {}, losses.MeanAbsolutePercentageError()),
+        (losses.mean_squared_logarithmic_error, {}, losses.MeanSquaredLogarithmicError()),
+        (losses.log_cosh, {}, losses.LogCosh()),
+        (losses.poisson, {}, losses.Poisson()),
+        (losses.cosine_similarity, {}, losses.CosineSimilarity()),
+        (losses.hinge, {}, losses.Hinge()),
+        (losses.squared_hinge, {}, losses.SquaredHinge()),
+        (losses.categorical_hinge, {}, losses.CategoricalHinge()),
+        (losses.kl_divergence, {}, losses.KLDivergence()),
         (losses.binary_crossentropy, {}, losses.BinaryCrossentropy()),
         (
             losses.binary_crossentropy, dict(from_logits=True, label_smoothing=0.3),
@@ -276,6 +336,25 @@ def test_masked_class_numbers_are_not_looked_at():
     value, gradient = losses.SparseCategoricalCrossentropy(ignore_class=-1).value_and_gradient(junk, SOFTMAX, WEIGHTS)
     assert value == expected
     np.testing.assert_array_equal(gradient, expected_gradient)
+
+
+@pytest.mark.parametrize(
+    ("target", "prediction"),
+    [((B,), (B, 3)), ((B, 1), (B, 3)), ((B, T), (B, T, 3)), ((B, T), (B, 3 * T)), ((B, T, C, 1), (B, T, 3 * C))],
+)
+def test_shapes_of_several_quantiles(target, prediction):
+    t, p, q = RNG.normal(size=target), RNG.normal(size=prediction), np.array([0.1, 0.5, 0.9])
+    value, gradient = losses.Quantile(q).value_and_gradient(t, p)
+    d = t.reshape(-1, 1) - p.reshape(-1, 3)
+    assert value == pytest.approx(pinball(d, q).mean(), rel=OUTPUT["float64"])
+    assert_close(gradient.reshape(-1, 3), np.where(d > 0, -q, 1 - q) / p.size, OUTPUT["float64"])
+
+
+def test_the_minimum_of_the_quantile_loss_is_the_quantile():
+    t, q = np.random.default_rng(2).normal(size=1001), 0.9
+    loss = losses.Quantile(q)
+    found = min(t, key=lambda p: loss(t, np.full_like(t, p)))
+    assert found == np.quantile(t, q)
 
 
 # --- a user's own ---------------------------------------------------------------------------------

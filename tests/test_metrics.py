@@ -35,6 +35,27 @@ def test_keras(case, dtype):
     assert updated(metric, *first) == pytest.approx(results[0], rel=OUTPUT[dtype])
 
 
+@pytest.mark.parametrize("case", keras_training.cases("scores"))
+def test_keras_scores(case):
+    """Metrics of sums, in batches; taken up from a state of the first batch, they give the same bits."""
+    name, options = keras_training.CASES[case]
+    given = keras_training.arrays(case)
+    metric, again = (getattr(metrics, name)(**options) for _ in range(2))
+    for k, rows in enumerate((slice(0, 4), slice(4, None))):
+        weight = None if given["sample_weight"] is None else given["sample_weight"][rows]
+        again.load_state(metric.state())
+        result = updated(metric, given["y_true"][rows], given["y_pred"][rows], weight)
+        expected = given["results"][k]
+        assert np.shape(result) == expected.shape
+        np.testing.assert_allclose(result, expected, rtol=OUTPUT["float64"], atol=1e-15)
+        np.testing.assert_array_equal(updated(again, given["y_true"][rows], given["y_pred"][rows], weight), result)
+    single = getattr(metrics, name)(**options)
+    both = given["y_true"], given["y_pred"].astype("float32"), given["sample_weight"]
+    np.testing.assert_allclose(updated(single, *both), expected, rtol=OUTPUT["float32"], atol=1e-6)
+    metric.reset_state()
+    assert not np.any(metric.result())
+
+
 def test_called_they_add_a_batch_and_give_the_mean_so_far():
     metric = metrics.MeanSquaredError()
     assert metric([[1.0], [2.0]], [[1.5], [2.0]]) == pytest.approx(0.125)

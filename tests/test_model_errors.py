@@ -243,9 +243,7 @@ def test_compile():
     message_of(
         ValueError, lambda: model.compile("adam", "mser"), "no loss named 'mser' (did you mean 'mse'?); give one of"
     )
-    message_of(
-        ValueError, lambda: model.compile("adamant", "mse"), "no optimizer named 'adamant' (did you mean 'adam'?)"
-    )
+    message_of(ValueError, lambda: model.compile("adamm", "mse"), "no optimizer named 'adamm' (did you mean 'adam'?)")
     message_of(ValueError, lambda: model.compile(loss="mse", metrics=["accurate"]), "no metric named 'accurate'")
     message_of(TypeError, lambda: model.compile(loss="mse", metrics="mae"), "metrics is 'mae'; give a list")
     message_of(

@@ -50,7 +50,9 @@ def test_the_nearest_name_is_in_the_message(case):
 
 def test_a_name_that_is_like_none_gets_the_list_alone():
     message_of(
-        ValueError, lambda: optimizers.get("xyz"), "no optimizer named 'xyz'; give one of sgd, rmsprop, adam, adamw"
+        ValueError,
+        lambda: optimizers.get("xyz"),
+        "no optimizer named 'xyz'; give one of adam, adamw, nadam, adamax, sgd, rmsprop",
     )
     message_of(
         TypeError, lambda: optimizers.SGD(decay=0.1), "SGD got the unknown argument 'decay'; give one of modules"

@@ -12,7 +12,7 @@ from golden import keras_training
 from tolerances import OUTPUT
 
 from nblstm import nn
-from nblstm.training import SGD, Adam, AdamW, RMSprop, optimizers
+from nblstm.training import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Lion, Nadam, RMSprop, optimizers
 from nblstm.training.optimizers import schedules
 
 
@@ -49,6 +49,11 @@ def gradients_of(*arrays):
         (SGD, dict(momentum=1.5), ValueError, "momentum is 1.5; give a number, 0 or more and at most 1"),
         (SGD, dict(nesterov=3), TypeError, "nesterov is 3"),
         (RMSprop, dict(rho=2), ValueError, "rho is 2"),
+        (Lion, dict(beta_1=0), ValueError, "beta_1 is 0; give a number above 0"),
+        (Adagrad, dict(initial_accumulator_value=-1), ValueError, "initial_accumulator_value is -1"),
+        (Nadam, dict(beta_2=1), ValueError, "beta_2 is 1; give a number, 0 or more and below 1"),
+        (Adadelta, dict(rho="a"), TypeError, "rho is 'a'"),
+        (Adamax, dict(epsilon=-1), ValueError, "epsilon is -1"),
     ],
 )  # fmt: skip
 def test_arguments(kind, options, error, said):
@@ -198,7 +203,7 @@ def test_a_schedule_that_gives_nonsense_changes_nothing():
 # --- names ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [SGD, RMSprop, Adam, AdamW])
+@pytest.mark.parametrize("kind", [SGD, RMSprop, Adam, AdamW, Nadam, Adagrad, Adadelta, Adamax, Lion])
 def test_an_optimizer_has_a_name(kind):
     assert kind().name == kind.__name__
     assert optimizers.get(kind(name="mine").record()).name == "mine"
@@ -209,6 +214,7 @@ def test_an_optimizer_has_a_name(kind):
 @pytest.mark.parametrize(
     ("identifier", "kind"),
     [("adam", Adam), ("Adam", Adam), ("SGD", SGD), ("rmsprop", RMSprop), ("RMSprop", RMSprop), ("AdamW", AdamW),
+     ("nadam", Nadam), ("Adagrad", Adagrad), ("adadelta", Adadelta), ("adamax", Adamax), ("Lion", Lion),
      (SGD, SGD), (Adam(0.1), Adam), ({"class_name": "adamw"}, AdamW)],
 )  # fmt: skip
 def test_names(identifier, kind):

@@ -10,7 +10,7 @@ from tolerances import DTYPES, GRADIENT, OUTPUT, assert_close
 from nblstm import CellError, clip, nn, tanh, where
 from nblstm.buffers.layout import Layout
 from nblstm.training import SGD, Adam, AdamW, RMSprop, optimizers
-from nblstm.training.optimizers import Optimizer, schedules
+from nblstm.training.optimizers import Adadelta, Adagrad, Adamax, Lion, Nadam, Optimizer, schedules
 
 RNG = np.random.default_rng(0)
 START, DRAWN = keras_training.arrays("optimizers/p"), keras_training.arrays("optimizers/g")
@@ -20,6 +20,11 @@ EVERY = {
     "rmsprop": (RMSprop, dict(momentum=0.5, centered=True)),
     "adam": (Adam, dict(amsgrad=True)),
     "adamw": (AdamW, dict(global_clipnorm=1.0)),
+    "nadam": (Nadam, dict(weight_decay=0.1)),
+    "adagrad": (Adagrad, {}),
+    "adadelta": (Adadelta, dict(clipvalue=0.5)),
+    "adamax": (Adamax, {}),
+    "lion": (Lion, {}),
     "schedule": (SGD, dict(learning_rate=schedules.InverseTimeDecay(0.1, 3, 0.5))),
 }
 

@@ -15,7 +15,7 @@ from nblstm.arguments import custom
 NOT_KERAS = {
     "ActivationFunction", "Configured", "Convolution1D", "Convolution2D", "GlobalAvgPool1D",
     "GlobalMaxPool1D", "Initializer", "InputLayer", "Layer", "Loss", "LossFunction", "LossMetric", "MaxPool1D",
-    "MaxPool2D", "Metric", "MetricFunction", "Optimizer", "Parameter", "Recurrent", "Regularizer",
+    "MaxPool2D", "Metric", "MetricFunction", "Optimizer", "Parameter", "Quantile", "Recurrent", "Regularizer",
     "Sequence", "Stepper", "Tape",
 }  # fmt: skip
 

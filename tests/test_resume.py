@@ -164,12 +164,13 @@ def test_other_files_in_the_folder_stay(tmp_path):
 
 
 class Logging(callbacks.Callback):
-    """Puts into the logs what a callback may: numbers of all kinds, and what is none."""
+    """Puts into the logs what a callback may: numbers of all kinds, arrays of some, and what is none."""
 
     def on_epoch_end(self, epoch, logs=None):
         logs |= {
             "numpy": np.float32(epoch), "whole": epoch, "none": None, "text": "good" if epoch else 1.0,
-            "array": np.ones(3), "scalar": np.array(2.5), "huge": 10**400, "list": [1.0], "complex": 1j, 3: 1.0,
+            "array": np.ones(3), "words": np.array(["a"]), "scalar": np.array(2.5), "huge": 10**400, "list": [1.0],
+            "complex": 1j, 3: 1.0,
         }  # fmt: skip
 
 
@@ -187,7 +188,7 @@ def test_logs_that_are_no_numbers_do_not_lose_the_work(tmp_path):
     assert history.history["text"] == [1.0, "good", "good"]  # of the first epoch, and since it was taken up
     again = callbacks.History()
     again.load_state(history.state())
-    assert set(again.history) == {"loss", "numpy", "whole", "text", "scalar"}
+    assert set(again.history) == {"loss", "numpy", "whole", "text", "scalar", "array"}
 
 
 class Keeping(callbacks.Callback):

@@ -1,5 +1,6 @@
 """Cells: the equations of each recurrent network, and how equations become graphs and gradients."""
 
+from nblstm.arguments.missing import explain_missing_names
 from nblstm.cells.cell import Cell, cell
 from nblstm.cells.gru import gru, gru_reset_before, gru_with
 from nblstm.cells.lstm import lstm, lstm_complement, lstm_coupled, lstm_peephole, lstm_with
@@ -14,3 +15,6 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return __all__
+
+
+explain_missing_names(__name__)

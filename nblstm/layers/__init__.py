@@ -6,6 +6,7 @@ from typing import Any
 
 from nblstm import activations, constraints, initializers, regularizers
 from nblstm.arguments import custom
+from nblstm.arguments.missing import explain_missing_names
 from nblstm.layers.base.layer import LAYERS, Layer, register
 from nblstm.layers.base.parameters import Parameter
 from nblstm.layers.base.passes import Tape
@@ -47,6 +48,9 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return __all__
+
+
+explain_missing_names(__name__)
 
 
 def serialize(layer: Layer) -> dict[str, Any]:

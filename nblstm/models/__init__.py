@@ -6,6 +6,7 @@ import copy
 import json
 from typing import Any
 
+from nblstm.arguments.missing import explain_missing_names
 from nblstm.models import files
 from nblstm.models.sequential import Sequential
 
@@ -14,6 +15,9 @@ __all__ = ["Sequential", "clone_model", "load_model", "model_from_json", "save_m
 
 def __dir__() -> list[str]:
     return __all__
+
+
+explain_missing_names(__name__)
 
 
 def load_model(filepath, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> Sequential:

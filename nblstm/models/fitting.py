@@ -177,7 +177,7 @@ def evaluate(
     listed = CallbackList(callbacks, model, {"epochs": 1, "steps": batches.steps, "verbose": shown})
     progress = Progress(shown, "", batches.steps)
 
-    def run() -> dict[str, float] | None:
+    def run() -> dict[str, Any] | None:
         with measured(model) as objective:
             return loop.evaluate(model, objective, batches, listed, progress)
 
@@ -282,7 +282,7 @@ def reset_metrics(model: Sequential) -> None:
     model.objective.reset()
 
 
-def logs(model: Sequential) -> dict[str, float]:
+def logs(model: Sequential) -> dict[str, Any]:
     """The loss and the metrics since `reset_metrics`, by name."""
     assert model.objective is not None
     return model.objective.logs()
@@ -318,6 +318,6 @@ def _validated_epochs(validation_freq) -> int | set[int]:
     return {validate.positive_integer("an epoch of validation_freq", epoch, fix) for epoch in validation_freq}
 
 
-def _flat(logs: dict[str, float]) -> Any:
+def _flat(logs: dict[str, Any]) -> Any:
     values = list(logs.values())
     return values[0] if len(values) == 1 else values

@@ -1,5 +1,6 @@
 """Objects that own parameters, with torch's conventions."""
 
+from nblstm.arguments.missing import explain_missing_names
 from nblstm.engine.engine import Gradients
 from nblstm.nn import numba_type as _numba_type  # noqa: F401  # what Numba is told
 from nblstm.nn.linear import Linear
@@ -13,3 +14,6 @@ __all__ = ["GRU", "LSTM", "RNN", "Gradients", "Linear", "Module", "Recurrent", "
 
 def __dir__() -> list[str]:
     return __all__
+
+
+explain_missing_names(__name__)

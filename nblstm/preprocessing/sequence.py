@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nblstm.arguments import validate
+from nblstm.arguments.missing import explain_missing_names
 from nblstm.arguments.validate import DTypeLike
 
 __all__ = ["pad_sequences"]
@@ -12,6 +13,9 @@ __all__ = ["pad_sequences"]
 
 def __dir__() -> list[str]:
     return __all__
+
+
+explain_missing_names(__name__)
 
 
 def pad_sequences(

@@ -1,5 +1,6 @@
 """Recurrent layers as modules of torch: any cell, compiled, with autograd, inside any model of torch's."""
 
+from nblstm.arguments.missing import explain_missing_names
 from nblstm.torch.converting import Conversion, convert
 from nblstm.torch.freezing import frozen
 from nblstm.torch.named import GRU, LSTM, RNN
@@ -16,3 +17,6 @@ share_threads()
 
 def __dir__() -> list[str]:
     return __all__
+
+
+explain_missing_names(__name__)

@@ -185,7 +185,7 @@ class Loop:
                 "validation_steps and one that goes on, or an iterable that begins anew for each"
             )
 
-    def _validation(self) -> dict[str, float]:
+    def _validation(self) -> dict[str, Any]:
         """Loss and metrics of the validation data; nothing, and it is not tried again, where these have run out."""
         assert self.validation is not None
         measured = evaluate(self.model, self.model.objective, self.validation, self.callbacks)
@@ -254,7 +254,7 @@ class Interrupts:
 
 def evaluate(
     model, objective, batches: Batches, callbacks: CallbackList, progress: Progress | None = None
-) -> dict[str, float] | None:
+) -> dict[str, Any] | None:
     """Loss and metrics of a model over the batches of one epoch; None if there is no batch."""
     callbacks("on_test_begin")
     begin, end = callbacks.overriding("on_test_batch_begin"), callbacks.overriding("on_test_batch_end")

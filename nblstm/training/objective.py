@@ -13,6 +13,7 @@ from nblstm.files import content
 from nblstm.training import losses, metrics, targets
 from nblstm.training.losses import Loss
 from nblstm.training.metrics import Mean, Metric
+from nblstm.training.metrics.metric import number_or_array
 
 
 class Objective:
@@ -53,11 +54,11 @@ class Objective:
         measured = [m.loss for m in (*self.metrics, *self.weighted_metrics) if isinstance(m, metrics.LossMetric)]
         return [*self.loss.kernels(dtype, weighted), *(call for loss in measured for call in loss.kernels(dtype, True))]
 
-    def logs(self) -> dict[str, float]:
-        """The mean loss, each sample counting once, and the metrics, by name."""
-        measured = {"loss": self._total / self._samples if self._samples else 0.0}
+    def logs(self) -> dict[str, Any]:
+        """The mean loss, each sample counting once, and the metrics, by name, arrays of those with several values."""
+        measured: dict[str, Any] = {"loss": self._total / self._samples if self._samples else 0.0}
         for name, metric in zip(self._names, (*self.metrics, *self.weighted_metrics), strict=True):
-            measured[name] = float(metric.result())
+            measured[name] = number_or_array(metric.result())
         return measured
 
     def state(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import time
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +58,7 @@ class Progress:
     def _due(self, now: float) -> bool:
         return now - self._drawn >= REDRAWN
 
-    def step(self, done: int, logs: dict[str, float] | None) -> None:
+    def step(self, done: int, logs: dict[str, Any] | None) -> None:
         """``done`` batches are done; draws the line if it is time to, with ``logs``, where these are given."""
         self._done = done
         if self._live and (logs is not None or self._warm is None):
@@ -80,7 +81,7 @@ class Progress:
             compiling.listeners.remove(self._compiles)
             self.clear()
 
-    def line(self, logs: dict[str, float]) -> None:
+    def line(self, logs: dict[str, Any]) -> None:
         """Leave a line of time, loss and metrics, for good."""
         live, now = self._live, time.perf_counter()
         self.close()
@@ -129,10 +130,12 @@ def _on_a_terminal() -> bool:
     return is_open() and isatty is not None and isatty() and os.environ.get("TERM") != "dumb"
 
 
-def _shown(logs: dict[str, float]) -> str:
-    """Loss and metrics in Keras's format: four decimals, or an exponent for numbers below 0.001."""
+def _shown(logs: dict[str, Any]) -> str:
+    """Loss and metrics in Keras's format: four decimals, or an exponent for numbers below 0.001; of arrays the mean."""
     shown = []
     for name, value in logs.items():
+        if getattr(value, "ndim", 0):
+            value = float(value.mean())
         if isinstance(value, int | float):
             small = math.isfinite(value) and 0 < abs(value) <= 1e-3
             shown.append(f" - {name}: {value:.4e}" if small else f" - {name}: {value:.4f}")

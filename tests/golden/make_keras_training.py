@@ -8,6 +8,7 @@ The tests read the file and need neither. The arrays:
 
     losses/CASE/y_true, y_pred, sample_weight, mask (the last two where there are any) -> loss, gradient
     metrics/CASE/y_true, y_pred, sample_weight, mask, with the batches stacked -> results, one after each batch
+    scores/CASE/y_true, y_pred, sample_weight -> results, which may be arrays
     schedules/CASE/steps -> rates
     optimizers/p/K, optimizers/g/K (steps, ...) for parameter K -> optimizers/CASE/K, the parameter after each step
 
@@ -57,9 +58,19 @@ BITS = {shape: (RNG.random(array.shape) < 0.5).astype(float) for shape, array in
 
 
 def loss_arrays(kind, shape, logits):
-    """(y_true, y_pred) for a loss of numbers, of bits, of one-hot rows or of class numbers."""
+    """(y_true, y_pred) for a loss of numbers, counts, bits, signs, one-hot rows, distributions or class numbers."""
     if kind == "numbers":
         return TARGETS[shape], NORMAL[shape]
+    if kind == "counts":
+        return np.round(3 * np.abs(TARGETS[shape])), np.exp(NORMAL[shape])
+    if kind == "signs":
+        return 2 * BITS[shape] - 1, NORMAL[shape]
+    if kind == "margins":
+        return BITS[shape], NORMAL[shape]
+    if kind == "one_hot_margins":
+        return one_hot(LABELS[shape], C), NORMAL[shape]
+    if kind == "distributions":
+        return softmax(TARGETS[shape]), softmax(NORMAL[shape])
     if kind == "bits":
         return BITS[shape], NORMAL[shape] if logits else 1 / (1 + np.exp(-NORMAL[shape]))
     y_pred = NORMAL[shape] if logits else softmax(NORMAL[shape])
@@ -83,6 +94,18 @@ LOSSES = {
     "categorical_logits_smooth": ("CategoricalCrossentropy", "one_hot", {"from_logits": True, "label_smoothing": 0.1}),
     "sparse": ("SparseCategoricalCrossentropy", "labels", {}),
     "sparse_logits": ("SparseCategoricalCrossentropy", "labels", {"from_logits": True}),
+    "mape": ("MeanAbsolutePercentageError", "numbers", {}),
+    "msle": ("MeanSquaredLogarithmicError", "counts", {}),
+    "msle_clipped": ("MeanSquaredLogarithmicError", "numbers", {}),
+    "log_cosh": ("LogCosh", "numbers", {}),
+    "poisson": ("Poisson", "counts", {"reduction": "sum"}),
+    "cosine": ("CosineSimilarity", "numbers", {}),
+    "hinge": ("Hinge", "signs", {}),
+    "hinge_bits": ("Hinge", "margins", {}),
+    "squared_hinge": ("SquaredHinge", "margins", {}),
+    "categorical_hinge": ("CategoricalHinge", "one_hot_margins", {}),
+    "divergence": ("KLDivergence", "distributions", {}),
+    "divergence_one_hot": ("KLDivergence", "one_hot", {"reduction": "mean_with_sample_weight"}),
     "sparse_ignore": ("SparseCategoricalCrossentropy", "labels", {"from_logits": True, "ignore_class": 2}),
 }
 METRICS = {
@@ -97,7 +120,71 @@ METRICS = {
     "binary_crossentropy": ("BinaryCrossentropy", "bits", {}),
     "categorical_crossentropy": ("CategoricalCrossentropy", "one_hot", {"label_smoothing": 0.1}),
     "sparse_categorical_crossentropy": ("SparseCategoricalCrossentropy", "labels", {}),
+    "mape": ("MeanAbsolutePercentageError", "numbers", {}),
+    "msle": ("MeanSquaredLogarithmicError", "counts", {}),
+    "log_cosh": ("LogCoshError", "numbers", {}),
+    "poisson": ("Poisson", "counts", {}),
+    "cosine": ("CosineSimilarity", "numbers", {}),
+    "hinge": ("Hinge", "margins", {}),
+    "squared_hinge": ("SquaredHinge", "signs", {}),
+    "categorical_hinge": ("CategoricalHinge", "one_hot_margins", {}),
+    "divergence": ("KLDivergence", "distributions", {}),
 }
+LABEL_WEIGHTS = [1.0, 2.0, 0.5, 3.0, 0.0]
+BETA = {"F1Score": {}, "FBetaScore": {"beta": 2.0}}
+#: Metrics of sums over all batches, which know no mask in Keras; their results may be arrays.
+SCORES = {
+    **{
+        f"{name}_{case}": (name, "bits", options)
+        for name in ("TruePositives", "FalsePositives", "TrueNegatives", "FalseNegatives", "Precision", "Recall")
+        for case, options in {"plain": {}, "low": {"thresholds": 0.2}, "three": {"thresholds": [0.2, 0.9, 0.5]}}.items()
+    },
+    **{
+        f"{name}_{case}": (name, "bits", options)
+        for name in ("Precision", "Recall")
+        for case, options in {
+            "top": {"top_k": 2}, "class": {"class_id": 3, "thresholds": 0.1},
+            "both": {"top_k": 3, "class_id": 1, "thresholds": [0.1, 0.6]},
+        }.items()
+    },
+    **{
+        f"auc_{curve}_{method}_{case}": ("AUC", "bits", dict(curve=curve, summation_method=method, **options))
+        for curve in ("ROC", "PR", "PRGAIN")
+        for method in ("interpolation", "minoring", "majoring")
+        for case, options in {
+            "plain": {}, "few": {"num_thresholds": 7}, "given": {"thresholds": [0.3, 0.05, 0.8]},
+        }.items()
+    },
+    **{
+        f"auc_{curve}_{case}": ("AUC", kind, dict(curve=curve, **options))
+        for curve in ("ROC", "PR")
+        for case, kind, options in (
+            ("logits", "margins", {"from_logits": True}), ("labels", "bits", {"multi_label": True}),
+            ("known_labels", "bits", {"multi_label": True, "num_labels": C, "label_weights": LABEL_WEIGHTS}),
+            ("weighted_labels", "bits", {"label_weights": LABEL_WEIGHTS}),
+        )
+    },
+    **{
+        f"{name}_{average}_{case}": (name, kind, {"average": average, **options})
+        for name in ("F1Score", "FBetaScore")
+        for average in (None, "micro", "macro", "weighted")
+        for case, kind, options in (
+            ("largest", "one_hot", {}), ("above", "bits", {"threshold": 0.4, **BETA[name]}),
+        )
+    },
+    **{
+        f"r2_{aggregation}_{regressors}": (
+            "R2Score", "numbers", {"class_aggregation": aggregation, "num_regressors": regressors}
+        )
+        for aggregation in ("uniform_average", "variance_weighted_average", None)
+        for regressors in (0, 3)
+    },
+}  # fmt: skip
+#: Losses and metrics of which two of the weightings are enough.
+FEW = {
+    "mape", "msle", "msle_clipped", "log_cosh", "poisson", "cosine", "hinge", "hinge_bits", "squared_hinge",
+    "categorical_hinge", "divergence", "divergence_one_hot",
+}  # fmt: skip
 SCHEDULES = {
     "exponential": ("ExponentialDecay", dict(initial_learning_rate=0.1, decay_steps=7, decay_rate=0.5)),
     "stairs": ("ExponentialDecay", dict(initial_learning_rate=0.1, decay_steps=7, decay_rate=0.5, staircase=True)),
@@ -131,15 +218,30 @@ OPTIMIZERS = {
     "adam_all": ("Adam", dict(learning_rate=0.02, beta_1=0.5, beta_2=0.9, epsilon=0.1, amsgrad=True, weight_decay=0.1)),
     "adam_schedule": ("Adam", dict(learning_rate="stairs", global_clipnorm=1.0)),
     "adamw": ("AdamW", {}),
+    "nadam": ("Nadam", {}),
+    "nadam_more": ("Nadam", dict(learning_rate=0.02, beta_1=0.5, beta_2=0.9, epsilon=0.1, weight_decay=0.1)),
+    "nadam_schedule": ("Nadam", dict(learning_rate="stairs", clipnorm=1.0)),
+    "adagrad": ("Adagrad", {}),
+    "adagrad_more": ("Adagrad", dict(learning_rate=0.1, initial_accumulator_value=0.5, epsilon=0.1, weight_decay=0.1)),
+    "adadelta": ("Adadelta", {}),
+    "adadelta_more": ("Adadelta", dict(learning_rate=0.7, rho=0.5, epsilon=0.01, clipvalue=0.3)),
+    "adamax": ("Adamax", {}),
+    "adamax_more": ("Adamax", dict(learning_rate="cosine_warmup", beta_1=0.5, beta_2=0.7, epsilon=0.1)),
+    "lion": ("Lion", {}),
+    "lion_more": ("Lion", dict(learning_rate=0.01, beta_1=0.5, beta_2=0.7, weight_decay=0.3, global_clipnorm=1.0)),
     "adamw_more": ("AdamW", dict(learning_rate=0.01, weight_decay=0.3, amsgrad=True, clipvalue=0.3)),
 }
 
 
-def weightings(shape):
+def weightings(shape, few=False):
     """(name, sample_weight, mask) for values (B,) or (B, T)."""
-    yield "plain", None, None
-    yield "weights", WEIGHTS[shape], None
-    if shape == "steps":
+    if not few:
+        yield "plain", None, None
+    if not few or shape == "rows":
+        yield "weights", WEIGHTS[shape], None
+    if few and shape == "steps":
+        yield "weights_mask", WEIGHTS[shape], MASK
+    elif shape == "steps":
         yield "mask", None, MASK
         yield "weights_mask", WEIGHTS[shape], MASK
 
@@ -149,7 +251,7 @@ def losses():
         loss = getattr(keras.losses, name)(**options)
         for shape in ("rows", "steps"):
             y_true, y_pred = loss_arrays(kind, shape, options.get("from_logits", False))
-            for given, weight, mask in weightings(shape):
+            for given, weight, mask in weightings(shape, case in FEW):
 
                 def value(p, loss=loss, y_true=y_true, weight=weight, mask=mask):
                     if mask is not None:
@@ -168,7 +270,7 @@ def metrics():
     for case, (name, kind, options) in METRICS.items():
         for shape in ("rows", "steps"):
             y_true, y_pred = loss_arrays(kind, shape, False)
-            for given, weight, mask in weightings(shape):
+            for given, weight, mask in weightings(shape, case in FEW):
                 if name == "RootMeanSquaredError" and mask is not None:
                     continue  # which Keras forgets
                 metric, results = getattr(keras.metrics, name)(**options), []
@@ -183,6 +285,21 @@ def metrics():
                     [name, options],
                     dict(y_true=y_true, y_pred=y_pred, sample_weight=weight, mask=mask, results=results),
                 )
+
+
+def scores():
+    for case, (name, kind, options) in SCORES.items():
+        y_true, y_pred = loss_arrays(kind, "rows", False)
+        for given, weight in (("plain", None), ("weights", WEIGHTS["rows"])):
+            metric, results = getattr(keras.metrics, name)(**options), []
+            for rows in (slice(0, 4), slice(4, None)):
+                metric.update_state(y_true[rows], y_pred[rows], None if weight is None else weight[rows])
+                results.append(np.array(metric.result()))
+            yield (
+                f"scores/{case}_{given}",
+                [name, options],
+                dict(y_true=y_true, y_pred=y_pred, sample_weight=weight, results=results),
+            )
 
 
 def schedule(case):
@@ -222,7 +339,7 @@ def optimizers():
 
 def main() -> None:
     arrays, cases = {}, {}
-    for part in (losses, metrics, schedules, optimizers):
+    for part in (losses, metrics, scores, schedules, optimizers):
         for path, description, values in part():
             if description:
                 cases[path] = description

@@ -23,13 +23,13 @@ class History(Callback):
     epoch : list of int
         The epochs that were completed, from 0.
     history : dict of str to list of float
-        By name, one value per epoch: ``loss``, each metric, ``val_loss``, ...
+        By name, one value per epoch: ``loss``, each metric, ``val_loss``, ...; an array where a metric gives several.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.epoch: list[int] = []
-        self.history: dict[str, list[float]] = {}
+        self.history: dict[str, list[Any]] = {}
         self._epochs: dict[str, list[int]] = {}  # with validation_freq, some values are not of every epoch
 
     _model: weakref.ref | None = None
@@ -66,13 +66,13 @@ class History(Callback):
             self._epochs.setdefault(name, []).append(epoch)
 
     def state(self) -> dict:
-        """All numbers of the logs, which may hold other objects too."""
-        history: dict[str, list[float]] = {}
+        """All numbers of the logs, and arrays of some; logs may hold other objects too."""
+        history: dict[str, list[Any]] = {}
         epochs: dict[str, list[int]] = {}
         for name, values in self.history.items():
             for value, epoch in zip(values, self._epochs.get(name, ()), strict=False):
-                if isinstance(name, str) and _is_number(value):
-                    history.setdefault(name, []).append(float(value))
+                if isinstance(name, str) and (_is_number(value) or _is_array(value)):
+                    history.setdefault(name, []).append(value if _is_array(value) else float(value))
                     epochs.setdefault(name, []).append(epoch)
         return {"epoch": self.epoch, "history": history, "epochs": epochs}
 
@@ -83,12 +83,15 @@ class History(Callback):
         content.expect("the values of the history", state["history"], **names)
         content.expect("the epochs of the history", state["epochs"], **names)
         for kind, lists in (
-            (int, [state["epoch"], *state["epochs"].values()]), (numbers.Real, state["history"].values()),
+            (int, [state["epoch"], *state["epochs"].values()]), (numbers.Real | np.ndarray, state["history"].values()),
         ):  # fmt: skip
             if not all(isinstance(value, kind) for values in lists for value in values):
                 raise ValueError("the history has what is no number")
         self.epoch = list(state["epoch"])
-        self.history = {name: list(map(float, values)) for name, values in state["history"].items()}
+        self.history = {
+            name: [value if _is_array(value) else float(value) for value in values]
+            for name, values in state["history"].items()
+        }
         self._epochs = {name: list(epochs) for name, epochs in state["epochs"].items()}
 
     def plot(self, names=None, ax=None):
@@ -146,6 +149,11 @@ def _is_number(value) -> bool:
     return isinstance(value, numbers.Real | np.bool_) and not (isinstance(value, int) and value.bit_length() > 1000)
 
 
+def _is_array(value) -> bool:
+    """True if a value is an array of floats, as some metrics give it: one for each class or threshold."""
+    return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind == "f"
+
+
 def _panels(count: int):
     try:
         from matplotlib import pyplot
@@ -199,7 +207,8 @@ class CSVLogger(Callback):
             writer = csv.DictWriter(file, ["epoch", *self._names], restval="NA", delimiter=self.separator)
             if not file.tell():
                 writer.writeheader()
-            writer.writerow({"epoch": epoch, **{name: logs[name] for name in self._names if name in logs}})
+            shown = {name: logs[name].tolist() if _is_array(logs[name]) else logs[name] for name in logs}
+            writer.writerow({"epoch": epoch, **{name: shown[name] for name in self._names if name in shown}})
 
     def _columns(self, logs: dict[str, Any]) -> list[str]:
         """Names in alphabetical order; the first epoch need not have had a validation."""

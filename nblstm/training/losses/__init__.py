@@ -7,28 +7,54 @@ A class, such as `MeanSquaredError`, gives the weighted mean when it is called, 
 from __future__ import annotations
 
 from nblstm.arguments import custom
+from nblstm.arguments.missing import explain_missing_names
 from nblstm.training.losses.base_loss import LOSSES, Loss, LossFunction
 from nblstm.training.losses.crossentropy import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
+    KLDivergence,
     SparseCategoricalCrossentropy,
     binary_crossentropy,
     categorical_crossentropy,
+    kl_divergence,
     sparse_categorical_crossentropy,
 )
+from nblstm.training.losses.hinge import (
+    CategoricalHinge,
+    Hinge,
+    SquaredHinge,
+    categorical_hinge,
+    hinge,
+    squared_hinge,
+)
+from nblstm.training.losses.quantile import Quantile, quantile
 from nblstm.training.losses.regression import (
+    CosineSimilarity,
     Huber,
+    LogCosh,
     MeanAbsoluteError,
+    MeanAbsolutePercentageError,
     MeanSquaredError,
+    MeanSquaredLogarithmicError,
+    Poisson,
+    cosine_similarity,
     huber,
+    log_cosh,
     mean_absolute_error,
+    mean_absolute_percentage_error,
     mean_squared_error,
+    mean_squared_logarithmic_error,
+    poisson,
 )
 
 __all__ = [
-    "BinaryCrossentropy", "CategoricalCrossentropy", "Huber", "Loss", "LossFunction", "MeanAbsoluteError",
-    "MeanSquaredError", "SparseCategoricalCrossentropy", "binary_crossentropy", "categorical_crossentropy", "get",
-    "huber", "mean_absolute_error", "mean_squared_error", "sparse_categorical_crossentropy",
+    "BinaryCrossentropy", "CategoricalCrossentropy", "CategoricalHinge", "CosineSimilarity", "Hinge", "Huber",
+    "KLDivergence", "LogCosh", "Loss", "LossFunction", "MeanAbsoluteError", "MeanAbsolutePercentageError",
+    "MeanSquaredError", "MeanSquaredLogarithmicError", "Poisson", "Quantile", "SparseCategoricalCrossentropy",
+    "SquaredHinge", "binary_crossentropy", "categorical_crossentropy", "categorical_hinge", "cosine_similarity", "get",
+    "hinge", "huber", "kl_divergence", "log_cosh", "mean_absolute_error", "mean_absolute_percentage_error",
+    "mean_squared_error", "mean_squared_logarithmic_error", "poisson", "quantile", "sparse_categorical_crossentropy",
+    "squared_hinge",
 ]  # fmt: skip
 
 
@@ -36,9 +62,13 @@ def __dir__() -> list[str]:
     return __all__
 
 
+explain_missing_names(__name__)
+
+
 _FUNCTIONS = (
-    mean_squared_error, mean_absolute_error, huber, binary_crossentropy, categorical_crossentropy,
-    sparse_categorical_crossentropy,
+    mean_squared_error, mean_absolute_error, mean_absolute_percentage_error, mean_squared_logarithmic_error, huber,
+    log_cosh, poisson, cosine_similarity, quantile, hinge, squared_hinge, categorical_hinge, kl_divergence,
+    binary_crossentropy, categorical_crossentropy, sparse_categorical_crossentropy,
 )  # fmt: skip
 
 

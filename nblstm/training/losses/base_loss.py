@@ -14,6 +14,9 @@ from nblstm.engine.device import backend_of
 from nblstm.symbolic.elementwise import LossEquation
 from nblstm.training import targets
 
+#: Keras's backend.epsilon(): probabilities are clipped to [EPSILON, 1 - EPSILON].
+EPSILON = 1e-7
+
 REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight")
 
 
@@ -102,10 +105,8 @@ class Loss(Configured):
 
     def rows(self, target: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Values (B, ...), and d value / d prediction (B, ..., C), a new array; by default those of `equation`."""
-        values, C = np.empty(prediction.shape, prediction.dtype), prediction.shape[-1]
-        _, gradient = _loss_of_numbers()(self.equation(), prediction, target, 1 / C, values)
-        # numpy.mean takes 5 us for a batch of 32, mostly in Python.
-        return values[..., 0] if C == 1 else np.add.reduce(values, axis=-1) / C, gradient
+        values, gradient = of_numbers(self.equation(), target, prediction, 1 / prediction.shape[-1])
+        return mean_of_last(values), gradient
 
     def target(self, target, prediction: np.ndarray, mask: np.ndarray | None):
         """The target as `rows` takes it, and the mask with what the target itself leaves out."""
@@ -120,9 +121,7 @@ class Loss(Configured):
 
     def kernels(self, dtype: str, weighted: bool) -> list[tuple]:
         """Functions that compile what a fit will need, each with its arguments."""
-        if not self._is_compiled:
-            return []
-        return [(backend_of("cpu").loss_kernel, self.equation(), np.dtype(dtype).itemsize, weighted)]
+        return [kernel_of(self.equation(), dtype, weighted)] if self._is_compiled else []
 
     @property
     def _is_compiled(self) -> bool:
@@ -178,6 +177,26 @@ class Loss(Configured):
 def _loss_of_numbers() -> Callable:
     """The function that computes compiled equations: on the CPU, where targets are."""
     return backend_of("cpu").loss_of_numbers
+
+
+def of_numbers(
+    equation: LossEquation, target: np.ndarray, prediction: np.ndarray, factor: float
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Values of the equation, and their derivatives by the predictions times ``factor``, in the predictions' shape."""
+    values = np.empty(prediction.shape, prediction.dtype)
+    _, gradient = _loss_of_numbers()(equation, prediction, target, factor, values)
+    return values, gradient
+
+
+def mean_of_last(values: np.ndarray) -> np.ndarray:
+    """The mean over the last dimension; `numpy.mean` takes 5 us for a batch of 32, mostly in Python."""
+    C = values.shape[-1]
+    return values[..., 0] if C == 1 else np.add.reduce(values, axis=-1) / C
+
+
+def kernel_of(equation: LossEquation, dtype: str, weighted: bool) -> tuple:
+    """The function that compiles an equation's kernel, with its arguments."""
+    return backend_of("cpu").loss_kernel, equation, np.dtype(dtype).itemsize, weighted
 
 
 LOSSES = Registry("loss", Loss)

@@ -1,4 +1,4 @@
-"""Cross-entropies, of probabilities or of logits; with logits they are stable for any number."""
+"""Cross-entropies, of probabilities or of logits, with which they are stable for any number; and a divergence."""
 
 from __future__ import annotations
 
@@ -11,12 +11,9 @@ from nblstm.activations import log_softmax
 from nblstm.arguments import validate
 from nblstm.arguments.validate import flag, number
 from nblstm.symbolic.elementwise import LossEquation
-from nblstm.symbolic.functions import exp, log, log1p, where
-from nblstm.training.losses.base_loss import LOSSES, Loss
+from nblstm.symbolic.functions import clip, exp, log, log1p, where
+from nblstm.training.losses.base_loss import EPSILON, LOSSES, Loss, kernel_of, of_numbers
 from nblstm.training.targets import spread, target_like
-
-#: Keras's backend.epsilon(): probabilities are clipped to [EPSILON, 1 - EPSILON].
-EPSILON = 1e-7
 
 
 @cache
@@ -195,6 +192,44 @@ class SparseCategoricalCrossentropy(Loss):
         return -np.log(p).reshape(target.shape), gradient.reshape(prediction.shape)
 
 
+@LOSSES.register("kl_divergence", "kld", "KLD", "kullback_leibler_divergence")
+class KLDivergence(Loss):
+    """``l = sum(t log(t / p))`` over the last dimension: how far the distribution p is from t.
+
+    Parameters
+    ----------
+    reduction, name
+        As in `Loss`.
+
+    Notes
+    -----
+    Targets and predictions are clipped to [1e-7, 1], as in Keras; where predictions are, the gradient is 0.
+    """
+
+    default_name = "kl_divergence"
+
+    def equation(self):
+        """The term of one number, which `rows` adds up."""
+        return _DIVERGENCE
+
+    def rows(self, target, prediction):
+        """Sums over the last dimension, and the gradient."""
+        values, gradient = of_numbers(_DIVERGENCE, target, prediction, 1)
+        return np.add.reduce(values, axis=-1), gradient
+
+    def kernels(self, dtype, weighted):
+        """The kernel of values, with weights or without."""
+        return [kernel_of(_DIVERGENCE, dtype, True)]
+
+
+def _divergence(t, p):
+    t, p = clip(t, EPSILON, 1), clip(p, EPSILON, 1)
+    return t * log(t / p)
+
+
+_DIVERGENCE = LossEquation("divergence", _divergence)
+
+
 def _clipped(probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities clipped to [EPSILON, 1 - EPSILON], and False where that changed them: the gradient is 0 there."""
     clipped = np.maximum(probability, EPSILON)
@@ -253,3 +288,8 @@ def sparse_categorical_crossentropy(
 ) -> np.ndarray:
     """`SparseCategoricalCrossentropy` of each row, y_true (B, ...); otherwise as `binary_crossentropy`."""
     return SparseCategoricalCrossentropy(from_logits, ignore_class).values(y_true, y_pred)
+
+
+def kl_divergence(y_true, y_pred) -> np.ndarray:
+    """`KLDivergence` of each row (B, ..., C); otherwise as `binary_crossentropy`, without its options."""
+    return KLDivergence().values(y_true, y_pred)

@@ -1,6 +1,6 @@
 """Metric, from which all metrics derive: the weighted mean of one value per row, added up batch by batch.
 
-Beside it are means of values, of a function, and of a loss.
+Beside it are means of values, and of a function.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from nblstm.arguments import custom, signatures, validate
 from nblstm.arguments.configured import Configured, Registry
 from nblstm.files import content
-from nblstm.training import losses, targets
+from nblstm.training import targets
 
 
 class Metric(Configured):
@@ -100,11 +100,11 @@ class Metric(Configured):
         """The mean over all batches since the last `reset_state`; 0 before any."""
         return self._total / self._count if self._count else 0.0
 
-    def state(self) -> dict[str, float]:
+    def state(self) -> dict[str, Any]:
         """The sums over the batches so far."""
         return {"total": self._total, "count": self._count}
 
-    def load_state(self, state: dict[str, float]) -> None:
+    def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
         content.expect(f"the state of metric {self.name!r}", state, total=Real, count=Real)
         self._total, self._count = float(state["total"]), float(state["count"])
@@ -132,6 +132,14 @@ class Metric(Configured):
 def _mean_of_rows(values: np.ndarray) -> np.ndarray:
     """The mean over all dimensions but the first."""
     return values.mean(axis=tuple(range(1, values.ndim))) if values.ndim > 1 else values
+
+
+def number_or_array(values) -> Any:
+    """An array of results, or the number of one."""
+    if type(values) is float:  # as most metrics give it: NumPy would take 1 us
+        return values
+    values = np.asarray(values, np.float64)
+    return values.item() if values.size == 1 else values.reshape(-1)
 
 
 METRICS = Registry("metric", Metric)
@@ -186,86 +194,3 @@ class MetricFunction(Metric):
     def values(self, y_true, y_pred, mask=None):
         """Values that the function gives."""
         return self.fn(validate.plain_array("y_true", y_true), validate.plain_array("y_pred", y_pred))
-
-
-@METRICS.register()
-class LossMetric(Metric):
-    """The mean of a loss over rows.
-
-    Parameters
-    ----------
-    loss : Loss
-        Its reduction has no part in this.
-    name : str, optional
-    """
-
-    direction = "min"
-
-    def __init__(self, loss: losses.Loss, name: str | None = None):
-        self.loss = losses.get(loss)  # a file has its configuration
-        super().__init__(name or self.loss.name)
-
-    def values(self, y_true, y_pred, mask=None):
-        """The losses, one per row."""
-        return self.loss.values(y_true, y_pred, mask)
-
-    def _argument(self, name: str):
-        return getattr(self if name in ("name", "loss") else self.loss, name)
-
-
-@METRICS.register("mean_squared_error", "mse", "MSE")
-class MeanSquaredError(LossMetric):
-    """The mean of ``(y_pred - y_true)**2``."""
-
-    def __init__(self, name: str = "mean_squared_error"):
-        super().__init__(losses.MeanSquaredError(), name)
-
-
-@METRICS.register("mean_absolute_error", "mae", "MAE")
-class MeanAbsoluteError(LossMetric):
-    """The mean of ``|y_pred - y_true|``."""
-
-    def __init__(self, name: str = "mean_absolute_error"):
-        super().__init__(losses.MeanAbsoluteError(), name)
-
-
-@METRICS.register("binary_crossentropy", "bce", "BCE")
-class BinaryCrossentropy(LossMetric):
-    """The mean of `losses.BinaryCrossentropy`, whose arguments it takes."""
-
-    def __init__(self, name: str = "binary_crossentropy", from_logits: bool = False, label_smoothing: float = 0.0):
-        super().__init__(losses.BinaryCrossentropy(from_logits, label_smoothing), name)
-
-
-@METRICS.register("categorical_crossentropy")
-class CategoricalCrossentropy(LossMetric):
-    """The mean of `losses.CategoricalCrossentropy`, whose arguments it takes."""
-
-    def __init__(self, name: str = "categorical_crossentropy", from_logits: bool = False, label_smoothing: float = 0.0):
-        super().__init__(losses.CategoricalCrossentropy(from_logits, label_smoothing), name)
-
-
-@METRICS.register("sparse_categorical_crossentropy")
-class SparseCategoricalCrossentropy(LossMetric):
-    """The mean of `losses.SparseCategoricalCrossentropy`, whose ``from_logits`` it takes."""
-
-    def __init__(self, name: str = "sparse_categorical_crossentropy", from_logits: bool = False):
-        super().__init__(losses.SparseCategoricalCrossentropy(from_logits), name)
-
-
-@METRICS.register("root_mean_squared_error")
-class RootMeanSquaredError(Metric):
-    """``sqrt(mean((y_pred - y_true)**2))`` over all batches."""
-
-    direction = "min"
-    default_name = "root_mean_squared_error"
-
-    def values(self, y_true, y_pred, mask=None):
-        """The squares."""
-        prediction = targets.prediction_array(y_pred)
-        target = validate.real_array("y_true", y_true, prediction.dtype)
-        return np.square(prediction - targets.target_like(target, prediction.shape))
-
-    def result(self) -> float:
-        """The root of the mean since the last `reset_state`."""
-        return super().result() ** 0.5

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from nblstm.arguments import custom
+from nblstm.arguments.missing import explain_missing_names
+from nblstm.training.optimizers.adam_rules import Adam, Adamax, AdamW, Nadam
 from nblstm.training.optimizers.base_optimizer import OPTIMIZERS, Optimizer
-from nblstm.training.optimizers.update_rules import SGD, Adam, AdamW, RMSprop
+from nblstm.training.optimizers.update_rules import SGD, Adadelta, Adagrad, Lion, RMSprop
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "get"]
+__all__ = [
+    "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "Nadam", "Optimizer", "RMSprop", "get",
+]  # fmt: skip
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+explain_missing_names(__name__)
 
 
 def get(identifier) -> Optimizer:

@@ -101,7 +101,7 @@ class Optimizer(Configured):
         if len({id(module) for module in modules}) < len(modules):
             raise ValueError("modules has a network twice, which would take each step twice; give each once")
         parameters, names = [module.flat_parameters() for module in modules], self.slot_names()
-        slots = [{name: np.zeros_like(p) for name in names} for p in parameters]
+        slots = [{name: np.full_like(p, self.slot_start(name)) for name in names} for p in parameters]
         self.modules, self.iterations = [], 0  # in case of an exception of a signal's handler: to be built anew
         self._sizes, self._slots, self._updates = [p.size for p in parameters], slots, None
         self.modules = modules
@@ -165,8 +165,12 @@ class Optimizer(Configured):
             module.forget()
 
     def slot_names(self) -> tuple[str, ...]:
-        """Names of the slots: arrays kept from step to step, with a number for each parameter, zero at first."""
+        """Names of the slots: arrays kept from step to step, with a number for each parameter."""
         raise NotImplementedError(f"{type(self).__name__} names no slots; define slot_names()")
+
+    def slot_start(self, name: str) -> float:
+        """The number that a slot has before the first step."""
+        return 0.0
 
     def equation(self) -> Callable[..., tuple[float, ...]]:
         """The equation of one number: a function of p, g, the slots and the constants to the new p and slots.

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from nblstm.arguments.configured import Configured, Registry
+from nblstm.arguments.missing import explain_missing_names
 from nblstm.arguments.validate import flag, number
 
 __all__ = [
@@ -21,6 +22,9 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return __all__
+
+
+explain_missing_names(__name__)
 
 
 #: A number, a schedule or other function of the step, or what a schedule was saved as.

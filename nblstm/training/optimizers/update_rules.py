@@ -1,9 +1,9 @@
-"""SGD, RMSprop, Adam and AdamW: their update rules, each a function of one number, with Keras's arguments."""
+"""SGD, RMSprop, Adagrad, Adadelta and Lion: update rules, each a function of one number, with Keras's arguments."""
 
 from __future__ import annotations
 
 from nblstm.arguments.validate import flag, number
-from nblstm.symbolic.functions import maximum, sqrt
+from nblstm.symbolic.functions import maximum, sqrt, where
 from nblstm.training.optimizers.base_optimizer import OPTIMIZERS, Optimizer
 from nblstm.training.optimizers.schedules import LearningRateLike
 
@@ -147,99 +147,161 @@ def _rmsprop_centered_momentum(p, g, v, m, a, rate, rho, rest, epsilon, momentum
     return p - m, v, m, a
 
 
-@OPTIMIZERS.register("adam")
-class Adam(Optimizer):
-    """Adaptive moment estimation.
+@OPTIMIZERS.register("adagrad")
+class Adagrad(Optimizer):
+    """Steps divided by the root of the sum of all squared gradients so far.
 
     ::
 
-        m = beta_1 m + (1 - beta_1) g
-        v = beta_2 v + (1 - beta_2) g**2
-        p = p - learning_rate sqrt(1 - beta_2**t) / (1 - beta_1**t) m / (sqrt(v) + epsilon)
+        v = v + g**2
+        p = p - learning_rate g / sqrt(v + epsilon)
 
     Parameters
     ----------
     learning_rate : float or callable, default 0.001
-        A number may be changed between steps.
-    beta_1, beta_2 : float, default 0.9 and 0.999
-        0 or more and below 1.
+    initial_accumulator_value : float, default 0.1
+        Of v, 0 or more.
     epsilon : float, default 1e-7
-    amsgrad : bool, default False
-        Divide by the root of the largest v so far.
     modules, weight_decay, clipnorm, clipvalue, global_clipnorm, name
         As in `Optimizer`.
 
     References
     ----------
-    D. Kingma and J. Ba, "Adam: a method for stochastic optimization", ICLR 2015: the form before section 2.1.
-    S. Reddi, S. Kale and S. Kumar, "On the convergence of Adam and beyond", ICLR 2018.
+    J. Duchi, E. Hazan and Y. Singer, "Adaptive subgradient methods for online learning and stochastic optimization",
+    JMLR 12, 2011.
     """
 
     def __init__(
-        self, modules=None, learning_rate: LearningRateLike = 0.001, beta_1: float = 0.9, beta_2: float = 0.999,
-        epsilon: float = 1e-7, amsgrad: bool = False, *, weight_decay: float | None = None,
-        clipnorm: float | None = None, clipvalue: float | None = None, global_clipnorm: float | None = None,
-        name: str | None = None,
+        self, modules=None, learning_rate: LearningRateLike = 0.001, initial_accumulator_value: float = 0.1,
+        epsilon: float = 1e-7, *, weight_decay: float | None = None, clipnorm: float | None = None,
+        clipvalue: float | None = None, global_clipnorm: float | None = None, name: str | None = None,
     ):  # fmt: skip
-        self.beta_1 = number("beta_1", beta_1, 0, 1, below=True)
-        self.beta_2 = number("beta_2", beta_2, 0, 1, below=True)
+        self.initial_accumulator_value = number("initial_accumulator_value", initial_accumulator_value, 0)
         self.epsilon = number("epsilon", epsilon, 0)
-        self.amsgrad = flag("amsgrad", amsgrad)
         super().__init__(modules, learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
 
     def slot_names(self):
-        """Both moments m and v, and with amsgrad the largest v so far."""
-        return ("momentum", "velocity", *["velocity_hat"] * self.amsgrad)
+        """The sum of squares v."""
+        return ("accumulator",)
+
+    def slot_start(self, name):
+        """The sum that there is before the first step."""
+        return self.initial_accumulator_value
 
     def equation(self):
-        """The rule, with amsgrad or without."""
-        return _adam_amsgrad if self.amsgrad else _adam
+        """The rule."""
+        return _adagrad
 
     def constants(self, rate):
-        """The learning rate corrected for the number of steps, 1 - beta_1, 1 - beta_2 and epsilon."""
-        t = self.iterations + 1
-        alpha = rate * (1 - self.beta_2**t) ** 0.5 / (1 - self.beta_1**t)
-        return alpha, 1 - self.beta_1, 1 - self.beta_2, self.epsilon
+        """The learning rate and epsilon."""
+        return rate, self.epsilon
 
 
-def _adam(p, g, m, v, alpha, rest_1, rest_2, epsilon):
-    m += rest_1 * (g - m)
-    v += rest_2 * (g * g - v)
-    return p - alpha * m / (sqrt(v) + epsilon), m, v
+def _adagrad(p, g, v, rate, epsilon):
+    v = v + g * g
+    return p - rate * g / sqrt(v + epsilon), v
 
 
-def _adam_amsgrad(p, g, m, v, largest, alpha, rest_1, rest_2, epsilon):
-    m += rest_1 * (g - m)
-    v += rest_2 * (g * g - v)
-    largest = maximum(largest, v)
-    return p - alpha * m / (sqrt(largest) + epsilon), m, v, largest
+@OPTIMIZERS.register("adadelta")
+class Adadelta(Optimizer):
+    """Steps of the size that steps had before, divided by that of gradients.
 
+    ::
 
-@OPTIMIZERS.register("adamw")
-class AdamW(Adam):
-    """`Adam` with weight decay apart from the gradient: ``p = p - weight_decay learning_rate p`` before each update.
+        v = rho v + (1 - rho) g**2
+        d = -g sqrt(u + epsilon) / sqrt(v + epsilon)
+        u = rho u + (1 - rho) d**2
+        p = p + learning_rate d
 
     Parameters
     ----------
     learning_rate : float or callable, default 0.001
-    weight_decay : float, default 0.004
-    beta_1, beta_2, epsilon, amsgrad
-        As in `Adam`.
-    modules, clipnorm, clipvalue, global_clipnorm, name
+        The paper has 1.
+    rho : float, default 0.95
+        From 0 to 1.
+    epsilon : float, default 1e-7
+    modules, weight_decay, clipnorm, clipvalue, global_clipnorm, name
         As in `Optimizer`.
 
     References
     ----------
-    I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", ICLR 2019.
+    M. Zeiler, "ADADELTA: an adaptive learning rate method", arXiv:1212.5701, 2012.
     """
 
     def __init__(
-        self, modules=None, learning_rate: LearningRateLike = 0.001, weight_decay: float = 0.004, beta_1: float = 0.9,
-        beta_2: float = 0.999, epsilon: float = 1e-7, amsgrad: bool = False, *, clipnorm: float | None = None,
-        clipvalue: float | None = None, global_clipnorm: float | None = None, name: str | None = None,
+        self, modules=None, learning_rate: LearningRateLike = 0.001, rho: float = 0.95, epsilon: float = 1e-7,
+        *, weight_decay: float | None = None, clipnorm: float | None = None, clipvalue: float | None = None,
+        global_clipnorm: float | None = None, name: str | None = None,
     ):  # fmt: skip
-        super().__init__(
-            modules, learning_rate, beta_1, beta_2, epsilon, amsgrad,
-            weight_decay=number("weight_decay", weight_decay, 0), clipnorm=clipnorm, clipvalue=clipvalue,
-            global_clipnorm=global_clipnorm, name=name,
-        )  # fmt: skip
+        self.rho, self.epsilon = number("rho", rho, 0, 1), number("epsilon", epsilon, 0)
+        super().__init__(modules, learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
+
+    def slot_names(self):
+        """The mean squares of gradients, v, and of steps, u."""
+        return "accumulated_grad", "accumulated_delta_var"
+
+    def equation(self):
+        """The rule."""
+        return _adadelta
+
+    def constants(self, rate):
+        """The learning rate, rho, 1 - rho and epsilon."""
+        return rate, self.rho, 1 - self.rho, self.epsilon
+
+
+def _adadelta(p, g, v, u, rate, rho, rest, epsilon):
+    v = rho * v + rest * (g * g)
+    d = -(sqrt(u + epsilon) * g / sqrt(v + epsilon))
+    return p + rate * d, v, rho * u + rest * (d * d)
+
+
+@OPTIMIZERS.register("lion")
+class Lion(Optimizer):
+    """Steps of one size, by the sign of a mean of gradients.
+
+    ::
+
+        p = p - learning_rate sign(beta_1 m + (1 - beta_1) g)
+        m = beta_2 m + (1 - beta_2) g
+
+    Parameters
+    ----------
+    learning_rate : float or callable, default 0.001
+        A third to a tenth of Adam's, as the paper says.
+    beta_1 : float, default 0.9
+        Above 0 and at most 1.
+    beta_2 : float, default 0.99
+        From 0 to 1.
+    modules, weight_decay, clipnorm, clipvalue, global_clipnorm, name
+        As in `Optimizer`.
+
+    References
+    ----------
+    X. Chen et al., "Symbolic discovery of optimization algorithms", NeurIPS 2023.
+    """
+
+    def __init__(
+        self, modules=None, learning_rate: LearningRateLike = 0.001, beta_1: float = 0.9, beta_2: float = 0.99,
+        *, weight_decay: float | None = None, clipnorm: float | None = None, clipvalue: float | None = None,
+        global_clipnorm: float | None = None, name: str | None = None,
+    ):  # fmt: skip
+        self.beta_1, self.beta_2 = number("beta_1", beta_1, 0, 1, above=True), number("beta_2", beta_2, 0, 1)
+        super().__init__(modules, learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
+
+    def slot_names(self):
+        """The mean of gradients m."""
+        return ("momentum",)
+
+    def equation(self):
+        """The rule."""
+        return _lion
+
+    def constants(self, rate):
+        """The learning rate, and both factors with what they leave of 1."""
+        return rate, self.beta_1, 1 - self.beta_1, self.beta_2, 1 - self.beta_2
+
+
+def _lion(p, g, m, rate, beta_1, rest_1, beta_2, rest_2):
+    mean = beta_1 * m + rest_1 * g
+    step = where(mean > 0, rate, where(mean < 0, -rate, mean))  # 0 where the mean is, and NaN where it is
+    return p - step, beta_2 * m + rest_2 * g
