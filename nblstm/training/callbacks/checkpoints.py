@@ -51,9 +51,9 @@ class ModelCheckpoint(Monitor):
     ):  # fmt: skip
         super().__init__(monitor, mode)
         self.filepath, self.verbose = validate.path("filepath", filepath), verbose
-        formats.check_target("filepath", self.filepath)
         self.save_best_only = validate.flag("save_best_only", save_best_only)
         self.save_weights_only = validate.flag("save_weights_only", save_weights_only)
+        formats.check_target("filepath", self.filepath, *[formats.SAFETENSORS] * self.save_weights_only)
         self.save_freq = _frequency(save_freq)
         self.best = threshold("initial_value_threshold", initial_value_threshold)
         self.epoch = self.batches = 0
