@@ -30,7 +30,7 @@ COUNT = int(os.environ.get("NBLSTM_MUTATIONS", "250"))
 def refused(path, *fragments, read=tensors.read):
     """Reading gives one sentence, and takes no more memory than ten times the file and 4 MB."""
     tracemalloc.start()
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ValueError) as caught:  # noqa: PT011  # compared below
         read(path)
     peak = tracemalloc.get_traced_memory()[1]
@@ -42,7 +42,7 @@ def refused(path, *fragments, read=tensors.read):
     for fragment in fragments:
         assert fragment in message
     assert peak < 10 * path.stat().st_size + (5 << 20)
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
     return message
 
 
@@ -367,14 +367,14 @@ def test_mutations(kind, tmp_path):
     reads = [tensors.read] if kind.startswith("types") else [nn.load, network.load]
     for read in reads:
         read(path)
-    tracemalloc.start()
-    for _ in range(COUNT):
+    for k in range(COUNT):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # zipfile's, of duplicate names
             path.write_bytes(KINDS[kind](content, chance))
         for read in reads:
-            tracemalloc.reset_peak()
-            start, held = time.perf_counter(), tracemalloc.get_traced_memory()[0]
+            if k % 4 == 0:  # tracing takes three times as long as all else
+                tracemalloc.start()
+            start = time.process_time()
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("error")
@@ -391,8 +391,8 @@ def test_mutations(kind, tmp_path):
                     assert all(map(np.array_equal, before.values(), network.state_dict().values()))
             else:
                 network.load_state_dict(before)
-            peak = tracemalloc.get_traced_memory()[1] - held
+            assert time.process_time() - start < 5
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
             assert peak < 10 * path.stat().st_size + (5 << 20)
-            assert time.perf_counter() - start < 5
-    tracemalloc.stop()
     assert said > COUNT / 3
