@@ -181,6 +181,12 @@ def test_pickles_that_would_take_memory_or_time(tmp_path):
     for fragment, values in cases.items():
         for value in values:
             refused(pt(path, in_dict(value)), fragment)
+    # Of one list of numbers that a thousand keys have, nothing has to be searched a thousand times.
+    numbers = b"](" + b"K\1" * 8000 + b"eq\0000"
+    keys = b"".join(text(str(k)) + b"h\0" for k in range(1000))
+    start = time.process_time()
+    assert list(tensors.read(pt(path, in_dict(numbers + b"}(" + text("a") + tensor() + keys + b"u"))).arrays) == ["w.a"]
+    assert time.process_time() - start < 2
     refused(pt(path, b"\x80\x02NN."), "before its value is complete")
 
 

@@ -79,6 +79,7 @@ class TorchFile:
         self._limit = SizeLimit(size)
         self._stored: dict[str, _Storage] = {}
         self._numbers: dict[tuple[str, str], np.ndarray] = {}
+        self._searched: dict[int, list[tuple[Any, Any]]] = {}  # by the id of a container
         begin = _open_zip if file.read(2) == b"PK" else _open_older
         value, self._raw = begin(file, size, self._reader)
         if not isinstance(value, dict):
@@ -88,6 +89,7 @@ class TorchFile:
             if name in self._tensors:
                 raise ValueError(f"it has two tensors {name!r}")
             self._tensors[name] = tensor
+        self._searched.clear()
         self.names = list(self._tensors)
         if not self.names:
             raise ValueError(f"it has no tensor; {_SAVE_ANEW}")
@@ -140,14 +142,22 @@ class TorchFile:
         """Names and tensors in a value, and in what it holds."""
         if depth == 0:
             raise ValueError(f"its dicts and lists nest more than {_DEPTH} levels deep")
-        for key, held in value.items() if isinstance(value, dict) else enumerate(value):
-            if isinstance(held, dict | list | tuple | _Tensor):
-                name = f"{prefix}{key}"
-                self._limit.add(200 + len(name), "the names of its tensors")  # many may hold the same dict
-                if isinstance(held, _Tensor):
-                    yield name, held
-                else:
-                    yield from self._found(held, f"{name}.", depth - 1)
+        for key, held in self._parts(value):
+            name = f"{prefix}{key}"
+            self._limit.add(200 + len(name), "the names of its tensors")  # many may hold the same dict
+            if isinstance(held, _Tensor):
+                yield name, held
+            else:
+                yield from self._found(held, f"{name}.", depth - 1)
+
+    def _parts(self, value) -> list[tuple[Any, Any]]:
+        """Keys and values of a container, those that can have tensors; a list of a million numbers is searched once."""
+        if id(value) not in self._searched:
+            pairs = value.items() if isinstance(value, dict) else enumerate(value)
+            found = [(key, held) for key, held in pairs if isinstance(held, dict | list | tuple | _Tensor)]
+            self._limit.add(200 + 100 * len(found), "its pickle")
+            self._searched[id(value)] = found
+        return self._searched[id(value)]
 
 
 def _open_zip(file: BinaryIO, size: int, reader: Callable) -> tuple[Any, Callable[[_Storage], bytes]]:
