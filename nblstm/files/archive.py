@@ -8,24 +8,19 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import zipfile
-from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.files.content import FAULTS, in_short
+from nblstm.files import atomic, npz
+from nblstm.files.content import FAULTS, in_short, open_zip
 from nblstm.files.formats import advice, check_target
 from nblstm.process.uninterrupted import uninterrupted
 
 FORMAT, VERSION = "nblstm", 1
 CONFIG = "config.json"
-
-#: The name of a file that is being written, and is left over if that was killed.
-PARTIAL = ".{}.{}.partial"
 
 #: In config.json, the place of an array is taken by a dict that has its member's name under this key.
 ARRAY = "__array__"
@@ -43,28 +38,10 @@ def write(path, kind: str, content: dict[str, Any]) -> None:
     """
     path = validate.target_path("filepath", path)
     check_target("filepath", path)
-    target = Path(os.path.realpath(path))
     arrays: list[np.ndarray] = []
     values = _taken_out(content, arrays)
     config = json.dumps({"format": FORMAT, "version": VERSION, "kind": kind, "content": values}).encode()
-    uninterrupted(_write_file, target, kind, config, arrays)
-
-
-def _write_file(target: Path, kind: str, config: bytes, arrays: list[np.ndarray]) -> None:
-    """Write a file aside, read it back, put it in its place; uninterrupted, as zipfile loses exceptions of handlers."""
-    partial = target.with_name(PARTIAL.format(target.name, secrets.token_hex(4)))
-    descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            _write_members(file, config, arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        _check(partial, kind)
-        os.replace(partial, target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    _sync_folder(target.parent)
+    atomic.replace(path, lambda file: _write_members(file, config, arrays), lambda file: _check(file, kind))
 
 
 def check_content(content: dict[str, Any]) -> None:
@@ -72,12 +49,12 @@ def check_content(content: dict[str, Any]) -> None:
     _taken_out(content, [])
 
 
-def _check(path: Path, kind: str) -> None:
+def _check(file, kind: str) -> None:
     """Read a file that was just written, one array after the other."""
-    with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+    with zipfile.ZipFile(file) as archive:
         _, members = _config_and_members(file, archive, (kind,))
         for info in members:
-            _array(archive, info)
+            npz.array_of(archive, info)
 
 
 def read(path, *kinds: str) -> dict[str, Any]:
@@ -100,20 +77,15 @@ def _read_file(path: str, kinds: tuple[str, ...]) -> dict[str, Any]:
 
 def _write_members(file, config: bytes, arrays: list[np.ndarray]) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(_member(CONFIG), config)
+        archive.writestr(npz.member(CONFIG), config)
         for k, array in enumerate(arrays):
-            with archive.open(_member(f"{k}.npy"), "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
-
-
-def _member(name: str) -> zipfile.ZipInfo:
-    return zipfile.ZipInfo(name)  # dated 1980, so that equal contents are equal files
+            npz.write_member(archive, f"{k}.npy", array)
 
 
 def _read_members(file, kinds: tuple[str, ...]) -> dict[str, Any]:
-    with zipfile.ZipFile(file) as archive:
+    with open_zip(file, os.fstat(file.fileno()).st_size) as archive:
         config, members = _config_and_members(file, archive, kinds)
-        arrays = {info.filename: _array(archive, info) for info in members}
+        arrays = {info.filename: npz.array_of(archive, info) for info in members}
     content = _put_back(config.get("content"), arrays)
     if not isinstance(content, dict):
         raise ValueError(f"its {CONFIG} has no content")
@@ -122,14 +94,7 @@ def _read_members(file, kinds: tuple[str, ...]) -> dict[str, Any]:
 
 def _config_and_members(file, archive: zipfile.ZipFile, kinds: tuple[str, ...]):
     """The content of config.json, and the members that are arrays."""
-    size = os.fstat(file.fileno()).st_size
-    members = {info.filename: info for info in archive.infolist()}
-    if len(members) != len(archive.infolist()):
-        raise ValueError("it has two members of one name")
-    if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in members.values()):
-        raise ValueError("it has a compressed or encrypted member")
-    if sum(info.file_size for info in members.values()) > size:
-        raise ValueError("its members claim to be larger than the file")
+    members = npz.members_of(archive, os.fstat(file.fileno()).st_size)
     if CONFIG not in members:
         raise ValueError(f"it has no {CONFIG}")
     config = json.loads(archive.read(CONFIG).decode())
@@ -140,20 +105,6 @@ def _config_and_members(file, archive: zipfile.ZipFile, kinds: tuple[str, ...]):
     if config.get("kind") not in kinds:
         raise ValueError(f"it holds a {config.get('kind')!r} and not a {kinds[0]!r}")
     return config, [info for name, info in members.items() if name != CONFIG]
-
-
-def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-    with archive.open(info) as member:
-        version = np.lib.format.read_magic(member)
-        if version != (1, 0):
-            raise ValueError(f"{info.filename} has .npy version {version}")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
-        if dtype.kind not in "fiub" or dtype.hasobject or dtype.itemsize > 8:
-            raise ValueError(f"{info.filename} has dtype {dtype}")
-        if any(n < 0 for n in shape) or prod(shape) * dtype.itemsize != info.file_size - member.tell():
-            raise ValueError(f"{info.filename} has shape {shape}, which is not its length")
-        data = member.read()  # to the end, where zipfile compares the checksum
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def _taken_out(value, arrays: list[np.ndarray], depth: int = 0) -> Any:
@@ -193,14 +144,3 @@ def _put_back(value, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, list):
         return [_put_back(entry, arrays) for entry in value]
     return value
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the folder's own entry on the disk, where folders can be opened: not on Windows."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,6 +6,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
+from typing import BinaryIO
 
 import numpy as np
 
@@ -17,11 +18,19 @@ FAULTS = (
     zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error,
 )  # fmt: skip
 
+#: Begins the last record of a zip, before a comment of so many bytes at most.
+_ZIP_END, LONGEST_COMMENT = b"PK\5\6", 65535
+
 
 def in_short(error: Exception) -> str:
     """The error's text on one line, cut: it may quote a file's content, which can be anything."""
     text = " ".join(str(error).split())
     return text if len(text) <= 300 else f"{text[:300]} ..."
+
+
+def listed(names: list[str], shown: int = 8) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:shown]) + f" and {len(names) - shown} more" * (len(names) > shown)
 
 
 def reason(error: Exception, writer: str) -> str:
@@ -52,3 +61,49 @@ def set_generator(generator: np.random.Generator, state) -> None:
         generator.bit_generator.state = state
     except FAULTS as error:
         raise ValueError(f"a random state is none of a {type(generator.bit_generator).__name__}") from error
+
+
+class SizeLimit:
+    """A limit on the memory that the description of a file's content takes: ten times the file, and 4 MB.
+
+    A byte of JSON or of a pickle can stand for an object of Python that takes a hundred.
+    """
+
+    def __init__(self, size: int):
+        self._left = 10 * size + (4 << 20)
+
+    def add(self, count: int, what: str) -> None:
+        """Count bytes that ``what`` is about to take; ValueError where they are too many."""
+        self._left -= count
+        if self._left < 0:
+            raise ValueError(f"{what} would take more than ten times the memory that the file is long")
+
+
+def open_zip(file: BinaryIO, size: int) -> zipfile.ZipFile:
+    """Open an archive whose directory is at most 3/5 of the file, as each member has 30 bytes and its name once more.
+
+    An entry of the directory has 46 bytes, and `zipfile` makes an object of 700 for it before anything can be checked.
+
+    Raises
+    ------
+    ValueError
+        If the directory is larger, or there are two places for it.
+    """
+    tail = min(size, LONGEST_COMMENT + 22 + 76)
+    file.seek(size - tail)
+    end = file.read(tail)
+    at = tail - 22
+    if not (end[at:].startswith(_ZIP_END) and end.endswith(b"\0\0")):  # it has a comment
+        at = end.rfind(_ZIP_END)
+    if at >= 0:
+        length = int.from_bytes(end[at + 12 : at + 16], "little")
+        if end[max(at - 20, 0) :].startswith(b"PK\6\7"):  # zip64: numbers of 8 bytes, in the 56 before
+            record = at - 76
+            place = int.from_bytes(end[at - 12 : at - 4], "little")
+            if record < 0 or not end[record:].startswith(b"PK\6\6") or place != size - tail + record:
+                raise ValueError("the end of the archive is not where it says")
+            length = int.from_bytes(end[record + 40 : record + 48], "little")
+        if 5 * length > 3 * size:
+            raise ValueError("the archive's directory is most of the file")
+    file.seek(0)
+    return zipfile.ZipFile(file)
