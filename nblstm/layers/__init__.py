@@ -9,6 +9,7 @@ from nblstm.arguments import custom
 from nblstm.layers.base.layer import LAYERS, Layer, register
 from nblstm.layers.base.parameters import Parameter
 from nblstm.layers.base.passes import Tape
+from nblstm.layers.batch_normalization import BatchNormalization
 from nblstm.layers.convolution import Conv1D, Conv2D, Convolution1D, Convolution2D
 from nblstm.layers.dense import Activation, Dense
 from nblstm.layers.dropout import Dropout, SpatialDropout1D
@@ -36,7 +37,7 @@ from nblstm.layers.reshaping import Flatten, RepeatVector, Reshape
 from nblstm.layers.time_distributed import TimeDistributed
 
 __all__ = [
-    "GRU", "LSTM", "RNN", "Activation", "Bidirectional", "Conv1D", "Conv2D", "Convolution1D",
+    "GRU", "LSTM", "RNN", "Activation", "BatchNormalization", "Bidirectional", "Conv1D", "Conv2D", "Convolution1D",
     "Convolution2D", "Dense", "Dropout", "Embedding", "Flatten", "GlobalAveragePooling1D", "GlobalAvgPool1D",
     "GlobalMaxPool1D", "GlobalMaxPooling1D", "Input", "InputLayer", "Layer", "LayerNormalization", "Masking",
     "MaxPool1D", "MaxPool2D", "MaxPooling1D", "MaxPooling2D", "Parameter", "Recurrent", "RepeatVector", "Reshape",

@@ -316,12 +316,12 @@ class Sequential(signatures.KnownArguments):
     @property
     def trainable_weights(self) -> list[np.ndarray]:
         """Views of the parameters that training changes."""
-        return [view for layer in self._layers if layer.built and layer.trainable for view in layer.weights]
+        return [view for layer in self._layers if layer.built for view in layer.trainable_weights]
 
     @property
     def non_trainable_weights(self) -> list[np.ndarray]:
-        """Views of the parameters that it does not."""
-        return [view for layer in self._layers if layer.built and not layer.trainable for view in layer.weights]
+        """Views of the parameters that it does not, or not by gradients, as moving averages."""
+        return [view for layer in self._layers if layer.built for view in layer.non_trainable_weights]
 
     variables, trainable_variables, non_trainable_variables = weights, trainable_weights, non_trainable_weights
 
