@@ -36,7 +36,7 @@ ALLOWED = {
     "constraints": {"arguments"},
     "initializers": {"arguments", "process"},
     "regularizers": {"arguments"},
-    "layers": {"arguments", "buffers", "cells", "engine", "nn", "process"}
+    "layers": {"arguments", "buffers", "cells", "engine", "nn", "process", "symbolic"}
     | {"activations", "constraints", "initializers", "regularizers"},
     "models": {"activations", "arguments", "engine", "files", "layers", "nn", "numba_extension", "process", "training"},
     # Keras's names of modules, for what lies further down.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 
 import numpy as np
 
@@ -22,6 +21,8 @@ from nblstm.layers.base.shapes import Shape
 
 #: Added to the number of entries that a mask leaves, as in Keras: with none, mean and variance are 0.
 _NONE_LEFT = 1e-7
+#: Numbers in a row that NumPy's loops are fast for.
+_WIDE = 256
 
 
 @register()
@@ -76,11 +77,11 @@ class BatchNormalization(Layer):
         **kwargs: Unpack[LayerOptions],
     ):  # fmt: skip
         super().__init__(**kwargs)
-        if not isinstance(axis, numbers.Integral) or isinstance(axis, bool):
+        if not isinstance(axis, int | np.integer) or isinstance(axis, bool):
             raise TypeError(f"axis is {axis!r}; give a whole number")
         self.axis = int(axis)
         self.fixed_axes = (self.axis,)
-        self.keeps_steps_apart = self.axis != 1
+        self.keeps_steps_apart = self.axis == -1 or self.axis > 1
         self.momentum = validate.number("momentum", momentum, 0, 1)
         self.epsilon = validate.number("epsilon", epsilon, 0)
         self.center, self.scale = validate.flag("center", center), validate.flag("scale", scale)
@@ -116,9 +117,15 @@ class BatchNormalization(Layer):
         }  # fmt: skip
 
     def _rows(self, array: np.ndarray) -> np.ndarray:
-        """``array`` as (N, C) where the axis is the last, else as (N, C, entries behind it)."""
+        """``array`` as (N, C) where the axis is the last, else as (N, C, entries behind it).
+
+        Rows of few channels lie side by side, (N / k, k C): to sum (100352, 16) takes 2.0 ms, (6272, 256) 0.2.
+        """
         if self.axis in (-1, array.ndim - 1):
-            return array.reshape(-1, array.shape[-1])
+            C = array.shape[-1]
+            N = array.size // C
+            k = math.gcd(N, 1 << max(_WIDE // C, 1).bit_length() - 1)
+            return array.reshape(N // k, k * C)
         axis = self.axis % array.ndim
         shape = (math.prod(array.shape[:axis]), array.shape[axis], math.prod(array.shape[axis + 1 :]))
         return array.reshape(shape)
@@ -131,7 +138,7 @@ class BatchNormalization(Layer):
             y += _beside(shift, rows)
             return y.reshape(x.shape), (rows, None, x.shape)
         weights = None if mask is None else self._weights(mask, x.shape)
-        mean, variance, centered, moments = _moments(rows, weights)
+        mean, variance, centered, moments = _moments(rows, x.shape[self.axis], weights)
         self._measure(mean, variance)
         inverse = 1 / np.sqrt(variance + x.dtype.type(self.epsilon))
         y = centered * _beside(self._own["gamma"] * inverse if self.scale else inverse, rows)
@@ -147,14 +154,13 @@ class BatchNormalization(Layer):
         """
         rows, batch, x_shape = saved
         dy = self._rows(dy)
-        axes = _all_but_channels(rows)
-        total, own = np.add.reduce(dy, axes), self._own
+        own, C = self._own, x_shape[self.axis]
+        total, along = _total(dy, C), _total(dy * rows, C)
         if batch is None:
             inverse = 1 / np.sqrt(own["moving_variance"] + dy.dtype.type(self.epsilon))
-            along = _sum_of_products(dy, rows) - own["moving_mean"] * total
+            along -= own["moving_mean"] * total
         else:
             inverse, weights, count, off = batch
-            along = _sum_of_products(dy, rows)
         if self.scale:
             np.multiply(along, inverse, out=gradients["gamma"])
         if self.center:
@@ -209,33 +215,32 @@ class BatchNormalization(Layer):
 
 def _beside(channels: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """A number for each channel in a shape that broadcasts over ``rows``."""
-    return channels if rows.ndim == 2 else channels[:, None]
+    if rows.ndim == 3:
+        return channels[:, None]
+    k = rows.shape[1] // channels.size
+    return channels if k == 1 else np.concatenate([channels] * k)
 
 
-def _all_but_channels(rows: np.ndarray) -> tuple[int, ...]:
-    return (0,) if rows.ndim == 2 else (0, 2)
+def _total(rows: np.ndarray, C: int, **dtype) -> np.ndarray:
+    """The sum of each of C channels."""
+    if rows.ndim == 3:
+        return np.add.reduce(rows, (0, 2), **dtype)
+    total = np.add.reduce(rows, 0, **dtype)
+    return total if total.size == C else np.add.reduce(total.reshape(-1, C), 0)
 
 
-def _sum_of_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """``sum(a b)`` of each channel."""
-    return np.add.reduce(a * b, _all_but_channels(a))
-
-
-def _moments(rows: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple]:
+def _moments(rows: np.ndarray, C: int, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple]:
     """Mean and variance of each channel, ``rows - mean``; and for `_backward` the weights, their sum n and more.
 
     The last is ``sum(weights (x - mean)) / n``, which is 0 but for `_NONE_LEFT`.
     """
-    axes = _all_but_channels(rows)
     if weights is None:
-        count = rows.size // rows.shape[1]
-        mean = np.add.reduce(rows, axes) / count
+        count = rows.size // C
+        mean = _total(rows, C) / count
         centered = rows - _beside(mean, rows)
-        variance = _sum_of_products(centered, centered) / count
-        return mean, variance, centered, (None, count, 0.0)
-    counts = np.add.reduce(weights, axes, dtype=rows.dtype) + rows.dtype.type(_NONE_LEFT)
-    mean = np.add.reduce(np.where(weights, rows, 0), axes) / counts
+        return mean, _total(centered * centered, C) / count, centered, (None, count, 0.0)
+    counts = _total(weights, C, dtype=rows.dtype) + rows.dtype.type(_NONE_LEFT)
+    mean = _total(np.where(weights, rows, 0), C) / counts
     centered = rows - _beside(mean, rows)
     kept = np.where(weights, centered, 0)
-    variance = _sum_of_products(kept, kept) / counts
-    return mean, variance, centered, (weights, counts, _NONE_LEFT * mean / counts)
+    return mean, _total(kept * kept, C) / counts, centered, (weights, counts, _NONE_LEFT * mean / counts)
