@@ -38,9 +38,11 @@ def golden_layer(case, dtype):
 
 def test_there_are_golden_vectors():
     assert {case["class"] for case in CASES.values()} >= {
-        "Activation", "BatchNormalization", "Conv1D", "Conv2D", "Dense", "Dropout", "Embedding", "Flatten", "GlobalAveragePooling1D",
-        "GlobalMaxPooling1D", "LayerNormalization", "Masking", "MaxPooling1D", "MaxPooling2D", "RepeatVector",
-        "Reshape", "SpatialDropout1D", "TimeDistributed",
+        "Activation", "AveragePooling1D", "AveragePooling2D", "BatchNormalization", "Conv1D", "Conv2D", "Cropping1D",
+        "Dense", "Dropout", "ELU", "Embedding", "Flatten", "GaussianDropout", "GaussianNoise", "GlobalAveragePooling1D",
+        "GlobalMaxPooling1D", "LayerNormalization", "LeakyReLU", "Masking", "MaxPooling1D", "MaxPooling2D",
+        "Normalization", "PReLU", "Permute", "ReLU", "RepeatVector", "Reshape", "Softmax", "SpatialDropout1D",
+        "TimeDistributed", "UpSampling1D", "ZeroPadding1D",
     }  # fmt: skip
     assert {case["arguments"].get("activation") for case in CASES.values()} >= set(layers.activations.FUNCTIONS)
 
