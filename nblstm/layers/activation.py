@@ -130,9 +130,10 @@ def _relu(max_value: float | None, negative_slope: float, threshold: float) -> A
         return activations.relu if not negative_slope else _leaky_relu(negative_slope)
 
     def equation(x):
-        above = x if max_value is None else functions.minimum(x, max_value)
-        below = negative_slope * (x - threshold) if negative_slope else 0.0
-        return functions.where(x > threshold, above, below)
+        above = functions.relu(x) if max_value is None else functions.clip(x, 0.0, max_value)
+        if threshold:
+            above = functions.where(x > threshold, above, 0.0)
+        return above + negative_slope * functions.minimum(x - threshold, 0.0) if negative_slope else above
 
     return ActivationFunction("relu_with_limits", scalar=equation)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -295,9 +295,17 @@ def _plain(name: str, value) -> Any:
 
 def _batches(data) -> Iterator[Any]:
     """Samples of each batch; an array, or a list of numbers, is one batch."""
-    if hasattr(data, "__array__") or (isinstance(data, list | tuple) and not hasattr((*data, 0)[0], "__array__")):
-        yield data
-        return
-    indexed = hasattr(data, "__getitem__") and not isinstance(data, list | tuple)  # a PyDataset has no end
-    for batch in (data[k] for k in range(len(data))) if indexed else data:
-        yield batch[0] if isinstance(batch, tuple) else batch
+    listed = isinstance(data, list | tuple)
+    first = data[0] if listed and data else data
+    if hasattr(data, "__array__") or (listed and data and not hasattr(_samples(first), "__array__")):
+        return iter([data])
+    if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not listed:  # a PyDataset, which has no end
+        return (_samples(data[k]) for k in range(len(data)))
+    if not isinstance(data, Iterable):
+        raise TypeError(f"data is {data!r} of type {type(data).__name__}; give an array of samples, or batches of them")
+    return (_samples(batch) for batch in data)
+
+
+def _samples(batch) -> Any:
+    """x of a batch x or (x, ...)."""
+    return batch[0] if isinstance(batch, tuple) and batch else batch
