@@ -179,6 +179,7 @@ class BatchNormalization(Layer):
             dx += part
         return dx.reshape(x_shape)
 
+    @np.errstate(under="ignore")
     def _affine(self, own: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """``scale`` and ``shift`` of inference, which is ``y = scale x + shift``."""
         variance = own["moving_variance"]
@@ -201,6 +202,7 @@ class BatchNormalization(Layer):
             new = [part * self.momentum + value for part, value in zip(parts, new, strict=True)]
         self.measured = keep * self.momentum, new
 
+    @np.errstate(under="ignore")
     def after_step(self) -> None:
         """Move the averages towards what training passes have measured since the last step."""
         if self.measured is None:

@@ -236,6 +236,7 @@ class Normalization(Layer):
     def _backward(self, saved, dy, gradients, input_gradient):
         return dy * saved if self.invert else dy / saved
 
+    @np.errstate(under="ignore")
     def adapt(self, data) -> None:
         """Measure mean and variance; builds the layer if it is not.
 
