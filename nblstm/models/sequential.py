@@ -124,7 +124,8 @@ class Sequential(signatures.KnownArguments):
     def __getstate__(self) -> dict[str, Any]:
         """Return what copies and pickles have too: all but the lock, what was measured, and what is made again."""
         state = {name: value for name, value in vars(self).items() if name != "_parameters_lock"}
-        return state | {"_gradients": None, "history": None, "_objective_token": [True], "_fitting": False}
+        made_again = {"_roles": None, "_gradients": None, "_objective_token": [True]}
+        return state | made_again | {"history": None, "_fitting": False}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._parameters_lock = locks.SequenceLock()
