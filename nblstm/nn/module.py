@@ -237,3 +237,8 @@ def places_trained(modules: list[Module]) -> list[tuple[int, slice]] | None:
     if all(places == [slice(0, module._flat.size)] for places, module in zip(found, modules, strict=True)):
         return None
     return [(k, place) for k, places in enumerate(found) for place in places]
+
+
+def pieces(arrays: list, places: list[tuple[int, slice]]) -> list:
+    """The pieces of these modules' arrays at the places; None where a module has none."""
+    return [None if arrays[k] is None else arrays[k][place] for k, place in places]

@@ -12,7 +12,7 @@ from nblstm.arguments import custom, signatures, validate
 from nblstm.arguments.configured import Configured, Registry
 from nblstm.engine.device import backend_of
 from nblstm.nn import Gradients, Module
-from nblstm.nn.module import places_trained
+from nblstm.nn.module import pieces, places_trained
 from nblstm.training.optimizers import schedules
 from nblstm.training.optimizers.clipping import clip_by_global_norm, clip_by_norm, clip_by_value, listed
 from nblstm.training.optimizers.schedules import LearningRate
@@ -287,8 +287,7 @@ class Optimizer(Configured):
     def _update(self, parameters: list[np.ndarray], flat: list[np.ndarray | None], rate: float) -> None:
         """The modules' steps, weight decay included, and their count."""
         if self._places is not None:
-            parameters = [parameters[k][place] for k, place in self._places]
-            flat = [None if (g := flat[k]) is None else g[place] for k, place in self._places]
+            parameters, flat = pieces(parameters, self._places), pieces(flat, self._places)
         decay = 0.0 if self.weight_decay is None else self.weight_decay * rate
         if type(self).update is not Optimizer.update:
             for p, g, slots in zip(parameters, flat, self._trained_slots(), strict=True):
@@ -308,9 +307,8 @@ class Optimizer(Configured):
 
     def _trained_slots(self) -> list[dict[str, np.ndarray]]:
         """The slots of the parameters that are updated."""
-        if self._places is None:
-            return self._slots
-        return [{name: slot[place] for name, slot in self._slots[k].items()} for k, place in self._places]
+        at = self._places
+        return self._slots if at is None else [{name: s[i] for name, s in self._slots[k].items()} for k, i in at]
 
     def _compiled(self, parameters: list[np.ndarray], constants: int) -> list[tuple[list[int], Any]]:
         """The compiled equation for the parameters of each dtype."""
