@@ -39,7 +39,7 @@ ALLOWED = {
     "constraints": {"arguments"},
     "initializers": {"arguments", "process"},
     "regularizers": {"arguments"},
-    "layers": {"arguments", "buffers", "cells", "engine", "nn", "process"}
+    "layers": {"arguments", "buffers", "cells", "engine", "nn", "process", "symbolic"}
     | {"activations", "constraints", "initializers", "regularizers"},
     "models": {"activations", "arguments", "engine", "files", "layers", "nn", "numba_extension", "process", "training"},
     **{name: {"arguments", "training"} for name in KERAS_NAMES},

@@ -15,19 +15,28 @@ import nblstm
 from nblstm import Sequential
 from nblstm.activations import ActivationFunction
 from nblstm.layers import (
+    ELU,
     GRU,
     LSTM,
     Activation,
+    BatchNormalization,
     Bidirectional,
     Conv1D,
     Dense,
     Dropout,
     Embedding,
     Flatten,
+    GaussianDropout,
+    GaussianNoise,
     Input,
     LayerNormalization,
+    LeakyReLU,
     Masking,
+    Normalization,
+    PReLU,
+    ReLU,
     SimpleRNN,
+    Softmax,
     SpatialDropout1D,
     TimeDistributed,
 )
@@ -121,6 +130,37 @@ def test_activations(name, equation, dtype):
     net = model.compiled()
     got = np.stack([net.step(row, net.zero_state()) for row in x])
     assert_close(got, equation(x.astype(np.float64)), OUTPUT[dtype])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_layers_that_act_on_each_number(dtype):
+    given = {"dtype": dtype}
+    model = trained(
+        Normalization(**given), BatchNormalization(**given), LSTM(9, return_sequences=True, **given),
+        GaussianNoise(0.5, **given), PReLU("ones", shared_axes=[1], **given), Dense(8, **given),
+        ReLU(1, 0.2, 0.1, **given), PReLU(shared_axes=[1, 2], **given), LeakyReLU(**given), ELU(0.5, **given),
+        Normalization(None, 0.3, 0.0, invert=True, **given), TimeDistributed(PReLU("ones", **given)),
+        GaussianDropout(0.4, **given), TimeDistributed(BatchNormalization(center=False, **given)),
+        Normalization(mean=0.1 * np.arange(8), variance=np.ones(8), **given), Softmax(**given),
+    )  # fmt: skip
+    x = 3 * numbers(4, dtype=dtype)
+    y, net = np.empty((4, 6, 8), dtype), model.compiled(4)
+    rolled_batch(net, x, net.zero_state(), y)
+    assert_close(y, model.predict(x, verbose=0), OUTPUT[dtype])
+    step = model.stepper(4)
+    np.testing.assert_array_equal(step(x[:, 0]), y[:, 0])
+    model.compile("sgd", "mse")
+    model.train_on_batch(x, y)
+    net.update(model)
+    rolled_batch(net, x, net.zero_state(), y)
+    assert_close(y, model.predict(x, verbose=0), OUTPUT[dtype])
+
+
+def test_a_feature_that_never_varies():
+    """Its deviation counts as 1e-7: what is left of x - mean by rounding would be large."""
+    model = Sequential([Input((None, 2)), Normalization(mean=[1 / 3, 0], variance=[0, 1])])
+    x = np.float32([1 / 3, 2])
+    assert model.compiled().step(x, model.compiled().zero_state()).tolist() == model(x[None, None])[0, 0].tolist()
 
 
 def test_an_activation_of_ones_own():
@@ -315,6 +355,10 @@ assert abs(roll(model.compiled(), x) - model.predict(x[None], verbose=0)[0]).max
             r"^layer 'dense\w*' has dtype float64 and the model float32; to step,",
         ),
         ([Dropout(0.5)], "^the model has no layer that computes anything"),
+        (
+            [LSTM(4, return_sequences=True), Softmax(1)],
+            r"^layer 'softmax\w*' normalizes over axis 1, and a step has fea",
+        ),
     ],
 )
 def test_layers_that_cannot_step(layers, message):
@@ -325,6 +369,12 @@ def test_layers_that_cannot_step(layers, message):
 
 
 def test_other_models_that_cannot_step():
+    for layer, message in (
+        (PReLU(), "has an alpha for each step; give shared_axes="), (BatchNormalization(1), "normalizes over axis 1"),
+        (Normalization([1, 2]), r"normalizes over axis \(1, 2\)"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            Sequential([Input((6, 3)), layer]).compiled()
     with pytest.raises(ValueError, match="the model is not built"):
         Sequential([LSTM(4)]).compiled()
     with pytest.raises(ValueError, match=r"'flatten\w*' is a Flatten, which cannot step"):

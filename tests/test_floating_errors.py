@@ -39,6 +39,13 @@ LAYERS = {
     "dense": lambda: layers.Dense(2, kernel_initializer=layers.initializers.Constant(1e-20)),
     "convolution": lambda: layers.Conv1D(2, 2, kernel_initializer=layers.initializers.Constant(1e-20)),
     "normalization": lambda: layers.LayerNormalization(),
+    "batch_normalization": lambda: layers.BatchNormalization(moving_mean_initializer=np.full(3, 1e-30)),
+    "features": lambda: layers.Normalization(mean=1e-30, variance=1e-20),
+    "prelu": lambda: layers.PReLU(layers.initializers.Constant(1e-20)),
+    "softmax": lambda: layers.Softmax(1),
+    "relu": lambda: layers.ReLU(1, 1e-20, 0.5),
+    "noise": lambda: layers.GaussianDropout(0.5, seed=1),
+    "averages": lambda: layers.AveragePooling1D(2),
     "pooling": lambda: layers.GlobalAveragePooling1D(),
     "lstm": lambda: layers.LSTM(2, dropout=0.5, seed=1),
     "bidirectional": lambda: layers.Bidirectional(layers.GRU(2, seed=1), "mul"),
@@ -54,6 +61,7 @@ def test_layers_of_tiny_numbers(made):
         y = layer(x)
         _, tape = layer.forward(x, training=True)
         dx, _ = layer.backward(tape, np.full(y.shape, 1e-38, "f4"))
+        layer.after_step()
     assert np.isfinite(y).all()
     assert np.isfinite(dx).all()
 

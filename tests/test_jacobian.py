@@ -149,13 +149,18 @@ F8 = {"dtype": "float64"}
          layers.Dense(2, activation="log_softmax", **F8)],
         [layers.SimpleRNN(3, return_sequences=True, **F8), *(layers.Activation(name, **F8) for name in ACTIVATIONS)],
         [layers.Dense(3, use_bias=False, **F8), layers.Dense(2, **F8)],
+        [layers.Normalization(mean=[1, 2, 3], variance=[4, 1, 2], **F8), layers.GRU(4, return_sequences=True, **F8),
+         layers.BatchNormalization(moving_variance_initializer=layers.initializers.Constant(9), **F8),
+         layers.PReLU(shared_axes=[1], **F8), layers.ReLU(0.4, 0.1, 0.2, **F8), layers.Softmax(**F8)],
     ],
-    ids=["head", "in_front", "between", "activations", "no_states"],
+    ids=["head", "in_front", "between", "activations", "no_states", "numbers"],
 )  # fmt: skip
 def test_models(stack):
     model = Sequential([layers.Input((None, 3)), *stack])
     rng = np.random.default_rng(2)
     model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
+    for view in model.non_trainable_weights:  # a variance among them
+        np.abs(view, out=view)
     net = model.compiled()
     s, x = state_of(net)
     assert_is(net.jacobian(x, s), differences_of(net, x, s), net.recurrent_size)

@@ -13,7 +13,7 @@ from nblstm.arguments import custom
 
 #: Keras's second names, and what a program that comes from Keras does not need.
 NOT_KERAS = {
-    "ActivationFunction", "Configured", "Convolution1D", "Convolution2D", "GlobalAvgPool1D",
+    "ActivationFunction", "AvgPool1D", "AvgPool2D", "Configured", "Convolution1D", "Convolution2D", "GlobalAvgPool1D",
     "GlobalMaxPool1D", "Initializer", "InputLayer", "Layer", "Loss", "LossFunction", "LossMetric", "MaxPool1D",
     "MaxPool2D", "Metric", "MetricFunction", "Optimizer", "Parameter", "Quantile", "Recurrent", "Regularizer",
     "Sequence", "Stepper", "Tape",

@@ -21,8 +21,9 @@ import nblstm
 from nblstm import Input, Sequential, callbacks, nn
 from nblstm.initializers import Zeros
 from nblstm.layers import (
-    GRU, LSTM, RNN, Activation, Bidirectional, Conv1D, Dense, Dropout, Embedding, Layer, LayerNormalization, Masking,
-    MaxPooling1D, RepeatVector, Reshape, TimeDistributed, activations,
+    GRU, LSTM, RNN, Activation, BatchNormalization, Bidirectional, Conv1D, Dense, Dropout, Embedding, Layer,
+    LayerNormalization, Masking, MaxPooling1D, Normalization, PReLU, RepeatVector, Reshape, TimeDistributed,
+    activations,
 )
 from nblstm.models import load_model
 from nblstm.optimizers import Adam
@@ -47,6 +48,7 @@ model = Sequential([
     Bidirectional(GRU(4, return_sequences=True), trainable=False), RNN(minimal, 3, return_sequences=True),
     TimeDistributed(Dense(2, activations.relu, kernel_initializer=Zeros(), bias_initializer=np.zeros(2))),
     Conv1D(3, (2,), padding="same", dtype=np.float32), MaxPooling1D(2, strides=1), Masking(name="m"),
+    BatchNormalization(momentum=0.9), Normalization(mean=[1, 2], variance=np.ones(2)), PReLU(shared_axes=[1]),
     LayerNormalization([1, 2]), Dropout(0.5, noise_shape=(None, 1, 2), seed=3), Reshape((-1, 2)), Activation("relu"),
     Doubled(3.0, name="twice"), Embedding(3, 4, mask_zero=True, input_shape=(None,)), RepeatVector(3, input_dim=2),
 ], seed=0)

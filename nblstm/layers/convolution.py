@@ -83,6 +83,17 @@ class Windows:
         inner = (slice(p, p + n) for (p, _), n in zip(self.pads(x_shape[1:-1]), x_shape[1:-1], strict=True))
         return padded[(slice(None), *inner)]
 
+    def entries(self, sizes: tuple[int, ...]) -> np.ndarray:
+        """Number of each window's entries that are not padding, in a shape that broadcasts over (B, ..., C)."""
+        total = np.ones((1,) * (len(sizes) + 2), int)
+        for axis, (n, (before, behind)) in enumerate(zip(sizes, self.pads(sizes), strict=True), 1):
+            span, stride, d = self.spans[axis - 1], self.strides[axis - 1], self.dilation[axis - 1]
+            first = np.arange(0, before + n + behind - span + 1, stride)[:, None] - before
+            steps = first + np.arange(0, span, d)
+            count = ((steps >= 0) & (steps < n)).sum(axis=1)
+            total = total * count.reshape([-1 if k == axis else 1 for k in range(total.ndim)])
+        return total
+
     def places(self, counts: tuple[int, ...]):
         """Per entry of the window: its index, and the slice of a padded array that it meets, for all windows."""
         for entry in product(*map(range, self.size)):

@@ -1,4 +1,4 @@
-"""The fully connected layer, its equation for other layers with a kernel, and an activation alone."""
+"""The fully connected layer, and its equation for other layers with a kernel."""
 
 from __future__ import annotations
 
@@ -123,28 +123,3 @@ def _matrix(layer: Any) -> np.ndarray:
     """The kernel as a matrix (K, units)."""
     kernel = layer._own["kernel"]
     return kernel if kernel.ndim == 2 else kernel.reshape(-1, kernel.shape[-1])
-
-
-@register()
-class Activation(Layer):
-    """``y = activation(x)``.
-
-    Parameters
-    ----------
-    activation : str or ActivationFunction
-    **kwargs
-        Of `Layer`.
-    """
-
-    supports_masking = True
-    keeps_steps_apart = True
-
-    def __init__(self, activation: ActivationLike, **kwargs: Unpack[LayerOptions]):
-        super().__init__(**kwargs)
-        self.activation = activations.get(activation)
-
-    def _forward(self, x, training, mask, generator):
-        return self.activation.forward(x)
-
-    def _backward(self, saved, dy, gradients, input_gradient):
-        return self.activation.backward(saved, dy)

@@ -1,7 +1,8 @@
-"""Dropout, of single numbers or of whole features."""
+"""Dropout, of single numbers or of whole features, and noise."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,11 +34,13 @@ class _DropoutLayer(Layer):
         """The shape of what is drawn, broadcast over x."""
         raise NotImplementedError(f"{type(self).__name__} has no _drawn_shape; write it")
 
+    def _factors(self, source: np.random.Generator, x: np.ndarray) -> np.ndarray:
+        return dropout_factors(source, self._drawn_shape(x.shape), x.dtype, self.rate)
+
     def _forward(self, x, training, mask, generator):
         if not training or not self.rate:
             return x, None
-        source = self.generator or generator or seeds.generator()
-        factors = dropout_factors(source, self._drawn_shape(x.shape), x.dtype, self.rate)
+        factors = self._factors(self.generator or generator or seeds.generator(), x)
         return x * factors, factors
 
     def _backward(self, saved, dy, gradients, input_gradient):
@@ -103,3 +106,63 @@ class SpatialDropout1D(_DropoutLayer):
 
     def _drawn_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
         return x_shape[0], 1, x_shape[2]
+
+
+@register()
+class GaussianDropout(_DropoutLayer):
+    """While training, multiplies entries by normal numbers of mean 1 and standard deviation sqrt(rate / (1 - rate)).
+
+    Parameters
+    ----------
+    rate : float
+        0 or more and below 1.
+    seed : int, optional
+        As of `Dropout`.
+    **kwargs
+        Of `Layer`.
+
+    References
+    ----------
+    N. Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15, 2014.
+    """
+
+    def _factors(self, source: np.random.Generator, x: np.ndarray) -> np.ndarray:
+        return 1 + _normal(source, x, math.sqrt(self.rate / (1 - self.rate)))
+
+
+@register()
+class GaussianNoise(Layer):
+    """While training, adds normal numbers of mean 0.
+
+    Parameters
+    ----------
+    stddev : float
+        Their standard deviation, from 0 to 1.
+    seed : int, optional
+        As of `Dropout`.
+    **kwargs
+        Of `Layer`.
+    """
+
+    supports_masking = True
+    keeps_steps_apart = True
+
+    def __init__(self, stddev: float, seed: int | None = None, **kwargs: Unpack[LayerOptions]):
+        super().__init__(**kwargs)
+        self.stddev = validate.number("stddev", stddev, 0, 1)
+        self.seed, self.generator = seed, seeded(seed)
+
+    def _forward(self, x, training, mask, generator):
+        if not training or not self.stddev:
+            return x, None
+        return x + _normal(self.generator or generator or seeds.generator(), x, self.stddev), None
+
+    def _backward(self, saved, dy, gradients, input_gradient):
+        return dy
+
+
+def _normal(source: np.random.Generator, x: np.ndarray, stddev: float) -> np.ndarray:
+    """Normal numbers of mean 0 for each entry of x."""
+    drawn = source.standard_normal(x.shape, dtype=x.dtype)
+    drawn *= stddev
+    return drawn

@@ -1,4 +1,4 @@
-"""Pooling: the largest entry of each window, the mean or the largest entry of all steps."""
+"""Pooling: the largest entry or the mean of each window, or of all steps."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from nblstm.layers.base.shapes import Shape
 from nblstm.layers.convolution import sliding
 
 
-class _MaxPooling(Layer):
+class _Pooling(Layer):
+    """A subclass has `_forward` and `_backward` of one kind of pooling."""
+
     rank: int
 
     def __init__(
-        self, pool_size: int | Sequence[int] = 2, strides: int | Sequence[int] | None = None, padding: str = "valid",
+        self, pool_size: int | Sequence[int], strides: int | Sequence[int] | None = None, padding: str = "valid",
         data_format: str | None = None, **kwargs: Unpack[LayerOptions],
     ):  # fmt: skip
         self.ndim = self.rank + 2
@@ -33,28 +35,50 @@ class _MaxPooling(Layer):
     def _output_shape(self, shape: Shape) -> Shape:
         return (shape[0], *self._windows.counts(self._label, shape), shape[-1])
 
-    def _forward(self, x, training, mask, generator):
-        counts: Any = self._windows.counts(self._label, x.shape)
-        padded = self._windows.padded(x, -np.inf)
-        y = None
-        for _, place in self._windows.places(counts):
-            y = padded[place].copy() if y is None else np.maximum(y, padded[place], out=y)
-        return y, (padded, y, x.shape)
 
-    def _backward(self, saved, dy, gradients, input_gradient):
-        """Each window's gradient goes to the first of its largest entries."""
-        padded, y, x_shape = saved
-        d_padded, waiting = np.zeros_like(padded), np.ones(y.shape, bool)
-        for _, place in self._windows.places(y.shape[1:-1]):
-            here = padded[place] == y
-            here &= waiting
-            waiting ^= here
-            d_padded[place] += dy * here
-        return self._windows.unpadded(d_padded, x_shape)
+def _largest(layer: Any, x, training, mask, generator):
+    counts: Any = layer._windows.counts(layer._label, x.shape)
+    padded = layer._windows.padded(x, -np.inf)
+    y = None
+    for _, place in layer._windows.places(counts):
+        y = padded[place].copy() if y is None else np.maximum(y, padded[place], out=y)
+    return y, (padded, y, x.shape)
+
+
+def _d_largest(layer: Any, saved, dy, gradients, input_gradient):
+    """Each window's gradient goes to the first of its largest entries."""
+    padded, y, x_shape = saved
+    d_padded, waiting = np.zeros_like(padded), np.ones(y.shape, bool)
+    for _, place in layer._windows.places(y.shape[1:-1]):
+        here = padded[place] == y
+        here &= waiting
+        waiting ^= here
+        d_padded[place] += dy * here
+    return layer._windows.unpadded(d_padded, x_shape)
+
+
+def _mean(layer: Any, x, training, mask, generator):
+    counts: Any = layer._windows.counts(layer._label, x.shape)
+    padded = layer._windows.padded(x, 0)
+    y = None
+    for _, place in layer._windows.places(counts):
+        y = padded[place].copy() if y is None else np.add(y, padded[place], out=y)
+    entries = layer._windows.entries(x.shape[1:-1]).astype(x.dtype)
+    y /= entries
+    return y, (entries, padded.shape, x.shape)
+
+
+def _d_mean(layer: Any, saved, dy, gradients, input_gradient):
+    """Each window's gradient goes to its entries in equal parts; what is padded gets none."""
+    entries, padded_shape, x_shape = saved
+    part, d_padded = dy / entries, np.zeros(padded_shape, dy.dtype)
+    for _, place in layer._windows.places(dy.shape[1:-1]):
+        d_padded[place] += part
+    return layer._windows.unpadded(d_padded, x_shape)
 
 
 @register("MaxPool1D")
-class MaxPooling1D(_MaxPooling):
+class MaxPooling1D(_Pooling):
     """The largest entries of windows over time: (B, T, C) to (B, T', C).
 
     Parameters
@@ -69,10 +93,32 @@ class MaxPooling1D(_MaxPooling):
     """
 
     rank = 1
+    _forward, _backward = _largest, _d_largest
+
+    def __init__(
+        self, pool_size: int | Sequence[int] = 2, strides: int | Sequence[int] | None = None, padding: str = "valid",
+        data_format: str | None = None, **kwargs: Unpack[LayerOptions],
+    ):  # fmt: skip
+        super().__init__(pool_size, strides, padding, data_format, **kwargs)
+
+
+@register("AvgPool1D")
+class AveragePooling1D(_Pooling):
+    """The means of windows over time: (B, T, C) to (B, T', C).
+
+    Parameters
+    ----------
+    pool_size : int
+    strides, padding, data_format, **kwargs
+        Of `MaxPooling1D`. With "same", a mean is that of the entries that are not padding.
+    """
+
+    rank = 1
+    _forward, _backward = _mean, _d_mean
 
 
 @register("MaxPool2D")
-class MaxPooling2D(_MaxPooling):
+class MaxPooling2D(_Pooling):
     """The largest entries of windows over images: (B, height, width, C) to (B, height', width', C).
 
     Parameters
@@ -87,12 +133,28 @@ class MaxPooling2D(_MaxPooling):
     """
 
     rank = 2
+    _forward, _backward = _largest, _d_largest
 
     def __init__(
         self, pool_size: int | Sequence[int] = (2, 2), strides: int | Sequence[int] | None = None,
         padding: str = "valid", data_format: str | None = None, **kwargs: Unpack[LayerOptions],
     ):  # fmt: skip
         super().__init__(pool_size, strides, padding, data_format, **kwargs)
+
+
+@register("AvgPool2D")
+class AveragePooling2D(_Pooling):
+    """The means of windows over images: (B, height, width, C) to (B, height', width', C).
+
+    Parameters
+    ----------
+    pool_size : int or (int, int)
+    strides, padding, data_format, **kwargs
+        Of `MaxPooling2D`. With "same", a mean is that of the entries that are not padding.
+    """
+
+    rank = 2
+    _forward, _backward = _mean, _d_mean
 
 
 class _GlobalPooling(Layer):
@@ -186,4 +248,5 @@ class GlobalMaxPooling1D(_GlobalPooling):
 
 # Keras's other names.
 MaxPool1D, MaxPool2D = MaxPooling1D, MaxPooling2D
+AvgPool1D, AvgPool2D = AveragePooling1D, AveragePooling2D
 GlobalAvgPool1D, GlobalMaxPool1D = GlobalAveragePooling1D, GlobalMaxPooling1D

@@ -26,7 +26,8 @@ class TimeDistributed(Layer):
 
     Notes
     -----
-    Of a mask with more dimensions than (B, T), the layer gets each step's. The output's mask is the layer's: the one
+    Of a mask with more dimensions than (B, T), the layer gets each step's; and of a mask (B, T), whether a step counts,
+    if its input has features alone. The output's mask is the layer's: the one
     that a Masking or an Embedding makes, or that another passes on. Where the layer leaves none, as an LSTM that gives
     its last output, a step counts if any part of it does. This is Keras 2's rule; Keras 3 makes no mask here, and
     passes on the one that came even where the output has no such steps.
@@ -71,7 +72,11 @@ class TimeDistributed(Layer):
         return mask if mask is None or mask.ndim == 2 else mask.any(axis=tuple(range(2, mask.ndim)))
 
     def _forward(self, x, training, mask, generator):
-        y, tape = self.layer.forward(_folded(x), training=training, mask=_masks_of_steps(mask), generator=generator)
+        if mask is not None and x.ndim == 3 and self.layer.supports_masking:
+            mask = mask.reshape(-1)  # of rows (B T,), which count in the statistics of a BatchNormalization
+        else:
+            mask = _masks_of_steps(mask)
+        y, tape = self.layer.forward(_folded(x), training=training, mask=mask, generator=generator)
         return y.reshape(*x.shape[:2], *y.shape[1:]), (tape, x.shape)
 
     def _backward(self, saved, dy, gradients, input_gradient):

@@ -46,7 +46,8 @@ class Compiled:
         ------
         ValueError
             If the model is not built, or has a layer that needs more than one step; such as none of recurrent layers
-            that read forwards, Dense, Activation, Embedding (as the first), LayerNormalization and Dropout.
+            that read forwards, Dense, Activation and others of activations, Embedding (as the first), normalizations
+            and Dropout.
         """
         from nblstm.models.stepping import compiled_model
 

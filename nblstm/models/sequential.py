@@ -124,7 +124,8 @@ class Sequential(signatures.KnownArguments):
     def __getstate__(self) -> dict[str, Any]:
         """Return what copies and pickles have too: all but the lock, what was measured, and what is made again."""
         state = {name: value for name, value in vars(self).items() if name != "_parameters_lock"}
-        return state | {"_gradients": None, "history": None, "_objective_token": [True], "_fitting": False}
+        made_again = {"_roles": None, "_gradients": None, "_objective_token": [True]}
+        return state | made_again | {"history": None, "_fitting": False}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._parameters_lock = locks.SequenceLock()
@@ -316,12 +317,12 @@ class Sequential(signatures.KnownArguments):
     @property
     def trainable_weights(self) -> list[np.ndarray]:
         """Views of the parameters that training changes."""
-        return [view for layer in self._layers if layer.built and layer.trainable for view in layer.weights]
+        return [view for layer in self._layers if layer.built for view in layer.trainable_weights]
 
     @property
     def non_trainable_weights(self) -> list[np.ndarray]:
-        """Views of the parameters that it does not."""
-        return [view for layer in self._layers if layer.built and not layer.trainable for view in layer.weights]
+        """Views of the parameters that it does not, or not by gradients, as moving averages."""
+        return [view for layer in self._layers if layer.built for view in layer.non_trainable_weights]
 
     variables, trainable_variables, non_trainable_variables = weights, trainable_weights, non_trainable_weights
 

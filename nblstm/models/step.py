@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nblstm.layers import Layer, Recurrent, Tape
+from nblstm.layers.base.holding import with_all_held
 from nblstm.nn import Gradients
 from nblstm.training.objective import Objective
 
@@ -31,11 +32,16 @@ class Tapes:
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """Indices of a built model's layers that have parameters, penalties of them, and constraints."""
+    """Indices of a built model's layers that have parameters, penalties of them, and constraints.
+
+    ``trained`` are those with parameters that gradients change, ``measuring`` the layers, held ones too, with others.
+    """
 
     parametric: list[int]
+    trained: list[int]
     penalized: list[int]
     constrained: list[int]
+    measuring: list[Layer]
 
     @classmethod
     def of(cls, layers: list[Layer]) -> Roles:
@@ -43,9 +49,14 @@ class Roles:
         described = [layer.described.values() for layer in layers]
         return cls(
             [k for k, found in enumerate(described) if found],
+            [k for k, found in enumerate(described) if any(p.trainable for p in found)],
             [k for k, found in enumerate(described) if any(p.regularizer is not None for p in found)],
             [k for k, found in enumerate(described) if any(p.constraint is not None for p in found)],
-        )
+            [
+                each for layer in layers for each in with_all_held(layer)
+                if not all(p.trainable for p in each.described.values())
+            ],
+        )  # fmt: skip
 
 
 def infer(model: Sequential, x: np.ndarray, mask=None) -> tuple[np.ndarray, np.ndarray | None]:
@@ -67,6 +78,8 @@ def _pass(model: Sequential, x: np.ndarray, mask) -> tuple[np.ndarray, np.ndarra
 def forward(model: Sequential, x: np.ndarray, *, training: bool = True, mask=None) -> tuple[np.ndarray, Tapes]:
     """The output, and what `backward` needs."""
     tapes = []
+    for layer in model._roles.measuring if training and model._roles is not None else ():
+        layer.measured = None  # by a step that failed
     for layer in model._layers:
         y, tape = layer.forward(x, training=training, mask=mask, generator=model.generator)
         mask = layer.compute_mask(x, mask)
@@ -87,7 +100,7 @@ def backward(
     into = into or [None] * len(layers)
     d: Any = dy
     gradients: list[Gradients | None] = [None] * len(layers)
-    first = next((k for k in model.roles.parametric if layers[k].trainable), len(layers))
+    first = next((k for k in model.roles.trained if layers[k].trainable), len(layers))
     for k in range(len(layers) - 1, first - 1, -1):
         layer = layers[k]
         d, found = layer.backward(tape.tapes[k], d, input_gradient=k > first, into=into[k])
@@ -158,8 +171,9 @@ def penalty(model: Sequential) -> float:
 def prepare(model: Sequential) -> None:
     """Give the optimizer the layers that have parameters, unless it has them and its state already."""
     optimizer: Any = model.optimizer
-    modules = [model._layers[k] for k in model.roles.parametric]
-    if not modules:
+    roles = model.roles
+    modules = [model._layers[k] for k in roles.parametric]
+    if not roles.trained:
         raise ValueError("no layer has parameters, so there is nothing to train; add one, such as Dense(1)")
     if optimizer.modules != modules:
         if optimizer.modules and optimizer.iterations:

@@ -10,12 +10,21 @@ import numpy as np
 from nblstm import activations
 from nblstm.activations import ActivationFunction
 from nblstm.layers import (
+    ELU,
     Activation,
+    BatchNormalization,
     Dense,
     Dropout,
     Embedding,
+    GaussianDropout,
+    GaussianNoise,
     LayerNormalization,
+    LeakyReLU,
+    Normalization,
+    PReLU,
     Recurrent,
+    ReLU,
+    Softmax,
     SpatialDropout1D,
     TimeDistributed,
 )
@@ -61,7 +70,7 @@ def _parts_of(layer: Any) -> list[Part]:
         why = "goes backwards and" if isinstance(layer, Recurrent) else why
         raise ValueError(
             f"layer {layer.name!r} {why} cannot step; give a model of recurrent layers that read forwards, Dense, "
-            "Activation, Embedding, LayerNormalization and Dropout, on inputs (B, T, features)"
+            "Activation and others of activations, Embedding, normalizations and Dropout, on inputs (B, T, features)"
         )
     return make(own)
 
@@ -71,7 +80,7 @@ def _dense(layer: Dense) -> list[Part]:
     return [part, *_activation(layer, layer.activation, layer.units)]
 
 
-def _activation(layer: Dense | Activation, activation: ActivationFunction, N: int) -> list[Part]:
+def _activation(layer: Any, activation: ActivationFunction, N: int) -> list[Part]:
     if activation is activations.linear:
         return []
     if activation in (activations.softmax, activations.log_softmax):
@@ -84,13 +93,47 @@ def _activation(layer: Dense | Activation, activation: ActivationFunction, N: in
     return [row_parts.activation(activation.name, activation.scalar, N, layer.dtype)]
 
 
-def _normalization(layer: LayerNormalization) -> list[Part]:
+def _formula(layer: Any) -> list[Part]:
+    return _activation(layer, layer.activation, layer.input_shape[-1])
+
+
+def _softmax(layer: Softmax) -> list[Part]:
+    return _activation(layer, activations.softmax, _features(layer, layer._axes))
+
+
+def _features(layer: Any, axes: tuple[int, ...]) -> int:
+    """The number of features, if these are the axes of a layer, or ()."""
     shape: Any = layer.input_shape
-    if layer._axes(len(shape)) != (len(shape) - 1,):
+    if {a % len(shape) for a in axes} - {len(shape) - 1}:
         raise ValueError(
             f"layer {layer.name!r} normalizes over axis {layer.axis}, and a step has features alone; give axis=-1"
         )
-    N = shape[-1]
+    return shape[-1]
+
+
+def _batch_normalization(layer: BatchNormalization) -> list[Part]:
+    _features(layer, (layer.axis,))
+    return [row_parts.scaling(*layer._affine(layer._own))]
+
+
+def _scaled(layer: Normalization) -> list[Part]:
+    N, ndim = _features(layer, layer.axis), len(layer.input_shape or ())
+    mean, deviation = (np.broadcast_to(value.reshape(-1), N) for value in layer._used(layer._own, ndim))
+    if layer.invert:
+        return [row_parts.scaling(deviation, mean)]
+    ones, zeros = np.ones(N, layer.dtype), np.zeros(N, layer.dtype)
+    return [row_parts.scaling(ones, -mean), row_parts.scaling(1 / deviation, zeros)]  # x - mean, where it is 0, is 0
+
+
+def _rectifier(layer: PReLU) -> list[Part]:
+    alpha, N = layer._own["alpha"], _features(layer, ())
+    if alpha.size > alpha.shape[-1]:
+        raise ValueError(f"layer {layer.name!r} has an alpha for each step; give shared_axes=[1]")
+    return [row_parts.rectifier(np.broadcast_to(alpha.reshape(-1), N).copy())]
+
+
+def _normalization(layer: LayerNormalization) -> list[Part]:
+    N = _features(layer, layer.fixed_axes)
     gamma = layer._own["gamma"].copy() if layer.scale else np.ones(N, layer.dtype)
     beta = layer._own["beta"].copy() if layer.center else np.zeros(N, layer.dtype)
     return [row_parts.normalization(gamma, beta, layer.epsilon)]
@@ -99,11 +142,14 @@ def _normalization(layer: LayerNormalization) -> list[Part]:
 #: Parts of layers without states, by their class: what a subclass computes is not known.
 _STATELESS: dict[type, Callable[[Any], list[Part]]] = {
     Dense: _dense,
-    Activation: lambda layer: _activation(layer, layer.activation, layer.input_shape[-1]),
+    **dict.fromkeys((Activation, ReLU, LeakyReLU, ELU), _formula),
+    PReLU: _rectifier,
+    Softmax: _softmax,
     Embedding: lambda layer: [row_parts.embedding(layer._own["embeddings"].copy(), layer.mask_zero)],
     LayerNormalization: _normalization,
-    Dropout: lambda layer: [],
-    SpatialDropout1D: lambda layer: [],
+    BatchNormalization: _batch_normalization,
+    Normalization: _scaled,
+    **dict.fromkeys((Dropout, SpatialDropout1D, GaussianDropout, GaussianNoise), lambda layer: []),
 }
 
 

@@ -141,6 +141,13 @@ class Module:
         """
         return self._layout.views(self.flat_parameters())
 
+    def trained_places(self) -> list[slice]:
+        """Places in the flat buffer that optimizers change: all of it, unless a layer has moving averages."""
+        return [slice(0, self._flat.size)]
+
+    def after_step(self) -> None:
+        """Change what training changes without a gradient; optimizers call it where `trained_places` leaves some."""
+
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of the parameters under torch's names and shapes."""
         with self._lock:
@@ -270,3 +277,16 @@ class Module:
     def __setstate__(self, state: dict) -> None:
         vars(self).update(state)
         self._set_buffer(self._layout, self._flat)
+
+
+def places_trained(modules: list[Module]) -> list[tuple[int, slice]] | None:
+    """Index of a module and place in its buffer, of all that gradients train; None where that is everything."""
+    found = [module.trained_places() for module in modules]
+    if all(places == [slice(0, module._flat.size)] for places, module in zip(found, modules, strict=True)):
+        return None
+    return [(k, place) for k, places in enumerate(found) for place in places]
+
+
+def pieces(arrays: list, places: list[tuple[int, slice]]) -> list:
+    """The pieces of these modules' arrays at the places; None where a module has none."""
+    return [None if arrays[k] is None else arrays[k][place] for k, place in places]

@@ -150,3 +150,38 @@ def normalization_jacobian(dtype: str) -> int:
         return normalization
 
     return _stage("compiled_normalization", dtype, rows)
+
+
+@cache
+def scaling_jacobian(dtype: str) -> int:
+    """Address of ``Y[j] = weight[j] X[j]``."""
+
+    def rows():
+        real, add_row = getattr(types, dtype), row_addition()
+
+        def scaling(own, args, x, y, X, Y):
+            columns, weight = own.columns, pointer_to(args[_WEIGHT], real)
+            for j in range(args[_N]):
+                add_row(columns, weight[j], offset(X, j * columns), offset(Y, j * columns))
+
+        return scaling
+
+    return _stage("compiled_scaling", dtype, rows)
+
+
+@cache
+def rectifier_jacobian(dtype: str) -> int:
+    """Address of ``Y[j] = X[j]`` where x[j] is above 0, ``weight[j] X[j]`` where it is below, else 0."""
+
+    def rows():
+        real, add_row = getattr(types, dtype), row_addition()
+
+        def rectifier(own, args, x, y, X, Y):
+            columns, weight = own.columns, pointer_to(args[_WEIGHT], real)
+            for j in range(args[_N]):
+                slope = real(1.0) if x[j] > 0 else weight[j] if x[j] < 0 else real(0.0)
+                add_row(columns, slope, offset(X, j * columns), offset(Y, j * columns))
+
+        return rectifier
+
+    return _stage("compiled_rectifier", dtype, rows)

@@ -176,3 +176,49 @@ def normalization_stage(dtype: str) -> int:
         return normalization
 
     return _stage("compiled_normalization", dtype, rows)
+
+
+@cache
+def scaling_stage(dtype: str) -> int:
+    """Address of ``y = weight x + shift``, number by number of a row."""
+
+    def rows():
+        real = getattr(types, dtype)
+
+        @inlined
+        def row(N, weight, shift, x, y):
+            distinct()
+            for k in range(N):
+                y[k] = weight[k] * x[k] + shift[k]
+
+        def scaling(own, x, y):
+            weight, shift = pointer_to(own.weight, real), pointer_to(own.shift, real)
+            for b in range(own.B):
+                row(own.N, weight, shift, offset(pointer_to(x, real), b * own.N), offset(y, b * own.N))
+
+        return scaling
+
+    return _stage("compiled_scaling", dtype, rows)
+
+
+@cache
+def rectifier_stage(dtype: str) -> int:
+    """Address of ``y = x`` above 0, ``weight x`` below, number by number of a row."""
+
+    def rows():
+        real = getattr(types, dtype)
+
+        @inlined
+        def row(N, weight, x, y):
+            distinct()
+            for k in range(N):
+                y[k] = x[k] if x[k] > 0 else weight[k] * x[k]
+
+        def rectifier(own, x, y):
+            weight = pointer_to(own.weight, real)
+            for b in range(own.B):
+                row(own.N, weight, offset(pointer_to(x, real), b * own.N), offset(y, b * own.N))
+
+        return rectifier
+
+    return _stage("compiled_rectifier", dtype, rows)

@@ -125,3 +125,17 @@ def normalization(gamma: np.ndarray, beta: np.ndarray, epsilon: float) -> RowPar
     kernel = partial(row_kernels.normalization_stage, dtype)
     derivative = partial(jacobian_rows.normalization_jacobian, dtype)
     return RowPart(kernel, derivative, f"normalization {N} {epsilon} {dtype}", dtype, N, N, gamma, beta, epsilon)
+
+
+def scaling(weight: np.ndarray, shift: np.ndarray) -> RowPart:
+    """``y = weight x + shift``, number by number."""
+    N, dtype = weight.size, weight.dtype.name
+    kernel, derivative = partial(row_kernels.scaling_stage, dtype), partial(jacobian_rows.scaling_jacobian, dtype)
+    return RowPart(kernel, derivative, f"scaling {N} {dtype}", dtype, N, N, weight, shift)
+
+
+def rectifier(weight: np.ndarray) -> RowPart:
+    """``y = x`` above 0, ``weight x`` below, number by number."""
+    N, dtype = weight.size, weight.dtype.name
+    kernel, derivative = partial(row_kernels.rectifier_stage, dtype), partial(jacobian_rows.rectifier_jacobian, dtype)
+    return RowPart(kernel, derivative, f"rectifier {N} {dtype}", dtype, N, N, weight, np.empty(0, dtype))

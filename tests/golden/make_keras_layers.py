@@ -6,7 +6,8 @@ The tests read the file and need neither. With torch, Keras normalizes the last 
 The loss is sum(y dy). The arrays of a case:
 
     case/x, case/mask (where there is one), case/weights/0, 1, ... in Keras's order, case/dy
-    case/y, case/output_mask (where there is one), case/grads/x (not everywhere), case/grads/0, 1, ...
+    case/y, case/output_mask (where there is one), case/grads/x (not everywhere), case/grads/0, 1, ... of those trained
+    case/after/0, 1, ... the weights behind a pass in training mode, where the case's name has "training"
 
 Penalties and projections: regularizers/NAME/w, /value, /gradient and constraints/NAME/w, /value. The array
 ``metadata`` is a JSON string: Keras's version; under "cases" the class, arguments and output shape of each; under
@@ -79,6 +80,61 @@ CASES: dict[str, tuple[str, dict, tuple[int, ...]]] = {
     "reshape": ("Reshape", {"target_shape": [4, 3]}, (2, 6, 2)),
     "reshape_free": ("Reshape", {"target_shape": [-1, 2, 2]}, (2, 12)),
     "repeat": ("RepeatVector", {"n": 3}, (2, 4)),
+    "batch_norm": ("BatchNormalization", {}, (4, 3)),
+    "batch_norm_steps": ("BatchNormalization", {"epsilon": 1e-2, "momentum": 0.7}, (3, 4, 5)),
+    "batch_norm_axis": ("BatchNormalization", {"axis": 1, "center": False}, (3, 4, 5)),
+    "batch_norm_plain": ("BatchNormalization", {"center": False, "scale": False}, (3, 4, 2, 5)),
+    "batch_norm_training": ("BatchNormalization", {"momentum": 0.6}, (4, 3)),
+    "batch_norm_training_steps": ("BatchNormalization", {"scale": False}, (3, 4, 5)),
+    "batch_norm_training_axis": ("BatchNormalization", {"axis": 2, "momentum": 0.9}, (3, 4, 2, 5)),
+    "batch_norm_training_masked": ("BatchNormalization", {"momentum": 0.5}, (3, 6, 2)),
+    "batch_norm_training_masked_axis": ("BatchNormalization", {"axis": 1, "momentum": 0.5}, (3, 2, 6)),
+    "batch_norm_masked": ("BatchNormalization", {}, (3, 4, 2)),
+    "batch_norm_training_frozen": ("BatchNormalization", {"trainable": False}, (3, 4, 2)),
+    "batch_norm_training_wide": ("BatchNormalization", {}, (8, 4, 6)),
+    "normalization": ("Normalization", {}, (3, 4, 2)),
+    "normalization_inverse": ("Normalization", {"invert": True}, (3, 4, 2)),
+    "normalization_axes": ("Normalization", {"axis": [2, 1]}, (3, 4, 2)),
+    "normalization_one": ("Normalization", {"axis": None}, (3, 4, 2)),
+    "normalization_given": ("Normalization", {"mean": [1.0, -0.5], "variance": [4.0, 0.0]}, (3, 4, 2)),
+    "normalization_given_one": ("Normalization", {"mean": 0.25, "variance": 2.0, "invert": True}, (3, 2)),
+    "normalization_given_axes": (
+        "Normalization", {"axis": [1, 2], "mean": [1.0, -0.5], "variance": [4.0, 0.25]}, (3, 4, 2),
+    ),
+    "noise": ("GaussianNoise", {"stddev": 0.5}, (3, 4)),
+    "noise_factors": ("GaussianDropout", {"rate": 0.5}, (3, 4)),
+    "relu": ("ReLU", {}, (3, 4)),
+    "relu_limited": ("ReLU", {"max_value": 1.0}, (3, 4, 5)),
+    "relu_six": ("ReLU", {"max_value": 6.0, "negative_slope": 0.1}, (3, 4, 5)),
+    "relu_sloping": ("ReLU", {"negative_slope": 0.2}, (3, 4, 5)),
+    "relu_all": ("ReLU", {"max_value": 1.5, "negative_slope": 0.3, "threshold": 0.7}, (3, 4, 5)),
+    "relu_threshold": ("ReLU", {"threshold": 1.0}, (3, 4, 5)),
+    "leaky": ("LeakyReLU", {}, (3, 4)),
+    "leaky_steep": ("LeakyReLU", {"negative_slope": 1.5}, (3, 4)),
+    "elu": ("ELU", {}, (3, 4)),
+    "elu_alpha": ("ELU", {"alpha": 0.4}, (3, 4, 2)),
+    "prelu": ("PReLU", {}, (3, 4, 2)),
+    "prelu_shared": ("PReLU", {"shared_axes": [1]}, (3, 4, 2)),
+    "prelu_shared_all": ("PReLU", {"shared_axes": [1, 2]}, (3, 4, 2)),
+    "softmax": ("Softmax", {}, (3, 4)),
+    "softmax_axis": ("Softmax", {"axis": 1}, (3, 4, 2)),
+    "softmax_axes": ("Softmax", {"axis": [1, -1]}, (3, 4, 2)),
+    "softmax_masked": ("Softmax", {}, (3, 6)),
+    "average1d": ("AveragePooling1D", {"pool_size": 2}, (2, 7, 3)),
+    "average1d_same": ("AveragePooling1D", {"pool_size": 3, "strides": 2, "padding": "same"}, (2, 7, 3)),
+    "average1d_even": ("AveragePooling1D", {"pool_size": 4, "strides": 3, "padding": "same"}, (2, 8, 3)),
+    "average2d": ("AveragePooling2D", {"pool_size": 2}, (2, 5, 6, 2)),
+    "average2d_overlapping": ("AveragePooling2D", {"pool_size": [3, 2], "strides": 1}, (2, 5, 6, 2)),
+    "average2d_same": ("AveragePooling2D", {"pool_size": 3, "strides": [2, 1], "padding": "same"}, (2, 5, 6, 1)),
+    "permute": ("Permute", {"dims": [2, 1]}, (3, 4, 2)),
+    "permute_three": ("Permute", {"dims": [2, 3, 1]}, (2, 3, 4, 5)),
+    "zeros": ("ZeroPadding1D", {}, (2, 3, 2)),
+    "zeros_behind": ("ZeroPadding1D", {"padding": [0, 3]}, (2, 3, 2)),
+    "crop": ("Cropping1D", {}, (2, 5, 2)),
+    "crop_end": ("Cropping1D", {"cropping": [0, 2]}, (2, 5, 2)),
+    "upsampled": ("UpSampling1D", {}, (2, 3, 2)),
+    "upsampled_more": ("UpSampling1D", {"size": 3}, (2, 3, 2)),
+    "steps_prelu": ("TimeDistributed", {"layer": ["PReLU", {}]}, (2, 3, 4)),
     "steps_dense": ("TimeDistributed", {"layer": ["Dense", {"units": 3, "activation": "tanh"}]}, (2, 4, 5)),
     "steps_conv": ("TimeDistributed", {"layer": ["Conv2D", {"filters": 2, "kernel_size": 3}]}, (2, 3, 5, 6, 1)),
     "steps_max": ("TimeDistributed", {"layer": ["MaxPooling2D", {}]}, (2, 3, 5, 6, 1)),
@@ -142,6 +198,14 @@ def mask_of(name: str, x: np.ndarray, rng: np.random.Generator) -> np.ndarray | 
     return mask
 
 
+def initial(variable, rng: np.random.Generator) -> np.ndarray:
+    """Values of a parameter: variances are above 0, and Normalization's count, which has no use, is 0."""
+    if variable.name == "count":
+        return np.zeros(())
+    w = random(rng, variable.shape, 1.0)
+    return np.abs(w) if "variance" in variable.name else w
+
+
 def arrays(name: str) -> tuple[dict[str, np.ndarray], list]:
     """All arrays of a case, and the output shape for an unknown batch."""
     kind, arguments, shape = CASES[name]
@@ -149,17 +213,23 @@ def arrays(name: str) -> tuple[dict[str, np.ndarray], list]:
     layer, x = layer_of(kind, arguments), input_of(name, kind, shape, rng)
     mask = mask_of(name, x, rng)
     layer.build(x.shape)
-    weights = [random(rng, w.shape, 1.0) for w in layer.trainable_variables]
-    for variable, w in zip(layer.trainable_variables, weights, strict=True):
+    weights = [initial(w, rng) for w in layer.weights]
+    for variable, w in zip(layer.weights, weights, strict=True):
         variable.assign(w)
+    if kind == "Normalization":
+        layer.finalize_state()
+    trained = [k for k, w in enumerate(layer.weights) if any(w is variable for variable in layer.trainable_variables)]
     inputs = torch.tensor(x, requires_grad=kind != "Embedding")
-    y = layer(inputs) if mask is None else layer(inputs, mask=torch.tensor(mask))
+    given = {} if mask is None else {"mask": torch.tensor(mask)}
+    y = layer(inputs, **given, **({"training": True} if "training" in name else {}))
     dy = random(rng, y.shape, 1.0)
-    leaves = [v.value for v in layer.trainable_variables] + [inputs] * inputs.requires_grad
+    leaves = [layer.weights[k].value for k in trained] + [inputs] * inputs.requires_grad
     gradients = torch.autograd.grad((y * torch.tensor(dy)).sum(), leaves) if leaves else ()
     out = {"x": x, "dy": dy, "y": y.detach().numpy()} | {f"weights/{k}": w for k, w in enumerate(weights)}
-    names = [*map(str, range(len(weights))), "x"]
+    names = [*map(str, trained), "x"]
     out |= {f"grads/{name}": g.numpy() for name, g in zip(names, gradients, strict=False)}
+    if "training" in name:
+        out |= {f"after/{k}": w for k, w in enumerate(layer.get_weights())}
     if name == "activation_hard_sigmoid":
         del out["grads/x"]  # torch's derivative is 1/6 rounded to float32, off by 3e-8
     if mask is not None:

@@ -104,6 +104,38 @@ CASES = {
         compile=dict(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"]),
         fit=dict(batch_size=8, epochs=2), x=WORDS, y=BITS,
     ),
+    "batch_norm": dict(  # behind a bias, whose gradient is 0, Adam would follow what rounding leaves of it
+        layers=[
+            ("Normalization", dict(mean=0.1, variance=1.2)), ("Dense", dict(units=8, use_bias=False)),
+            ("BatchNormalization", dict(momentum=0.8)), ("PReLU", {}), ("Dense", dict(units=4, use_bias=False)),
+            ("BatchNormalization", dict(momentum=0.5, scale=False)), ("ReLU", dict(max_value=2, negative_slope=0.1)),
+            ("BatchNormalization", dict(center=False, scale=False, epsilon=0.1)), ("Dense", dict(units=2)),
+        ],
+        compile=dict(
+            optimizer=("AdamW", dict(learning_rate=0.02, weight_decay=0.1, global_clipnorm=0.5)), loss="mse",
+            metrics=["mae"],
+        ),
+        fit=dict(batch_size=8, epochs=3, validation_split=0.2), x=VECTORS, y=NUMBERS,
+    ),
+    "batch_norm_masked": dict(
+        layers=[
+            ("Embedding", dict(input_dim=9, output_dim=3, mask_zero=True)),
+            ("BatchNormalization", dict(momentum=0.7, gamma_regularizer="l2", beta_constraint="non_neg")),
+            ("PReLU", dict(shared_axes=[1])), ("Dense", dict(units=C, activation="softmax")),
+        ],
+        compile=dict(optimizer=("SGD", dict(learning_rate=0.1, momentum=0.9, clipnorm=0.3)),
+                     loss="sparse_categorical_crossentropy"),
+        fit=dict(batch_size=8, epochs=3), x=WORDS, y=STEP_LABELS,
+    ),
+    "batch_norm_images": dict(
+        layers=[
+            ("Conv2D", dict(filters=3, kernel_size=2, use_bias=False)), ("BatchNormalization", dict(momentum=0.6)),
+            ("LeakyReLU", {}), ("AveragePooling2D", dict(pool_size=2, padding="same")), ("Flatten", {}),
+            ("BatchNormalization", dict(trainable=False)), ("ELU", {}), ("Dense", dict(units=C)), ("Softmax", {}),
+        ],
+        compile=dict(optimizer="rmsprop", loss="sparse_categorical_crossentropy", metrics=["accuracy"]),
+        fit=dict(batch_size=6, epochs=2), x=IMAGES, y=LABELS,
+    ),
 }  # fmt: skip
 
 SERIES = [list(map(float, series)) for series in (

@@ -9,7 +9,7 @@ import numpy as np
 from nblstm.arguments import custom, signatures, validate
 from nblstm.arguments.configured import Configured, Registry, constructor_arguments
 from nblstm.buffers.layout import Layout
-from nblstm.layers.base import holding, parameters, passes, shapes
+from nblstm.layers.base import holding, parameters, passes, penalties, shapes
 from nblstm.layers.base.names import name_or_automatic
 from nblstm.layers.base.options import DTypeLike, ShapeLike
 from nblstm.layers.base.parameters import Parameter
@@ -66,7 +66,17 @@ class Layer(Configured, Module):
     #: Whether a batch starts with the states that the one before it ended with.
     stateful: bool = False
     generator: np.random.Generator | None = None
+    #: Of training passes since the optimizer's last step, for `after_step`; None where there is nothing.
+    measured: Any = None
     _held_by = ""  # the user's class that holds the layer, or one which holds it
+
+    # Methods that are functions in modules by subject.
+    trained_places = parameters.trained_places
+    trainable_weights = property(parameters.trainable_weights)
+    non_trainable_weights = property(parameters.non_trainable_weights)
+    regularization_loss = penalties.regularization_loss
+    add_regularization_gradient = penalties.add_regularization_gradient
+    apply_constraints = penalties.apply_constraints
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse methods that cannot be called as they will be, such as Keras's `build` of one argument."""
@@ -209,6 +219,14 @@ class Layer(Configured, Module):
         """Views of the parameters in Keras's order; see `parameters`."""
         return list(self.parameters().values())
 
+    def after_step(self) -> None:
+        """Change parameters that no gradient changes, such as moving averages, by what is `measured`.
+
+        Optimizers call it behind a step, so that a step that fails changes nothing.
+        """
+        for layer in self.held_layers.values():
+            layer.after_step()
+
     def get_weights(self) -> list[np.ndarray]:
         """Copies of the parameters, in Keras's order and shapes."""
         return list(self.state_dict().values())
@@ -216,29 +234,6 @@ class Layer(Configured, Module):
     def set_weights(self, weights) -> None:
         """Set the parameters from what `get_weights` gives, here or in Keras; if one does not fit, none is changed."""
         parameters.set_weights(self, weights)
-
-    @np.errstate(under="ignore")
-    def regularization_loss(self) -> float:
-        """Return the sum of the parameters' penalties; 0 if the layer is not trainable."""
-        penalized = self.described.items() if self.trainable else ()
-        return sum((p.regularizer(self._own[name]) for name, p in penalized if p.regularizer is not None), 0.0)
-
-    @np.errstate(under="ignore")
-    def add_regularization_gradient(self, gradients: Gradients) -> None:
-        """Add the penalties' gradient to ``gradients``, in place; nothing if the layer is not trainable."""
-        for name, p in self.described.items() if self.trainable else ():
-            if p.regularizer is not None:
-                gradients.params[name] += p.regularizer.gradient(self._own[name])
-
-    @np.errstate(under="ignore")
-    def apply_constraints(self) -> None:
-        """Project the parameters that have a constraint; to be called after each update."""
-        with self._lock:
-            self.forget()
-            for name, p in self.described.items():
-                if p.constraint is not None:
-                    self._own[name][...] = p.constraint(self._own[name])
-            self.forget()
 
     def reset_states(self, states=None) -> None:
         """Set the states that the next batch starts with, to the initial ones if not given."""

@@ -26,19 +26,53 @@ UNDRAWN: Any = object()
 
 @dataclass(frozen=True)
 class Parameter:
-    """Describes one parameter of a layer; a ``transposed`` matrix lies in memory column by column."""
+    """Describes one parameter of a layer; a ``transposed`` matrix lies in memory column by column.
+
+    One that is not ``trainable``, such as a moving average, is saved, copied and counted like the others, but has the
+    gradient 0 and no optimizer changes it: `Layer.after_step` may.
+    """
 
     shape: tuple[int, ...]
     initializer: Initializer
     regularizer: Regularizer | None = None
     constraint: Callable[[np.ndarray], np.ndarray] | None = None
     transposed: bool = False
+    trainable: bool = True
+
+    def __post_init__(self):
+        """Refuse a penalty that no gradient would follow."""
+        if self.regularizer is not None and not self.trainable:
+            raise ValueError("a parameter with trainable=False has a regularizer, which changes nothing; leave it out")
 
 
 def layout_of(parameters: dict[str, Parameter]) -> Layout:
     """Return the places of the parameters in one buffer."""
     shapes = {name: p.shape for name, p in parameters.items()}
     return Layout.of(shapes, [name for name, p in parameters.items() if p.transposed])
+
+
+def trainable_weights(layer: Layer) -> list[np.ndarray]:
+    """Views of the parameters that training changes by gradients."""
+    views = layer.parameters() if layer.trainable else {}
+    return [view for name, view in views.items() if layer.described[name].trainable]
+
+
+def non_trainable_weights(layer: Layer) -> list[np.ndarray]:
+    """Views of the others: moving averages, or all of a layer that is not trainable."""
+    trainable = layer.trainable
+    return [view for name, view in layer.parameters().items() if not (trainable and layer.described[name].trainable)]
+
+
+def trained_places(layer: Layer) -> list[slice]:
+    """Return the places in the flat buffer of the parameters that optimizers change."""
+    places: list[slice] = []
+    for name, parameter in layer.described.items():
+        place = layer._layout.place(name)
+        if parameter.trainable and places and places[-1].stop == place.start:
+            places[-1] = slice(places[-1].start, place.stop)
+        elif parameter.trainable:
+            places.append(place)
+    return places
 
 
 def initial_values(parameters: dict[str, Parameter], dtype: str, generator, label: str) -> np.ndarray:

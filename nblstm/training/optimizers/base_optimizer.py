@@ -12,6 +12,7 @@ from nblstm.arguments import custom, signatures, validate
 from nblstm.arguments.configured import Configured, Registry
 from nblstm.engine.device import backend_of
 from nblstm.nn import Gradients, Module
+from nblstm.nn.module import pieces, places_trained
 from nblstm.training.optimizers import schedules
 from nblstm.training.optimizers.clipping import clip_by_global_norm, clip_by_norm, clip_by_value, listed
 from nblstm.training.optimizers.schedules import LearningRate
@@ -81,6 +82,7 @@ class Optimizer(Configured):
         self.modules: list[Module] = []
         self._sizes: list[int] = []
         self._slots: list[dict[str, np.ndarray]] = []
+        self._places: list[tuple[int, slice]] | None = None
         self._updates: list[tuple[list[int], Any]] | None = None
         if modules is not None:
             self.build(modules)
@@ -104,6 +106,7 @@ class Optimizer(Configured):
         slots = [{name: np.full_like(p, self.slot_start(name)) for name in names} for p in parameters]
         self.modules, self.iterations = [], 0  # in case of an exception of a signal's handler: to be built anew
         self._sizes, self._slots, self._updates = [p.size for p in parameters], slots, None
+        self._places = places_trained(modules)
         self.modules = modules
 
     def __getstate__(self) -> dict[str, Any]:
@@ -163,6 +166,8 @@ class Optimizer(Configured):
         self._update(parameters, flat, rate)
         for module in changed:
             module.forget()
+        for module in () if self._places is None else self.modules:
+            module.after_step()
 
     def slot_names(self) -> tuple[str, ...]:
         """Names of the slots: arrays kept from step to step, with a number for each parameter."""
@@ -285,9 +290,11 @@ class Optimizer(Configured):
 
     def _update(self, parameters: list[np.ndarray], flat: list[np.ndarray | None], rate: float) -> None:
         """The modules' steps, weight decay included, and their count."""
+        if self._places is not None:
+            parameters, flat = pieces(parameters, self._places), pieces(flat, self._places)
         decay = 0.0 if self.weight_decay is None else self.weight_decay * rate
         if type(self).update is not Optimizer.update:
-            for p, g, slots in zip(parameters, flat, self._slots, strict=True):
+            for p, g, slots in zip(parameters, flat, self._trained_slots(), strict=True):
                 if g is not None:
                     if decay:
                         with np.errstate(under="ignore"):
@@ -302,12 +309,17 @@ class Optimizer(Configured):
         for modules, update in self._updates:
             update.run([parameters[k] for k in modules], [flat[k] for k in modules], 1 - decay, constants)
 
+    def _trained_slots(self) -> list[dict[str, np.ndarray]]:
+        """The slots of the parameters that are updated."""
+        at = self._places
+        return self._slots if at is None else [{name: s[i] for name, s in self._slots[k].items()} for k, i in at]
+
     def _compiled(self, parameters: list[np.ndarray], constants: int) -> list[tuple[list[int], Any]]:
-        """The compiled equation for the modules of each dtype."""
-        made = []
+        """The compiled equation for the parameters of each dtype."""
+        made, trained = [], self._trained_slots()
         for dtype in sorted({p.dtype.name for p in parameters}):
             modules = [k for k, p in enumerate(parameters) if p.dtype == dtype]
-            slots, sizes = [list(self._slots[k].values()) for k in modules], [parameters[k].size for k in modules]
+            slots, sizes = [list(trained[k].values()) for k in modules], [parameters[k].size for k in modules]
             update = backend_of("cpu").updates(self.equation(), slots, sizes, dtype, constants)
             made.append((modules, update))
         return made
