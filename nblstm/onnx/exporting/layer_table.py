@@ -1,0 +1,116 @@
+"""Which function writes a layer of which class as nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from nblstm import layers
+from nblstm.layers import Layer, TimeDistributed
+from nblstm.onnx.exporting import plain_layers, recurrent_layers, window_layers
+from nblstm.onnx.exporting.model_graph import Flow, Mask, ModelGraph
+from nblstm.onnx.exporting.plain_layers import any_of
+
+Writer = Callable[[ModelGraph, Any, Flow, str], Flow]
+
+
+def add_layer(made: ModelGraph, layer: Layer, x: Flow, states_prefix: str = "") -> Flow:
+    """Add the nodes of a layer.
+
+    Raises
+    ------
+    ValueError
+        If it is a class of a user's, whose equation is not known.
+    """
+    writer, graph = _writer_of(layer), made.graph
+    outside = graph.prefix
+    graph.prefix = f"{outside}{layer.name}/"
+    dtype = _dtype_read(layer)
+    if dtype not in (None, x.dtype):
+        x = replace(x, name=graph.cast(x.name, dtype), dtype=dtype)
+    y = writer(made, layer, x, states_prefix)
+    graph.prefix = outside
+    own_mask = y.mask is not x.mask or layer.supports_masking
+    return replace(y, shape=layer._output_shape(x.shape), mask=y.mask if own_mask else None)
+
+
+def _dtype_read(layer: Layer) -> str | None:
+    """The dtype that a layer converts its input to; None if it takes whole numbers."""
+    while isinstance(layer, TimeDistributed):
+        layer = layer.layer
+    return None if isinstance(layer, layers.Embedding) else layer.dtype
+
+
+def reads_whole_numbers(layer: Layer) -> bool:
+    """Say if a layer looks up whole numbers."""
+    return _dtype_read(layer) is None
+
+
+def _writer_of(layer: Layer) -> Writer:
+    """The function for the layer's class, or for the one of nblstm's that it only gives a cell or arguments to."""
+    for kind in type(layer).__mro__:
+        if kind in WRITERS:
+            return WRITERS[kind]
+        if {"_forward", "__call__", "forward", "compute_mask", "_merge"} & vars(kind).keys():
+            break
+    raise ValueError(
+        f"{layer._label} is of a class of your own, whose equation ONNX cannot be given; export the layers before it "
+        "and behind it as models, or write it as layers of nblstm, or as an Activation with scalar="
+    )
+
+
+def add_time_distributed(made: ModelGraph, layer: TimeDistributed, x: Flow, prefix: str) -> Flow:
+    """Fold time into the batch, (B T, ...), run the layer within, and unfold."""
+    graph, outside, mask = made.graph, made.within, x.mask
+    inner_mask = None if mask is None or mask.ndim == 2 else Mask(_folded(made, mask.name, x.shape[: mask.ndim]),
+                                                                  mask.ndim - 1)  # fmt: skip
+    folded = Flow(_folded(made, x.name, x.shape), (None, *x.shape[2:]), x.dtype, inner_mask)
+    made.within = layer.name
+    y = add_layer(made, layer.layer, folded)
+    made.within = outside
+    outer = graph.sizes(x.name, 0, 2)
+
+    def unfolded(name: str, ndim: int) -> str:
+        shape = graph.concat([outer, graph.sizes(name, 1, ndim)], 0) if ndim > 1 else outer
+        return graph.node("Reshape", name, shape)
+
+    if y.mask is not None:
+        mask = Mask(unfolded(y.mask.name, y.mask.ndim), y.mask.ndim + 1)
+    elif mask is not None and mask.ndim > 2:
+        mask = Mask(any_of(graph, mask.name, list(range(2, mask.ndim))), 2)
+    return replace(x, name=unfolded(y.name, len(y.shape)), dtype=y.dtype, mask=mask)
+
+
+def _folded(made: ModelGraph, name: str, shape: tuple[int | None, ...]) -> str:
+    """(B, T, ...) as (B T, ...)."""
+    graph = made.graph
+    rest = shape[2:]
+    if None not in rest:
+        return graph.node("Reshape", name, graph.constant([-1, *rest]))
+    target = graph.concat([graph.constant([-1]), graph.sizes(name, 2, len(shape))], 0)
+    return graph.node("Reshape", name, target)
+
+
+#: By class; a class below one of these has the same function, unless it computes something else.
+WRITERS: dict[type, Writer] = {
+    layers.Recurrent: recurrent_layers.add_recurrent,
+    layers.Bidirectional: recurrent_layers.add_bidirectional,
+    layers.TimeDistributed: add_time_distributed,
+    layers.Dense: plain_layers.add_dense,
+    layers.Activation: plain_layers.add_activation_layer,
+    layers.Dropout: plain_layers.add_identity,
+    layers.SpatialDropout1D: plain_layers.add_identity,
+    layers.Embedding: plain_layers.add_embedding,
+    layers.Masking: plain_layers.add_masking,
+    layers.LayerNormalization: plain_layers.add_layer_normalization,
+    layers.Flatten: plain_layers.add_flatten,
+    layers.Reshape: plain_layers.add_reshape,
+    layers.RepeatVector: plain_layers.add_repeat_vector,
+    layers.GlobalAveragePooling1D: plain_layers.add_global_average,
+    layers.GlobalMaxPooling1D: plain_layers.add_global_max,
+    layers.Conv1D: window_layers.add_convolution,
+    layers.Conv2D: window_layers.add_convolution,
+    layers.MaxPooling1D: window_layers.add_max_pooling,
+    layers.MaxPooling2D: window_layers.add_max_pooling,
+}
