@@ -40,7 +40,7 @@ class GraphBuilder:
         self.functions: dict[Any, FunctionProto] = {} if outer is None else outer.functions
         self._taken: set[str] = set() if outer is None else outer._taken
         self._constants: dict[Any, str] = {} if outer is None or within_function else outer._constants
-        self.prefix = "" if outer is None else outer.prefix
+        self.prefix: str = "" if outer is None else outer.prefix
 
     def reserve(self, name: str) -> str:
         """Keep a name of an input or output from being given to anything else."""

@@ -44,7 +44,7 @@ class MaskedSteps:
         steps = self.lengths.steps
         times = graph.node("Range", graph.constant(0), graph.squeeze(steps, 0), graph.constant(1))
         key = graph.node("Add", graph.node("Where", self.mask.name, graph.constant([0]), steps), times)
-        return graph.nodes_of("TopK", [key, steps], ["", "order"], axis=1, largest=0, sorted=1)[1]
+        return graph.nodes_of("TopK", [key, steps], ["sorted", "order"], axis=1, largest=0, sorted=1)[1]
 
     def pack(self, x: str) -> str:
         """Move valid steps of (B, T, I) to the front."""

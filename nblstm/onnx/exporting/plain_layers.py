@@ -1,8 +1,9 @@
-"""Layers without recurrence and without windows as nodes: products, lookups, normalization, shapes, pooling of steps."""
+"""Layers without recurrence or windows as nodes: products, lookups, normalization, shapes, pooling of all steps."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +74,7 @@ def add_layer_normalization(made: ModelGraph, layer: LayerNormalization, x: Flow
     """``gamma (x - mean) / sqrt(variance + epsilon) + beta``."""
     graph, own, ndim = made.graph, layer._own, len(x.shape)
     axes = layer._axes(ndim)
-    sizes = [x.shape[a] if a in axes else 1 for a in range(ndim)]
+    sizes: Any = [x.shape[a] if a in axes else 1 for a in range(ndim)]
     if axes == tuple(range(axes[0], ndim)) and graph.opset >= 17:
         gamma = own["gamma"] if layer.scale else np.ones([sizes[a] for a in axes], layer.dtype)
         inputs = [x.name, graph.weight(gamma, "gamma")]

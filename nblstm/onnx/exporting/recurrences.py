@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -143,7 +144,7 @@ def _operator(
         inputs.pop()
     direction = "bidirectional" if D == 2 else "reverse" if network.directions[0] else "forward"
     activations = list(form.activations) * D
-    attributes = {
+    attributes: dict[str, Any] = {
         "hidden_size": H, "direction": direction, "activations": [f.name for f in activations],
         "activation_alpha": [f.alpha for f in activations if f.alpha is not None],
         "activation_beta": [f.beta for f in activations if f.beta is not None],

@@ -23,8 +23,9 @@ def add_recurrent(made: ModelGraph, layer: Recurrent, x: Flow, prefix: str) -> F
 
 def add_bidirectional(made: ModelGraph, layer: Bidirectional, x: Flow, prefix: str) -> Flow:
     """Add both directions, and what makes one output of theirs."""
+    parts: list[tuple[Recurrent | Bidirectional, str]]
     if layer._directions.engine is two_networks:
-        parts = [(each, f"{prefix}{name}_") for each, name in zip(layer.held_layers.values(), ("forward", "backward"))]
+        parts = [(layer.forward_layer, f"{prefix}forward_"), (layer.backward_layer, f"{prefix}backward_")]
     else:
         parts = [(layer, prefix)]
     y = _outputs(made, layer, x, parts)
