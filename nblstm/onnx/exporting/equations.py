@@ -21,19 +21,18 @@ def _log1p(graph: GraphBuilder, dtype: str, x: str) -> str:
     """``log(1 + x)``: with u = 1 + x rounded, x where u is 1, else ``log(u) x / (u - 1)`` (Kahan)."""
     one = graph.constant(1, dtype)
     u = graph.node("Add", one, x)
-    slope = graph.node("Div", graph.node("Log", u), graph.node("Sub", u, one))
-    return graph.node("Where", graph.node("Equal", u, one), x, graph.node("Mul", slope, x))
+    lost = graph.node("Equal", u, one)
+    rounded = graph.node("Where", lost, one, graph.node("Sub", u, one))
+    return graph.node("Where", lost, x, graph.node("Mul", graph.node("Div", graph.node("Log", u), rounded), x))
 
 
 def _expm1(graph: GraphBuilder, dtype: str, x: str) -> str:
-    """``exp(x) - 1``: near 0, with u = exp(x) rounded, x where u is 1, else ``(u - 1) x / log(u)`` (Kahan)."""
-    one = graph.constant(1, dtype)
-    u = graph.node("Exp", x)
-    less = graph.node("Sub", u, one)
-    slope = graph.node("Div", less, graph.node("Log", u))
-    near = graph.node("Where", graph.node("Equal", u, one), x, graph.node("Mul", slope, x))
-    small = graph.node("Less", graph.node("Abs", x), graph.constant(0.5, dtype))
-    return graph.node("Where", small, near, less)
+    """``exp(x) - 1``, and near 0, where that loses digits, ``2 t / (1 - t)`` with ``t = tanh(x / 2)``."""
+    one, half = graph.constant(1, dtype), graph.constant(0.5, dtype)
+    small = graph.node("Less", graph.node("Abs", x), half)
+    t = graph.node("Tanh", graph.node("Mul", half, graph.node("Where", small, x, graph.constant(0, dtype))))
+    near = graph.node("Div", graph.node("Add", t, t), graph.node("Sub", one, t))
+    return graph.node("Where", small, near, graph.node("Sub", graph.node("Exp", x), one))
 
 
 def _clip(graph: GraphBuilder, dtype: str, x: str, low: str, high: str) -> str:

@@ -77,7 +77,10 @@ class ModelGraph:
     def states_in(self, stack: Stack, prefix: str) -> list[str]:
         """Add an input for each state before the first step."""
         rows, H = stack.states_shape
-        names = [self.graph.reserve(f"{prefix}{state}_0") for state in stack.network.cell.states]
+        states = stack.network.cell.states
+        for state in states:
+            self.graph.reserve(f"{prefix}{state}_n")  # of the output, before other values get such a name
+        names = [self.graph.reserve(f"{prefix}{state}_0") for state in states]
         self.inputs += [value_info(name, stack.network.dtype, [rows, "batch", H]) for name in names]
         return names
 
@@ -85,5 +88,5 @@ class ModelGraph:
         """Add an output for each state after the last step."""
         rows, H = stack.states_shape
         for state, value in zip(stack.network.cell.states, finals, strict=True):
-            name = self.graph.named(value, self.graph.reserve(f"{prefix}{state}_n"))
+            name = self.graph.named(value, f"{prefix}{state}_n")
             self.outputs.append(value_info(name, stack.network.dtype, [rows, "batch", H]))

@@ -106,10 +106,10 @@ def _gate_of(
             p = names[vector]
             for product in (mul(p, seen), mul(seen, p)):
                 arguments += [(add(gate, product), vector), (add(product, gate), vector)]
-        for argument, vector in arguments:
+        for argument, seen_by in arguments:
             F = activation_of(value, argument)
             if F is not None:
-                return F, name, vector
+                return F, name, seen_by
     return None
 
 
@@ -198,6 +198,8 @@ _WITH_ALPHA: dict[str, Callable[[Any, float], Any]] = {
 
 def activation_of(value: Value, x: Value) -> Activation | None:
     """The activation f with ``value = f(x)``; None if ONNX's recurrent operators have none."""
+    if value is x:
+        return Activation("Affine", 1.0, 0.0)
     for name, function in _PLAIN.items():
         if function(x) is value:
             return Activation(name)
