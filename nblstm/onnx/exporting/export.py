@@ -55,8 +55,8 @@ def export(
     Returns
     -------
     ModelProto
-        With the input ``x`` and the output ``y`` in the shapes that the network or model has them; ``batch`` and
-        ``time`` stay open.
+        With the input ``x`` and the output ``y`` in the shapes that the network or model has them, a Linear's with one
+        dimension before its features; ``batch`` and ``time`` stay open.
 
     Raises
     ------
@@ -153,7 +153,8 @@ def _of_linear(linear: nn.Linear, opset: int) -> ModelProto:
     if "bias" in parameters:
         out = graph.node("Add", out, graph.weight(parameters["bias"], "bias"))
     graph.named(out, y)
-    given, result = (value_info(name, linear.dtype, None) for name in (x, y))  # of any number of dimensions
+    given = value_info(x, linear.dtype, ["batch", linear.in_features])
+    result = value_info(y, linear.dtype, ["batch", linear.out_features])
     return _model(ModelGraph(graph, False), "Linear", [given], result, {"class_name": "Linear", "shown": repr(linear)})
 
 
