@@ -151,7 +151,7 @@ def test_versions_of_the_operators(cell, opset):
 
 FORMS = {
     "LSTM": [cells.lstm, cells.lstm_peephole, cells.lstm_with("relu", "hard_sigmoid")],
-    "GRU": [cells.gru, cells.gru_reset_before, cells.gru_with("softsign", "tanh"), cells.gru_with("elu", "relu", False)],
+    "GRU": [cells.gru, cells.gru_reset_before, cells.gru_with("softsign", "tanh"), cells.gru_with("elu", "relu")],
     "RNN": [cells.rnn_tanh, cells.rnn_relu, cells.rnn_with("softplus"), cells.rnn_with("linear")],
     "Scan": [cells.lstm_coupled, cells.lstm_complement, cells.rnn_with("gelu"), *OWN],
 }  # fmt: skip

@@ -230,7 +230,7 @@ def test_a_stateful_layer_has_its_states_as_inputs_and_outputs():
         found = sessions.outputs(made, x=x, **states)
         np.testing.assert_allclose(found["y"], model(x), atol=EXPORTED)
         states = {f"{name}_0": found[f"{name}_n"] for name in names}
-    with pytest.raises(ValueError, match="Bidirectional .* is stateful, and its states would be neither inputs"):
+    with pytest.raises(ValueError, match=r"Bidirectional .* is stateful, and its states would be neither inputs"):
         nblstm.onnx.export(model, states=False)
 
 
@@ -247,11 +247,8 @@ def test_metadata():
     described = json.loads(made.metadata_props[0].value)
     assert described == {"class_name": "Sequential", "config": json.loads(json.dumps(model.get_config()))}
 
-    @nblstm.cell(gates="a", states="h")
-    def nobodys(a, h):
-        return nblstm.tanh(a) * h
-
-    assert not nblstm.onnx.export(model_of(RNN(nobodys, 4))).metadata_props or True
+    unnamed = Dense(2, kernel_initializer=lambda shape, dtype: np.ones(shape, dtype))
+    assert not nblstm.onnx.export(model_of(unnamed)).metadata_props  # get_config() raises a TypeError
 
 
 class Doubled(Layer):

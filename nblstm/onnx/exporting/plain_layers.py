@@ -66,7 +66,7 @@ def add_masking(made: ModelGraph, layer: Masking, x: Flow, prefix: str) -> Flow:
 
 
 def any_of(graph: GraphBuilder, condition: str, axes: list[int]) -> str:
-    """Whether a condition holds anywhere along some axes."""
+    """Add a disjunction: True where a condition holds anywhere along some axes."""
     return graph.cast(graph.reduce("ReduceMax", graph.cast(condition, "int32"), axes, False), "bool")
 
 

@@ -117,7 +117,7 @@ class _Gates:
         return np.concatenate([self.R[name] for name in names]).T
 
     def recurrent_biases(self) -> np.ndarray:
-        """Of split gates, behind zeros for shared ones."""
+        """(gates H,): zeros for shared gates, then those of split gates."""
         return np.concatenate([np.zeros(len(self.shared) * self.H, self.b_hh[self.split[0]].dtype)]
                               + [self.b_hh[name] for name in self.split])  # fmt: skip
 
