@@ -44,7 +44,8 @@ else:
 
     nblstm.onnx.export(lstm, output / "lstm.onnx")
     nblstm.onnx.export(head, output / "head.onnx")
-    there, last = (onnxruntime.InferenceSession(output / f"{name}.onnx") for name in ("lstm", "head"))
+    (settings := onnxruntime.SessionOptions()).intra_op_num_threads = 1  # more would wait for each other
+    there, last = (onnxruntime.InferenceSession(output / f"{name}.onnx", settings) for name in ("lstm", "head"))
 
     def step(row, states):
         """Advance h and c, (1, B, 32) each, in onnxruntime, and return the outputs (B, 32)."""

@@ -1,7 +1,4 @@
-"""Train a network in torch to read digits row by row, and save it as torch does: digits_torch.pt, for read_from_torch.py.
-
-python examples/data/make_digits_torch.py
-"""
+"""Train a network in torch to read digits row by row, and save it as torch does: digits_torch.pt."""
 
 from pathlib import Path
 
