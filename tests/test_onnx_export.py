@@ -277,8 +277,10 @@ def test_the_function_carries_the_cells_name_and_equations():
     made = nblstm.onnx.export(nn.LSTM(I, H))
     assert not made.functions
     assert made.producer_name == "nblstm"
-    config = json.loads(made.metadata_props[0].value)
-    assert (made.metadata_props[0].key, config["class_name"], config["cell"]) == ("nblstm.config", "LSTM", "lstm")
+    described = json.loads(made.metadata_props[0].value)
+    assert (made.metadata_props[0].key, described["class_name"]) == ("nblstm.config", "LSTM")
+    assert described["config"]["hidden_size"] == H
+    assert cells.pickling.from_data(Cell, described["config"]["cell"]) is cells.lstm
 
 
 def test_no_node_is_there_in_vain():

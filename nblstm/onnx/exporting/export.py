@@ -10,6 +10,7 @@ from onnx import ModelProto, helper
 
 from nblstm import __version__, nn
 from nblstm.arguments import validate
+from nblstm.cells import pickling
 from nblstm.files import atomic
 from nblstm.layers import Layer
 from nblstm.models import Sequential
@@ -21,6 +22,12 @@ from nblstm.onnx.exporting.recurrences import Stack, run_stack
 
 #: Local functions need version 15; the newest is the one that the installed onnx knows.
 OLDEST, NEWEST = 15, onnx.defs.onnx_opset_version()
+
+#: Options of a network that a file describes, beside its cell.
+_OPTIONS = (
+    "input_size", "hidden_size", "num_layers", "bias", "batch_first", "bidirectional", "reverse",
+    "learn_initial_state", "dtype",
+)  # fmt: skip
 
 #: Bytes of a protocol buffer.
 LARGEST = 2**31 - 1
@@ -142,8 +149,9 @@ def _of_network(network: nn.Recurrent, opset: int, states: bool | None, lengths:
     if stated:
         made.states_out(stack, "", finals)
     result = value_info(y, dtype, [*steps, description.D * network.hidden_size])
-    config = {"class_name": type(network).__name__, "cell": network.cell.name, "shown": repr(network)}
-    return _model(made, type(network).__name__, given, result, config)
+    config = {name: getattr(network, name) for name in _OPTIONS} | {"cell": pickling.as_data(network.cell)}
+    described = {"class_name": type(network).__name__, "config": config}
+    return _model(made, type(network).__name__, given, result, described)
 
 
 def _of_linear(linear: nn.Linear, opset: int) -> ModelProto:
@@ -155,7 +163,9 @@ def _of_linear(linear: nn.Linear, opset: int) -> ModelProto:
     graph.named(out, y)
     given = value_info(x, linear.dtype, ["batch", linear.in_features])
     result = value_info(y, linear.dtype, ["batch", linear.out_features])
-    return _model(ModelGraph(graph, False), "Linear", [given], result, {"class_name": "Linear", "shown": repr(linear)})
+    sizes = {"in_features": linear.in_features, "out_features": linear.out_features}
+    config = {"class_name": "Linear", "config": {**sizes, "bias": "bias" in parameters, "dtype": linear.dtype}}
+    return _model(ModelGraph(graph, False), "Linear", [given], result, config)
 
 
 def _of_model(model: Sequential, opset: int, states: bool | None, lengths: bool) -> ModelProto:
