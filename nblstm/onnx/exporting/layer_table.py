@@ -8,7 +8,7 @@ from typing import Any
 
 from nblstm import layers
 from nblstm.layers import Layer, TimeDistributed
-from nblstm.onnx.exporting import plain_layers, recurrent_layers, window_layers
+from nblstm.onnx.exporting import plain_layers, recurrent_layers, shape_layers, window_layers
 from nblstm.onnx.exporting.model_graph import Flow, Mask, ModelGraph
 from nblstm.onnx.exporting.plain_layers import any_of
 
@@ -63,8 +63,9 @@ def _writer_of(layer: Layer) -> Writer:
 def add_time_distributed(made: ModelGraph, layer: TimeDistributed, x: Flow, prefix: str) -> Flow:
     """Fold time into the batch, (B T, ...), run the layer within, and unfold."""
     graph, outside, mask = made.graph, made.within, x.mask
-    inner_mask = None if mask is None or mask.ndim == 2 else Mask(_folded(made, mask.name, x.shape[: mask.ndim]),
-                                                                  mask.ndim - 1)  # fmt: skip
+    inner_mask = None
+    if mask is not None and (mask.ndim > 2 or (len(x.shape) == 3 and layer.layer.supports_masking)):
+        inner_mask = Mask(_folded(made, mask.name, x.shape[: mask.ndim]), mask.ndim - 1)
     folded = Flow(_folded(made, x.name, x.shape), (None, *x.shape[2:]), x.dtype, inner_mask)
     made.within = layer.name
     y = add_layer(made, layer.layer, folded)
@@ -75,9 +76,9 @@ def add_time_distributed(made: ModelGraph, layer: TimeDistributed, x: Flow, pref
         shape = graph.concat([outer, graph.sizes(name, 1, ndim)], 0) if ndim > 1 else outer
         return graph.node("Reshape", name, shape)
 
-    if y.mask is not None:
+    if y.mask is not None and y.mask is not inner_mask:
         mask = Mask(unfolded(y.mask.name, y.mask.ndim), y.mask.ndim + 1)
-    elif mask is not None and mask.ndim > 2:
+    elif mask is not None and mask.ndim > 2 and y.mask is None:
         mask = Mask(any_of(graph, mask.name, list(range(2, mask.ndim))), 2)
     return replace(x, name=unfolded(y.name, len(y.shape)), dtype=y.dtype, mask=mask)
 
@@ -104,9 +105,9 @@ WRITERS: dict[type, Writer] = {
     layers.Embedding: plain_layers.add_embedding,
     layers.Masking: plain_layers.add_masking,
     layers.LayerNormalization: plain_layers.add_layer_normalization,
-    layers.Flatten: plain_layers.add_flatten,
-    layers.Reshape: plain_layers.add_reshape,
-    layers.RepeatVector: plain_layers.add_repeat_vector,
+    layers.Flatten: shape_layers.add_flatten,
+    layers.Reshape: shape_layers.add_reshape,
+    layers.RepeatVector: shape_layers.add_repeat_vector,
     layers.GlobalAveragePooling1D: plain_layers.add_global_average,
     layers.GlobalMaxPooling1D: plain_layers.add_global_max,
     layers.Conv1D: window_layers.add_convolution,

@@ -1,4 +1,4 @@
-"""Layers without recurrence or windows as nodes: products, lookups, normalization, shapes, pooling of all steps."""
+"""Layers of numbers and rows as nodes: products, lookups, activations, normalization, pooling of all steps."""
 
 from __future__ import annotations
 
@@ -11,14 +11,11 @@ from nblstm.layers import (
     Activation,
     Dense,
     Embedding,
-    Flatten,
     GlobalAveragePooling1D,
     GlobalMaxPooling1D,
     Layer,
     LayerNormalization,
     Masking,
-    RepeatVector,
-    Reshape,
 )
 from nblstm.onnx.exporting.activation_nodes import add_activation
 from nblstm.onnx.exporting.graph_builder import GraphBuilder
@@ -90,24 +87,6 @@ def add_layer_normalization(made: ModelGraph, layer: LayerNormalization, x: Flow
     if layer.center:
         y = graph.node("Add", y, graph.weight(own["beta"].reshape(sizes), "beta"))
     return replace(x, name=y)
-
-
-def add_flatten(made: ModelGraph, layer: Flatten, x: Flow, prefix: str) -> Flow:
-    """(B, ...) to (B, their product)."""
-    return replace(x, name=made.graph.node("Flatten", x.name, axis=1))
-
-
-def add_reshape(made: ModelGraph, layer: Reshape, x: Flow, prefix: str) -> Flow:
-    """(B, ...) to (B, *target_shape)."""
-    graph = made.graph
-    shape = graph.concat([graph.sizes(x.name, 0, 1), graph.constant(list(layer.target_shape))], 0)
-    return replace(x, name=graph.node("Reshape", x.name, shape, allowzero=int(0 in layer.target_shape)))
-
-
-def add_repeat_vector(made: ModelGraph, layer: RepeatVector, x: Flow, prefix: str) -> Flow:
-    """(B, C) to (B, n, C)."""
-    graph = made.graph
-    return replace(x, name=graph.node("Expand", graph.unsqueeze(x.name, 1), graph.constant([1, layer.n, 1])))
 
 
 def add_global_average(made: ModelGraph, layer: GlobalAveragePooling1D, x: Flow, prefix: str) -> Flow:
