@@ -119,13 +119,15 @@ def test_onnxruntime_is_left_out_with_a_reason(examples):
 
 
 def test_a_network_of_torchs_is_read_without_torch_and_exported_if_onnx_is_there(examples):
-    code = "import sys; sys.modules['{}'] = None; import runpy; runpy.run_path('read_from_torch.py')"
+    code = """
+import importlib.util, runpy
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *path: None if name == {!r} else find(name, *path)
+runpy.run_path("read_from_torch.py")"""
     for library, said in (("torch", "torch is left out"), ("onnxruntime", "onnxruntime is left out: no onnxruntime")):
-        blocked = code.format(library).replace("None; import", "None; import importlib.util as u; find = u.find_spec; "
-            f"u.find_spec = lambda name, *p: None if name == '{library}' else find(name, *p); import")  # fmt: skip
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", blocked], cwd=examples, env=environment(MPLCONFIGDIR=None),
-            capture_output=True, text=True, timeout=240, check=False,
+            [sys.executable, "-W", "error", "-c", code.format(library)], cwd=examples,
+            env=environment(MPLCONFIGDIR=None), capture_output=True, text=True, timeout=240, check=False,
         )  # fmt: skip
         assert said in done.stdout, done.stderr
         assert LEARNED["read_from_torch"](*numbers("read_from_torch", done.stdout))

@@ -283,6 +283,15 @@ def test_the_function_carries_the_cells_name_and_equations():
     assert cells.pickling.from_data(Cell, described["config"]["cell"]) is cells.lstm
 
 
+def test_nodes_are_named_after_layers():
+    def names(network):
+        return [node.name for node in nblstm.onnx.export(network).graph.node if node.op_type in ("LSTM", "Scan")]
+
+    assert names(nn.LSTM(I, H)) == ["LSTM"]
+    assert names(nn.LSTM(I, H, 2)) == ["LSTM_l0", "LSTM_l1"]
+    assert names(nn.Recurrent(mixed, I, H, bidirectional=True)) == ["mixed_l0", "mixed_l0_reverse"]
+
+
 def test_no_node_is_there_in_vain():
     for options in ({"states": False}, {"states": False, "lengths": True}, {"lengths": True}):
         made = nblstm.onnx.export(nn.LSTM(I, H), **options)

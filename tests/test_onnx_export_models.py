@@ -265,6 +265,22 @@ class Renamed(Dense):
     """A layer that computes what Dense does."""
 
 
+class Slow(nblstm.layers.Recurrent):
+    """A recurrent layer with a cell of its own."""
+
+    def __init__(self, units):
+        others = ("kernel", "recurrent", "bias")
+        super().__init__(
+            units=units, use_bias=True, dropout=0.0, recurrent_dropout=0.0, seed=None, return_sequences=False,
+            return_state=False, go_backwards=False, stateful=False, unroll=False, activity_regularizer=None,
+            **{f"{name}_initializer": "uniform" for name in others},
+            **{f"{name}_{kind}": None for name in others for kind in ("regularizer", "constraint")},
+        )  # fmt: skip
+
+    def _make_cell(self):
+        return cells.lstm_complement
+
+
 class Louder(Dense):
     """A layer that computes something else."""
 
@@ -275,6 +291,7 @@ class Louder(Dense):
 
 def test_layers_of_ones_own():
     compare(Renamed(2))
+    compare(Slow(2))
     for layer in (Doubled(name="d"), Louder(2, name="d"), TimeDistributed(Louder(2, name="d"))):
         with pytest.raises(ValueError, match="'d' is of a class of your own, whose equation ONNX cannot be given"):
             nblstm.onnx.export(model_of(layer))
@@ -283,6 +300,8 @@ def test_layers_of_ones_own():
 def test_lengths_that_nobody_reads():
     with pytest.raises(ValueError, match="no layer uses a mask of the input"):
         nblstm.onnx.export(model_of(Conv1D(2, 2), LSTM(2)), lengths=True)
+    with pytest.raises(ValueError, match="no layer uses a mask of the input"):  # the Embedding's takes its place
+        nblstm.onnx.export(model_of(Embedding(5, 2, mask_zero=True), LSTM(2), shape=(None,)), lengths=True)
     with pytest.raises(ValueError, match="no steps"):
         nblstm.onnx.export(model_of(Reshape((1,)), shape=()), lengths=True)
 

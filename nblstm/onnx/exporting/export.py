@@ -197,7 +197,7 @@ def _mask_of_lengths(made: ModelGraph, x: str, shape) -> Mask:
     name = made.graph.reserve("lengths")
     made.inputs.append(value_info(name, "int64", ["batch"]))
     ends = Lengths(made.graph, name, made.graph.sizes(x, 1, 2))
-    return Mask(ends.before(0), 2, name)
+    return Mask(ends.before(0), 2, name, given=True)
 
 
 def _dimensions(shape) -> list[int | str | None]:

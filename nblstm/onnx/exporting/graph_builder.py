@@ -61,17 +61,18 @@ class GraphBuilder:
         return self.nodes_of(op, inputs, [hint or op.lower()], domain, **attributes)[0]
 
     def nodes_of(
-        self, op: str, inputs: Sequence[str], hints: Sequence[str], domain: str = "", **attributes: Any
+        self, op: str, inputs: Sequence[str], hints: Sequence[str], domain: str = "", called: str = "",
+        **attributes: Any,
     ) -> list[str]:  # fmt: skip
-        """Add a node with several results; a result with an empty hint is left out."""
+        """Add a node with several results, of which an empty hint leaves one out; ``called`` is the node's name."""
         results = [self.unique(hint) if hint else "" for hint in hints]
-        name = self.unique(f"{op}_node")
+        name = self.unique(called or op)
         self.nodes.append(helper.make_node(op, list(inputs), results, name=name, domain=domain, **attributes))
         return results
 
     def named(self, value: str, name: str) -> str:
         """Give a value a name that was reserved, such as that of an output."""
-        self.nodes.append(helper.make_node("Identity", [value], [name], name=self.unique("Identity_node")))
+        self.nodes.append(helper.make_node("Identity", [value], [name], name=self.unique("Identity")))
         return name
 
     def weight(self, array: np.ndarray, hint: str) -> str:

@@ -65,7 +65,7 @@ def add_time_distributed(made: ModelGraph, layer: TimeDistributed, x: Flow, pref
     graph, outside, mask = made.graph, made.within, x.mask
     inner_mask = None
     if mask is not None and (mask.ndim > 2 or (len(x.shape) == 3 and layer.layer.supports_masking)):
-        inner_mask = Mask(_folded(made, mask.name, x.shape[: mask.ndim]), mask.ndim - 1)
+        inner_mask = Mask(_folded(made, mask.name, x.shape[: mask.ndim]), mask.ndim - 1, given=mask.given)
     folded = Flow(_folded(made, x.name, x.shape), (None, *x.shape[2:]), x.dtype, inner_mask)
     made.within = layer.name
     y = add_layer(made, layer.layer, folded)
@@ -79,7 +79,7 @@ def add_time_distributed(made: ModelGraph, layer: TimeDistributed, x: Flow, pref
     if y.mask is not None and y.mask is not inner_mask:
         mask = Mask(unfolded(y.mask.name, y.mask.ndim), y.mask.ndim + 1)
     elif mask is not None and mask.ndim > 2 and y.mask is None:
-        mask = Mask(any_of(graph, mask.name, list(range(2, mask.ndim))), 2)
+        mask = Mask(any_of(graph, mask.name, list(range(2, mask.ndim))), 2, given=mask.given)
     return replace(x, name=unfolded(y.name, len(y.shape)), dtype=y.dtype, mask=mask)
 
 

@@ -21,11 +21,14 @@ class Mask:
     ndim : int
     lengths : str or None
         Lengths (B,), int64, of which it says the same.
+    given : bool
+        Whether it comes from the caller's lengths.
     """
 
     name: str
     ndim: int
     lengths: str | None = None
+    given: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class ModelGraph:
         Whether states are inputs and outputs; None: those of stateful layers.
     inputs, outputs : list of ValueInfoProto
     lengths_used : bool
-        Whether any layer has used a mask.
+        Whether any layer has used the mask of the caller's lengths.
     within : str or None
         The layer, if any, whose parts are written now, and which folds time into the batch.
     """
@@ -69,6 +72,10 @@ class ModelGraph:
     outputs: list[ValueInfoProto] = field(default_factory=list)
     lengths_used: bool = False
     within: str | None = None
+
+    def uses(self, mask: Mask) -> None:
+        """Note that a layer computes something else where a mask is False."""
+        self.lengths_used = self.lengths_used or mask.given
 
     def has_states(self, stateful: bool) -> bool:
         """Say if the states of a layer are inputs and outputs."""

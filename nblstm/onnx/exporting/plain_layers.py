@@ -94,7 +94,7 @@ def add_global_average(made: ModelGraph, layer: GlobalAveragePooling1D, x: Flow,
     graph = made.graph
     if x.mask is None:
         return replace(x, name=graph.reduce("ReduceMean", x.name, [1], layer.keepdims))
-    made.lengths_used = True
+    made.uses(x.mask)
     mask = graph.unsqueeze(x.mask.name, 2)
     total = graph.reduce(
         "ReduceSum", graph.node("Where", mask, x.name, graph.constant(0, layer.dtype)), [1], layer.keepdims

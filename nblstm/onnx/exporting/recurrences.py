@@ -151,7 +151,8 @@ def _operator(
     }  # fmt: skip
     attributes = {name: value for name, value in attributes.items() if value != []} | dict(form.attributes)
     hints = ["y" if wanted else "", *(f"last_{state}" for state in states)]
-    y, *finals = graph.nodes_of(form.op, inputs, hints, **attributes)
+    called = form.op if network.num_layers == 1 else f"{form.op}_l{layer}"
+    y, *finals = graph.nodes_of(form.op, inputs, hints, called=called, **attributes)
     if lengths is not None:  # runtimes differ in what they return of an empty sequence
         zeros = graph.constant(0, network.dtype)
         before = [zeros for _ in states] if start is None else start

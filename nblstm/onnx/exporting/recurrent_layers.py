@@ -54,7 +54,7 @@ def _outputs(made: ModelGraph, layer: Recurrent | Bidirectional, x: Flow, parts:
     stated = _has_states(made, layer)
     steps = None
     if x.mask is not None:
-        made.lengths_used = True
+        made.uses(x.mask)
         steps = MaskedSteps(graph, x.mask, not layer.zero_output_for_mask)
     packed = x.name if steps is None else steps.pack(x.name)
     time_major = graph.node("Transpose", packed, perm=[1, 0, 2])

@@ -81,8 +81,9 @@ def scanned(
     made = helper.make_graph(body.nodes, storable(f"{cell.name}_step"), inputs, outputs)
     directions = [int(reverse)]
     *finals, ys = graph.nodes_of(
-        "Scan", [*first, *scanned_in], [*(f"last_{name}" for name in cell.states), "y"], body=made,
-        num_scan_inputs=len(steps), scan_input_directions=directions * len(steps), scan_output_directions=directions,
+        "Scan", [*first, *scanned_in], [*(f"last_{name}" for name in cell.states), "y"], called=f"{cell.name}{end}",
+        body=made, num_scan_inputs=len(steps), scan_input_directions=directions * len(steps),
+        scan_output_directions=directions,
     )  # fmt: skip
     return ys, finals
 
