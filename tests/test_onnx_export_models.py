@@ -166,6 +166,8 @@ LAYERS = {
                        RNN(cells.lstm_coupled, 2)], (None, 3), "float32"),
     "float64": (lambda: [LSTM(4, dtype="float64", **ALL), LayerNormalization(dtype="float64"),
                          GRU(3, "elu", dtype="float64"), Dense(2, "silu", dtype="float64")], (None, 3), "float64"),
+    "float64, then float32": (lambda: [LSTM(4, dtype="float64", **ALL), Dense(2), LSTM(4, dtype="float64", **ALL),
+                                       Activation("relu"), Dense(2)], (None, 3), "float64"),
     "two dtypes": (lambda: [Dense(4), Dense(2, "softplus", dtype="float64"), GRU(2)], (None, 3), "float32"),
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import Any
 from nblstm import layers
 from nblstm.layers import Layer, TimeDistributed
 from nblstm.onnx.exporting import plain_layers, recurrent_layers, shape_layers, window_layers
+from nblstm.onnx.exporting.graph_builder import GraphBuilder
 from nblstm.onnx.exporting.model_graph import Flow, Mask, ModelGraph
 from nblstm.onnx.exporting.plain_layers import any_of
 
@@ -28,11 +29,20 @@ def add_layer(made: ModelGraph, layer: Layer, x: Flow, states_prefix: str = "") 
     graph.prefix = f"{outside}{layer.name}/"
     dtype = _dtype_read(layer)
     if dtype not in (None, x.dtype):
-        x = replace(x, name=graph.cast(x.name, dtype), dtype=dtype)
+        x = replace(x, name=_converted(graph, x.name, dtype), dtype=dtype)
     y = writer(made, layer, x, states_prefix)
     graph.prefix = outside
     own_mask = y.mask is not x.mask or layer.supports_masking
     return replace(y, shape=layer._output_shape(x.shape), mask=y.mask if own_mask else None)
+
+
+def _converted(graph: GraphBuilder, x: str, dtype: str) -> str:
+    """Cast a value; what a Transpose gives is cast before it: onnxruntime 1.32 crashes on Transpose, Cast, MatMul."""
+    last = graph.nodes[-1] if graph.nodes else None
+    if last is None or last.op_type != "Transpose" or x not in last.output:
+        return graph.cast(x, dtype)
+    graph.nodes.pop()
+    return graph.node("Transpose", graph.cast(last.input[0], dtype), perm=list(last.attribute[0].ints))
 
 
 def _dtype_read(layer: Layer) -> str | None:
