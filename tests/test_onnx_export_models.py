@@ -9,30 +9,45 @@ from tolerances import EXPORTED
 import nblstm
 from nblstm import activations, cells
 from nblstm.layers import (
+    ELU,
     GRU,
     LSTM,
     RNN,
     Activation,
+    AveragePooling1D,
+    AveragePooling2D,
+    BatchNormalization,
     Bidirectional,
     Conv1D,
     Conv2D,
+    Cropping1D,
     Dense,
     Dropout,
     Embedding,
     Flatten,
+    GaussianDropout,
+    GaussianNoise,
     GlobalAveragePooling1D,
     GlobalMaxPooling1D,
     Input,
     Layer,
     LayerNormalization,
+    LeakyReLU,
     Masking,
     MaxPooling1D,
     MaxPooling2D,
+    Normalization,
+    Permute,
+    PReLU,
+    ReLU,
     RepeatVector,
     Reshape,
     SimpleRNN,
+    Softmax,
     SpatialDropout1D,
     TimeDistributed,
+    UpSampling1D,
+    ZeroPadding1D,
 )
 from nblstm.models import Sequential
 
@@ -162,6 +177,18 @@ LAYERS = {
               "float32"),
     "sentences": (lambda: [TimeDistributed(Embedding(5, 3, mask_zero=True)), TimeDistributed(GRU(4)), LSTM(2)],
                   (None, 4), "int64"),
+    "moving averages": (lambda: [BatchNormalization(), GaussianNoise(0.1), GRU(2)], (None, 3), "float32"),
+    "moving averages of steps": (lambda: [BatchNormalization(1, scale=False)], (4, 3), "float32"),
+    "scaled": (lambda: [Normalization(mean=[1, 2, 3], variance=[4, 5, 0]), GaussianDropout(0.1)], (None, 3), "float32"),
+    "scaled back": (lambda: [Normalization(mean=1, variance=4, invert=True, axis=None), LSTM(2)], (None, 3), "float32"),
+    "slopes": (lambda: [PReLU(shared_axes=1), LeakyReLU(), ELU(0.5), ReLU(), ReLU(1.5, 0.1, 0.2)], (None, 3),
+               "float32"),
+    "weights of steps": (lambda: [Masking(), LSTM(4, **ALL), Softmax(1)], (None, 3), "float32"),
+    "weights of features": (lambda: [Masking(), TimeDistributed(Softmax()), GRU(2)], (None, 3), "float32"),
+    "softmax": (lambda: [Softmax(), Softmax((1, 2))], (4, 3), "float32"),
+    "order": (lambda: [Permute((2, 1)), Softmax(1)], (4, 3), "float32"),
+    "steps": (lambda: [ZeroPadding1D((2, 0)), UpSampling1D(3), Cropping1D((1, 0)), Cropping1D(2), GRU(2)], (None, 3),
+              "float32"),
     "stack": (lambda: [LSTM(4, "elu", **ALL), LSTM(4, "gelu", **ALL), RNN(cells.lstm_coupled, 3, **ALL),
                        RNN(cells.lstm_coupled, 2)], (None, 3), "float32"),
     "float64": (lambda: [LSTM(4, dtype="float64", **ALL), LayerNormalization(dtype="float64"),
@@ -192,6 +219,7 @@ def test_windows_over_time(size, strides, dilation, padding):
         compare(Conv1D(2, size, strides, padding, dilation_rate=dilation, activation="tanh"), shape=(steps, 3))
         if dilation == 1 and padding != "causal":
             compare(MaxPooling1D(size, strides, padding), shape=(steps, 3))
+            compare(AveragePooling1D(size, strides, padding), shape=(steps, 3))
     compare(Conv1D(2, 2, strides, padding, dilation_rate=dilation, use_bias=False), shape=(None, 3))
 
 
@@ -199,6 +227,7 @@ def test_windows_over_time(size, strides, dilation, padding):
 def test_windows_over_images(padding):
     compare(Conv2D(2, (3, 2), (2, 1), padding), shape=(9, None, 2))
     compare(Conv2D(2, (3, 2), 1, padding, dilation_rate=(2, 1)), shape=(9, 8, 2))
+    compare(AveragePooling2D((2, 3), (1, 2), padding), AveragePooling2D(3, 1, padding), shape=(9, 8, 2))
     compare(MaxPooling2D((2, 3), (1, 2), padding), MaxPooling2D(padding=padding), shape=(9, 8, 2))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from nblstm.layers import (
     Activation,
+    BatchNormalization,
     Dense,
     Embedding,
     GlobalAveragePooling1D,
@@ -16,6 +17,9 @@ from nblstm.layers import (
     Layer,
     LayerNormalization,
     Masking,
+    Normalization,
+    PReLU,
+    Softmax,
 )
 from nblstm.onnx.exporting.activation_nodes import add_activation
 from nblstm.onnx.exporting.graph_builder import GraphBuilder
@@ -87,6 +91,51 @@ def add_layer_normalization(made: ModelGraph, layer: LayerNormalization, x: Flow
     if layer.center:
         y = graph.node("Add", y, graph.weight(own["beta"].reshape(sizes), "beta"))
     return replace(x, name=y)
+
+
+def add_batch_normalization(made: ModelGraph, layer: BatchNormalization, x: Flow, prefix: str) -> Flow:
+    """``scale x + shift``, of the moving averages."""
+    graph, ndim = made.graph, len(x.shape)
+    spread = [-1 if a == layer.axis % ndim else 1 for a in range(ndim)]
+    scale, shift = (value.reshape(spread) for value in layer._affine(layer._own))
+    y = graph.node("Mul", x.name, graph.weight(scale, "scale"))
+    return replace(x, name=graph.node("Add", y, graph.weight(shift, "shift")))
+
+
+def add_normalization(made: ModelGraph, layer: Normalization, x: Flow, prefix: str) -> Flow:
+    """``(x - mean) / deviation``, or ``x deviation + mean``."""
+    graph = made.graph
+    numbers = zip(("mean", "deviation"), layer._used(layer._own, len(x.shape)), strict=True)
+    mean, deviation = (graph.weight(value, name) for name, value in numbers)
+    if layer.invert:
+        return replace(x, name=graph.node("Add", graph.node("Mul", x.name, deviation), mean))
+    return replace(x, name=graph.node("Div", graph.node("Sub", x.name, mean), deviation))
+
+
+def add_prelu(made: ModelGraph, layer: PReLU, x: Flow, prefix: str) -> Flow:
+    """``x`` above 0, ``alpha x`` below."""
+    return replace(x, name=made.graph.node("PRelu", x.name, made.graph.weight(layer._own["alpha"], "alpha")))
+
+
+def add_softmax(made: ModelGraph, layer: Softmax, x: Flow, prefix: str) -> Flow:
+    """``e**x / sum(e**x)`` over some axes, of what a mask leaves."""
+    graph, axes = made.graph, [a % len(x.shape) for a in layer._axes]
+    if x.mask is None and len(axes) == 1:
+        return replace(x, name=graph.node("Softmax", x.name, axis=axes[0]))
+    zero, nothing = graph.constant(0, layer.dtype), graph.constant(-np.inf, layer.dtype)
+    value = x.name
+    if x.mask is not None:
+        made.uses(x.mask)
+        mask = x.mask.name
+        for axis in range(x.mask.ndim, len(x.shape)):
+            mask = graph.unsqueeze(mask, axis)
+        value = graph.node("Where", mask, value, nothing)
+    largest = graph.reduce("ReduceMax", value, axes, True)
+    finite = graph.node("Where", graph.node("Greater", largest, nothing), largest, zero)
+    e = graph.node("Exp", graph.node("Sub", value, finite))
+    total = graph.reduce("ReduceSum", e, axes, True)
+    some = graph.node("Where", graph.node("Greater", total, zero), total, graph.constant(1, layer.dtype))
+    return replace(x, name=graph.node("Div", e, some))
 
 
 def add_global_average(made: ModelGraph, layer: GlobalAveragePooling1D, x: Flow, prefix: str) -> Flow:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nblstm.layers import Conv1D, Conv2D, MaxPooling1D, MaxPooling2D
+from nblstm.layers import AveragePooling1D, AveragePooling2D, Conv1D, Conv2D, MaxPooling1D, MaxPooling2D
 from nblstm.layers.convolution import Windows
 from nblstm.onnx.exporting.activation_nodes import add_activation
 from nblstm.onnx.exporting.graph_builder import GraphBuilder
@@ -35,6 +35,13 @@ def add_max_pooling(made: ModelGraph, layer: MaxPooling1D | MaxPooling2D, x: Flo
     graph, windows = made.graph, layer._windows
     attributes = {"kernel_shape": windows.size, **_places(windows)}
     return replace(x, name=_channels_first(graph, x, lambda x: graph.node("MaxPool", x, **attributes)))
+
+
+def add_average_pooling(made: ModelGraph, layer: AveragePooling1D | AveragePooling2D, x: Flow, prefix: str) -> Flow:
+    """The means of windows, of entries that are not padding."""
+    graph, windows = made.graph, layer._windows
+    attributes = {"kernel_shape": windows.size, "count_include_pad": 0, **_places(windows)}
+    return replace(x, name=_channels_first(graph, x, lambda x: graph.node("AveragePool", x, **attributes)))
 
 
 def _places(windows: Windows) -> dict[str, Any]:
