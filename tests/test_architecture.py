@@ -41,6 +41,8 @@ ALLOWED = {
     "regularizers": {"arguments"},
     "layers": {"arguments", "buffers", "cells", "engine", "nn", "process", "symbolic"}
     | {"activations", "constraints", "initializers", "regularizers"},
+    "onnx": {"activations", "arguments", "buffers", "cells", "engine", "files", "layers", "models", "nn"}
+    | {"symbolic"},
     "models": {"activations", "arguments", "engine", "files", "layers", "nn", "numba_extension", "process", "training"},
     **{name: {"arguments", "training"} for name in KERAS_NAMES},
     "preprocessing": {"arguments", "training"},
@@ -198,8 +200,8 @@ def test_libraries(file):
     for module, in_function in imports(file):
         package = module.split(".")[0]
         known = {"nblstm", *LIBRARIES, *sys.stdlib_module_names} | (OPTIONAL if in_function else set())
-        if part_of(file) == "torch":
-            known |= {"torch"}
+        if part_of(file) in ("torch", "onnx"):
+            known |= {part_of(file)}
         if part_of(file) == "cuda":
             known |= ON_A_GPU
         else:

@@ -21,6 +21,7 @@ RESULTS = {
     "generate_text": r"Held out: perplexity ([\d.]+) per character, of (\d+) characters",
     "forecast_months": r"from 12 months +([\d.]+)",
     "swing_up": r"Held out: (\d+) of 10 swing-ups end upright",
+    "read_from_torch": r"Held out: ([\d.]+)% of 360 digits are right",
     "own_cell_in_torch": r"differ by at most (\S+)[\s\S]*Held out: ([\d.]+)% of 360 digits are right",
 }
 
@@ -28,7 +29,7 @@ RESULTS = {
 LONGER = {"code_or_prose", "moving_digits", "digits_row_by_row", "generate_text"}
 
 #: These are for one cell and have no options.
-ONE_CELL = {"swing_up", "own_cell_in_torch"}
+ONE_CELL = {"swing_up", "read_from_torch", "own_cell_in_torch"}
 
 #: What tells that a program has learned: better than chance, and than the change of a year before (0.392 ppm).
 LEARNED = {
@@ -39,6 +40,7 @@ LEARNED = {
     "generate_text": lambda perplexity, characters: perplexity < 15,
     "forecast_months": lambda error: error < 0.35,
     "swing_up": lambda upright: upright >= 8,
+    "read_from_torch": lambda right: right > 90,
     "own_cell_in_torch": lambda apart, right: apart < 1e-5 and right > 80,
 }
 
@@ -79,7 +81,7 @@ def options(program: str, cell: str) -> list[str]:
 )
 def test_it_learns_and_draws(program, cell, examples):
     image = pytest.importorskip("PIL.Image")
-    if "torch" in program:
+    if program == "own_cell_in_torch":
         pytest.importorskip("torch", reason="needs torch, the extra 'torch'")
     output = run(examples / f"{program}.py", *options(program, cell))
     picture = examples / "output" / f"{program}.png"
@@ -114,6 +116,21 @@ def test_onnxruntime_is_left_out_with_a_reason(examples):
     code = "import sys; sys.modules['onnx'] = None; import onnx_lstm; print(onnx_lstm.LEFT_OUT)"
     done = subprocess.run([sys.executable, "-c", code], cwd=examples, capture_output=True, text=True, check=True)
     assert "onnxruntime is left out: no onnx here" in done.stdout
+
+
+def test_a_network_of_torchs_is_read_without_torch_and_exported_if_onnx_is_there(examples):
+    code = """
+import importlib.util, runpy
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *path: None if name == {!r} else find(name, *path)
+runpy.run_path("read_from_torch.py")"""
+    for library, said in (("torch", "torch is left out"), ("onnxruntime", "onnxruntime is left out: no onnxruntime")):
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", code.format(library)], cwd=examples,
+            env=environment(MPLCONFIGDIR=None), capture_output=True, text=True, timeout=240, check=False,
+        )  # fmt: skip
+        assert said in done.stdout, done.stderr
+        assert LEARNED["read_from_torch"](*numbers("read_from_torch", done.stdout))
 
 
 def test_they_are_short_and_have_the_same_options():

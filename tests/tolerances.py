@@ -14,6 +14,9 @@ DIFFERENCES = {"float64": 1e-7, "float32": 3e-5}
 #: A loss after some steps of training.
 TRACE = {"float64": 1e-8, "float32": 1e-4}
 
+#: Outputs and states of an exported network, run in float32 by onnxruntime or onnx: absolute.
+EXPORTED = 1e-5
+
 DTYPES = ("float64", "float32")
 
 

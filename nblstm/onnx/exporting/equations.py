@@ -1,0 +1,132 @@
+"""Traced equations as ONNX nodes, and as local functions that carry the name and the text of the equations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import onnx
+from onnx import helper
+
+from nblstm.cells.cell import Cell
+from nblstm.cells.pickling import equations_text
+from nblstm.onnx.exporting.graph_builder import DOMAIN, GraphBuilder
+from nblstm.symbolic.as_text import DIALECT
+from nblstm.symbolic.elementwise import traced
+from nblstm.symbolic.emit import emit_function
+from nblstm.symbolic.graph import Value, topological
+
+
+def _log1p(graph: GraphBuilder, dtype: str, x: str) -> str:
+    """``log(1 + x)``: with u = 1 + x rounded, x where u is 1, else ``log(u) x / (u - 1)`` (Kahan)."""
+    one = graph.constant(1, dtype)
+    u = graph.node("Add", one, x)
+    lost = graph.node("Equal", u, one)
+    rounded = graph.node("Where", lost, one, graph.node("Sub", u, one))
+    return graph.node("Where", lost, x, graph.node("Mul", graph.node("Div", graph.node("Log", u), rounded), x))
+
+
+def _expm1(graph: GraphBuilder, dtype: str, x: str) -> str:
+    """``exp(x) - 1``, and near 0, where that loses digits, ``2 t / (1 - t)`` with ``t = tanh(x / 2)``."""
+    one, half = graph.constant(1, dtype), graph.constant(0.5, dtype)
+    small = graph.node("Less", graph.node("Abs", x), half)
+    t = graph.node("Tanh", graph.node("Mul", half, graph.node("Where", small, x, graph.constant(0, dtype))))
+    near = graph.node("Div", graph.node("Add", t, t), graph.node("Sub", one, t))
+    return graph.node("Where", small, near, graph.node("Sub", graph.node("Exp", x), one))
+
+
+def _clip(graph: GraphBuilder, dtype: str, x: str, low: str, high: str) -> str:
+    """``min(max(x, low), high)``: the bounds of ONNX's Clip are numbers, those of equations may differ by unit."""
+    return graph.node("Min", graph.node("Max", x, low), high)
+
+
+#: ONNX's operator for each operation of a graph, or nodes that do the same.
+OPERATORS: dict[str, str | Callable[..., str]] = {
+    "add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "neg": "Neg",
+    "lt": "Less", "le": "LessOrEqual", "gt": "Greater", "ge": "GreaterOrEqual", "where": "Where",
+    "minimum": "Min", "maximum": "Max", "clip": _clip,
+    "exp": "Exp", "expm1": _expm1, "log": "Log", "log1p": _log1p, "sqrt": "Sqrt", "abs": "Abs",
+    "sigmoid": "Sigmoid", "tanh": "Tanh", "erf": "Erf",
+}  # fmt: skip
+
+
+def add_equations(graph: GraphBuilder, outputs: Sequence[Value], known: dict[Value, str], dtype: str) -> list[str]:
+    """Add the nodes of a traced graph; ``known`` has the names of its inputs, and gets all others."""
+    for node in topological(outputs, known.keys()):
+        if node in known:
+            continue
+        if node.op == "constant":
+            known[node] = graph.constant(node.args[0], dtype)
+            continue
+        operator, operands = OPERATORS[node.op], [known[operand] for operand in node.args]
+        if isinstance(operator, str):
+            known[node] = graph.node(operator, *operands, hint=node.op)
+        else:
+            known[node] = operator(graph, dtype, *operands)
+    return [known[output] for output in outputs]
+
+
+def _local_function(
+    graph: GraphBuilder, name: str, arguments: Sequence[str], results: dict[str, Value], dtype: str, text: str,
+    of_unit: Sequence[str] = (),
+) -> onnx.FunctionProto:  # fmt: skip
+    """A function of equations.
+
+    Parameters
+    ----------
+    arguments, results : sequence of str, dict of str to Value
+        Names of what goes in, and of what comes out.
+    text : str
+        What readers see beside the nodes.
+    of_unit : sequence of str
+        Arguments that have no batch dimension: a result of these alone is given the shape of the first argument.
+    """
+    body = GraphBuilder(graph.opset, within_function=True)
+    for reserved in (*arguments, *results):
+        body.reserve(reserved)
+    inputs = {Value("input", argument): argument for argument in arguments}
+    found = add_equations(body, list(results.values()), dict(inputs), dtype)
+    for (result, value), place in zip(results.items(), found, strict=True):
+        read = {node.args[0] for node in topological([value]) if node.op == "input"}
+        if not read - {*of_unit}:
+            place = body.node("Expand", place, body.node("Shape", arguments[0]))
+        body.named(place, result)
+    opsets = [helper.make_opsetid("", graph.opset)]
+    return helper.make_function(DOMAIN, name, list(arguments), list(results), body.nodes, opsets, doc_string=text)
+
+
+def call_cell(graph: GraphBuilder, cell: Cell, arguments: Sequence[str], dtype: str) -> list[str]:
+    """Add a call of the function of a cell's equations: the new states."""
+    text = f"{cell.__doc__ or cell.name}\n\n{equations_text(cell)}"
+    results = {f"new_{name}": value for name, value in zip(cell.states, cell.graph.states, strict=True)}
+
+    def make(name: str) -> onnx.FunctionProto:
+        return _local_function(graph, name, cell.arguments, results, dtype, text, cell.vectors)
+
+    name = graph.function((cell, dtype), cell.name, make)
+    return graph.nodes_of(name, arguments, list(results), DOMAIN)
+
+
+def call_operand(graph: GraphBuilder, cell: Cell, arguments: Sequence[str], dtype: str) -> str:
+    """Add a call of the function that decides what a cell's second product multiplies."""
+    text = f"Operand of the second product of the cell {cell.name!r}.\n\n{equations_text(cell)}"
+
+    def make(name: str) -> onnx.FunctionProto:
+        operand = cell.graph.operand
+        assert operand is not None
+        return _local_function(graph, name, cell.first_arguments, {"new_operand": operand}, dtype, text, cell.vectors)
+
+    name = graph.function((cell, dtype, "operand"), f"{cell.name}_operand", make)
+    return graph.node(name, *arguments, hint="operand", domain=DOMAIN)
+
+
+def call_activation(graph: GraphBuilder, activation: Any, x: str, dtype: str) -> str:
+    """Add a call of the function of an activation that has an equation of one number."""
+    symbol, y = traced(activation.name, activation.scalar)
+    text = emit_function("equations", ["x"], {symbol: "x"}, [("new_x", y)], DIALECT)
+
+    def make(name: str) -> onnx.FunctionProto:
+        return _local_function(graph, name, ["x"], {"y": y}, dtype, f"The activation {activation.name!r}.\n\n{text}")
+
+    name = graph.function((activation, dtype), activation.name, make)
+    return graph.node(name, x, hint="activated", domain=DOMAIN)
