@@ -26,7 +26,13 @@ def peephole(f, g, o, h, c, p):
     return sigmoid(o) * tanh(c), c
 
 
-CELLS = [peephole, cells.gru_reset_before, cells.lstm_coupled, cells.rnn_with("softsign")]
+@cell(gates="f g o", states="h c", output="c")
+def output_not_first(f, g, o, h, c):
+    c = sigmoid(f) * c + tanh(g)
+    return sigmoid(o) * tanh(c), c
+
+
+CELLS = [peephole, output_not_first, cells.gru_reset_before, cells.lstm_coupled, cells.rnn_with("softsign")]
 PAIRS = [("LSTM", {}), ("GRU", {}), ("RNN", {}), ("RNN", {"nonlinearity": "relu"})]
 OPTIONS = [{}, {"num_layers": 2, "bidirectional": True, "batch_first": True}, {"num_layers": 3, "bias": False}]
 

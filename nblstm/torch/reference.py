@@ -140,7 +140,7 @@ class Reference(Module):
     @staticmethod
     def _step(cell: Cell, parts, matrices, biases, scalars: dict[str, Tensor]) -> list[Tensor]:
         """The states after one step; ``scalars`` are the states before it, and the vectors."""
-        graph, h = cell.graph, scalars[cell.output]
+        graph, h = cell.graph, scalars[cell.states[0]]
         for k, gate in enumerate(cell.gates):
             if gate in cell.split:
                 scalars[f"{gate}_x"], scalars[f"{gate}_h"] = parts[k], h @ matrices[k].T + biases[k]
