@@ -1,0 +1,9 @@
+"""Recurrent networks as estimators of scikit-learn, for sequences of any lengths."""
+
+from nblstm.sklearn.regressor import RecurrentRegressor
+
+__all__ = ["RecurrentRegressor"]
+
+
+def __dir__() -> list[str]:
+    return __all__
