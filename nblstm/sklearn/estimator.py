@@ -14,7 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from nblstm.arguments import validate
 from nblstm.sklearn.networks import network
 from nblstm.sklearn.progress import Progress
-from nblstm.sklearn.sequences import Sequences, TrainingBatches, read
+from nblstm.sklearn.sequences import Sequences, TrainingBatches, batch_of, read, subset
 from nblstm.training import optimizers
 from nblstm.training.losses import Loss
 from nblstm.training.optimizers import Optimizer
@@ -97,17 +97,15 @@ class RecurrentEstimator(BaseEstimator):
         if not go_on:
             self._begin(x, targets)
         model = self.model_
-        chosen, held_out = np.arange(len(x)), None
+        trained, held_out = np.arange(len(x)), None
         if holds_out:
-            chosen, held_out = self._split(targets)
+            trained, held_out = self._split(targets)
         progress = Progress(self, x, targets, weight, held_out)
-        parts = [None if part is None else _rows(part, chosen) for part in (x, targets, weight)]
+        parts = [subset(part, trained) for part in (x, targets, weight)]
         if parts[0].uniform and not model.makes_masks:
-            T = int(parts[0].lengths[0])
-            y_fit = parts[1].padded(np.arange(len(chosen))) if isinstance(parts[1], Sequences) else parts[1]
-            x_fit = parts[0].padded(np.arange(len(chosen)))
-            data: dict[str, Any] = {"x": x_fit, "y": y_fit, "sample_weight": parts[2], "batch_size": batch_size}
-            assert x_fit.shape[1] == T
+            every = np.arange(len(trained))
+            arrays = [None if part is None else batch_of(part, every) for part in parts]
+            data = dict(zip(("x", "y", "sample_weight"), arrays, strict=True)) | {"batch_size": batch_size}
         else:
             data = {"x": TrainingBatches(*parts, batch_size, model.generator, model.makes_masks)}
         first = self.n_iter_
@@ -194,10 +192,6 @@ class RecurrentEstimator(BaseEstimator):
             for n, part in zip(chosen, y, strict=True):
                 outputs[ends[n] - x.lengths[n] : ends[n]] = part[: x.lengths[n]]
         return outputs
-
-
-def _rows(part, chosen: np.ndarray):
-    return part.take(chosen) if isinstance(part, Sequences) else part[chosen]
 
 
 def _optimizer(given, learning_rate) -> Optimizer:

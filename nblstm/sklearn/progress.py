@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.sklearn.sequences import Sequences
+from nblstm.sklearn.sequences import Sequences, subset
 from nblstm.training.callbacks import Callback
 
 
@@ -28,7 +28,7 @@ class Progress(Callback):
         Numbers of the sequences on which the model is not trained.
     """
 
-    def __init__(self, estimator: Any, x: Sequences, targets, weight: np.ndarray | None, held_out: np.ndarray | None):
+    def __init__(self, estimator: Any, x: Sequences, targets, weight, held_out: np.ndarray | None):
         super().__init__()
         self._estimator = estimator
         self._patience = validate.positive_integer("n_iter_no_change", estimator.n_iter_no_change)
@@ -40,13 +40,12 @@ class Progress(Callback):
             return
         estimator.validation_scores_ = getattr(estimator, "validation_scores_", [])
         estimator.best_validation_score_ = -math.inf
-        each_step = isinstance(targets, Sequences)
-        x, targets = x.take(held_out), targets.take(held_out) if each_step else targets[held_out]
-        weight = None if weight is None else weight[held_out]
-        if each_step:
-            weight = None if weight is None else weight.repeat(targets.lengths)
-            targets = targets.flat()
-        self._held_out = x, targets, weight
+        found = [subset(part, held_out) for part in (x, targets, weight)]
+        if isinstance(targets, Sequences):
+            if weight is not None and not isinstance(weight, Sequences):
+                found[2] = found[2].repeat(found[1].lengths)
+            found[1:] = [part.flat() if isinstance(part, Sequences) else part for part in found[1:]]
+        self._held_out = tuple(found)
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         """Keep the loss, and end the fit if it has not fallen by ``tol`` for ``n_iter_no_change`` epochs."""

@@ -75,6 +75,11 @@ class Sequences:
         """Some sequences, whose rows are shared."""
         return Sequences(self.rows, self.lengths[chosen], self.starts[chosen], self.kind)
 
+    def like(self, values: np.ndarray) -> Sequences:
+        """Sequences of these lengths, of one value (R,) for each step in the order of `flat`; their padding is 0."""
+        rows = _with_padding(values[:, None], 0)
+        return Sequences(rows, self.lengths, self.lengths.cumsum() - self.lengths, self.kind)
+
     def flat(self) -> np.ndarray:
         """The rows of all sequences, one behind the other, without padding."""
         ends = self.lengths.cumsum()
@@ -107,8 +112,8 @@ class TrainingBatches(PyDataset):
     ----------
     x : Sequences
     y : ndarray or Sequences
-    weight : ndarray or None
-        Of sequences.
+    weight : ndarray, Sequences or None
+        Of sequences, or of their steps.
     batch_size : int
     generator : Generator
         Source of the order.
@@ -127,9 +132,8 @@ class TrainingBatches(PyDataset):
 
     def __getitem__(self, index: int) -> tuple:
         chosen = self._batches[index]
-        y = self._y.padded(chosen) if isinstance(self._y, Sequences) else self._y[chosen]
-        x = self._x.padded(chosen)
-        return (x, y) if self._weight is None else (x, y, self._weight[chosen])
+        parts = self._x, self._y, self._weight
+        return tuple(batch_of(part, chosen) for part in parts if part is not None)
 
     def on_epoch_begin(self) -> None:
         """Draw the order of this epoch."""
@@ -144,6 +148,16 @@ class TrainingBatches(PyDataset):
             groups = [order[lengths == length] for length in np.unique(lengths)]
         size = self._batch_size
         return [group[k : k + size] for group in groups for k in range(0, len(group), size)]
+
+
+def batch_of(part: Sequences | np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Some sequences, padded, or the rows of an array that belong to them."""
+    return part.padded(chosen) if isinstance(part, Sequences) else part[chosen]
+
+
+def subset(part: Any, chosen: np.ndarray) -> Any:
+    """Some sequences or rows of an array; None of None."""
+    return None if part is None else part.take(chosen) if isinstance(part, Sequences) else part[chosen]
 
 
 def _with_padding(rows: np.ndarray, padding: float) -> np.ndarray:
