@@ -87,18 +87,19 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):
 
     Notes
     -----
-    Sequences of different lengths are computed without their padding. ``model_`` has a `Masking` layer then, whose
-    ``mask_value`` is the smallest float32; data that has it is refused.
+    Sequences of different lengths are computed without their padding. ``model_`` begins with a `Masking` layer then,
+    whose ``mask_value`` is the smallest float32: data that has it is refused. Where ``model`` begins with a `Masking`
+    of its own, its ``mask_value`` is the padding.
 
     Examples
     --------
     >>> import numpy as np
     >>> from nblstm.sklearn import RecurrentClassifier
     >>> random = np.random.default_rng(0)
-    >>> X = [random.normal(size=(T, 3)) for T in random.integers(5, 20, size=200)]
+    >>> X = [random.normal(size=(T, 3)) for T in random.integers(5, 20, size=500)]
     >>> y = np.where([x[:, 0].mean() > 0 for x in X], "up", "down")
-    >>> classifier = RecurrentClassifier("gru", random_state=0).fit(X[:150], y[:150])
-    >>> bool(classifier.score(X[150:], y[150:]) > 0.9)
+    >>> classifier = RecurrentClassifier(random_state=0).fit(X[:400], y[:400])
+    >>> bool(classifier.score(X[400:], y[400:]) > 0.9)
     True
     """
 
