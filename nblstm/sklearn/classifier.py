@@ -130,7 +130,9 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):
             if classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit: all that there will be")
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            raise ValueError(f"classes is {np.unique(classes)}, and the first call got {self.classes_}; give the same")
+            raise ValueError(
+                f"classes is {np.unique(classes).tolist()}, and the first call got {self.classes_.tolist()}; give the same"
+            )
         return self._train_one_epoch(X, y, sample_weight, classes)
 
     def predict(self, X):
@@ -204,7 +206,7 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):
         if reset:
             self.classes_ = found if classes is None else np.unique(classes)
             if len(self.classes_) < 2:
-                raise ValueError(f"y has one class, {self.classes_[0]!r}; give labels of two classes or more")
+                raise ValueError(f"y has one class, {self.classes_.tolist()[0]!r}; give labels of two classes or more")
         elif (labels is not None) != self._each_step:
             raise ValueError(
                 "y has labels of steps and the first fit had labels of sequences, or the other way round; give the same"
@@ -212,7 +214,9 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):
         place = np.searchsorted(self.classes_, found).clip(max=len(self.classes_) - 1)
         unknown = found[self.classes_[place] != found]
         if len(unknown):
-            raise ValueError(f"y has the label {unknown[0]!r}, which is not among the classes {self.classes_.tolist()}")
+            raise ValueError(
+                f"y has the label {unknown.tolist()[0]!r}, which is not among the classes {self.classes_.tolist()}"
+            )
         numbers = place[numbers]
         return numbers if labels is None else x.like(numbers)
 

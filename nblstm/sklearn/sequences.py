@@ -277,9 +277,7 @@ def _first_of_each(arrays: list[np.ndarray]) -> list[np.ndarray]:
 def _check_steps(shape: tuple[int, ...], place: str = "") -> None:
     T, F = shape
     if not T or not F:
-        raise ValueError(
-            f"X has a sequence of shape ({T}, {F}){place}; give one step and one feature or more, or drop it"
-        )
+        raise ValueError(f"X has a sequence of shape ({T}, {F}){place}; give one step or more, of one feature or more")
 
 
 def _set_features(estimator, X, F: int, reset: bool, came: str, T: int) -> None:
