@@ -241,9 +241,12 @@ def test_targets_that_do_not_fit():
     message_of(ValueError, lambda: made.partial_fit(LIST, LABELS, ["a", "b"]), "the first call got")
     stops = regressor(early_stopping=True)
     message_of(ValueError, lambda: stops.partial_fit(LIST, Y), "early_stopping is True")
-    message_of(
-        ValueError, lambda: regressor(learning_rate=1e30, optimizer="sgd").fit(LIST, 1e10 * Y), "lower the learn"
-    )
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
+def test_training_that_diverges():
+    diverges = regressor(learning_rate=1e30, optimizer="sgd")
+    message_of(ValueError, lambda: diverges.fit(LIST, 1e10 * Y), "lower the learning rate")
 
 
 def test_quantiles_that_were_not_fitted():

@@ -130,9 +130,8 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):
             if classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit: all that there will be")
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            raise ValueError(
-                f"classes is {np.unique(classes).tolist()}, and the first call got {self.classes_.tolist()}; give the same"
-            )
+            came, known = np.unique(classes).tolist(), self.classes_.tolist()
+            raise ValueError(f"classes is {came}, and the first call got {known}; give the same")
         return self._train_one_epoch(X, y, sample_weight, classes)
 
     def predict(self, X):
