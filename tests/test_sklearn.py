@@ -95,6 +95,20 @@ with parallel_config("loky", inner_max_num_threads=1):
     assert run_python(code, NUMBA_NUM_THREADS=None).split() == ["1", "1"]
 
 
+def test_the_extra_is_named_where_scikit_learn_is_missing():
+    code = """
+import sys
+sys.modules["sklearn"] = None
+try:
+    import nblstm.sklearn
+except ImportError as error:
+    print(error)
+"""
+    printed = run_python(code)
+    assert "nblstm.sklearn needs scikit-learn 1.6 or newer" in printed
+    assert '".[sklearn]"' in printed
+
+
 @pytest.mark.parametrize("kind", [RecurrentClassifier, RecurrentRegressor])
 def test_clone_copy_and_pickle(kind):
     X, y, last = ragged()
