@@ -240,6 +240,10 @@ def test_targets_that_do_not_fit():
     made = classify.set_params(warm_start=True).fit(LIST, LABELS)
     message_of(ValueError, lambda: made.fit(LIST, np.where(LABELS == "up", "left", "right")), "label 'left'")
     message_of(ValueError, lambda: made.partial_fit(LIST, LABELS, ["a", "b"]), "the first call got")
+    balanced = RecurrentClassifier(class_weight="balanced")
+    message_of(
+        ValueError, lambda: balanced.partial_fit(LIST, LABELS, ["down", "up"]), "'balanced'", "a part of the data"
+    )
     stops = regressor(early_stopping=True)
     message_of(ValueError, lambda: stops.partial_fit(LIST, Y), "early_stopping is True")
 
