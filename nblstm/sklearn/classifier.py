@@ -127,9 +127,10 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):
         classes : array_like, optional
             All classes that there will be; needed in the first call.
         """
-        if isinstance(self.class_weight, str):
+        given = self.class_weight
+        if isinstance(given, str):
             raise ValueError(
-                f"class_weight is {self.class_weight!r}, and partial_fit sees a part of the data; give a dict of weights"
+                f"class_weight is {given!r}, and partial_fit sees a part of the data; give a dict of weights"
             )
         if not hasattr(self, "model_"):
             if classes is None:

@@ -14,7 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 from nblstm.arguments import validate
 from nblstm.sklearn.loss_curve import LossCurve
 from nblstm.sklearn.networks import masks_padding, network, padding_of
-from nblstm.sklearn.sequences import Sequences, TrainingBatches, batch_of, read, subset
+from nblstm.sklearn.reading import read
+from nblstm.sklearn.sequences import Sequences, TrainingBatches, batch_of, subset
 from nblstm.training import optimizers
 from nblstm.training.losses import Loss
 from nblstm.training.optimizers import Optimizer

@@ -7,7 +7,8 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from nblstm.arguments import validate
-from nblstm.sklearn.sequences import Sequences, read
+from nblstm.sklearn.reading import read
+from nblstm.sklearn.sequences import Sequences
 
 
 class SequenceScaler(  # no set_output, as a table cannot hold what it gives
