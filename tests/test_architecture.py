@@ -46,6 +46,7 @@ ALLOWED = {
     "models": {"activations", "arguments", "engine", "files", "layers", "nn", "numba_extension", "process", "training"},
     **{name: {"arguments", "training"} for name in KERAS_NAMES},
     "preprocessing": {"arguments", "training"},
+    "sklearn": {"arguments", "cells", "files", "layers", "models", "training"},
     "utils": {"arguments", "layers", "preprocessing", "training"},
     "backend": {"arguments", "training", "layers"},
     "saving": {"models", "arguments"},
@@ -200,7 +201,7 @@ def test_libraries(file):
     for module, in_function in imports(file):
         package = module.split(".")[0]
         known = {"nblstm", *LIBRARIES, *sys.stdlib_module_names} | (OPTIONAL if in_function else set())
-        if part_of(file) in ("torch", "onnx"):
+        if part_of(file) in ("torch", "onnx", "sklearn"):
             known |= {part_of(file)}
         if part_of(file) == "cuda":
             known |= ON_A_GPU

@@ -20,13 +20,14 @@ RESULTS = {
     "digits_row_by_row": r"Held out: ([\d.]+)% of 360 digits are right, cross-entropy ([\d.]+)",
     "generate_text": r"Held out: perplexity ([\d.]+) per character, of (\d+) characters",
     "forecast_months": r"from 12 months +([\d.]+)",
+    "spoken_vowels": r"Held out: ([\d.]+)% of 370 utterances are right",
     "swing_up": r"Held out: (\d+) of 10 swing-ups end upright",
     "read_from_torch": r"Held out: ([\d.]+)% of 360 digits are right",
     "own_cell_in_torch": r"differ by at most (\S+)[\s\S]*Held out: ([\d.]+)% of 360 digits are right",
 }
 
 #: These take more than a few seconds without ``--quick``.
-LONGER = {"code_or_prose", "moving_digits", "digits_row_by_row", "generate_text"}
+LONGER = {"code_or_prose", "moving_digits", "digits_row_by_row", "generate_text", "spoken_vowels"}
 
 #: These are for one cell and have no options.
 ONE_CELL = {"swing_up", "read_from_torch", "own_cell_in_torch"}
@@ -39,6 +40,7 @@ LEARNED = {
     "digits_row_by_row": lambda right, loss: right > 85,
     "generate_text": lambda perplexity, characters: perplexity < 15,
     "forecast_months": lambda error: error < 0.35,
+    "spoken_vowels": lambda right: right > 92,
     "swing_up": lambda upright: upright >= 8,
     "read_from_torch": lambda right: right > 90,
     "own_cell_in_torch": lambda apart, right: apart < 1e-5 and right > 80,
