@@ -184,10 +184,10 @@ class RecurrentForecaster(BaseEstimator):
         trained = [np.arange(first, end - H) for end in ends]
         held_out = [np.arange(max(end - 1, first), T - H) for end, T in zip(ends, lengths, strict=True)]
         if not sum(map(len, trained)) or min(lengths) <= first or not (sum(map(len, held_out)) or ends == lengths):
-            needed = first + 1 + (2 * H if self.early_stopping else H)
+            needed = self._fewest(lags, H, d)
             raise ValueError(
-                f"y has {min(lengths)} steps; lags={lags}, horizon={H} and difference={self.difference} need {needed} or "
-                "more; give a longer series, fewer lags or a shorter horizon"
+                f"y has {min(lengths)} steps; lags={lags}, horizon={H} and difference={self.difference} need {needed} "
+                "or more; give a longer series, fewer lags or a shorter horizon"
             )
         for of, rows in zip(columns, tables, strict=True):
             of.measure([each[:end] for each, end in zip(rows, ends, strict=True)])
@@ -266,8 +266,8 @@ class RecurrentForecaster(BaseEstimator):
         share = next(iter(pairs), None) if coverage is None else round(validate.probability("coverage", coverage), 9)
         if share not in pairs:
             raise ValueError(
-                f"coverage is {coverage}, and quantiles {levels} have intervals of {', '.join(map(str, pairs)) or 'none'}"
-                "; give one of these, or fit with the quantiles (1 - coverage) / 2 and (1 + coverage) / 2"
+                f"coverage is {coverage}, and quantiles {levels} have intervals of {list(pairs)}; "
+                "give one of these, or fit with the quantiles (1 - coverage) / 2 and (1 + coverage) / 2"
             )
         request, forecasts = self._forecasts(horizon, X, history, past_X)
         return request.labelled(forecasts[..., list(pairs[share])], "bound", ["lower", "upper"])
@@ -308,10 +308,10 @@ class RecurrentForecaster(BaseEstimator):
             None if given is None else Columns.of(name, given).of_series(given, index, lengths)
             for name, given in tables
         ]
-        back, needed = H + stride * (O - 1), max(lags + sum(d) + H, season)
+        back, needed = H + stride * (O - 1), max(self._fewest(lags, H, d), season)
         if min(lengths) - back < needed:
             raise ValueError(
-                f"y has a series of {min(lengths)} steps; {O} origins at a stride of {stride} need {back}, and {needed} "
+                f"y has a series of {min(lengths)} steps; {O} origins at a stride of {stride} need {back} and {needed} "
                 "before; give a longer series or fewer origins"
             )
         known = np.array([T - H - stride * np.arange(O)[::-1] for T in lengths])
@@ -328,6 +328,10 @@ class RecurrentForecaster(BaseEstimator):
             validate.positive_integer("horizon", self.horizon),
             difference,
         )
+
+    def _fewest(self, lags: int, horizon: int, difference: tuple[int, ...]) -> int:
+        """The fewest steps of a series to train on: a window, and one that is held out."""
+        return lags + sum(difference) + (2 * horizon if self.early_stopping else horizon)
 
     def _held_out(self, T: int) -> int:
         """The number of steps at the end of a series on which the network is not trained."""

@@ -51,7 +51,7 @@ class HorizonModel:
         self._columns, self._each_step = known[0].series.values.shape[1], known[0].columns.shape[1] > 0
         x, corrections = self._data(known, trained)
         self._center, unit = corrections.mean(axis=0), corrections.std(axis=0)
-        self._unit = np.where(unit > 1e-12 * np.abs(corrections).max(axis=0), unit, 1.0)
+        self._unit = np.where(unit > 1e-12 * np.abs(corrections).max(axis=0), unit, 0.0)  # 0: always the same
         self.model = self._made(forecaster, x.shape[2])
         callbacks, validation = list(forecaster.callbacks or ()), None
         if held_out is not None:
@@ -70,7 +70,7 @@ class HorizonModel:
             raise ValueError(f"the loss is {self.log['loss'][-1]} after training; lower the learning rate")
         self.widening = np.zeros((horizon, self._columns, self._quantiles))
         if held_out is not None and levels is not None:
-            z = (corrections_held_out - self._center) / self._unit
+            z = self._standardised(corrections_held_out)
             self.widening = widening(z[..., None] - self._outputs(x_held_out, horizon), levels)
 
     def forecasts(self, known: list[Known], horizon: int) -> np.ndarray:
@@ -107,9 +107,12 @@ class HorizonModel:
         x = np.concatenate([one.inputs(at, self.lags, self.horizon, self.difference) for one, at in parts])
         return x, np.concatenate([one.corrections(at, self.horizon, self.difference) for one, at in parts])
 
+    def _standardised(self, corrections: np.ndarray) -> np.ndarray:
+        return (corrections - self._center) / np.where(self._unit, self._unit, 1.0)
+
     def _samples(self, x: np.ndarray, corrections: np.ndarray) -> tuple[np.ndarray, ...]:
         """Inputs, targets, and where there is an output at each step, the weights that leave the horizon."""
-        z = ((corrections - self._center) / self._unit).astype(np.float32)
+        z = self._standardised(corrections).astype(np.float32)
         if not self._each_step:
             return x, z.reshape(len(z), -1)
         T = self.lags + self.horizon

@@ -134,7 +134,7 @@ def follow(name: str, index, steps: int):
             raise ValueError(f"the PeriodIndex of {name} has gaps, or is not in order; {fix}")
         return pandas.period_range(index[-1] + 1, periods=steps, freq=index.freq, name=index.name)
     if isinstance(index, pandas.DatetimeIndex | pandas.TimedeltaIndex):
-        every = index.freq or (pandas.infer_freq(index) if len(index) > 2 else None)
+        every = index.freq or (type(index)(index, freq="infer").freq if len(index) > 2 else None)
         if every is None:
             raise ValueError(f"the {kind} of {name} has no frequency that could be continued; {fix}")
         make = pandas.date_range if isinstance(index, pandas.DatetimeIndex) else pandas.timedelta_range

@@ -84,7 +84,8 @@ class Known:
         Returns
         -------
         ndarray, shape (N, lags, K + R), or (N, lags + H, K + R + P + 1)
-            With ``columns``, steps of the horizon follow: 0 where nothing is known, and 1 in a last column, which tells them.
+            With ``columns``, steps of the horizon follow: 0 where nothing is known, and 1 in a last column, which tells
+            them.
         """
         w = self.scale.scaled(differences(self._past(at, lags, difference), difference))
         back, K, R = at[:, None] - np.arange(lags)[::-1], w.shape[2], self.past_columns.shape[1]
