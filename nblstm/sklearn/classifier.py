@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import assert_all_finite, check_consistent_length, check_is_fitted
+from sklearn.utils.validation import assert_all_finite, check_consistent_length
 
 from nblstm.sklearn.estimator import LEARNING_RATE, RecurrentEstimator
 from nblstm.sklearn.sequences import Sequences
@@ -18,7 +16,91 @@ from nblstm.training.losses import BinaryCrossentropy, Loss, SparseCategoricalCr
 
 
 class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):
-    """Classes of sequences, or of each of their steps, by a recurrent network."""
+    """Classes of sequences, or of each of their steps, by a recurrent network.
+
+    Without ``model``, the network is ``num_layers`` recurrent layers and, behind the last step, `Dense` with a softmax
+    over the classes (with a sigmoid if there are two). The loss is the cross-entropy.
+
+    Parameters
+    ----------
+    cell : str or Cell, default "lstm"
+        ``"lstm"``, ``"gru"``, ``"rnn"``, another name of `nblstm.cells`, or a cell of your own.
+    hidden_size : int, default 32
+        Units of each recurrent layer, of each direction.
+    num_layers : int, default 1
+        Recurrent layers.
+    bidirectional : bool, default False
+        Whether each layer reads sequences in both directions.
+    dropout : float, default 0
+        Part of each recurrent layer's outputs that is set to 0 in training.
+    optimizer : str or Optimizer, default "adam"
+        A name of `nblstm.optimizers`; an object is copied, and its learning rate is its own.
+    learning_rate : float or schedule, default 3e-3
+        Of an optimizer that is given by name.
+    batch_size : int, default 32
+        Sequences in a batch.
+    max_epochs : int, default 100
+        Passes over the data, at most.
+    early_stopping : bool, default False
+        Whether a part of the sequences is held out, and the training ends when the loss on it no longer falls; the
+        parameters of the epoch with the smallest are kept. Without, the training ends when the loss on the training
+        data no longer falls.
+    validation_fraction : float, default 0.1
+        The part that is held out for ``early_stopping``; of each class alike.
+    n_iter_no_change : int, default 10
+        Epochs without a fall of the loss by more than ``tol`` after which the training ends.
+    tol : float, default 1e-4
+    warm_start : bool, default False
+        Whether `fit` goes on from what an earlier call has learned.
+    callbacks : list of Callback, optional
+        Of `nblstm.callbacks`; they see ``model_`` train.
+    verbose : {0, 1, 2, "auto"}, default 0
+        As of `Sequential.fit`.
+    random_state : int, RandomState or None, default None
+        Fixes the initial parameters, the order of sequences, dropout and what is held out.
+    model : Sequential or callable, optional
+        Layers to train in the place of those that the arguments from ``cell`` to ``dropout`` describe. Of a
+        `Sequential`, new layers of the same arguments are made; a function is called as ``model(features, outputs)``
+        and returns a `Sequential`. Its output has a column for each class, of probabilities, or for two classes a
+        single one, that of the second.
+    class_weight : dict, "balanced" or None, default None
+        Weights of classes in the loss, ``{label: weight}``; ``"balanced"``: such that all classes count alike.
+
+    Attributes
+    ----------
+    classes_ : ndarray, shape (C,)
+        The labels, sorted.
+    n_features_in_ : int
+        Features of a step; of a table (N, T), the number of its columns.
+    feature_names_in_ : ndarray of str
+        Names of columns, where the data has any that are strings.
+    n_iter_ : int
+        Epochs.
+    loss_curve_ : list of float
+        The loss of each epoch.
+    validation_scores_ : list of float
+        With ``early_stopping``, the accuracy on what is held out, after each epoch.
+    best_validation_score_ : float
+        That of the epoch whose parameters are kept.
+    model_ : Sequential
+        The network: save it, export it, step it in a stream.
+
+    Notes
+    -----
+    Sequences of different lengths are computed without their padding. ``model_`` has a `Masking` layer then, whose
+    ``mask_value`` is the smallest float32; data that has it is refused.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nblstm.sklearn import RecurrentClassifier
+    >>> random = np.random.default_rng(0)
+    >>> X = [random.normal(size=(T, 3)) for T in random.integers(5, 20, size=200)]
+    >>> y = np.where([x[:, 0].mean() > 0 for x in X], "up", "down")
+    >>> classifier = RecurrentClassifier("gru", random_state=0).fit(X[:150], y[:150])
+    >>> bool(classifier.score(X[150:], y[150:]) > 0.9)
+    True
+    """
 
     def __init__(
         self, cell="lstm", hidden_size=32, num_layers=1, bidirectional=False, dropout=0.0, optimizer="adam",
@@ -46,10 +128,9 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):
         if not hasattr(self, "model_"):
             if classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit: all that there will be")
-            self._classes = np.unique(classes)
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(f"classes is {np.unique(classes)}, and the first call got {self.classes_}; give the same")
-        return self._train(X, y, sample_weight, 1, hasattr(self, "model_"), False)
+        return self._train_one_epoch(X, y, sample_weight, classes)
 
     def predict(self, X):
         """The most probable class of each sequence, (N,).
@@ -73,18 +154,15 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):
 
     def score(self, X, y, sample_weight=None):
         """The part of the sequences, or of all steps, that get their class; by weight."""
+        if not self._each_step:
+            return super().score(X, y, sample_weight)
         x, outputs = self._raw(X)
-        if self._each_step:
-            labels = self._labels_of_steps(y, x)
-            if labels is None:
-                raise ValueError("y has no class for each step, on which the estimator was fitted; give (T_i,) for each")
-            y = np.concatenate(labels)
-            sample_weight = None if sample_weight is None else np.asarray(sample_weight).repeat(x.lengths)
-        return float(accuracy_score(y, self.classes_[self._by_class(outputs).argmax(axis=-1)], sample_weight=sample_weight))
-
-    @property
-    def _each_step(self) -> bool:
-        return len(self.model_.output_shape) == 3
+        labels = self._labels_of_steps(y, x)
+        if labels is None:
+            raise ValueError("y has no label for each step, as in fit; give an array (T_i,) for each sequence")
+        found = self.classes_[self._by_class(outputs).argmax(axis=-1)]
+        weight = None if sample_weight is None else np.repeat(sample_weight, x.lengths)
+        return float(accuracy_score(np.concatenate(labels), found, sample_weight=weight))
 
     def _probabilities(self, X) -> tuple[Sequences, np.ndarray]:
         x, outputs = self._raw(X)
@@ -112,7 +190,7 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):
                 raise ValueError(f"y has {len(part)} labels for sequence {n}, which has {T} steps; give one for each")
         return labels
 
-    def _targets(self, y, x, reset):
+    def _targets(self, y, x, classes, reset):
         labels = self._labels_of_steps(y, x)
         if labels is None:
             y = column_or_1d(y, warn=True)
@@ -121,15 +199,17 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):
             y = np.concatenate(labels)
         assert_all_finite(y, input_name="y")
         check_classification_targets(y)
-        classes, numbers = np.unique(y, return_inverse=True)
+        found, numbers = np.unique(y, return_inverse=True)
         if reset:
-            self.classes_ = vars(self).pop("_classes", classes)
+            self.classes_ = found if classes is None else np.unique(classes)
             if len(self.classes_) < 2:
                 raise ValueError(f"y has one class, {self.classes_[0]!r}; give labels of two classes or more")
         elif (labels is not None) != self._each_step:
-            raise ValueError("y has labels of steps where sequences had them in the first fit, or the other way round")
-        place = np.searchsorted(self.classes_, classes).clip(max=len(self.classes_) - 1)
-        unknown = classes[self.classes_[place] != classes]
+            raise ValueError(
+                "y has labels of steps and the first fit had labels of sequences, or the other way round; give the same"
+            )
+        place = np.searchsorted(self.classes_, found).clip(max=len(self.classes_) - 1)
+        unknown = found[self.classes_[place] != found]
         if len(unknown):
             raise ValueError(f"y has the label {unknown[0]!r}, which is not among the classes {self.classes_.tolist()}")
         numbers = place[numbers]

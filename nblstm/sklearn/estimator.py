@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from nblstm.arguments import validate
 from nblstm.sklearn.networks import network
@@ -20,7 +20,7 @@ from nblstm.training.losses import Loss
 from nblstm.training.optimizers import Optimizer
 
 #: The learning rate of an optimizer that is given by name, unless another is given.
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 3e-3
 
 
 class RecurrentEstimator(BaseEstimator):
@@ -81,19 +81,20 @@ class RecurrentEstimator(BaseEstimator):
         epochs = validate.positive_integer("max_epochs", self.max_epochs)
         return self._train(X, y, sample_weight, epochs, go_on, validate.flag("early_stopping", self.early_stopping))
 
-    def _train(self, X, y, sample_weight, epochs: int, go_on: bool, holds_out: bool):
+    def _train_one_epoch(self, X, y, sample_weight, classes=None):
+        """Train for one epoch, going on from what was learned."""
+        if self.early_stopping:
+            raise ValueError("early_stopping is True, and partial_fit trains for one epoch; leave it out, or call fit")
+        return self._train(X, y, sample_weight, 1, hasattr(self, "model_"), False, classes)
+
+    def _train(self, X, y, sample_weight, epochs: int, go_on: bool, holds_out: bool, classes=None):
         """Train, from new parameters on or going on with those that there are."""
         if y is None:
-            raise ValueError(
-                f"This {type(self).__name__} estimator requires y to be passed, but the target y is None."
-            )
+            raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
         batch_size = validate.positive_integer("batch_size", self.batch_size)
         x = read(self, X, reset=not go_on)
-        targets = self._targets(y, x, reset=not go_on)
-        weight = None
-        if sample_weight is not None:
-            weight = _check_sample_weight(sample_weight, x.lengths[:, None], dtype=np.float32, ensure_non_negative=True)
-        weight = self._weighted(weight, targets)
+        targets = self._targets(y, x, classes, reset=not go_on)
+        weight = self._weighted(None if sample_weight is None else _weights(sample_weight, len(x)), targets)
         if not go_on:
             self._begin(x, targets)
         model = self.model_
@@ -101,16 +102,20 @@ class RecurrentEstimator(BaseEstimator):
         if holds_out:
             trained, held_out = self._split(targets)
         progress = Progress(self, x, targets, weight, held_out)
-        parts = [subset(part, trained) for part in (x, targets, weight)]
+        parts: list[Any] = [subset(part, trained) for part in (x, targets, weight)]
         if parts[0].uniform and not model.makes_masks:
             every = np.arange(len(trained))
-            arrays = [None if part is None else batch_of(part, every) for part in parts]
-            data = dict(zip(("x", "y", "sample_weight"), arrays, strict=True)) | {"batch_size": batch_size}
+            data: list[Any] = [None if part is None else batch_of(part, every) for part in parts]
         else:
-            data = {"x": TrainingBatches(*parts, batch_size, model.generator, model.makes_masks)}
-        first = self.n_iter_
-        callbacks = [*(self.callbacks or ()), progress]
-        model.fit(**data, epochs=first + epochs, initial_epoch=first, verbose=self.verbose, callbacks=callbacks)
+            data = [
+                TrainingBatches(parts[0], parts[1], parts[2], batch_size, model.generator, model.makes_masks),
+                None,
+                None,
+            ]
+        model.fit(
+            data[0], data[1], sample_weight=data[2], batch_size=batch_size, initial_epoch=self.n_iter_,
+            epochs=self.n_iter_ + epochs, verbose=self.verbose, callbacks=[*(self.callbacks or ()), progress],
+        )  # fmt: skip
         return self
 
     def _begin(self, x: Sequences, targets) -> None:
@@ -121,8 +126,8 @@ class RecurrentEstimator(BaseEstimator):
         made = network(self, x.features, outputs, activation, each_step, not x.uniform, seed)
         loss = self._loss(self._check_outputs(made, outputs, each_step))
         made.compile(_optimizer(self.optimizer, self.learning_rate), loss)
-        self.model_ = made
-        self.n_iter_, self.loss_curve_ = 0, []
+        self.model_: Any = made
+        self.n_iter_, self.loss_curve_ = 0, list[float]()
         for name in ("validation_scores_", "best_validation_score_"):
             if hasattr(self, name):
                 delattr(self, name)
@@ -156,7 +161,7 @@ class RecurrentEstimator(BaseEstimator):
         """Weights of sequences, by their classes too."""
         return weight
 
-    def _targets(self, y, x: Sequences, reset: bool) -> Any:
+    def _targets(self, y, x: Sequences, classes, reset: bool) -> Any:
         """Targets as the loss takes them, (N,), (N, K), or `Sequences` of the targets of each step."""
         raise NotImplementedError
 
@@ -172,6 +177,12 @@ class RecurrentEstimator(BaseEstimator):
         """The score of outputs of the model, (N, K) or those of all steps (R, K)."""
         raise NotImplementedError
 
+    @property
+    def _each_step(self) -> bool:
+        """True if there is an output for each step, not for each sequence."""
+        check_is_fitted(self)
+        return len(self.model_.output_shape) == 3
+
     def _raw(self, X) -> tuple[Sequences, np.ndarray]:
         """What is given, and the model's outputs for it."""
         check_is_fitted(self)
@@ -180,8 +191,7 @@ class RecurrentEstimator(BaseEstimator):
 
     def _raw_of(self, x: Sequences) -> np.ndarray:
         """The model's outputs, (N, K), or those of all steps (R, K) in the order of ``x.flat()``."""
-        model = self.model_
-        each_step = len(model.output_shape) == 3
+        each_step, model = self._each_step, self.model_
         outputs = np.empty((int(x.lengths.sum()) if each_step else len(x), model.output_shape[-1]))
         ends = x.lengths.cumsum()
         for chosen in x.batches(model.makes_masks):
@@ -192,6 +202,18 @@ class RecurrentEstimator(BaseEstimator):
             for n, part in zip(chosen, y, strict=True):
                 outputs[ends[n] - x.lengths[n] : ends[n]] = part[: x.lengths[n]]
         return outputs
+
+
+def _weights(sample_weight, N: int) -> np.ndarray:
+    """Weights of N sequences."""
+    weight = validate.real_array("sample_weight", sample_weight, "float32")
+    if weight.shape != (N,):
+        raise ValueError(f"sample_weight has shape {weight.shape}; X has {N} sequences, so give shape ({N},)")
+    if not (weight >= 0).all() or not np.isfinite(weight).all():
+        raise ValueError("sample_weight has numbers below 0 or that are not finite; give weights of 0 or more")
+    if not weight.any():
+        raise ValueError("sample_weight has weights of zero alone; give some above")
+    return weight
 
 
 def _optimizer(given, learning_rate) -> Optimizer:

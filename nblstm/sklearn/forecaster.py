@@ -172,7 +172,7 @@ class RecurrentForecaster(BaseEstimator):
         TypeError, ValueError
             If an argument is not as described, has NaN or infinity, or the series are too short.
         """
-        lags, H, d = self._window()
+        lags, H, d, fewest = self._window()
         quantiles = None if self.quantiles is None else tuple(checked_quantiles(self.quantiles).tolist())
         series, several = read_series("y", y)
         X, past_X = (as_tables(name, given, series, several) for name, given in (("X", X), ("past_X", past_X)))
@@ -184,9 +184,8 @@ class RecurrentForecaster(BaseEstimator):
         trained = [np.arange(first, end - H) for end in ends]
         held_out = [np.arange(max(end - 1, first), T - H) for end, T in zip(ends, lengths, strict=True)]
         if not sum(map(len, trained)) or min(lengths) <= first or not (sum(map(len, held_out)) or ends == lengths):
-            needed = self._fewest(lags, H, d)
             raise ValueError(
-                f"y has {min(lengths)} steps; lags={lags}, horizon={H} and difference={self.difference} need {needed} "
+                f"y has {min(lengths)} steps; lags={lags}, horizon={H} and difference={self.difference} need {fewest} "
                 "or more; give a longer series, fewer lags or a shorter horizon"
             )
         for of, rows in zip(columns, tables, strict=True):
@@ -297,41 +296,35 @@ class RecurrentForecaster(BaseEstimator):
             forecasts: "naive" repeats the last value, "seasonal naive" the last season, and with several differences
             "continued" is what the network corrects.
         """
-        lags, H, d = self._window()
+        lags, H, d, fewest = self._window()
         series, several = read_series("y", y)
         O, stride = validate.positive_integer("origins", origins), validate.positive_integer("stride", stride)
         every = validate.whole_number("refit", int(refit) if isinstance(refit, bool | np.bool_) else refit) or O
         season = max((*d, 1)) if season is None else validate.positive_integer("season", season)
-        tables = [(name, as_tables(name, given, series, several)) for name, given in (("X", X), ("past_X", past_X))]
         index, lengths = [one.index for one in series], [len(one) for one in series]
-        rows = [
-            None if given is None else Columns.of(name, given).of_series(given, index, lengths)
-            for name, given in tables
-        ]
-        back, needed = H + stride * (O - 1), max(self._fewest(lags, H, d), season)
+
+        def rows(name: str, given) -> list[np.ndarray] | None:
+            tables = as_tables(name, given, series, several)
+            return None if tables is None else Columns.of(name, tables).of_series(tables, index, lengths)
+
+        X, past_X = rows("X", X), rows("past_X", past_X)
+        back, needed = H + stride * (O - 1), max(fewest, season)
         if min(lengths) - back < needed:
             raise ValueError(
                 f"y has a series of {min(lengths)} steps; {O} origins at a stride of {stride} need {back} and {needed} "
                 "before; give a longer series or fewer origins"
             )
         known = np.array([T - H - stride * np.arange(O)[::-1] for T in lengths])
-        return rolling(self, series, several, *rows, known, every, baselines(series, known, H, season, d))
+        return rolling(self, series, several, X, past_X, known, every, baselines(series, known, H, season, d))
 
-    def _window(self) -> tuple[int, int, tuple[int, ...]]:
-        """The lags, horizon and differences, checked."""
+    def _window(self) -> tuple[int, int, tuple[int, ...], int]:
+        """Lags, horizon and differences, checked, and the fewest steps of a series that make windows of them."""
         given = () if self.difference is None else self.difference
         given = tuple(given) if isinstance(given, Sequence | np.ndarray) else (given,)
         fix = "give 1, a season, both as a tuple, or None"
-        difference = tuple(validate.positive_integer("difference", d, fix) for d in given)
-        return (
-            validate.positive_integer("lags", self.lags),
-            validate.positive_integer("horizon", self.horizon),
-            difference,
-        )
-
-    def _fewest(self, lags: int, horizon: int, difference: tuple[int, ...]) -> int:
-        """The fewest steps of a series to train on: a window, and one that is held out."""
-        return lags + sum(difference) + (2 * horizon if self.early_stopping else horizon)
+        d = tuple(validate.positive_integer("difference", each, fix) for each in given)
+        lags, H = validate.positive_integer("lags", self.lags), validate.positive_integer("horizon", self.horizon)
+        return lags, H, d, lags + sum(d) + (2 * H if self.early_stopping else H)
 
     def _held_out(self, T: int) -> int:
         """The number of steps at the end of a series on which the network is not trained."""

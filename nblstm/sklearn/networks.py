@@ -6,7 +6,7 @@ from typing import Any
 
 from nblstm.arguments import validate
 from nblstm.cells import Cell
-from nblstm.layers import GRU, LSTM, RNN, Bidirectional, Dense, Dropout, Input, Layer, Masking, SimpleRNN
+from nblstm.layers import GRU, LSTM, RNN, Bidirectional, Dense, Dropout, Input, Layer, Masking, Recurrent, SimpleRNN
 from nblstm.models import Sequential
 from nblstm.sklearn.sequences import PADDING
 
@@ -34,11 +34,11 @@ def network(
     """
     given = estimator.model
     if given is None:
-        layers = _layers(estimator, each_step) + [Dense(outputs, activation=activation)]
+        layers = [*_layers(estimator, each_step), Dense(outputs, activation=activation)]
     else:
         layers = _layers_of(given, features, outputs)
     if masks and not any(layer.makes_masks for layer in layers):
-        layers = [Masking(float(PADDING)), *layers]
+        layers = [Masking(PADDING), *layers]
     made = Sequential([Input((None, features)), *layers], seed=seed)
     made.build()
     return made
@@ -58,7 +58,7 @@ def _layers(estimator: Any, each_step: bool) -> list[Layer]:
     return layers
 
 
-def _recurrent(cell: Cell | str, units: int, sequences: bool) -> Layer:
+def _recurrent(cell: Cell | str, units: int, sequences: bool) -> Recurrent:
     units = validate.positive_integer("hidden_size", units)
     if isinstance(cell, Cell):
         return RNN(cell, units, return_sequences=sequences)
@@ -74,10 +74,7 @@ def _layers_of(given, features: int, outputs: int) -> list[Layer]:
     if isinstance(given, Sequential):
         return [layer.unbuilt() for layer in given.layers]
     if not callable(given):
-        raise TypeError(
-            f"model is {given!r}; give a Sequential, or a function of the numbers of features and of outputs that makes "
-            "one, or None"
-        )
+        raise TypeError(f"model is {given!r}; give a Sequential, or a function of features and outputs that makes one")
     made = given(features, outputs)
     if not isinstance(made, Sequential):
         raise TypeError(f"model made {made!r} of {features} features and {outputs} outputs; let it return a Sequential")

@@ -18,7 +18,47 @@ from nblstm.training.losses import Loss, MeanSquaredError
 
 
 class RecurrentRegressor(RegressorMixin, RecurrentEstimator):
-    """Numbers from sequences, by a recurrent network."""
+    """Numbers from sequences, by a recurrent network.
+
+    Without ``model``, the network is ``num_layers`` recurrent layers and, behind the last step, `Dense`. The loss is
+    the mean squared error, or with ``quantiles`` the pinball loss.
+
+    Targets are (N,), or (N, K) for K numbers of each sequence. For numbers of each step they are a list of arrays
+    (T_i, K), or an array (N, T, K). Scale them to about 1, as by `sklearn.compose.TransformedTargetRegressor`.
+
+    Parameters
+    ----------
+    cell, hidden_size, num_layers, bidirectional, dropout, optimizer, learning_rate, batch_size, max_epochs, \
+    early_stopping, validation_fraction, n_iter_no_change, tol, warm_start, callbacks, verbose, random_state
+        See `RecurrentClassifier`.
+    model : Sequential or callable, optional
+        See `RecurrentClassifier`; its output has a column for each target, or with Q quantiles Q of them side by side.
+    quantiles : sequence of float, optional
+        Quantiles of the targets to learn, between 0 and 1, such as ``(0.05, 0.5, 0.95)``; the median is added where it
+        is not among them. `predict` then gives the medians, `predict_interval` intervals, and `predict_quantiles` all.
+
+    Attributes
+    ----------
+    n_outputs_ : int
+        K.
+    quantiles_ : ndarray or None
+        The quantiles that are learned, in ascending order.
+    n_features_in_, feature_names_in_, n_iter_, loss_curve_, model_
+        See `RecurrentClassifier`.
+    validation_scores_, best_validation_score_
+        Likewise, of R^2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nblstm.sklearn import RecurrentRegressor
+    >>> random = np.random.default_rng(0)
+    >>> X = [random.normal(size=(T, 2)) for T in random.integers(5, 20, size=200)]
+    >>> y = np.array([x[-1].sum() for x in X]) + random.normal(size=200)
+    >>> regressor = RecurrentRegressor(quantiles=(0.1, 0.9), max_epochs=20, random_state=0).fit(X, y)
+    >>> regressor.predict(X[:4]).shape, regressor.predict_interval(X[:4], coverage=0.8).shape
+    ((4,), (4, 2))
+    """
 
     def __init__(
         self, cell="lstm", hidden_size=32, num_layers=1, bidirectional=False, dropout=0.0, optimizer="adam",
@@ -40,14 +80,15 @@ class RecurrentRegressor(RegressorMixin, RecurrentEstimator):
 
     def partial_fit(self, X, y, sample_weight=None):
         """Train for one epoch, going on from what was learned; arguments as for `fit`."""
-        return self._train(X, y, sample_weight, 1, hasattr(self, "model_"), False)
+        return self._train_one_epoch(X, y, sample_weight)
 
     def predict(self, X):
         """The numbers.
 
         Parameters
         ----------
-        X : see `fit`
+        X : list of array_like (T_i, F), or array_like (N, T, F) or (N, T)
+            As for `fit`.
 
         Returns
         -------
@@ -55,18 +96,14 @@ class RecurrentRegressor(RegressorMixin, RecurrentEstimator):
             With ``quantiles``, the medians.
         """
         x, outputs = self._raw(X)
-        if self.quantiles_ is not None:
-            outputs = self._by_quantile(outputs)[..., int(np.searchsorted(self.quantiles_, 0.5))]
-        return self._as_given(x, outputs)
+        return self._as_given(x, self._point(outputs))
 
     def predict_quantiles(self, X):
         """The quantiles of ``quantiles_``, in this order, in a last dimension more than `predict` has.
 
         They never cross: where the network's outputs do, they are sorted.
         """
-        check_is_fitted(self)
-        if self.quantiles_ is None:
-            raise ValueError("quantiles is None, so no quantiles were fitted; give such as quantiles=(0.05, 0.5, 0.95)")
+        self._need_quantiles()
         x, outputs = self._raw(X)
         return self._as_given(x, self._by_quantile(outputs))
 
@@ -75,7 +112,8 @@ class RecurrentRegressor(RegressorMixin, RecurrentEstimator):
 
         Parameters
         ----------
-        X : see `fit`
+        X : list of array_like (T_i, F), or array_like (N, T, F) or (N, T)
+            As for `fit`.
         coverage : float, optional
             The probability, such that ``(1 - coverage) / 2`` and ``(1 + coverage) / 2`` are among ``quantiles``. By
             default, that from the smallest of them to the largest.
@@ -85,9 +123,7 @@ class RecurrentRegressor(RegressorMixin, RecurrentEstimator):
         ndarray, shape (N, 2) or (N, K, 2)
             The lower and the upper end, in a last dimension more than `predict` has.
         """
-        check_is_fitted(self)
-        if self.quantiles_ is None:
-            raise ValueError("quantiles is None, so no quantiles were fitted; give such as quantiles=(0.05, 0.5, 0.95)")
+        self._need_quantiles()
         ends = [0, len(self.quantiles_) - 1]
         if coverage is not None:
             coverage = validate.number("coverage", coverage, 0, 1, above=True, below=True)
@@ -104,17 +140,25 @@ class RecurrentRegressor(RegressorMixin, RecurrentEstimator):
 
     def score(self, X, y, sample_weight=None):
         """R^2 of `predict`, the mean of those of all outputs; of targets of each step, over all steps."""
+        if not self._each_step:
+            return super().score(X, y, sample_weight)
         x, outputs = self._raw(X)
-        targets = self._targets(y, x, reset=False)
-        if isinstance(targets, Sequences):
-            sample_weight = None if sample_weight is None else np.asarray(sample_weight).repeat(x.lengths)
-            targets = targets.flat()
-        return self._score_of(targets, outputs, sample_weight)
+        targets = self._targets(y, x, None, reset=False).flat()
+        return self._score_of(targets, outputs, None if sample_weight is None else np.repeat(sample_weight, x.lengths))
 
     def _score_of(self, targets, outputs, weight):
-        if self.quantiles_ is not None:
-            outputs = self._by_quantile(outputs)[..., int(np.searchsorted(self.quantiles_, 0.5))]
-        return float(r2_score(targets, outputs, sample_weight=weight))
+        return float(r2_score(targets, self._point(outputs), sample_weight=weight))
+
+    def _point(self, outputs: np.ndarray) -> np.ndarray:
+        """One number for each target, (R, K): outputs as they are, or medians."""
+        if self.quantiles_ is None:
+            return outputs
+        return self._by_quantile(outputs)[..., int(np.searchsorted(self.quantiles_, 0.5))]
+
+    def _need_quantiles(self) -> None:
+        check_is_fitted(self)
+        if self.quantiles_ is None:
+            raise ValueError("quantiles is None, so no quantiles were fitted; give such as quantiles=(0.05, 0.5, 0.95)")
 
     def _by_quantile(self, outputs: np.ndarray) -> np.ndarray:
         """Outputs (R, K Q) as (R, K, Q), in ascending order of the quantiles and of the values."""
@@ -122,11 +166,11 @@ class RecurrentRegressor(RegressorMixin, RecurrentEstimator):
 
     def _as_given(self, x: Sequences, outputs: np.ndarray) -> Any:
         """Outputs (N, K, ...) in the form that targets had: (N, ...) for one target, per step as the sequences came."""
-        if len(self.model_.output_shape) == 3:
+        if self._each_step:
             return x.parts(outputs)
         return outputs[:, 0] if self._one_output else outputs
 
-    def _targets(self, y, x, reset):
+    def _targets(self, y, x, classes, reset):
         y = _steps(y, x)
         if isinstance(y, Sequences):
             K, one = y.features, False
@@ -146,7 +190,7 @@ class RecurrentRegressor(RegressorMixin, RecurrentEstimator):
         if reset:
             self.n_outputs_, self._one_output = K, one
             self.quantiles_ = None if self.quantiles is None else checked_quantiles(self.quantiles)
-        elif K != self.n_outputs_ or isinstance(y, Sequences) != (len(self.model_.output_shape) == 3):
+        elif self.n_outputs_ != K or isinstance(y, Sequences) != self._each_step:
             raise ValueError(f"y has {K} outputs, and the estimator was fitted on {self.n_outputs_}; give as many")
         return y
 

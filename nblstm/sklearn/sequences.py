@@ -13,7 +13,7 @@ from nblstm.arguments import validate
 from nblstm.training.batches import PyDataset
 
 #: Value of all features of a step behind a sequence's end, which data may not have: `Masking` finds such steps by it.
-PADDING = np.finfo(np.float32).min
+PADDING = float(np.finfo(np.float32).min)
 
 #: Steps of the sequences in a batch that is predicted, padding included, and the most sequences in it.
 STEPS_AT_ONCE, SEQUENCES_AT_ONCE = 16_384, 1024
@@ -25,7 +25,7 @@ class Sequences:
 
     Attributes
     ----------
-    rows : ndarray of float32, shape (R + 1, F)
+    rows : ndarray, shape (R + 1, F)
         ``rows[starts[n]:starts[n] + lengths[n]]`` is sequence n; behind them all is a row of padding.
     lengths, starts : ndarray of int, shape (N,)
     kind : {"list", "array", "table"}
@@ -77,7 +77,7 @@ class Sequences:
 
     def like(self, values: np.ndarray) -> Sequences:
         """Sequences of these lengths, of one value (R,) for each step in the order of `flat`; their padding is 0."""
-        rows = _with_padding(values[:, None], 0)
+        rows = _with_padding(values[:, None].astype(np.float32), 0)
         return Sequences(rows, self.lengths, self.lengths.cumsum() - self.lengths, self.kind)
 
     def flat(self) -> np.ndarray:
@@ -161,13 +161,13 @@ def subset(part: Any, chosen: np.ndarray) -> Any:
 
 
 def _with_padding(rows: np.ndarray, padding: float) -> np.ndarray:
-    made = np.empty((len(rows) + 1, rows.shape[1]), np.float32)
+    made = np.empty((len(rows) + 1, rows.shape[1]), rows.dtype)
     made[:-1], made[-1] = rows, padding
     return made
 
 
-def read(estimator: Any, X, *, reset: bool) -> Sequences:
-    """The sequences that a user gives, checked; sets ``n_features_in_`` and ``feature_names_in_``, or compares with them.
+def read(estimator: Any, X, *, reset: bool, dtype: type = np.float32) -> Sequences:
+    """Check and convert what a user gives; set ``n_features_in_`` and ``feature_names_in_``, or compare with them.
 
     Parameters
     ----------
@@ -175,6 +175,7 @@ def read(estimator: Any, X, *, reset: bool) -> Sequences:
     X : list of array_like (T_i, F), array_like (N, T, F) or (N, T), or pandas object
     reset : bool
         Whether this is the first data that the estimator sees, or a fit anew.
+    dtype : {np.float32, np.float64}
 
     Raises
     ------
@@ -185,9 +186,9 @@ def read(estimator: Any, X, *, reset: bool) -> Sequences:
         X = validate.plain_array("X", X)
     listed = _listed(X)
     if listed is None:
-        found = _of_array(estimator, X, reset)
+        found = _of_array(estimator, X, reset, dtype)
     else:
-        found = _of_list(estimator, listed, reset)
+        found = _of_list(estimator, listed, reset, dtype)
     _check_finite(found)
     return found
 
@@ -195,7 +196,7 @@ def read(estimator: Any, X, *, reset: bool) -> Sequences:
 def _listed(X) -> list | None:
     """The sequences of a list, a pandas Series, a table with two index levels or an array of objects, one by one.
 
-    None if X is an array or a table (N, T), or a list of rows of equal length, which stands for one.
+    None if X is an array or a table (N, T), or a list of lists of equal length, which stands for one.
     """
     if hasattr(X, "iloc"):
         if getattr(X.index, "nlevels", 1) == 2:
@@ -206,7 +207,7 @@ def _listed(X) -> list | None:
     if not isinstance(X, list | tuple) or not len(X) or isinstance(X[0], str | bytes):
         return None
     ndims = {_ndim(part) for part in X}
-    if ndims == {1} and len({len(part) for part in X}) == 1:
+    if ndims == {1} and not hasattr(X[0], "ndim") and len({len(part) for part in X}) == 1:
         return None
     return list(X) if ndims <= {1, 2} else None
 
@@ -218,19 +219,19 @@ def _ndim(part) -> int:
     return 1 + (_ndim(part[0]) if len(part) else 0) if isinstance(part, list | tuple) else 0
 
 
-def _of_array(estimator, X, reset: bool) -> Sequences:
+def _of_array(estimator, X, reset: bool, dtype: type) -> Sequences:
     known = None if reset else estimator.n_features_in_
     if not reset and not estimator._is_table and np.ndim(X) == 2 and known == 1:
         array = validation.check_array(X, dtype="numeric", ensure_all_finite=False, input_name="X")
-        return Sequences.of_array(_float32(array)[:, :, None], "table")
+        return Sequences.of_array(_converted(array, dtype)[:, :, None], "table")
     shape = np.shape(X)
     if len(shape) == 3:
         array = validation.check_array(
             X, dtype="numeric", ensure_all_finite=False, allow_nd=True, ensure_min_features=0, input_name="X"
         )
         _check_steps(shape[1:])
-        _set_features(estimator, array, shape[2], reset, f"an array of shape {shape}, (N, T, features)", shape[1])
-        return Sequences.of_array(_float32(array))
+        _set_features(estimator, array, shape[2], reset, f"in an array (N, T, features) of shape {shape}", shape[1])
+        return Sequences.of_array(_converted(array, dtype))
     if not reset and not estimator._is_table and len(shape) == 2:
         raise ValueError(
             f"X has shape {shape}, and {type(estimator).__name__} was fitted on sequences of {known} features; give a "
@@ -239,11 +240,11 @@ def _of_array(estimator, X, reset: bool) -> Sequences:
     array = validation.validate_data(estimator, X, reset=reset, dtype="numeric", ensure_all_finite=False)
     if reset:
         estimator._is_table = True
-    return Sequences.of_array(_float32(array)[:, :, None], "table")
+    return Sequences.of_array(_converted(array, dtype)[:, :, None], "table")
 
 
-def _of_list(estimator, listed: list, reset: bool) -> Sequences:
-    arrays = [_sequence(n, part) for n, part in enumerate(listed)]
+def _of_list(estimator, listed: list, reset: bool, dtype: type) -> Sequences:
+    arrays = [_sequence(n, part, dtype) for n, part in enumerate(listed)]
     features = {array.shape[1] for array in arrays}
     if len(features) > 1:
         shapes = " and ".join(str(np.shape(part)) for part in _first_of_each(arrays))
@@ -251,20 +252,18 @@ def _of_list(estimator, listed: list, reset: bool) -> Sequences:
         fix = "if they are (channels, T), give [x.T for x in X]" if turned else "each is (T, features)"
         raise ValueError(f"X has sequences of different numbers of features, such as {shapes}; {fix}")
     F = features.pop()
-    steps = {len(array) for array in arrays}
-    frames = all(hasattr(part, "columns") for part in listed)
-    names = listed[0] if frames else arrays[0]
-    _set_features(estimator, names, F, reset, f"sequences of shape {arrays[0].shape}", min(steps))
+    came = f"in sequences such as one of shape {arrays[0].shape}"
+    _set_features(estimator, listed, F, reset, came, min(len(array) for array in arrays))
     return Sequences.of_list(arrays)
 
 
-def _sequence(n: int, part) -> np.ndarray:
+def _sequence(n: int, part, dtype: type) -> np.ndarray:
     """Sequence number n as an array (T, F)."""
     array = validate.number_array(f"X[{n}]", part, "give each as an array (T, features)")
     if array.ndim == 1:
         array = array[:, None]
     _check_steps(array.shape, f" at {n}")
-    return _float32(array)
+    return _converted(array, dtype)
 
 
 def _first_of_each(arrays: list[np.ndarray]) -> list[np.ndarray]:
@@ -276,32 +275,33 @@ def _first_of_each(arrays: list[np.ndarray]) -> list[np.ndarray]:
 def _check_steps(shape: tuple[int, ...], place: str = "") -> None:
     T, F = shape
     if not T or not F:
-        raise ValueError(f"X has a sequence of shape ({T}, {F}){place}; give one step and one feature or more, or drop it")
+        raise ValueError(
+            f"X has a sequence of shape ({T}, {F}){place}; give one step and one feature or more, or drop it"
+        )
 
 
 def _set_features(estimator, X, F: int, reset: bool, came: str, T: int) -> None:
     """Take note of the number of features and their names, or compare them with those of the fit."""
-    validation.validate_data(estimator, X, reset=reset, skip_check_array=True, ensure_2d=False)  # names alone
+    named = X[0] if isinstance(X, list) and all(hasattr(part, "columns") for part in X) else X
+    validation.validate_data(estimator, named, reset=reset, skip_check_array=True, ensure_2d=False)  # names alone
     if reset:
         estimator.n_features_in_, estimator._is_table = F, False
         return
     channels = 1 if estimator._is_table else estimator.n_features_in_
     if channels == F:
         return
-    turned = (
-        "; if it is (N, channels, T), as of aeon and sktime, give it with the last two axes exchanged, "
-        "np.swapaxes(X, 1, 2)"
-        if T == channels
-        else ""
-    )
+    turned = ""
+    if channels == T:
+        fix = "[x.T for x in X]" if isinstance(X, list) else "np.swapaxes(X, 1, 2)"
+        turned = f"; if it has channels before steps, as of aeon and sktime, give {fix}"
     raise ValueError(
-        f"X has {F} features, {came}, but {type(estimator).__name__} is expecting {channels} features as input{turned}"
+        f"X has {F} features {came}, but {type(estimator).__name__} is expecting {channels} features as input{turned}"
     )
 
 
-def _float32(array: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore", invalid="ignore"):
-        return array.astype(np.float32, copy=False)
+def _converted(array: np.ndarray, dtype: type) -> np.ndarray:
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # `_check_finite` finds what is too large
+        return array.astype(dtype, copy=False)
 
 
 def _check_finite(found: Sequences) -> None:
@@ -314,6 +314,6 @@ def _check_finite(found: Sequences) -> None:
     n = int(np.searchsorted(found.starts, row, "right") - 1)
     name = "NaN" if np.isnan(value) else "infinity or a number beyond float32"
     raise ValueError(
-        f"Input X contains {name}, in sequence {n} at step {row - found.starts[n]}, feature {feature}; remove or replace "
-        "what is not a finite number"
+        f"Input X contains {name}, in sequence {n} at step {row - found.starts[n]}, feature {feature}; remove or "
+        "replace what is not a finite number"
     )
