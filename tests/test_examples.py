@@ -20,17 +20,19 @@ RESULTS = {
     "digits_row_by_row": r"Held out: ([\d.]+)% of 360 digits are right, cross-entropy ([\d.]+)",
     "generate_text": r"Held out: perplexity ([\d.]+) per character, of (\d+) characters",
     "forecast_months": r"from 12 months +([\d.]+)",
+    "forecast_with_intervals": r"Held out: ([\d.]+) ppm .*, (\d+)% of weeks in the 80 % interval",
     "swing_up": r"Held out: (\d+) of 10 swing-ups end upright",
     "own_cell_in_torch": r"differ by at most (\S+)[\s\S]*Held out: ([\d.]+)% of 360 digits are right",
 }
 
 #: These take more than a few seconds without ``--quick``.
-LONGER = {"code_or_prose", "moving_digits", "digits_row_by_row", "generate_text"}
+LONGER = {"code_or_prose", "moving_digits", "digits_row_by_row", "generate_text", "forecast_with_intervals"}
 
 #: These are for one cell and have no options.
 ONE_CELL = {"swing_up", "own_cell_in_torch"}
 
-#: What tells that a program has learned: better than chance, and than the change of a year before (0.392 ppm).
+#: What tells that a program has learned: better than chance, than the change of a year before (0.392 ppm), and than a year
+#: before with its growth (0.763 ppm).
 LEARNED = {
     "count_digits": lambda right, loss: right > 95,
     "code_or_prose": lambda right, loss: right > 90,
@@ -38,6 +40,7 @@ LEARNED = {
     "digits_row_by_row": lambda right, loss: right > 85,
     "generate_text": lambda perplexity, characters: perplexity < 15,
     "forecast_months": lambda error: error < 0.35,
+    "forecast_with_intervals": lambda error, inside: error < 0.763 and 60 < inside < 95,
     "swing_up": lambda upright: upright >= 8,
     "own_cell_in_torch": lambda apart, right: apart < 1e-5 and right > 80,
 }
@@ -79,6 +82,8 @@ def options(program: str, cell: str) -> list[str]:
 )
 def test_it_learns_and_draws(program, cell, examples):
     image = pytest.importorskip("PIL.Image")
+    if program == "forecast_with_intervals":
+        pytest.importorskip("pandas", reason="needs pandas")
     if "torch" in program:
         pytest.importorskip("torch", reason="needs torch, the extra 'torch'")
     output = run(examples / f"{program}.py", *options(program, cell))

@@ -335,7 +335,7 @@ def test_errors_and_coverage_by_horizon():
     inside = (result.quantiles[..., 1] <= result.actuals) & (result.actuals <= result.quantiles[..., 3])
     np.testing.assert_allclose(shares[0.8], inside.mean(axis=(0, 2)))
     text = str(result).splitlines()
-    assert text[0] == "Mean absolute error from 7 origins, 1 fits"
+    assert text[0] == "Mean absolute error from 7 origins, 1 fit"
     assert text[2].split()[:4] == ["steps", "ahead", "forecast", "naive"]
     assert [line.split()[0] for line in text[3:]] == ["1", "2", "3", "all"]
     assert float(text[3].split()[1]) == pytest.approx(result.errors()["forecast"][0], rel=1e-3)

@@ -100,16 +100,19 @@ class Backtest:
         return pandas.DataFrame(table | {name: values.ravel() for name, values in self.baselines.items()})
 
     def __str__(self) -> str:
+        """Return a table of mean absolute errors and coverage: twelve horizons at most, and the mean of all."""
         errors, shares = self.errors(), self.coverage()
+        columns = [(name, each, "{:.4g}") for name, each in errors.items()]
+        columns += [(f"in {share:.0%} interval", each, "{:.0%}") for share, each in shares.items()]
         H = len(errors["forecast"])
-        heads = [*errors, *(f"in {share:.0%} interval" for share in shares)]
-        lines = [f"Mean absolute error from {self.known.shape[-1]} origins, {self.fits} fits", ""]
-        lines.append("steps ahead" + "".join(f"  {head:>14}" for head in heads))
-        for h in [*range(H), slice(None)]:
-            row = f"{h + 1:11}" if isinstance(h, int) else "        all"
-            row += "".join(f"  {np.mean(values[h]):{max(14, len(name))}.4g}" for name, values in errors.items())
-            lines.append(row + "".join(f"  {np.mean(values[h]):14.0%}" for values in shares.values()))
-        return "\n".join(lines)
+        table = [["steps ahead", *(name for name, _, _ in columns)]]
+        for h in np.unique(np.linspace(0, H - 1, min(H, 12)).round().astype(int)):
+            table.append([str(h + 1), *(form.format(each[h]) for _, each, form in columns)])
+        table.append(["all", *(form.format(each.mean()) for _, each, form in columns)])
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
+        fits = f"{self.fits} fit{'s' * (self.fits > 1)}"
+        return "\n".join([f"Mean absolute error from {self.known.shape[-1]} origins, {fits}", "", *lines])
 
     def _by_horizon(self, values: np.ndarray) -> np.ndarray:
         axis = values.ndim - (1 if self.flat else 2)

@@ -296,7 +296,7 @@ class RecurrentForecaster(BaseEstimator):
             forecasts: "naive" repeats the last value, "seasonal naive" the last season, and with several differences
             "continued" is what the network corrects.
         """
-        lags, H, d, fewest = self._window()
+        _, H, d, fewest = self._window()
         series, several = read_series("y", y)
         O, stride = validate.positive_integer("origins", origins), validate.positive_integer("stride", stride)
         every = validate.whole_number("refit", int(refit) if isinstance(refit, bool | np.bool_) else refit) or O
