@@ -39,6 +39,7 @@ ALLOWED = {
     "layers": {"arguments", "buffers", "cells", "engine", "nn", "process"}
     | {"activations", "constraints", "initializers", "regularizers"},
     "models": {"activations", "arguments", "engine", "files", "layers", "nn", "numba_extension", "process", "training"},
+    "sklearn": {"arguments", "cells", "layers", "models", "training"},
     # Keras's names of modules, for what lies further down.
     **{name: {"training"} for name in ("callbacks", "losses", "metrics", "optimizers")},
     "preprocessing": {"arguments"},
@@ -196,8 +197,8 @@ def test_libraries(file):
     for module, in_function in imports(file):
         package = module.split(".")[0]
         known = {"nblstm", *LIBRARIES, *sys.stdlib_module_names} | (OPTIONAL if in_function else set())
-        if part_of(file) == "torch":
-            known |= {"torch"}
+        if part_of(file) in ("torch", "sklearn"):
+            known |= {part_of(file)}
         if part_of(file) == "cuda":
             known |= ON_A_GPU
         else:
@@ -296,6 +297,7 @@ BASES_OF_ONE = {
     "Gradients",  # and the piece of them that a held layer writes
     "Stepper",  # of nn; that of layers takes Keras's states
     "LayerOptions", "EmbeddingOptions",  # types of **kwargs
+    "PyDataset",  # Keras's, for users' data sets
     "HostArrays",  # the CPU backend's has kernels that pack; buffers know no kernels
 }  # fmt: skip
 

@@ -87,18 +87,19 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):
 
     Notes
     -----
-    Sequences of different lengths are computed without their padding. ``model_`` has a `Masking` layer then, whose
-    ``mask_value`` is the smallest float32; data that has it is refused.
+    Sequences of different lengths are computed without their padding. ``model_`` begins with a `Masking` layer then,
+    whose ``mask_value`` is the smallest float32: data that has it is refused. Where ``model`` begins with a `Masking`
+    of its own, its ``mask_value`` is the padding.
 
     Examples
     --------
     >>> import numpy as np
     >>> from nblstm.sklearn import RecurrentClassifier
     >>> random = np.random.default_rng(0)
-    >>> X = [random.normal(size=(T, 3)) for T in random.integers(5, 20, size=200)]
+    >>> X = [random.normal(size=(T, 3)) for T in random.integers(5, 20, size=500)]
     >>> y = np.where([x[:, 0].mean() > 0 for x in X], "up", "down")
-    >>> classifier = RecurrentClassifier("gru", random_state=0).fit(X[:150], y[:150])
-    >>> bool(classifier.score(X[150:], y[150:]) > 0.9)
+    >>> classifier = RecurrentClassifier(random_state=0).fit(X[:400], y[:400])
+    >>> bool(classifier.score(X[400:], y[400:]) > 0.9)
     True
     """
 
@@ -129,7 +130,8 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):
             if classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit: all that there will be")
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            raise ValueError(f"classes is {np.unique(classes)}, and the first call got {self.classes_}; give the same")
+            came, known = np.unique(classes).tolist(), self.classes_.tolist()
+            raise ValueError(f"classes is {came}, and the first call got {known}; give the same")
         return self._train_one_epoch(X, y, sample_weight, classes)
 
     def predict(self, X):
@@ -203,7 +205,7 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):
         if reset:
             self.classes_ = found if classes is None else np.unique(classes)
             if len(self.classes_) < 2:
-                raise ValueError(f"y has one class, {self.classes_[0]!r}; give labels of two classes or more")
+                raise ValueError(f"y has one class, {self.classes_.tolist()[0]!r}; give labels of two classes or more")
         elif (labels is not None) != self._each_step:
             raise ValueError(
                 "y has labels of steps and the first fit had labels of sequences, or the other way round; give the same"
@@ -211,7 +213,9 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):
         place = np.searchsorted(self.classes_, found).clip(max=len(self.classes_) - 1)
         unknown = found[self.classes_[place] != found]
         if len(unknown):
-            raise ValueError(f"y has the label {unknown[0]!r}, which is not among the classes {self.classes_.tolist()}")
+            raise ValueError(
+                f"y has the label {unknown.tolist()[0]!r}, which is not among the classes {self.classes_.tolist()}"
+            )
         numbers = place[numbers]
         return numbers if labels is None else x.like(numbers)
 

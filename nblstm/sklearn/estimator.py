@@ -12,8 +12,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from nblstm.arguments import validate
-from nblstm.sklearn.networks import network
-from nblstm.sklearn.progress import Progress
+from nblstm.sklearn.loss_curve import LossCurve
+from nblstm.sklearn.networks import masks_padding, network, padding_of
 from nblstm.sklearn.sequences import Sequences, TrainingBatches, batch_of, read, subset
 from nblstm.training import optimizers
 from nblstm.training.losses import Loss
@@ -98,23 +98,19 @@ class RecurrentEstimator(BaseEstimator):
         if not go_on:
             self._begin(x, targets)
         model = self.model_
+        x.pad_with(padding_of(model))
         trained, held_out = np.arange(len(x)), None
         if holds_out:
             trained, held_out = self._split(targets)
-        progress = Progress(self, x, targets, weight, held_out)
-        parts: list[Any] = [subset(part, trained) for part in (x, targets, weight)]
-        if parts[0].uniform and not model.makes_masks:
-            every = np.arange(len(trained))
-            data: list[Any] = [None if part is None else batch_of(part, every) for part in parts]
+        curve = LossCurve(self, x, targets, weight, held_out)
+        data: list[Any] = [subset(part, trained) for part in (x, targets, weight)]
+        if data[0].uniform:  # arrays, which are checked once and not batch by batch
+            data = [None if part is None else batch_of(part, np.arange(len(trained))) for part in data]
         else:
-            data = [
-                TrainingBatches(parts[0], parts[1], parts[2], batch_size, model.generator, model.makes_masks),
-                None,
-                None,
-            ]
+            data = [TrainingBatches(data, batch_size, model.generator, masks_padding(model)), None, None]
         model.fit(
             data[0], data[1], sample_weight=data[2], batch_size=batch_size, initial_epoch=self.n_iter_,
-            epochs=self.n_iter_ + epochs, verbose=self.verbose, callbacks=[*(self.callbacks or ()), progress],
+            epochs=self.n_iter_ + epochs, verbose=self.verbose, callbacks=[*(self.callbacks or ()), curve],
         )  # fmt: skip
         return self
 
@@ -184,7 +180,7 @@ class RecurrentEstimator(BaseEstimator):
         return len(self.model_.output_shape) == 3
 
     def _raw(self, X) -> tuple[Sequences, np.ndarray]:
-        """What is given, and the model's outputs for it."""
+        """Sequences of what is given, and the model's outputs for them."""
         check_is_fitted(self)
         x = read(self, X, reset=False)
         return x, self._raw_of(x)
@@ -192,9 +188,10 @@ class RecurrentEstimator(BaseEstimator):
     def _raw_of(self, x: Sequences) -> np.ndarray:
         """The model's outputs, (N, K), or those of all steps (R, K) in the order of ``x.flat()``."""
         each_step, model = self._each_step, self.model_
+        x.pad_with(padding_of(model))
         outputs = np.empty((int(x.lengths.sum()) if each_step else len(x), model.output_shape[-1]))
         ends = x.lengths.cumsum()
-        for chosen in x.batches(model.makes_masks):
+        for chosen in x.batches(masks_padding(model)):
             y = model.predict_on_batch(x.padded(chosen))
             if not each_step:
                 outputs[chosen] = y

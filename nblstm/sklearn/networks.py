@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from nblstm.arguments import validate
@@ -15,7 +16,7 @@ NAMED = {"lstm": LSTM, "gru": GRU, "rnn": SimpleRNN, "simple_rnn": SimpleRNN}
 
 
 def network(
-    estimator: Any, features: int, outputs: int, activation: str | None, each_step: bool, masks: bool, seed: int
+    estimator: Any, features: int, outputs: int, activation: str | None, each_step: bool, ragged: bool, seed: int
 ) -> Sequential:
     """The estimator's network, built, with new parameters.
 
@@ -28,20 +29,34 @@ def network(
         Of the output.
     each_step : bool
         Whether there is an output for each step, not for each sequence.
-    masks : bool
-        Whether there will be steps of `PADDING`.
+    ragged : bool
+        Whether sequences have different lengths; if so, the first layer is a `Masking`.
     seed : int
     """
-    given = estimator.model
+    given, T = estimator.model, None
     if given is None:
         layers = [*_layers(estimator, each_step), Dense(outputs, activation=activation)]
     else:
-        layers = _layers_of(given, features, outputs)
-    if masks and not any(layer.makes_masks for layer in layers):
+        _check_defaults(estimator)
+        like = _given_model(given, features, outputs)
+        layers = [layer.unbuilt() for layer in like.layers]
+        T = like.input_shape[1] if like.input_shape and len(like.input_shape) == 3 else None
+    if ragged and not isinstance(layers[0], Masking):
         layers = [Masking(PADDING), *layers]
-    made = Sequential([Input((None, features)), *layers], seed=seed)
+    made = Sequential([Input((T, features)), *layers], seed=seed)
     made.build()
     return made
+
+
+def padding_of(model: Sequential) -> float:
+    """The value of steps behind the end of a sequence, for a model that `network` made."""
+    first = model.layers[0]
+    return first.mask_value if isinstance(first, Masking) else PADDING
+
+
+def masks_padding(model: Sequential) -> bool:
+    """Return whether a model that `network` made leaves such steps out."""
+    return isinstance(model.layers[0], Masking)
 
 
 def _layers(estimator: Any, each_step: bool) -> list[Layer]:
@@ -69,13 +84,28 @@ def _recurrent(cell: Cell | str, units: int, sequences: bool) -> Recurrent:
     return RNN(cell, units, return_sequences=sequences)
 
 
-def _layers_of(given, features: int, outputs: int) -> list[Layer]:
-    """New layers like those of a user's model, or those of one that the user's function makes."""
-    if isinstance(given, Sequential):
-        return [layer.unbuilt() for layer in given.layers]
-    if not callable(given):
-        raise TypeError(f"model is {given!r}; give a Sequential, or a function of features and outputs that makes one")
-    made = given(features, outputs)
-    if not isinstance(made, Sequential):
-        raise TypeError(f"model made {made!r} of {features} features and {outputs} outputs; let it return a Sequential")
-    return [layer.unbuilt() for layer in made.layers]
+def _given_model(given, features: int, outputs: int) -> Sequential:
+    """A user's model, or the one that a user's function makes."""
+    made = given
+    if not isinstance(given, Sequential):
+        if not callable(given):
+            raise TypeError(
+                f"model is {given!r}; give a Sequential, or a function of features and outputs that makes one"
+            )
+        made = given(features, outputs)
+    if not isinstance(made, Sequential) or not made.layers:
+        raise TypeError(
+            f"model is {made!r} for {features} features and {outputs} outputs; let it be a Sequential of layers"
+        )
+    return made
+
+
+def _check_defaults(estimator: Any) -> None:
+    """Refuse arguments that describe layers beside a model that has them."""
+    defaults = inspect.signature(type(estimator).__init__).parameters
+    for name in ("cell", "hidden_size", "num_layers", "bidirectional", "dropout"):
+        value = getattr(estimator, name)
+        if value != defaults[name].default:
+            raise ValueError(
+                f"{name} is {value!r}, and model is given, which has layers of its own; leave one of them out"
+            )

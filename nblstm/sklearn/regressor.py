@@ -182,9 +182,7 @@ class RecurrentRegressor(RegressorMixin, RecurrentEstimator):
             one = y.ndim == 1
             if y.ndim == 2 and y.shape[1] == 1:
                 y, one = column_or_1d(y, warn=True), True
-            y = y.astype(np.float32)
-            if not np.isfinite(y).all():
-                raise ValueError("Input y contains a number beyond float32; scale it")
+            y = validate.converted("y", y, "float32")
             y = y[:, None] if y.ndim == 1 else y
             K = y.shape[1]
         if reset:

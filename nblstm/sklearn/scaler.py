@@ -10,7 +10,12 @@ from nblstm.arguments import validate
 from nblstm.sklearn.sequences import Sequences, read
 
 
-class SequenceScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class SequenceScaler(  # no set_output, as a table cannot hold what it gives
+    OneToOneFeatureMixin,
+    TransformerMixin,
+    BaseEstimator,
+    auto_wrap_output_keys=None,  # type: ignore[call-arg]
+):
     """Standardizes each feature over the steps of all sequences: ``(x - mean) / standard deviation``.
 
     A table (N, T) has one feature, so all its columns are scaled alike. `sklearn.preprocessing.StandardScaler` would

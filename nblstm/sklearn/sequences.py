@@ -39,13 +39,13 @@ class Sequences:
 
     @classmethod
     def of_array(cls, array: np.ndarray, kind: str = "array", padding: float = PADDING) -> Sequences:
-        """The sequences in an array (N, T, F)."""
+        """Sequences of an array (N, T, F)."""
         N, T, F = array.shape
         return cls(_with_padding(array.reshape(N * T, F), padding), np.full(N, T), np.arange(N) * T, kind)
 
     @classmethod
     def of_list(cls, arrays: list[np.ndarray], padding: float = PADDING) -> Sequences:
-        """Those in a list of arrays (T_i, F)."""
+        """Sequences of a list of arrays (T_i, F)."""
         lengths = np.array([len(array) for array in arrays])
         return cls(_with_padding(np.concatenate(arrays), padding), lengths, lengths.cumsum() - lengths, "list")
 
@@ -70,6 +70,10 @@ class Sequences:
         if lengths.min() < len(step):
             place = np.where(step < lengths[:, None], place, len(self.rows) - 1)
         return self.rows.take(place, axis=0)
+
+    def pad_with(self, value: float) -> None:
+        """Set the padding."""
+        self.rows[-1] = value
 
     def take(self, chosen: np.ndarray) -> Sequences:
         """Some sequences, whose rows are shared."""
@@ -110,41 +114,39 @@ class TrainingBatches(PyDataset):
 
     Parameters
     ----------
-    x : Sequences
-    y : ndarray or Sequences
-    weight : ndarray, Sequences or None
-        Of sequences, or of their steps.
+    parts : list of Sequences, ndarray or None
+        Sequences, and for each of them or of their steps the target and, if there are any, the weight.
     batch_size : int
     generator : Generator
         Source of the order.
     masks : bool
-        Whether the model tells padding from data; without, a batch has sequences of one length.
+        Whether the model masks padding; without, a batch has sequences of one length.
     """
 
-    def __init__(self, x: Sequences, y, weight, batch_size: int, generator: np.random.Generator, masks: bool):
+    def __init__(self, parts: list, batch_size: int, generator: np.random.Generator, masks: bool):
         super().__init__()
-        self._x, self._y, self._weight = x, y, weight
+        self._parts = [part for part in parts if part is not None]
+        self._lengths: np.ndarray = parts[0].lengths
         self._batch_size, self._generator, self._masks = batch_size, generator, masks
-        self._batches = self._in_order(np.arange(len(x)))
+        self._batches = self._in_order(np.arange(len(self._lengths)))
 
     def __len__(self) -> int:
         return len(self._batches)
 
     def __getitem__(self, index: int) -> tuple:
         chosen = self._batches[index]
-        parts = self._x, self._y, self._weight
-        return tuple(batch_of(part, chosen) for part in parts if part is not None)
+        return tuple(batch_of(part, chosen) for part in self._parts)
 
     def on_epoch_begin(self) -> None:
         """Draw the order of this epoch."""
-        self._batches = self._in_order(self._generator.permutation(len(self._x)))
+        self._batches = self._in_order(self._generator.permutation(len(self._lengths)))
         if not self._masks:
             self._batches = [self._batches[k] for k in self._generator.permutation(len(self._batches))]
 
     def _in_order(self, order: np.ndarray) -> list[np.ndarray]:
         groups = [order]
         if not self._masks:
-            lengths = self._x.lengths[order]
+            lengths = self._lengths[order]
             groups = [order[lengths == length] for length in np.unique(lengths)]
         size = self._batch_size
         return [group[k : k + size] for group in groups for k in range(0, len(group), size)]
@@ -275,9 +277,7 @@ def _first_of_each(arrays: list[np.ndarray]) -> list[np.ndarray]:
 def _check_steps(shape: tuple[int, ...], place: str = "") -> None:
     T, F = shape
     if not T or not F:
-        raise ValueError(
-            f"X has a sequence of shape ({T}, {F}){place}; give one step and one feature or more, or drop it"
-        )
+        raise ValueError(f"X has a sequence of shape ({T}, {F}){place}; give one step or more, of one feature or more")
 
 
 def _set_features(estimator, X, F: int, reset: bool, came: str, T: int) -> None:

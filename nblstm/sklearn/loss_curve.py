@@ -12,7 +12,7 @@ from nblstm.sklearn.sequences import Sequences, subset
 from nblstm.training.callbacks import Callback
 
 
-class Progress(Callback):
+class LossCurve(Callback):
     """Keeps the loss of each epoch and ends a fit when it no longer falls.
 
     Where sequences are held out, that is their loss, and when the fit ends the model gets the parameters of the epoch
