@@ -31,8 +31,8 @@ LONGER = {"code_or_prose", "moving_digits", "digits_row_by_row", "generate_text"
 #: These are for one cell and have no options.
 ONE_CELL = {"swing_up", "own_cell_in_torch"}
 
-#: What tells that a program has learned: better than chance, than the change of a year before (0.392 ppm), and than a year
-#: before with its growth (0.763 ppm).
+#: What tells that a program has learned: better than chance, than the change of a year before (0.392 ppm), and than the
+#: year before with its growth (0.763 ppm).
 LEARNED = {
     "count_digits": lambda right, loss: right > 95,
     "code_or_prose": lambda right, loss: right > 90,

@@ -199,10 +199,13 @@ def test_cells_and_models_of_ones_own():
         shapes.append((features, outputs))
         return Sequential([GRU(3), Dense(outputs)])
 
-    assert forecaster(model=model).fit(WALK).predict().shape == (3, 2)
+    made = forecaster(hidden_size=32, model=model)
+    assert made.fit(WALK).predict().shape == (3, 2)
     assert shapes == [(2, 3 * 2 * 3)]
     with pytest.raises(ValueError, match=re.escape("let its last layers give (N, 18)")):
-        forecaster(model=Sequential([GRU(3), Dense(4)])).fit(WALK)
+        forecaster(hidden_size=32, model=Sequential([GRU(3), Dense(4)])).fit(WALK)
+    with pytest.raises(ValueError, match="hidden_size is 4, and model is given"):
+        forecaster(model=model).fit(WALK)
 
 
 def test_estimators_conventions(tmp_path):

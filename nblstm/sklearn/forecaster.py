@@ -334,7 +334,7 @@ class RecurrentForecaster(BaseEstimator):
         return max(self.horizon, int(np.ceil(fraction * T)))
 
     def _forecasts(self, horizon, X, history, past_X) -> tuple[Request, np.ndarray]:
-        """What is asked for, and forecasts (N, H, K, Q)."""
+        """The request of these arguments, and its forecasts (N, H, K, Q)."""
         request = self._fitted.request(horizon, X, history, past_X)
         return request, self._fitted.network.forecasts(request.known, request.horizon)
 

@@ -113,7 +113,7 @@ class Known:
 
 
 def widening(residuals: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
-    """How far to move quantiles outwards so that they hold on data that was kept back.
+    """Distances by which quantiles are moved outwards, so that they hold on data that was kept back.
 
     Parameters
     ----------
