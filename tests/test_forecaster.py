@@ -12,14 +12,17 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 import nblstm
+from nblstm.callbacks import CSVLogger
 from nblstm.layers import GRU, Dense
 from nblstm.models import Sequential
+from nblstm.optimizers import Adam
 from nblstm.sklearn import RecurrentForecaster
 from nblstm.sklearn.series import TimeSeries, follow
 from nblstm.sklearn.windows import Known, Scale, continuation, differences, widening
 
 RANDOM = np.random.default_rng(0)
 WALK = RANDOM.normal(size=(90, 2)).cumsum(axis=0)
+RANDOM_COLUMNS = RANDOM.normal(size=(90, 3))
 
 
 def forecaster(**changes):
@@ -108,15 +111,22 @@ def test_forecasts_follow_from_the_network_by_the_formula():
     np.testing.assert_array_equal(fitted.predict_interval(2), fitted.predict_quantiles(2)[:, [0, 2]])
 
 
-def test_training_sees_nothing_of_the_last_part(monkeypatch):
-    """Other values there change when training ends, and no parameter of an epoch."""
-    y, part = WALK[:, 0], 30
-    other = np.concatenate([y[:-part], RANDOM.normal(size=part) * 50])
-    fits = [forecaster(validation_fraction=part / 90, n_iter_no_change=5).fit(values) for values in (y, other)]
-    assert fits[0].loss_curve_ == fits[1].loss_curve_
-    assert fits[0].validation_loss_curve_ != fits[1].validation_loss_curve_
-    inside = np.concatenate([y[: -part - 1], RANDOM.normal(size=part + 1) * 50])
-    assert forecaster(validation_fraction=part / 90).fit(inside).loss_curve_ != fits[0].loss_curve_
+@pytest.mark.parametrize("columns", [False, True])
+def test_training_sees_nothing_of_the_last_part(columns):
+    """Other values there change the loss there, and not that of training."""
+    part, T = 30, 90
+
+    def curves(*, changed):
+        """Losses where the last rows of the series and its columns are others."""
+        given = [WALK[:, 0], RANDOM_COLUMNS[:, :2], RANDOM_COLUMNS[:, 2:]] if columns else [WALK[:, 0]]
+        given = [np.concatenate([rows[: T - changed], 50 + rows[T - changed :] ** 2]) for rows in given]
+        fitted = forecaster(validation_fraction=part / T).fit(*given)
+        return fitted.loss_curve_, fitted.validation_loss_curve_
+
+    kept, validation = curves(changed=0)
+    assert curves(changed=part)[0] == kept
+    assert curves(changed=part)[1] != validation
+    assert curves(changed=part + 1)[0] != kept
 
 
 def test_early_stopping_keeps_the_best_epoch():
@@ -181,6 +191,8 @@ def test_several_series():
     assert result.forecasts.shape == result.actuals.shape == (3, 4, 3)
     assert result.quantiles.shape == (3, 4, 3, 3)
     assert result.known.tolist() == [[len(y) - 3 - 2 * k for k in (3, 2, 1, 0)] for y in series]
+    short = forecaster(horizon=12).fit([WALK[:, 0], WALK[:10, 1]])  # too short to train on, and not to forecast
+    assert len(short.predict()[1]) == 12
     with_X = forecaster().fit(series, [np.ones((len(y), 1)) for y in series])
     assert len(with_X.predict(1, [np.ones((1, 1))] * 3)) == 3
 
@@ -220,6 +232,9 @@ def test_estimators_conventions(tmp_path):
         forecaster().predict()
     with pytest.raises(NotFittedError):
         forecaster().predict_interval()
+    own = forecaster(optimizer=Adam(0.0), callbacks=[CSVLogger(tmp_path / "log.csv")]).fit(WALK)
+    assert own.loss_curve_[0] == pytest.approx(own.loss_curve_[1], rel=1e-5), "a learning rate of 0"
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 3
     means = forecaster(quantiles=None).fit(WALK[:, 0])
     assert means.quantiles_ is None
     assert means.predict().shape == (3,)
@@ -337,7 +352,7 @@ def test_errors_and_coverage_by_horizon():
     assert list(shares) == [0.9, 0.8]
     inside = (result.quantiles[..., 1] <= result.actuals) & (result.actuals <= result.quantiles[..., 3])
     np.testing.assert_allclose(shares[0.8], inside.mean(axis=(0, 2)))
-    text = str(result).splitlines()
+    text = repr(result).splitlines()
     assert text[0] == "Mean absolute error from 7 origins, 1 fit"
     assert text[2].split()[:4] == ["steps", "ahead", "forecast", "naive"]
     assert [line.split()[0] for line in text[3:]] == ["1", "2", "3", "all"]

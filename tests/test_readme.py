@@ -57,7 +57,7 @@ def test_the_readme(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("page", [page for page in PAGES[1:] if "```python" in text(page)])
 def test_programs(page, tmp_path, monkeypatch):
-    for library in ("torch", "safetensors") if page == "docs/torch.md" else ():
+    for library in {"docs/torch.md": ("torch", "safetensors"), "docs/sklearn.md": ("sklearn", "pandas")}.get(page, ()):
         pytest.importorskip(library, reason=f"{page} shows {library}'s files and layers")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(custom, "_registered", {})  # a page may name its class as another test does

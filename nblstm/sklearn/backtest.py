@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from nblstm.sklearn.series import TimeSeries
 from nblstm.sklearn.windows import continuation
 
 
-@dataclass
+@dataclass(repr=False, eq=False)
 class Backtest:
     """Forecasts from O origins, H steps each, of a series that is known as it went on.
 
@@ -33,6 +33,12 @@ class Backtest:
         Naive forecasts by name.
     fits : int
         Trainings that took place.
+    labels : list of pandas.Index or None
+        The index of each series.
+    names : list
+        Of the K columns.
+    flat : bool
+        Whether the series were given as (T,).
 
     Examples
     --------
@@ -46,9 +52,9 @@ class Backtest:
     levels: tuple[float, ...]
     baselines: dict[str, np.ndarray]
     fits: int
-    labels: list = field(repr=False)
-    names: list = field(repr=False)
-    flat: bool = field(repr=False)
+    labels: list
+    names: list
+    flat: bool
 
     def errors(self, measure: str = "mae") -> dict[str, np.ndarray]:
         """Errors by horizon, (H,) each, of the forecaster ("forecast") and of each baseline.
@@ -113,6 +119,8 @@ class Backtest:
         lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
         fits = f"{self.fits} fit{'s' * (self.fits > 1)}"
         return "\n".join([f"Mean absolute error from {self.known.shape[-1]} origins, {fits}", "", *lines])
+
+    __repr__ = __str__  # which a notebook shows
 
     def _by_horizon(self, values: np.ndarray) -> np.ndarray:
         axis = values.ndim - (1 if self.flat else 2)

@@ -41,7 +41,7 @@ class RecurrentForecaster(BaseEstimator):
     dropout : float, default 0
         Behind each recurrent layer, in training. These five are as in `RecurrentRegressor`.
     optimizer : str or Optimizer, default "adam"
-    learning_rate : float, default 1e-3
+    learning_rate : float, default 3e-3
         Of an optimizer given by its name.
     batch_size : int, default 32
     max_epochs : int, default 200
@@ -179,7 +179,7 @@ class RecurrentForecaster(BaseEstimator):
         columns = Columns.of("X", X), Columns.of("past_X", past_X)
         index, lengths = [one.index for one in series], [len(one) for one in series]
         tables = [of.of_series(given, index, lengths) for of, given in zip(columns, (X, past_X), strict=True)]
-        ends = [T - self._held_out(T) for T in lengths]
+        ends = [max(T - self._held_out(T), 0) for T in lengths]
         first = lags + sum(d) - 1
         trained = [np.arange(first, end - H) for end in ends]
         held_out = [np.arange(max(end - 1, first), T - H) for end, T in zip(ends, lengths, strict=True)]
@@ -191,7 +191,9 @@ class RecurrentForecaster(BaseEstimator):
         for of, rows in zip(columns, tables, strict=True):
             of.measure([each[:end] for each, end in zip(rows, ends, strict=True)])
         known = [
-            Known(one, columns[0].scaled(rows), columns[1].scaled(past), Scale.of(one.values[: max(end, first + 1)], d))
+            Known(
+                one, columns[0].scaled(rows), columns[1].scaled(past), Scale.of(one.values[: max(end, sum(d) + 2)], d)
+            )
             for one, rows, past, end in zip(series, *tables, ends, strict=True)
         ]
         found = HorizonModel(self, known, trained, held_out if ends != lengths else None, lags, H, d, quantiles)
