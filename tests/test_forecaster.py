@@ -17,7 +17,7 @@ from nblstm.layers import GRU, Dense
 from nblstm.models import Sequential
 from nblstm.optimizers import Adam
 from nblstm.sklearn import RecurrentForecaster
-from nblstm.sklearn.series import TimeSeries, follow
+from nblstm.sklearn.series import Columns, TimeSeries, follow
 from nblstm.sklearn.windows import Known, Scale, continuation, differences, widening
 
 RANDOM = np.random.default_rng(0)
@@ -96,19 +96,39 @@ def test_what_quantiles_are_widened_by():
 # ---- fit and predict ----
 
 
-def test_forecasts_follow_from_the_network_by_the_formula():
-    """Those of the public API, from the network's own outputs."""
-    y, H, L = WALK[:, 0], 3, 8
-    fitted = forecaster(difference=1, quantiles=(0.2, 0.8), early_stopping=False).fit(y)
-    w = np.diff(y)
-    z = fitted.model_.predict(((w[-L:] - w.mean()) / w.std())[None, :, None].astype("float32"), verbose=0).reshape(H, 3)
-    origins = np.arange(L, len(y) - H)
-    add = (y[origins[:, None] + np.arange(1, H + 1)] - y[origins][:, None]) / w.std()
-    expected = y[-1] + w.std() * (add.mean(axis=0)[:, None] + add.std(axis=0)[:, None] * np.sort(z, axis=1))
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_forecasts_follow_from_the_network_by_the_formula(early_stopping):
+    """Those of the public API, from the network's own outputs, and what they are widened by."""
+    y, H, L, T = WALK[:, 0], 3, 8, 90
+    fitted = forecaster(quantiles=(0.2, 0.8), early_stopping=early_stopping).fit(y)
+    end = T - 14 if early_stopping else T  # 0.15 of 90 steps, rounded up
+    w, trained = np.diff(y), np.diff(y[:end])
+    z = fitted.model_.predict(((w[-L:] - trained.mean()) / trained.std())[None, :, None].astype("float32"), verbose=0)
+    origins = np.arange(L, end - H)
+    add = (y[origins[:, None] + np.arange(1, H + 1)] - y[origins][:, None]) / trained.std()
+    z = np.sort(np.sort(z.reshape(H, 3), axis=1) + fitted.widening_[:, 0], axis=1)
+    expected = y[-1] + trained.std() * (add.mean(axis=0)[:, None] + add.std(axis=0)[:, None] * z)
     assert fitted.quantiles_ == (0.2, 0.5, 0.8)
+    assert fitted.widening_.any() == early_stopping
     np.testing.assert_allclose(fitted.predict_quantiles(), expected, rtol=1e-6)
     np.testing.assert_array_equal(fitted.predict(), fitted.predict_quantiles()[:, 1])
     np.testing.assert_array_equal(fitted.predict_interval(2), fitted.predict_quantiles(2)[:, [0, 2]])
+
+
+@pytest.mark.parametrize("P", [0, 2])
+def test_the_loss_is_that_of_the_horizon(P):
+    """Of a network that does not change: the pinball loss of its outputs, on the steps ahead alone."""
+    X, H, L, T = RANDOM_COLUMNS[:, :P], 3, 8, 90
+    still = forecaster(difference=None, early_stopping=False, optimizer=Adam(0.0), max_epochs=1)
+    fitted = still.fit(WALK, X if P else None)
+    scaled = Columns("X", P)
+    scaled.measure([X])
+    known, at = Known(TimeSeries(WALK, False), scaled.scaled(X), np.empty((T, 0)), Scale.of(WALK, ())), np.arange(7, 87)
+    z = fitted.model_.predict(known.inputs(at, L, H, ()), verbose=0)[:, L * bool(P) :].reshape(80, H, 2, 3)
+    right = known.corrections(at, H, ())
+    e = ((right - right.mean(axis=0)) / right.std(axis=0))[..., None] - z
+    q = np.array([0.1, 0.5, 0.9])
+    assert fitted.loss_curve_[0] == pytest.approx(np.maximum(q * e, (q - 1) * e).mean(), rel=1e-5)
 
 
 @pytest.mark.parametrize("columns", [False, True])

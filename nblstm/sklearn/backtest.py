@@ -30,7 +30,7 @@ class Backtest:
     levels : tuple of float
         The Q levels of ``quantiles``.
     baselines : dict of str to ndarray, shape (O, H)
-        Naive forecasts by name.
+        Naive forecasts by name; others of this shape that are added here are compared too.
     fits : int
         Trainings that took place.
     labels : list of pandas.Index or None
