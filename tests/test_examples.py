@@ -21,12 +21,15 @@ RESULTS = {
     "generate_text": r"Held out: perplexity ([\d.]+) per character, of (\d+) characters",
     "forecast_months": r"from 12 months +([\d.]+)",
     "forecast_with_intervals": r"Held out: ([\d.]+) ppm .*, (\d+)% of weeks in the 80 % interval",
+    "spoken_vowels": r"Held out: ([\d.]+)% of 370 utterances are right",
     "swing_up": r"Held out: (\d+) of 10 swing-ups end upright",
     "own_cell_in_torch": r"differ by at most (\S+)[\s\S]*Held out: ([\d.]+)% of 360 digits are right",
 }
 
 #: These take more than a few seconds without ``--quick``.
-LONGER = {"code_or_prose", "moving_digits", "digits_row_by_row", "generate_text", "forecast_with_intervals"}
+LONGER = {
+    "code_or_prose", "moving_digits", "digits_row_by_row", "generate_text", "spoken_vowels", "forecast_with_intervals",
+}  # fmt: skip
 
 #: These are for one cell and have no options.
 ONE_CELL = {"swing_up", "own_cell_in_torch"}
@@ -41,6 +44,7 @@ LEARNED = {
     "generate_text": lambda perplexity, characters: perplexity < 15,
     "forecast_months": lambda error: error < 0.35,
     "forecast_with_intervals": lambda error, inside: error < 0.763 and 60 < inside < 95,
+    "spoken_vowels": lambda right: right > 92,
     "swing_up": lambda upright: upright >= 8,
     "own_cell_in_torch": lambda apart, right: apart < 1e-5 and right > 80,
 }

@@ -165,6 +165,22 @@ def test_the_network_is_the_one_that_keras_names_describe():
     assert (made.n_iter_, made.n_features_in_) == (3, 2)
 
 
+def test_sequences_of_different_lengths_train_as_padded_ones_behind_a_mask():
+    """In one batch, whose order only rounds differently; each loss is the one of the parameters before it."""
+    X, _, last = ragged()
+    made = quick(RecurrentRegressor, max_epochs=8, batch_size=len(X), num_layers=2).fit(X, last)
+    padded = np.full((len(X), 11, 3), 777.0)
+    for n, x in enumerate(X):
+        padded[n, : len(x)] = x
+    seed = np.random.RandomState(0).randint(np.iinfo(np.int32).max)
+    layers = [Masking(777.0), LSTM(8, return_sequences=True), LSTM(8), Dense(1)]
+    model = Sequential([Input((None, 3)), *layers], seed=int(seed))
+    model.compile(Adam(0.02), "mse")
+    losses = model.fit(padded, last, epochs=8, batch_size=len(X), verbose=0).history["loss"]
+    assert np.allclose(made.loss_curve_, losses, rtol=1e-4)
+    assert made.loss_curve_[-1] < made.loss_curve_[0]
+
+
 def test_early_stopping_keeps_the_best_epoch():
     X, y, _ = ragged(200)
     made = quick(RecurrentClassifier, early_stopping=True, max_epochs=200, n_iter_no_change=5, validation_fraction=0.2)
@@ -224,6 +240,10 @@ def test_going_on():
     assert np.array_equal(whole.predict_proba(X), parts.predict_proba(X))
     assert single.n_iter_ == 6
     assert parts.set_params(warm_start=False).fit(X, y).n_iter_ == 3
+    before = parts.predict_proba(X)
+    parts.set_params(warm_start=True, learning_rate=1e-9).fit(X, y)
+    assert np.allclose(parts.predict_proba(X), before, atol=1e-5)
+    assert parts.model_.optimizer.learning_rate == 1e-9
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru", "rnn", "simple_rnn", cells.lstm, minimal])

@@ -90,8 +90,8 @@ def test_pandas_objects():
     long = pd.concat(frames, keys=range(len(frames)))
     assert np.array_equal(predictions(long), expected)
     assert np.array_equal(predictions(LIST, pd.Series(Y, index=range(100, 130))), expected)
-    labels = pd.Series(LABELS, dtype="category")
-    assert RecurrentClassifier(max_epochs=1).fit(LIST, labels).classes_.tolist() == ["down", "up"]
+    for labels in (pd.Series(LABELS), pd.Series(LABELS, dtype="category"), pd.Series(LABELS, dtype="string")):
+        assert RecurrentClassifier(max_epochs=1).fit(LIST, labels).classes_.tolist() == ["down", "up"]
 
 
 def test_labels_of_any_kind():
@@ -236,6 +236,7 @@ def test_targets_that_do_not_fit():
     message_of(ValueError, lambda: classify.partial_fit(LIST, LABELS), "classes must be passed on the first call")
     message_of(ValueError, lambda: classify.partial_fit(LIST, LABELS, ["a", "up"]), "label 'down'", "not among")
     message_of(ValueError, lambda: classify.fit(LIST, [np.zeros(1)] * 30), "labels for sequence")
+    message_of(ValueError, lambda: classify.fit(ARRAY, np.eye(2)[Y.astype(int) % 2]), "2 labels", "6 steps", "(N,)")
     made = classify.set_params(warm_start=True).fit(LIST, LABELS)
     message_of(ValueError, lambda: made.fit(LIST, np.where(LABELS == "up", "left", "right")), "label 'left'")
     message_of(ValueError, lambda: made.partial_fit(LIST, LABELS, ["a", "b"]), "the first call got")

@@ -51,7 +51,8 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):
         Epochs without a fall of the loss by more than ``tol`` after which the training ends.
     tol : float, default 1e-4
     warm_start : bool, default False
-        Whether `fit` goes on from what an earlier call has learned.
+        Whether `fit` goes on from what an earlier call has learned, for ``max_epochs`` more and with the same network;
+        ``learning_rate``, ``batch_size`` and all that follows may be others.
     callbacks : list of Callback, optional
         Of `nblstm.callbacks`; they see ``model_`` train.
     verbose : {0, 1, 2, "auto"}, default 0
@@ -187,9 +188,12 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):
             return None
         labels = [np.asarray(part) for part in (y if listed else np.asarray(y))]
         check_consistent_length(x.lengths, labels)
-        for n, (part, T) in enumerate(zip(labels, x.lengths, strict=True)):
-            if len(part) != T:
-                raise ValueError(f"y has {len(part)} labels for sequence {n}, which has {T} steps; give one for each")
+        wrong = next((n for n, part in enumerate(labels) if len(part) != x.lengths[n]), None)
+        if wrong is not None:
+            raise ValueError(
+                f"y has {len(labels[wrong])} labels for sequence {wrong}, which has {x.lengths[wrong]} steps; "
+                "give a label for each sequence, (N,), or one for each step"
+            )
         return labels
 
     def _targets(self, y, x, classes, reset):

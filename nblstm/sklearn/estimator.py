@@ -97,6 +97,9 @@ class RecurrentEstimator(BaseEstimator):
         weight = self._weighted(None if sample_weight is None else _weights(sample_weight, len(x)), targets)
         if not go_on:
             self._begin(x, targets)
+        elif self.learning_rate != self._learning_rate:
+            self.model_.optimizer.learning_rate = self.learning_rate
+        self._learning_rate = self.learning_rate
         model = self.model_
         x.pad_with(padding_of(model))
         trained, held_out = np.arange(len(x)), None
