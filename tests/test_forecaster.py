@@ -290,8 +290,8 @@ def test_indexes():
     pandas = pytest.importorskip("pandas", reason="needs pandas")
     days = pandas.date_range("2024-03-28", periods=6, freq="h", tz="Europe/Berlin")
     for index in (
-        days, days.to_period("D") if days.tz is None else pandas.period_range("2024", periods=6, freq="W"),
-        pandas.RangeIndex(5, 65, 10, name="n"), pandas.Index([3, 5, 7, 9, 11, 13]), pandas.RangeIndex(6, 0, -1),
+        days, pandas.period_range("2024", periods=6, freq="W"), pandas.RangeIndex(5, 65, 10, name="n"),
+        pandas.Index([3, 5, 7, 9, 11, 13]),
         pandas.timedelta_range("1h", periods=6, freq="30min"), pandas.bdate_range("2024-05-03", periods=6),
     ):  # fmt: skip
         first, more = index[:4], follow("y", index[:4], 2)
@@ -304,6 +304,8 @@ def test_indexes():
     gaps = pandas.period_range("2024", periods=6, freq="D")[[0, 1, 3, 4]]
     for index, words in (
         (gaps, "the PeriodIndex of y has gaps"), (gaps.to_timestamp(), "no frequency"),
+        (pandas.RangeIndex(4, 0, -1), "give y.sort_index()"), (days[:4][::-1], "not in the order of time"),
+        (pandas.MultiIndex.from_product([["a", "b"], days[:2]]), "has 2 levels; give a list of series"),
         (pandas.Index([1, 2, 4]), "several distances"), (pandas.Index([1, 1]), "several distances"),
         (pandas.Index(["a", "b"]), "cannot be continued"), (pandas.Index([0.5, 1.5]), "cannot be continued"),
         (days[[0, 1]], "no frequency"),
@@ -452,6 +454,7 @@ def test_what_does_not_fit_the_fit():
         (lambda: fitted.predict(3, history=SERIES[:8]), "history has 8 steps; give 9 or more"),
         (lambda: fitted.predict(3, history=WALK), "history has 2 columns, and y in fit had 1"),
         (lambda: fitted.predict_interval(coverage=0.9), "coverage is 0.9, and quantiles (0.1, 0.5, 0.9) have"),
+        (lambda: forecaster(quantiles=(0.2, 0.9)).fit(SERIES).predict_interval(), "(0.2, 0.5, 0.9) have no pair"),
         (lambda: forecaster(quantiles=None).fit(SERIES).predict_quantiles(), "quantiles is None, so no quantiles"),
         (lambda: with_X.predict(3), "X is None, and the forecaster was fitted with 2 columns of it; give their 3 rows"),
         (lambda: with_X.predict(3, X), "X has shape (90, 2); give 3 rows of 2 columns"),

@@ -262,13 +262,16 @@ class RecurrentForecaster(BaseEstimator):
         ndarray, shape (H, 2) or (H, K, 2), or DataFrame, or list of these
             The lower and the upper bound; "lower" and "upper" are columns of the DataFrame, or stand below each.
         """
-        levels = self._levels()
-        pairs = intervals(levels)
-        share = next(iter(pairs), None) if coverage is None else round(validate.probability("coverage", coverage), 9)
+        pairs = intervals(levels := self._levels())
+        if not pairs:
+            raise ValueError(
+                f"quantiles {levels} have no pair with an interval between; fit with such as (0.1, 0.5, 0.9)"
+            )
+        share = next(iter(pairs)) if coverage is None else round(validate.probability("coverage", coverage), 9)
         if share not in pairs:
             raise ValueError(
-                f"coverage is {coverage}, and quantiles {levels} have intervals of {list(pairs)}; "
-                "give one of these, or fit with the quantiles (1 - coverage) / 2 and (1 + coverage) / 2"
+                f"coverage is {coverage}, and quantiles {levels} have intervals of {list(pairs)}; give one of these, or "
+                "fit with the quantiles (1 - coverage) / 2 and (1 + coverage) / 2"
             )
         request, forecasts = self._forecasts(horizon, X, history, past_X)
         return request.labelled(forecasts[..., list(pairs[share])], "bound", ["lower", "upper"])

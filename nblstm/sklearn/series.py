@@ -128,6 +128,11 @@ def follow(name: str, index, steps: int):
     """
     import pandas
 
+    if index.nlevels > 1:
+        split = f"[part.droplevel(0) for _, part in {name}.groupby(level=0)]"
+        raise ValueError(f"the index of {name} has {index.nlevels} levels; give a list of series, such as {split}")
+    if not index.is_monotonic_increasing and index.dtype.kind in "iumM":
+        raise ValueError(f"the index of {name} is not in the order of time; give {name}.sort_index()")
     kind, fix = type(index).__name__, "give one by asfreq() or resample(), or whole numbers by reset_index(drop=True)"
     if isinstance(index, pandas.PeriodIndex):
         if not index.equals(pandas.period_range(index[0], periods=len(index), freq=index.freq)):
