@@ -108,7 +108,7 @@ def test_forecasts_follow_from_the_network_by_the_formula(early_stopping):
     add = (y[origins[:, None] + np.arange(1, H + 1)] - y[origins][:, None]) / trained.std()
     z = np.sort(np.sort(z.reshape(H, 3), axis=1) + fitted.widening_[:, 0], axis=1)
     expected = y[-1] + trained.std() * (add.mean(axis=0)[:, None] + add.std(axis=0)[:, None] * z)
-    assert fitted.quantiles_ == (0.2, 0.5, 0.8)
+    assert fitted.quantiles_.tolist() == [0.2, 0.5, 0.8]
     assert fitted.widening_.any() == early_stopping
     np.testing.assert_allclose(fitted.predict_quantiles(), expected, rtol=1e-6)
     np.testing.assert_array_equal(fitted.predict(), fitted.predict_quantiles()[:, 1])

@@ -169,7 +169,7 @@ def rolling(
         if o % every == 0:
             fitted, fits = clone(forecaster), fits + 1
             fitted.fit(first(values, at), first(X, at), first(past_X, at))
-        levels = fitted.quantiles_
+        levels = None if fitted.quantiles_ is None else tuple(fitted.quantiles_.tolist())
         forecast = fitted.predict if levels is None else fitted.predict_quantiles
         found = forecast(H, first(X, at, H), history=first(values, at), past_X=first(past_X, at))
         outputs.append(np.array(found if several else [found]))

@@ -74,7 +74,7 @@ class RecurrentForecaster(BaseEstimator):
         The loss of each epoch, in training.
     validation_loss_curve_ : list of float, or None
         That on the last part; None without early stopping.
-    quantiles_ : tuple of float, or None
+    quantiles_ : ndarray of float, shape (Q,), or None
     widening_ : ndarray, shape (H, K, Q)
         Added to the quantiles of the standardised network outputs, 0 without early stopping.
 
@@ -115,7 +115,8 @@ class RecurrentForecaster(BaseEstimator):
     >>> forecaster = RecurrentForecaster(lags=24, horizon=6, max_epochs=5, random_state=0).fit(y)
     >>> forecaster.predict(6).shape
     (6,)
-    >>> low, high = forecaster.predict_interval(6, coverage=0.8)
+    >>> forecaster.predict_interval(6, coverage=0.8).shape
+    (6, 2)
     >>> forecaster.predict(3, history=y[:100]).shape
     (3,)
     """
@@ -190,16 +191,14 @@ class RecurrentForecaster(BaseEstimator):
             )
         for of, rows in zip(columns, tables, strict=True):
             of.measure([each[:end] for each, end in zip(rows, ends, strict=True)])
-        known = [
-            Known(
-                one, columns[0].scaled(rows), columns[1].scaled(past), Scale.of(one.values[: max(end, sum(d) + 2)], d)
-            )
-            for one, rows, past, end in zip(series, *tables, ends, strict=True)
-        ]
+        X, past_X = ([of.scaled(rows) for rows in each] for of, each in zip(columns, tables, strict=True))
+        scales = [Scale.of(one.values[: max(end, sum(d) + 2)], d) for one, end in zip(series, ends, strict=True)]
+        known = [Known(*each) for each in zip(series, X, past_X, scales, strict=True)]
         found = HorizonModel(self, known, trained, held_out if ends != lengths else None, lags, H, d, quantiles)
-        self.model_, self.quantiles_, self.widening_ = found.model, quantiles, found.widening
+        self.model_, self.widening_ = found.model, found.widening
+        self.quantiles_ = None if quantiles is None else np.array(quantiles)
         self.loss_curve_, self.validation_loss_curve_ = found.log["loss"], found.log.get("val_loss")
-        self.n_iter_ = len(self.loss_curve_)
+        self.n_iter_ = len(found.log["loss"])
         self._fitted = Fitted(found, [each.last(first + 1) for each in known], several, *columns)
         return self
 
@@ -225,9 +224,8 @@ class RecurrentForecaster(BaseEstimator):
             As the series came; those of pandas with the index continued.
         """
         check_is_fitted(self)
-        middle = 0 if self.quantiles_ is None else self.quantiles_.index(0.5)
         request, forecasts = self._forecasts(horizon, X, history, past_X)
-        return request.labelled(forecasts[..., middle])
+        return request.labelled(forecasts[..., 0 if self.quantiles_ is None else self._levels().index(0.5)])
 
     def predict_quantiles(self, horizon=None, X=None, *, history=None, past_X=None):
         """Forecast all quantiles, ``quantiles_``.
@@ -270,8 +268,8 @@ class RecurrentForecaster(BaseEstimator):
         share = next(iter(pairs)) if coverage is None else round(validate.probability("coverage", coverage), 9)
         if share not in pairs:
             raise ValueError(
-                f"coverage is {coverage}, and quantiles {levels} have intervals of {list(pairs)}; give one of these, or "
-                "fit with the quantiles (1 - coverage) / 2 and (1 + coverage) / 2"
+                f"coverage is {coverage}, and quantiles {levels} have intervals of {list(pairs)}; give one of these, "
+                "or fit with the quantiles (1 - coverage) / 2 and (1 + coverage) / 2"
             )
         request, forecasts = self._forecasts(horizon, X, history, past_X)
         return request.labelled(forecasts[..., list(pairs[share])], "bound", ["lower", "upper"])
@@ -347,4 +345,4 @@ class RecurrentForecaster(BaseEstimator):
         check_is_fitted(self)
         if self.quantiles_ is None:
             raise ValueError("quantiles is None, so no quantiles were fitted; give such as quantiles=(0.1, 0.5, 0.9)")
-        return self.quantiles_
+        return tuple(self.quantiles_.tolist())
