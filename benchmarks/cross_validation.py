@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 DATA = Path(__file__).parents[1] / "examples/data/japanese_vowels.npz"
-ROUNDS = 3
+ROUNDS = 2
 
 READ = f"""
 import time

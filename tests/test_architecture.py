@@ -39,7 +39,7 @@ ALLOWED = {
     "layers": {"arguments", "buffers", "cells", "engine", "nn", "process"}
     | {"activations", "constraints", "initializers", "regularizers"},
     "models": {"activations", "arguments", "engine", "files", "layers", "nn", "numba_extension", "process", "training"},
-    "sklearn": {"arguments", "cells", "layers", "models", "training"},
+    "sklearn": {"arguments", "cells", "files", "layers", "models", "training"},
     # Keras's names of modules, for what lies further down.
     **{name: {"training"} for name in ("callbacks", "losses", "metrics", "optimizers")},
     "preprocessing": {"arguments"},

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from nblstm import cells, sigmoid, tanh
-from nblstm.callbacks import LambdaCallback
+from nblstm.callbacks import BackupAndRestore, LambdaCallback
 from nblstm.cells import cell
 from nblstm.layers import GRU, LSTM, Dense, Input, Masking
 from nblstm.models import Sequential, load_model
@@ -289,6 +289,32 @@ def test_callbacks_and_schedules():
 
     made.set_params(learning_rate=ExponentialDecay(0.1, 10, 0.9), callbacks=None).fit(X, y)
     assert made.model_.optimizer.learning_rate < 0.1
+
+
+class KilledError(Exception):
+    """What ends a program in the middle of a fit."""
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_a_fit_that_was_killed_ends_in_the_same_bits(early_stopping, tmp_path):
+    X, y, _ = ragged()
+    options = {"max_epochs": 6, "dropout": 0.1, "early_stopping": early_stopping}
+    whole = quick(RecurrentClassifier, **options).fit(X, y)
+    kills = [True]
+
+    def kill(epoch, logs):
+        if epoch == 3 and kills:
+            kills.clear()
+            raise KilledError
+
+    made = quick(RecurrentClassifier, **options)
+    made.set_params(callbacks=[BackupAndRestore(tmp_path), LambdaCallback(on_epoch_begin=kill)])
+    with pytest.raises(KilledError):
+        made.fit(X, y)
+    again = made.fit(X, y)
+    assert again.loss_curve_ == whole.loss_curve_
+    assert getattr(again, "validation_scores_", 0) == getattr(whole, "validation_scores_", 0)
+    assert np.array_equal(again.predict_proba(X), whole.predict_proba(X))
 
 
 def test_several_outputs_and_targets_of_steps():

@@ -254,6 +254,8 @@ def test_quantiles_that_were_not_fitted():
     made = regressor().fit(LIST, Y)
     message_of(ValueError, lambda: made.predict_interval(LIST), "quantiles is None")
     message_of(ValueError, lambda: made.predict_quantiles(LIST), "quantiles is None")
+    median = regressor(quantiles=[0.5]).fit(LIST, Y)
+    message_of(ValueError, lambda: median.predict_interval(LIST), "median alone")
     made = regressor(quantiles=[0.1, 0.9]).fit(LIST, Y)
     message_of(ValueError, lambda: made.predict_interval(LIST, 0.9), "the quantiles 0.05 and 0.95", "[0.1, 0.5, 0.9]")
     message_of(ValueError, lambda: made.predict_interval(LIST, 90), "coverage is 90")

@@ -26,6 +26,8 @@ LEARNING_RATE = 3e-3
 class RecurrentEstimator(BaseEstimator):
     """Base of `RecurrentClassifier` and `RecurrentRegressor`, which say what targets, outputs and scores are."""
 
+    _learning_rate: Any  # of the last fit
+
     def __init__(
         self, cell, hidden_size, num_layers, bidirectional, dropout, optimizer, learning_rate, batch_size, max_epochs,
         early_stopping, validation_fraction, n_iter_no_change, tol, warm_start, callbacks, verbose, random_state, model,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from nblstm.arguments import validate
+from nblstm.files import content
 from nblstm.sklearn.sequences import Sequences, subset
 from nblstm.training.callbacks import Callback
 
@@ -39,7 +40,7 @@ class LossCurve(Callback):
         if held_out is None:
             return
         estimator.validation_scores_ = getattr(estimator, "validation_scores_", [])
-        estimator.best_validation_score_ = -math.inf
+        estimator.best_validation_score_ = 0.0
         found = [subset(part, held_out) for part in (x, targets, weight)]
         if isinstance(targets, Sequences):
             if weight is not None and not isinstance(weight, Sequences):
@@ -71,3 +72,28 @@ class LossCurve(Callback):
         """Set the parameters of the best epoch, if sequences are held out."""
         if self._weights is not None:
             self.model.set_weights(self._weights)
+
+    def state(self) -> dict[str, Any]:
+        """The curve, and all else that a fit needs to go on after it was killed."""
+        estimator, best = self._estimator, self._best
+        return {
+            "losses": list(estimator.loss_curve_),
+            "scores": list(getattr(estimator, "validation_scores_", ())),
+            "best_score": float(getattr(estimator, "best_validation_score_", 0)),
+            "best": None if math.isinf(best) else best,
+            "waited": self._waited,
+            "weights": self._weights,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
+        content.expect(
+            "the loss curve", state, losses=list, scores=list, best_score=float, best=float | None, waited=int,
+            weights=list | None,
+        )  # fmt: skip
+        estimator = self._estimator
+        estimator.loss_curve_, estimator.n_iter_ = state["losses"], len(state["losses"])
+        if self._held_out is not None:
+            estimator.validation_scores_, estimator.best_validation_score_ = state["scores"], state["best_score"]
+        self._best = math.inf if state["best"] is None else state["best"]
+        self._waited, self._weights = state["waited"], state["weights"]

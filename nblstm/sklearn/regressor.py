@@ -124,6 +124,8 @@ class RecurrentRegressor(RegressorMixin, RecurrentEstimator):
             The lower and the upper end, in a last dimension more than `predict` has.
         """
         self._need_quantiles()
+        if len(self.quantiles_) == 1:
+            raise ValueError("quantiles has the median alone, which is no interval; give such as (0.05, 0.95)")
         ends = [0, len(self.quantiles_) - 1]
         if coverage is not None:
             coverage = validate.number("coverage", coverage, 0, 1, above=True, below=True)
