@@ -62,7 +62,7 @@ ALLOWED = {
 IN_FUNCTIONS = {
     "difflib", "nblstm.arguments.keras_names.NAMES",  # for errors alone
     "scipy.sparse.csc_matrix", "scipy.special.erf", "threadpoolctl.ThreadpoolController", "platformdirs",  # slow
-    "matplotlib.pyplot", "matplotlib.ticker.MaxNLocator",  # optional
+    "matplotlib.pyplot", "matplotlib.ticker.MaxNLocator", "pandas",  # optional
     "numba.core.externals.c_math_functions",  # private, and not on every system
     # Of numba-cuda.
     "nblstm.cuda.device_function.device_function", "numba.cuda", "nblstm.cuda.kernels.primitives.Primitives",
@@ -82,8 +82,8 @@ BY_NAME = {
 #: Libraries that any part may import; all others are foreign.
 LIBRARIES = {"numba", "numpy", "scipy", "llvmlite", "platformdirs", "threadpoolctl"}
 
-#: Libraries that a function may import where it draws something, and that need not be there.
-OPTIONAL = {"matplotlib"}
+#: Libraries that a function may import where it draws something or gives a table, and that need not be there.
+OPTIONAL = {"matplotlib", "pandas"}
 
 #: Libraries of the GPU: only the CUDA backend may import them, and Numba's own `numba.cuda` with them.
 ON_A_GPU = {"cupy", "cuda"}

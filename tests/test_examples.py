@@ -20,6 +20,7 @@ RESULTS = {
     "digits_row_by_row": r"Held out: ([\d.]+)% of 360 digits are right, cross-entropy ([\d.]+)",
     "generate_text": r"Held out: perplexity ([\d.]+) per character, of (\d+) characters",
     "forecast_months": r"from 12 months +([\d.]+)",
+    "forecast_with_intervals": r"Held out: ([\d.]+) ppm .*, (\d+)% of weeks in the 80 % interval",
     "spoken_vowels": r"Held out: ([\d.]+)% of 370 utterances are right",
     "swing_up": r"Held out: (\d+) of 10 swing-ups end upright",
     "read_from_torch": r"Held out: ([\d.]+)% of 360 digits are right",
@@ -27,12 +28,15 @@ RESULTS = {
 }
 
 #: These take more than a few seconds without ``--quick``.
-LONGER = {"code_or_prose", "moving_digits", "digits_row_by_row", "generate_text", "spoken_vowels"}
+LONGER = {
+    "code_or_prose", "moving_digits", "digits_row_by_row", "generate_text", "spoken_vowels", "forecast_with_intervals",
+}  # fmt: skip
 
 #: These are for one cell and have no options.
 ONE_CELL = {"swing_up", "read_from_torch", "own_cell_in_torch"}
 
-#: What tells that a program has learned: better than chance, and than the change of a year before (0.392 ppm).
+#: What tells that a program has learned: better than chance, than the change of a year before (0.392 ppm), and than the
+#: year before with its growth (0.763 ppm).
 LEARNED = {
     "count_digits": lambda right, loss: right > 95,
     "code_or_prose": lambda right, loss: right > 90,
@@ -40,6 +44,7 @@ LEARNED = {
     "digits_row_by_row": lambda right, loss: right > 85,
     "generate_text": lambda perplexity, characters: perplexity < 15,
     "forecast_months": lambda error: error < 0.35,
+    "forecast_with_intervals": lambda error, inside: error < 0.763 and 60 < inside < 95,
     "spoken_vowels": lambda right: right > 92,
     "swing_up": lambda upright: upright >= 8,
     "read_from_torch": lambda right: right > 90,
@@ -83,6 +88,8 @@ def options(program: str, cell: str) -> list[str]:
 )
 def test_it_learns_and_draws(program, cell, examples):
     image = pytest.importorskip("PIL.Image")
+    if program == "forecast_with_intervals":
+        pytest.importorskip("pandas", reason="needs pandas")
     if program == "own_cell_in_torch":
         pytest.importorskip("torch", reason="needs torch, the extra 'torch'")
     output = run(examples / f"{program}.py", *options(program, cell))

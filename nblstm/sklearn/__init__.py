@@ -1,4 +1,4 @@
-"""Recurrent networks as estimators of scikit-learn, for sequences of any lengths."""
+"""Recurrent networks as estimators of scikit-learn, for sequences of any lengths, and forecasts of series."""
 
 try:
     from sklearn.utils.validation import validate_data as _  # noqa: F401, of scikit-learn 1.6
@@ -7,11 +7,13 @@ except ImportError as error:
         f'nblstm.sklearn needs scikit-learn 1.6 or newer ({error}); install it, as by pip install -e ".[sklearn]"'
     ) from None
 
+from nblstm.sklearn.backtest import Backtest
 from nblstm.sklearn.classifier import RecurrentClassifier
+from nblstm.sklearn.forecaster import RecurrentForecaster
 from nblstm.sklearn.regressor import RecurrentRegressor
 from nblstm.sklearn.scaler import SequenceScaler
 
-__all__ = ["RecurrentClassifier", "RecurrentRegressor", "SequenceScaler"]
+__all__ = ["Backtest", "RecurrentClassifier", "RecurrentForecaster", "RecurrentRegressor", "SequenceScaler"]
 
 
 def __dir__() -> list[str]:
