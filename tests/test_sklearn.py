@@ -24,7 +24,6 @@ from nblstm.layers import GRU, LSTM, Dense, Input, Masking
 from nblstm.models import Sequential, load_model
 from nblstm.optimizers import SGD, Adam
 from nblstm.sklearn import RecurrentClassifier, RecurrentRegressor, SequenceScaler
-from nblstm.sklearn.quantiles import QuantileLoss
 
 EXPECTED = {
     "check_sample_weight_equivalence_on_dense_data": "rows are drawn into mini-batches, where a row of weight 2 "
@@ -402,18 +401,6 @@ def test_targets_are_scaled_by_scikit_learns_tool():
     X, _, last = ragged()
     made = TransformedTargetRegressor(quick(RecurrentRegressor, max_epochs=30), transformer=StandardScaler())
     assert made.fit(X, 350 + 20 * last).score(X, 350 + 20 * last) > 0.8
-
-
-def test_the_pinball_loss_and_its_gradient():
-    random = np.random.default_rng(0)
-    loss, target, prediction = QuantileLoss([0.1, 0.8]), random.normal(size=(5, 3)), random.normal(size=(5, 6))
-    value, gradient = loss.value_and_gradient(target, prediction)
-    errors = target[:, :, None] - prediction.reshape(5, 3, 2)
-    assert value == pytest.approx(np.maximum([0.1, 0.8] * errors, [-0.9, -0.2] * errors).mean())
-    for place in np.ndindex(prediction.shape):
-        moved = prediction.copy()
-        moved[place] += 1e-6
-        assert (loss(target, moved) - value) / 1e-6 == pytest.approx(gradient[place], abs=1e-6)
 
 
 def test_training_warns_of_nothing():

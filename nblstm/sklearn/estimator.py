@@ -127,7 +127,7 @@ class RecurrentEstimator(BaseEstimator):
         each_step = isinstance(targets, Sequences)
         made = network(self, x.features, outputs, activation, each_step, not x.uniform, seed)
         loss = self._loss(self._check_outputs(made, outputs, each_step))
-        made.compile(_optimizer(self.optimizer, self.learning_rate), loss)
+        made.compile(optimizer_of(self.optimizer, self.learning_rate), loss)
         self.model_: Any = made
         self.n_iter_, self.loss_curve_ = 0, list[float]()
         for name in ("validation_scores_", "best_validation_score_"):
@@ -219,7 +219,7 @@ def _weights(sample_weight, N: int) -> np.ndarray:
     return weight
 
 
-def _optimizer(given, learning_rate) -> Optimizer:
+def optimizer_of(given, learning_rate) -> Optimizer:
     """A new optimizer like the one given, or of the name given, with the learning rate."""
     if isinstance(given, str):
         return optimizers.get({"class_name": given, "config": {"learning_rate": copy.deepcopy(learning_rate)}})

@@ -12,7 +12,7 @@ from nblstm.arguments import validate
 from nblstm.sklearn.backtest import Backtest, baselines, intervals, rolling
 from nblstm.sklearn.estimator import LEARNING_RATE
 from nblstm.sklearn.horizon_model import HorizonModel
-from nblstm.sklearn.quantiles import checked_quantiles
+from nblstm.sklearn.regressor import checked_quantiles
 from nblstm.sklearn.request import Fitted, Request
 from nblstm.sklearn.series import Columns, as_tables, read_series
 from nblstm.sklearn.windows import Known, Scale

@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 
 from nblstm.arguments import validate
 from nblstm.models import Sequential
-from nblstm.sklearn.estimator import _optimizer as optimizer_of
+from nblstm.sklearn.estimator import optimizer_of
 from nblstm.sklearn.networks import network
 from nblstm.sklearn.windows import Known, widening
 from nblstm.training.callbacks import EarlyStopping

@@ -12,9 +12,8 @@ from sklearn.utils.validation import check_array, check_consistent_length, check
 
 from nblstm.arguments import validate
 from nblstm.sklearn.estimator import LEARNING_RATE, RecurrentEstimator
-from nblstm.sklearn.quantiles import QuantileLoss, checked_quantiles
 from nblstm.sklearn.sequences import Sequences
-from nblstm.training.losses import Loss, MeanSquaredError
+from nblstm.training.losses import Loss, MeanSquaredError, Quantile
 
 
 class RecurrentRegressor(RegressorMixin, RecurrentEstimator):
@@ -199,7 +198,7 @@ class RecurrentRegressor(RegressorMixin, RecurrentEstimator):
         return K * (1 if self.quantiles_ is None else len(self.quantiles_)), None
 
     def _loss(self, outputs: int) -> Loss:
-        return MeanSquaredError() if self.quantiles_ is None else QuantileLoss(self.quantiles_.tolist())
+        return MeanSquaredError() if self.quantiles_ is None else Quantile(self.quantiles_.tolist())
 
 
 def _steps(y, x: Sequences):
@@ -218,3 +217,13 @@ def _steps(y, x: Sequences):
         n = wrong[0]
         raise ValueError(f"y has {found.lengths[n]} steps in sequence {n}, of which X has {x.lengths[n]}; give as many")
     return found
+
+
+def checked_quantiles(quantiles) -> np.ndarray:
+    """Quantiles that a user wants, and the median, in ascending order."""
+    if not np.iterable(quantiles) or isinstance(quantiles, str):
+        raise TypeError(f"quantiles is {quantiles!r}; give numbers between 0 and 1, such as (0.05, 0.5, 0.95), or None")
+    found = [validate.number("a quantile", q, 0, 1, above=True, below=True) for q in quantiles]
+    if not found:
+        raise ValueError("quantiles is empty; give numbers between 0 and 1, such as (0.05, 0.5, 0.95), or None")
+    return np.unique([*found, 0.5])
