@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import zipfile
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nblstm.arguments import validate
+from nblstm.files import atomic
 from nblstm.files.content import FAULTS, in_short
 from nblstm.files.formats import advice, check_target
 from nblstm.process.uninterrupted import uninterrupted
 
 FORMAT, VERSION = "nblstm", 1
 CONFIG = "config.json"
-
-#: The name of a file that is being written, and is left over if that was killed.
-PARTIAL = ".{}.{}.partial"
 
 #: In config.json, the place of an array is taken by a dict that has its member's name under this key.
 ARRAY = "__array__"
@@ -43,28 +39,10 @@ def write(path, kind: str, content: dict[str, Any]) -> None:
     """
     path = validate.target_path("filepath", path)
     check_target("filepath", path)
-    target = Path(os.path.realpath(path))
     arrays: list[np.ndarray] = []
     values = _taken_out(content, arrays)
     config = json.dumps({"format": FORMAT, "version": VERSION, "kind": kind, "content": values}).encode()
-    uninterrupted(_write_file, target, kind, config, arrays)
-
-
-def _write_file(target: Path, kind: str, config: bytes, arrays: list[np.ndarray]) -> None:
-    """Write a file aside, read it back, put it in its place; uninterrupted, as zipfile loses exceptions of handlers."""
-    partial = target.with_name(PARTIAL.format(target.name, secrets.token_hex(4)))
-    descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            _write_members(file, config, arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        _check(partial, kind)
-        os.replace(partial, target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    _sync_folder(target.parent)
+    atomic.replace(path, lambda file: _write_members(file, config, arrays), lambda file: _check(file, kind))
 
 
 def check_content(content: dict[str, Any]) -> None:
@@ -72,9 +50,9 @@ def check_content(content: dict[str, Any]) -> None:
     _taken_out(content, [])
 
 
-def _check(path: Path, kind: str) -> None:
+def _check(file, kind: str) -> None:
     """Read a file that was just written, one array after the other."""
-    with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+    with zipfile.ZipFile(file) as archive:
         _, members = _config_and_members(file, archive, (kind,))
         for info in members:
             _array(archive, info)
@@ -193,14 +171,3 @@ def _put_back(value, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, list):
         return [_put_back(entry, arrays) for entry in value]
     return value
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the folder's own entry on the disk, where folders can be opened: not on Windows."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nblstm.arguments import validate
-from nblstm.files import archive, content, formats
+from nblstm.files import archive, atomic, content, formats
 from nblstm.process.show import show, warn
 from nblstm.training.callbacks.base_callback import Callback
 from nblstm.training.callbacks.monitors import Monitor, threshold
@@ -221,7 +221,7 @@ class BackupAndRestore(Callback):
     def finished(self) -> None:
         """Delete the backup, if that is wanted, and its folder if it has nothing else."""
         if self.delete_checkpoint and self.backup_dir.is_dir():
-            for path in (self.path, self.previous, *self.backup_dir.glob(archive.PARTIAL.format(self.path.name, "*"))):
+            for path in (self.path, self.previous, *self.backup_dir.glob(atomic.PARTIAL.format(self.path.name, "*"))):
                 path.unlink(missing_ok=True)
             if not any(self.backup_dir.iterdir()):
                 self.backup_dir.rmdir()
