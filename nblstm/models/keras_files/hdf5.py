@@ -1,8 +1,9 @@
 """HDF5 files as Keras writes them, read without the HDF5 library: groups, attributes, and arrays that are not chunked.
 
-The library is not made for files that somebody else has changed: of 3,000 mutations of a file of weights some end the
-process. Here each address is checked against the file's end, an array is a view of the file's bytes, and the bytes
-looked at are counted, so that no file takes more time or memory than a few times its own length.
+The library is not made for files that somebody else has changed: of 3,000 mutations of a file of weights, HDF5 2.0
+brought the process down with one and did not return from two. Here each address is checked against the file's end, an
+array is a view of the file's bytes, and the bytes looked at are counted, so that no file takes more time or memory than
+a few times its own length.
 
 The format is that of "HDF5 File Format Specification", version 3.0; section numbers are its own.
 """
