@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from math import prod
 from typing import Any
 
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.files import atomic
+from nblstm.files import atomic, npz
 from nblstm.files.content import FAULTS, in_short
 from nblstm.files.formats import advice, check_target
 from nblstm.process.uninterrupted import uninterrupted
@@ -55,7 +54,7 @@ def _check(file, kind: str) -> None:
     with zipfile.ZipFile(file) as archive:
         _, members = _config_and_members(file, archive, (kind,))
         for info in members:
-            _array(archive, info)
+            npz.array_of(archive, info)
 
 
 def read(path, *kinds: str) -> dict[str, Any]:
@@ -78,20 +77,15 @@ def _read_file(path: str, kinds: tuple[str, ...]) -> dict[str, Any]:
 
 def _write_members(file, config: bytes, arrays: list[np.ndarray]) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(_member(CONFIG), config)
+        archive.writestr(npz.member(CONFIG), config)
         for k, array in enumerate(arrays):
-            with archive.open(_member(f"{k}.npy"), "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
-
-
-def _member(name: str) -> zipfile.ZipInfo:
-    return zipfile.ZipInfo(name)  # dated 1980, so that equal contents are equal files
+            npz.write_member(archive, f"{k}.npy", array)
 
 
 def _read_members(file, kinds: tuple[str, ...]) -> dict[str, Any]:
     with zipfile.ZipFile(file) as archive:
         config, members = _config_and_members(file, archive, kinds)
-        arrays = {info.filename: _array(archive, info) for info in members}
+        arrays = {info.filename: npz.array_of(archive, info) for info in members}
     content = _put_back(config.get("content"), arrays)
     if not isinstance(content, dict):
         raise ValueError(f"its {CONFIG} has no content")
@@ -100,14 +94,7 @@ def _read_members(file, kinds: tuple[str, ...]) -> dict[str, Any]:
 
 def _config_and_members(file, archive: zipfile.ZipFile, kinds: tuple[str, ...]):
     """The content of config.json, and the members that are arrays."""
-    size = os.fstat(file.fileno()).st_size
-    members = {info.filename: info for info in archive.infolist()}
-    if len(members) != len(archive.infolist()):
-        raise ValueError("it has two members of one name")
-    if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in members.values()):
-        raise ValueError("it has a compressed or encrypted member")
-    if sum(info.file_size for info in members.values()) > size:
-        raise ValueError("its members claim to be larger than the file")
+    members = npz.members_of(archive, os.fstat(file.fileno()).st_size)
     if CONFIG not in members:
         raise ValueError(f"it has no {CONFIG}")
     config = json.loads(archive.read(CONFIG).decode())
@@ -118,20 +105,6 @@ def _config_and_members(file, archive: zipfile.ZipFile, kinds: tuple[str, ...]):
     if config.get("kind") not in kinds:
         raise ValueError(f"it holds a {config.get('kind')!r} and not a {kinds[0]!r}")
     return config, [info for name, info in members.items() if name != CONFIG]
-
-
-def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-    with archive.open(info) as member:
-        version = np.lib.format.read_magic(member)
-        if version != (1, 0):
-            raise ValueError(f"{info.filename} has .npy version {version}")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
-        if dtype.kind not in "fiub" or dtype.hasobject or dtype.itemsize > 8:
-            raise ValueError(f"{info.filename} has dtype {dtype}")
-        if any(n < 0 for n in shape) or prod(shape) * dtype.itemsize != info.file_size - member.tell():
-            raise ValueError(f"{info.filename} has shape {shape}, which is not its length")
-        data = member.read()  # to the end, where zipfile compares the checksum
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def _taken_out(value, arrays: list[np.ndarray], depth: int = 0) -> Any:

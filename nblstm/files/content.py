@@ -52,3 +52,19 @@ def set_generator(generator: np.random.Generator, state) -> None:
         generator.bit_generator.state = state
     except FAULTS as error:
         raise ValueError(f"a random state is none of a {type(generator.bit_generator).__name__}") from error
+
+
+class SizeLimit:
+    """A limit on the memory that the description of a file's content takes: ten times the file, and 4 MB.
+
+    A byte of JSON or of a pickle can stand for an object of Python that takes a hundred.
+    """
+
+    def __init__(self, size: int):
+        self._left = 10 * size + (4 << 20)
+
+    def add(self, count: int, what: str) -> None:
+        """Count bytes that ``what`` is about to take; ValueError where they are too many."""
+        self._left -= count
+        if self._left < 0:
+            raise ValueError(f"{what} would take more than ten times the memory that the file is long")
