@@ -29,7 +29,7 @@ ALLOWED = {
     "cuda": {"arguments", "buffers", "cells", "codegen", "process", "symbolic"},
     "engine": {"arguments", "buffers", "cells", "process"},  # and cpu or cuda by name, see `engine.device`
     "numba_extension": {"arguments", "cells", "codegen", "cpu", "symbolic"},
-    "nn": {"arguments", "buffers", "cells", "cuda", "engine", "numba_extension", "process"},
+    "nn": {"arguments", "buffers", "cells", "cuda", "engine", "files", "numba_extension", "process"},
     "torch": {"arguments", "buffers", "cells", "cpu", "engine", "nn", "numba_extension", "process", "symbolic"},
     "training": {"activations", "arguments", "engine", "files", "nn", "process", "symbolic"},
     "activations": {"arguments", "symbolic"},

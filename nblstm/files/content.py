@@ -24,6 +24,11 @@ def in_short(error: Exception) -> str:
     return text if len(text) <= 300 else f"{text[:300]} ..."
 
 
+def listed(names: list[str], shown: int = 8) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:shown]) + f" and {len(names) - shown} more" * (len(names) > shown)
+
+
 def reason(error: Exception, writer: str) -> str:
     """The reason why a file's content was not accepted, in a sentence; ``writer`` is what writes such files.
 

@@ -11,7 +11,7 @@ from nblstm.arguments import custom, validate
 from nblstm.files import archive, content, formats
 from nblstm.layers import Layer, deserialize, serialize
 from nblstm.layers.base.parameters import UNDRAWN
-from nblstm.models import snapshot
+from nblstm.models import snapshot, tensor_files
 from nblstm.models.step import prepare
 from nblstm.training import losses, optimizers
 
@@ -152,8 +152,14 @@ def _contents(model: Sequential, made) -> dict[str, Any]:
 
 
 def save_weights(model: Sequential, filepath, overwrite: bool = True) -> None:
-    """Write the parameters alone to a file; see `save`."""
+    """Write the parameters alone to a file; see `save`.
+
+    Under a name that ends in ``.safetensors``, they are tensors named ``"<layer>.<parameter>"``.
+    """
     model._need_built()
+    if tensor_files.is_name(filepath):
+        tensor_files.save_weights(model, refuse_old(filepath, overwrite))
+        return
     target = _target(filepath, overwrite)
     archive.write(target, "weights", {"weights": model._parameters_lock.read(snapshot.parameters, model)})
 
@@ -164,6 +170,9 @@ def load_weights(model: Sequential, filepath) -> None:
     If they are not those of these layers, nothing has been changed.
     """
     model._need_built()
+    if tensor_files.is_name(filepath):
+        tensor_files.load_weights(model, filepath)
+        return
     values = archive.read(filepath, "weights", "model").get("weights")
 
     def set_checked() -> None:
@@ -174,9 +183,14 @@ def load_weights(model: Sequential, filepath) -> None:
 
 
 def _target(path, overwrite: bool) -> str:
-    """The path of a file that may be written, before there is any work for it."""
+    """The path of a file of nblstm's own format that may be written, before there is any work for it."""
+    formats.check_target("filepath", validate.path("filepath", path))
+    return refuse_old(path, overwrite)
+
+
+def refuse_old(path, overwrite: bool) -> str:
+    """The path of a file that may be written, of any format."""
     path = validate.target_path("filepath", path)
-    formats.check_target("filepath", path)
     if not validate.flag("overwrite", overwrite) and os.path.exists(path):
         raise FileExistsError(f"there is a file {path!r} already; give overwrite=True to replace it")
     return path

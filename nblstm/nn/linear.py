@@ -40,7 +40,8 @@ class Linear(Module):
         self.in_features = validate.positive_integer("in_features", in_features)
         self.out_features = validate.positive_integer("out_features", out_features)
         shapes: dict[str, tuple[int, ...]] = {"weight": (self.out_features, self.in_features)}
-        if validate.flag("bias", bias):
+        self.bias = validate.flag("bias", bias)
+        if self.bias:
             shapes["bias"] = (self.out_features,)
         layout, dtype = Layout.of(shapes), validate.dtype_name(dtype)
         super().__init__(layout, uniform(layout, self.in_features, seeds.generator(seed), dtype))

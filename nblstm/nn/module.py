@@ -11,6 +11,7 @@ import numpy as np
 
 from nblstm.arguments import signatures, validate
 from nblstm.buffers.layout import Layout
+from nblstm.nn import saving
 from nblstm.process import locks
 
 
@@ -159,6 +160,53 @@ class Module:
             If they do not, or a value is not real; then nothing has been changed.
         """
         self._put(self._staged(state))
+
+    def save(self, path) -> None:
+        """Write the parameters to a file, from which `load` sets them and `nblstm.nn.load` makes the network.
+
+        Parameters
+        ----------
+        path : str or PathLike
+            ``.safetensors``, which torch reads by `safetensors.torch.load_file`, or ``.npz``, which NumPy does. The
+            file takes the place of an old one in one instant: who is killed before that leaves the old one whole.
+
+        Raises
+        ------
+        ValueError
+            If the name ends otherwise, or a layer is not built.
+        OSError
+            If the file cannot be written.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> from nblstm import nn
+        >>> path = os.path.join(tempfile.mkdtemp(), "lstm.safetensors")
+        >>> nn.LSTM(3, 8, seed=0).save(path)
+        >>> nn.LSTM(3, 8).load(path)
+        """
+        saving.save(self, path)
+
+    def load(self, path, prefix: str = "") -> None:
+        """Set all parameters from a file.
+
+        Parameters
+        ----------
+        path : str or PathLike
+            ``.safetensors``, ``.npz``, or torch's ``.pt``, ``.pth``, ``.bin``, ``.ckpt``, of which nothing is executed.
+        prefix : str, default ""
+            Precedes the names of these parameters in a file of a larger model, such as ``"encoder.lstm."``; in torch's
+            files, keys of dicts in dicts too, ``"state_dict.encoder.lstm."``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the file is damaged, or names or shapes do not fit; then nothing has been changed. The message has the
+            prefixes that fit.
+        OSError
+            If it cannot be read.
+        """
+        saving.load(self, path, prefix)
 
     def _staged(self, state: dict) -> np.ndarray:
         """Check a state, and return it as a flat buffer; the parameters stay as they are."""

@@ -1,0 +1,192 @@
+"""Networks from files: kind and sizes by what was saved with the parameters, else by their names and shapes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from nblstm.arguments import validate
+from nblstm.buffers.layout import recurrent_layout
+from nblstm.cells import gru, lstm, pickling, rnn_relu, rnn_tanh
+from nblstm.cells.cell import Cell
+from nblstm.engine.device import device_for
+from nblstm.files import content, tensors
+from nblstm.nn import saving
+from nblstm.nn.linear import Linear
+from nblstm.nn.named import GRU, LSTM, RNN
+from nblstm.nn.recurrent import Recurrent
+from nblstm.nn.recurrent_arguments import layers_of
+
+#: The cell of each number of gates, where nothing else tells it: torch's files.
+_BY_GATES = {4: lstm, 3: gru, 1: rnn_tanh}
+
+#: The names of cells that have a class of their own.
+_CLASSES: dict[Cell, tuple[type[Recurrent], dict[str, Any]]] = {
+    lstm: (LSTM, {}), gru: (GRU, {}), rnn_tanh: (RNN, {}), rnn_relu: (RNN, {"nonlinearity": "relu"}),
+}  # fmt: skip
+
+#: Arguments that names and shapes of parameters tell.
+_SIZES = "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "learn_initial_state", "dtype"
+
+#: Longest description of a network that is read; a cell of a hundred operations has 5,000 characters.
+_LONGEST = 100_000
+
+
+def load(
+    path, prefix: str = "", *, cell: Cell | None = None, batch_first: bool | None = None, device: str | None = None
+) -> Any:  # fmt: skip
+    """Make a network from a file: one that ``network.save`` wrote, or torch's, by names and shapes of its parameters.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        ``.safetensors``, ``.npz``, or torch's ``.pt``, ``.pth``, ``.bin``, ``.ckpt``, of which nothing is executed.
+    prefix : str, default ""
+        Precedes the names of the network's parameters, such as ``"encoder.lstm."``.
+    cell : Cell, optional
+        For parameters of another software. If not given, 4 gates are an `LSTM`, 3 a `GRU`, 1 an `RNN` of tanh; a matrix
+        ``weight`` is that of a `Linear`.
+    batch_first : bool, optional
+        As saved if not given; False for another software's.
+    device : str, optional
+
+    Returns
+    -------
+    LSTM, GRU, RNN, Recurrent or Linear
+        A cell of your own needs not be defined: its equations are in the file.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the file is damaged or has no such network under the prefix; the message has the prefixes that fit.
+    OSError
+        If it cannot be read.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from nblstm import nn
+    >>> path = os.path.join(tempfile.mkdtemp(), "gru.safetensors")
+    >>> nn.GRU(3, 8, num_layers=2, seed=0).save(path)
+    >>> nn.load(path)
+    GRU(3, 8, num_layers=2)
+    """
+    text, prefix = validate.path("path", path), saving.checked_prefix(prefix)
+    if not (cell is None or isinstance(cell, Cell)):
+        raise TypeError(f"cell is {cell!r}; give a cell made by the decorator nblstm.cell, or one of nblstm.cells")
+    if batch_first is not None:
+        batch_first = validate.flag("batch_first", batch_first)
+    given = {"device": device_for(device)}
+
+    def choose(names: list[str]) -> list[str]:
+        found = [name for name in names if name.startswith(prefix) and "." not in name.removeprefix(prefix)]
+        if not {prefix + "weight_hh_l0", prefix + "weight"} & set(found):
+            fitting = saving.prefixes(names, "weight_hh_l0") or saving.prefixes(names, "weight")
+            raise saving.need_prefix(text, prefix, fitting, "recurrent or linear network")
+        saving.refuse_projections(text, [name.removeprefix(prefix) for name in found])
+        return found
+
+    arrays, metadata = tensors.read(path, choose)
+    state = {name.removeprefix(prefix): array for name, array in arrays.items()}
+    try:
+        saved = {} if prefix else _description(metadata.get(saving.KEY))
+        if "weight_hh_l0" not in state:
+            return _linear(state, cell, batch_first)
+        return _recurrent(text, state, saved, cell, batch_first, given)
+    except content.FAULTS as error:
+        raise ValueError(f"{text!r} cannot be loaded: {content.reason(error, 'save()')}") from None
+
+
+def _description(text: str | None) -> dict[str, Any]:
+    """What `saving.description` returned; nothing for files of other software."""
+    if text is None:
+        return {}
+    if len(text) > _LONGEST:
+        raise ValueError(f"the description of its network has {len(text)} characters, more than {_LONGEST}")
+    found = json.loads(text)
+    content.expect("the description of its network", found, class_name=str, config=dict)
+    return found
+
+
+def _recurrent(
+    path: str, state: dict[str, np.ndarray], saved: dict[str, Any], cell: Cell | None, batch_first: bool | None,
+    options: dict[str, Any],
+) -> Recurrent:  # fmt: skip
+    """The network of parameters by name."""
+    kind, options = _kind(saved, state, cell), dict(options)
+    cls, more = _CLASSES.get(kind, (Recurrent, {"cell": kind}))
+    options |= more
+    sizes = _sizes(path, kind, state)
+    if saved:
+        config = saved["config"]
+        wrong = [name for name in _SIZES if config.get(name) != sizes[name]]
+        if wrong:
+            raise ValueError(f"its {wrong[0]} is {config.get(wrong[0])!r}, and that of its arrays {sizes[wrong[0]]!r}")
+        options |= {name: value for name, value in config.items() if name not in ("cell", "nonlinearity")}
+    if batch_first is not None:
+        options["batch_first"] = batch_first
+    network = cls(**sizes | options)
+    network.load_state_dict(state)
+    return network
+
+
+def _kind(saved: dict[str, Any], state: Mapping[str, np.ndarray], given: Cell | None) -> Cell:
+    """The cell: as saved, as given, or by its number of gates."""
+    if saved:
+        name, config = saved["class_name"], saved["config"]
+        by_name = {cls.__name__: cell for cell, (cls, more) in _CLASSES.items() if not more}
+        if name == "Recurrent":
+            found = saving.cell_from_data(config.get("cell"))
+        elif name == "RNN" and config.get("nonlinearity") == "relu":
+            found = rnn_relu
+        elif name in by_name:
+            found = by_name[name]
+        else:
+            raise ValueError(f"there is no network named {name!r} in nblstm.nn")
+        if given is not None and not pickling.alike(given, found):
+            raise ValueError(f"it has a network of the cell {found.name!r} and not of {given.name!r}; leave out cell")
+        return found if given is None else given
+    rows, H = _matrix(state, "weight_hh_l0")
+    gates = rows / H if H else 0
+    if given is None and gates not in _BY_GATES:
+        raise ValueError(f"weight_hh_l0 has shape {(rows, H)}, of {gates:g} gates; give cell, its equations")
+    return given or _BY_GATES[int(gates)]
+
+
+def _sizes(path: str, cell: Cell, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The arguments of `Recurrent` that parameters by name tell, whose names and shapes are those of this cell."""
+    I, H = _matrix(state, "weight_ih_l0")[1], _matrix(state, "weight_hh_l0")[1]
+    layers = {int(found[1]) for name in state if (found := re.fullmatch(r"weight_hh_l(\d{1,9})", name))}
+    L, bias, both = layers_of(len(layers)), "bias_ih_l0" in state, "weight_hh_l0_reverse" in state
+    learns = f"initial_{cell.states[0]}_l0" in state
+    layout = recurrent_layout(cell, I, H, L, 2 if both else 1, bias, learns)
+    saving.check_names(path, state, "", layout.shapes)
+    for name, shape in layout.shapes.items():
+        validate.shaped(f"parameter {name!r}", state[name], shape, f"that of a network of the cell {cell.name!r}")
+    return dict(zip(_SIZES, (I, H, L, bias, both, learns, _dtype(state)), strict=True))
+
+
+def _linear(state: dict[str, np.ndarray], cell: Cell | None, batch_first: bool | None) -> Linear:
+    for name, value in (("cell", cell), ("batch_first", batch_first)):
+        if value is not None:
+            raise ValueError(f"it has a Linear, and {name} is of recurrent networks; leave it out")
+    rows, columns = _matrix(state, "weight")
+    validate.shaped("parameter 'bias'", state.get("bias", np.empty(rows)), (rows,), "that of a Linear")
+    made = Linear(columns, rows, bias="bias" in state, dtype=_dtype(state))
+    made.load_state_dict(state)
+    return made
+
+
+def _matrix(state: Mapping[str, np.ndarray], name: str) -> tuple[int, int]:
+    """The shape of a parameter."""
+    if name not in state or state[name].ndim != 2:
+        raise ValueError(f"it has no matrix {name!r}")
+    return state[name].shape
+
+
+def _dtype(state: Mapping[str, np.ndarray]) -> str:
+    return "float64" if any(value.dtype == np.float64 for value in state.values()) else "float32"
