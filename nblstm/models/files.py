@@ -12,11 +12,17 @@ from nblstm.files import archive, content, formats
 from nblstm.layers import Layer, deserialize, serialize
 from nblstm.layers.base.parameters import UNDRAWN
 from nblstm.models import snapshot, tensor_files
+from nblstm.models.keras_files import configs_written, keras_archive, legacy_h5
+from nblstm.models.keras_files import reading as keras_files
 from nblstm.models.step import prepare
 from nblstm.training import losses, optimizers
 
 if TYPE_CHECKING:
     from nblstm.models.sequential import Sequential
+
+
+#: Keys of the config of a model of nblstm's; Keras's has others beside them.
+_OWN = {"name", "layers", "build_input_shape"}
 
 
 def layers_with_input(model: Sequential) -> list[Layer]:
@@ -66,9 +72,21 @@ def to_json(model: Sequential, **kwargs) -> str:
     return json.dumps({"class_name": "Sequential", "config": model.get_config()}, **kwargs)
 
 
+def from_json(cls: type[Sequential], described: dict[str, Any], custom_objects: dict[str, Any] | None) -> Sequential:
+    """The model that JSON describes: nblstm's own, or Keras's."""
+    config = described["config"]
+    if set(described) == {"class_name", "config"} and isinstance(config, dict) and set(config) == _OWN:
+        return from_config(cls, config, custom_objects)
+    with custom.custom_object_scope(custom_objects):
+        try:
+            return keras_files.from_json(cls, described)
+        except content.FAULTS as error:
+            raise ValueError(f"json_string cannot be read: {content.reason(error, 'to_json()')}") from error
+
+
 def _unbuilt(cls, config) -> tuple[Any, Any]:
     """The model of a config, and the shape to build it for or None."""
-    if not isinstance(config, dict) or set(config) != {"name", "layers", "build_input_shape"}:
+    if not isinstance(config, dict) or set(config) != _OWN:
         raise ValueError("the config of a model has name, layers and build_input_shape; give what get_config() gave")
     if not isinstance(config["layers"], list):
         raise ValueError("layers is no list; give what get_config() gave")
@@ -81,14 +99,16 @@ def _unbuilt(cls, config) -> tuple[Any, Any]:
 def save(model: Sequential, filepath, overwrite: bool = True, include_optimizer: bool = True) -> None:
     """Write the model to a file, from which `load_model` makes it again.
 
-    The file has what the model is, its parameters, its sources of randomness and, if it is compiled, loss, metrics
-    and optimizer with its state. It holds no pickled object, and it takes the place of an old one in one instant:
-    who is killed before that leaves the old one whole.
+    The file has what the model is, its parameters and, if it is compiled, loss, metrics and optimizer with its state.
+    It holds no pickled object, and it takes the place of an old one in one instant: who is killed before that leaves
+    the old one whole.
 
     Parameters
     ----------
     filepath : str or PathLike
-        Such as ``"model.nblstm"``. Names that stand for other formats, such as ``.keras`` or ``.h5``, are refused.
+        Its end says the format: ``.nblstm`` or none is nblstm's own, which also has the sources of randomness and the
+        states of stateful layers; ``.keras`` is Keras 3's, and ``.h5`` or ``.hdf5`` its older one. Keras reads these
+        and trains on.
     overwrite : bool, default True
         Whether a file that is there may be replaced.
     include_optimizer : bool, default True
@@ -99,7 +119,10 @@ def save(model: Sequential, filepath, overwrite: bool = True, include_optimizer:
     TypeError
         If a function or an object of your own has no name, or no config, by which it could be found again.
     ValueError
-        If the model is not built, two objects of your own have one name, or the file's name stands for another format.
+        If the model is not built, two objects of your own have one name, the file's name stands for another format, or
+        the model has something that Keras has not and the name is one of Keras's.
+    ImportError
+        If the name is one of Keras's and h5py is not installed.
     OSError
         If the file cannot be written.
 
@@ -110,21 +133,38 @@ def save(model: Sequential, filepath, overwrite: bool = True, include_optimizer:
     ``custom_objects``.
     """
     model._need_built()
-    target = _target(filepath, overwrite)
+    path = validate.path("filepath", filepath)
+    suffix = formats.suffix_of_model("filepath", path, weights=False)
+    target = refuse_old(path, overwrite)
     with custom.one_file():
-        described, made = get_config(model), None  # layers that cannot be saved say so first
-        if include_optimizer:
-            try:
-                made = _compiled_with(model)
-            except TypeError as error:
-                raise TypeError(f"{error}; or save without it, by include_optimizer=False") from None
+        _WRITERS[suffix](target, model, include_optimizer)
+
+
+def _write_own(path: str, model: Sequential, include_optimizer: bool) -> None:
+    """Write nblstm's own format."""
+    described, made = get_config(model), None  # layers that cannot be saved say so first
+    if include_optimizer:
+        try:
+            made = _compiled_with(model)
+        except TypeError as error:
+            raise TypeError(f"{error}; or save without it, by include_optimizer=False") from None
     contents = model._parameters_lock.read(lambda: _contents(model, made))
-    archive.write(target, "model", {"config": described, "compile": made} | contents)
+    archive.write(path, "model", {"config": described, "compile": made} | contents)
 
 
-def need_savable(model: Sequential) -> None:
-    """Raise what `save` would, but for its path: before a long fit, not behind it."""
+#: By the end of the name that a model is saved under.
+_WRITERS: dict[str, Callable[[str, Sequential, bool], None]] = {
+    "": _write_own, ".nblstm": _write_own, ".keras": keras_archive.write_model, ".h5": legacy_h5.write_model,
+    ".hdf5": legacy_h5.write_model,
+}  # fmt: skip
+
+
+def need_savable(model: Sequential, filepath: str | None = None) -> None:
+    """Raise what `save` would of the model: before a long fit, not behind it."""
+    suffix = "" if filepath is None else formats.suffix_of_model("filepath", filepath, weights=False)
     with custom.one_file():
+        if _WRITERS[suffix] is not _write_own:
+            configs_written.need_writable(model)
         get_config(model)
         _compiled_with(model)
 
@@ -154,38 +194,40 @@ def _contents(model: Sequential, made) -> dict[str, Any]:
 def save_weights(model: Sequential, filepath, overwrite: bool = True) -> None:
     """Write the parameters alone to a file; see `save`.
 
-    Under a name that ends in ``.safetensors``, they are tensors named ``"<layer>.<parameter>"``.
+    Under a name that ends in ``.weights.h5`` the file is one of Keras 3's, in ``.h5`` or ``.hdf5`` one of Keras 2's,
+    and in ``.safetensors`` it has tensors named ``"<layer>.<parameter>"``.
     """
     model._need_built()
-    if tensor_files.is_name(filepath):
-        tensor_files.save_weights(model, refuse_old(filepath, overwrite))
-        return
-    target = _target(filepath, overwrite)
-    archive.write(target, "weights", {"weights": model._parameters_lock.read(snapshot.parameters, model)})
+    path = validate.path("filepath", filepath)
+    suffix = formats.suffix_of_model("filepath", path, weights=True)
+    _WEIGHTS_WRITERS[suffix](refuse_old(path, overwrite), model)
+
+
+def _write_own_weights(path: str, model: Sequential) -> None:
+    archive.write(path, "weights", {"weights": model._parameters_lock.read(snapshot.parameters, model)})
+
+
+#: By the end of the name that the parameters are saved under.
+_WEIGHTS_WRITERS: dict[str, Callable[[str, Sequential], None]] = {
+    "": _write_own_weights, ".nblstm": _write_own_weights, ".weights.h5": keras_archive.write_weights,
+    ".h5": legacy_h5.write_weights, ".hdf5": legacy_h5.write_weights, ".safetensors": tensor_files.save_weights,
+}  # fmt: skip
 
 
 def load_weights(model: Sequential, filepath) -> None:
-    """Set the parameters from a file that `save_weights` or `save` wrote; raises as `load_model` does.
+    """Set the parameters from a file that `save_weights` or `save` wrote, here or in Keras.
 
-    If they are not those of these layers, nothing has been changed.
+    Raises as `load_model` does. If they are not those of these layers, nothing has been changed.
     """
     model._need_built()
-    if tensor_files.is_name(filepath):
-        tensor_files.load_weights(model, filepath)
-        return
-    values = archive.read(filepath, "weights", "model").get("weights")
-
-    def set_checked() -> None:
-        snapshot.check_parameters(model, model.input_shape, values)
-        snapshot.set_parameters(model, values)
-
-    _understood(filepath, set_checked)
-
-
-def _target(path, overwrite: bool) -> str:
-    """The path of a file of nblstm's own format that may be written, before there is any work for it."""
-    formats.check_target("filepath", validate.path("filepath", path))
-    return refuse_old(path, overwrite)
+    path = validate.source_path("filepath", filepath)
+    if path.lower().endswith(".safetensors"):
+        tensor_files.load_weights(model, path)
+    elif path.lower().endswith(keras_files.SUFFIXES):
+        keras_files.load_weights(model, path)
+    else:
+        values = archive.read(path, "weights", "model").get("weights")
+        _understood(path, lambda: snapshot.set_checked(model, values))
 
 
 def refuse_old(path, overwrite: bool) -> str:
@@ -200,6 +242,8 @@ def read_model(cls: type[Sequential], path, custom_objects: dict[str, Any] | Non
     """The model in a file; see `load_model`."""
     compile = validate.flag("compile", compile)
     with custom.custom_object_scope(custom_objects):
+        if os.fspath(path).lower().endswith(keras_files.SUFFIXES):
+            return keras_files.read_model(cls, path, compile)
         values = archive.read(path, "model")
         return _understood(path, lambda: _restored(cls, values, compile))
 

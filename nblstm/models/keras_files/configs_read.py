@@ -15,7 +15,7 @@ from nblstm.arguments.configured import Registry, constructor_arguments
 from nblstm.constraints import CONSTRAINTS
 from nblstm.initializers import INITIALIZERS
 from nblstm.layers.base.layer import LAYERS
-from nblstm.models.keras_files import chains, old_configs
+from nblstm.models.keras_files import chains, old_configs, variables
 from nblstm.regularizers import REGULARIZERS
 from nblstm.training.losses.base_loss import LOSSES
 from nblstm.training.optimizers.schedules import SCHEDULES
@@ -51,14 +51,13 @@ CELLS = {"LSTMCell": "LSTM", "GRUCell": "GRU", "SimpleRNNCell": "SimpleRNN"}
 class ReadLayer:
     """A layer of a Keras file: the records of nblstm's layers that compute it, and their places in HDF5 files.
 
-    It is one layer, but for an RNN of several cells, which is one for each. ``place`` leads from ``layers`` to the
-    layer's group, and ``cells`` are the places of the cells' variables in it, if they are several.
+    It is one layer, but for an RNN of several cells, which is one for each. ``folder`` is the layer's group in files of
+    Keras 3, and ``cells`` are the places of the cells' variables in it, if they are several.
     """
 
-    name: str
-    class_name: str
     records: list[dict[str, Any]]
     cells: list[str]
+    folder: str
 
 
 def read_model(described: dict[str, Any], version: int) -> tuple[str | None, list[ReadLayer], Any]:
@@ -69,13 +68,15 @@ def read_model(described: dict[str, Any], version: int) -> tuple[str | None, lis
         raise ValueError("it does not describe a model")
     if kind not in ("Sequential", "Functional", "Model"):
         raise ValueError(f"it is a {kind}, a class of your own, which nblstm does not load; it loads Sequential")
-    records = config["layers"] if kind == "Sequential" else chains.chain(config)
-    layers = [read_layer(record, version) for record in records]
+    all_layers = [checked(record) for record in config["layers"]]
+    folders = dict(zip(map(id, all_layers), variables.folders(r["class_name"] for r in all_layers), strict=True))
+    records = all_layers if kind == "Sequential" else chains.chain(config)
+    layers = [read_layer(record, version, folders[id(record)]) for record in records]
     shape = config.get("build_input_shape") or (described.get("build_config") or {}).get("input_shape")
     return config.get("name"), layers, shape
 
 
-def read_layer(record, version: int) -> ReadLayer:
+def read_layer(record, version: int, folder: str = "") -> ReadLayer:
     """A layer's record, as a part of a model."""
     record = old_configs.updated(checked(record), version)
     kind, config = record["class_name"], record["config"]
@@ -86,8 +87,8 @@ def read_layer(record, version: int) -> ReadLayer:
         raise ValueError(f"layer {name!r} is a model, and models of nblstm's are not nested; give Keras one of layers")
     if kind == "RNN":
         records, cells = _of_cells(name, config, version)
-        return ReadLayer(name, kind, records, cells)
-    return ReadLayer(name, kind, [read_record(record, LAYERS, version)], [])
+        return ReadLayer(records, cells, folder)
+    return ReadLayer([read_record(record, LAYERS, version)], [], folder)
 
 
 def _of_cells(name: str, config: dict[str, Any], version: int) -> tuple[list[dict[str, Any]], list[str]]:
@@ -102,7 +103,7 @@ def _of_cells(name: str, config: dict[str, Any], version: int) -> tuple[list[dic
         if kind not in CELLS:
             raise ValueError(f"layer {name!r} is an RNN of {kind}; nblstm reads those of {', '.join(CELLS)}")
         own = {key: value for key, value in old_configs.updated(cell, version)["config"].items() if key != "name"}
-        merged = outer | own | {"name": name if len(cells) == 1 else f"{name}_{k}"}
+        merged = outer | own | {"name": name if len(cells) == 1 else f"{name}_cell_{k}"}
         if not last:
             merged |= {"return_sequences": True, "return_state": False, "zero_output_for_mask": False}
         if k:

@@ -42,8 +42,6 @@ def model_config(model: Sequential) -> dict[str, Any]:
     ValueError
         If a layer has something that Keras has not.
     """
-    if model._bptt_steps is not None:
-        raise ValueError(f"the model is compiled with bptt_steps, which Keras has not; {INSTEAD}")
     given = model._input or Input(batch_shape=model.input_shape, dtype=None, name="input_layer")
     shape = None if model.input_shape is None else list(model.input_shape)
     config = {
@@ -55,6 +53,13 @@ def model_config(model: Sequential) -> dict[str, Any]:
     }
     made = {"module": "keras", "class_name": "Sequential", "config": config, "registered_name": None}
     return made | {"build_config": {"input_shape": shape}}
+
+
+def need_writable(model: Sequential) -> None:
+    """Raise what writing the model would; it need not be built."""
+    for layer in model._layers:
+        layer_record(layer)
+    compile_config(model)
 
 
 def layer_record(layer: Layer, dtype: str = "float32") -> dict[str, Any]:
@@ -120,6 +125,8 @@ def compile_config(model: Sequential) -> dict[str, Any] | None:
     """The arguments of Keras's `compile`; None for a model that is not compiled."""
     if not model.compiled:
         return None
+    if model._bptt_steps is not None:
+        raise ValueError(f"the model is compiled with bptt_steps, which Keras has not; {INSTEAD}")
     objective: Any = model.objective
     optimizer: Any = model.optimizer
     if callable(optimizer._learning_rate) and not isinstance(optimizer._learning_rate, Configured):

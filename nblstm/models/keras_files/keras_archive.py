@@ -1,4 +1,4 @@
-"""``.keras`` and ``.weights.h5``, the files of Keras 3: a zip of the config and a HDF5 file of variables, or that alone."""
+"""``.keras`` and ``.weights.h5``, the files of Keras 3: a zip of config and variables in HDF5, and the latter alone."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import numpy as np
 
 from nblstm.files import atomic
 from nblstm.layers import Layer
-from nblstm.models import snapshot
 from nblstm.models.keras_files import configs_written, hdf5, optimizer_state, variables
 from nblstm.models.keras_files.configs_read import ReadLayer
 from nblstm.models.keras_files.hdf5_written import hdf5_bytes
-from nblstm.models.keras_files.restoring import compiled, restored, understood, version_of
+from nblstm.models.keras_files.restoring import compiled, restored, version_of
 
 if TYPE_CHECKING:
     from nblstm.models.sequential import Sequential
@@ -91,24 +90,19 @@ def _members(data: bytes) -> dict[str, bytes]:
         return {info.filename: archive.read(info) for info in wanted}
 
 
-def read_model(cls, path, data: bytes, compile: bool) -> Any:
+def read_model(cls, data: bytes, compile: bool) -> Any:
     """The model in a ``.keras`` file."""
-    return understood(path, lambda: _restored(cls, data, compile))
-
-
-def _restored(cls, data: bytes, compile: bool) -> Any:
     members = _members(data)
     config = json.loads(members[CONFIG].decode())
     metadata = json.loads(members.get(METADATA, b"{}").decode())
     if not isinstance(config, dict) or not isinstance(metadata, dict):
         raise ValueError(f"its {CONFIG} does not describe a model")
     version, root = version_of(metadata.get("keras_version", "3")), hdf5.read(members[VARIABLES])
-    folders = iter(variables.folders(_class_names(config)))
 
     def parameters(read: ReadLayer, layers: list[Layer], names: list[list[str]]) -> list[dict[str, np.ndarray]]:
-        folder, cells = next(folders), read.cells or [None] * len(layers)
+        cells = read.cells or [None] * len(layers)
         return [
-            variables.parameters(root, folder, layer, those, cell)
+            variables.parameters(root, read.folder, layer, those, cell)
             for layer, those, cell in zip(layers, names, cells, strict=False)
         ]
 
@@ -119,11 +113,6 @@ def _restored(cls, data: bytes, compile: bool) -> Any:
         arrays = [group.array(str(k)) for k in range(len(group.members))]
         compiled(model, made, made.get("optimizer"), version, [], arrays)
     return model
-
-
-def _class_names(config: dict[str, Any]) -> list[str]:
-    """Classes of the layers in the file's own order, by which their groups are numbered."""
-    return [str(record["class_name"]) for record in config["config"]["layers"]]
 
 
 def weights(model: Sequential, root: hdf5.Group) -> list[dict[str, np.ndarray]]:
@@ -139,9 +128,3 @@ def weights(model: Sequential, root: hdf5.Group) -> list[dict[str, np.ndarray]]:
 def variables_of(data: bytes) -> hdf5.Group:
     """The variables in a ``.keras`` file."""
     return hdf5.read(_members(data)[VARIABLES])
-
-
-def set_weights(model: Sequential, values: list[dict[str, np.ndarray]]) -> None:
-    """Set a model's parameters, if they are those of its layers."""
-    snapshot.check_parameters(model, model.input_shape, values)
-    snapshot.set_parameters(model, values)

@@ -1,9 +1,9 @@
-"""``.h5``, the files of Keras 1 and 2, which Keras 3 reads and writes too: JSON and lists of weights in HDF5's attributes."""
+"""``.h5``, the files of Keras 1 and 2, which Keras 3 reads and writes too: HDF5 with JSON in its attributes."""
 
 from __future__ import annotations
 
 import json
-from itertools import count
+from itertools import count, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from nblstm.models.keras_files import configs_written, hdf5, old_weights, optimi
 from nblstm.models.keras_files.configs_read import ReadLayer
 from nblstm.models.keras_files.hdf5_written import hdf5_bytes
 from nblstm.models.keras_files.keras_archive import VERSION
-from nblstm.models.keras_files.restoring import compiled, restored, understood, version_of
+from nblstm.models.keras_files.restoring import compiled, restored, version_of
 
 if TYPE_CHECKING:
     from nblstm.models.sequential import Sequential
@@ -84,12 +84,8 @@ def _names(attribute: str, names: list[str]) -> dict[str, np.ndarray]:
     return {f"{attribute}{k}": part for k, part in enumerate(np.array_split(encoded, parts + 1))}
 
 
-def read_model(cls, path, data: bytes, compile: bool) -> Any:
+def read_model(cls, root: hdf5.Group, compile: bool) -> Any:
     """The model in a ``.h5`` file."""
-    return understood(path, lambda: _restored(cls, hdf5.read(data), compile))
-
-
-def _restored(cls, root: hdf5.Group, compile: bool) -> Any:
     if "model_config" not in root.attributes:
         kind = "weights alone, for load_weights of" if "layer_names" in root.attributes else "no model_config, of"
         raise ValueError(f"it has {kind} a model that is there already")
@@ -133,7 +129,7 @@ def _by_name(
     """The parameters of the layers that one of the file's is, from its list of weights."""
     if len(layers) > 1:
         starts = np.cumsum([0, *map(len, names)])
-        parts = [arrays[a:b] for a, b in zip(starts[:-1], starts[1:], strict=True)]
+        parts = [arrays[a:b] for a, b in pairwise(starts)]
     else:
         parts = [old_weights.converted(layer, arrays, version, backend) for layer in layers]
     for layer, those, part in zip(layers, names, parts, strict=True):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from nblstm.arguments import validate
 from nblstm.files import content
 from nblstm.layers import InputLayer, Layer
 from nblstm.layers.base.layer import LAYERS
@@ -19,29 +17,10 @@ from nblstm.models.keras_files.compiled_read import read_compiled
 from nblstm.models.keras_files.configs_read import ReadLayer, read_model
 from nblstm.models.step import prepare
 from nblstm.process.show import warn
-from nblstm.process.uninterrupted import uninterrupted
 from nblstm.training import losses, optimizers
 
 #: From one of the file's layers, those of nblstm's that it is, and the names of their parameters, to these by name.
 Parameters = Callable[[ReadLayer, list[Layer], list[list[str]]], list[dict[str, np.ndarray]]]
-
-
-def content_of(path: str) -> bytes:
-    """The bytes of a file."""
-    return uninterrupted(_content_of, validate.source_path("filepath", path))
-
-
-def _content_of(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
-
-
-def understood(path, make: Callable[[], Any]):
-    """Return ``make()``; a file's content may make anything fail, and each failure is blamed on the file."""
-    try:
-        return make()
-    except content.FAULTS as error:
-        raise ValueError(f"{os.fspath(path)!r} cannot be loaded: {content.reason(error, 'Keras')}") from error
 
 
 def version_of(text) -> int:
