@@ -96,6 +96,8 @@ def _written(label: str, module: str, record: dict[str, Any], made: Any = None) 
             if NOT_WRITTEN[key] is not None and value != NOT_WRITTEN[key]:
                 raise ValueError(f"{label} has {key}={value!r}, which Keras has not; {INSTEAD}")
             continue
+        if key == "trainable" and value is True:  # Keras's default, which some of its classes do not take
+            continue
         config[key] = _value(label, key, value, getattr(made, key, None))
     return _record(module, name, config)
 

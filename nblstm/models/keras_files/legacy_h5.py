@@ -19,6 +19,10 @@ from nblstm.models.keras_files.restoring import compiled, restored, version_of
 if TYPE_CHECKING:
     from nblstm.models.sequential import Sequential
 
+#: The group of the optimizer's variables in Keras's files, and in ours. Keras 3 builds the optimizer of a file with the
+#: first one for no parameters, its own files' too, so that `fit` fails; with ours it begins the optimizer anew.
+OPTIMIZER, OWN_OPTIMIZER = "optimizer_weights", "optimizer_state"
+
 #: Bytes of a list of names that fit into one attribute, in Keras too.
 LIMIT = 64512
 
@@ -37,8 +41,8 @@ def write_model(path: str, model: Sequential, include_optimizer: bool) -> None:
         found, attributes = _weights(model, "model_weights/")
         if made is not None and model.optimizer is not None and model.optimizer.modules:
             state = optimizer_state.variables(model)
-            found |= {f"optimizer_weights/{name}": array for name, array in state.items()}
-            attributes["optimizer_weights"] = _names("weight_names", list(state))
+            found |= {f"{OWN_OPTIMIZER}/{name}": array for name, array in state.items()}
+            attributes[OWN_OPTIMIZER] = _names("weight_names", list(state))
         return found, attributes | {"": root | {"backend": "numpy"}}
 
     _write(path, model, arrays)
@@ -101,7 +105,7 @@ def read_model(cls, root: hdf5.Group, compile: bool) -> Any:
     model = restored(cls, described, version, parameters)
     if compile and "training_config" in root.attributes:
         made = _json(root, "training_config")
-        state = root.group("optimizer_weights")
+        state = root.group(OWN_OPTIMIZER if OWN_OPTIMIZER in root.members else OPTIMIZER)
         listed = _listed(state, "weight_names")
         arrays = [state.array(name) for name in listed]
         compiled(model, made, made.get("optimizer_config"), version, listed, arrays)
