@@ -11,7 +11,7 @@ import pytest
 from messages import message_of
 
 from nblstm.activations import ActivationFunction
-from nblstm.layers import LSTM, RNN, Activation, Dense, Input, InputLayer, TimeDistributed
+from nblstm.layers import LSTM, RNN, Activation, Dense, Input, TimeDistributed
 from nblstm.models import Sequential, load_model, model_from_json, save_model
 from nblstm.training import Adam, callbacks, losses
 from nblstm.training.optimizers import schedules
@@ -95,7 +95,7 @@ def test_weights_and_json_of_keras_3(keras3):
     assert [type(layer).__name__ for layer in model.layers][4:7] == ["LSTM", "GRU", "SimpleRNN"]
     before = model.get_weights()
     other = Sequential([Input((3,)), Dense(2)])
-    message_of(ValueError, lambda: other.load_weights(folder / "masked.weights.h5"), "cannot be loaded", "needs 2")
+    message_of(ValueError, lambda: other.load_weights(folder / "masked.weights.h5"), "cannot be loaded", "needs {")
     message_of(ValueError, lambda: other.load_weights(folder / "masked.h5"), "cannot be loaded", "of 3 layers")
     assert all(map(np.array_equal, model.get_weights(), before))
 
@@ -268,11 +268,12 @@ def test_what_nblstm_has_not_is_named(fragment):
 def test_defaults_of_keras_are_left_out():
     given = {"units": 2, "activity_regularizer": None, "quantization_config": None, "lora_rank": None, "unroll": True}
     model = model_from_json(keras_json(("LSTM", given), build_input_shape=[None, 4, 3]))
-    assert model.layers[0].units == 2 and not model.layers[0].unroll
+    assert (model.layers[0].units, model.layers[0].unroll) == (2, False)
     frozen = model_from_json(
         keras_json(("TimeDistributed", {"layer": {"class_name": "Dense", "config": {"units": 2}}, "trainable": False}))
     )
-    assert isinstance(frozen.layers[0], TimeDistributed) and not frozen.layers[0].trainable
+    assert isinstance(frozen.layers[0], TimeDistributed)
+    assert not frozen.layers[0].trainable
 
 
 def functional(*layers, outputs):
@@ -332,11 +333,3 @@ def test_keras_reads_what_is_written(keras3, tmp_path):
                 np.testing.assert_allclose(other.predict(x, verbose=0), expected, **CLOSE)
         other.fit(x, y, **fit)
         np.testing.assert_allclose(other.predict(x, verbose=0), later, **CLOSE)
-
-
-def test_input_of_whole_numbers():
-    assert isinstance(load_back([InputLayer((4,), dtype="int32")])._input, InputLayer)
-
-
-def load_back(layers):
-    return model_from_json(json.dumps({"module": "keras", **json.loads(Sequential(layers).to_json())}))

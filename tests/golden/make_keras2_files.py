@@ -101,7 +101,7 @@ OLD = {
     "one": (
         [
             ("Embedding", dict(
-                name="e", trainable=True, input_dim=20, output_dim=5, init="uniform", input_length=6, mask_zero=True,
+                name="e", trainable=True, input_dim=20, output_dim=5, init="uniform", input_length=6, mask_zero=False,
                 W_regularizer=None, activity_regularizer=None, W_constraint=None, dropout=0.0, input_dtype="int32",
                 batch_input_shape=[None, 6],
             )),

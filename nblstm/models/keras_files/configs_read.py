@@ -14,6 +14,7 @@ from nblstm.arguments import custom
 from nblstm.arguments.configured import Registry, constructor_arguments
 from nblstm.constraints import CONSTRAINTS
 from nblstm.initializers import INITIALIZERS
+from nblstm.layers import TimeDistributed
 from nblstm.layers.base.layer import LAYERS
 from nblstm.models.keras_files import chains, old_configs, variables
 from nblstm.regularizers import REGULARIZERS
@@ -34,7 +35,7 @@ LEFT_OUT: dict[str, tuple] = {
     "loss_scale_factor": (), "gradient_accumulation_steps": (), "jit_compile": (ANY,), "is_legacy_optimizer": (ANY,),
     "schedule_decay": (0.004,), "axis": (-1,), "ignore_class": (), "name": (ANY,), "dtype": (ANY,), "groups": (1,),
     "data_format": ("channels_last",), "cache_state": (ANY,), "reverse_state_order": (ANY,), "use_cudnn": (ANY,),
-    "invert": (False,), "count_include_pad": (ANY,),
+    "invert": (False,), "count_include_pad": (ANY,), "fn": (ANY,),
 }  # fmt: skip
 
 #: Registries by the ends of the names of arguments whose values they make.
@@ -149,6 +150,9 @@ def read_record(record: dict[str, Any], registry: Registry, version: int) -> dic
     cls = custom.found(kind, registry.classes)
     users = not (isinstance(cls, type) and custom.is_nblstms(cls))
     known = set(config) if users else set(constructor_arguments(cls)) - {*getattr(cls, "unsaved", ())}
+    if cls is TimeDistributed and config.get("trainable") is False:  # which it has from the layer in it
+        inner = checked(config.get("layer"))
+        config = config | {"layer": inner | {"config": inner["config"] | {"trainable": False}}, "trainable": None}
     kept: dict[str, Any] = {}
     label = f"{kind} {config['name']!r}" if isinstance(config.get("name"), str) else kind
     for key, value in config.items():
@@ -158,8 +162,6 @@ def read_record(record: dict[str, Any], registry: Registry, version: int) -> dic
             kept[key] = False  # the numbers are the same
         else:
             kept[key] = _value(label, key, value, version)
-    if kind == "TimeDistributed" and config.get("trainable") is False and isinstance(kept.get("layer"), dict):
-        kept["layer"]["config"]["trainable"] = False
     return {"class_name": kind, "config": kept}
 
 

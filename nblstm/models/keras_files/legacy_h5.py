@@ -117,14 +117,18 @@ def weights(model: Sequential, root: hdf5.Group) -> list[dict[str, np.ndarray]]:
     group = root.group("model_weights") if "model_weights" in root.members else root
     version = version_of(group.attributes.get("keras_version", "1"))
     found, layers = _lists(group), [layer for layer in model._layers if layer.described]
+    counts = [len(layer.described) for layer in layers]
+    together = [array for arrays in found for array in arrays]
+    if len(found) != len(layers) and len(together) == sum(counts):  # an RNN of several cells is one layer in Keras
+        ends = np.cumsum([0, *counts])
+        found = [together[a:b] for a, b in pairwise(ends)]
     if len(found) != len(layers):
         raise ValueError(f"it has the weights of {len(found)} layers, and the model has {len(layers)} with weights")
-    lists = iter(found)
+    lists, backend = iter(found), _backend(root, group)
     return [
-        _by_name([layer], [list(layer.described)], next(lists) if layer.described else [], version,
-                 _backend(root, group))[0]
+        _by_name([layer], [list(layer.described)], next(lists) if layer.described else [], version, backend)[0]
         for layer in model._layers
-    ]  # fmt: skip
+    ]
 
 
 def _by_name(
