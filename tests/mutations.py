@@ -1,7 +1,8 @@
-"""Damage done to nblstm's files at random: bytes changed, values of config.json replaced, headers of arrays broken."""
+"""Damage done to files at random: bytes changed, values of JSON replaced, headers of arrays and pickles broken."""
 
 import io
 import json
+import pickletools
 import random
 import zipfile
 
@@ -39,9 +40,78 @@ def mutated(content, chance: random.Random):
     return file.getvalue()
 
 
+def mutated_zip(content, chance: random.Random):
+    """The bytes of a zip with a few bytes of the archive changed, or of one member with its checksum made anew."""
+    if chance.random() < 0.3:
+        return _bytes(content, chance)
+    members = members_of(content)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        comment = archive.comment
+    k = chance.randrange(len(members))
+    pickles = [k for k, (name, _) in enumerate(members) if name.endswith(".pkl")]
+    k = pickles[0] if pickles and chance.random() < 0.8 else k
+    change = _pickle if members[k][0].endswith(".pkl") else _bytes
+    members[k] = (members[k][0], change(members[k][1], chance))
+    if chance.random() < 0.05:
+        members.append((chance.choice(members)[0] + "x", b"x"))
+    if comment and chance.random() < 0.3:
+        comment = _json(comment, chance)
+    file = io.BytesIO()
+    compression = chance.choice([zipfile.ZIP_STORED] * 9 + [zipfile.ZIP_DEFLATED])
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        archive.comment = comment[:65535]
+        for name, data in members:
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+def mutated_older(content, chance: random.Random):
+    """The bytes of one of torch's older files with a few changed, also as instructions of a pickle."""
+    return (_pickle if chance.random() < 0.7 else _bytes)(content, chance)
+
+
+def mutated_safetensors(content, chance: random.Random):
+    """The bytes of a file of safetensors with some changed, or values of its header."""
+    if chance.random() < 0.3:
+        return _bytes(content, chance, head=chance.random() < 0.5)
+    length = int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + length]
+    header = _json(header, chance) if chance.random() < 0.8 else _bytes(header, chance)
+    return len(header).to_bytes(8, "little") + header + content[8 + length :]
+
+
+def _json(text, chance):
+    """A JSON text with a value replaced; texts that are JSON again may have one of theirs replaced."""
+    value = json.loads(text)
+    for place, key in list(_places(value)):
+        if isinstance(place[key], str) and place[key].startswith("{") and chance.random() < 0.5:
+            place[key] = _json(place[key], chance).decode()
+            return json.dumps(value).encode()
+    _value({"content": value}, chance)
+    return json.dumps(value).encode()
+
+
+#: Instructions of pickles, and numbers with which they would do harm.
+_PICKLED = [op.code.encode("latin1") for op in pickletools.opcodes] + [
+    b"cos\nsystem\n", b"c__builtin__\neval\n", b"c__builtin__\ngetattr\n", b"X\xff\xff\xff\x7f", b"J\xff\xff\xff\xff",
+    b"B\xff\xff\xff\xff", b"r\xff\xff\xff\xff", b"\x8a\x08" + b"\xff" * 7 + b"\x7f", b"\x85" * 300, b"]" * 300,
+    b"\x8e" + b"\xff" * 7 + b"\x7f", b"K\x00", b"K\x01", b"K\xff", b"h\x00", b"h\x01", b"h\x05", b"R", b"b", b"Q", b"t",
+]  # fmt: skip
+
+
+def _pickle(data, chance):
+    """A pickle with instructions replaced, put in or taken out."""
+    data = bytearray(data)
+    for _ in range(chance.choice([1, 1, 2, 4])):
+        at = chance.randrange(len(data))
+        instruction = chance.choice(_PICKLED)
+        data[at : at + chance.choice([0, 1, 1, len(instruction)])] = instruction
+    return bytes(data) if chance.random() < 0.8 else _bytes(data, chance)
+
+
 def _bytes(data, chance, head=False):
     data = bytearray(data)
-    for _ in range(chance.choice([1, 1, 2, 5])):
+    for _ in range(chance.choice([1, 1, 2, 5]) if data else 0):
         at = chance.randrange(min(len(data), 128) if head else len(data))
         change = chance.choice(["set", "flip", "insert", "delete", "cut"])
         if change == "set":

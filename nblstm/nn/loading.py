@@ -32,7 +32,7 @@ _CLASSES: dict[Cell, tuple[type[Recurrent], dict[str, Any]]] = {
 #: Arguments that names and shapes of parameters tell.
 _SIZES = "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "learn_initial_state", "dtype"
 
-#: Longest description of a network that is read; a cell of a hundred operations has 5,000 characters.
+#: Longest description of a network that is read.
 _LONGEST = 100_000
 
 
