@@ -25,8 +25,7 @@ KERAS = Format(
 )
 TORCH = Format(
     "a file of torch's",
-    "give it a name that ends in .pt, by which load() of a network of nblstm.nn knows it; a model of layers takes its "
-    "arrays by set_weights()",
+    "give it a name that ends in .pt, by which load() of a network of nblstm.nn knows it",
 )
 NPZ = Format(
     "a file of NumPy's",

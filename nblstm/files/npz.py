@@ -103,7 +103,7 @@ def write(file: BinaryIO, arrays: dict[str, np.ndarray], metadata: dict[str, str
 
 
 def _metadata(comment: bytes) -> dict[str, str]:
-    """What `write` put into the comment; nothing where that is another program's."""
+    """The texts that `write` put into the comment; none where that is another program's."""
     if not comment.startswith(b'{"'):
         return {}
     found = json.loads(comment.decode())

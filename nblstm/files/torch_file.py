@@ -229,7 +229,7 @@ def _of_type(make, kind, arguments, state=None):
 
 
 def _nothing(*arguments) -> None:
-    """What holds no tensor."""
+    """None, for a value that holds no tensor."""
 
 
 _STORAGES = {

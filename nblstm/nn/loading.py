@@ -102,7 +102,7 @@ def load(
 
 
 def _description(text: str | None) -> dict[str, Any]:
-    """What `saving.description` returned; nothing for files of other software."""
+    """The description that `saving.description` made; empty for files of other software."""
     if text is None:
         return {}
     if len(text) > _LONGEST:
