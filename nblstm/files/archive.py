@@ -15,7 +15,7 @@ import numpy as np
 
 from nblstm.arguments import validate
 from nblstm.files import atomic, npz
-from nblstm.files.content import FAULTS, in_short
+from nblstm.files.content import FAULTS, in_short, open_zip
 from nblstm.files.formats import advice, check_target
 from nblstm.process.uninterrupted import uninterrupted
 
@@ -83,7 +83,7 @@ def _write_members(file, config: bytes, arrays: list[np.ndarray]) -> None:
 
 
 def _read_members(file, kinds: tuple[str, ...]) -> dict[str, Any]:
-    with zipfile.ZipFile(file) as archive:
+    with open_zip(file, os.fstat(file.fileno()).st_size) as archive:
         config, members = _config_and_members(file, archive, kinds)
         arrays = {info.filename: npz.array_of(archive, info) for info in members}
     content = _put_back(config.get("content"), arrays)

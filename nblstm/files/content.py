@@ -6,6 +6,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
+from typing import BinaryIO
 
 import numpy as np
 
@@ -16,6 +17,9 @@ FAULTS = (
     NameError, OSError, RuntimeError, SyntaxError, TypeError, ValueError, struct.error, tokenize.TokenError,
     zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error,
 )  # fmt: skip
+
+#: Begins the last record of a zip, before a comment of so many bytes at most.
+_ZIP_END, LONGEST_COMMENT = b"PK\5\6", 65535
 
 
 def in_short(error: Exception) -> str:
@@ -73,3 +77,33 @@ class SizeLimit:
         self._left -= count
         if self._left < 0:
             raise ValueError(f"{what} would take more than ten times the memory that the file is long")
+
+
+def open_zip(file: BinaryIO, size: int) -> zipfile.ZipFile:
+    """Open an archive whose directory is at most 3/5 of the file, as each member has 30 bytes and its name once more.
+
+    An entry of the directory has 46 bytes, and `zipfile` makes an object of 700 for it before anything can be checked.
+
+    Raises
+    ------
+    ValueError
+        If the directory is larger, or there are two places for it.
+    """
+    tail = min(size, LONGEST_COMMENT + 22 + 76)
+    file.seek(size - tail)
+    end = file.read(tail)
+    at = tail - 22
+    if not (end[at:].startswith(_ZIP_END) and end.endswith(b"\0\0")):  # it has a comment
+        at = end.rfind(_ZIP_END)
+    if at >= 0:
+        length = int.from_bytes(end[at + 12 : at + 16], "little")
+        if end[max(at - 20, 0) :].startswith(b"PK\6\7"):  # zip64: numbers of 8 bytes, in the 56 before
+            record = at - 76
+            place = int.from_bytes(end[at - 12 : at - 4], "little")
+            if record < 0 or not end[record:].startswith(b"PK\6\6") or place != size - tail + record:
+                raise ValueError("the end of the archive is not where it says")
+            length = int.from_bytes(end[record + 40 : record + 48], "little")
+        if 5 * length > 3 * size:
+            raise ValueError("the archive's directory is most of the file")
+    file.seek(0)
+    return zipfile.ZipFile(file)

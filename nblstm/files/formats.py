@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Collection
 from typing import NamedTuple
 
-from nblstm.files.content import FAULTS
+from nblstm.files.content import FAULTS, open_zip
 
 
 class Format(NamedTuple):
@@ -140,7 +139,7 @@ def by_content(file) -> Format | None:
     if any(head.startswith(_HDF5, at) for at in _HDF5_AT):
         return KERAS
     if head.startswith(b"PK"):
-        return _kind_of_zip(file)
+        return _kind_of_zip(file, length)
     if head.startswith(b"\x93NUMPY"):
         return NPY
     if head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5"):
@@ -153,9 +152,9 @@ def by_content(file) -> Format | None:
     return None
 
 
-def _kind_of_zip(file) -> Format | None:
+def _kind_of_zip(file, size: int) -> Format | None:
     try:
-        with zipfile.ZipFile(file) as archive:
+        with open_zip(file, size) as archive:
             names = archive.namelist()
     except FAULTS:  # it is damaged, whosever it was
         return None

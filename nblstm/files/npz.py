@@ -9,13 +9,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from nblstm.files.content import SizeLimit
+from nblstm.files.content import LONGEST_COMMENT, SizeLimit, open_zip
 
 #: Ends the name of each member that is an array.
 _ENDING = ".npy"
-
-#: Bytes that the comment of a zip can have.
-_COMMENT = 65535
 
 
 class NpzFile:
@@ -28,7 +25,7 @@ class NpzFile:
     """
 
     def __init__(self, file: BinaryIO, size: int):
-        self._archive = zipfile.ZipFile(file)
+        self._archive = open_zip(file, size)
         self._members = members_of(self._archive, size, compressed=True)
         self.names = [name.removesuffix(_ENDING) for name in self._members if name.endswith(_ENDING)]
         if not self.names:
@@ -91,10 +88,10 @@ def write_member(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None
 def write(file: BinaryIO, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
     """Write arrays and texts; equal ones give equal files."""
     comment = json.dumps(metadata).encode() if metadata else b""
-    if len(comment) > _COMMENT:
+    if len(comment) > LONGEST_COMMENT:
         raise ValueError(
             f"what belongs to the arrays, such as a cell's equations, has {len(comment)} bytes, and .npz holds "
-            f"{_COMMENT}; save under a name that ends in .safetensors"
+            f"{LONGEST_COMMENT}; save under a name that ends in .safetensors"
         )
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.comment = comment

@@ -67,6 +67,7 @@ def _read(path: str, format: formats.Format, choose: Callable[[list[str]], Itera
 
 def _blamed(path: str, file, format: formats.Format, error: Exception) -> ValueError:
     """The error for a file that cannot be read."""
+    error.__traceback__ = None  # with what was read so far
     found = formats.by_content(file)
     if found not in (None, format):
         return ValueError(f"{path!r} is {found.noun} and not {format.noun}, as its name says; {found.advice}")

@@ -7,7 +7,6 @@ Since torch 1.6 they are a zip, with the pickle as ``data.pkl`` and each storage
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
@@ -15,7 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from nblstm.files.content import SizeLimit
+from nblstm.files.content import SizeLimit, open_zip
 from nblstm.files.element_types import NARROW, NUMPY, itemsize, numbers
 from nblstm.files.npz import members_of
 from nblstm.files.pickle_reader import PickleReader
@@ -153,7 +152,7 @@ class TorchFile:
 
 def _open_zip(file: BinaryIO, size: int, reader: Callable) -> tuple[Any, Callable[[_Storage], bytes]]:
     """The value in ``data.pkl``, and what reads a storage."""
-    archive = zipfile.ZipFile(file)
+    archive = open_zip(file, size)
     members = members_of(archive, size)
     pickles = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(pickles) != 1:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: The text of a file under which `description` is.
 KEY = "nblstm"
 
-#: Longest equations that are taken from a file: to choose what BPTT saves takes 1 s for these, 90 s for 8 times as many.
+#: Longest equations that are taken from a file: to choose what BPTT saves takes 1 s for these, 90 s for 8 times that.
 LONGEST_EQUATIONS = 10_000
 
 #: Arguments of constructors that no file has: where a network is computed, and what its first values were drawn from.
