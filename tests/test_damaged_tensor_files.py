@@ -24,7 +24,7 @@ from nblstm.models import load_model
 FOLDER = Path(__file__).parent / "golden" / "torch_files"
 
 #: More than once for each kind of file; tried with 20,000 too.
-COUNT = int(os.environ.get("NBLSTM_MUTATIONS", "400"))
+COUNT = int(os.environ.get("NBLSTM_MUTATIONS", "250"))
 
 
 def refused(path, *fragments, read=tensors.read):

@@ -52,7 +52,8 @@ def members_of(archive: zipfile.ZipFile, size: int, compressed: bool = False) ->
     if any(info.compress_type not in known or info.flag_bits & 1 for info in members.values()):
         raise ValueError("it has a compressed or encrypted member" if not compressed else "it has an encrypted member")
     if compressed:
-        SizeLimit(size).add(sum(info.file_size for info in members.values()), "its members")
+        total = sum(info.file_size for info in members.values())
+        SizeLimit(size).add(total, "its members, unless saved uncompressed by numpy.savez,")
     elif sum(info.file_size for info in members.values()) > size:
         raise ValueError("its members claim to be larger than the file")
     return members

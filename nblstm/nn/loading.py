@@ -15,7 +15,7 @@ from nblstm.cells import gru, lstm, pickling, rnn_relu, rnn_tanh
 from nblstm.cells.cell import Cell
 from nblstm.engine.device import device_for
 from nblstm.files import content, tensors
-from nblstm.nn import saving
+from nblstm.nn import parameter_files
 from nblstm.nn.linear import Linear
 from nblstm.nn.named import GRU, LSTM, RNN
 from nblstm.nn.recurrent import Recurrent
@@ -75,7 +75,7 @@ def load(
     >>> nn.load(path)
     GRU(3, 8, num_layers=2)
     """
-    text, prefix = validate.path("path", path), saving.checked_prefix(prefix)
+    text, prefix = validate.path("path", path), parameter_files.checked_prefix(prefix)
     if not (cell is None or isinstance(cell, Cell)):
         raise TypeError(f"cell is {cell!r}; give a cell made by the decorator nblstm.cell, or one of nblstm.cells")
     if batch_first is not None:
@@ -85,15 +85,15 @@ def load(
     def choose(names: list[str]) -> list[str]:
         found = [name for name in names if name.startswith(prefix) and "." not in name.removeprefix(prefix)]
         if not {prefix + "weight_hh_l0", prefix + "weight"} & set(found):
-            fitting = saving.prefixes(names, "weight_hh_l0") or saving.prefixes(names, "weight")
-            raise saving.need_prefix(text, prefix, fitting, "recurrent or linear network")
-        saving.refuse_projections(text, [name.removeprefix(prefix) for name in found])
+            fitting = parameter_files.prefixes(names, "weight_hh_l0") or parameter_files.prefixes(names, "weight")
+            raise parameter_files.need_prefix(text, prefix, fitting, "recurrent or linear network")
+        parameter_files.refuse_projections(text, [name.removeprefix(prefix) for name in found])
         return found
 
     arrays, metadata = tensors.read(path, choose)
     state = {name.removeprefix(prefix): array for name, array in arrays.items()}
     try:
-        saved = {} if prefix else _description(metadata.get(saving.KEY))
+        saved = {} if prefix else _description(metadata.get(parameter_files.KEY))
         if "weight_hh_l0" not in state:
             return _linear(state, cell, batch_first)
         return _recurrent(text, state, saved, cell, batch_first, given)
@@ -102,7 +102,7 @@ def load(
 
 
 def _description(text: str | None) -> dict[str, Any]:
-    """The description that `saving.description` made; empty for files of other software."""
+    """The description that `parameter_files.description` made; empty for files of other software."""
     if text is None:
         return {}
     if len(text) > _LONGEST:
@@ -140,7 +140,7 @@ def _kind(saved: dict[str, Any], state: Mapping[str, np.ndarray], given: Cell | 
         name, config = saved["class_name"], saved["config"]
         by_name = {cls.__name__: cell for cell, (cls, more) in _CLASSES.items() if not more}
         if name == "Recurrent":
-            found = saving.cell_from_data(config.get("cell"))
+            found = parameter_files.cell_from_data(config.get("cell"))
         elif name == "RNN" and config.get("nonlinearity") == "relu":
             found = rnn_relu
         elif name in by_name:
@@ -164,7 +164,7 @@ def _sizes(path: str, cell: Cell, state: Mapping[str, np.ndarray]) -> dict[str, 
     L, bias, both = layers_of(len(layers)), "bias_ih_l0" in state, "weight_hh_l0_reverse" in state
     learns = f"initial_{cell.states[0]}_l0" in state
     layout = recurrent_layout(cell, I, H, L, 2 if both else 1, bias, learns)
-    saving.check_names(path, state, "", layout.shapes)
+    parameter_files.check_names(path, state, "", layout.shapes)
     for name, shape in layout.shapes.items():
         validate.shaped(f"parameter {name!r}", state[name], shape, f"that of a network of the cell {cell.name!r}")
     return dict(zip(_SIZES, (I, H, L, bias, both, learns, _dtype(state)), strict=True))

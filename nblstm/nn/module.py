@@ -11,7 +11,7 @@ import numpy as np
 
 from nblstm.arguments import signatures, validate
 from nblstm.buffers.layout import Layout
-from nblstm.nn import saving
+from nblstm.nn import parameter_files
 from nblstm.process import locks
 
 
@@ -185,7 +185,7 @@ class Module:
         >>> nn.LSTM(3, 8, seed=0).save(path)
         >>> nn.LSTM(3, 8).load(path)
         """
-        saving.save(self, path)
+        parameter_files.save(self, path)
 
     def load(self, path, prefix: str = "") -> None:
         """Set all parameters from a file.
@@ -206,7 +206,7 @@ class Module:
         OSError
             If it cannot be read.
         """
-        saving.load(self, path, prefix)
+        parameter_files.load(self, path, prefix)
 
     def _staged(self, state: dict) -> np.ndarray:
         """Check a state, and return it as a flat buffer; the parameters stay as they are."""
