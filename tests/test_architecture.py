@@ -38,7 +38,8 @@ ALLOWED = {
     "regularizers": {"arguments"},
     "layers": {"arguments", "buffers", "cells", "engine", "nn", "process"}
     | {"activations", "constraints", "initializers", "regularizers"},
-    "models": {"activations", "arguments", "engine", "files", "layers", "nn", "numba_extension", "process", "training"},
+    "models": {"activations", "arguments", "engine", "files", "layers", "nn", "numba_extension", "process", "training"}
+    | {"constraints", "initializers", "regularizers"},
     # Keras's names of modules, for what lies further down.
     **{name: {"training"} for name in ("callbacks", "losses", "metrics", "optimizers")},
     "preprocessing": {"arguments"},
@@ -57,7 +58,7 @@ ALLOWED = {
 IN_FUNCTIONS = {
     "difflib",  # for errors alone
     "scipy.sparse.csc_matrix", "scipy.special.erf", "threadpoolctl.ThreadpoolController", "platformdirs",  # slow
-    "matplotlib.pyplot", "matplotlib.ticker.MaxNLocator",  # optional
+    "matplotlib.pyplot", "matplotlib.ticker.MaxNLocator", "h5py",  # optional
     "numba.core.externals.c_math_functions",  # private, and not on every system
     # Of numba-cuda.
     "nblstm.cuda.device_function.device_function", "numba.cuda", "nblstm.cuda.kernels.primitives.Primitives",
@@ -77,8 +78,8 @@ BY_NAME = {
 #: Libraries that any part may import; all others are foreign.
 LIBRARIES = {"numba", "numpy", "scipy", "llvmlite", "platformdirs", "threadpoolctl"}
 
-#: Libraries that a function may import where it draws something, and that need not be there.
-OPTIONAL = {"matplotlib"}
+#: Libraries that a function may import where it draws something, or writes it, and that need not be there.
+OPTIONAL = {"matplotlib", "h5py"}
 
 #: Libraries of the GPU: only the CUDA backend may import them, and Numba's own `numba.cuda` with them.
 ON_A_GPU = {"cupy", "cuda"}

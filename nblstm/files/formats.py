@@ -90,11 +90,11 @@ def by_suffix(name: str, path: str, formats: Collection[Format], use: str) -> Fo
     raise ValueError(f"{name} is {path!r}, {what}; {use} under a name that ends in one of {fitting}")
 
 
-def check_target(name: str, path: str, *others: Format) -> None:
-    """Refuse to write nblstm's format, or one of ``others``, under a name that stands for another one."""
+def check_target(name: str, path: str) -> None:
+    """Refuse to write nblstm's format under a name that stands for another one."""
     root, suffix = os.path.splitext(path)
     found = SUFFIXES.get(suffix.lower(), NBLSTM)
-    if found is not NBLSTM and found not in others and suffix.lower() not in _SHARED:
+    if found is not NBLSTM and suffix.lower() not in _SHARED:
         raise ValueError(
             f"{name} is {path!r}, a name for {found.noun}, and nblstm's own format is written here; "
             f"give another name, such as {root + '.nblstm'!r}"

@@ -76,7 +76,7 @@ def model_from_json(json_string: str, custom_objects: dict | None = None) -> Seq
     except (TypeError, ValueError) as error:
         raise ValueError(f"json_string is no JSON ({error}); give what to_json() gave") from None
     if not isinstance(described, dict) or not {"class_name", "config"} <= described.keys():
-        raise ValueError("json_string describes no model; give what to_json() gave, here or in Keras")
+        raise ValueError("json_string describes no Sequential; give what to_json() gave, here or in Keras")
     return files.from_json(Sequential, described, custom_objects)
 
 

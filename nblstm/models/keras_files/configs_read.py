@@ -128,7 +128,7 @@ def checked(record) -> dict[str, Any]:
 
 
 def read_object(record, registry: Registry, version: int) -> Any:
-    """What ``registry`` makes an object of: a name, a record, or None."""
+    """The value that ``registry`` makes an object of: a name, a record, or None."""
     if isinstance(record, dict) and record.get("class_name") == "function":
         return function_name(record.get("config"), registry.classes)
     if isinstance(record, dict):
