@@ -241,8 +241,8 @@ def refuse_old(path, overwrite: bool) -> str:
 def read_model(cls: type[Sequential], path, custom_objects: dict[str, Any] | None, compile: bool) -> Sequential:
     """The model in a file; see `load_model`."""
     compile = validate.flag("compile", compile)
-    path = validate.source_path("filepath", path)
     with custom.custom_object_scope(custom_objects):
+        path = validate.source_path("filepath", path)
         if path.lower().endswith(keras_files.SUFFIXES):
             return keras_files.read_model(cls, path, compile)
         values = archive.read(path, "model")

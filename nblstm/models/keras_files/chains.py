@@ -61,7 +61,7 @@ def _sources(node, masks: set[str]) -> list[str]:
             if taken or (value not in (None, False) and key != "training"):
                 raise ValueError(BRANCHES)
         return found
-    parts = node if isinstance(node, list) else [None]
+    parts: list[Any] = node if isinstance(node, list) else [None]
     if len(parts) == 4 and isinstance(parts[0], str):
         parts = [parts]
     for part in parts:

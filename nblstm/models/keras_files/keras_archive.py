@@ -100,7 +100,7 @@ def read_model(cls, data: bytes, compile: bool) -> Any:
     version, root = version_of(metadata.get("keras_version", "3")), hdf5.read(members[VARIABLES])
 
     def parameters(read: ReadLayer, layers: list[Layer], names: list[list[str]]) -> list[dict[str, np.ndarray]]:
-        cells = read.cells or [None] * len(layers)
+        cells: list[Any] = read.cells or [None] * len(layers)
         return [
             variables.parameters(root, read.folder, layer, those, cell)
             for layer, those, cell in zip(layers, names, cells, strict=False)
