@@ -48,7 +48,18 @@ def variables(model: Sequential) -> dict[str, np.ndarray]:
         k, name = places[j]
         layer = optimizer.modules[k]
         found[f"{layer.name}_{name}_{slot}"] = layer._layout.views(state[f"{slot}/{k}"])[name]
+    if optimizer.record()["class_name"] == "Nadam":
+        found["u_product"] = np.array(product_of_momenta(optimizer.beta_1, optimizer.iterations), np.float32)
     return found
+
+
+def product_of_momenta(beta_1: float, steps: int) -> float:
+    """``u(1) u(2) ... u(steps)`` with ``u(t) = beta_1 (1 - 0.96**t / 2)``: Keras's Nadam keeps it, it follows from t."""
+    product, t = 1.0, 0
+    while t < steps and product > 0:
+        t += 1
+        product *= beta_1 * (1 - 0.5 * 0.96**t)
+    return product
 
 
 def state(model: Sequential, names: list[str], arrays: list[np.ndarray]) -> dict[str, np.ndarray] | None:
@@ -57,8 +68,9 @@ def state(model: Sequential, names: list[str], arrays: list[np.ndarray]) -> dict
     Names are empty where the file has none.
     """
     optimizer: Any = model.optimizer
-    scalars = [array for array in arrays[:2] if prod(array.shape) == 1 and array.ndim == 0]
-    rest, names = arrays[len(scalars) :], names[len(scalars) :]
+    scalars = [array for array in arrays[:2] if array.ndim == 0]
+    names = [name for name, array in zip(names, arrays, strict=False) if array.ndim]
+    rest = [array for array in arrays if array.ndim]
     made = optimizer.state()
     if not scalars or scalars[0].dtype.kind not in "iuf":
         return None
