@@ -54,7 +54,7 @@ def variables(model: Sequential) -> dict[str, np.ndarray]:
 
 
 def product_of_momenta(beta_1: float, steps: int) -> float:
-    """``u(1) u(2) ... u(steps)`` with ``u(t) = beta_1 (1 - 0.96**t / 2)``: Keras's Nadam keeps it, it follows from t."""
+    """The product of ``u(t) = beta_1 (1 - 0.96**t / 2)`` for all steps: Keras's Nadam keeps it, it follows from t."""
     product, t = 1.0, 0
     while t < steps and product > 0:
         t += 1
