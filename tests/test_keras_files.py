@@ -3,6 +3,7 @@
 import io
 import json
 import lzma
+import sys
 import zipfile
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 from messages import message_of
 
+from nblstm import initializers
 from nblstm.activations import ActivationFunction
-from nblstm.layers import LSTM, RNN, Activation, Dense, Input, TimeDistributed
+from nblstm.layers import LSTM, RNN, Activation, Dense, Input, Layer, Parameter, TimeDistributed, register
 from nblstm.models import Sequential, load_model, model_from_json, save_model
 from nblstm.training import Adam, callbacks, losses
 from nblstm.training.optimizers import schedules
@@ -218,6 +220,61 @@ def test_checkpoints_under_keras_s_names(tmp_path):
     assert all(map(np.array_equal, loaded.get_weights(), model.get_weights()))
     assert len(list(tmp_path.glob("*.weights.h5"))) == 2
     assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_without_h5py(keras3, tmp_path, monkeypatch):
+    """Reading needs none; writing says which extra has it, and a checkpoint when a fit begins."""
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    model = load_model(keras3[0] / "images.keras")
+    x, y = keras3[1]["images/x"], keras3[1]["images/y"]
+    for name, weights in (("m.keras", False), ("m.h5", False), ("m.weights.h5", True)):
+        write = model.save_weights if weights else model.save
+        message_of(ImportError, lambda n=name, write=write: write(tmp_path / n), "by h5py", "'.[files]'")
+        checkpoint = callbacks.ModelCheckpoint(tmp_path / name, save_weights_only=weights)
+        message_of(ImportError, lambda c=checkpoint: model.fit(x, y, callbacks=[c], verbose=0), "by h5py")
+    assert not list(tmp_path.iterdir())
+
+
+@register()
+class Scaled(Layer):
+    """A Dense and a factor."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.inner = self.hold(Dense(units, dtype=self.dtype), prefix="inner_")
+
+    def _output_shape(self, shape):
+        return (*shape[:-1], self.units)
+
+    def _parameters_for(self, shape):
+        return {"factor": Parameter((self.units,), initializers.get("ones"))}
+
+    def _forward(self, x, training, mask, generator):
+        y, tape = self.inner.forward(x, training=training)
+        return y * self._own["factor"], (y, tape)
+
+    def _backward(self, saved, dy, gradients, input_gradient):
+        y, tape = saved
+        gradients["factor"][...] = (dy * y).sum(axis=0)
+        return self.inner.backward(
+            tape, dy * self._own["factor"], into=gradients[self.inner], input_gradient=input_gradient
+        )[0]
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_layers_of_your_own(suffix, tmp_path):
+    pytest.importorskip("h5py", reason="Keras's files are written by h5py")
+    model, x = compiled(Scaled(2), Scaled(2, name="last")), np.random.default_rng(0).normal(size=(6, 3))
+    model.fit(x, x[:, :2], verbose=0)
+    model.save(tmp_path / f"m{suffix}")
+    loaded = load_model(tmp_path / f"m{suffix}")
+    assert np.array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+    assert [layer.get_config() for layer in loaded.layers] == [layer.get_config() for layer in model.layers]
+    message = message_of(
+        ValueError, lambda: load_model(tmp_path / f"m{suffix}", {"Scaled": 3}), "the layer", "stands for 3"
+    )  # fmt: skip
+    assert "cannot be loaded" in message
 
 
 def test_suffixes_that_stand_for_nothing(tmp_path):

@@ -12,7 +12,7 @@ from nblstm.files import archive, content, formats
 from nblstm.layers import Layer, deserialize, serialize
 from nblstm.layers.base.parameters import UNDRAWN
 from nblstm.models import snapshot, tensor_files
-from nblstm.models.keras_files import configs_written, keras_archive, legacy_h5
+from nblstm.models.keras_files import configs_written, hdf5_written, keras_archive, legacy_h5
 from nblstm.models.keras_files import reading as keras_files
 from nblstm.models.step import prepare
 from nblstm.training import losses, optimizers
@@ -159,9 +159,13 @@ _WRITERS: dict[str, Callable[[str, Sequential, bool], None]] = {
 }  # fmt: skip
 
 
-def need_savable(model: Sequential, filepath: str | None = None) -> None:
-    """Raise what `save` would of the model: before a long fit, not behind it."""
-    suffix = "" if filepath is None else formats.suffix_of_model("filepath", filepath, weights=False)
+def need_savable(model: Sequential, filepath: str | None = None, weights_only: bool = False) -> None:
+    """Raise what `save`, or `save_weights`, would of the model: before a long fit, not behind it."""
+    suffix = "" if filepath is None else formats.suffix_of_model("filepath", filepath, weights_only)
+    if suffix.endswith(keras_files.SUFFIXES):
+        hdf5_written.library()
+    if weights_only:
+        return
     with custom.one_file():
         if _WRITERS[suffix] is not _write_own:
             configs_written.need_writable(model)

@@ -78,7 +78,7 @@ def _metric(value, version: int) -> Any:
         return made
     if isinstance(value, dict) and "losses" in str(value.get("module")):
         return {"class_name": "LossMetric", "config": {"loss": _loss(value, version)}}
-    if isinstance(value, dict) and value.get("class_name") == "Accuracy" and value.get("module") == "keras.metrics":
+    if isinstance(value, dict) and value.get("class_name") == "Accuracy":
         raise ValueError("it has the metric Accuracy, which compares for equality; compile it with 'accuracy'")
     return _own_name(read_object(value, METRICS, version), METRICS)
 

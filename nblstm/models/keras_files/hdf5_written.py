@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 
-def hdf5_bytes(arrays: dict[str, np.ndarray], attributes: dict[str, dict[str, Any]]) -> bytes:
-    """A file with these arrays and attributes, each by its path; groups are made for them.
+def library() -> Any:
+    """The module h5py.
 
     Raises
     ------
     ImportError
-        If h5py is not installed.
+        If it is not installed.
     """
     try:
         import h5py
@@ -23,8 +23,13 @@ def hdf5_bytes(arrays: dict[str, np.ndarray], attributes: dict[str, dict[str, An
             "files of Keras's are written by h5py, which is not installed; install nblstm's extra 'files', by "
             "pip install -e '.[files]' in its folder"
         ) from None
+    return h5py
+
+
+def hdf5_bytes(arrays: dict[str, np.ndarray], attributes: dict[str, dict[str, Any]]) -> bytes:
+    """A file with these arrays and attributes, each by its path; groups are made for them."""
     memory = io.BytesIO()
-    with h5py.File(memory, "w") as file:
+    with library().File(memory, "w") as file:
         for path, array in arrays.items():
             file.create_dataset(path, data=np.ascontiguousarray(array) if array.ndim else array)
         for path, values in attributes.items():

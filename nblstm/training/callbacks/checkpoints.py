@@ -60,11 +60,10 @@ class ModelCheckpoint(Monitor):
 
     def on_train_begin(self, logs=None) -> None:
         """See that the model can be saved: now, and not behind the first epoch."""
-        if not self.save_weights_only:
-            try:
-                self.model.need_savable(self.filepath)
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"{error}; or let ModelCheckpoint have save_weights_only=True") from None
+        try:
+            self.model.need_savable(self.filepath, self.save_weights_only)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{error}; or let ModelCheckpoint have save_weights_only=True") from None
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
         """Take note of the epoch."""
