@@ -120,6 +120,26 @@ def test_files_of_keras_2(name, keras2):
         np.testing.assert_allclose(made.predict(x, verbose=0), predicted, **CLOSE)
 
 
+def test_the_first_files_of_the_new_format(tmp_path):
+    """Those of tf.keras 2.12, where each layer with weights takes two numbers."""
+    data = lzma.decompress((GOLDEN / "keras212.keras.xz").read_bytes())
+    (tmp_path / "m.keras").write_bytes(data)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        x, predicted = (np.load(io.BytesIO(archive.read(f"{name}.npy"))) for name in ("x", "predicted"))
+    model = load_model(tmp_path / "m.keras")
+    np.testing.assert_allclose(model.predict(x, verbose=0), predicted, **CLOSE)
+    assert model.optimizer.iterations == 2
+    model.set_weights([0 * w for w in model.get_weights()])
+    model.load_weights(tmp_path / "m.keras")
+    np.testing.assert_allclose(model.predict(x, verbose=0), predicted, **CLOSE)
+
+
+def test_hdf5_under_the_name_of_the_new_format(keras2, tmp_path):
+    """As tf.keras wrote it until 2.12."""
+    (tmp_path / "m.keras").write_bytes((keras2[0] / "series.h5").read_bytes())
+    assert load_model(tmp_path / "m.keras").to_json() == load_model(keras2[0] / "series.h5").to_json()
+
+
 @pytest.mark.parametrize("name", ["one", "cudnn"])
 def test_files_of_keras_1_and_of_cudnn(name, keras2):
     folder, arrays, _ = keras2

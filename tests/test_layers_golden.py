@@ -42,7 +42,8 @@ def test_there_are_golden_vectors():
         "GlobalMaxPooling1D", "LayerNormalization", "Masking", "MaxPooling1D", "MaxPooling2D", "RepeatVector",
         "Reshape", "SpatialDropout1D", "TimeDistributed",
     }  # fmt: skip
-    assert {case["arguments"].get("activation") for case in CASES.values()} >= set(layers.activations.FUNCTIONS)
+    of_keras_3 = set(layers.activations.FUNCTIONS) - {"hard_sigmoid_keras2"}
+    assert {case["arguments"].get("activation") for case in CASES.values()} >= of_keras_3
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

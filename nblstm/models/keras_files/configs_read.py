@@ -16,7 +16,7 @@ from nblstm.constraints import CONSTRAINTS
 from nblstm.initializers import INITIALIZERS
 from nblstm.layers import TimeDistributed
 from nblstm.layers.base.layer import LAYERS
-from nblstm.models.keras_files import chains, old_configs, variables
+from nblstm.models.keras_files import chains, old_configs
 from nblstm.regularizers import REGULARIZERS
 from nblstm.training.losses.base_loss import LOSSES
 from nblstm.training.optimizers.schedules import SCHEDULES
@@ -52,13 +52,13 @@ CELLS = {"LSTMCell": "LSTM", "GRUCell": "GRU", "SimpleRNNCell": "SimpleRNN"}
 class ReadLayer:
     """A layer of a Keras file: the records of nblstm's layers that compute it, and their places in HDF5 files.
 
-    It is one layer, but for an RNN of several cells, which is one for each. ``folder`` is the layer's group in files of
-    Keras 3, and ``cells`` are the places of the cells' variables in it, if they are several.
+    It is one layer, but for an RNN of several cells, which is one for each; ``cells`` are the places of their variables
+    in the layer's group.
     """
 
+    class_name: str
     records: list[dict[str, Any]]
     cells: list[str]
-    folder: str
 
 
 def read_model(described: dict[str, Any], version: int) -> tuple[str | None, list[ReadLayer], Any]:
@@ -69,15 +69,13 @@ def read_model(described: dict[str, Any], version: int) -> tuple[str | None, lis
         raise ValueError("it does not describe a model")
     if kind not in ("Sequential", "Functional", "Model"):
         raise ValueError(f"it is a {kind}, a class of your own, which nblstm does not load; it loads Sequential")
-    all_layers = [checked(record) for record in config["layers"]]
-    folders = dict(zip(map(id, all_layers), variables.folders(r["class_name"] for r in all_layers), strict=True))
-    records = all_layers if kind == "Sequential" else chains.chain(config)
-    layers = [read_layer(record, version, folders[id(record)]) for record in records]
+    records = config["layers"] if kind == "Sequential" else chains.chain(config)
+    layers = [read_layer(record, version) for record in records]
     shape = config.get("build_input_shape") or (described.get("build_config") or {}).get("input_shape")
     return config.get("name"), layers, shape
 
 
-def read_layer(record, version: int, folder: str = "") -> ReadLayer:
+def read_layer(record, version: int) -> ReadLayer:
     """A layer's record, as a part of a model."""
     record = old_configs.updated(checked(record), version)
     kind, config = record["class_name"], record["config"]
@@ -88,8 +86,8 @@ def read_layer(record, version: int, folder: str = "") -> ReadLayer:
         raise ValueError(f"layer {name!r} is a model, and models of nblstm's are not nested; give Keras one of layers")
     if kind == "RNN":
         records, cells = _of_cells(name, config, version)
-        return ReadLayer(records, cells, folder)
-    return ReadLayer([read_record(record, LAYERS, version)], [], folder)
+        return ReadLayer(kind, records, cells)
+    return ReadLayer(kind, [read_record(record, LAYERS, version)], [])
 
 
 def _of_cells(name: str, config: dict[str, Any], version: int) -> tuple[list[dict[str, Any]], list[str]]:

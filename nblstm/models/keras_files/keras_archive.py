@@ -50,9 +50,8 @@ def write_weights(path: str, model: Sequential) -> None:
 
 def _arrays(model: Sequential, with_optimizer: bool) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]:
     """All variables by path, and the attributes of groups."""
-    arrays = variables.written(model._layers)
-    folders = variables.folders(type(layer).__name__ for layer in model._layers)
-    names = {f"{folder}/vars": {"name": layer.name} for folder, layer in zip(folders, model._layers, strict=True)}
+    arrays, groups = variables.written(model._layers)
+    names = {group: {"name": name} for group, name in groups.items()}
     optimizer: Any = model.optimizer
     if with_optimizer and model.compiled and optimizer.modules:
         found = optimizer_state.variables(model)
@@ -98,11 +97,13 @@ def read_model(cls, data: bytes, compile: bool) -> Any:
     if not isinstance(config, dict) or not isinstance(metadata, dict):
         raise ValueError(f"its {CONFIG} does not describe a model")
     version, root = version_of(metadata.get("keras_version", "3")), hdf5.read(members[VARIABLES])
+    folders = variables.Folders(root)
 
     def parameters(read: ReadLayer, layers: list[Layer], names: list[list[str]]) -> list[dict[str, np.ndarray]]:
+        folder = folders.next(read.class_name, any(names))
         cells: list[Any] = read.cells or [None] * len(layers)
         return [
-            variables.parameters(root, read.folder, layer, those, cell)
+            variables.parameters(root, folder, layer, those, cell)
             for layer, those, cell in zip(layers, names, cells, strict=False)
         ]
 
@@ -117,12 +118,12 @@ def read_model(cls, data: bytes, compile: bool) -> Any:
 
 def weights(model: Sequential, root: hdf5.Group) -> list[dict[str, np.ndarray]]:
     """The parameters of a built model's layers, from the variables in a file of Keras 3's."""
-    layers = model._layers
-    folders = variables.folders(type(layer).__name__ for layer in layers)
-    return [
-        variables.parameters(root, folder, layer, list(layer.described), None)
-        for folder, layer in zip(folders, layers, strict=True)
-    ]
+    folders, found = variables.Folders(root), []
+    for layer in model._layers:
+        names = list(layer.described)
+        folder = folders.next(type(layer).__name__, bool(names))
+        found.append(variables.parameters(root, folder, layer, names, None))
+    return found
 
 
 def variables_of(data: bytes) -> hdf5.Group:

@@ -25,15 +25,23 @@ def snake_case(name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def folders(class_names: Iterable[str]) -> list[str]:
-    """The group of each layer: lstm, dense, dense_1, ..."""
-    counts: dict[str, int] = {}
-    found = []
-    for kind in map(snake_case, class_names):
-        k = counts.get(kind, 0)
-        counts[kind] = k + 1
-        found.append(f"layers/{kind}_{k}" if k else f"layers/{kind}")
-    return found
+#: The group of all layers; and that of tf.keras 2.12, where each layer with variables has two numbers.
+LAYERS, OLD_LAYERS = "layers", "_layer_checkpoint_dependencies"
+
+
+class Folders:
+    """The layers' groups in a file, asked for one after the other: lstm, dense, dense_1, ..."""
+
+    def __init__(self, root: Group | None = None):
+        self._old = root is not None and LAYERS not in root.members and OLD_LAYERS in root.members
+        self._counts: dict[str, int] = {}
+
+    def next(self, class_name: str, with_variables: bool) -> str:
+        """The group of the next layer."""
+        kind = snake_case(class_name)
+        k = self._counts.get(kind, 0)
+        self._counts[kind] = k + (2 if self._old and with_variables else 1)
+        return f"{OLD_LAYERS if self._old else LAYERS}/{kind}{f'_{k}' if k else ''}"
 
 
 def places(layer: Layer, names: list[str]) -> Iterator[tuple[str, list[str]]]:
@@ -62,12 +70,14 @@ def parameters(root: Group, folder: str, layer: Layer, names: list[str], cell: s
     return arrays
 
 
-def written(layers: Iterable[Layer]) -> dict[str, np.ndarray]:
-    """The parameters of layers, each by its path in a file."""
-    layers = list(layers)
+def written(layers: Iterable[Layer]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The parameters of layers, each by its path in a file, and the layers' names by the paths of groups."""
     arrays: dict[str, np.ndarray] = {}
-    for folder, layer in zip(folders(type(layer).__name__ for layer in layers), layers, strict=True):
+    folders, names = Folders(), {}
+    for layer in layers:
         values = layer.state_dict()
-        for place, names in places(layer, list(values)):
-            arrays |= {f"{folder}/{place}/{k}": values[name] for k, name in enumerate(names)}
-    return arrays
+        folder = folders.next(type(layer).__name__, bool(values))
+        names[f"{folder}/vars"] = layer.name
+        for place, inner in places(layer, list(values)):
+            arrays |= {f"{folder}/{place}/{k}": values[name] for k, name in enumerate(inner)}
+    return arrays, names
