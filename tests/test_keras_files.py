@@ -13,10 +13,19 @@ from messages import message_of
 
 from nblstm import initializers
 from nblstm.activations import ActivationFunction
+from nblstm.constraints import CONSTRAINTS
+from nblstm.initializers import INITIALIZERS
 from nblstm.layers import LSTM, RNN, Activation, Dense, Input, Layer, Parameter, TimeDistributed, register
+from nblstm.layers.base.layer import LAYERS
 from nblstm.models import Sequential, load_model, model_from_json, save_model
+from nblstm.models.keras_files import configs_written
+from nblstm.regularizers import REGULARIZERS
 from nblstm.training import Adam, callbacks, losses
+from nblstm.training.losses.base_loss import LOSSES
+from nblstm.training.metrics.metric import METRICS
 from nblstm.training.optimizers import schedules
+from nblstm.training.optimizers.base_optimizer import OPTIMIZERS
+from nblstm.training.optimizers.schedules import SCHEDULES
 from nblstm.utils import register_keras_serializable
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -385,6 +394,19 @@ def test_an_optimizer_of_other_parameters_begins_anew(keras3, tmp_path):
         file["optimizer_weights"].attrs["weight_names"] = names[:-1]
     with pytest.warns(UserWarning, match="are not those of its parameters; it begins anew"):
         assert load_model(path).optimizer.iterations == 0
+
+
+def test_keras_has_the_classes_that_are_written():
+    keras = pytest.importorskip("keras", reason="Keras is not installed")
+    tables = {
+        keras.layers: LAYERS, keras.losses: LOSSES, keras.metrics: METRICS, keras.optimizers: OPTIMIZERS,
+        keras.optimizers.schedules: SCHEDULES, keras.initializers: INITIALIZERS, keras.regularizers: REGULARIZERS,
+        keras.constraints: CONSTRAINTS,
+    }  # fmt: skip
+    for module, registry in tables.items():
+        names = {cls.__name__ for cls in registry.classes.values()}
+        missing = {name for name in names if not hasattr(module, name)}
+        assert missing <= {*configs_written.ONLY_HERE, "LossFunction", "MetricFunction", "LossMetric"}
 
 
 def test_keras_reads_what_is_written(keras3, tmp_path):

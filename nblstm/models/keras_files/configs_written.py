@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nblstm.arguments import custom
-from nblstm.arguments.configured import Configured
+from nblstm.arguments.configured import Configured, constructor_arguments
 from nblstm.layers import Input, InputLayer, Layer
 from nblstm.training.losses import LossFunction
 from nblstm.training.metrics import Accuracy, LossMetric, MetricFunction
+from nblstm.training.metrics.metric import METRICS
 
 if TYPE_CHECKING:
     from nblstm.models.sequential import Sequential
 
 #: Classes that Keras has not.
-ONLY_HERE = ("RNN", "Quantile", "Given")
+ONLY_HERE = ("RNN", "Quantile")
 
 #: Arguments of nblstm's that Keras's classes have not, and the value with which they change nothing; None if the file
 #: says it elsewhere.
@@ -160,5 +161,16 @@ def _metric(metric) -> Any:
     if isinstance(metric, MetricFunction):
         return _function(metric.record()["config"]["fn"])
     if type(metric) is LossMetric:
-        return _loss(metric.loss)
+        return _metric_of_loss(metric)
     return _written(f"the metric {metric.name!r}", "keras.metrics", metric.record())
+
+
+def _metric_of_loss(metric: LossMetric) -> Any:
+    """A loss among the metrics: Keras's metric of that name, where there is one, as old files have no losses there."""
+    record = metric.loss.record()
+    cls = METRICS.classes.get(record["class_name"])
+    if cls is None or isinstance(metric.loss, LossFunction):
+        return _loss(metric.loss)
+    known = constructor_arguments(cls)
+    config = {key: value for key, value in record["config"].items() if key in known} | {"name": metric.name}
+    return _written(f"the metric {metric.name!r}", "keras.metrics", {"class_name": cls.__name__, "config": config})
