@@ -66,6 +66,7 @@ IN_FUNCTIONS = {
     # Numba's rules for arguments, for who compiles a network.
     "nblstm.numba_extension.compiled_network.CompiledNetwork", "nblstm.numba_extension.recurrent_part.RecurrentPart",
     "nblstm.models.stepping.compiled_model", "nblstm.models.stepping.ModelStepper",
+    "nblstm.models.keras_files.keras_formats",  # a dozen modules, for who reads or writes Keras's files
 }  # fmt: skip
 
 #: Files that import modules by names: public names at their first use, the device's package, a pickled cell's module, a

@@ -57,6 +57,9 @@ _SHARED = (".bin", ".ckpt")
 MODELS = (".nblstm", ".keras", ".hdf5", ".h5")
 WEIGHTS = (".weights.h5", ".nblstm", ".hdf5", ".h5", ".safetensors")
 
+#: Suffixes of Keras's files; those of weights in several parts are refused.
+KERAS_SUFFIXES = (".keras", ".h5", ".hdf5", ".weights.json")
+
 #: HDF5's first bytes come here, since a file may begin with a block of the user's.
 _HDF5, _HDF5_AT = b"\x89HDF\r\n\x1a\n", (0, 512, 1024, 2048)
 

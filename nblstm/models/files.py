@@ -12,8 +12,6 @@ from nblstm.files import archive, content, formats
 from nblstm.layers import Layer, deserialize, serialize
 from nblstm.layers.base.parameters import UNDRAWN
 from nblstm.models import snapshot, tensor_files
-from nblstm.models.keras_files import configs_written, hdf5_written, keras_archive, legacy_h5
-from nblstm.models.keras_files import reading as keras_files
 from nblstm.models.step import prepare
 from nblstm.training import losses, optimizers
 
@@ -23,6 +21,13 @@ if TYPE_CHECKING:
 
 #: Keys of the config of a model of nblstm's; Keras's has others beside them.
 _OWN = {"name", "layers", "build_input_shape"}
+
+
+def _keras() -> Any:
+    """Return the module of Keras's files, which few programs need and whose import takes 10 ms."""
+    from nblstm.models.keras_files import keras_formats
+
+    return keras_formats
 
 
 def layers_with_input(model: Sequential) -> list[Layer]:
@@ -79,7 +84,7 @@ def from_json(cls: type[Sequential], described: dict[str, Any], custom_objects: 
         return from_config(cls, config, custom_objects)
     with custom.custom_object_scope(custom_objects):
         try:
-            return keras_files.from_json(cls, described)
+            return _keras().from_json(cls, described)
         except content.FAULTS as error:
             raise ValueError(f"json_string cannot be read: {content.reason(error, 'to_json()')}") from error
 
@@ -137,7 +142,10 @@ def save(model: Sequential, filepath, overwrite: bool = True, include_optimizer:
     suffix = formats.suffix_of_model("filepath", path, weights=False)
     target = refuse_old(path, overwrite)
     with custom.one_file():
-        _WRITERS[suffix](target, model, include_optimizer)
+        if suffix in formats.KERAS_SUFFIXES:
+            _keras().write_model(target, suffix, model, include_optimizer)
+        else:
+            _write_own(target, model, include_optimizer)
 
 
 def _write_own(path: str, model: Sequential, include_optimizer: bool) -> None:
@@ -152,23 +160,14 @@ def _write_own(path: str, model: Sequential, include_optimizer: bool) -> None:
     archive.write(path, "model", {"config": described, "compile": made} | contents)
 
 
-#: By the end of the name that a model is saved under.
-_WRITERS: dict[str, Callable[[str, Sequential, bool], None]] = {
-    "": _write_own, ".nblstm": _write_own, ".keras": keras_archive.write_model, ".h5": legacy_h5.write_model,
-    ".hdf5": legacy_h5.write_model,
-}  # fmt: skip
-
-
 def need_savable(model: Sequential, filepath: str | None = None, weights_only: bool = False) -> None:
     """Raise what `save`, or `save_weights`, would of the model: before a long fit, not behind it."""
     suffix = "" if filepath is None else formats.suffix_of_model("filepath", filepath, weights_only)
-    if suffix.endswith(keras_files.SUFFIXES):
-        hdf5_written.library()
-    if weights_only:
-        return
     with custom.one_file():
-        if _WRITERS[suffix] is not _write_own:
-            configs_written.need_writable(model)
+        if suffix.endswith(formats.KERAS_SUFFIXES):
+            _keras().need_writable(model, weights_only)
+        if weights_only:
+            return
         get_config(model)
         _compiled_with(model)
 
@@ -204,18 +203,13 @@ def save_weights(model: Sequential, filepath, overwrite: bool = True) -> None:
     model._need_built()
     path = validate.path("filepath", filepath)
     suffix = formats.suffix_of_model("filepath", path, weights=True)
-    _WEIGHTS_WRITERS[suffix](refuse_old(path, overwrite), model)
-
-
-def _write_own_weights(path: str, model: Sequential) -> None:
-    archive.write(path, "weights", {"weights": model._parameters_lock.read(snapshot.parameters, model)})
-
-
-#: By the end of the name that the parameters are saved under.
-_WEIGHTS_WRITERS: dict[str, Callable[[str, Sequential], None]] = {
-    "": _write_own_weights, ".nblstm": _write_own_weights, ".weights.h5": keras_archive.write_weights,
-    ".h5": legacy_h5.write_weights, ".hdf5": legacy_h5.write_weights, ".safetensors": tensor_files.save_weights,
-}  # fmt: skip
+    target = refuse_old(path, overwrite)
+    if suffix.endswith(formats.KERAS_SUFFIXES):
+        _keras().write_weights(target, suffix, model)
+    elif suffix == ".safetensors":
+        tensor_files.save_weights(target, model)
+    else:
+        archive.write(target, "weights", {"weights": model._parameters_lock.read(snapshot.parameters, model)})
 
 
 def load_weights(model: Sequential, filepath) -> None:
@@ -227,8 +221,8 @@ def load_weights(model: Sequential, filepath) -> None:
     path = validate.source_path("filepath", filepath)
     if path.lower().endswith(".safetensors"):
         tensor_files.load_weights(model, path)
-    elif path.lower().endswith(keras_files.SUFFIXES):
-        keras_files.load_weights(model, path)
+    elif path.lower().endswith(formats.KERAS_SUFFIXES):
+        _keras().load_weights(model, path)
     else:
         values = archive.read(path, "weights", "model").get("weights")
         _understood(path, lambda: snapshot.set_checked(model, values))
@@ -247,8 +241,8 @@ def read_model(cls: type[Sequential], path, custom_objects: dict[str, Any] | Non
     compile = validate.flag("compile", compile)
     with custom.custom_object_scope(custom_objects):
         path = validate.source_path("filepath", path)
-        if path.lower().endswith(keras_files.SUFFIXES):
-            return keras_files.read_model(cls, path, compile)
+        if path.lower().endswith(formats.KERAS_SUFFIXES):
+            return _keras().read_model(cls, path, compile)
         values = archive.read(path, "model")
         return _understood(path, lambda: _restored(cls, values, compile))
 

@@ -1,4 +1,4 @@
-"""Files and JSON of Keras's, read: which layout they have, and what is wrong with them in a sentence."""
+"""Files of Keras's by the ends of their names, and its JSON: read, with what is wrong in a sentence, and written."""
 
 from __future__ import annotations
 
@@ -9,14 +9,28 @@ from typing import TYPE_CHECKING, Any
 from nblstm.arguments import validate
 from nblstm.files import content
 from nblstm.models import snapshot
-from nblstm.models.keras_files import hdf5, keras_archive, legacy_h5, restoring
+from nblstm.models.keras_files import configs_written, hdf5, hdf5_written, keras_archive, legacy_h5, restoring
 from nblstm.process.uninterrupted import uninterrupted
 
 if TYPE_CHECKING:
     from nblstm.models.sequential import Sequential
 
-#: Ends of the names of Keras's files; those of weights in several parts are refused.
-SUFFIXES = (".keras", ".h5", ".hdf5", ".weights.json")
+
+def write_model(path: str, suffix: str, model: Sequential, include_optimizer: bool) -> None:
+    """Write a model as Keras does under a name with this end."""
+    (keras_archive if suffix == ".keras" else legacy_h5).write_model(path, model, include_optimizer)
+
+
+def write_weights(path: str, suffix: str, model: Sequential) -> None:
+    """Write a model's parameters as Keras does under a name with this end."""
+    (keras_archive if suffix == ".weights.h5" else legacy_h5).write_weights(path, model)
+
+
+def need_writable(model: Sequential, weights_only: bool) -> None:
+    """Raise what writing the model, or its weights, would; it need not be built."""
+    hdf5_written.library()
+    if not weights_only:
+        configs_written.need_writable(model)
 
 
 def read_model(cls, path, compile: bool) -> Any:
