@@ -18,9 +18,9 @@ from nblstm.symbolic.elementwise import Array, ArrayFunctions, array_functions, 
 from nblstm.symbolic.emit import emit_function
 
 __all__ = [
-    "ActivationFunction", "elu", "exponential", "gelu", "get", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh",
-    "leaky_relu", "linear", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu", "sigmoid", "silu",
-    "softmax", "softplus", "softsign", "swish", "tanh",
+    "ActivationFunction", "elu", "exponential", "gelu", "get", "hard_sigmoid", "hard_sigmoid_keras2", "hard_silu",
+    "hard_swish", "hard_tanh", "leaky_relu", "linear", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu",
+    "sigmoid", "silu", "softmax", "softplus", "softsign", "swish", "tanh",
 ]  # fmt: skip
 
 
@@ -200,6 +200,7 @@ softsign = ActivationFunction("softsign", scalar=functions.softsign)
 sigmoid = ActivationFunction("sigmoid", scalar=functions.sigmoid)
 log_sigmoid = ActivationFunction("log_sigmoid", scalar=functions.log_sigmoid)
 hard_sigmoid = ActivationFunction("hard_sigmoid", scalar=functions.hard_sigmoid)
+hard_sigmoid_keras2 = ActivationFunction("hard_sigmoid_keras2", scalar=functions.hard_sigmoid_keras2)
 tanh = ActivationFunction("tanh", scalar=functions.tanh)
 hard_tanh = ActivationFunction("hard_tanh", scalar=functions.hard_tanh)
 exponential = ActivationFunction("exponential", scalar=functions.exp)

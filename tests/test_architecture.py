@@ -43,7 +43,8 @@ ALLOWED = {
     | {"activations", "constraints", "initializers", "regularizers"},
     "onnx": {"activations", "arguments", "buffers", "cells", "engine", "files", "layers", "models", "nn"}
     | {"symbolic"},
-    "models": {"activations", "arguments", "engine", "files", "layers", "nn", "numba_extension", "process", "training"},
+    "models": {"activations", "arguments", "engine", "files", "layers", "nn", "numba_extension", "process", "training"}
+    | {"constraints", "initializers", "regularizers"},
     **{name: {"arguments", "training"} for name in KERAS_NAMES},
     "preprocessing": {"arguments", "training"},
     "sklearn": {"arguments", "cells", "files", "layers", "models", "training"},
@@ -62,7 +63,7 @@ ALLOWED = {
 IN_FUNCTIONS = {
     "difflib", "nblstm.arguments.keras_names.NAMES",  # for errors alone
     "scipy.sparse.csc_matrix", "scipy.special.erf", "threadpoolctl.ThreadpoolController", "platformdirs",  # slow
-    "matplotlib.pyplot", "matplotlib.ticker.MaxNLocator", "pandas",  # optional
+    "matplotlib.pyplot", "matplotlib.ticker.MaxNLocator", "pandas", "h5py",  # optional
     "numba.core.externals.c_math_functions",  # private, and not on every system
     # Of numba-cuda.
     "nblstm.cuda.device_function.device_function", "numba.cuda", "nblstm.cuda.kernels.primitives.Primitives",
@@ -70,6 +71,7 @@ IN_FUNCTIONS = {
     # Numba's rules for arguments, for who compiles a network.
     "nblstm.numba_extension.compiled_network.CompiledNetwork", "nblstm.numba_extension.recurrent_part.RecurrentPart",
     "nblstm.models.stepping.compiled_model", "nblstm.models.stepping.ModelStepper",
+    "nblstm.models.keras_files.keras_formats",  # a dozen modules, for who reads or writes Keras's files
 }  # fmt: skip
 
 #: Files that import modules by names: public names at their first use, the device's package, a pickled cell's module, a
@@ -82,8 +84,8 @@ BY_NAME = {
 #: Libraries that any part may import; all others are foreign.
 LIBRARIES = {"numba", "numpy", "scipy", "llvmlite", "platformdirs", "threadpoolctl"}
 
-#: Libraries that a function may import where it draws something or gives a table, and that need not be there.
-OPTIONAL = {"matplotlib", "pandas"}
+#: Libraries that a function may import where it draws or writes, or gives a table, and that need not be there.
+OPTIONAL = {"matplotlib", "pandas", "h5py"}
 
 #: Libraries of the GPU: only the CUDA backend may import them, and Numba's own `numba.cuda` with them.
 ON_A_GPU = {"cupy", "cuda"}

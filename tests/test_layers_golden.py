@@ -44,7 +44,8 @@ def test_there_are_golden_vectors():
         "Normalization", "PReLU", "Permute", "ReLU", "RepeatVector", "Reshape", "Softmax", "SpatialDropout1D",
         "TimeDistributed", "UpSampling1D", "ZeroPadding1D",
     }  # fmt: skip
-    assert {case["arguments"].get("activation") for case in CASES.values()} >= set(layers.activations.FUNCTIONS)
+    of_keras_3 = set(layers.activations.FUNCTIONS) - {"hard_sigmoid_keras2"}
+    assert {case["arguments"].get("activation") for case in CASES.values()} >= of_keras_3
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -53,6 +53,13 @@ SUFFIXES = {
 #: Suffixes of torch's which other programs use for files of theirs: a model may be saved under such a name.
 _SHARED = (".bin", ".ckpt")
 
+#: Suffixes of the names that models, and the weights of models, are saved under; the longest first.
+MODELS = (".nblstm", ".keras", ".hdf5", ".h5")
+WEIGHTS = (".weights.h5", ".nblstm", ".hdf5", ".h5", ".safetensors")
+
+#: Suffixes of Keras's files; those of weights in several parts are refused.
+KERAS_SUFFIXES = (".keras", ".h5", ".hdf5", ".weights.json")
+
 #: HDF5's first bytes come here, since a file may begin with a block of the user's.
 _HDF5, _HDF5_AT = b"\x89HDF\r\n\x1a\n", (0, 512, 1024, 2048)
 
@@ -86,15 +93,39 @@ def by_suffix(name: str, path: str, formats: Collection[Format], use: str) -> Fo
     raise ValueError(f"{name} is {path!r}, {what}; {use} under a name that ends in one of {fitting}")
 
 
-def check_target(name: str, path: str, *others: Format) -> None:
-    """Refuse to write nblstm's format, or one of ``others``, under a name that stands for another one."""
+def check_target(name: str, path: str) -> None:
+    """Refuse to write nblstm's format under a name that stands for another one."""
     root, suffix = os.path.splitext(path)
     found = SUFFIXES.get(suffix.lower(), NBLSTM)
-    if found is not NBLSTM and found not in others and suffix.lower() not in _SHARED:
+    if found is not NBLSTM and suffix.lower() not in _SHARED:
         raise ValueError(
-            f"{name} is {path!r}, a name for {found.noun}, and nblstm writes its own format alone; "
+            f"{name} is {path!r}, a name for {found.noun}, and nblstm's own format is written here; "
             f"give another name, such as {root + '.nblstm'!r}"
         )
+
+
+def suffix_of_model(name: str, path: str, weights: bool) -> str:
+    """The suffix of `MODELS`, or of `WEIGHTS`, in a path that a model or its weights are written to; "" if none.
+
+    Raises
+    ------
+    ValueError
+        If the suffix stands for another format, or for none.
+    """
+    known = WEIGHTS if weights else MODELS
+    fitting = next((suffix for suffix in known if path.lower().endswith(suffix)), None)
+    if fitting is not None:
+        return fitting
+    root, suffix = os.path.splitext(path)
+    if suffix.lower() in _SHARED or not suffix[1:2].isalpha():  # in "best-0.25", the end of a number
+        return ""
+    found = SUFFIXES.get(suffix.lower())
+    what = "and {suffix!r} stands for no format" if found is None else "a name for {found.noun}"
+    kind = "the weights of models are" if weights else "models are"
+    raise ValueError(
+        f"{name} is {path!r}, {what.format(suffix=suffix, found=found)}; {kind} saved under names that end in "
+        f"{', '.join(known)}, so give another name, such as {root + '.nblstm'!r}"
+    )
 
 
 def advice(file) -> str | None:

@@ -21,11 +21,12 @@ explain_missing_names(__name__)
 
 
 def load_model(filepath, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> Sequential:
-    """The model in a file that `Sequential.save` wrote.
+    """The model in a file that `Sequential.save` wrote, or Keras.
 
     Parameters
     ----------
     filepath : str or PathLike
+        A name that ends in ``.keras``, ``.h5`` or ``.hdf5`` is that of a file of Keras 1 to 3, others of nblstm's own.
     custom_objects : dict of str to object, optional
         What names of your own in the file stand for: functions, classes, cells. They go before what is registered.
     compile : bool, default True
@@ -34,12 +35,14 @@ def load_model(filepath, custom_objects: dict[str, Any] | None = None, compile: 
     Returns
     -------
     Sequential
-        It predicts the same bits as the one that was saved, and goes on training with the same bits.
+        It predicts the same bits as the one that was saved in nblstm's own format, and goes on training with the same
+        bits; with a file of Keras's, the same numbers but for rounding.
 
     Raises
     ------
     ValueError
-        If the file is damaged, truncated or not a model of nblstm's, or it has a name that stands for nothing here.
+        If the file is damaged, truncated or not a model, it has a name that stands for nothing here, or the model has
+        something that nblstm has not.
     OSError
         If it cannot be read.
     """
@@ -64,7 +67,7 @@ def clone_model(model: Sequential) -> Sequential:
 
 
 def model_from_json(json_string: str, custom_objects: dict | None = None) -> Sequential:
-    """The model that `Sequential.to_json` described, with new parameters.
+    """The model that `Sequential.to_json` described, here or in Keras 1 to 3, with new parameters.
 
     Parameters
     ----------
@@ -76,9 +79,9 @@ def model_from_json(json_string: str, custom_objects: dict | None = None) -> Seq
         described = json.loads(json_string)
     except (TypeError, ValueError) as error:
         raise ValueError(f"json_string is no JSON ({error}); give what to_json() gave") from None
-    if not isinstance(described, dict) or described.get("class_name") != "Sequential" or "config" not in described:
-        raise ValueError("json_string describes no Sequential; give what to_json() gave")
-    return Sequential.from_config(described["config"], custom_objects)
+    if not isinstance(described, dict) or not {"class_name", "config"} <= described.keys():
+        raise ValueError("json_string describes no Sequential; give what to_json() gave, here or in Keras")
+    return files.from_json(Sequential, described, custom_objects)
 
 
 def save_model(model: Sequential, filepath, overwrite: bool = True) -> None:

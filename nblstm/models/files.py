@@ -19,6 +19,17 @@ if TYPE_CHECKING:
     from nblstm.models.sequential import Sequential
 
 
+#: Keys of the config of a model of nblstm's; Keras's has others beside them.
+_OWN = {"name", "layers", "build_input_shape"}
+
+
+def _keras() -> Any:
+    """Return the module of Keras's files, which few programs need and whose import takes 10 ms."""
+    from nblstm.models.keras_files import keras_formats
+
+    return keras_formats
+
+
 def layers_with_input(model: Sequential) -> list[Layer]:
     """The layers, the Input before them if there is one."""
     return [model._input, *model._layers] if model._input else list(model._layers)
@@ -66,9 +77,21 @@ def to_json(model: Sequential, **kwargs) -> str:
     return json.dumps({"class_name": "Sequential", "config": model.get_config()}, **kwargs)
 
 
+def from_json(cls: type[Sequential], described: dict[str, Any], custom_objects: dict[str, Any] | None) -> Sequential:
+    """The model that JSON describes: nblstm's own, or Keras's."""
+    config = described["config"]
+    if set(described) == {"class_name", "config"} and isinstance(config, dict) and set(config) == _OWN:
+        return from_config(cls, config, custom_objects)
+    with custom.custom_object_scope(custom_objects):
+        try:
+            return _keras().from_json(cls, described)
+        except content.FAULTS as error:
+            raise ValueError(f"json_string cannot be read: {content.reason(error, 'to_json()')}") from error
+
+
 def _unbuilt(cls, config) -> tuple[Any, Any]:
     """The model of a config, and the shape to build it for or None."""
-    if not isinstance(config, dict) or set(config) != {"name", "layers", "build_input_shape"}:
+    if not isinstance(config, dict) or set(config) != _OWN:
         raise ValueError("the config of a model has name, layers and build_input_shape; give what get_config() gave")
     if not isinstance(config["layers"], list):
         raise ValueError("layers is no list; give what get_config() gave")
@@ -81,14 +104,16 @@ def _unbuilt(cls, config) -> tuple[Any, Any]:
 def save(model: Sequential, filepath, overwrite: bool = True, include_optimizer: bool = True) -> None:
     """Write the model to a file, from which `load_model` makes it again.
 
-    The file has what the model is, its parameters, its sources of randomness and, if it is compiled, loss, metrics
-    and optimizer with its state. It holds no pickled object, and it takes the place of an old one in one instant:
-    who is killed before that leaves the old one whole.
+    The file has what the model is, its parameters and, if it is compiled, loss, metrics and optimizer with its state.
+    It holds no pickled object, and it takes the place of an old one in one instant: who is killed before that leaves
+    the old one whole.
 
     Parameters
     ----------
     filepath : str or PathLike
-        Such as ``"model.nblstm"``. Names that stand for other formats, such as ``.keras`` or ``.h5``, are refused.
+        Its end says the format: ``.nblstm`` or none is nblstm's own, which also has the sources of randomness and the
+        states of stateful layers; ``.keras`` is Keras 3's, and ``.h5`` or ``.hdf5`` its older one. Keras reads these
+        and trains on.
     overwrite : bool, default True
         Whether a file that is there may be replaced.
     include_optimizer : bool, default True
@@ -99,7 +124,10 @@ def save(model: Sequential, filepath, overwrite: bool = True, include_optimizer:
     TypeError
         If a function or an object of your own has no name, or no config, by which it could be found again.
     ValueError
-        If the model is not built, two objects of your own have one name, or the file's name stands for another format.
+        If the model is not built, two objects of your own have one name, the file's name stands for another format, or
+        the model has something that Keras has not and the name is one of Keras's.
+    ImportError
+        If the name is one of Keras's and h5py is not installed.
     OSError
         If the file cannot be written.
 
@@ -110,21 +138,36 @@ def save(model: Sequential, filepath, overwrite: bool = True, include_optimizer:
     ``custom_objects``.
     """
     model._need_built()
-    target = _target(filepath, overwrite)
+    path = validate.path("filepath", filepath)
+    suffix = formats.suffix_of_model("filepath", path, weights=False)
+    target = refuse_old(path, overwrite)
     with custom.one_file():
-        described, made = get_config(model), None  # layers that cannot be saved say so first
-        if include_optimizer:
-            try:
-                made = _compiled_with(model)
-            except TypeError as error:
-                raise TypeError(f"{error}; or save without it, by include_optimizer=False") from None
+        if suffix in formats.KERAS_SUFFIXES:
+            _keras().write_model(target, suffix, model, include_optimizer)
+        else:
+            _write_own(target, model, include_optimizer)
+
+
+def _write_own(path: str, model: Sequential, include_optimizer: bool) -> None:
+    """Write nblstm's own format."""
+    described, made = get_config(model), None  # layers that cannot be saved say so first
+    if include_optimizer:
+        try:
+            made = _compiled_with(model)
+        except TypeError as error:
+            raise TypeError(f"{error}; or save without it, by include_optimizer=False") from None
     contents = model._parameters_lock.read(lambda: _contents(model, made))
-    archive.write(target, "model", {"config": described, "compile": made} | contents)
+    archive.write(path, "model", {"config": described, "compile": made} | contents)
 
 
-def need_savable(model: Sequential) -> None:
-    """Raise what `save` would, but for its path: before a long fit, not behind it."""
+def need_savable(model: Sequential, filepath: str | None = None, weights_only: bool = False) -> None:
+    """Raise what `save`, or `save_weights`, would of the model: before a long fit, not behind it."""
+    suffix = "" if filepath is None else formats.suffix_of_model("filepath", filepath, weights_only)
     with custom.one_file():
+        if suffix.endswith(formats.KERAS_SUFFIXES):
+            _keras().need_writable(model, weights_only)
+        if weights_only:
+            return
         get_config(model)
         _compiled_with(model)
 
@@ -154,38 +197,35 @@ def _contents(model: Sequential, made) -> dict[str, Any]:
 def save_weights(model: Sequential, filepath, overwrite: bool = True) -> None:
     """Write the parameters alone to a file; see `save`.
 
-    Under a name that ends in ``.safetensors``, they are tensors named ``"<layer>.<parameter>"``.
+    Under a name that ends in ``.weights.h5`` the file is one of Keras 3's, in ``.h5`` or ``.hdf5`` one of Keras 2's,
+    and in ``.safetensors`` it has tensors named ``"<layer>.<parameter>"``.
     """
     model._need_built()
-    if tensor_files.is_name(filepath):
-        tensor_files.save_weights(model, refuse_old(filepath, overwrite))
-        return
-    target = _target(filepath, overwrite)
-    archive.write(target, "weights", {"weights": model._parameters_lock.read(snapshot.parameters, model)})
+    path = validate.path("filepath", filepath)
+    suffix = formats.suffix_of_model("filepath", path, weights=True)
+    target = refuse_old(path, overwrite)
+    if suffix.endswith(formats.KERAS_SUFFIXES):
+        _keras().write_weights(target, suffix, model)
+    elif suffix == ".safetensors":
+        tensor_files.save_weights(target, model)
+    else:
+        archive.write(target, "weights", {"weights": model._parameters_lock.read(snapshot.parameters, model)})
 
 
 def load_weights(model: Sequential, filepath) -> None:
-    """Set the parameters from a file that `save_weights` or `save` wrote; raises as `load_model` does.
+    """Set the parameters from a file that `save_weights` or `save` wrote, here or in Keras.
 
-    If they are not those of these layers, nothing has been changed.
+    Raises as `load_model` does. If they are not those of these layers, nothing has been changed.
     """
     model._need_built()
-    if tensor_files.is_name(filepath):
-        tensor_files.load_weights(model, filepath)
-        return
-    values = archive.read(filepath, "weights", "model").get("weights")
-
-    def set_checked() -> None:
-        snapshot.check_parameters(model, model.input_shape, values)
-        snapshot.set_parameters(model, values)
-
-    _understood(filepath, set_checked)
-
-
-def _target(path, overwrite: bool) -> str:
-    """The path of a file of nblstm's own format that may be written, before there is any work for it."""
-    formats.check_target("filepath", validate.path("filepath", path))
-    return refuse_old(path, overwrite)
+    path = validate.source_path("filepath", filepath)
+    if path.lower().endswith(".safetensors"):
+        tensor_files.load_weights(model, path)
+    elif path.lower().endswith(formats.KERAS_SUFFIXES):
+        _keras().load_weights(model, path)
+    else:
+        values = archive.read(path, "weights", "model").get("weights")
+        _understood(path, lambda: snapshot.set_checked(model, values))
 
 
 def refuse_old(path, overwrite: bool) -> str:
@@ -200,6 +240,9 @@ def read_model(cls: type[Sequential], path, custom_objects: dict[str, Any] | Non
     """The model in a file; see `load_model`."""
     compile = validate.flag("compile", compile)
     with custom.custom_object_scope(custom_objects):
+        path = validate.source_path("filepath", path)
+        if path.lower().endswith(formats.KERAS_SUFFIXES):
+            return _keras().read_model(cls, path, compile)
         values = archive.read(path, "model")
         return _understood(path, lambda: _restored(cls, values, compile))
 

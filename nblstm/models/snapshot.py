@@ -89,6 +89,12 @@ def set_parameters(model: Sequential, values) -> None:
             layer._put(flat)
 
 
+def set_checked(model: Sequential, values) -> None:
+    """Set what a file has, if these are the parameters of the model's layers; it is built."""
+    check_parameters(model, model.input_shape, values)
+    set_parameters(model, values)
+
+
 def check_parameters(model: Sequential, shape, values) -> None:
     """Refuse parameters that are not those of the layers, before these take memory."""
     if not isinstance(values, list):
@@ -170,7 +176,7 @@ def unchanged_if_it_fails(model: Sequential):
             prepare(model)
             before = _training_state(model)
         try:
-            yield partial(_set_checked, model)
+            yield partial(_set_checked_state, model)
         except BaseException:
             if built:
                 _set_training_state(model, before)
@@ -180,7 +186,7 @@ def unchanged_if_it_fails(model: Sequential):
             raise
 
 
-def _set_checked(model: Sequential, state: dict[str, Any]) -> None:
+def _set_checked_state(model: Sequential, state: dict[str, Any]) -> None:
     """Set what `state` returned, if it is of a model like this one."""
     content.expect(
         "the model's state", state, input_shape=list, layers=list, weights=list, states=list, generators=dict,

@@ -6,20 +6,14 @@ import os
 from typing import TYPE_CHECKING
 
 from nblstm.arguments import validate
-from nblstm.files import content, formats, tensors
+from nblstm.files import content, tensors
 from nblstm.models import snapshot
 
 if TYPE_CHECKING:
     from nblstm.models.sequential import Sequential
 
 
-def is_name(path) -> bool:
-    """Return whether a path ends as such a file does."""
-    text = os.fspath(path) if isinstance(path, str | os.PathLike) else ""
-    return formats.SUFFIXES.get(os.path.splitext(str(text))[1].lower()) is formats.SAFETENSORS
-
-
-def save_weights(model: Sequential, path: str) -> None:
+def save_weights(path: str, model: Sequential) -> None:
     """Write the parameters; see `Sequential.save_weights`."""
     values = model._parameters_lock.read(snapshot.parameters, model)
     arrays = {

@@ -149,6 +149,11 @@ def hard_sigmoid(x) -> Any:
     return clip(x / 6 + 0.5, 0.0, 1.0)
 
 
+def hard_sigmoid_keras2(x) -> Any:
+    """clip(x / 5 + 1/2, 0, 1), the hard_sigmoid of Keras 1 and 2."""
+    return clip(0.2 * x + 0.5, 0.0, 1.0)
+
+
 def hard_tanh(x) -> Any:
     """clip(x, -1, 1)."""
     return clip(x, -1.0, 1.0)

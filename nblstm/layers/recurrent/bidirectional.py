@@ -97,8 +97,8 @@ class Bidirectional(Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]):
         """The layer that gave this config."""
-        made = {name: LAYERS.make(config.get(name)) for name in ("layer", "backward_layer")}
-        return super().from_config({**config, **made})
+        given = ("layer", "backward_layer") if config.get("backward_layer") is not None else ("layer",)
+        return super().from_config({**config, **{name: LAYERS.make(config.get(name)) for name in given}})
 
     @property
     def layer(self) -> Recurrent:

@@ -21,7 +21,7 @@ class ModelCheckpoint(Monitor):
     ----------
     filepath : str or PathLike
         May have fields, as in ``"{epoch:02d}-{val_loss:.2f}.nblstm"``: epoch, counted from 1, batch, and names in the
-        logs. Folders are made. Names that stand for other formats, such as ``.keras``, are refused.
+        logs. Folders are made. The name's end says the format, as in `Sequential.save` and `Sequential.save_weights`.
     monitor : str, default "val_loss"
     verbose : int, default 0
         1 prints what it does.
@@ -53,18 +53,17 @@ class ModelCheckpoint(Monitor):
         self.filepath, self.verbose = validate.path("filepath", filepath), verbose
         self.save_best_only = validate.flag("save_best_only", save_best_only)
         self.save_weights_only = validate.flag("save_weights_only", save_weights_only)
-        formats.check_target("filepath", self.filepath, *[formats.SAFETENSORS] * self.save_weights_only)
+        formats.suffix_of_model("filepath", self.filepath, self.save_weights_only)
         self.save_freq = _frequency(save_freq)
         self.best = threshold("initial_value_threshold", initial_value_threshold)
         self.epoch = self.batches = 0
 
     def on_train_begin(self, logs=None) -> None:
         """See that the model can be saved: now, and not behind the first epoch."""
-        if not self.save_weights_only:
-            try:
-                self.model.need_savable()
-            except TypeError as error:
-                raise TypeError(f"{error}; or let ModelCheckpoint have save_weights_only=True") from None
+        try:
+            self.model.need_savable(self.filepath, self.save_weights_only)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{error}; or let ModelCheckpoint have save_weights_only=True") from None
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
         """Take note of the epoch."""
