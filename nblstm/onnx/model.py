@@ -11,6 +11,7 @@ from nblstm.files.content import FAULTS, in_short
 from nblstm.nn.recurrent import Recurrent
 from nblstm.onnx.planning import Planner
 from nblstm.onnx.reading import model_of
+from nblstm.onnx.recurrent_node import RecurrentNode
 
 
 class ArrayInfo(NamedTuple):
@@ -95,6 +96,7 @@ class OnnxModel:
         self._inputs = [_Input(place, info) for (place, *_), info in zip(plan.inputs.values(), self.inputs, strict=True)]
         self._results = [(place, shared) for place, _, _, shared in plan.outputs.values()]
         self._values, self._steps = plan.values, plan.steps
+        self._arithmetic = any(not isinstance(step.function, RecurrentNode) for step in plan.steps)
 
     def __repr__(self):
         made = [f"{', '.join(info.name for info in infos)}" for infos in (self.inputs, self.outputs)]
@@ -123,26 +125,33 @@ class OnnxModel:
         if named or len(arrays) != len(self._inputs) or (arrays and type(arrays[0]) is dict):
             arrays = self._in_order(arrays, named)
         values = self._values.copy()
-        for known, value in zip(self._inputs, arrays, strict=True):
+        for known, value in zip(self._inputs, arrays):  # noqa: B905  # of one length
             values[known.place] = known.array(value)
+        if self._arithmetic:
+            with np.errstate(all="ignore"):  # 0.9 us; a recurrent step does that itself
+                self._run(values)
+        else:
+            self._run(values)
+        results = [np.array(values[k]) if shared else np.asarray(values[k]) for k, shared in self._results]
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _run(self, values: list) -> None:
+        """Run all steps on a call's values."""
         label = ""
         try:
-            with np.errstate(all="ignore"):
-                for function, inputs, outputs, last, label in self._steps:  # noqa: B007
-                    result = function(*[values[k] for k in inputs])
-                    if type(outputs) is int:
-                        values[outputs] = result
-                    else:
-                        for place, part in zip(outputs, result, strict=False):
-                            values[place] = part
-                    for place in last:
-                        values[place] = None
+            for function, inputs, outputs, last, label in self._steps:  # noqa: B007
+                result = function(*[values[k] for k in inputs])
+                if type(outputs) is int:
+                    values[outputs] = result
+                else:
+                    for place, part in zip(outputs, result):  # noqa: B905  # some outputs may be left out
+                        values[place] = part
+                for place in last:
+                    values[place] = None
         except FAULTS as error:
             if isinstance(error, TimeoutError) and error.errno is None:  # of a signal's handler
                 raise
             raise ValueError(f"{label} cannot compute: {in_short(error) or type(error).__name__}") from error
-        results = [np.array(values[k]) if shared else np.asarray(values[k]) for k, shared in self._results]
-        return results[0] if len(results) == 1 else tuple(results)
 
     def _in_order(self, arrays: tuple, named: dict[str, Any]) -> list:
         """Inputs that were given by name, or in part so, in order."""
