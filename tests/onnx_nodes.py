@@ -89,7 +89,7 @@ def runtimes(model, arrays):
 
 
 def as_tuple(results):
-    return results if isinstance(results, tuple) else (results,)
+    return tuple(results) if isinstance(results, tuple | list) else (results,)
 
 
 __all__ = ["as_tuple", "inputs_of", "model_of", "onnx", "random_node", "runtimes"]
