@@ -10,7 +10,7 @@ from nblstm.arguments import validate
 from nblstm.files.content import FAULTS, in_short
 from nblstm.nn.recurrent import Recurrent
 from nblstm.onnx.planning import Planner
-from nblstm.onnx.reading import model_of
+from nblstm.onnx.reading import model_of, reason
 from nblstm.onnx.recurrent_node import RecurrentNode
 
 
@@ -151,7 +151,7 @@ class OnnxModel:
         except FAULTS as error:
             if isinstance(error, TimeoutError) and error.errno is None:  # of a signal's handler
                 raise
-            raise ValueError(f"{label} cannot compute: {in_short(error) or type(error).__name__}") from error
+            raise ValueError(f"{label} cannot compute: {reason(error)}") from error
 
     def _in_order(self, arrays: tuple, named: dict[str, Any]) -> list:
         """Inputs that were given by name, or in part so, in order."""

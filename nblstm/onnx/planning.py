@@ -13,7 +13,7 @@ from onnx import ModelProto
 from nblstm.files.content import FAULTS, in_short
 from nblstm.nn.recurrent import Recurrent
 from nblstm.onnx.operators import OPERATORS, Operator
-from nblstm.onnx.reading import Node, constant_of, described, opset_of
+from nblstm.onnx.reading import Node, check_texts, constant_of, described, opset_of, reason
 from nblstm.onnx.recurrent_form import INPUTS, Form
 from nblstm.onnx.recurrent_node import RecurrentNode
 from nblstm.onnx.tensors import array_of
@@ -110,7 +110,7 @@ class Planner:
     def __init__(self, model: ModelProto, size: int, keeps_states: bool):
         self.plan, self.keeps_states = Plan(), keeps_states
         self._opset, self._graph = opset_of(model), model.graph
-        self._bytes_left = self._most_bytes = max(TIMES * size, SMALL)
+        self._bytes_left = max(TIMES * size, SMALL)
         self._work_left = WORK_PER_BYTE * size + WORK
         self._constants: dict[str, np.ndarray] = {}
         self._places: dict[str, int] = {"": NOTHING}
@@ -122,6 +122,7 @@ class Planner:
         graph = self._graph
         if graph.sparse_initializer:
             raise ValueError("it has sparse constants, which nblstm does not read; write them as arrays")
+        check_texts(graph)
         for tensor in graph.initializer:
             self._constants[tensor.name] = array_of(tensor)
         for info in graph.input:
@@ -174,7 +175,7 @@ class Planner:
         if node.kind == "Constant":
             self._constants[node.outputs[0]] = constant_of(node)
         elif node.operator is None:
-            self._add_recurrent(node)
+            self._add_recurrent(node, used)
         elif not self._folded(node):
             self._add_step(node, used)
 
@@ -198,7 +199,7 @@ class Planner:
         return partial(operator.function, **attributes) if attributes else operator.function
 
     def _folded(self, node: Node) -> bool:
-        """Compute a node of constants, if that is no great work; whether it was done."""
+        """Compute a node, if its inputs are constants; whether they are."""
         operator = node.operator
         assert operator is not None
         if not all(name in self._constants or not name for name in node.inputs):
@@ -206,22 +207,14 @@ class Planner:
         arrays = [self._constants.get(name) for name in node.inputs]
         attributes = dict(node.attributes) | ({"count": len(node.outputs)} if operator.several else {})
         try:
-            wanted = operator.most_elements(*arrays, **attributes)
-            if 8 * wanted > self._most_bytes:
-                raise ValueError(
-                    f"it would make an array of {wanted} elements out of constants, more than {TIMES} times the file"
-                )
-            work = wanted + sum(array.size for array in arrays if array is not None)
-            if 8 * wanted > self._bytes_left or work > self._work_left:
-                return False
-            self._work_left -= work
+            self._check_size(operator.most_elements(*arrays, **attributes), arrays)
             with np.errstate(all="ignore"):
                 results = operator.function(*arrays, **attributes)
         except FAULTS as error:
-            raise ValueError(f"{node.label} cannot be computed: {in_short(error) or type(error).__name__}") from None
+            raise ValueError(f"{node.label} cannot be computed: {reason(error)}") from None
         for name, result in zip(node.outputs, results if operator.several else (results,), strict=False):
             array = np.asarray(result)
-            if not operator.views:
+            if array.base is None or not operator.views:
                 self._bytes_left -= array.nbytes
             if array.flags.writeable:
                 array.flags.writeable = False
@@ -229,7 +222,17 @@ class Planner:
                 self._constants[name] = array
         return True
 
-    def _add_recurrent(self, node: Node) -> None:
+    def _check_size(self, elements: int, arrays) -> None:
+        """Refuse to make so many elements of these arrays, if that is vast for a file like this one."""
+        given = [array for array in arrays if array is not None]
+        self._work_left -= elements + sum(array.size for array in given)
+        if 8 * elements > self._bytes_left or self._work_left < 0:
+            raise ValueError(
+                f"it would make an array of {elements} elements, so that constants took more than {TIMES} times the "
+                "memory or the work that the file's own do"
+            )
+
+    def _add_recurrent(self, node: Node, used: bool) -> None:
         given = dict(zip(INPUTS, node.inputs, strict=False))
         if node.kind != "LSTM" and len(node.inputs) > 6:
             raise ValueError(f"{node.label} has {len(node.inputs)} inputs; its operator takes up to 6")
@@ -239,7 +242,7 @@ class Planner:
             form = Form.of(node.kind, node.label, node.attributes, bool(weights[3]))
             networks = None if computed else form.networks(*[self._constants.get(name) for name in weights])
         except (ValueError, TypeError, IndexError) as error:
-            raise ValueError(f"{node.label} cannot be read: {in_short(error)}") from None
+            raise ValueError(f"{node.label} cannot be read: {reason(error)}") from None
         if networks is None:
             which = ", ".join(name for name in ("W", "R", "B", "P") if given.get(name, "") in computed)
             self.plan.left[node.name] = (
@@ -257,7 +260,8 @@ class Planner:
         outputs = tuple([self._new_place(name) if name else UNREAD for name in node.outputs])
         wanted = tuple([bool(name) for name in node.outputs])
         function = RecurrentNode(form, networks, wanted, self.keeps_states)
-        self.plan.steps.append(Step(function, read, outputs, (), node.label))
+        if used:
+            self.plan.steps.append(Step(function, read, outputs, (), node.label))
 
     def _finish(self) -> None:
         """Say what the outputs are, and after which step nobody reads a value again."""

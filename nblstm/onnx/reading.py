@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from onnx import AttributeProto, ModelProto, NodeProto, ValueInfoProto, defs
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto, defs
 
 from nblstm.arguments import validate
 from nblstm.files.content import in_short
@@ -64,6 +64,23 @@ def opset_of(model: ModelProto) -> int:
             "onnx.version_converter convert it"
         )
     return versions[0]
+
+
+def check_texts(graph: GraphProto) -> None:
+    """Refuse names that are no text: protobuf gives them as bytes."""
+    names = [each.name for part in (graph.initializer, graph.input, graph.output) for each in part]
+    for node in graph.node:
+        names += [node.name, node.op_type, node.domain, *node.input, *node.output]
+        names += [each for attribute in node.attribute for each in (attribute.name, attribute.ref_attr_name)]
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"it has the name {in_short(name)!r}, which is no text; the file is damaged")
+
+
+def reason(error: Exception) -> str:
+    """The reason why something cannot be computed; Python's and NumPy's own say less than nblstm's, so in brackets."""
+    text = in_short(error)
+    return text if type(error) is ValueError and text else f"its inputs do not fit ({type(error).__name__}: {text})"
 
 
 class Node:
