@@ -31,6 +31,7 @@ ALLOWED = {
     "numba_extension": {"arguments", "cells", "codegen", "cpu", "symbolic"},
     "nn": {"arguments", "buffers", "cells", "cuda", "engine", "numba_extension", "process"},
     "torch": {"arguments", "buffers", "cells", "cpu", "engine", "nn", "numba_extension", "process", "symbolic"},
+    "onnx": {"arguments", "cells", "engine", "files", "nn", "process"},
     "training": {"activations", "arguments", "engine", "files", "nn", "process", "symbolic"},
     "activations": {"arguments", "symbolic"},
     "constraints": {"arguments"},
@@ -198,6 +199,8 @@ def test_libraries(file):
         known = {"nblstm", *LIBRARIES, *sys.stdlib_module_names} | (OPTIONAL if in_function else set())
         if part_of(file) == "torch":
             known |= {"torch"}
+        if part_of(file) == "onnx":
+            known |= {"onnx", "google"}  # and protobuf, by which it reads files
         if part_of(file) == "cuda":
             known |= ON_A_GPU
         else:

@@ -19,8 +19,8 @@ from onnx_mutations import mutated
 from nblstm.onnx import load
 
 GOLDEN = Path(__file__).parent / "golden"
-FILES = {name: np.load(GOLDEN / f"onnx_{maker}.npz") for maker in ("torch", "keras") for name in
-         (["legacy packed", "legacy tagger", "dynamo convolutional"] if maker == "torch" else ["convolution"])}  # fmt: skip
+TORCH = ["legacy packed", "legacy tagger", "dynamo convolutional"]
+FILES = dict.fromkeys(TORCH, np.load(GOLDEN / "onnx_torch.npz")) | {"convolution": np.load(GOLDEN / "onnx_keras.npz")}
 
 #: Of each file; 5,000 of each, 20,000 in all, were run by hand.
 MUTATIONS = 250
@@ -209,7 +209,9 @@ def test_tensors_that_do_not_hold_together():
 @pytest.mark.parametrize("content", [b"x", b"PK\x03\x04", bytes(3000), b"text\n" * 99])
 def test_what_is_no_model(content, tmp_path):
     (tmp_path / "m").write_bytes(content)
-    message_of(ValueError, lambda: load(tmp_path / "m"), repr(str(tmp_path / "m")), "is no ONNX model, or it is damaged")
+    message_of(
+        ValueError, lambda: load(tmp_path / "m"), repr(str(tmp_path / "m")), "is no ONNX model, or it is damaged"
+    )
     message_of(ValueError, lambda: load(content), "the model is no ONNX model, or it is damaged")
 
 

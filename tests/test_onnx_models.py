@@ -7,9 +7,9 @@ from processes import run_python
 
 onnx = pytest.importorskip("onnx", reason="nblstm.onnx needs the package onnx")
 
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from nblstm.onnx import ArrayInfo, OnnxModel, load
+from nblstm.onnx import ArrayInfo, OnnxModel, load  # noqa: E402
 
 X = np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)
 
@@ -152,7 +152,7 @@ def test_overflow_is_silent():
 
 def test_without_onnx():
     code = """
-import sys
+import sys  # noqa: E402
 sys.modules["onnx"] = None
 try:
     import nblstm.onnx

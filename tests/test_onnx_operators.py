@@ -9,13 +9,13 @@ import pytest
 
 onnx = pytest.importorskip("onnx", reason="nblstm.onnx needs the package onnx")
 
-from onnx import TensorProto, helper, numpy_helper
-from onnx.backend.test.loader import load_model_tests
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx.backend.test.loader import load_model_tests  # noqa: E402
 
-from nblstm.onnx import load
-from nblstm.onnx.operators import OPERATORS
-from nblstm.onnx.reading import OLDEST
-from nblstm.onnx.tensors import DTYPES
+from nblstm.onnx import load  # noqa: E402
+from nblstm.onnx.operators import OPERATORS  # noqa: E402
+from nblstm.onnx.reading import OLDEST  # noqa: E402
+from nblstm.onnx.tensors import DTYPES  # noqa: E402
 
 RECURRENT = ["LSTM", "GRU", "RNN"]
 READ = {*OPERATORS, *RECURRENT, "Constant"}
@@ -64,22 +64,23 @@ def array(value):
 
 def check(case):
     """Whether a case was computed; else it was refused as it had to be."""
+    message, computed = "", []
     try:
         model = load(case.model)
         computed = [(model(*map(array, inputs)), outputs) for inputs, outputs in case.data_sets]
     except ValueError as error:
-        assert "\n" not in str(error)
-        reasons = [reason for reason in REFUSALS if re.search(reason, str(error))]
-        assert reasons, f"{case.name}: {error}"
+        message = str(error)
+    if message:
+        assert "\n" not in message
+        reasons = [reason for reason in REFUSALS if re.search(reason, message)]
+        assert reasons, f"{case.name}: {message}"
         assert REFUSALS[reasons[0]](case.model), case.name
         return False
     for results, outputs in computed:
         results = results if isinstance(results, tuple) else (results,)
         for result, expected in zip(results, map(array, outputs), strict=True):
             assert (result.dtype, result.shape) == (expected.dtype, expected.shape), case.name
-            np.testing.assert_allclose(
-                result, expected, rtol=case.rtol, atol=max(case.atol, 1e-6), err_msg=case.name
-            )
+            np.testing.assert_allclose(result, expected, rtol=case.rtol, atol=max(case.atol, 1e-6), err_msg=case.name)
     return True
 
 

@@ -131,7 +131,7 @@ def test_networks_are_trainable(kind, attributes, shown):
 
 
 def test_training_reduces_a_loss():
-    kind, attributes, arrays, outputs = usual("LSTM", direction="forward")
+    kind, attributes, arrays, _ = usual("LSTM", direction="forward")
     del arrays["sequence_lens"]
     definition = model_of(kind, attributes, arrays, ["Y"])
     model, inputs = load(definition), inputs_of(definition, arrays)
@@ -191,7 +191,9 @@ def test_alpha_and_beta_that_are_not_given(name):
     kind, attributes, arrays, outputs = usual("RNN", activations=[name, "Tanh"])
     definition = model_of(kind, attributes, arrays, outputs)
     if name in ("Affine", "ScaledTanh", "ThresholdedRelu"):
-        with pytest.warns(UserWarning, match=rf"node 'the node' \(RNN\) has the activation {name} and no alpha or beta"):
+        with pytest.warns(
+            UserWarning, match=rf"node 'the node' \(RNN\) has the activation {name} and no alpha or beta"
+        ):
             model = load(definition)
     else:
         model = load(definition)
@@ -242,7 +244,9 @@ def test_inputs_that_do_not_fit():
         "sequence_lens": (np.zeros(2, np.int32), "lengths has shape (2,)"),
     }
     for name, (value, fragment) in cases.items():
-        message_of(ValueError, lambda n=name, v=value: model(inputs | {n: v}), "node 'the node' (LSTM) cannot", fragment)
+        message_of(
+            ValueError, lambda n=name, v=value: model(inputs | {n: v}), "node 'the node' (LSTM) cannot", fragment
+        )
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])

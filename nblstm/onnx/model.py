@@ -93,7 +93,9 @@ class OnnxModel:
         self.left: dict[str, str] = plan.left
         self.inputs = [ArrayInfo(name, *described) for name, (_, *described) in plan.inputs.items()]
         self.outputs = [ArrayInfo(name, shape, dtype) for name, (_, shape, dtype, _) in plan.outputs.items()]
-        self._inputs = [_Input(place, info) for (place, *_), info in zip(plan.inputs.values(), self.inputs, strict=True)]
+        self._inputs = [
+            _Input(place, info) for (place, *_), info in zip(plan.inputs.values(), self.inputs, strict=True)
+        ]
         self._results = [(place, shared) for place, _, _, shared in plan.outputs.values()]
         self._values, self._steps = plan.values, plan.steps
         self._arithmetic = any(not isinstance(step.function, RecurrentNode) for step in plan.steps)
@@ -156,8 +158,9 @@ class OnnxModel:
     def _in_order(self, arrays: tuple, named: dict[str, Any]) -> list:
         """Inputs that were given by name, or in part so, in order."""
         names = [info.name for info in self.inputs]
-        if len(arrays) == 1 and isinstance(arrays[0], dict):
-            arrays, named = (), {**arrays[0], **named}
+        for one in arrays if len(arrays) == 1 else ():
+            if isinstance(one, dict):
+                arrays, named = (), {**one, **named}
         given = dict(zip(names, arrays, strict=False))
         unknown = [name for name in named if name not in names]
         twice = [name for name in named if name in given]

@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from onnx import ModelProto
 
-from nblstm.files.content import FAULTS, in_short
+from nblstm.files.content import FAULTS
 from nblstm.nn.recurrent import Recurrent
 from nblstm.onnx.operators import OPERATORS, Operator
-from nblstm.onnx.reading import Node, check_texts, constant_of, described, opset_of, reason
+from nblstm.onnx.reading import Node, check_texts, constant_of, described, opset_of, reason, shown
 from nblstm.onnx.recurrent_form import INPUTS, Form
 from nblstm.onnx.recurrent_node import RecurrentNode
 from nblstm.onnx.tensors import array_of
 
-#: Bytes of arrays that constants may make while a file is read: so many times the file's own, or where it is small these.
+#: Bytes of arrays that constants may make while a file is read: so many times the file's own, or these if it is small.
 TIMES, SMALL = 10, 4 << 20
 
 #: Elements that are read and written for that: so many for each byte of the file, and these.
@@ -71,7 +71,7 @@ class Guarded:
 
 @dataclass
 class Plan:
-    """What a call of a model does.
+    """The steps of a model and the list of values that they work on.
 
     Attributes
     ----------
@@ -133,15 +133,17 @@ class Planner:
         for k, proto in enumerate(graph.node):
             name = proto.name
             if not name or name in self._names:
-                name = next(n for n in (f"{proto.op_type}_{j}" for j in range(k, 2**31)) if n not in taken | self._names)
+                name = next(
+                    n for n in (f"{proto.op_type}_{j}" for j in range(k, 2**31)) if n not in taken | self._names
+                )
             self._names.add(name)
             node = Node(proto, self._opset, name)
             for given in node.inputs:
                 if given not in self._places and given not in self._constants:
-                    raise ValueError(f"{node.label} reads {in_short(given)!r}, which nothing before it makes")
+                    raise ValueError(f"{node.label} reads {shown(given)}, which nothing before it makes")
             for result in node.outputs:
                 if result and (result in self._places or result in self._constants):
-                    raise ValueError(f"{node.label} makes {in_short(result)!r}, which there is already")
+                    raise ValueError(f"{node.label} makes {shown(result)}, which there is already")
             self._add(node, any(result in used for result in node.outputs))
         self._finish()
         return self.plan
@@ -158,7 +160,7 @@ class Planner:
         place = len(self.plan.values)
         self.plan.values.append(None)
         if name in self._places:
-            raise ValueError(f"there are two arrays named {in_short(name)!r}; the file is damaged")
+            raise ValueError(f"there are two arrays named {shown(name)}; the file is damaged")
         self._places[name] = place
         self._memory[place] = place if memory_of is None else self._memory[memory_of]
         return place
@@ -267,8 +269,8 @@ class Planner:
         """Say what the outputs are, and after which step nobody reads a value again."""
         plan, shared = self.plan, {self._memory[place] for place, *_ in self.plan.inputs.values()}
         for info in self._graph.output:
-            if info.name not in self._places and info.name not in self._constants:
-                raise ValueError(f"its output {in_short(info.name)!r} is made by no node")
+            if not info.name or (info.name not in self._places and info.name not in self._constants):
+                raise ValueError(f"its output {shown(info.name)} is made by no node")
             place = self._place_of(info.name)
             memory = self._memory[place]
             plan.outputs[info.name] = (place, *described(info), memory in shared or plan.values[memory] is not None)

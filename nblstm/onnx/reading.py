@@ -74,11 +74,17 @@ def check_texts(graph: GraphProto) -> None:
         names += [each for attribute in node.attribute for each in (attribute.name, attribute.ref_attr_name)]
     for name in names:
         if not isinstance(name, str):
-            raise ValueError(f"it has the name {in_short(name)!r}, which is no text; the file is damaged")
+            raise ValueError(f"it has the name {shown(name)}, which is no text; the file is damaged")
+
+
+def shown(name: object) -> str:
+    """A name of a file's, in quotation marks and cut: it can be anything."""
+    text = repr(name)
+    return text if len(text) <= 100 else f"{text[:100]} ..."
 
 
 def reason(error: Exception) -> str:
-    """The reason why something cannot be computed; Python's and NumPy's own say less than nblstm's, so in brackets."""
+    """The reason why something cannot be computed; errors of other kinds than nblstm's sentences come in brackets."""
     text = in_short(error)
     return text if type(error) is ValueError and text else f"its inputs do not fit ({type(error).__name__}: {text})"
 
@@ -102,7 +108,7 @@ class Node:
 
     def __init__(self, node: NodeProto, opset: int, name: str):
         self.name, self.kind = name, node.op_type
-        self.label = f"node {in_short(name)!r} ({in_short(node.op_type)})"
+        self.label = f"node {shown(name)} ({shown(node.op_type)[1:-1]})"
         self.inputs, self.outputs = list(node.input), list(node.output)
         schema = _schema(node.op_type, opset) if node.domain in DOMAINS else None
         if schema is None or schema.since_version > NEWEST or not self._known(schema):
@@ -125,7 +131,7 @@ class Node:
         return self.kind in _BESIDE or min(OPERATORS.get(self.kind, {NEWEST + 1: None})) <= schema.since_version
 
     def _unknown(self, node: NodeProto, schema: defs.OpSchema | None) -> str:
-        whose = "" if node.domain in DOMAINS else f" of the domain {in_short(node.domain)!r}"
+        whose = "" if node.domain in DOMAINS else f" of the domain {shown(node.domain)}"
         advice = _ADVICE.get(self.kind, "nblstm.onnx lists those that it reads in docs/onnx.md")
         if self.kind.startswith("Sequence"):
             advice = "export the model with arrays in place of lists of arrays"
@@ -138,7 +144,7 @@ class Node:
             known = schema.attributes.get(given.name)
             if known is None or given.name in values or given.ref_attr_name or int(known.type.value) != given.type:
                 raise ValueError(
-                    f"{self.label} has an attribute {in_short(given.name)!r} that its operator has not, or not of this "
+                    f"{self.label} has an attribute {shown(given.name)} that its operator has not, or not of this "
                     "type; the file is damaged"
                 )
             values[given.name] = self._value(given)
@@ -194,12 +200,12 @@ def constant_of(node: Node) -> np.ndarray:
 def described(info: ValueInfoProto) -> tuple[tuple[int | str | None, ...] | None, np.dtype]:
     """The shape and dtype of an input or output; a shape of None where the file gives none."""
     if info.type.WhichOneof("value") != "tensor_type":
-        raise ValueError(f"{in_short(info.name)!r} is no array; export the model with arrays")
+        raise ValueError(f"{shown(info.name)} is no array; export the model with arrays")
     tensor = info.type.tensor_type
     try:
         dtype = dtype_of(tensor.elem_type)
     except ValueError as error:
-        raise ValueError(f"{in_short(info.name)!r} {error}") from None
+        raise ValueError(f"{shown(info.name)} {error}") from None
     if not tensor.HasField("shape"):
         return None, dtype
     sizes: list[int | str | None] = []

@@ -25,7 +25,9 @@ class RecurrentNode:
         Whether the states after a sequence of no steps are its initial ones; else they are 0.
     """
 
-    def __init__(self, form: Form, networks: tuple[Recurrent, ...] | None, wanted: tuple[bool, ...], keeps_states: bool):
+    def __init__(
+        self, form: Form, networks: tuple[Recurrent, ...] | None, wanted: tuple[bool, ...], keeps_states: bool
+    ):
         self.form, self.networks, self.keeps_states = form, networks, keeps_states
         self.wants_y, self.count = wanted[0], len(wanted)
         self._time_axis = int(form.batch_first)

@@ -108,10 +108,13 @@ CASES = {
         Tagger, (torch.randint(7, (2, 5)),), (torch.randint(7, (3, 8)),), {"tokens": BT}, ["legacy", "dynamo"],
     ),
     "stepper": (
-        Stepper, (normal(5, 2, I), normal(2, 2, H), normal(2, 2, H)), (normal(5, 3, I), normal(2, 3, H), normal(2, 3, H)),
+        Stepper, (normal(5, 2, I), normal(2, 2, H), normal(2, 2, H)),
+        (normal(5, 3, I), normal(2, 3, H), normal(2, 3, H)),
         {"x": {0: "T", 1: "B"}, "h": {1: "B"}, "c": {1: "B"}}, ["legacy", "dynamo"],
     ),
-    "convolutional": (Convolutional, (normal(2, I, 8),), (normal(3, I, 8),), {"x": {0: "B", 2: "T"}}, ["legacy", "dynamo"]),
+    "convolutional": (
+        Convolutional, (normal(2, I, 8),), (normal(3, I, 8),), {"x": {0: "B", 2: "T"}}, ["legacy", "dynamo"],
+    ),
     "simple": (Simple, (normal(5, 2, I),), (normal(6, 3, I),), {"x": {0: "T", 1: "B"}}, ["legacy"]),
     "packed": (
         Packed, (normal(2, 5, I), torch.tensor([5, 3])), (normal(3, 6, I), torch.tensor([4, 6, 1])),

@@ -83,7 +83,7 @@ def clip(x, min=None, max=None):
 
 @operator("IsInf", 10)
 def is_infinite(x, *, detect_negative=1, detect_positive=1):
-    """Whether each number is infinite, of the signs that are asked for."""
+    """Say of each number if it is infinite, of the signs that are asked for."""
     return np.isinf(x) & ((x > 0) & bool(detect_positive) | (x < 0) & bool(detect_negative))
 
 

@@ -30,9 +30,8 @@ def max_pool(
 
 def _first_index(x, windows: Windows, best, storage_order: int) -> np.ndarray:
     """Indices of the elements that `max_pool` has found, the first of equals."""
-    order = "F" if storage_order else "C"
-    own = np.arange(prod(windows.sizes), dtype=np.int64).reshape(windows.sizes, order=order)
-    own = windows.padded(own[None, None], -1)
+    index_of = np.reshape(np.arange(prod(windows.sizes), dtype=np.int64), windows.sizes, "F" if storage_order else "C")
+    own = windows.padded(index_of[None, None], -1)
     padded = windows.padded(x, 0)
     result = np.full(best.shape, -1, np.int64)
     for place in places_of(*map(range, windows.kernel)):

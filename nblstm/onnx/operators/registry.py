@@ -41,7 +41,7 @@ class Operator:
     views: bool = False
 
     def takes(self, attribute: str) -> bool:
-        """Whether the function has an argument of this name."""
+        """Say if the function has an argument of this name."""
         if isinstance(self.function, np.ufunc):
             return False
         return attribute in inspect.signature(self.function).parameters

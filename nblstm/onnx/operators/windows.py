@@ -1,8 +1,9 @@
-"""Windows of convolution and pooling: sizes, padding, and what a place of the kernel sees."""
+"""Windows of convolution and pooling: sizes, padding, and the elements at each place of the kernel."""
 
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,9 @@ class Windows:
                 self.before = behind = [0] * n
             self.outputs = tuple([self._count(k, self.before[k] + behind[k], ceil_mode) for k in range(n)])
         else:
-            raise ValueError(f"auto_pad is {auto_pad!r}; it needs to be 'NOTSET', 'VALID', 'SAME_UPPER' or 'SAME_LOWER'")
+            raise ValueError(
+                f"auto_pad is {auto_pad!r}; it needs to be 'NOTSET', 'VALID', 'SAME_UPPER' or 'SAME_LOWER'"
+            )
         self.behind = behind
         if min(self.outputs, default=0) < 1:
             raise ValueError(f"an input of {self.sizes} has no place for a kernel that reaches over {self.reach}")
@@ -88,16 +91,25 @@ class Windows:
         return result
 
     def at(self, padded: np.ndarray, place: tuple[int, ...]) -> np.ndarray:
-        """What all windows see at a place of the kernel, (..., *outputs)."""
-        chosen = [
+        """Elements that all windows see at a place of the kernel, (..., *outputs)."""
+        chosen: list[Any] = [
             slice(p * d, p * d + (out - 1) * s + 1, s)
             for p, d, out, s in zip(place, self.dilations, self.outputs, self.strides, strict=True)
         ]
-        return padded[(..., *chosen)]
+        return padded[(slice(None), slice(None), *chosen)]
 
 
 def padded_elements(
-    x, weights=None, *_, auto_pad="NOTSET", kernel_shape=None, strides=None, pads=None, dilations=None, ceil_mode=0, **__
+    x,
+    weights=None,
+    *_,
+    auto_pad="NOTSET",
+    kernel_shape=None,
+    strides=None,
+    pads=None,
+    dilations=None,
+    ceil_mode=0,
+    **__,
 ) -> int:
     """The most elements that a convolution or pooling makes."""
     kernel = weights.shape[2:] if kernel_shape is None else kernel_shape
