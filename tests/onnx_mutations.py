@@ -2,13 +2,18 @@
 
 import random
 
-from google.protobuf.message import DecodeError
+from google.protobuf.descriptor import FieldDescriptor
 from onnx import ModelProto
 
 #: What numbers and texts are replaced by.
 INTEGERS = [0, 1, -1, 2, 3, 7, 64, 10**4, 10**6, 2**31, 10**12, 2**62, -(2**63)]
 TEXTS = ["", "x", "y", "Loop", "If", "Scan", "LSTM", "Expand", "Tile", "ConstantOfShape", "Range", "Pad", "Concat",
          "axis", "axes", "\n", "a" * 100]  # fmt: skip
+
+RANGES = {
+    FieldDescriptor.TYPE_INT32: (-(2**31), 2**31 - 1), FieldDescriptor.TYPE_UINT32: (0, 2**32 - 1),
+    FieldDescriptor.TYPE_UINT64: (0, 2**64 - 1),
+}  # fmt: skip
 
 
 def mutated(content, chance: random.Random):
@@ -80,16 +85,12 @@ def _other(field, value, others, chance):
         return not value
     if isinstance(value, int):
         other = chance.choice([*INTEGERS, value + 1, value - 1, *list(others)[:5]])
-        small = field.type in (field.TYPE_INT32, field.TYPE_UINT32, field.TYPE_ENUM)
         if field.type == field.TYPE_ENUM:
             return chance.choice([v.number for v in field.enum_type.values])
-        return max(min(other, 2**31 - 1), 0 if field.type == field.TYPE_UINT32 else -(2**31)) if small else (
-            max(other, 0) if field.type == field.TYPE_UINT64 else other)  # fmt: skip
+        least, most = RANGES.get(field.type, (-(2**63), 2**63 - 1))
+        return max(least, min(other, most))
     if isinstance(value, float):
         return chance.choice([0.0, -1.0, 1e30, float("nan"), float("inf"), value * 2])
     if isinstance(value, str):
         return chance.choice([*TEXTS, value + "0", *list(others)[:5]])
     return _bytes(value, chance) if value else b"x"
-
-
-__all__ = ["DecodeError", "mutated"]
