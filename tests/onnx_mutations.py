@@ -3,6 +3,7 @@
 import random
 
 from google.protobuf.descriptor import FieldDescriptor
+from mutations import _bytes as damaged_bytes
 from onnx import ModelProto
 
 #: What numbers and texts are replaced by.
@@ -19,31 +20,11 @@ RANGES = {
 def mutated(content, chance: random.Random):
     """The bytes of a file with one thing changed, or a few."""
     if chance.random() < 0.25:
-        return _bytes(content, chance)
+        return damaged_bytes(content, chance)
     model = ModelProto.FromString(content)
     for _ in range(chance.choice([1, 1, 1, 2, 4])):
         _field(model, chance)
     return model.SerializeToString()
-
-
-def _bytes(data, chance):
-    data = bytearray(data)
-    for _ in range(chance.choice([1, 1, 2, 5])):
-        at = chance.randrange(len(data))
-        change = chance.choice(["set", "flip", "insert", "delete", "cut"])
-        if change == "set":
-            data[at] = chance.randrange(256)
-        elif change == "flip":
-            data[at] ^= 1 << chance.randrange(8)
-        elif change == "insert":
-            data[at:at] = bytes(chance.randrange(256) for _ in range(chance.randrange(1, 4)))
-        elif change == "delete":
-            del data[at : at + chance.randrange(1, 9)]
-        elif chance.random() < 0.2:
-            del data[at:]
-        if not data:
-            break
-    return bytes(data)
 
 
 def _field(message, chance, depth=0):
@@ -93,4 +74,4 @@ def _other(field, value, others, chance):
         return chance.choice([0.0, -1.0, 1e30, float("nan"), float("inf"), value * 2])
     if isinstance(value, str):
         return chance.choice([*TEXTS, value + "0", *list(others)[:5]])
-    return _bytes(value, chance) if value else b"x"
+    return damaged_bytes(value, chance) if value else b"x"

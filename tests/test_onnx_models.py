@@ -1,5 +1,7 @@
 """Models that were read from ONNX: inputs, outputs, memory, and what is a constant."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from messages import message_of
@@ -148,6 +150,18 @@ def test_overflow_is_silent():
     model = load(model_of(nodes, [("x", [1])], initializers=[("zero", np.zeros(1, np.float32))]))
     with np.errstate(all="raise"):
         assert np.isinf(model([1000.0])).all()
+
+
+def test_calls_on_several_threads():
+    chance = np.random.default_rng(0)
+    weights = [("W", (1, 12, 3)), ("R", (1, 12, 3))]
+    tensors = [(name, chance.normal(size=shape).astype(np.float32)) for name, shape in weights]
+    node = helper.make_node("LSTM", ["x", "W", "R"], ["y"], hidden_size=3)
+    model = load(model_of([node], [("x", [None, None, 3])], initializers=tensors))
+    inputs = [chance.normal(size=(5, 1 + k % 3, 3)).astype(np.float32) for k in range(40)]
+    alone = [model(x) for x in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        assert all(map(np.array_equal, pool.map(model, inputs), alone))
 
 
 def test_without_onnx():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,7 +98,7 @@ class OnnxModel:
             _Input(place, info) for (place, *_), info in zip(plan.inputs.values(), self.inputs, strict=True)
         ]
         self._results = [(place, shared) for place, _, _, shared in plan.outputs.values()]
-        self._values, self._steps = plan.values, plan.steps
+        self._values, self._steps, self._doubts = plan.values, plan.steps, plan.doubts
         self._arithmetic = any(not isinstance(step.function, RecurrentNode) for step in plan.steps)
 
     def __repr__(self):
@@ -209,4 +210,7 @@ def load(path, *, empty_sequences: str = "zero") -> OnnxModel:
     LSTM(40, 128)
     """
     validate.choice("empty_sequences", empty_sequences, ("zero", "initial"))
-    return OnnxModel(path, empty_sequences == "initial")
+    model = OnnxModel(path, empty_sequences == "initial")
+    for doubt in model._doubts:
+        warnings.warn(doubt, stacklevel=2)
+    return model

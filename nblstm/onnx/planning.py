@@ -85,6 +85,8 @@ class Plan:
     recurrent : dict of str to Recurrent
     left : dict of str to str
         Recurrent nodes that have no network of their own, and why.
+    doubts : list of str
+        What to warn of.
     """
 
     values: list[Any] = field(default_factory=lambda: [None, None])
@@ -93,6 +95,7 @@ class Plan:
     outputs: dict[str, tuple] = field(default_factory=dict)
     recurrent: dict[str, Recurrent] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
+    doubts: list[str] = field(default_factory=list)
 
 
 class Planner:
@@ -240,11 +243,13 @@ class Planner:
             raise ValueError(f"{node.label} has {len(node.inputs)} inputs; its operator takes up to 6")
         weights = [given.get(name, "") for name in ("W", "R", "B", "P")]
         computed = [name for name in weights if name and name not in self._constants]
+        doubts: list[str] = []
         try:
-            form = Form.of(node.kind, node.label, node.attributes, bool(weights[3]))
+            form = Form.of(node.kind, node.attributes, bool(weights[3]), doubts)
             networks = None if computed else form.networks(*[self._constants.get(name) for name in weights])
         except (ValueError, TypeError, IndexError) as error:
             raise ValueError(f"{node.label} cannot be read: {reason(error)}") from None
+        self.plan.doubts += [f"{node.label} {doubt}" for doubt in doubts]
         if networks is None:
             which = ", ".join(name for name in ("W", "R", "B", "P") if given.get(name, "") in computed)
             self.plan.left[node.name] = (

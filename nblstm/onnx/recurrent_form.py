@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,8 +64,8 @@ class Form:
     hidden_size: int | None
 
     @classmethod
-    def of(cls, kind: str, label: str, attributes: dict[str, Any], peepholes: bool) -> Form:
-        """The form of a node with these attributes; ``label`` is its name in errors and warnings."""
+    def of(cls, kind: str, attributes: dict[str, Any], peepholes: bool, doubts: list[str]) -> Form:
+        """The form of a node with these attributes; ``doubts`` gets what its user should be warned of."""
         direction, layout = attributes["direction"], attributes.get("layout", 0)
         if direction not in _DIRECTIONS:
             raise ValueError(f"direction is {direction!r}; it needs to be one of {', '.join(_DIRECTIONS)}")
@@ -77,7 +76,7 @@ class Form:
             raise ValueError(f"clip is {clip}; it needs to be 0 or more")
         reverse = _DIRECTIONS[direction]
         cells = []
-        for activations in _activations(kind, label, attributes, len(reverse)):
+        for activations in _activations(kind, attributes, len(reverse), doubts):
             if kind == "LSTM":
                 cells.append(lstm_form(activations, clip, bool(attributes.get("input_forget", 0)), peepholes))
             elif kind == "GRU":
@@ -141,7 +140,7 @@ class Form:
         return network
 
 
-def _activations(kind: str, label: str, attributes: dict[str, Any], D: int) -> list[Any]:
+def _activations(kind: str, attributes: dict[str, Any], D: int, doubts: list[str]) -> list[Any]:
     """For each direction its activations; alpha and beta are used up, in order, by those that take them."""
     names = attributes.get("activations", USUAL[kind] * D)
     if kind == "RNN" and names == ("Tanh", "Tanh"):  # the schema's default, for two directions
@@ -161,17 +160,13 @@ def _activations(kind: str, label: str, attributes: dict[str, Any], D: int) -> l
             missing |= not left[which]
             taken.append(left[which].pop(0) if left[which] else usual)
         if missing and name in OPERATORS_OWN:
-            warnings.warn(
-                f"{label} has the activation {name} and no alpha or beta for it; they are 0 here, as in onnxruntime, "
-                f"and not {OPERATORS_OWN[name]} as in ONNX's operator {name}, so write them into the node",
-                stacklevel=2,
+            doubts.append(
+                f"has the activation {name} and no alpha or beta for it; they are 0 here, as in onnxruntime, and not "
+                f"{OPERATORS_OWN[name]} as in ONNX's operator {name}, so write them into the node"
             )
         found.append(Activation(name, *taken))
     for which, values in left.items():
         if values:
-            warnings.warn(
-                f"{label} has {len(values)} more activation_{which} than its activations take; these are not used",
-                stacklevel=2,
-            )
+            doubts.append(f"has {len(values)} more activation_{which} than its activations take; these are not used")
     per = len(USUAL[kind])
     return [tuple(found[k * per : (k + 1) * per]) for k in range(D)]
