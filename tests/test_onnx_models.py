@@ -152,6 +152,47 @@ def test_overflow_is_silent():
         assert np.isinf(model([1000.0])).all()
 
 
+def with_functions(nodes, functions, opset=18):
+    model = model_of(nodes, [("x", [2, 3])], opset=opset)
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    for name, body, attributes in functions:
+        imports = [helper.make_opsetid("", 18), helper.make_opsetid("own", 1)]
+        model.functions.append(helper.make_function("own", name, ["a", "b"], ["c"], body, imports, attributes))
+    return model
+
+
+def test_functions_of_a_model():
+    """Calls become the function's nodes: within each other, with attributes, and with inputs left out."""
+    shifted = helper.make_node("LeakyRelu", ["d"], ["c"])
+    shifted.attribute.add(name="alpha", ref_attr_name="slope", type=onnx.AttributeProto.FLOAT)
+    inner = [helper.make_node("Sub", ["a", "b"], ["d"], name="minus"), shifted]
+    clipped = [helper.make_node("Clip", ["e", "", "b"], ["c"])]
+    outer = [helper.make_node("inner", ["a", "b"], ["e"], domain="own", slope=0.5), *clipped]
+    nodes = [
+        helper.make_node("Exp", ["x"], ["e"]),
+        helper.make_node("outer", ["x", "e"], ["d"], domain="own"),
+        helper.make_node("outer", ["x"], ["f"], domain="own", name="second"),
+        helper.make_node("Add", ["d", "e"], ["y"]),
+    ]
+    functions = [("inner", inner, ["slope"]), ("outer", outer, [])]
+    message_of(ValueError, lambda: load(with_functions(nodes, functions)), "node 'inner/second/f/e/minus' (Sub) has 2")
+    model = load(with_functions([nodes[0], nodes[1], nodes[3]], functions))
+    below = X - np.exp(X)
+    np.testing.assert_allclose(model(X), np.where(below < 0, 0.5 * below, below) + np.exp(X), rtol=1e-6)
+
+
+def test_functions_that_have_no_end():
+    call = helper.make_node("f0", ["x", "x"], ["y"], domain="own")
+    itself = [("f0", [helper.make_node("f0", ["a", "b"], ["c"], domain="own")], [])]
+    message_of(ValueError, lambda: load(with_functions([call], itself)), "its function 'f0' calls itself")
+    doubling = [
+        (f"f{k}", [helper.make_node(f"f{k + 1}", [a, "b"], [c], domain="own") for a, c in ("ad", "dc")], [])
+        for k in range(30)
+    ]
+    doubling.append(("f30", [helper.make_node("Add", ["a", "b"], ["c"])], []))
+    message_of(ValueError, lambda: load(with_functions([call], doubling)), "more than 10 times the file's")
+
+
 def test_calls_on_several_threads():
     chance = np.random.default_rng(0)
     weights = [("W", (1, 12, 3)), ("R", (1, 12, 3))]

@@ -8,12 +8,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto
 
 from nblstm.files.content import FAULTS
 from nblstm.nn.recurrent import Recurrent
+from nblstm.onnx.local_functions import Inliner
 from nblstm.onnx.operators import OPERATORS, Operator
-from nblstm.onnx.reading import Node, check_texts, constant_of, described, opset_of, reason, shown
+from nblstm.onnx.reading import Node, check_texts, constant_of, described, reason, shown
 from nblstm.onnx.recurrent_form import INPUTS, Form
 from nblstm.onnx.recurrent_node import RecurrentNode
 from nblstm.onnx.tensors import array_of
@@ -112,7 +113,7 @@ class Planner:
 
     def __init__(self, model: ModelProto, size: int, keeps_states: bool):
         self.plan, self.keeps_states = Plan(), keeps_states
-        self._opset, self._graph = opset_of(model), model.graph
+        self._model, self._graph = model, model.graph
         self._bytes_left = max(TIMES * size, SMALL)
         self._work_left = WORK_PER_BYTE * size + WORK
         self._constants: dict[str, np.ndarray] = {}
@@ -125,22 +126,23 @@ class Planner:
         graph = self._graph
         if graph.sparse_initializer:
             raise ValueError("it has sparse constants, which nblstm does not read; write them as arrays")
-        check_texts(graph)
+        check_texts(self._model)
+        nodes = list(Inliner(self._model).nodes())
         for tensor in graph.initializer:
             self._constants[tensor.name] = array_of(tensor)
         for info in graph.input:
             if info.name not in self._constants:
                 self.plan.inputs[info.name] = (self._new_place(info.name), *described(info))
-        used = self._used()
-        taken = {node.name for node in graph.node}
-        for k, proto in enumerate(graph.node):
+        used = self._used([node for node, _ in nodes])
+        taken = {node.name for node, _ in nodes}
+        for k, (proto, opset) in enumerate(nodes):
             name = proto.name
             if not name or name in self._names:
                 name = next(
                     n for n in (f"{proto.op_type}_{j}" for j in range(k, 2**31)) if n not in taken | self._names
                 )
             self._names.add(name)
-            node = Node(proto, self._opset, name)
+            node = Node(proto, opset, name)
             for given in node.inputs:
                 if given not in self._places and given not in self._constants:
                     raise ValueError(f"{node.label} reads {shown(given)}, which nothing before it makes")
@@ -151,10 +153,10 @@ class Planner:
         self._finish()
         return self.plan
 
-    def _used(self) -> set[str]:
+    def _used(self, nodes: list[NodeProto]) -> set[str]:
         """Names of arrays that outputs depend on."""
         used = {info.name for info in self._graph.output}
-        for node in reversed(self._graph.node):
+        for node in reversed(nodes):
             if not used.isdisjoint(node.output):
                 used.update(node.input)
         return used - {""}

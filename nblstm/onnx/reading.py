@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto, defs
+from onnx import AttributeProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto, defs
 
 from nblstm.arguments import validate
 from nblstm.files.content import in_short
@@ -53,10 +54,10 @@ def model_of(source: Any) -> tuple[ModelProto, int, str]:
     return model, len(content), name
 
 
-def opset_of(model: ModelProto) -> int:
-    """The version of ONNX's operators that a model uses."""
-    versions = [entry.version for entry in model.opset_import if entry.domain in DOMAINS]
-    if not versions:
+def opset_of(imports: Iterable[OperatorSetIdProto], usual: int | None = None) -> int:
+    """The version of ONNX's operators that a model or a function uses; ``usual`` where it names none."""
+    versions = [entry.version for entry in imports if entry.domain in DOMAINS] or [usual]
+    if versions[0] is None:
         raise ValueError("it imports no opset of ONNX's operators; the file is damaged")
     if not OLDEST <= versions[0] <= NEWEST:
         raise ValueError(
@@ -66,11 +67,14 @@ def opset_of(model: ModelProto) -> int:
     return versions[0]
 
 
-def check_texts(graph: GraphProto) -> None:
+def check_texts(model: ModelProto) -> None:
     """Refuse names that are no text: protobuf gives them as bytes."""
+    graph = model.graph
     names = [each.name for part in (graph.initializer, graph.input, graph.output) for each in part]
-    for node in graph.node:
-        names += [node.name, node.op_type, node.domain, *node.input, *node.output]
+    for function in model.functions:
+        names += [function.name, function.domain, function.overload, *function.input, *function.output]
+    for node in [node for part in (graph, *model.functions) for node in part.node]:
+        names += [node.name, node.op_type, node.domain, node.overload, *node.input, *node.output]
         names += [each for attribute in node.attribute for each in (attribute.name, attribute.ref_attr_name)]
     for name in names:
         if not isinstance(name, str):
