@@ -212,6 +212,7 @@ def test_more_values_than_activations_take():
 
 BAD = {
     "direction is 'sideways'": {"direction": "sideways"},
+    "activation_alpha are [nan]": {"activations": ["Elu", "Tanh", "Tanh"], "activation_alpha": [float("nan")]},
     "layout is 2": {"layout": 2},
     "clip is -1.0": {"clip": -1.0},
     "activations are 'Cube', 'Tanh', 'Tanh'": {"activations": ["Cube", "Tanh", "Tanh"]},

@@ -149,7 +149,7 @@ class Planner:
             for result in node.outputs:
                 if result and (result in self._places or result in self._constants):
                     raise ValueError(f"{node.label} makes {shown(result)}, which there is already")
-            self._add(node, any(result in used for result in node.outputs))
+            self._add(node, used.intersection(node.outputs))
         self._finish()
         return self.plan
 
@@ -177,14 +177,14 @@ class Planner:
             self.plan.values[place] = self._constants[name]
         return self._places[name]
 
-    def _add(self, node: Node, used: bool) -> None:
-        """Add a step, unless the node is constant or unused."""
+    def _add(self, node: Node, used: set[str]) -> None:
+        """Add a step, unless the node is constant or unused; ``used`` are those of its outputs that anyone reads."""
         if node.kind == "Constant":
             self._constants[node.outputs[0]] = constant_of(node)
         elif node.operator is None:
             self._add_recurrent(node, used)
         elif not self._folded(node):
-            self._add_step(node, used)
+            self._add_step(node, bool(used))
 
     def _add_step(self, node: Node, used: bool) -> None:
         operator = node.operator
@@ -239,7 +239,7 @@ class Planner:
                 "memory or the work that the file's own do"
             )
 
-    def _add_recurrent(self, node: Node, used: bool) -> None:
+    def _add_recurrent(self, node: Node, used: set[str]) -> None:
         given = dict(zip(INPUTS, node.inputs, strict=False))
         if node.kind != "LSTM" and len(node.inputs) > 6:
             raise ValueError(f"{node.label} has {len(node.inputs)} inputs; its operator takes up to 6")
@@ -267,15 +267,16 @@ class Planner:
         while len(read) > 1 and read[-1] == NOTHING:
             read = read[:-1]
         outputs = tuple([self._new_place(name) if name else UNREAD for name in node.outputs])
-        wanted = tuple([bool(name) for name in node.outputs])
-        function = RecurrentNode(form, networks, wanted, self.keeps_states)
         if used:
+            function = RecurrentNode(form, networks, node.outputs[0] in used, len(outputs), self.keeps_states)
             self.plan.steps.append(Step(function, read, outputs, (), node.label))
 
     def _finish(self) -> None:
         """Say what the outputs are, and after which step nobody reads a value again."""
         plan, shared = self.plan, {self._memory[place] for place, *_ in self.plan.inputs.values()}
         for info in self._graph.output:
+            if info.name in plan.outputs:
+                raise ValueError(f"it has two outputs named {shown(info.name)}; the file is damaged")
             if not info.name or (info.name not in self._places and info.name not in self._constants):
                 raise ValueError(f"its output {shown(info.name)} is made by no node")
             place = self._place_of(info.name)

@@ -127,6 +127,10 @@ class Node:
         if self.kind not in _BESIDE:
             versions = OPERATORS[self.kind]
             self.operator = versions[max(since for since in versions if since <= schema.since_version)]
+            if not self.operator.several and len(self.outputs) > 1:
+                raise ValueError(
+                    f"{self.label} has {len(self.outputs)} outputs, as in training; export it after model.eval()"
+                )
             for attribute in self.attributes:
                 if not self.operator.takes(attribute):
                     raise ValueError(f"{self.label} has the attribute {attribute!r}, which nblstm does not support")

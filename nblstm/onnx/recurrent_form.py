@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -72,8 +73,8 @@ class Form:
         if layout not in (0, 1):
             raise ValueError(f"layout is {layout}; it needs to be 0 or 1")
         clip = attributes.get("clip")
-        if clip is not None and not 0 <= clip < np.inf:
-            raise ValueError(f"clip is {clip}; it needs to be 0 or more")
+        if clip is not None and not 0 < clip < np.inf:
+            raise ValueError(f"clip is {clip}; it needs to be above 0")
         reverse = _DIRECTIONS[direction]
         cells = []
         for activations in _activations(kind, attributes, len(reverse), doubts):
@@ -153,6 +154,9 @@ def _activations(kind: str, attributes: dict[str, Any], D: int, doubts: list[str
             f"{', '.join(ACTIVATIONS)}"
         )
     left = {name: list(attributes.get(f"activation_{name}", ())) for name in ("alpha", "beta")}
+    for which, values in left.items():
+        if not all(map(isfinite, values)):
+            raise ValueError(f"activation_{which} are {values[:12]}; they need to be finite")
     found = []
     for name in [known[name.lower()] for name in names]:
         taken, missing = [], False

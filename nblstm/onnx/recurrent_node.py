@@ -19,17 +19,19 @@ class RecurrentNode:
     form : Form
     networks : tuple of Recurrent or None
         None if the weights are inputs of each call.
-    wanted : tuple of bool
-        For Y, Y_h and Y_c whether each is used.
+    wants_y : bool
+        Whether anyone reads Y.
+    count : int
+        How many of Y, Y_h and Y_c to return.
     keeps_states : bool
         Whether the states after a sequence of no steps are its initial ones; else they are 0.
     """
 
     def __init__(
-        self, form: Form, networks: tuple[Recurrent, ...] | None, wanted: tuple[bool, ...], keeps_states: bool
-    ):
+        self, form: Form, networks: tuple[Recurrent, ...] | None, wants_y: bool, count: int, keeps_states: bool
+    ):  # fmt: skip
         self.form, self.networks, self.keeps_states = form, networks, keeps_states
-        self.wants_y, self.count = wanted[0], len(wanted)
+        self.wants_y, self.count = wants_y, count
         self._time_axis = int(form.batch_first)
 
     def __call__(self, x, lengths=None, h=None, c=None, *weights) -> tuple:
