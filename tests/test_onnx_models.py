@@ -87,8 +87,9 @@ def test_results_have_memory_of_their_own():
     nodes = [
         helper.make_node("Transpose", ["x"], ["t"]), helper.make_node("Identity", ["c"], ["d"]),
         helper.make_node("Add", ["x", "c"], ["s"]), helper.make_node("Flatten", ["s"], ["f"]),
+        helper.make_node("Max", ["x"], ["m"]), helper.make_node("Clip", ["x"], ["k"]),
     ]  # fmt: skip
-    model = load(model_of(nodes, [("x", [2, 3])], ["x", "t", "c", "d", "s", "f"], [("c", X)]))
+    model = load(model_of(nodes, [("x", [2, 3])], ["x", "t", "c", "d", "s", "f", "m", "k"], [("c", X)]))
     given = X.copy()
     results = model(given)
     before = [result.copy() for result in results]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,12 +77,12 @@ class OnnxModel:
     ----------
     inputs, outputs : list of ArrayInfo
         Name, shape and dtype of each, in the file's order. What the file gives a value is a constant and no input.
-    recurrent : dict of str to Recurrent
+    recurrent : mapping of str to Recurrent
         Networks of `nblstm.nn` that compute the LSTM, GRU and RNN nodes, by the nodes' names; a change to their
         parameters changes what the model computes. A node without a name, or with another's, is called by its operator
         and its place in the graph, such as ``"LSTM_3"``; one whose directions have different activations has two,
         ``"name.forward"`` and ``"name.reverse"``.
-    left : dict of str to str
+    left : mapping of str to str
         Names of recurrent nodes that are not in ``recurrent``, and why; they are computed all the same.
     """
 
@@ -90,8 +92,7 @@ class OnnxModel:
             plan = Planner(model, size, keeps_states).made()
         except ValueError as error:
             raise ValueError(f"{name} cannot be read: {in_short(error)}") from None
-        self.recurrent: dict[str, Recurrent] = plan.recurrent
-        self.left: dict[str, str] = plan.left
+        self._recurrent, self._left = plan.recurrent, plan.left
         self.inputs = [ArrayInfo(name, *described) for name, (_, *described) in plan.inputs.items()]
         self.outputs = [ArrayInfo(name, shape, dtype) for name, (_, shape, dtype, _) in plan.outputs.items()]
         self._inputs = [
@@ -100,6 +101,16 @@ class OnnxModel:
         self._results = [(place, shared) for place, _, _, shared in plan.outputs.values()]
         self._values, self._steps, self._doubts = plan.values, plan.steps, plan.doubts
         self._arithmetic = any(not isinstance(step.function, RecurrentNode) for step in plan.steps)
+
+    @property
+    def recurrent(self) -> Mapping[str, Recurrent]:
+        """Networks of the LSTM, GRU and RNN nodes, by name."""
+        return MappingProxyType(self._recurrent)
+
+    @property
+    def left(self) -> Mapping[str, str]:
+        """Names of recurrent nodes that are not in ``recurrent``, and why."""
+        return MappingProxyType(self._left)
 
     def __repr__(self):
         made = [f"{', '.join(info.name for info in infos)}" for infos in (self.inputs, self.outputs)]

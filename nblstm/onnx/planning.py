@@ -119,7 +119,6 @@ class Planner:
         self._constants: dict[str, np.ndarray] = {}
         self._places: dict[str, int] = {"": NOTHING}
         self._memory: dict[int, int] = {}  # of each place, that of the array whose memory it may share
-        self._names: set[str] = set()
 
     def made(self) -> Plan:
         """Read the graph."""
@@ -134,14 +133,15 @@ class Planner:
             if info.name not in self._constants:
                 self.plan.inputs[info.name] = (self._new_place(info.name), *described(info))
         used = self._used([node for node, _ in nodes])
-        taken = {node.name for node, _ in nodes}
+        taken, seen = {node.name for node, _ in nodes}, {""}
         for k, (proto, opset) in enumerate(nodes):
             name = proto.name
-            if not name or name in self._names:
-                name = next(
-                    n for n in (f"{proto.op_type}_{j}" for j in range(k, 2**31)) if n not in taken | self._names
-                )
-            self._names.add(name)
+            if name in seen:
+                name = f"{proto.op_type}_{k}"
+                while name in taken:
+                    name += "_"
+            taken.add(name)
+            seen.add(name)
             node = Node(proto, opset, name)
             for given in node.inputs:
                 if given not in self._places and given not in self._constants:

@@ -43,19 +43,19 @@ def power(a, b):
     return np.power(a, b).astype(a.dtype)
 
 
-@operator("Max", 6)
+@operator("Max", 6, views=True)
 def maximum(*values):
     """The largest at each place."""
     return reduce(np.maximum, values)
 
 
-@operator("Min", 6)
+@operator("Min", 6, views=True)
 def minimum(*values):
     """The smallest at each place."""
     return reduce(np.minimum, values)
 
 
-@operator("Sum", 6)
+@operator("Sum", 6, views=True)
 def total(*values):
     """The sum at each place."""
     return reduce(np.add, values)
@@ -73,7 +73,7 @@ def where(condition, a, b):
     return np.where(condition, a, b)
 
 
-@operator("Clip", 6)
+@operator("Clip", 6, views=True)
 def clip(x, min=None, max=None):
     """min(max(x, min), max)."""
     if min is not None:

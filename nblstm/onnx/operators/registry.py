@@ -31,7 +31,7 @@ class Operator:
     by_value : bool
         Whether numbers in a file or an input, not the sizes of arrays, decide how large the result is.
     views : bool
-        Whether the result may be a view of the first input.
+        Whether the result may be the first input or a view of it.
     """
 
     function: Callable
