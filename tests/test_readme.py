@@ -22,6 +22,8 @@ NOT_KERAS = {
 ROOT = Path(__file__).parents[1]
 DOCS = sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").glob("*.md"))
 PAGES = ["README.md", "examples/README.md", *DOCS]
+#: Libraries that a page's program needs, and that need not be there.
+LIBRARIES = {"docs/torch.md": ("torch", "safetensors"), "docs/onnx.md": ("onnx",)}
 #: Pages for developers and users alike, which name files.
 NAMING = [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/lab/README.md"]
 
@@ -57,7 +59,7 @@ def test_the_readme(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("page", [page for page in PAGES[1:] if "```python" in text(page)])
 def test_programs(page, tmp_path, monkeypatch):
-    for library in ("torch", "safetensors") if page == "docs/torch.md" else ():
+    for library in LIBRARIES.get(page, ()):
         pytest.importorskip(library, reason=f"{page} shows {library}'s files and layers")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(custom, "_registered", {})  # a page may name its class as another test does
