@@ -26,7 +26,7 @@ REFUSALS = {
     "is no array; export the model with arrays": lambda model: any(
         info.type.WhichOneof("value") != "tensor_type" for info in (*model.graph.input, *model.graph.output)
     ),
-    r"uses opset \d, and nblstm reads 7 to": lambda model: model.opset_import[0].version < OLDEST,
+    r"uses opset \d, and nblstm reads 7 to ": lambda model: model.opset_import[0].version < OLDEST,
     "training_mode is": lambda model: model.graph.node[-1].op_type in ("Dropout", "BatchNormalization"),
 }
 

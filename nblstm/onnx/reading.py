@@ -16,7 +16,8 @@ from nblstm.files.content import in_short
 from nblstm.onnx.operators import OPERATORS, Operator
 from nblstm.onnx.tensors import array_of, dtype_of
 
-#: The opsets that are read: before 7 binary operators broadcast by other rules, as in onnxruntime none is older.
+#: The oldest opset that is read, as by onnxruntime: before, binary operators broadcast by other rules. An operator that
+#: has changed after the newest one here is refused.
 OLDEST, NEWEST = 7, 28
 
 #: Names that stand for ONNX's own operators.
@@ -59,10 +60,11 @@ def opset_of(imports: Iterable[OperatorSetIdProto], usual: int | None = None) ->
     versions = [entry.version for entry in imports if entry.domain in DOMAINS] or [usual]
     if versions[0] is None:
         raise ValueError("it imports no opset of ONNX's operators; the file is damaged")
-    if not OLDEST <= versions[0] <= NEWEST:
+    newest = defs.onnx_opset_version()
+    if not OLDEST <= versions[0] <= newest:
         raise ValueError(
-            f"it uses opset {versions[0]}, and nblstm reads {OLDEST} to {NEWEST}; export it with one of these, or have "
-            "onnx.version_converter convert it"
+            f"it uses opset {versions[0]}, and nblstm reads {OLDEST} to {newest} with this version of onnx; "
+            "export it with one of these, or have onnx.version_converter convert it"
         )
     return versions[0]
 
