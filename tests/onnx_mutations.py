@@ -3,6 +3,7 @@
 import random
 
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 from mutations import _bytes as damaged_bytes
 from onnx import ModelProto
 
@@ -33,12 +34,13 @@ def _field(message, chance, depth=0):
     if not fields:
         return
     field, value = chance.choice(fields)
+    repeated = not isinstance(value, Message | int | float | str | bytes)
     if field.message_type is not None:
-        parts = list(value) if field.is_repeated else [value]
+        parts = list(value) if repeated else [value]
         change = chance.random()
         if not parts or (change < 0.05 and depth):
             message.ClearField(field.name)
-        elif field.is_repeated and change < 0.15:
+        elif repeated and change < 0.15:
             place = chance.randrange(len(parts))
             if chance.random() < 0.5:
                 del value[place]
@@ -47,7 +49,7 @@ def _field(message, chance, depth=0):
         else:
             _field(chance.choice(parts), chance, depth + 1)
         return
-    if field.is_repeated:
+    if repeated:
         if not len(value):
             return
         place, change = chance.randrange(len(value)), chance.random()

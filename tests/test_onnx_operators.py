@@ -10,12 +10,15 @@ import pytest
 onnx = pytest.importorskip("onnx", reason="nblstm.onnx needs the package onnx")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
-from onnx.backend.test.loader import load_model_tests  # noqa: E402
+from onnx.backend.test.case.node import collect_testcases  # noqa: E402
 
 from nblstm.onnx import load  # noqa: E402
 from nblstm.onnx.operators import OPERATORS  # noqa: E402
 from nblstm.onnx.reading import OLDEST  # noqa: E402
 from nblstm.onnx.tensors import DTYPES  # noqa: E402
+
+#: Older versions have fewer tests, and some operators not at all.
+NEW = onnx.defs.onnx_opset_version() >= 28
 
 RECURRENT = ["LSTM", "GRU", "RNN"]
 READ = {*OPERATORS, *RECURRENT, "Constant"}
@@ -27,7 +30,9 @@ REFUSALS = {
         info.type.WhichOneof("value") != "tensor_type" for info in (*model.graph.input, *model.graph.output)
     ),
     r"uses opset \d, and nblstm reads 7 to ": lambda model: model.opset_import[0].version < OLDEST,
-    "training_mode is": lambda model: model.graph.node[-1].op_type in ("Dropout", "BatchNormalization"),
+    "training_mode is|, as in training": lambda model: (
+        model.graph.node[-1].op_type in ("Dropout", "BatchNormalization")
+    ),
 }
 
 
@@ -46,11 +51,13 @@ def cases():
     """The suite's tests with only operators that are read, each under the operator of which there are fewest."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the numbers that the suite makes
-        found = [case for case in load_model_tests(kind="node") if {n.op_type for n in case.model.graph.node} <= READ]
+        found = [case for case in collect_testcases(None) if {n.op_type for n in case.model.graph.node} <= READ]
     counts = {}
     for case in found:
         for kind in {node.op_type for node in case.model.graph.node}:
             counts[kind] = counts.get(kind, 0) + 1
+    if not NEW:  # its reference divided by another count before onnx 1.17
+        found = [case for case in found if "count_include_pad_is_1_ceil_mode_is_True" not in case.name]
     by_kind = {}
     for case in found:
         rarest = min(sorted({node.op_type for node in case.model.graph.node}), key=counts.get)
@@ -88,13 +95,13 @@ def check(case):
 def test_operator(kind):
     own = cases().get(kind, [])
     computed = [check(case) for case in own]
-    assert any(computed) or kind in ("Constant",), f"no test of {kind}"
+    assert any(computed) or not NEW, f"no test of {kind}"
 
 
 @pytest.mark.parametrize("kind", RECURRENT)
 def test_recurrent_operators(kind):
     own = cases()[kind]
-    assert len(own) == 6
+    assert len(own) == (6 if NEW else 4)
     assert all(check(case) for case in own)
 
 
