@@ -9,7 +9,8 @@ import pytest
 from messages import message_of
 
 pytest.importorskip("onnx", reason="nblstm.onnx needs the package onnx")
-pytest.importorskip("onnxruntime", reason="the oracle of ONNX nodes")
+# Older ones abort the process where an RNN has a sequence of length 0.
+pytest.importorskip("onnxruntime", "1.30", reason="the oracle of ONNX nodes, from version 1.30 on")
 
 from onnx_nodes import ACTIVATIONS, BLOCKS, USUAL, as_tuple, inputs_of, model_of, random_node, runtimes
 
