@@ -38,19 +38,23 @@ class _Input:
 
     def __init__(self, place: int, info: ArrayInfo):
         self.place, self.info = place, info
-        self.fixed = tuple([(k, n) for k, n in enumerate(info.shape or ()) if isinstance(n, int)])
+        self._dtype, self._seen = info.dtype, None  # the shape that the last call had
+        self._fixed = tuple([(k, n) for k, n in enumerate(info.shape or ()) if isinstance(n, int)])
 
     def array(self, value) -> np.ndarray:
         """The value as an array of this input's dtype, if its shape fits."""
+        if type(value) is np.ndarray and value.dtype is self._dtype and value.shape == self._seen:
+            return value
         name, shape, dtype = self.info
         if type(value) is not np.ndarray or value.dtype != dtype:
             value = self._converted(value)
         if shape is not None:
             if value.ndim != len(shape):
                 raise ValueError(f"{name} has shape {value.shape}; it needs {len(shape)} dimensions, {_shown(shape)}")
-            for axis, size in self.fixed:
+            for axis, size in self._fixed:
                 if value.shape[axis] != size:
                     raise ValueError(f"{name} has shape {value.shape}; it needs {_shown(shape)}")
+        self._seen = value.shape
         return value
 
     def _converted(self, value) -> np.ndarray:
@@ -146,7 +150,10 @@ class OnnxModel:
                 self._run(values)
         else:
             self._run(values)
-        results = [np.array(values[k]) if shared else np.asarray(values[k]) for k, shared in self._results]
+        results = []
+        for place, shared in self._results:
+            value = values[place]
+            results.append(value if type(value) is np.ndarray and not shared else np.array(value))
         return results[0] if len(results) == 1 else tuple(results)
 
     def _run(self, values: list) -> None:
@@ -154,7 +161,7 @@ class OnnxModel:
         label = ""
         try:
             for function, inputs, outputs, last, label in self._steps:  # noqa: B007
-                result = function(*[values[k] for k in inputs])
+                result = function(values[inputs]) if type(inputs) is int else function(*inputs(values))
                 if type(outputs) is int:
                     values[outputs] = result
                 else:

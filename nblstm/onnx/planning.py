@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,13 +34,13 @@ NOTHING, UNREAD = 0, 1
 
 
 class Step(NamedTuple):
-    """A node as it runs: ``values[outputs] = function(*values[inputs])``.
+    """A node as it runs: ``values[outputs] = function(*inputs(values))``.
 
     Attributes
     ----------
     function : callable
-    inputs : tuple of int
-        Places of arguments.
+    inputs : itemgetter or int
+        Takes the arguments out of all values; of one argument its place.
     outputs : int or tuple of int
         Places of what it returns; a tuple if it returns one.
     last : tuple of int
@@ -49,7 +50,7 @@ class Step(NamedTuple):
     """
 
     function: Callable
-    inputs: tuple[int, ...]
+    inputs: Any
     outputs: Any
     last: tuple[int, ...]
     label: str
@@ -289,4 +290,6 @@ class Planner:
             step = plan.steps[k]
             last = set(step.inputs) - kept
             kept |= last
-            plan.steps[k] = step._replace(last=tuple(sorted(last)))
+            first, *others = step.inputs
+            inputs = itemgetter(first, *others) if others else first
+            plan.steps[k] = step._replace(inputs=inputs, last=tuple(sorted(last)))
