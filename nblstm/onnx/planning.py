@@ -29,6 +29,9 @@ WORK_PER_BYTE, WORK = 100, 50_000_000
 #: Elements of an array whose size a number decides, in a call: 1 GB of float32.
 MOST_ELEMENTS = 1 << 28
 
+#: `itemgetter`, whose type mypy 2.4 fails at where it gets a tuple.
+_TAKING: Any = itemgetter
+
 #: Places that every list of values has: of inputs that are left out, and of outputs that nobody reads.
 NOTHING, UNREAD = 0, 1
 
@@ -290,6 +293,5 @@ class Planner:
             step = plan.steps[k]
             last = set(step.inputs) - kept
             kept |= last
-            first, *others = step.inputs
-            inputs = itemgetter(first, *others) if others else first
+            inputs = _TAKING(*step.inputs) if len(step.inputs) > 1 else step.inputs[0]
             plan.steps[k] = step._replace(inputs=inputs, last=tuple(sorted(last)))
