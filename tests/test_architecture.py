@@ -42,7 +42,7 @@ ALLOWED = {
     "layers": {"arguments", "buffers", "cells", "engine", "nn", "process", "symbolic"}
     | {"activations", "constraints", "initializers", "regularizers"},
     "onnx": {"activations", "arguments", "buffers", "cells", "engine", "files", "layers", "models", "nn"}
-    | {"symbolic"},
+    | {"process", "symbolic"},
     "models": {"activations", "arguments", "engine", "files", "layers", "nn", "numba_extension", "process", "training"}
     | {"constraints", "initializers", "regularizers"},
     **{name: {"arguments", "training"} for name in KERAS_NAMES},
@@ -205,6 +205,8 @@ def test_libraries(file):
         known = {"nblstm", *LIBRARIES, *sys.stdlib_module_names} | (OPTIONAL if in_function else set())
         if part_of(file) in ("torch", "onnx", "sklearn"):
             known |= {part_of(file)}
+        if part_of(file) == "onnx":
+            known |= {"google"}  # protobuf, by which it reads files
         if part_of(file) == "cuda":
             known |= ON_A_GPU
         else:

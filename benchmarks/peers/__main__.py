@@ -20,7 +20,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=(__doc__ or "").replace("``", ""))
     kinds = [*KINDS, "startup", "programs"]
-    contenders = ["nblstm", "nblstm_torch", *PEERS, *program_times.PEERS]
+    contenders = ["nblstm", "nblstm_torch", "nblstm_onnx", *PEERS, *program_times.PEERS]
     parser.add_argument("--kinds", nargs="+", choices=kinds, default=kinds, help="what to measure (default: all)")
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=CELLS)
     parser.add_argument("--programs", nargs="+", choices=PROGRAMS, default=list(PROGRAMS), metavar="NAME",

@@ -187,6 +187,25 @@ def modules(shapes, cells):
     return [*tables, Table("modules", "A cell of the user's own in torch, training", note, rows, ratio)]
 
 
+def onnx(shapes, cells):
+    """One ONNX model, run by `nblstm.onnx` and by onnxruntime."""
+    engines = {"nblstm.onnx": "nblstm_onnx", "onnxruntime": "onnxruntime", "nblstm": "nblstm"}
+    ratios = {
+        "onnxruntime / nblstm.onnx": lambda row, medians: medians["onnxruntime"] / medians["nblstm.onnx"],
+        "nblstm.onnx / nblstm": lambda row, medians: medians["nblstm.onnx"] / medians["nblstm"],
+    }
+    note = "A model of one operator, with all outputs and the final states; beside it the network of `nblstm.nn` alone."
+    tables = []
+    for method, available in (("inference", SHAPES), ("ragged", RAGGED)):
+        for cell in cells:
+            rows = [
+                Row(shape, [Entrant(label, name, Work.of(shape, cell), method) for label, name in engines.items()])
+                for shape in shapes(available)
+            ]
+            tables.append(Table("onnx", f"ONNX models, {method}: {cell.upper()}", note, rows, ratios))
+    return tables
+
+
 def threads(shapes, cells):
     """nblstm alone, on one thread, two, and more than there are cores for."""
     columns, tables = {"1 thread": 1, "2 threads": 2, "8 threads": 8}, []
@@ -224,5 +243,5 @@ def peak(shapes, cells):
 #: Kinds of work by their names on the command line.
 KINDS = {
     kind.__name__: kind
-    for kind in (inference, training, training_step, step, ragged, own_cell, modules, threads, peak, memory)
+    for kind in (inference, training, training_step, step, ragged, own_cell, modules, onnx, threads, peak, memory)
 }  # fmt: skip

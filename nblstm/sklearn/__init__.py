@@ -4,7 +4,7 @@ try:
     from sklearn.utils.validation import validate_data as _  # noqa: F401, of scikit-learn 1.6
 except ImportError as error:
     raise ImportError(
-        f'nblstm.sklearn needs scikit-learn 1.6 or newer ({error}); install it, as by pip install -e ".[sklearn]"'
+        f"nblstm.sklearn needs scikit-learn 1.6 or newer ({error}); pip install -e '.[sklearn]' in nblstm's folder"
     ) from None
 
 from nblstm.sklearn.backtest import Backtest

@@ -1,0 +1,75 @@
+"""Functions that a model defines itself: each call becomes the nodes of the function's body."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto
+
+from nblstm.onnx.reading import opset_of, shown
+
+#: Calls within calls, and nodes in all: so many for each node that the file has, and these.
+DEEPEST, TIMES, FEW = 50, 10, 1000
+
+
+class Inliner:
+    """Replaces calls of a model's own functions.
+
+    Parameters
+    ----------
+    model : ModelProto
+    """
+
+    def __init__(self, model: ModelProto):
+        self._model, self._opset = model, opset_of(model.opset_import)
+        self._functions = {(each.domain, each.name, each.overload): each for each in model.functions}
+        self._left = FEW + TIMES * (len(model.graph.node) + sum(len(each.node) for each in model.functions))
+
+    def nodes(self) -> Iterator[tuple[NodeProto, int]]:
+        """All nodes of the graph, with the version of ONNX's operators that each is of."""
+        for node in self._model.graph.node:
+            yield from self._expanded(node, self._opset, 0)
+
+    def _expanded(self, node: NodeProto, opset: int, depth: int) -> Iterator[tuple[NodeProto, int]]:
+        function = self._functions.get((node.domain, node.op_type, node.overload))
+        if function is None:
+            yield node, opset
+            return
+        self._left -= len(function.node)
+        if depth > DEEPEST or self._left < 0:
+            raise ValueError(
+                f"its function {shown(node.op_type)} calls itself, or functions make a graph of it that is more than "
+                f"{TIMES} times the file's; the file is damaged"
+            )
+        for inner in self._body(node, function):
+            yield from self._expanded(inner, opset_of(function.opset_import, self._opset), depth + 1)
+
+    def _body(self, call: NodeProto, function: FunctionProto) -> Iterator[NodeProto]:
+        """The nodes of a function, with the names of a call's arrays and its attributes."""
+        if len(call.input) > len(function.input) or len(call.output) > len(function.output):
+            raise ValueError(f"its function {shown(function.name)} is called with more inputs or outputs than it has")
+        prefix = f"{call.name or call.op_type}/{call.output[0] if call.output else ''}/"
+        names = {"": ""} | dict.fromkeys(function.input, "")
+        names |= dict(zip(function.input, call.input, strict=False))
+        names |= {inner: own for inner, own in zip(function.output, call.output, strict=False) if own}
+        given = {each.name: each for each in (*function.attribute_proto, *call.attribute)}
+        for node in function.node:
+            copied = NodeProto()
+            copied.CopyFrom(node)
+            copied.name = prefix + node.name if node.name else ""
+            copied.input[:] = [names.get(name, prefix + name) for name in node.input]
+            copied.output[:] = [names.get(name, prefix + name) for name in node.output]
+            del copied.attribute[:]
+            copied.attribute.extend(self._attributes(node, given))
+            yield copied
+
+    def _attributes(self, node: NodeProto, given: dict[str, AttributeProto]) -> Iterator[AttributeProto]:
+        """Attributes of a node; one that refers to the call's is that, or is left out where that has none."""
+        for attribute in node.attribute:
+            if not attribute.ref_attr_name:
+                yield attribute
+            elif attribute.ref_attr_name in given:
+                copied = AttributeProto()
+                copied.CopyFrom(given[attribute.ref_attr_name])
+                copied.name = attribute.name
+                yield copied
