@@ -218,4 +218,4 @@ except ImportError as error:
     message = run_python(code)
     assert message.count("\n") == 1
     assert "nblstm.onnx needs the package onnx" in message
-    assert "nblstm[onnx]" in message
+    assert "'.[onnx]'" in message
