@@ -27,6 +27,8 @@ LIBRARIES = {
     "docs/torch.md": ("torch", "safetensors"), "docs/onnx.md": ("onnx", "onnxruntime"),
     "docs/sklearn.md": ("sklearn", "pandas"),
 }  # fmt: skip
+#: Libraries that blocks of the README need, and the beginning of what they import of them.
+NEEDED = {"torch": "import torch\n", "sklearn": "from sklearn"}
 #: Pages for developers and users alike, which name files.
 NAMING = [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/lab/README.md"]
 
@@ -36,11 +38,12 @@ def text(page):
 
 
 def run(page):
-    """All of a page as one program, as a reader would type it in, less what needs torch where there is none; the names
-    that it leaves.
+    """All of a page as one program, as a reader would type it in, less what needs torch or sklearn where there is none;
+    the names that it leaves.
     """
     blocks = re.findall(r"^```python\n(.*?)^```", text(page), flags=re.DOTALL | re.MULTILINE)
-    program = "\n".join(block for block in blocks if "import torch\n" not in block or find_spec("torch"))
+    missing = [line for name, line in NEEDED.items() if not find_spec(name)]
+    program = "\n".join(block for block in blocks if not any(line in block for line in missing))
     names = {"__name__": "program"}
     file = Path(f"{Path(page).stem}.py")
     file.write_text(program)  # Numba's cache asks for a function's file
