@@ -409,6 +409,7 @@ def test_keras_has_the_classes_that_are_written():
         assert missing <= {*configs_written.ONLY_HERE, "LossFunction", "MetricFunction", "LossMetric"}
 
 
+@pytest.mark.filterwarnings("ignore")  # Keras's and its backend's
 def test_keras_reads_what_is_written(keras3, tmp_path):
     """Where Keras is installed: predictions, and a fit with the optimizer's state."""
     keras = pytest.importorskip("keras", reason="Keras is not installed")
