@@ -251,7 +251,7 @@ class Layer(Configured, Module):
         return self._output_shape(shape)
 
     @np.errstate(under="ignore")  # what is too small for a float is 0, whatever numpy.seterr says; 0.8 us
-    def __call__(self, x, mask=None, training: bool = False) -> np.ndarray:
+    def __call__(self, x, mask=None, *, training: bool = False) -> np.ndarray:
         """Inference, or what ``training`` makes of it; see `forward`."""
         x = checked_input(self, x)
         if mask is not None:

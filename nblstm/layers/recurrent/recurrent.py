@@ -193,7 +193,7 @@ class Recurrent(Layer):
         """The mask of the input, if the output has steps; else None."""
         return mask if self.return_sequences else None
 
-    def __call__(self, x, mask=None, initial_state=None, training: bool = False) -> np.ndarray:
+    def __call__(self, x, mask=None, initial_state=None, *, training: bool = False) -> np.ndarray:
         """Inference, or with dropout what training computes.
 
         Parameters
