@@ -130,6 +130,10 @@ def test_model_checkpoint(tmp_path):
         lambda: fit(callbacks.ModelCheckpoint("{acc}")),
         "filepath '{acc}' has the field 'acc'; there are epoch, loss",
     )
+    message_of(
+        ValueError, lambda: fit(callbacks.ModelCheckpoint("{loss:d}")), "filepath '{loss:d}' has a field that does not",
+        "its format one of numbers, such as {epoch:02d}",
+    )  # fmt: skip
 
 
 def test_learning_rates():

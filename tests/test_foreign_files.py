@@ -91,6 +91,15 @@ def test_files_of_other_libraries_are_named(kind, tmp_path):
     assert all(map(np.array_equal, model.get_weights(), before))
 
 
+@pytest.mark.parametrize("kind", ["pt", "npz", "safetensors"])
+def test_the_advice_fits_a_file_of_the_right_name_too(kind, tmp_path):
+    path = tmp_path / f"m.{kind}"
+    path.write_bytes(FILES[kind][0])
+    message_of(
+        ValueError, lambda: load_model(path), "load() of a network of nblstm.nn", f"under a name that ends in .{kind}"
+    )
+
+
 @pytest.mark.parametrize("content", [b"", b"x", b"PK\x03\x04", b"\x08", b"\x08\x08", bytes(3000), b"text\n" * 999])
 def test_what_is_no_file_of_a_library(content, tmp_path):
     (tmp_path / "m").write_bytes(content)

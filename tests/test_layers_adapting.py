@@ -8,10 +8,12 @@ from tolerances import DTYPES, OUTPUT, assert_close
 from nblstm import Sequential
 from nblstm.layers import (
     ELU,
+    LSTM,
     AveragePooling1D,
     AveragePooling2D,
     AvgPool1D,
     BatchNormalization,
+    Bidirectional,
     Cropping1D,
     Dense,
     GaussianDropout,
@@ -195,6 +197,33 @@ def test_noise(dtype):
     assert GaussianNoise(0).forward(x, training=True)[0].tolist() == x.tolist()
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: GaussianNoise(0.5, seed=4), lambda: BatchNormalization(), lambda: LSTM(2, dropout=0.5, seed=4),
+        lambda: LSTM(2, dropout=0.5, seed=4, return_state=True), lambda: Bidirectional(LSTM(2, dropout=0.5, seed=4)),
+    ],
+)  # fmt: skip
+def test_calling_a_layer_as_in_training(make):
+    """Tutorials on Keras write ``layer(x, training=True)``; the moving averages do not change by it."""
+    layer, other = make(), make()
+    layer.build(X.shape)
+    other.build(X.shape)
+    other.set_weights(layer.get_weights())
+    y, expected = layer(X, training=True), other.forward(X, training=True)[0]
+    for got, wanted in zip(*((each if isinstance(each, list) else [each]) for each in (y, expected)), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    np.testing.assert_array_equal(layer(X), other(X, training=False))
+    assert any((a != b).any() for a, b in zip(np.atleast_2d(y[0]), np.atleast_2d(layer(X)[0]), strict=True))
+
+
+def test_the_slope_by_the_name_that_keras_2_gave_it():
+    layer = LeakyReLU(alpha=0.2)
+    assert layer([[-1.0, 1.0]]).tolist() == [[np.float32(-0.2), 1]]
+    assert layer.get_config() == LeakyReLU(0.2, name=layer.name).get_config()
+    assert "alpha" not in layer.get_config()
+
+
 # --- steps -----------------------------------------------------------------------------------------------------
 
 
@@ -232,7 +261,6 @@ def test_masks():
         (ValueError, lambda: ReLU(negative_slope=-1), ("negative_slope is -1",)),
         (TypeError, lambda: ReLU(threshold=None), ("threshold is None",)),
         (ValueError, lambda: LeakyReLU(-0.1), ("negative_slope is -0.1",)),
-        (TypeError, lambda: LeakyReLU(alpha=0.1), ("unknown argument 'alpha'", "negative_slope")),
         (TypeError, lambda: ELU("2"), ("alpha is '2'",)),
         (ValueError, lambda: PReLU(shared_axes=0), ("an entry of shared_axes is 0", "1 or more")),
         (ValueError, lambda: PReLU(shared_axes=[3])(X), ("shared_axes [3] and an input of 3", "from 1 to 2")),
@@ -248,7 +276,9 @@ def test_masks():
         (ValueError, lambda: Permute((2, 1))(X[..., None]), ("needs 3 dimensions",)),
         (ValueError, lambda: ZeroPadding1D((1, 2, 3)), ("padding has 3 numbers", "one for each end")),
         (ValueError, lambda: ZeroPadding1D(-1), ("padding is -1", "0 or more")),
-        (ValueError, lambda: ZeroPadding1D(data_format="channels_first"), ("data_format",)),
+        (ValueError, lambda: ZeroPadding1D(data_format="channels_first"), ("nblstm does not support; leave it at",)),
+        (ValueError, lambda: LeakyReLU(0.1, alpha=0.2), ("negative_slope is 0.1 and alpha", "0.2; give one")),
+        (ValueError, lambda: Normalization().adapt(X[:, 0, 0]), ("1 dimension, that of the samples", "axis=None")),
         (TypeError, lambda: Cropping1D(1.5), ("cropping is 1.5",)),
         (ValueError, lambda: Cropping1D(3)(X), ("cropping (3, 3) leaves no step; give 7 steps or more",)),
         (ValueError, lambda: UpSampling1D(0), ("size is 0",)),

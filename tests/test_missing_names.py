@@ -24,6 +24,8 @@ MODULES = [f"nblstm.{name}".rstrip(".") for name in NAMES]
         ("layers", "LSTN", " (did you mean 'LSTM'?)"),
         ("layers", "dens", " (did you mean 'Dense'?)"),
         ("layers", "Mdl", ""),
+        ("layers", "Identity", "which Keras has and nblstm has not"),  # that of initializers is another thing
+        ("metrics", "serialize", "which Keras has and nblstm has not"),
         ("layers", "load_model", "; it is nblstm.models.load_model"),
         ("optimizers", "Ftrl", "which Keras has and nblstm has not; it has Adadelta, Adagrad, Adam, "),
         ("optimizers.schedules", "CosineDecy", " (did you mean 'CosineDecay'?)"),

@@ -1,7 +1,15 @@
 """Networks and weights in .safetensors, .npz and torch's files: the makers' numbers, and what is refused."""
 
+import argparse
+import collections
+import datetime
 import os
+import uuid
+import zipfile
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -86,6 +94,38 @@ def test_torch_and_safetensors_read_what_is_written(tmp_path):
             read = nn.load(tmp_path / "t.pt")
             with torch.no_grad():
                 np.testing.assert_allclose(made(torch.from_numpy(x))[0].numpy(), read(x)[0], atol=2e-6)
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"pickle_protocol": 4}, {"_use_new_zipfile_serialization": False, "pickle_protocol": 2},
+])  # fmt: skip
+def test_values_of_python_beside_the_tensors(options, tmp_path):
+    """Training programs keep their arguments, histories and schedules with the parameters."""
+    torch = pytest.importorskip("torch")
+    path, theirs = tmp_path / "checkpoint.pt", torch.nn.GRU(3, 4)
+    step = torch.optim.lr_scheduler.MultiStepLR(torch.optim.SGD(theirs.parameters(), 0.1), [3, 5])
+    history = collections.defaultdict(list, loss=[0.5, 0.25])
+    history["best"] = theirs.state_dict()
+    torch.save({
+        "args": argparse.Namespace(lr=0.1, out=Path("runs/1")), "scheduler": step.state_dict(), "history": history,
+        "last": collections.deque([1.0, theirs.weight_ih_l0], 3), "when": datetime.datetime(2026, 1, 2, 3),
+        "took": datetime.timedelta(1), "zone": datetime.timezone.utc, "cost": Decimal("1.5"), "part": Fraction(1, 3),
+        "id": uuid.UUID(int=7), "space": SimpleNamespace(a=1), "frozen": frozenset([1]), "range": range(3),
+        "complex": 1j, "bytes": bytearray(b"ab"), "none": bytearray(), "of": slice(1, 2),
+        "counts": collections.Counter("abb"), "classes": [int, float, dict], "model": theirs.state_dict(),
+    }, path, **options)  # fmt: skip
+    for prefix in ("model.", "history.best."):
+        same(nn.load(path, prefix).state_dict(), {n: v.numpy() for n, v in theirs.state_dict().items()})
+    torch.save({"model": theirs.state_dict(), "loss": torch.nn.MSELoss()}, path, **options)
+    message_of(ValueError, lambda: nn.load(path, "model."), "it has an object of torch.nn.modules.loss.MSELoss")
+
+
+def test_a_program_of_torchscript(tmp_path):
+    with zipfile.ZipFile(tmp_path / "m.pt", "w") as archive:
+        archive.writestr("m/data.pkl", b"N.")
+        archive.writestr("m/code/__torch__.py", b"class Model: " * 99, zipfile.ZIP_DEFLATED)
+        archive.writestr("m/constants.pkl", b"N.")
+    message_of(ValueError, lambda: nn.load(tmp_path / "m.pt"), "a program of TorchScript; save the parameters alone")
 
 
 def test_files_without_checksums(tmp_path):

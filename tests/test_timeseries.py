@@ -97,6 +97,7 @@ def test_windows_take_no_memory_beforehand():
         (dict(sequence_length=4, sampling_rate=4), ValueError, "a window takes 13 steps, .* and there are 10"),
         (dict(targets=[]), ValueError, "targets has 0 entries from start_index on; give one for each window"),
         (dict(targets=3), ValueError, "targets is 3, which has no steps"),
+        (dict(data=[]), ValueError, "data has shape .0,., which has no steps"),
         (dict(data=[[1], [1, 2]]), ValueError, "data is a ragged nest of lists"),
     ],
 )

@@ -12,6 +12,9 @@ _IMPORT_FROM, _EXTENDED_ARG = opcode.opmap["IMPORT_FROM"], opcode.opmap["EXTENDE
 #: Classes of a module that are listed where none is near, if there are no more.
 FEW = 12
 
+#: Names that stand for another thing in each module of Keras's that has them.
+HOMONYMS = frozenset(("serialize", "deserialize", "Identity", "backend"))
+
 
 def explain_missing_names(module: str) -> None:
     """Give a module, by its name, a ``__getattr__`` that raises `missing`.
@@ -58,7 +61,7 @@ def _hint(module: str, name: str) -> str:
     if (module, name) == ("nblstm", "keras"):
         return "; nblstm's own modules have Keras's names, so write nblstm.layers for keras.layers"
     own = module.removeprefix("nblstm").removeprefix(".").removeprefix("training.")
-    for other in NAMES:
+    for other in NAMES if name not in HOMONYMS else ():
         if other != own and name in NAMES[other].split() and name in _names(home := f"nblstm.{other}".rstrip(".")):
             return f"; it is {home}.{name}"
     there, known = _names(module), name in NAMES.get(own, "").split()

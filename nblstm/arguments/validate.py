@@ -67,7 +67,7 @@ def only(name: str, value, supported):
 
 def channels_last(data_format) -> str:
     """Keras's ``data_format``, of which there is one."""
-    return choice("data_format", data_format or "channels_last", ("channels_last",))
+    return only("data_format", data_format or "channels_last", "channels_last")
 
 
 def without_cudnn(value) -> bool | str:

@@ -24,18 +24,17 @@ KERAS = Format(
 )
 TORCH = Format(
     "a file of torch's",
-    "give it a name that ends in .pt, by which load() of a network of nblstm.nn knows it",
+    "load() of a network of nblstm.nn reads it, under a name that ends in .pt",
 )
 NPZ = Format(
     "a file of NumPy's",
-    "give it a name that ends in .npz, by which load() of a network of nblstm.nn knows it; a model of layers takes its "
-    "arrays, from numpy.load, by set_weights()",
+    "load() of a network of nblstm.nn reads it, under a name that ends in .npz; a model of layers takes its arrays, "
+    "from numpy.load, by set_weights()",
 )
 NPY = Format("an array of NumPy's", "read it with numpy.load, and give it to set_weights() or load_state_dict()")
 SAFETENSORS = Format(
     "a file of safetensors",
-    "give it a name that ends in .safetensors, by which load() of a network of nblstm.nn and load_weights() of a model "
-    "know it",
+    "load() of a network of nblstm.nn and load_weights() of a model read it, under a name that ends in .safetensors",
 )
 ONNX = Format("an ONNX model", "read it with nblstm.onnx.load")
 PICKLE = Format(

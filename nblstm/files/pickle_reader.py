@@ -216,6 +216,7 @@ _INSTRUCTIONS: dict[str, Callable[[PickleReader], Any]] = {
     "c": lambda r: r._global(r._line(), r._line()),
     "\x93": _R._global_of_stack,
     "R": _R._reduce,
+    "\x81": _R._reduce,  # of a class, which is known by a function as well
     "b": _R._skip_attributes,
     "Q": lambda r: r._push(r._persistent(r._pop())),
 }  # fmt: skip

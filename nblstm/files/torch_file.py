@@ -163,13 +163,13 @@ class TorchFile:
 def _open_zip(file: BinaryIO, size: int, reader: Callable) -> tuple[Any, Callable[[_Storage], bytes]]:
     """The value in ``data.pkl``, and what reads a storage."""
     archive = open_zip(file, size)
+    if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+        raise ValueError(f"it is a program of TorchScript; {_SAVE_ANEW}")
     members = members_of(archive, size)
     pickles = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise ValueError(f"it has {len(pickles)} members data.pkl")
     folder = pickles[0].removesuffix("data.pkl")
-    if f"{folder}constants.pkl" in members:
-        raise ValueError(f"it is a program of TorchScript; {_SAVE_ANEW}")
 
     def read(name: str) -> bytes:
         info = members.get(folder + name)
@@ -248,7 +248,15 @@ _STORAGES = {
     "ComplexDoubleStorage": "complex128",
 }  # fmt: skip
 
-_NUMPYS = "scalar", "_reconstruct"
+#: What is passed over: no tensor is in it that has a name. Protocol 2 has the names of Python 2.
+_BUILTINS = "builtins", "__builtin__"
+_VALUES = "complex bytearray range xrange slice int long float bool str unicode list dict tuple object"
+_OBJECTS = """
+    argparse.Namespace types.SimpleNamespace datetime.date datetime.datetime datetime.time datetime.timedelta
+    datetime.timezone decimal.Decimal fractions.Fraction uuid.UUID pathlib.PosixPath pathlib.WindowsPath
+    pathlib.PurePosixPath pathlib.PureWindowsPath pathlib._local.PosixPath pathlib._local.WindowsPath
+    pathlib._local.PurePosixPath pathlib._local.PureWindowsPath
+"""
 
 #: All that a pickle in a file of torch's may refer to.
 _KNOWN: dict[str, Any] = {
@@ -266,8 +274,13 @@ _KNOWN: dict[str, Any] = {
     "torch.storage.UntypedStorage": _ElementType(None),
     **{f"torch.{name}": _ElementType(kind) for name, kind in _STORAGES.items()},
     **{f"torch.{name}": _ElementType(name) for name in (*NUMPY, *NARROW)},
-    # Of Python and NumPy: numbers beside the tensors, such as the best loss so far.
-    **dict.fromkeys(["builtins.set", "__builtin__.set", "_codecs.encode"], _first),
+    # Of Python and NumPy: values beside the tensors, such as the best loss so far and the arguments of a program.
+    **{f"{builtins}.{name}": _first for builtins in _BUILTINS for name in ("set", "frozenset")},
+    **{f"{builtins}.{name}": _nothing for builtins in _BUILTINS for name in _VALUES.split()},
+    **dict.fromkeys(_OBJECTS.split(), _nothing),
+    **dict.fromkeys(["_codecs.encode", "collections.Counter"], _first),
+    "collections.defaultdict": lambda *of: {},
+    "collections.deque": lambda *of: [],
     **dict.fromkeys([f"numpy.{name}" for name in ("dtype", "ndarray")], _nothing),
     **{
         f"numpy.{core}.multiarray.{name}": _nothing for core in ("core", "_core") for name in ("scalar", "_reconstruct")

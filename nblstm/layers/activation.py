@@ -88,6 +88,8 @@ class LeakyReLU(_Formula):
     Parameters
     ----------
     negative_slope : float, default 0.3
+    alpha : float, optional
+        Keras 2's name of ``negative_slope``.
     **kwargs
         Of `Layer`.
 
@@ -96,8 +98,16 @@ class LeakyReLU(_Formula):
     A. Maas, A. Hannun and A. Ng, "Rectifier nonlinearities improve neural network acoustic models", ICML 2013.
     """
 
-    def __init__(self, negative_slope: float = 0.3, **kwargs: Unpack[LayerOptions]):
+    unsaved = (*Layer.unsaved, "alpha")
+
+    def __init__(self, negative_slope: float = 0.3, *, alpha: float | None = None, **kwargs: Unpack[LayerOptions]):
         super().__init__(**kwargs)
+        if alpha is not None:
+            if negative_slope not in (0.3, alpha):
+                raise ValueError(
+                    f"negative_slope is {negative_slope} and alpha, its name in Keras 2, {alpha}; give one"
+                )
+            negative_slope = alpha
         self.negative_slope = validate.number("negative_slope", negative_slope, 0)
         self.activation = _leaky_relu(self.negative_slope)
 

@@ -282,6 +282,11 @@ def _checked_axes(layer: Layer, axes: tuple[int, ...], ndim: int) -> tuple[int, 
     found = sorted({a % ndim if -ndim <= a < ndim else 0 for a in axes})
     if 0 in found or len(found) < len(axes):
         axis = getattr(layer, "axis", axes)
+        if ndim == 1:
+            raise ValueError(
+                f"{layer._label} has axis {axis} and an input of 1 dimension, that of the samples; give x[:, None], "
+                "samples of one feature, or make the layer with axis=None"
+            )
         raise ValueError(
             f"{layer._label} has axis {axis} and an input of {ndim} dimensions; give different ones from 1 to "
             f"{ndim - 1}, or negative"

@@ -96,6 +96,8 @@ def timeseries_dataset_from_array(
     data = _series("data", data)
     targets = None if targets is None else _series("targets", targets)
     T = len(data)
+    if not T:
+        raise ValueError(f"data has shape {data.shape}, which has no steps; give an array with time first")
     length = validate.positive_integer("sequence_length", sequence_length)
     stride = validate.positive_integer("sequence_stride", sequence_stride)
     rate = validate.positive_integer("sampling_rate", sampling_rate)

@@ -251,12 +251,12 @@ class Layer(Configured, Module):
         return self._output_shape(shape)
 
     @np.errstate(under="ignore")  # what is too small for a float is 0, whatever numpy.seterr says; 0.8 us
-    def __call__(self, x, mask=None) -> np.ndarray:
-        """Inference; see `forward`."""
+    def __call__(self, x, mask=None, *, training: bool = False) -> np.ndarray:
+        """Inference, or what ``training`` makes of it; see `forward`."""
         x = checked_input(self, x)
         if mask is not None:
             mask = checked_mask(mask, x.shape, 2 if x.ndim > 2 else 1)  # what has no steps is masked row by row
-        result = self._forward(x, False, mask, None)
+        result = self._forward(x, training, mask, None)
         return passes.checked_result(self, result)[0] if self._users else result[0]
 
     @np.errstate(under="ignore")

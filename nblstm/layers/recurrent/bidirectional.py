@@ -148,8 +148,10 @@ class Bidirectional(Layer):
         """The mask of the input, if the output has steps; else None."""
         return mask if self.return_sequences else None
 
-    def __call__(self, x, mask=None, initial_state=None) -> np.ndarray:
+    def __call__(self, x, mask=None, initial_state=None, *, training: bool = False) -> np.ndarray:
         """Inference; arguments as for `Recurrent`."""
+        if training:
+            return sequences.forward(self, x, training, mask, None, initial_state)[0]
         return sequences.infer(self, x, mask, initial_state)
 
     def forward(

@@ -193,8 +193,8 @@ class Recurrent(Layer):
         """The mask of the input, if the output has steps; else None."""
         return mask if self.return_sequences else None
 
-    def __call__(self, x, mask=None, initial_state=None) -> np.ndarray:
-        """Inference.
+    def __call__(self, x, mask=None, initial_state=None, *, training: bool = False) -> np.ndarray:
+        """Inference, or with dropout what training computes.
 
         Parameters
         ----------
@@ -203,6 +203,8 @@ class Recurrent(Layer):
             False where a step is to be skipped.
         initial_state : list of array_like, optional
             The states before the first step, (B, H) each, in the cell's order; bare, if it has only one.
+        training : bool, default False
+            Whether there is dropout; see `forward`.
 
         Returns
         -------
@@ -213,6 +215,8 @@ class Recurrent(Layer):
         TypeError, ValueError
             If something does not fit.
         """
+        if training:
+            return sequences.forward(self, x, training, mask, None, initial_state)[0]
         return sequences.infer(self, x, mask, initial_state)
 
     def forward(

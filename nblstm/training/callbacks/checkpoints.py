@@ -91,6 +91,11 @@ class ModelCheckpoint(Monitor):
             raise ValueError(
                 f"filepath {self.filepath!r} has the field {error}; there are {', '.join(fields)}"
             ) from None
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"filepath {self.filepath!r} has a field that does not fit what is measured: {error}; let it be a "
+                "number, and its format one of numbers, such as {epoch:02d} or {val_loss:.3f}"
+            ) from None
         if self.save_best_only and not self._is_best(epoch, logs):
             return
         path.parent.mkdir(parents=True, exist_ok=True)
