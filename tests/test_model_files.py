@@ -228,6 +228,16 @@ def test_overwriting(tmp_path):
     assert np.array_equal(load_model(tmp_path / "m").predict(X), model.predict(X))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="of POSIX")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664])
+def test_a_file_that_is_replaced_keeps_its_mode(mode, tmp_path):
+    model, path = Sequential([Input((3,)), Dense(2)], seed=0), tmp_path / "m.nblstm"
+    model.save(path)
+    path.chmod(mode)
+    model.save(path)
+    assert path.stat().st_mode & 0o777 == mode
+
+
 def _umask():
     mask = os.umask(0)
     os.umask(mask)

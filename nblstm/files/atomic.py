@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -20,7 +21,7 @@ def replace(path: str, write: Callable[[BinaryIO], object], check: Callable[[Bin
     Parameters
     ----------
     path : str
-        A link is followed: the file that it leads to is replaced.
+        A link is followed: the file that it leads to is replaced. Who may read and write it stays as it was.
     write : callable
         Given a new file, open for writing and reading (``file.name`` is its path), it writes the content.
     check : callable, optional
@@ -39,6 +40,8 @@ def _replace(target: Path, write: Callable, check: Callable | None) -> None:
     partial = target.with_name(PARTIAL.format(target.name, secrets.token_hex(4)))
     file = open(partial, "x+b")  # noqa: SIM115  # a file of that name that is there is not to be removed
     try:
+        if target.exists():
+            shutil.copymode(target, partial)
         with file:
             write(file)
             file.flush()

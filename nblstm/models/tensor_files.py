@@ -30,8 +30,9 @@ def load_weights(model: Sequential, path) -> None:
 
     def choose(found: list[str]) -> list[str]:
         needed = [name for own in names for name in own]
-        missing = [name for name in needed if name not in set(found)]
-        unknown = sorted(set(found).difference(needed))
+        there = set(found)
+        missing = [name for name in needed if name not in there]
+        unknown = sorted(there.difference(needed))
         parts = [f"lacks {content.listed(missing)}"] if missing else []
         parts += [f"has {content.listed(unknown)}, which the model lacks"] if unknown else []
         if parts:
