@@ -276,3 +276,77 @@ def test_a_models_own_number_of_steps():
     model = Sequential([Input((6, 3)), LSTM(4), Dense(1)])
     made = RecurrentRegressor(model=model, max_epochs=1).fit(ARRAY, Y)
     message_of(ValueError, lambda: made.predict(ARRAY[:, :5]), "(None, 6, 3)")
+
+
+def as_objects(parts):
+    found = np.empty(len(parts), object)
+    found[:] = parts
+    return found
+
+
+def test_targets_of_steps_come_in_all_forms_that_sequences_do():
+    pd = pytest.importorskip("pandas", reason="needs pandas")
+    labels = [np.where(x[:, 0] > 0, "up", "down") for x in LIST]
+    classify = RecurrentClassifier(hidden_size=4, max_epochs=2, random_state=0)
+    expected = np.concatenate(classify.fit(LIST, labels).predict_proba(LIST))
+    columns = [part[:, None] for part in labels]
+    table = pd.concat({f"{n}": pd.Series(part) for n, part in enumerate(labels)})
+    for given in ([part.tolist() for part in labels], as_objects(labels), pd.Series(labels), columns, table):
+        assert np.array_equal(np.concatenate(classify.fit(LIST, given).predict_proba(LIST)), expected)
+    same = ARRAY[:, :, 0] > 0
+    assert np.array_equal(classify.fit(ARRAY, same.tolist()).predict(ARRAY), classify.fit(ARRAY, same).predict(ARRAY))
+
+    numbers = [x[:, :1] for x in LIST]
+    expected = np.concatenate(regressor().fit(LIST, numbers).predict(LIST))
+    table = pd.concat({f"{n}": pd.DataFrame(part) for n, part in enumerate(numbers)})
+    for given in ([part.tolist() for part in numbers], as_objects(numbers), pd.Series(numbers), table):
+        assert np.array_equal(np.concatenate(regressor().fit(LIST, given).predict(LIST)), expected)
+    flat = [part[:, 0] for part in numbers]
+    for given in (flat, as_objects(flat), pd.Series(flat)):
+        message_of(ValueError, lambda given=given: regressor().fit(LIST, given), "shapes such as (2,)", "(T_i, 1)")
+    message_of(ValueError, lambda: classify.fit(LIST, [np.stack([part] * 2, 1) for part in labels]), "y[0] has shape")
+
+
+def test_weights_of_a_score_over_steps():
+    labels, weight = [x[:, 0] > 0 for x in LIST], np.arange(1.0, 31)
+    made = RecurrentClassifier(hidden_size=4, max_epochs=2, random_state=0).fit(LIST, labels)
+    right = np.concatenate(made.predict(LIST)) == np.concatenate(labels)
+    assert made.score(LIST, labels, weight) == pytest.approx(
+        np.average(right, weights=weight.repeat([*map(len, LIST)]))
+    )
+    message_of(ValueError, lambda: made.score(LIST, labels, weight[1:]), "sample_weight has shape (29,)")
+    numbers = [x[:, :1] for x in LIST]
+    steps = regressor().fit(LIST, numbers)
+    message_of(ValueError, lambda: steps.score(LIST, numbers, weight[1:]), "sample_weight has shape (29,)")
+
+
+def test_columns_of_all_frames_have_the_same_order():
+    pd = pytest.importorskip("pandas", reason="needs pandas")
+    frames = [pd.DataFrame(x, columns=[*"abc"]) for x in LIST]
+    made = regressor().fit(frames, Y)
+    assert np.array_equal(made.predict(frames), predictions(LIST))
+    frames[7] = frames[7][[*"bac"]]
+    for call in (
+        lambda: regressor().fit(frames, Y),
+        lambda: made.predict(frames),
+        lambda: SequenceScaler().fit(frames),
+    ):
+        message_of(ValueError, call, "X[7] has the columns ['b', 'a', 'c'], and X[0] has ['a', 'b', 'c']")
+    table = pd.concat(dict(enumerate(frames)))
+    table.index = table.index.set_codes(np.where(table.index.codes[0] == 4, -1, table.index.codes[0]), level=0)
+    message_of(ValueError, lambda: made.predict(table), "X has rows whose first index level is NaN")
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "needed"),
+    [
+        ([], ValueError, "X is an empty list"),
+        ((x for x in LIST), TypeError, "X is of type generator; give a list of arrays"),
+        ({"a": LIST}, TypeError, "X is of type dict"),
+        ("text", TypeError, "X is of type str"),
+        (None, TypeError, "X is of type NoneType"),
+    ],
+)
+def test_what_is_no_list_of_sequences(X, error, needed):
+    message_of(error, lambda: regressor().fit(X, Y), needed)
+    message_of(error, lambda: regressor().fit(LIST, Y).predict(X), needed)

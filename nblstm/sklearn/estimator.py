@@ -219,6 +219,11 @@ def _weights(sample_weight, N: int) -> np.ndarray:
     return weight
 
 
+def weights_of_steps(sample_weight, x: Sequences) -> np.ndarray | None:
+    """The weight of each step, in the order of ``x.flat()``, from those of sequences."""
+    return None if sample_weight is None else _weights(sample_weight, len(x)).repeat(x.lengths)
+
+
 def optimizer_of(given, learning_rate) -> Optimizer:
     """A new optimizer like the one given, or of the name given, with the learning rate."""
     if isinstance(given, str):

@@ -11,7 +11,8 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted
 
 from nblstm.arguments import validate
-from nblstm.sklearn.estimator import LEARNING_RATE, RecurrentEstimator
+from nblstm.sklearn.estimator import LEARNING_RATE, RecurrentEstimator, weights_of_steps
+from nblstm.sklearn.reading import listed
 from nblstm.sklearn.sequences import Sequences
 from nblstm.training.losses import Loss, MeanSquaredError, Quantile
 
@@ -145,7 +146,7 @@ class RecurrentRegressor(RegressorMixin, RecurrentEstimator):
             return super().score(X, y, sample_weight)
         x, outputs = self._raw(X)
         targets = self._targets(y, x, None, reset=False).flat()
-        return self._score_of(targets, outputs, None if sample_weight is None else np.repeat(sample_weight, x.lengths))
+        return self._score_of(targets, outputs, weights_of_steps(sample_weight, x))
 
     def _score_of(self, targets, outputs, weight):
         return float(r2_score(targets, self._point(outputs), sample_weight=weight))
@@ -203,10 +204,17 @@ class RecurrentRegressor(RegressorMixin, RecurrentEstimator):
 
 def _steps(y, x: Sequences):
     """Targets of each step, as `Sequences`; others as they are."""
-    listed = isinstance(y, list | tuple) and len(y) and all(getattr(part, "ndim", 0) == 2 for part in y)
-    if listed:
-        arrays = [check_array(part, input_name=f"y[{n}]", dtype=np.float32) for n, part in enumerate(y)]
+    parts = listed("y", y)
+    if parts is not None and all(np.ndim(part) == 2 for part in parts):
+        arrays = [check_array(part, input_name=f"y[{n}]", dtype=np.float32) for n, part in enumerate(parts)]
         found = Sequences.of_list(arrays, 0)
+    elif parts is not None:
+        if len(shapes := {np.shape(part) for part in parts}) > 1:
+            raise ValueError(
+                f"y has arrays of shapes such as {min(shapes)} and {max(shapes)}; for numbers of each step give "
+                "(T_i, 1), as [np.reshape(part, (-1, 1)) for part in y]"
+            )
+        return np.array(parts)
     elif getattr(y, "ndim", 0) == 3:
         found = Sequences.of_array(check_array(y, input_name="y", dtype=np.float32, allow_nd=True), padding=0)
     else:
