@@ -9,6 +9,7 @@ pytest.importorskip("sklearn", minversion="1.6", reason="needs scikit-learn 1.6,
 from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.preprocessing import StandardScaler
 
+from nblstm.callbacks import LambdaCallback
 from nblstm.layers import LSTM, Dense, Input
 from nblstm.models import Sequential
 from nblstm.optimizers import Adam
@@ -350,3 +351,23 @@ def test_columns_of_all_frames_have_the_same_order():
 def test_what_is_no_list_of_sequences(X, error, needed):
     message_of(error, lambda: regressor().fit(X, Y), needed)
     message_of(error, lambda: regressor().fit(LIST, Y).predict(X), needed)
+
+
+def test_what_cannot_be_held_out():
+    stops = regressor(early_stopping=True)
+    message_of(ValueError, lambda: stops.fit(LIST[:1], Y[:1]), "holds out 0.1 of 1 sequences", "early_stopping=False")
+    weight = np.zeros(30)
+    weight[0] = 1
+    message_of(ValueError, lambda: stops.fit(LIST, Y, weight), "sample_weight is 0 for all 3 sequences")
+    classify = RecurrentClassifier(hidden_size=4, early_stopping=True)
+    rare, many = ["a"] * 29 + ["b"], [f"{k % 10}" for k in range(30)]
+    for labels in (rare, many):
+        message_of(ValueError, lambda labels=labels: classify.fit(LIST, labels), "some of each class", "too few")
+
+
+def test_one_callback_needs_no_list():
+    seen = []
+    alone = LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(epoch))
+    regressor(callbacks=alone).fit(LIST, Y)
+    assert seen == [0, 1]
+    message_of(TypeError, lambda: regressor(callbacks=3).fit(LIST, Y), "callbacks has 3", "EarlyStopping()")

@@ -116,7 +116,8 @@ class RecurrentEstimator(BaseEstimator):
             data = [TrainingBatches(data, batch_size, model.generator, masks_padding(model)), None, None]
         model.fit(
             data[0], data[1], sample_weight=data[2], batch_size=batch_size, initial_epoch=self.n_iter_,
-            epochs=self.n_iter_ + epochs, verbose=self.verbose, callbacks=[*(self.callbacks or ()), curve],
+            epochs=self.n_iter_ + epochs, verbose=self.verbose,
+            callbacks=[[] if self.callbacks is None else self.callbacks, curve],
         )  # fmt: skip
         return self
 
@@ -150,9 +151,16 @@ class RecurrentEstimator(BaseEstimator):
         """Numbers of the sequences to train on, and of those held out."""
         fraction = validate.number("validation_fraction", self.validation_fraction, 0, 1, above=True, below=True)
         seed = int(self.model_.generator.integers(np.iinfo(np.int32).max))
-        chosen, held_out = train_test_split(
-            np.arange(len(targets)), test_size=fraction, random_state=seed, stratify=self._strata(targets)
-        )
+        try:
+            chosen, held_out = train_test_split(
+                np.arange(len(targets)), test_size=fraction, random_state=seed, stratify=self._strata(targets)
+            )
+        except ValueError:
+            each = "" if self._strata(targets) is None else ", some of each class,"
+            raise ValueError(
+                f"early_stopping holds out {fraction:g} of {len(targets)} sequences, which are too few{each} for two "
+                "parts; give more of them, another validation_fraction, or early_stopping=False"
+            ) from None
         return np.sort(chosen), np.sort(held_out)
 
     def _strata(self, targets) -> np.ndarray | None:
