@@ -355,14 +355,21 @@ def test_what_is_no_list_of_sequences(X, error, needed):
 
 def test_what_cannot_be_held_out():
     stops = regressor(early_stopping=True)
-    message_of(ValueError, lambda: stops.fit(LIST[:1], Y[:1]), "holds out 0.1 of 1 sequences", "early_stopping=False")
+    message_of(
+        ValueError,
+        lambda: stops.fit(LIST[:1], Y[:1]),
+        "and 1 of them are too few for two parts;",
+        "early_stopping=False",
+    )
     weight = np.zeros(30)
     weight[0] = 1
     message_of(ValueError, lambda: stops.fit(LIST, Y, weight), "sample_weight is 0 for all 3 sequences")
     classify = RecurrentClassifier(hidden_size=4, early_stopping=True)
     rare, many = ["a"] * 29 + ["b"], [f"{k % 10}" for k in range(30)]
     for labels in (rare, many):
-        message_of(ValueError, lambda labels=labels: classify.fit(LIST, labels), "some of each class", "too few")
+        message_of(
+            ValueError, lambda labels=labels: classify.fit(LIST, labels), "too few for two parts with all classes"
+        )
 
 
 def test_one_callback_needs_no_list():

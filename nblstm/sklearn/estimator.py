@@ -156,10 +156,10 @@ class RecurrentEstimator(BaseEstimator):
                 np.arange(len(targets)), test_size=fraction, random_state=seed, stratify=self._strata(targets)
             )
         except ValueError:
-            each = "" if self._strata(targets) is None else ", some of each class,"
+            classes = "" if self._strata(targets) is None else " with all classes in both"
             raise ValueError(
-                f"early_stopping holds out {fraction:g} of {len(targets)} sequences, which are too few{each} for two "
-                "parts; give more of them, another validation_fraction, or early_stopping=False"
+                f"early_stopping holds out {fraction:g} of the sequences, and {len(targets)} are too few for two parts"
+                f"{classes}; give more, another validation_fraction, or early_stopping=False"
             ) from None
         return np.sort(chosen), np.sort(held_out)
 
