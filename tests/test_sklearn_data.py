@@ -366,8 +366,8 @@ def test_what_cannot_be_held_out():
     message_of(ValueError, lambda: stops.fit(LIST, Y, weight), "sample_weight is 0 for all 3 sequences")
     classify = RecurrentClassifier(hidden_size=4, early_stopping=True)
     rare, many = ["a"] * 29 + ["b"], [f"{k % 10}" for k in range(30)]
-    for labels in (rare, many):
-        message_of(ValueError, lambda labels=labels: classify.fit(LIST, labels), "two parts with all classes")
+    message_of(ValueError, lambda: classify.fit(LIST, rare), "y has one sequence of the class 'b'")
+    message_of(ValueError, lambda: classify.fit(LIST, many), "30 are too few for two parts with all classes")
 
 
 def test_one_callback_needs_no_list():

@@ -241,7 +241,15 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):
         return targets.like(by_class if weight is None else weight.repeat(targets.lengths) * by_class)
 
     def _strata(self, targets):
-        return None if isinstance(targets, Sequences) else targets
+        if isinstance(targets, Sequences):
+            return None
+        alone = np.flatnonzero(np.bincount(targets) == 1)
+        if len(alone):
+            raise ValueError(
+                f"y has one sequence of the class {self.classes_[alone].tolist()[0]!r}, and early_stopping holds out some "
+                "of each class; give two or more, or early_stopping=False"
+            )
+        return targets
 
     def _outputs(self, targets):
         C = len(self.classes_)

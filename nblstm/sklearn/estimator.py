@@ -151,12 +151,13 @@ class RecurrentEstimator(BaseEstimator):
         """Numbers of the sequences to train on, and of those held out."""
         fraction = validate.number("validation_fraction", self.validation_fraction, 0, 1, above=True, below=True)
         seed = int(self.model_.generator.integers(np.iinfo(np.int32).max))
+        strata = self._strata(targets)
         try:
             chosen, held_out = train_test_split(
-                np.arange(len(targets)), test_size=fraction, random_state=seed, stratify=self._strata(targets)
+                np.arange(len(targets)), test_size=fraction, random_state=seed, stratify=strata
             )
         except ValueError:
-            classes = "" if self._strata(targets) is None else " with all classes in both"
+            classes = "" if strata is None else " with all classes in both"
             raise ValueError(
                 f"early_stopping holds out {fraction:g} of the sequences, and {len(targets)} are too few for two parts"
                 f"{classes}; give more, another validation_fraction, or early_stopping=False"
