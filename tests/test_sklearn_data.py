@@ -14,6 +14,7 @@ from nblstm.layers import LSTM, Dense, Input
 from nblstm.models import Sequential
 from nblstm.optimizers import Adam
 from nblstm.sklearn import RecurrentClassifier, RecurrentRegressor, SequenceScaler
+from nblstm.sklearn.quantiles import checked_quantiles, interval, intervals
 from nblstm.sklearn.sequences import PADDING, Sequences, TrainingBatches
 
 random = np.random.default_rng(0)
@@ -262,7 +263,7 @@ def test_quantiles_that_were_not_fitted():
     median = regressor(quantiles=[0.5]).fit(LIST, Y)
     message_of(ValueError, lambda: median.predict_interval(LIST), "median alone")
     made = regressor(quantiles=[0.1, 0.9]).fit(LIST, Y)
-    message_of(ValueError, lambda: made.predict_interval(LIST, 0.9), "the quantiles 0.05 and 0.95", "[0.1, 0.5, 0.9]")
+    message_of(ValueError, lambda: made.predict_interval(LIST, 0.9), "the quantiles 0.05 and 0.95", "(0.1, 0.5, 0.9)")
     message_of(ValueError, lambda: made.predict_interval(LIST, 90), "coverage is 90")
 
 
@@ -376,3 +377,13 @@ def test_one_callback_needs_no_list():
     regressor(callbacks=alone).fit(LIST, Y)
     assert seen == [0, 1]
     message_of(TypeError, lambda: regressor(callbacks=3).fit(LIST, Y), "callbacks has 3", "EarlyStopping()")
+
+
+def test_intervals_lie_between_quantiles_of_the_same_distance_from_the_median():
+    levels = checked_quantiles((5 / 6, 0.05, 1 / 6, 0.95, 0.7)).tolist()
+    assert levels == [0.05, 1 / 6, 0.5, 0.7, 5 / 6, 0.95]
+    assert list(intervals(levels).values()) == [(0, 5), (1, 4)]
+    for coverage, ends in ((0.9, [0, 5]), (2 / 3, [1, 4]), (0.666667, [1, 4])):
+        assert interval(levels, coverage) == ends
+    message_of(ValueError, lambda: interval(levels, 0.4), "intervals of [0.9, 0.666666667]", "0.3 and 0.7")
+    message_of(ValueError, lambda: interval((0.2, 0.5), 0.6), "(0.2, 0.5) have no such interval", "0.2 and 0.8")

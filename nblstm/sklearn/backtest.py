@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import clone
 
 from nblstm.arguments import validate
+from nblstm.sklearn.quantiles import intervals
 from nblstm.sklearn.series import TimeSeries
 from nblstm.sklearn.windows import continuation
 
@@ -125,16 +126,6 @@ class Backtest:
     def _by_horizon(self, values: np.ndarray) -> np.ndarray:
         axis = values.ndim - (1 if self.flat else 2)
         return np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1).mean(axis=1)
-
-
-def intervals(levels: Sequence[float]) -> dict[float, tuple[int, int]]:
-    """Places of the quantiles q and 1 - q among ``levels``, by the share between them, the widest first."""
-    found = {}
-    for low, q in enumerate(levels):
-        for high, other in enumerate(levels):
-            if q < 0.5 and abs(q + other - 1) < 1e-9:
-                found[round(other - q, 9)] = (low, high)
-    return found
 
 
 def rolling(

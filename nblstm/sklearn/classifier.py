@@ -10,7 +10,8 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, check_consistent_length
 
-from nblstm.sklearn.estimator import LEARNING_RATE, RecurrentEstimator, weights_of_steps
+from nblstm.sklearn.estimator import RecurrentEstimator, weights_of_steps
+from nblstm.sklearn.networks import LEARNING_RATE
 from nblstm.sklearn.reading import listed
 from nblstm.sklearn.sequences import Sequences
 from nblstm.training.losses import BinaryCrossentropy, Loss, SparseCategoricalCrossentropy
@@ -246,8 +247,8 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):
         alone = np.flatnonzero(np.bincount(targets) == 1)
         if len(alone):
             raise ValueError(
-                f"y has one sequence of the class {self.classes_[alone].tolist()[0]!r}, and early_stopping holds out some "
-                "of each class; give two or more, or early_stopping=False"
+                f"y has one sequence of the class {self.classes_[alone].tolist()[0]!r}, and early_stopping holds out "
+                "some of each class; give two or more, or early_stopping=False"
             )
         return targets
 

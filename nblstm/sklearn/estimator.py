@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -13,15 +12,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from nblstm.arguments import validate
 from nblstm.sklearn.loss_curve import LossCurve
-from nblstm.sklearn.networks import masks_padding, network, padding_of
+from nblstm.sklearn.networks import masks_padding, network, optimizer_of, padding_of
 from nblstm.sklearn.reading import read
 from nblstm.sklearn.sequences import Sequences, TrainingBatches, batch_of, subset
-from nblstm.training import optimizers
 from nblstm.training.losses import Loss
-from nblstm.training.optimizers import Optimizer
-
-#: The learning rate of an optimizer that is given by name, unless another is given.
-LEARNING_RATE = 3e-3
 
 
 class RecurrentEstimator(BaseEstimator):
@@ -231,16 +225,3 @@ def _weights(sample_weight, N: int) -> np.ndarray:
 def weights_of_steps(sample_weight, x: Sequences) -> np.ndarray | None:
     """The weight of each step, in the order of ``x.flat()``, from those of sequences."""
     return None if sample_weight is None else _weights(sample_weight, len(x)).repeat(x.lengths)
-
-
-def optimizer_of(given, learning_rate) -> Optimizer:
-    """A new optimizer like the one given, or of the name given, with the learning rate."""
-    if isinstance(given, str):
-        return optimizers.get({"class_name": given, "config": {"learning_rate": copy.deepcopy(learning_rate)}})
-    if learning_rate != LEARNING_RATE:
-        raise ValueError(
-            f"learning_rate is {learning_rate!r}, and optimizer is {given!r}, which has its own; give the name of an "
-            "optimizer, or leave learning_rate out"
-        )
-    made = optimizers.get(given)
-    return type(made).from_config(made.get_config())

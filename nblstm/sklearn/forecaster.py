@@ -7,11 +7,11 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from nblstm.arguments import validate
-from nblstm.sklearn.backtest import Backtest, baselines, intervals, rolling
+from nblstm.sklearn.backtest import Backtest, baselines, rolling
 from nblstm.sklearn.columns import Columns, as_tables
-from nblstm.sklearn.estimator import LEARNING_RATE
 from nblstm.sklearn.horizon_model import HorizonModel
-from nblstm.sklearn.regressor import checked_quantiles
+from nblstm.sklearn.networks import LEARNING_RATE
+from nblstm.sklearn.quantiles import checked_quantiles, interval, intervals
 from nblstm.sklearn.request import Fitted, Request
 from nblstm.sklearn.series import read_series
 from nblstm.sklearn.windows import Known, Scale, Windowing
@@ -258,14 +258,9 @@ class RecurrentForecaster(BaseEstimator):
             raise ValueError(
                 f"quantiles {levels} have no pair with an interval between; fit with such as (0.1, 0.5, 0.9)"
             )
-        share = next(iter(pairs)) if coverage is None else round(validate.probability("coverage", coverage), 9)
-        if share not in pairs:
-            raise ValueError(
-                f"coverage is {coverage}, and quantiles {levels} have intervals of {list(pairs)}; give one of these, "
-                "or fit with the quantiles (1 - coverage) / 2 and (1 + coverage) / 2"
-            )
+        ends = list(next(iter(pairs.values()))) if coverage is None else interval(levels, coverage)
         request, forecasts = self._forecasts(horizon, X, history, past_X)
-        return request.labelled(forecasts[..., list(pairs[share])], "bound", ["lower", "upper"])
+        return request.labelled(forecasts[..., ends], "bound", ["lower", "upper"])
 
     def backtest(self, y, X=None, past_X=None, *, origins=10, stride=1, refit=False, season=None) -> Backtest:
         """Forecast from rolling origins in the last part of series, as if what follows were unknown.

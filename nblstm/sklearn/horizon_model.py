@@ -10,8 +10,7 @@ from sklearn.utils import check_random_state
 
 from nblstm.arguments import validate
 from nblstm.models import Sequential
-from nblstm.sklearn.estimator import optimizer_of
-from nblstm.sklearn.networks import network
+from nblstm.sklearn.networks import network, optimizer_of
 from nblstm.sklearn.windows import Known, Windowing, widening
 from nblstm.training.callbacks import EarlyStopping
 from nblstm.training.losses import Quantile
