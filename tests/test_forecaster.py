@@ -358,6 +358,10 @@ def test_columns_of_series_are_found_by_their_names():
     ):
         message_of(ValueError, call, "history has the columns ['small', ", "['small', 'large'] came before")
     message_of(ValueError, lambda: forecaster().fit([frame, frame.add_suffix("2")]), "y[1] has the columns ['small2',")
+    twice = frame.set_axis(["same", "same"], axis=1)
+    by_place = forecaster().fit(WALK[:, 0], twice).predict(history=WALK[:87, 0], X=twice)
+    expected = forecaster().fit(WALK[:, 0], frame.to_numpy()).predict(history=WALK[:87, 0], X=frame.to_numpy())
+    np.testing.assert_array_equal(by_place, expected)
     other = forecaster().fit(frame[["small"]]).predict(history=frame[["large"]])
     assert other.columns.tolist() == ["large"], "one column needs no name to be found"
 
@@ -408,7 +412,7 @@ def test_errors_and_coverage_by_horizon():
 
 
 def test_backtests_as_a_table():
-    pytest.importorskip("pandas", reason="needs pandas")
+    pandas = pytest.importorskip("pandas", reason="needs pandas")
     result = forecaster().backtest([WALK, WALK[:70]], origins=4)
     table = result.to_frame()
     assert table.columns.tolist() == [
@@ -429,6 +433,17 @@ def test_backtests_as_a_table():
     one = table[(table["series"] == 1) & (table["column"] == 1) & (table["horizon"] == 2)]
     np.testing.assert_array_equal(one["actual"], WALK[one["known"] + 1, 1])
     flat = forecaster().backtest(WALK[:, 0], origins=4).to_frame()
+    index = pandas.date_range("2024-01-01", periods=90)
+    mixed = [WALK[:, 0], pandas.Series(WALK[:, 1], index)]
+    table = forecaster().backtest(mixed, origins=2).to_frame()
+    assert table["label"][table["series"] == 0].isna().all()
+    assert table["label"].tolist()[-1] == index[89]
+    columns = pandas.MultiIndex.from_tuples([("north", "a"), ("south", "b")], names=["region", "shop"])
+    frame = pandas.DataFrame(WALK, index, columns)
+    assert forecaster().backtest(frame, origins=2).to_frame()["column"].tolist()[:2] == [*columns]
+    quantiles = forecaster().fit(frame).predict_quantiles().columns
+    assert quantiles.names == ["region", "shop", "quantile"]
+    assert quantiles[-1] == ("south", "b", 0.9)
     assert flat.columns.tolist()[:3] == ["known", "horizon", "actual"]
 
 

@@ -97,10 +97,11 @@ class Backtest:
         n, o, h, k = (axis.ravel() for axis in np.indices(whole))
         known = self.known.reshape(whole[:2])[n, o]
         table: dict[Any, Any] = {"series": n} if self.known.ndim == 2 else {}
-        table |= {} if self.flat else {"column": np.asarray(self.names, object)[k]}
+        table |= {} if self.flat else {"column": [self.names[column] for column in k]}
         table |= {"known": known, "horizon": h + 1}
-        if self.labels[0] is not None:
-            table["label"] = [self.labels[i][row] for i, row in zip(n, known + h, strict=True)]
+        if any(index is not None for index in self.labels):
+            rows = zip((self.labels[i] for i in n), known + h, strict=True)
+            table["label"] = [None if index is None else index[row] for index, row in rows]
         table |= {"actual": self.actuals.ravel(), "forecast": self.forecasts.ravel()}
         if self.quantiles is not None:
             table |= dict(zip(self.levels, self.quantiles.reshape(-1, len(self.levels)).T, strict=True))

@@ -33,7 +33,7 @@ class Columns:
     count : int
         Columns; 0 where none were given.
     names : list, optional
-        If they came as a DataFrame; those of others are then put in this order.
+        If they came as a DataFrame with a name for each; those of others are then put in this order.
     """
 
     argument: str
@@ -51,7 +51,8 @@ class Columns:
         shape = np.shape(first)
         if len(shape) not in (1, 2) or 0 in shape:
             raise ValueError(f"{argument} has shape {shape}; give (T, P), a row for each step and P columns, or (T,)")
-        names = list(first.columns) if is_pandas(first) and len(shape) == 2 else None
+        named = is_pandas(first) and len(shape) == 2 and first.columns.is_unique
+        names = list(first.columns) if named else None
         return cls(argument, 1 if len(shape) == 1 else shape[1], names)
 
     def measure(self, tables: list[np.ndarray]) -> None:

@@ -75,7 +75,7 @@ class TimeSeries:
         -------
         ndarray, Series or DataFrame
             Of a flat series without the axis of columns. The last axis becomes a DataFrame's columns, or where there
-            are columns already, their second level.
+            are columns already, the level below them.
         """
         if self.flat:
             values = values[:, 0]
@@ -89,7 +89,10 @@ class TimeSeries:
             return pandas.DataFrame(values, index=labels, columns=self.names)
         columns = pandas.Index(last, name=kind)
         if not self.flat:
-            columns = pandas.MultiIndex.from_product([self.names, last], names=[self.names.name, kind])
+            above = [name if isinstance(name, tuple) else (name,) for name in self.names]
+            columns = pandas.MultiIndex.from_tuples(
+                [(*names, each) for names in above for each in last], names=[*self.names.names, kind]
+            )
             values = values.reshape(len(values), -1)
         return pandas.DataFrame(values, index=labels, columns=columns)
 
