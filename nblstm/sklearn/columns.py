@@ -105,6 +105,17 @@ class Columns:
         return array
 
 
+def measured_columns(
+    argument: str, given, series: list[TimeSeries], several: bool, ends: list[int]
+) -> tuple[Columns, list[np.ndarray]]:
+    """Columns given to a fit, and the scaled rows of each series; the scale is that of the rows before ``ends``."""
+    tables = as_tables(argument, given, series, several)
+    columns = Columns.of(argument, tables)
+    rows = columns.of_series(tables, [one.index for one in series], [len(one) for one in series])
+    columns.measure([each[:end] for each, end in zip(rows, ends, strict=True)])
+    return columns, [columns.scaled(each) for each in rows]
+
+
 def _looked_up(name: str, table, labels):
     """The rows of a pandas object with some labels."""
     if not table.index.is_unique:

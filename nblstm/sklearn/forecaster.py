@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from nblstm.arguments import validate
 from nblstm.sklearn.backtest import Backtest, baselines, rolling
-from nblstm.sklearn.columns import Columns, as_tables
+from nblstm.sklearn.columns import Columns, as_tables, measured_columns
 from nblstm.sklearn.horizon_model import HorizonModel
 from nblstm.sklearn.networks import LEARNING_RATE
 from nblstm.sklearn.quantiles import checked_quantiles, interval, intervals
@@ -175,15 +175,12 @@ class RecurrentForecaster(BaseEstimator):
         windowing = Windowing.of(self)
         quantiles = None if self.quantiles is None else tuple(checked_quantiles(self.quantiles).tolist())
         series, several = read_series("y", y)
-        X, past_X = (as_tables(name, given, series, several) for name, given in (("X", X), ("past_X", past_X)))
-        columns = Columns.of("X", X), Columns.of("past_X", past_X)
-        index, lengths = [one.index for one in series], [len(one) for one in series]
-        tables = [of.of_series(given, index, lengths) for of, given in zip(columns, (X, past_X), strict=True)]
+        lengths, d = [len(one) for one in series], windowing.difference
         windowing.check_lengths(lengths)
-        ends, d = [max(windowing.end(T), 0) for T in lengths], windowing.difference
-        for of, rows in zip(columns, tables, strict=True):
-            of.measure([each[:end] for each, end in zip(rows, ends, strict=True)])
-        X, past_X = ([of.scaled(rows) for rows in each] for of, each in zip(columns, tables, strict=True))
+        # Scales are of the rows before what is held out; a series that is short takes as many as it needs for one.
+        ends = [windowing.end(T) for T in lengths]
+        columns, X = measured_columns("X", X, series, several, ends)
+        past_columns, past_X = measured_columns("past_X", past_X, series, several, ends)
         scales = [Scale.of(one.values[: max(end, sum(d) + 2)], d) for one, end in zip(series, ends, strict=True)]
         known = [Known(*each) for each in zip(series, X, past_X, scales, strict=True)]
         found = HorizonModel(self, known, windowing, quantiles)
@@ -192,7 +189,7 @@ class RecurrentForecaster(BaseEstimator):
         self.loss_curve_ = found.log.get("loss", [])  # empty if it was interrupted in the first epoch
         self.validation_loss_curve_ = found.log.get("val_loss", []) if windowing.fraction else None
         self.n_iter_ = len(self.loss_curve_)
-        self._fitted = Fitted(found, [each.last(windowing.back) for each in known], several, *columns)
+        self._fitted = Fitted(found, [each.last(windowing.back) for each in known], several, columns, past_columns)
         return self
 
     def predict(self, horizon=None, X=None, *, history=None, past_X=None):

@@ -58,7 +58,7 @@ class Windowing:
 
     def end(self, T: int) -> int:
         """The first step of a series of T steps that is held out; T if none is."""
-        return T - max(self.horizon, int(np.ceil(self.fraction * T))) if self.fraction else T
+        return max(T - max(self.horizon, int(np.ceil(self.fraction * T))), 0) if self.fraction else T
 
     def check_lengths(self, lengths: list[int]) -> None:
         """Refuse series of which none has a window to train on, or one has too few steps to forecast behind it."""
@@ -81,7 +81,7 @@ class Windowing:
 
         No window to train on has a target at ``end(T)`` or behind; those held out have all their targets there.
         """
-        end, first = max(self.end(T), 0), self.back - 1
+        end, first = self.end(T), self.back - 1
         held_out = np.arange(max(end - 1, first), T - self.horizon) if self.fraction else np.arange(0)
         return np.arange(first, end - self.horizon), held_out
 
