@@ -528,6 +528,8 @@ def test_what_does_not_fit_the_fit():
         (lambda: fitted.predict(3, past_X=X), "past_X is given without history"),
         (lambda: fitted.predict(3, history=SERIES, past_X=X), "past_X is given, and the forecaster was fitted without"),
         (lambda: fitted.predict(3, history=SERIES[:8]), "history has 8 steps; give 9 or more"),
+        (lambda: fitted.predict(3, history=SERIES * 1e60), "X or past_X has numbers that are beyond float32"),
+        (lambda: with_X.predict(3, X[:3] * 1e60), "X or past_X has numbers that are beyond float32"),
         (lambda: fitted.predict(3, history=WALK), "history has 2 columns, and y in fit had 1"),
         (lambda: fitted.predict_interval(coverage=0.9), "coverage is 0.9, and quantiles (0.1, 0.5, 0.9) have"),
         (lambda: forecaster(quantiles=(0.2, 0.9)).fit(SERIES).predict_interval(), "(0.2, 0.5, 0.9) have no pair"),

@@ -168,10 +168,16 @@ class Known:
         back, K, R = at[:, None] - np.arange(lags)[::-1], w.shape[2], self.past_columns.shape[1]
         beyond = horizon if self.columns.shape[1] else 0
         whole = np.zeros((len(at), lags + beyond, K + R + (self.columns.shape[1] + 1 if beyond else 0)), np.float32)
-        whole[:, :lags, :K], whole[:, :lags, K : K + R] = w, self.past_columns[back]
-        if beyond:
-            whole[:, :, K + R : -1] = self.columns[at[:, None] + np.arange(1 - lags, horizon + 1)]
-            whole[:, lags:, -1] = 1
+        with np.errstate(over="ignore"):
+            whole[:, :lags, :K], whole[:, :lags, K : K + R] = w, self.past_columns[back]
+            if beyond:
+                whole[:, :, K + R : -1] = self.columns[at[:, None] + np.arange(1 - lags, horizon + 1)]
+                whole[:, lags:, -1] = 1
+        if not np.isfinite(whole).all():
+            raise ValueError(
+                "the history, X or past_X has numbers that are beyond float32 in units of their scale in fit; give such "
+                "as were fitted on, or fit anew"
+            )
         return whole
 
     def start(self, at: np.ndarray, horizon: int, difference: tuple[int, ...]) -> np.ndarray:
