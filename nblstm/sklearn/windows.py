@@ -175,8 +175,8 @@ class Known:
                 whole[:, lags:, -1] = 1
         if not np.isfinite(whole).all():
             raise ValueError(
-                "the history, X or past_X has numbers that are beyond float32 in units of their scale in fit; give such "
-                "as were fitted on, or fit anew"
+                "the history, X or past_X has numbers that are beyond float32 in units of their scale in fit; give "
+                "such as were fitted on, or fit anew"
             )
         return whole
 
