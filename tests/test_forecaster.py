@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from messages import message_of
 
 pytest.importorskip("sklearn", reason='needs scikit-learn, the extra "sklearn"')
 
@@ -12,12 +13,13 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 import nblstm
-from nblstm.callbacks import CSVLogger
+from nblstm.callbacks import Callback, CSVLogger
 from nblstm.layers import GRU, Dense
 from nblstm.models import Sequential
 from nblstm.optimizers import Adam
 from nblstm.sklearn import RecurrentForecaster
-from nblstm.sklearn.series import Columns, TimeSeries, follow
+from nblstm.sklearn.columns import Columns
+from nblstm.sklearn.series import TimeSeries, follow
 from nblstm.sklearn.windows import Known, Scale, continuation, differences, widening
 
 RANDOM = np.random.default_rng(0)
@@ -306,9 +308,11 @@ def test_indexes():
         (gaps, "the PeriodIndex of y has gaps"), (gaps.to_timestamp(), "no frequency"),
         (pandas.RangeIndex(4, 0, -1), "give y.sort_index()"), (days[:4][::-1], "not in the order of time"),
         (pandas.MultiIndex.from_product([["a", "b"], days[:2]]), "has 2 levels; give a list of series"),
-        (pandas.Index([1, 2, 4]), "several distances"), (pandas.Index([1, 1]), "several distances"),
+        (pandas.Index([1, 2, 4]), "several distances"), (pandas.Index([1, 1]), "has 1 more than once"),
         (pandas.Index(["a", "b"]), "cannot be continued"), (pandas.Index([0.5, 1.5]), "cannot be continued"),
-        (days[[0, 1]], "no frequency"),
+        (days[[0, 1]], "no frequency"), (days[[0, 1, 1, 2]], "more than once; give each step one row"),
+        (pandas.DatetimeIndex([None, *days[1:3]]), "no label in row 0"),
+        (pandas.Index(["2024-01-01", "2024-01-02"]), re.escape("make dates of it by pandas.to_datetime()")),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=words):
             forecaster().fit(pandas.Series(np.zeros(len(index)), index))
@@ -334,6 +338,32 @@ def test_exogenous_rows_are_found_by_their_labels():
         fitted.predict(3, X[["sun"]])
     with pytest.raises(ValueError, match="several rows of one label"):
         fitted.predict(3, pandas.concat([X, X]))
+    for other, kind in ((X.tz_localize("UTC"), "UTC"), (X.to_period("D"), "period")):
+        with pytest.raises(ValueError, match=f"X has an index of dtype .*{kind}.*, and y has datetime64"):
+            fitted.predict(3, other)
+
+
+def test_columns_of_series_are_found_by_their_names():
+    pandas = pytest.importorskip("pandas", reason="needs pandas")
+    frame = pandas.DataFrame(WALK * [1, 1000], columns=["small", "large"])
+    turned, fitted = frame[["large", "small"]], forecaster().fit(frame)
+    expected = fitted.predict(history=frame)
+    pandas.testing.assert_frame_equal(fitted.predict(history=turned), expected)
+    pandas.testing.assert_frame_equal(fitted.predict(history=[frame, turned])[1], expected)
+    both = forecaster().fit([frame, turned]).predict()
+    pandas.testing.assert_frame_equal(both[1], forecaster().fit([frame, frame]).predict()[1])
+    for call in (
+        lambda: fitted.predict(history=frame.set_axis(["small", "other"], axis=1)),
+        lambda: fitted.predict(history=frame.set_axis(["small", "small"], axis=1)),
+    ):
+        message_of(ValueError, call, "history has the columns ['small', ", "['small', 'large'] came before")
+    message_of(ValueError, lambda: forecaster().fit([frame, frame.add_suffix("2")]), "y[1] has the columns ['small2',")
+    twice = frame.set_axis(["same", "same"], axis=1)
+    by_place = forecaster().fit(WALK[:, 0], twice).predict(history=WALK[:87, 0], X=twice)
+    expected = forecaster().fit(WALK[:, 0], frame.to_numpy()).predict(history=WALK[:87, 0], X=frame.to_numpy())
+    np.testing.assert_array_equal(by_place, expected)
+    other = forecaster().fit(frame[["small"]]).predict(history=frame[["large"]])
+    assert other.columns.tolist() == ["large"], "one column needs no name to be found"
 
 
 # ---- backtest ----
@@ -382,7 +412,7 @@ def test_errors_and_coverage_by_horizon():
 
 
 def test_backtests_as_a_table():
-    pytest.importorskip("pandas", reason="needs pandas")
+    pandas = pytest.importorskip("pandas", reason="needs pandas")
     result = forecaster().backtest([WALK, WALK[:70]], origins=4)
     table = result.to_frame()
     assert table.columns.tolist() == [
@@ -403,6 +433,17 @@ def test_backtests_as_a_table():
     one = table[(table["series"] == 1) & (table["column"] == 1) & (table["horizon"] == 2)]
     np.testing.assert_array_equal(one["actual"], WALK[one["known"] + 1, 1])
     flat = forecaster().backtest(WALK[:, 0], origins=4).to_frame()
+    index = pandas.date_range("2024-01-01", periods=90)
+    mixed = [WALK[:, 0], pandas.Series(WALK[:, 1], index)]
+    table = forecaster().backtest(mixed, origins=2).to_frame()
+    assert table["label"][table["series"] == 0].isna().all()
+    assert table["label"].tolist()[-1] == index[89]
+    columns = pandas.MultiIndex.from_tuples([("north", "a"), ("south", "b")], names=["region", "shop"])
+    frame = pandas.DataFrame(WALK, index, columns)
+    assert forecaster().backtest(frame, origins=2).to_frame()["column"].tolist()[:2] == [*columns]
+    quantiles = forecaster().fit(frame).predict_quantiles().columns
+    assert quantiles.names == ["region", "shop", "quantile"]
+    assert quantiles[-1] == ("south", "b", 0.9)
     assert flat.columns.tolist()[:3] == ["known", "horizon", "actual"]
 
 
@@ -419,7 +460,9 @@ SERIES = WALK[:, 0]
         ({"quantiles": ()}, "quantiles is empty"), ({"cell": "lstn"}, "lstn"), ({"hidden_size": 0}, "hidden_size is 0"),
         ({"validation_fraction": 1.0}, "validation_fraction is 1.0"), ({"early_stopping": "yes"}, "early_stopping is"),
         ({"n_iter_no_change": 0}, "n_iter_no_change is 0"), ({"tol": -1}, "tol is -1"),
-        ({"lags": 80}, "y has 90 steps; lags=80, horizon=3 and difference=1 need 87"),
+        ({"lags": 80}, "y has 90 steps; lags=80, horizon=3 and difference=1 need 99 or more with validation"),
+        ({"lags": 87, "early_stopping": False}, "lags=87, horizon=3 and difference=1 need 91 or more; give a longer"),
+        ({"validation_fraction": 0.9}, "y has 90 steps; lags=8, horizon=3 and difference=1 need 120 or more with"),
         ({"max_epochs": 0}, "max_epochs is 0"), ({"batch_size": -1}, "batch_size is -1"),
     ],
 )  # fmt: skip
@@ -435,7 +478,8 @@ def test_arguments(changes, words):
         (np.zeros((4, 5, 6)), "give several series as a list"), ([], "y has shape (0,)"), (5.0, "y has shape ()"),
         (np.where(np.arange(90) == 7, np.nan, SERIES), "y has nan in row 7; a forecaster reads each step, so fill"),
         ([WALK, SERIES], "y has series of [2, 1] columns"), (["a", "b"], "real numbers"),
-        (SERIES[:12], "y has 12 steps"), ([WALK, WALK[:7]], "y has 7 steps"),
+        (SERIES[:12], "y has 12 steps"), ([WALK, WALK[:7]], "y has a series of 7 steps"),
+        (SERIES * 1e200, "e+199 in row 0; give numbers below 1e+150"),
     ],
 )  # fmt: skip
 def test_series_that_cannot_be_forecast(y, words):
@@ -443,15 +487,49 @@ def test_series_that_cannot_be_forecast(y, words):
         forecaster().fit(y)
 
 
+@pytest.mark.parametrize("fraction", [0.05, 0.15, 0.5, 0.9])
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_a_message_names_the_fewest_steps_that_can_be_fitted(early_stopping, fraction):
+    """Whatever the part that is held out: one step fewer is refused."""
+    for lags, horizon, difference in ((24, 2, 1), (1, 1, None), (7, 5, (1, 4))):
+        made = forecaster(
+            lags=lags, horizon=horizon, difference=difference, max_epochs=1, early_stopping=early_stopping,
+            validation_fraction=fraction,
+        )  # fmt: skip
+        y = RANDOM.normal(size=400)
+        message = message_of(ValueError, lambda made=made, y=y: made.fit(y[:1]), "y has 1 steps; lags=")
+        fewest = int(re.search(r"need (\d+) or more", message)[1])
+        assert made.fit(y[:fewest]).predict().shape == (horizon,)
+        message_of(ValueError, lambda made=made, y=y[: fewest - 1]: made.fit(y), f"need {fewest} or more")
+        assert made.backtest(y[: fewest + horizon + 1], origins=2, refit=True).fits == 2
+
+
+class InterruptedAtOnce(Callback):
+    def on_train_batch_begin(self, batch, logs=None):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_a_fit_that_was_interrupted_in_its_first_epoch(early_stopping):
+    """It is as after an interrupt in a later one: fitted, by the epochs that there were."""
+    made = forecaster(callbacks=InterruptedAtOnce(), early_stopping=early_stopping).fit(SERIES)
+    assert (made.n_iter_, made.loss_curve_) == (0, [])
+    assert made.validation_loss_curve_ == ([] if early_stopping else None)
+    assert np.isfinite(made.predict_quantiles()).all()
+
+
 def test_what_does_not_fit_the_fit():
     X, fitted = np.ones((90, 2)), forecaster().fit(SERIES)
     with_X, with_past = forecaster().fit(SERIES, X), forecaster().fit(SERIES, past_X=X)
     for call, words in (
+        (lambda: fitted.predict(X), "horizon is of type ndarray; give a number of steps first, and data by name"),
         (lambda: fitted.predict(4), "horizon is 4, and the forecaster was fitted for 3 steps"),
         (lambda: fitted.predict(3, X[:3]), "X is given, and the forecaster was fitted without"),
         (lambda: fitted.predict(3, past_X=X), "past_X is given without history"),
         (lambda: fitted.predict(3, history=SERIES, past_X=X), "past_X is given, and the forecaster was fitted without"),
         (lambda: fitted.predict(3, history=SERIES[:8]), "history has 8 steps; give 9 or more"),
+        (lambda: fitted.predict(3, history=SERIES * 1e60), "X or past_X has numbers that are beyond float32"),
+        (lambda: with_X.predict(3, X[:3] * 1e60), "X or past_X has numbers that are beyond float32"),
         (lambda: fitted.predict(3, history=WALK), "history has 2 columns, and y in fit had 1"),
         (lambda: fitted.predict_interval(coverage=0.9), "coverage is 0.9, and quantiles (0.1, 0.5, 0.9) have"),
         (lambda: forecaster(quantiles=(0.2, 0.9)).fit(SERIES).predict_interval(), "(0.2, 0.5, 0.9) have no pair"),

@@ -205,7 +205,7 @@ def test_early_stopping_keeps_the_best_epoch():
     plain = clone(made).set_params(early_stopping=False, tol=0.05).fit(X, y)
     assert plain.n_iter_ < 200
     assert not hasattr(plain, "validation_scores_")
-    with pytest.raises(ValueError, match="least populated class"):
+    with pytest.raises(ValueError, match="y has one sequence of the class 'rare'"):
         made.fit(X, ["rare", *y[1:]])
 
 

@@ -9,10 +9,12 @@ pytest.importorskip("sklearn", minversion="1.6", reason="needs scikit-learn 1.6,
 from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.preprocessing import StandardScaler
 
+from nblstm.callbacks import LambdaCallback
 from nblstm.layers import LSTM, Dense, Input
 from nblstm.models import Sequential
 from nblstm.optimizers import Adam
 from nblstm.sklearn import RecurrentClassifier, RecurrentRegressor, SequenceScaler
+from nblstm.sklearn.quantiles import checked_quantiles, interval, intervals
 from nblstm.sklearn.sequences import PADDING, Sequences, TrainingBatches
 
 random = np.random.default_rng(0)
@@ -261,7 +263,7 @@ def test_quantiles_that_were_not_fitted():
     median = regressor(quantiles=[0.5]).fit(LIST, Y)
     message_of(ValueError, lambda: median.predict_interval(LIST), "median alone")
     made = regressor(quantiles=[0.1, 0.9]).fit(LIST, Y)
-    message_of(ValueError, lambda: made.predict_interval(LIST, 0.9), "the quantiles 0.05 and 0.95", "[0.1, 0.5, 0.9]")
+    message_of(ValueError, lambda: made.predict_interval(LIST, 0.9), "the quantiles 0.05 and 0.95", "(0.1, 0.5, 0.9)")
     message_of(ValueError, lambda: made.predict_interval(LIST, 90), "coverage is 90")
 
 
@@ -276,3 +278,112 @@ def test_a_models_own_number_of_steps():
     model = Sequential([Input((6, 3)), LSTM(4), Dense(1)])
     made = RecurrentRegressor(model=model, max_epochs=1).fit(ARRAY, Y)
     message_of(ValueError, lambda: made.predict(ARRAY[:, :5]), "(None, 6, 3)")
+
+
+def as_objects(parts):
+    found = np.empty(len(parts), object)
+    found[:] = parts
+    return found
+
+
+def test_targets_of_steps_come_in_all_forms_that_sequences_do():
+    pd = pytest.importorskip("pandas", reason="needs pandas")
+    labels = [np.where(x[:, 0] > 0, "up", "down") for x in LIST]
+    classify = RecurrentClassifier(hidden_size=4, max_epochs=2, random_state=0)
+    expected = np.concatenate(classify.fit(LIST, labels).predict_proba(LIST))
+    columns = [part[:, None] for part in labels]
+    table = pd.concat({f"{n}": pd.Series(part) for n, part in enumerate(labels)})
+    for given in ([part.tolist() for part in labels], as_objects(labels), pd.Series(labels), columns, table):
+        assert np.array_equal(np.concatenate(classify.fit(LIST, given).predict_proba(LIST)), expected)
+    same = ARRAY[:, :, 0] > 0
+    assert np.array_equal(classify.fit(ARRAY, same.tolist()).predict(ARRAY), classify.fit(ARRAY, same).predict(ARRAY))
+
+    numbers = [x[:, :1] for x in LIST]
+    expected = np.concatenate(regressor().fit(LIST, numbers).predict(LIST))
+    table = pd.concat({f"{n}": pd.DataFrame(part) for n, part in enumerate(numbers)})
+    for given in ([part.tolist() for part in numbers], as_objects(numbers), pd.Series(numbers), table):
+        assert np.array_equal(np.concatenate(regressor().fit(LIST, given).predict(LIST)), expected)
+    flat = [part[:, 0] for part in numbers]
+    for given in (flat, as_objects(flat), pd.Series(flat)):
+        message_of(ValueError, lambda given=given: regressor().fit(LIST, given), "shapes such as (2,)", "(T_i, 1)")
+    message_of(ValueError, lambda: classify.fit(LIST, [np.stack([part] * 2, 1) for part in labels]), "y[0] has shape")
+
+
+def test_weights_of_a_score_over_steps():
+    labels, weight = [x[:, 0] > 0 for x in LIST], np.arange(1.0, 31)
+    made = RecurrentClassifier(hidden_size=4, max_epochs=2, random_state=0).fit(LIST, labels)
+    right = np.concatenate(made.predict(LIST)) == np.concatenate(labels)
+    assert made.score(LIST, labels, weight) == pytest.approx(
+        np.average(right, weights=weight.repeat([*map(len, LIST)]))
+    )
+    message_of(ValueError, lambda: made.score(LIST, labels, weight[1:]), "sample_weight has shape (29,)")
+    numbers = [x[:, :1] for x in LIST]
+    steps = regressor().fit(LIST, numbers)
+    message_of(ValueError, lambda: steps.score(LIST, numbers, weight[1:]), "sample_weight has shape (29,)")
+
+
+def test_columns_of_all_frames_have_the_same_order():
+    pd = pytest.importorskip("pandas", reason="needs pandas")
+    frames = [pd.DataFrame(x, columns=[*"abc"]) for x in LIST]
+    made = regressor().fit(frames, Y)
+    assert np.array_equal(made.predict(frames), predictions(LIST))
+    frames[7] = frames[7][[*"bac"]]
+    for call in (
+        lambda: regressor().fit(frames, Y),
+        lambda: made.predict(frames),
+        lambda: SequenceScaler().fit(frames),
+    ):
+        message_of(ValueError, call, "X[7] has the columns ['b', 'a', 'c'], and X[0] has ['a', 'b', 'c']")
+    table = pd.concat(dict(enumerate(frames)))
+    table.index = table.index.set_codes(np.where(table.index.codes[0] == 4, -1, table.index.codes[0]), level=0)
+    message_of(ValueError, lambda: made.predict(table), "X has rows whose first index level is NaN")
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "needed"),
+    [
+        ([], ValueError, "X is an empty list"),
+        ((x for x in LIST), TypeError, "X is of type generator; give a list of arrays"),
+        ({"a": LIST}, TypeError, "X is of type dict"),
+        ("text", TypeError, "X is of type str"),
+        (None, TypeError, "X is of type NoneType"),
+    ],
+)
+def test_what_is_no_list_of_sequences(X, error, needed):
+    message_of(error, lambda: regressor().fit(X, Y), needed)
+    message_of(error, lambda: regressor().fit(LIST, Y).predict(X), needed)
+
+
+def test_what_cannot_be_held_out():
+    stops = regressor(early_stopping=True)
+    message_of(
+        ValueError,
+        lambda: stops.fit(LIST[:1], Y[:1]),
+        "and 1 are too few for two parts;",
+        "early_stopping=False",
+    )
+    weight = np.zeros(30)
+    weight[0] = 1
+    message_of(ValueError, lambda: stops.fit(LIST, Y, weight), "sample_weight is 0 for all 3 sequences")
+    classify = RecurrentClassifier(hidden_size=4, early_stopping=True)
+    rare, many = ["a"] * 29 + ["b"], [f"{k % 10}" for k in range(30)]
+    message_of(ValueError, lambda: classify.fit(LIST, rare), "y has one sequence of the class 'b'")
+    message_of(ValueError, lambda: classify.fit(LIST, many), "30 are too few for two parts with all classes")
+
+
+def test_one_callback_needs_no_list():
+    seen = []
+    alone = LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(epoch))
+    regressor(callbacks=alone).fit(LIST, Y)
+    assert seen == [0, 1]
+    message_of(TypeError, lambda: regressor(callbacks=3).fit(LIST, Y), "callbacks has 3", "EarlyStopping()")
+
+
+def test_intervals_lie_between_quantiles_of_the_same_distance_from_the_median():
+    levels = checked_quantiles((5 / 6, 0.05, 1 / 6, 0.95, 0.7)).tolist()
+    assert levels == [0.05, 1 / 6, 0.5, 0.7, 5 / 6, 0.95]
+    assert list(intervals(levels).values()) == [(0, 5), (1, 4)]
+    for coverage, ends in ((0.9, [0, 5]), (2 / 3, [1, 4]), (0.666667, [1, 4])):
+        assert interval(levels, coverage) == ends
+    message_of(ValueError, lambda: interval(levels, 0.4), "intervals of [0.9, 0.666666667]", "0.3 and 0.7")
+    message_of(ValueError, lambda: interval((0.2, 0.5), 0.6), "(0.2, 0.5) have no such interval", "0.2 and 0.8")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import clone
 
 from nblstm.arguments import validate
+from nblstm.sklearn.quantiles import intervals
 from nblstm.sklearn.series import TimeSeries
 from nblstm.sklearn.windows import continuation
 
@@ -96,10 +97,11 @@ class Backtest:
         n, o, h, k = (axis.ravel() for axis in np.indices(whole))
         known = self.known.reshape(whole[:2])[n, o]
         table: dict[Any, Any] = {"series": n} if self.known.ndim == 2 else {}
-        table |= {} if self.flat else {"column": np.asarray(self.names, object)[k]}
+        table |= {} if self.flat else {"column": [self.names[column] for column in k]}
         table |= {"known": known, "horizon": h + 1}
-        if self.labels[0] is not None:
-            table["label"] = [self.labels[i][row] for i, row in zip(n, known + h, strict=True)]
+        if any(index is not None for index in self.labels):
+            rows = zip((self.labels[i] for i in n), known + h, strict=True)
+            table["label"] = [None if index is None else index[row] for index, row in rows]
         table |= {"actual": self.actuals.ravel(), "forecast": self.forecasts.ravel()}
         if self.quantiles is not None:
             table |= dict(zip(self.levels, self.quantiles.reshape(-1, len(self.levels)).T, strict=True))
@@ -125,16 +127,6 @@ class Backtest:
     def _by_horizon(self, values: np.ndarray) -> np.ndarray:
         axis = values.ndim - (1 if self.flat else 2)
         return np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1).mean(axis=1)
-
-
-def intervals(levels: Sequence[float]) -> dict[float, tuple[int, int]]:
-    """Places of the quantiles q and 1 - q among ``levels``, by the share between them, the widest first."""
-    found = {}
-    for low, q in enumerate(levels):
-        for high, other in enumerate(levels):
-            if q < 0.5 and abs(q + other - 1) < 1e-9:
-                found[round(other - q, 9)] = (low, high)
-    return found
 
 
 def rolling(

@@ -10,7 +10,9 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, check_consistent_length
 
-from nblstm.sklearn.estimator import LEARNING_RATE, RecurrentEstimator
+from nblstm.sklearn.estimator import RecurrentEstimator, weights_of_steps
+from nblstm.sklearn.networks import LEARNING_RATE
+from nblstm.sklearn.reading import listed
 from nblstm.sklearn.sequences import Sequences
 from nblstm.training.losses import BinaryCrossentropy, Loss, SparseCategoricalCrossentropy
 
@@ -169,8 +171,7 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):
         if labels is None:
             raise ValueError("y has no label for each step, as in fit; give an array (T_i,) for each sequence")
         found = self.classes_[self._by_class(outputs).argmax(axis=-1)]
-        weight = None if sample_weight is None else np.repeat(sample_weight, x.lengths)
-        return float(accuracy_score(np.concatenate(labels), found, sample_weight=weight))
+        return float(accuracy_score(np.concatenate(labels), found, sample_weight=weights_of_steps(sample_weight, x)))
 
     def _probabilities(self, X) -> tuple[Sequences, np.ndarray]:
         x, outputs = self._raw(X)
@@ -188,11 +189,14 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):
 
     def _labels_of_steps(self, y, x: Sequences) -> list[np.ndarray] | None:
         """The labels of each step, one array (T_i,) for each sequence; None if y has one for each sequence."""
-        listed = isinstance(y, list | tuple) and len(y) and all(getattr(part, "ndim", 0) == 1 for part in y)
-        if not listed and not (getattr(y, "ndim", 0) == 2 and y.shape[1] > 1):
-            return None
-        labels = [np.asarray(part) for part in (y if listed else np.asarray(y))]
-        check_consistent_length(x.lengths, labels)
+        parts = listed("y", y)
+        if parts is None:
+            table = np.asarray(y) if isinstance(y, list | tuple) else y
+            if getattr(table, "ndim", 0) != 2 or table.shape[1] == 1:
+                return None
+            parts = list(np.asarray(table))
+        check_consistent_length(x.lengths, parts)
+        labels = [_column(n, np.asarray(part)) for n, part in enumerate(parts)]
         wrong = next((n for n, part in enumerate(labels) if len(part) != x.lengths[n]), None)
         if wrong is not None:
             raise ValueError(
@@ -238,7 +242,15 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):
         return targets.like(by_class if weight is None else weight.repeat(targets.lengths) * by_class)
 
     def _strata(self, targets):
-        return None if isinstance(targets, Sequences) else targets
+        if isinstance(targets, Sequences):
+            return None
+        alone = np.flatnonzero(np.bincount(targets) == 1)
+        if len(alone):
+            raise ValueError(
+                f"y has one sequence of the class {self.classes_[alone].tolist()[0]!r}, and early_stopping holds out "
+                "some of each class; give two or more, or early_stopping=False"
+            )
+        return targets
 
     def _outputs(self, targets):
         C = len(self.classes_)
@@ -249,3 +261,10 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):
 
     def _loss(self, outputs: int) -> Loss:
         return BinaryCrossentropy() if outputs == 1 else SparseCategoricalCrossentropy()
+
+
+def _column(n: int, labels: np.ndarray) -> np.ndarray:
+    """Labels of the steps of sequence n, (T_i,) or (T_i, 1), as (T_i,)."""
+    if labels.ndim > 1 and labels.shape[1:] != (1,):
+        raise ValueError(f"y[{n}] has shape {labels.shape}; give a label for each step, (T_i,)")
+    return labels.reshape(-1)

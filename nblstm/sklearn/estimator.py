@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -13,15 +12,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from nblstm.arguments import validate
 from nblstm.sklearn.loss_curve import LossCurve
-from nblstm.sklearn.networks import masks_padding, network, padding_of
+from nblstm.sklearn.networks import masks_padding, network, optimizer_of, padding_of
 from nblstm.sklearn.reading import read
 from nblstm.sklearn.sequences import Sequences, TrainingBatches, batch_of, subset
-from nblstm.training import optimizers
 from nblstm.training.losses import Loss
-from nblstm.training.optimizers import Optimizer
-
-#: The learning rate of an optimizer that is given by name, unless another is given.
-LEARNING_RATE = 3e-3
 
 
 class RecurrentEstimator(BaseEstimator):
@@ -116,7 +110,8 @@ class RecurrentEstimator(BaseEstimator):
             data = [TrainingBatches(data, batch_size, model.generator, masks_padding(model)), None, None]
         model.fit(
             data[0], data[1], sample_weight=data[2], batch_size=batch_size, initial_epoch=self.n_iter_,
-            epochs=self.n_iter_ + epochs, verbose=self.verbose, callbacks=[*(self.callbacks or ()), curve],
+            epochs=self.n_iter_ + epochs, verbose=self.verbose,
+            callbacks=[[] if self.callbacks is None else self.callbacks, curve],
         )  # fmt: skip
         return self
 
@@ -150,9 +145,17 @@ class RecurrentEstimator(BaseEstimator):
         """Numbers of the sequences to train on, and of those held out."""
         fraction = validate.number("validation_fraction", self.validation_fraction, 0, 1, above=True, below=True)
         seed = int(self.model_.generator.integers(np.iinfo(np.int32).max))
-        chosen, held_out = train_test_split(
-            np.arange(len(targets)), test_size=fraction, random_state=seed, stratify=self._strata(targets)
-        )
+        strata = self._strata(targets)
+        try:
+            chosen, held_out = train_test_split(
+                np.arange(len(targets)), test_size=fraction, random_state=seed, stratify=strata
+            )
+        except ValueError:
+            classes = "" if strata is None else " with all classes in both"
+            raise ValueError(
+                f"early_stopping holds out {fraction:g} of the sequences, and {len(targets)} are too few for two parts"
+                f"{classes}; give more, another validation_fraction, or early_stopping=False"
+            ) from None
         return np.sort(chosen), np.sort(held_out)
 
     def _strata(self, targets) -> np.ndarray | None:
@@ -219,14 +222,6 @@ def _weights(sample_weight, N: int) -> np.ndarray:
     return weight
 
 
-def optimizer_of(given, learning_rate) -> Optimizer:
-    """A new optimizer like the one given, or of the name given, with the learning rate."""
-    if isinstance(given, str):
-        return optimizers.get({"class_name": given, "config": {"learning_rate": copy.deepcopy(learning_rate)}})
-    if learning_rate != LEARNING_RATE:
-        raise ValueError(
-            f"learning_rate is {learning_rate!r}, and optimizer is {given!r}, which has its own; give the name of an "
-            "optimizer, or leave learning_rate out"
-        )
-    made = optimizers.get(given)
-    return type(made).from_config(made.get_config())
+def weights_of_steps(sample_weight, x: Sequences) -> np.ndarray | None:
+    """The weight of each step, in the order of ``x.flat()``, from those of sequences."""
+    return None if sample_weight is None else _weights(sample_weight, len(x)).repeat(x.lengths)

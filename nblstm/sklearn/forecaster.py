@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from nblstm.arguments import validate
-from nblstm.sklearn.backtest import Backtest, baselines, intervals, rolling
-from nblstm.sklearn.estimator import LEARNING_RATE
+from nblstm.sklearn.backtest import Backtest, baselines, rolling
+from nblstm.sklearn.columns import Columns, as_tables, measured_columns
 from nblstm.sklearn.horizon_model import HorizonModel
-from nblstm.sklearn.regressor import checked_quantiles
+from nblstm.sklearn.networks import LEARNING_RATE
+from nblstm.sklearn.quantiles import checked_quantiles, interval, intervals
 from nblstm.sklearn.request import Fitted, Request
-from nblstm.sklearn.series import Columns, as_tables, read_series
-from nblstm.sklearn.windows import Known, Scale
+from nblstm.sklearn.series import read_series
+from nblstm.sklearn.windows import Known, Scale, Windowing
 
 
 class RecurrentForecaster(BaseEstimator):
@@ -173,33 +172,24 @@ class RecurrentForecaster(BaseEstimator):
         TypeError, ValueError
             If an argument is not as described, has NaN or infinity, or the series are too short.
         """
-        lags, H, d, fewest = self._window()
+        windowing = Windowing.of(self)
         quantiles = None if self.quantiles is None else tuple(checked_quantiles(self.quantiles).tolist())
         series, several = read_series("y", y)
-        X, past_X = (as_tables(name, given, series, several) for name, given in (("X", X), ("past_X", past_X)))
-        columns = Columns.of("X", X), Columns.of("past_X", past_X)
-        index, lengths = [one.index for one in series], [len(one) for one in series]
-        tables = [of.of_series(given, index, lengths) for of, given in zip(columns, (X, past_X), strict=True)]
-        ends = [max(T - self._held_out(T), 0) for T in lengths]
-        first = lags + sum(d) - 1
-        trained = [np.arange(first, end - H) for end in ends]
-        held_out = [np.arange(max(end - 1, first), T - H) for end, T in zip(ends, lengths, strict=True)]
-        if not sum(map(len, trained)) or min(lengths) <= first or not (sum(map(len, held_out)) or ends == lengths):
-            raise ValueError(
-                f"y has {min(lengths)} steps; lags={lags}, horizon={H} and difference={self.difference} need {fewest} "
-                "or more; give a longer series, fewer lags or a shorter horizon"
-            )
-        for of, rows in zip(columns, tables, strict=True):
-            of.measure([each[:end] for each, end in zip(rows, ends, strict=True)])
-        X, past_X = ([of.scaled(rows) for rows in each] for of, each in zip(columns, tables, strict=True))
+        lengths, d = [len(one) for one in series], windowing.difference
+        windowing.check_lengths(lengths)
+        # Scales are of the rows before what is held out; a series that is short takes as many as it needs for one.
+        ends = [windowing.end(T) for T in lengths]
+        columns, X = measured_columns("X", X, series, several, ends)
+        past_columns, past_X = measured_columns("past_X", past_X, series, several, ends)
         scales = [Scale.of(one.values[: max(end, sum(d) + 2)], d) for one, end in zip(series, ends, strict=True)]
         known = [Known(*each) for each in zip(series, X, past_X, scales, strict=True)]
-        found = HorizonModel(self, known, trained, held_out if ends != lengths else None, lags, H, d, quantiles)
+        found = HorizonModel(self, known, windowing, quantiles)
         self.model_, self.widening_ = found.model, found.widening
         self.quantiles_ = None if quantiles is None else np.array(quantiles)
-        self.loss_curve_, self.validation_loss_curve_ = found.log["loss"], found.log.get("val_loss")
-        self.n_iter_ = len(found.log["loss"])
-        self._fitted = Fitted(found, [each.last(first + 1) for each in known], several, *columns)
+        self.loss_curve_ = found.log.get("loss", [])  # empty if it was interrupted in the first epoch
+        self.validation_loss_curve_ = found.log.get("val_loss", []) if windowing.fraction else None
+        self.n_iter_ = len(self.loss_curve_)
+        self._fitted = Fitted(found, [each.last(windowing.back) for each in known], several, columns, past_columns)
         return self
 
     def predict(self, horizon=None, X=None, *, history=None, past_X=None):
@@ -265,14 +255,9 @@ class RecurrentForecaster(BaseEstimator):
             raise ValueError(
                 f"quantiles {levels} have no pair with an interval between; fit with such as (0.1, 0.5, 0.9)"
             )
-        share = next(iter(pairs)) if coverage is None else round(validate.probability("coverage", coverage), 9)
-        if share not in pairs:
-            raise ValueError(
-                f"coverage is {coverage}, and quantiles {levels} have intervals of {list(pairs)}; give one of these, "
-                "or fit with the quantiles (1 - coverage) / 2 and (1 + coverage) / 2"
-            )
+        ends = list(next(iter(pairs.values()))) if coverage is None else interval(levels, coverage)
         request, forecasts = self._forecasts(horizon, X, history, past_X)
-        return request.labelled(forecasts[..., list(pairs[share])], "bound", ["lower", "upper"])
+        return request.labelled(forecasts[..., ends], "bound", ["lower", "upper"])
 
     def backtest(self, y, X=None, past_X=None, *, origins=10, stride=1, refit=False, season=None) -> Backtest:
         """Forecast from rolling origins in the last part of series, as if what follows were unknown.
@@ -299,7 +284,8 @@ class RecurrentForecaster(BaseEstimator):
             forecasts: "naive" repeats the last value, "seasonal naive" the last season, and with several differences
             "continued" is what the network corrects.
         """
-        _, H, d, fewest = self._window()
+        windowing = Windowing.of(self)
+        H, d = windowing.horizon, windowing.difference
         series, several = read_series("y", y)
         O, stride = validate.positive_integer("origins", origins), validate.positive_integer("stride", stride)
         every = validate.whole_number("refit", int(refit) if isinstance(refit, bool | np.bool_) else refit) or O
@@ -311,7 +297,7 @@ class RecurrentForecaster(BaseEstimator):
             return None if tables is None else Columns.of(name, tables).of_series(tables, index, lengths)
 
         X, past_X = rows("X", X), rows("past_X", past_X)
-        back, needed = H + stride * (O - 1), max(fewest, season)
+        back, needed = H + stride * (O - 1), max(windowing.fewest, season)
         if min(lengths) - back < needed:
             raise ValueError(
                 f"y has a series of {min(lengths)} steps; {O} origins at a stride of {stride} need {back} and {needed} "
@@ -319,22 +305,6 @@ class RecurrentForecaster(BaseEstimator):
             )
         known = np.array([T - H - stride * np.arange(O)[::-1] for T in lengths])
         return rolling(self, series, several, X, past_X, known, every, baselines(series, known, H, season, d))
-
-    def _window(self) -> tuple[int, int, tuple[int, ...], int]:
-        """Lags, horizon and differences, checked, and the fewest steps of a series that make windows of them."""
-        given = () if self.difference is None else self.difference
-        given = tuple(given) if isinstance(given, Sequence | np.ndarray) else (given,)
-        fix = "give 1, a season, both as a tuple, or None"
-        d = tuple(validate.positive_integer("difference", each, fix) for each in given)
-        lags, H = validate.positive_integer("lags", self.lags), validate.positive_integer("horizon", self.horizon)
-        return lags, H, d, lags + sum(d) + (2 * H if self.early_stopping else H)
-
-    def _held_out(self, T: int) -> int:
-        """The number of steps at the end of a series on which the network is not trained."""
-        if not validate.flag("early_stopping", self.early_stopping):
-            return 0
-        fraction = validate.number("validation_fraction", self.validation_fraction, 0, 1, above=True, below=True)
-        return max(self.horizon, int(np.ceil(fraction * T)))
 
     def _forecasts(self, horizon, X, history, past_X) -> tuple[Request, np.ndarray]:
         """The request of these arguments, and its forecasts (N, H, K, Q)."""

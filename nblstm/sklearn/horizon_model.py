@@ -10,9 +10,8 @@ from sklearn.utils import check_random_state
 
 from nblstm.arguments import validate
 from nblstm.models import Sequential
-from nblstm.sklearn.estimator import optimizer_of
-from nblstm.sklearn.networks import network
-from nblstm.sklearn.windows import Known, widening
+from nblstm.sklearn.networks import network, optimizer_of
+from nblstm.sklearn.windows import Known, Windowing, widening
 from nblstm.training.callbacks import EarlyStopping
 from nblstm.training.losses import Quantile
 
@@ -26,11 +25,7 @@ class HorizonModel:
         Its arguments say what the network is like and how it is trained.
     known : list of Known
         Series, before differences.
-    trained, held_out : list of ndarray of int
-        Origins of the windows of each series, which are the last known steps: for training, and for early stopping
-        if there is one, else None.
-    lags, horizon : int
-    difference : tuple of int
+    windowing : Windowing
     levels : tuple of float, or None
         Quantiles in ascending order; None for means.
 
@@ -43,18 +38,17 @@ class HorizonModel:
         See `windows.widening`.
     """
 
-    def __init__(
-        self, forecaster: Any, known: list[Known], trained: list[np.ndarray], held_out: list[np.ndarray] | None,
-        lags: int, horizon: int, difference: tuple[int, ...], levels: tuple[float, ...] | None,
-    ):  # fmt: skip
-        self.lags, self.horizon, self.difference, self.levels = lags, horizon, difference, levels
+    def __init__(self, forecaster: Any, known: list[Known], windowing: Windowing, levels: tuple[float, ...] | None):
+        self.lags, self.horizon, self.difference = windowing.lags, windowing.horizon, windowing.difference
+        self.levels = levels
+        trained, held_out = zip(*[windowing.origins(len(one.series)) for one in known], strict=True)
         self._columns, self._each_step = known[0].series.values.shape[1], known[0].columns.shape[1] > 0
         x, corrections = self._data(known, trained)
         self._center, unit = corrections.mean(axis=0), corrections.std(axis=0)
         self._unit = np.where(unit > 1e-12 * np.abs(corrections).max(axis=0), unit, 0.0)  # 0: always the same
         self.model = self._made(forecaster, x.shape[2])
-        callbacks, validation = list(forecaster.callbacks or ()), None
-        if held_out is not None:
+        callbacks, validation = [[] if forecaster.callbacks is None else forecaster.callbacks], None
+        if windowing.fraction:
             x_held_out, corrections_held_out = self._data(known, held_out)
             validation = self._samples(x_held_out, corrections_held_out)
             patience = validate.positive_integer("n_iter_no_change", forecaster.n_iter_no_change)
@@ -66,12 +60,12 @@ class HorizonModel:
             validate.positive_integer("max_epochs", forecaster.max_epochs), forecaster.verbose, callbacks,
             validation_data=validation, sample_weight=weight[0] if weight else None,
         ).history  # fmt: skip
-        if not np.isfinite(self.log["loss"][-1]):
+        if not np.isfinite(self.log.get("loss", [0.0])[-1]):
             raise ValueError(f"the loss is {self.log['loss'][-1]} after training; lower the learning rate")
-        self.widening = np.zeros((horizon, self._columns, self._quantiles))
-        if held_out is not None and levels is not None:
+        self.widening = np.zeros((self.horizon, self._columns, self._quantiles))
+        if windowing.fraction and levels is not None:
             z = self._standardised(corrections_held_out)
-            self.widening = widening(z[..., None] - self._outputs(x_held_out, horizon), levels)
+            self.widening = widening(z[..., None] - self._outputs(x_held_out, self.horizon), levels)
 
     def forecasts(self, known: list[Known], horizon: int) -> np.ndarray:
         """Forecasts behind the last steps of N series, (N, horizon, K, Q)."""

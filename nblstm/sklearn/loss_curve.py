@@ -46,6 +46,11 @@ class LossCurve(Callback):
             if weight is not None and not isinstance(weight, Sequences):
                 found[2] = found[2].repeat(found[1].lengths)
             found[1:] = [part.flat() if isinstance(part, Sequences) else part for part in found[1:]]
+        if found[2] is not None and not np.any(found[2]):
+            raise ValueError(
+                f"sample_weight is 0 for all {len(held_out)} sequences that early_stopping holds out; leave those of "
+                "weight 0 out of X, or give early_stopping=False"
+            )
         self._held_out = tuple(found)
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:

@@ -1,7 +1,8 @@
-"""The model that an estimator trains: of layers named by its arguments, or like the one that it is given."""
+"""The model that an estimator trains: layers named by its arguments, or like those it is given; and its optimizer."""
 
 from __future__ import annotations
 
+import copy
 import inspect
 from typing import Any
 
@@ -10,6 +11,11 @@ from nblstm.cells import Cell
 from nblstm.layers import GRU, LSTM, RNN, Bidirectional, Dense, Dropout, Input, Layer, Masking, Recurrent, SimpleRNN
 from nblstm.models import Sequential
 from nblstm.sklearn.sequences import PADDING
+from nblstm.training import optimizers
+from nblstm.training.optimizers import Optimizer
+
+#: The learning rate of an optimizer that is given by name, unless another is given.
+LEARNING_RATE = 3e-3
 
 #: Layers whose initial values are Keras's; other names are those of cells, as `RNN` takes them.
 NAMED = {"lstm": LSTM, "gru": GRU, "rnn": SimpleRNN, "simple_rnn": SimpleRNN}
@@ -57,6 +63,19 @@ def padding_of(model: Sequential) -> float:
 def masks_padding(model: Sequential) -> bool:
     """Return whether a model that `network` made leaves such steps out."""
     return isinstance(model.layers[0], Masking)
+
+
+def optimizer_of(given, learning_rate) -> Optimizer:
+    """A new optimizer like the one given, or of the name given, with the learning rate."""
+    if isinstance(given, str):
+        return optimizers.get({"class_name": given, "config": {"learning_rate": copy.deepcopy(learning_rate)}})
+    if learning_rate != LEARNING_RATE:
+        raise ValueError(
+            f"learning_rate is {learning_rate!r}, and optimizer is {given!r}, which has its own; give the name of an "
+            "optimizer, or leave learning_rate out"
+        )
+    made = optimizers.get(given)
+    return type(made).from_config(made.get_config())
 
 
 def _layers(estimator: Any, each_step: bool) -> list[Layer]:

@@ -29,26 +29,30 @@ def read(estimator: Any, X, *, reset: bool, dtype: type = np.float32) -> Sequenc
     """
     if hasattr(X, "__array__") and not hasattr(X, "columns") and not hasattr(X, "iloc"):
         X = validate.plain_array("X", X)
-    listed = _listed(X)
-    if listed is None:
+    elif not hasattr(X, "shape") and (not hasattr(X, "__len__") or isinstance(X, str | bytes | dict | set)):
+        raise TypeError(f"X is of type {type(X).__name__}; give a list of arrays (T_i, F), or an array (N, T, F)")
+    elif isinstance(X, list | tuple) and not X:
+        raise ValueError("X is an empty list; give one sequence or more")
+    parts = listed("X", X)
+    if parts is None:
         found = _of_array(estimator, X, reset, dtype)
     else:
-        found = _of_list(estimator, listed, reset, dtype)
+        found = _of_list(estimator, parts, reset, dtype)
     _check_finite(found)
     return found
 
 
-def _listed(X) -> list | None:
+def listed(name: str, X) -> list | None:
     """The sequences of a list, a pandas Series, a table with two index levels or an array of objects, one by one.
 
     None if X is an array or a table (N, T), or a list of lists of equal length, which stands for one.
     """
-    if hasattr(X, "iloc"):
-        if getattr(X.index, "nlevels", 1) == 2:
-            return [part for _, part in X.groupby(level=0, sort=False)]
-        return list(X) if X.ndim == 1 and X.dtype == object else None
-    if isinstance(X, np.ndarray):
-        return list(X) if X.ndim == 1 and X.dtype == object and len(X) and np.ndim(X[0]) else None
+    if hasattr(X, "iloc") and getattr(X.index, "nlevels", 1) == 2:
+        if X.index.get_level_values(0).hasnans:
+            raise ValueError(f"{name} has rows whose first index level is NaN; name their sequence, or drop them")
+        return [part for _, part in X.groupby(level=0, sort=False)]
+    if hasattr(X, "iloc") or isinstance(X, np.ndarray):
+        return list(X) if X.ndim == 1 and X.dtype == object and len(X) and np.ndim(next(iter(X))) else None
     if not isinstance(X, list | tuple) or not len(X) or isinstance(X[0], str | bytes):
         return None
     ndims = {_ndim(part) for part in X}
@@ -88,8 +92,8 @@ def _of_array(estimator, X, reset: bool, dtype: type) -> Sequences:
     return Sequences.of_array(_converted(array, dtype)[:, :, None], "table")
 
 
-def _of_list(estimator, listed: list, reset: bool, dtype: type) -> Sequences:
-    arrays = [_sequence(n, part, dtype) for n, part in enumerate(listed)]
+def _of_list(estimator, parts: list, reset: bool, dtype: type) -> Sequences:
+    arrays = [_sequence(n, part, dtype) for n, part in enumerate(parts)]
     features = {array.shape[1] for array in arrays}
     if len(features) > 1:
         shapes = " and ".join(str(np.shape(part)) for part in _first_of_each(arrays))
@@ -98,7 +102,8 @@ def _of_list(estimator, listed: list, reset: bool, dtype: type) -> Sequences:
         raise ValueError(f"X has sequences of different numbers of features, such as {shapes}; {fix}")
     F = features.pop()
     came = f"in sequences such as one of shape {arrays[0].shape}"
-    _set_features(estimator, listed, F, reset, came, min(len(array) for array in arrays))
+    _check_names(parts)
+    _set_features(estimator, parts, F, reset, came, min(len(array) for array in arrays))
     return Sequences.of_list(arrays)
 
 
@@ -109,6 +114,18 @@ def _sequence(n: int, part, dtype: type) -> np.ndarray:
         array = array[:, None]
     _check_steps(array.shape, f" at {n}")
     return _converted(array, dtype)
+
+
+def _check_names(parts: list) -> None:
+    """Refuse DataFrames whose columns differ from those of the first in name or order."""
+    frames = [(n, part.columns) for n, part in enumerate(parts) if hasattr(part, "columns")]
+    for n, columns in frames[1:]:
+        first, names = frames[0]
+        if columns is not names and list(columns) != list(names):
+            raise ValueError(
+                f"X[{n}] has the columns {list(columns)}, and X[{first}] has {list(names)}; give all of them the same, "
+                "in the same order"
+            )
 
 
 def _first_of_each(arrays: list[np.ndarray]) -> list[np.ndarray]:

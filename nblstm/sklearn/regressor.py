@@ -11,7 +11,10 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted
 
 from nblstm.arguments import validate
-from nblstm.sklearn.estimator import LEARNING_RATE, RecurrentEstimator
+from nblstm.sklearn.estimator import RecurrentEstimator, weights_of_steps
+from nblstm.sklearn.networks import LEARNING_RATE
+from nblstm.sklearn.quantiles import checked_quantiles, interval
+from nblstm.sklearn.reading import listed
 from nblstm.sklearn.sequences import Sequences
 from nblstm.training.losses import Loss, MeanSquaredError, Quantile
 
@@ -127,15 +130,7 @@ class RecurrentRegressor(RegressorMixin, RecurrentEstimator):
             raise ValueError("quantiles has the median alone, which is no interval; give such as (0.05, 0.95)")
         ends = [0, len(self.quantiles_) - 1]
         if coverage is not None:
-            coverage = validate.number("coverage", coverage, 0, 1, above=True, below=True)
-            wanted = np.array([(1 - coverage) / 2, (1 + coverage) / 2])
-            apart = np.abs(self.quantiles_ - wanted[:, None])
-            if apart.min(axis=1).max() > 1e-6:
-                raise ValueError(
-                    f"coverage is {coverage:g}, which needs the quantiles {wanted[0]:g} and {wanted[1]:g}; give these "
-                    f"to the constructor, which got {[float(f'{q:g}') for q in self.quantiles_]}"
-                )
-            ends = apart.argmin(axis=1).tolist()
+            ends = interval(self.quantiles_.tolist(), coverage)
         x, outputs = self._raw(X)
         return self._as_given(x, self._by_quantile(outputs)[..., ends])
 
@@ -145,7 +140,7 @@ class RecurrentRegressor(RegressorMixin, RecurrentEstimator):
             return super().score(X, y, sample_weight)
         x, outputs = self._raw(X)
         targets = self._targets(y, x, None, reset=False).flat()
-        return self._score_of(targets, outputs, None if sample_weight is None else np.repeat(sample_weight, x.lengths))
+        return self._score_of(targets, outputs, weights_of_steps(sample_weight, x))
 
     def _score_of(self, targets, outputs, weight):
         return float(r2_score(targets, self._point(outputs), sample_weight=weight))
@@ -203,10 +198,17 @@ class RecurrentRegressor(RegressorMixin, RecurrentEstimator):
 
 def _steps(y, x: Sequences):
     """Targets of each step, as `Sequences`; others as they are."""
-    listed = isinstance(y, list | tuple) and len(y) and all(getattr(part, "ndim", 0) == 2 for part in y)
-    if listed:
-        arrays = [check_array(part, input_name=f"y[{n}]", dtype=np.float32) for n, part in enumerate(y)]
+    parts = listed("y", y)
+    if parts is not None and all(np.ndim(part) == 2 for part in parts):
+        arrays = [check_array(part, input_name=f"y[{n}]", dtype=np.float32) for n, part in enumerate(parts)]
         found = Sequences.of_list(arrays, 0)
+    elif parts is not None:
+        if len(shapes := {np.shape(part) for part in parts}) > 1:
+            raise ValueError(
+                f"y has arrays of shapes such as {min(shapes)} and {max(shapes)}; for numbers of each step give "
+                "(T_i, 1), as [np.reshape(part, (-1, 1)) for part in y]"
+            )
+        return np.array(parts)
     elif getattr(y, "ndim", 0) == 3:
         found = Sequences.of_array(check_array(y, input_name="y", dtype=np.float32, allow_nd=True), padding=0)
     else:
@@ -217,13 +219,3 @@ def _steps(y, x: Sequences):
         n = wrong[0]
         raise ValueError(f"y has {found.lengths[n]} steps in sequence {n}, of which X has {x.lengths[n]}; give as many")
     return found
-
-
-def checked_quantiles(quantiles) -> np.ndarray:
-    """Quantiles that a user wants, and the median, in ascending order."""
-    if not np.iterable(quantiles) or isinstance(quantiles, str):
-        raise TypeError(f"quantiles is {quantiles!r}; give numbers between 0 and 1, such as (0.05, 0.5, 0.95), or None")
-    found = [validate.number("a quantile", q, 0, 1, above=True, below=True) for q in quantiles]
-    if not found:
-        raise ValueError("quantiles is empty; give numbers between 0 and 1, such as (0.05, 0.5, 0.95), or None")
-    return np.unique([*found, 0.5])

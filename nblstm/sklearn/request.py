@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from nblstm.arguments import validate
+from nblstm.sklearn.columns import Columns, as_tables
 from nblstm.sklearn.horizon_model import HorizonModel
-from nblstm.sklearn.series import Columns, as_tables, follow, read_series
+from nblstm.sklearn.series import follow, read_series
 from nblstm.sklearn.windows import Known, Scale
 
 
@@ -64,6 +65,11 @@ class Fitted:
     def request(self, horizon, X, history, past_X) -> Request:
         """The series behind which to forecast, checked; for arguments see `RecurrentForecaster.predict`."""
         most = self.network.horizon
+        if np.ndim(horizon):
+            raise TypeError(
+                f"horizon is of type {type(horizon).__name__}; give a number of steps first, and data by name, as X= "
+                "or history="
+            )
         steps = most if horizon is None else validate.positive_integer("horizon", horizon)
         if steps > most:
             raise ValueError(f"horizon is {steps}, and the forecaster was fitted for {most} steps; fit it for {steps}")
@@ -88,6 +94,7 @@ class Fitted:
         least = self.network.lags + sum(difference)
         if series[0].values.shape[1] != K:
             raise ValueError(f"history has {series[0].values.shape[1]} columns, and y in fit had {K}; give as many")
+        series = [one.ordered("history", self.known[0].series) for one in series]
         if min(lengths) < least:
             raise ValueError(f"history has {min(lengths)} steps; give {least} or more, for lags and differences")
         labels, index = _labels(series, horizon), [one.index for one in series]

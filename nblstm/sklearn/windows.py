@@ -1,12 +1,89 @@
-"""Windows of series: differences and their continuation, scales, and arrays that a network reads and forecasts."""
+"""Windows of series: origins, differences and their continuation, scales, and what a network reads and forecasts."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from nblstm.arguments import validate
 from nblstm.sklearn.series import TimeSeries
+
+
+@dataclass(frozen=True)
+class Windowing:
+    """Arguments of a forecaster that say what a window is, checked.
+
+    Parameters
+    ----------
+    lags, horizon : int
+    difference : tuple of int
+    fraction : float
+        The part at the end of each series on which the network is not trained; 0 for none.
+    """
+
+    lags: int
+    horizon: int
+    difference: tuple[int, ...]
+    fraction: float
+
+    @classmethod
+    def of(cls, forecaster: Any) -> Windowing:
+        """Windowing of a `RecurrentForecaster`."""
+        given = () if forecaster.difference is None else forecaster.difference
+        given = tuple(given) if isinstance(given, Sequence | np.ndarray) and not isinstance(given, str) else (given,)
+        fix, fraction = "give 1, a season, both as a tuple, or None", 0.0
+        difference = tuple(validate.positive_integer("difference", each, fix) for each in given)
+        lags = validate.positive_integer("lags", forecaster.lags)
+        horizon = validate.positive_integer("horizon", forecaster.horizon)
+        if validate.flag("early_stopping", forecaster.early_stopping):
+            given = forecaster.validation_fraction
+            fraction = validate.number("validation_fraction", given, 0, 1, above=True, below=True)
+        return cls(lags, horizon, difference, fraction)
+
+    @property
+    def back(self) -> int:
+        """Steps that a forecast needs before it."""
+        return self.lags + sum(self.difference)
+
+    @property
+    def fewest(self) -> int:
+        """Steps of the shortest series that has a window to train on."""
+        T = int((self.back + self.horizon) / (1 - self.fraction))
+        while self.end(T) < self.back + self.horizon:
+            T += 1
+        return T
+
+    def end(self, T: int) -> int:
+        """The first step of a series of T steps that is held out; T if none is."""
+        return max(T - max(self.horizon, int(np.ceil(self.fraction * T))), 0) if self.fraction else T
+
+    def check_lengths(self, lengths: list[int]) -> None:
+        """Refuse series of which none has a window to train on, or one has too few steps to forecast behind it."""
+        d = self.difference
+        given = f"lags={self.lags}, horizon={self.horizon} and difference={d[0] if len(d) == 1 else d or None}"
+        if max(lengths) < self.fewest:
+            held_out = f" with validation_fraction={self.fraction:g}" if self.fraction else ""
+            raise ValueError(
+                f"y has {max(lengths)} steps; {given} need {self.fewest} or more{held_out}; give a longer series, "
+                "fewer lags or a shorter horizon"
+            )
+        if min(lengths) < self.back:
+            raise ValueError(
+                f"y has a series of {min(lengths)} steps, and {given} need {self.back} in each; leave it out, or give "
+                "fewer lags"
+            )
+
+    def origins(self, T: int) -> tuple[np.ndarray, np.ndarray]:
+        """Last known steps of the windows to train on and of those held out, of a series of T steps.
+
+        No window to train on has a target at ``end(T)`` or behind; those held out have all their targets there.
+        """
+        end, first = self.end(T), self.back - 1
+        held_out = np.arange(max(end - 1, first), T - self.horizon) if self.fraction else np.arange(0)
+        return np.arange(first, end - self.horizon), held_out
 
 
 def differences(values: np.ndarray, difference: tuple[int, ...]) -> np.ndarray:
@@ -91,10 +168,16 @@ class Known:
         back, K, R = at[:, None] - np.arange(lags)[::-1], w.shape[2], self.past_columns.shape[1]
         beyond = horizon if self.columns.shape[1] else 0
         whole = np.zeros((len(at), lags + beyond, K + R + (self.columns.shape[1] + 1 if beyond else 0)), np.float32)
-        whole[:, :lags, :K], whole[:, :lags, K : K + R] = w, self.past_columns[back]
-        if beyond:
-            whole[:, :, K + R : -1] = self.columns[at[:, None] + np.arange(1 - lags, horizon + 1)]
-            whole[:, lags:, -1] = 1
+        with np.errstate(over="ignore"):
+            whole[:, :lags, :K], whole[:, :lags, K : K + R] = w, self.past_columns[back]
+            if beyond:
+                whole[:, :, K + R : -1] = self.columns[at[:, None] + np.arange(1 - lags, horizon + 1)]
+                whole[:, lags:, -1] = 1
+        if not np.isfinite(whole).all():
+            raise ValueError(
+                "the history, X or past_X has numbers that are beyond float32 in units of their scale in fit; give "
+                "such as were fitted on, or fit anew"
+            )
         return whole
 
     def start(self, at: np.ndarray, horizon: int, difference: tuple[int, ...]) -> np.ndarray:
