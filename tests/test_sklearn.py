@@ -105,7 +105,7 @@ except ImportError as error:
 """
     printed = run_python(code)
     assert "nblstm.sklearn needs scikit-learn 1.6 or newer" in printed
-    assert '".[sklearn]"' in printed
+    assert "'.[sklearn]'" in printed
 
 
 @pytest.mark.parametrize("kind", [RecurrentClassifier, RecurrentRegressor])
