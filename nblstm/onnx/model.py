@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.files.content import FAULTS, in_short
+from nblstm.files.content import in_short
 from nblstm.nn.recurrent import Recurrent
-from nblstm.onnx.planning import Planner
-from nblstm.onnx.reading import model_of, reason
+from nblstm.onnx.planning import plan_of
+from nblstm.onnx.reading import model_of
 from nblstm.onnx.recurrent_node import RecurrentNode
+from nblstm.onnx.scanned_cells import CellStep
+from nblstm.onnx.steps import own_array, run
 
 
 class ArrayInfo(NamedTuple):
@@ -93,7 +95,7 @@ class OnnxModel:
     def __init__(self, source: Any, keeps_states: bool):
         model, size, name = model_of(source)
         try:
-            plan = Planner(model, size, keeps_states).made()
+            plan = plan_of(model, size, keeps_states)
         except ValueError as error:
             raise ValueError(f"{name} cannot be read: {in_short(error)}") from None
         self._recurrent, self._left = plan.recurrent, plan.left
@@ -104,7 +106,7 @@ class OnnxModel:
         ]
         self._results = [(place, shared) for place, _, _, shared in plan.outputs.values()]
         self._values, self._steps, self._doubts = plan.values, plan.steps, plan.doubts
-        self._arithmetic = any(not isinstance(step.function, RecurrentNode) for step in plan.steps)
+        self._arithmetic = any(not isinstance(step.function, RecurrentNode | CellStep) for step in plan.steps)
 
     @property
     def recurrent(self) -> Mapping[str, Recurrent]:
@@ -147,32 +149,13 @@ class OnnxModel:
             values[known.place] = known.array(value)
         if self._arithmetic:
             with np.errstate(all="ignore"):  # 0.9 us; a recurrent step does that itself
-                self._run(values)
+                run(self._steps, values)
         else:
-            self._run(values)
+            run(self._steps, values)
         results = []
         for place, shared in self._results:
-            value = values[place]
-            results.append(value if type(value) is np.ndarray and not shared else np.array(value))
+            results.append(own_array(values[place], shared))
         return results[0] if len(results) == 1 else tuple(results)
-
-    def _run(self, values: list) -> None:
-        """Run all steps on a call's values."""
-        label = ""
-        try:
-            for function, inputs, outputs, last, label in self._steps:  # noqa: B007
-                result = function(values[inputs]) if type(inputs) is int else function(*inputs(values))
-                if type(outputs) is int:
-                    values[outputs] = result
-                else:
-                    for place, part in zip(outputs, result):  # noqa: B905  # some outputs may be left out
-                        values[place] = part
-                for place in last:
-                    values[place] = None
-        except FAULTS as error:
-            if isinstance(error, TimeoutError) and error.errno is None:  # of a signal's handler
-                raise
-            raise ValueError(f"{label} cannot compute: {reason(error)}") from error
 
     def _in_order(self, arrays: tuple, named: dict[str, Any]) -> list:
         """Inputs that were given by name, or in part so, in order."""
