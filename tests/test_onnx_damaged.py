@@ -16,11 +16,18 @@ pytest.importorskip("onnx", reason="nblstm.onnx needs the package onnx")
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx_mutations import mutated
 
-from nblstm.onnx import load, reading
+from nblstm import cells, nn
+from nblstm.onnx import export, load, reading
 
 GOLDEN = Path(__file__).parent / "golden"
 TORCH = ["legacy packed", "legacy tagger", "dynamo convolutional"]
 FILES = dict.fromkeys(TORCH, np.load(GOLDEN / "onnx_torch.npz")) | {"convolution": np.load(GOLDEN / "onnx_keras.npz")}
+FILES["Scan of a cell"] = {
+    "Scan of a cell file": np.frombuffer(
+        export(nn.Recurrent(cells.lstm_coupled, 3, 4, seed=0)).SerializeToString(), "u1"
+    ),
+    **{f"cell input {k}": np.ones((2, 1, n), np.float32)[: 2 - (k > 0)] for k, n in enumerate((3, 4, 4))},
+}
 
 #: Of each file; 5,000 of each, 20,000 in all, were run by hand.
 MUTATIONS = 250
@@ -166,11 +173,13 @@ def refused(model, *fragments):
 def test_operators_that_are_not_read():
     graph = model_of([helper.make_node("Neg", ["z"], ["y"])]).graph
     for kind, needed in (
-        ("Loop", "LSTM, GRU or RNN node"), ("If", "the branch that is taken"), ("Scan", "a cell of nblstm's"),
+        ("Loop", "LSTM, GRU or RNN node"), ("If", "the branch that is taken"),
         ("SequenceConstruct", "lists of arrays"), ("Einsum", "docs/onnx.md"), ("Foo", "docs/onnx.md"),
     ):  # fmt: skip
-        node = helper.make_node(kind, ["x"], ["y"], name="n", **({"body": graph} if kind in ("Loop", "Scan") else {}))
+        node = helper.make_node(kind, ["x"], ["y"], name="n", **({"body": graph} if kind == "Loop" else {}))
         refused(model_of([node], inputs=[("x", [2])]), f"node 'n' ({kind}) is an operator that nblstm does not", needed)
+    scan = helper.make_node("Scan", ["", "x"], ["y"], body=graph, num_scan_inputs=1)
+    refused(model_of([scan], 8, inputs=[("x", [1, 2])]), "as it was in opset 8", "convert the model to opset 9")
     node = helper.make_node("Gelu", ["x"], ["y"], domain="com.microsoft")
     refused(model_of([node], inputs=[("x", [2])]), "is an operator of the domain 'com.microsoft' that nblstm does not")
 

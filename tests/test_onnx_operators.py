@@ -21,7 +21,7 @@ from nblstm.onnx.tensors import DTYPES  # noqa: E402
 NEW = onnx.defs.onnx_opset_version() >= 28
 
 RECURRENT = ["LSTM", "GRU", "RNN"]
-READ = {*OPERATORS, *RECURRENT, "Constant"}
+READ = {*OPERATORS, *RECURRENT, "Constant", "Scan"}
 
 #: Why a model is refused, and a sign in it that it had to be.
 REFUSALS = {
@@ -30,6 +30,7 @@ REFUSALS = {
         info.type.WhichOneof("value") != "tensor_type" for info in (*model.graph.input, *model.graph.output)
     ),
     r"uses opset \d, and nblstm reads 7 to ": lambda model: model.opset_import[0].version < OLDEST,
+    "Scan.* as it was in opset 8": lambda model: model.opset_import[0].version == 8,
     "training_mode is|, as in training": lambda model: (
         model.graph.node[-1].op_type in ("Dropout", "BatchNormalization")
     ),
@@ -103,6 +104,11 @@ def test_recurrent_operators(kind):
     own = cases()[kind]
     assert len(own) == (6 if NEW else 4)
     assert all(check(case) for case in own)
+
+
+def test_scan():
+    own = cases()["Scan"]
+    assert sum(check(case) for case in own) == len(own) - 1
 
 
 # --- opsets of which the suite has no tests ------------------------------------------------------------

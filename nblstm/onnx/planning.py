@@ -87,6 +87,10 @@ class Planner:
         if self._depth > DEEPEST:
             raise ValueError(f"bodies lie in each other more than {DEEPEST} deep; the file is damaged")
         nodes = list(self._reading.inliner.nodes(graph.node, self._opset))
+        if self._outer is not None:
+            for each in (*graph.input, *graph.initializer):
+                if self._outer._knows(each.name):
+                    raise ValueError(f"there are two arrays named {shown(each.name)}; the file is damaged")
         for tensor in graph.initializer:
             self._constants[tensor.name] = array_of(tensor)
         for info in graph.input:
