@@ -22,6 +22,7 @@ from nblstm.onnx import export, load, reading
 GOLDEN = Path(__file__).parent / "golden"
 TORCH = ["legacy packed", "legacy tagger", "dynamo convolutional"]
 FILES = dict.fromkeys(TORCH, np.load(GOLDEN / "onnx_torch.npz")) | {"convolution": np.load(GOLDEN / "onnx_keras.npz")}
+COUPLED = export(nn.Recurrent(cells.lstm_coupled, 3, 4, seed=0))
 FILES["Scan of a cell"] = {
     "Scan of a cell file": np.frombuffer(
         export(nn.Recurrent(cells.lstm_coupled, 3, 4, seed=0)).SerializeToString(), "u1"
