@@ -129,8 +129,8 @@ class Node:
     def _unknown(self, node: NodeProto, schema: defs.OpSchema | None) -> str:
         whose = "" if node.domain in DOMAINS else f" of the domain {shown(node.domain)}"
         advice = _ADVICE.get(self.kind, "nblstm.onnx lists those that it reads in docs/onnx.md")
-        if self.kind.startswith("Sequence"):
-            advice = "export the model with arrays in place of lists of arrays"
+        if "Sequence" in self.kind:
+            advice = "export the model with arrays in place of lists of arrays; torch's nn.RNN with dynamo=False"
         since = f" as it was in opset {schema.since_version}" if schema and self.kind in (*OPERATORS, "Scan") else ""
         return f"{self.label} is an operator{whose}{since} that nblstm does not read; {advice}"
 

@@ -63,7 +63,10 @@ class CellStep:
         if x.ndim != 3 or any(state.ndim != 3 for state in states):
             raise ValueError(f"x has shape {x.shape}; it needs three dimensions, of time, batch and features")
         if len(given) > len(states):
-            mask = np.broadcast_to(given[-1], (*x.shape[:2], 1))[..., 0]
+            valid, (T, B, _) = given[-1], x.shape
+            if valid.shape not in ((T, B, 1), (T, 1, 1)):
+                raise ValueError(f"the mask of its steps has shape {valid.shape}; it needs {(T, B, 1)}")
+            mask = np.broadcast_to(valid, (T, B, 1))[..., 0]
         y, after = engine.infer(self.network, x, states, mask=mask)
         return (*[state[0] for state in after], y)
 
