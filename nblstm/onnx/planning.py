@@ -36,11 +36,15 @@ def plan_of(model: ModelProto, size: int, keeps_states: bool) -> Plan:
     """Read a model whose file has so many bytes; for ``keeps_states`` see `RecurrentNode`."""
     check_texts(model)
     opset = opset_of(model.opset_import)
-    reading = Reading(Inliner(model), Budget(size), keeps_states)
+    reading = Reading(Inliner(model, size), Budget(size), keeps_states)
     planner = Planner(model.graph, opset, reading)
     planner.find_cells(model)
     planner.read()
     return planner.finished()
+
+
+def _twice(name: str) -> ValueError:
+    return ValueError(f"there are two arrays named {shown(name)}; the file is damaged")
 
 
 class Planner:
@@ -88,10 +92,10 @@ class Planner:
             raise ValueError(f"bodies lie in each other more than {DEEPEST} deep; the file is damaged")
         nodes = list(self._reading.inliner.nodes(graph.node, self._opset))
         if self._outer is not None:
-            for each in (*graph.input, *graph.initializer):
-                if self._outer._knows(each.name):
-                    raise ValueError(f"there are two arrays named {shown(each.name)}; the file is damaged")
+            for info in graph.input:
+                self._refuse_known(info.name)
         for tensor in graph.initializer:
+            self._refuse_known(tensor.name)
             self._constants[tensor.name] = array_of(tensor)
         for info in graph.input:
             if self._outer is not None:
@@ -127,11 +131,15 @@ class Planner:
         """Say if anything in this graph, or in those around it, has made an array."""
         return name in self._places or name in self._constants or (self._outer is not None and self._outer._knows(name))
 
+    def _refuse_known(self, name: str) -> None:
+        if self._knows(name):
+            raise _twice(name)
+
     def _new_place(self, name: str, memory_of: int | None = None) -> int:
         place = len(self.plan.values)
         self.plan.values.append(None)
         if name in self._places:
-            raise ValueError(f"there are two arrays named {shown(name)}; the file is damaged")
+            raise _twice(name)
         self._places[name] = place
         self._memory[place] = place if memory_of is None else self._memory[memory_of]
         return place

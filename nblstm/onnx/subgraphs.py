@@ -35,9 +35,17 @@ def count_nodes(nodes, depth: int = 0) -> int:
     return sum(1 + sum(count_nodes(body.node, depth + 1) for body in bodies(node)) for node in nodes)
 
 
-def rename(node: NodeProto, names: dict[str, str], prefix: str) -> None:
-    """Give arrays other names, within bodies too: those of ``names``, and to all others a prefix."""
-    node.name = prefix + node.name if node.name else ""
+def tensor_bytes(node: NodeProto) -> int:
+    """Bytes of a node's tensors, those within its bodies too."""
+    own = sum(attribute.t.ByteSize() for attribute in node.attribute)
+    inner = [body.initializer for body in bodies(node)]
+    own += sum(tensor.ByteSize() for tensors in inner for tensor in tensors)
+    return own + sum(tensor_bytes(each) for body in bodies(node) for each in body.node)
+
+
+def rename(node: NodeProto, names: dict[str, str], prefix: str, label: str = "") -> None:
+    """Give arrays other names, within bodies too: those of ``names``, and to all others a prefix; nodes get a label."""
+    node.name = label + node.name if node.name else ""
     node.input[:] = [names.get(name, prefix + name) for name in node.input]
     node.output[:] = [names.get(name, prefix + name) for name in node.output]
     for body in bodies(node):

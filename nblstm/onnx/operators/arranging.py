@@ -162,7 +162,7 @@ def tile(x, repeats):
 
 def _steps(start, limit, delta, **_) -> int:
     start, limit, delta = (np.asarray(value).reshape(()).item() for value in (start, limit, delta))
-    if delta == 0 or not all(map(np.isfinite, (start, limit, delta))):
+    if delta == 0 or not all(map(np.isfinite, (start, limit, delta, (limit - start) / delta))):
         raise ValueError(f"a range from {start} to {limit} in steps of {delta} has no end")
     return max(ceil((limit - start) / delta), 0)
 
