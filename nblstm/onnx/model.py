@@ -16,7 +16,7 @@ from nblstm.onnx.planning import plan_of
 from nblstm.onnx.reading import model_of
 from nblstm.onnx.recurrent_node import RecurrentNode
 from nblstm.onnx.scanned_cells import CellStep
-from nblstm.onnx.steps import own_array, run
+from nblstm.onnx.steps import run
 
 
 class ArrayInfo(NamedTuple):
@@ -84,7 +84,8 @@ class OnnxModel:
     inputs, outputs : list of ArrayInfo
         Name, shape and dtype of each, in the file's order. What the file gives a value is a constant and no input.
     recurrent : mapping of str to Recurrent
-        Networks of `nblstm.nn` that compute the LSTM, GRU and RNN nodes, by the nodes' names; a change to their
+        Networks of `nblstm.nn` that compute the LSTM, GRU and RNN nodes, and the Scans that `nblstm.onnx.export` has
+        written of other cells, by the nodes' names; a change to their
         parameters changes what the model computes. A node without a name, or with another's, is called by its operator
         and its place in the graph, such as ``"LSTM_3"``; one whose directions have different activations has two,
         ``"name.forward"`` and ``"name.reverse"``.
@@ -154,7 +155,8 @@ class OnnxModel:
             run(self._steps, values)
         results = []
         for place, shared in self._results:
-            results.append(own_array(values[place], shared))
+            value = values[place]
+            results.append(value if type(value) is np.ndarray and not shared else np.array(value))
         return results[0] if len(results) == 1 else tuple(results)
 
     def _in_order(self, arrays: tuple, named: dict[str, Any]) -> list:

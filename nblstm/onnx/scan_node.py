@@ -10,7 +10,7 @@ import numpy as np
 
 from nblstm.onnx.limits import MOST_STEPS, check_elements
 from nblstm.onnx.operators.registry import axis_of
-from nblstm.onnx.steps import Step, own_array, run
+from nblstm.onnx.steps import Step, run
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class ScanNode:
             zeros = [np.zeros(x.shape[1:], x.dtype) for x in scanned]
             made = _arrays_of(0, self._step(values, states, zeros)[S:])
         outputs = [np.moveaxis(y, 0, axis_of(axis, y.ndim)) for y, axis in zip(made, self.output_axes, strict=True)]
-        return (*[own_array(state, True) for state in states], *outputs)
+        return (*[np.array(state) for state in states], *outputs)
 
     def _by_step(self, given) -> list[np.ndarray]:
         """Inputs with the steps in front, in the order in which they are read."""

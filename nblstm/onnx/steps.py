@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from nblstm.files.content import FAULTS
 from nblstm.onnx.reading import reason
 
@@ -57,8 +55,3 @@ def run(steps: Iterable[Step], values: list[Any]) -> None:
         if isinstance(error, TimeoutError) and error.errno is None:  # of a signal's handler
             raise
         raise ValueError(f"{label} cannot compute: {reason(error)}") from error
-
-
-def own_array(value, shared: bool) -> np.ndarray:
-    """A result as an array that shares its memory with nothing else."""
-    return value if type(value) is np.ndarray and not shared else np.array(value)
