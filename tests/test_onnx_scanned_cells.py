@@ -116,6 +116,23 @@ def test_models(options):
     np.testing.assert_allclose(copied(x), model.predict(x), atol=1e-6)
 
 
+def test_two_cells_of_one_name():
+    def made_with(function):
+        @nblstm.cell(gates="a", states="h")
+        def own(a, h):
+            return function(a) * 0.5 + h * 0.25
+
+        return own
+
+    recurrent = [layers.RNN(made_with(f), 4, return_sequences=True) for f in (nblstm.tanh, nblstm.sigmoid)]
+    model = Sequential(recurrent, seed=0)
+    model.build((None, None, 3))
+    again = load(nblstm.onnx.export(model))
+    assert [network.cell for network in again.recurrent.values()] == [layer.cell for layer in recurrent]
+    x = RNG.normal(size=(B, T, 3)).astype("float32")
+    np.testing.assert_allclose(again(x), model.predict(x), atol=1e-6)
+
+
 def changed(made, change):
     made = copy.deepcopy(made)
     change(made)
@@ -128,11 +145,6 @@ def scan_of(made):
 
 def body_of(made):
     return next(each.g for each in scan_of(made).attribute if each.name == "body")
-
-
-def _other_weights(made):
-    """A product that is of the right shape, and not with a constant."""
-    scan_of(made).input[0] = made.graph.input[1].name
 
 
 def _swap_states(made):

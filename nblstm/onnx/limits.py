@@ -60,7 +60,8 @@ class Guarded:
         return self.function(*inputs, **self.attributes)
 
 
-def check_elements(wanted: int) -> None:
-    """Refuse to make a vast array in a call."""
-    if wanted > MOST_ELEMENTS:
-        raise ValueError(f"it would make an array of {wanted} elements, more than {MOST_ELEMENTS}")
+def check_elements(wanted: int, read: int = 0) -> None:
+    """Refuse to make a vast array in a call, unless it is not much larger than the arrays that are read for it."""
+    most = max(MOST_ELEMENTS, TIMES * read)
+    if wanted > most:
+        raise ValueError(f"it would make an array of {wanted} elements, more than {most}")

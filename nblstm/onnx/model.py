@@ -162,6 +162,8 @@ class OnnxModel:
     def _in_order(self, arrays: tuple, named: dict[str, Any]) -> list:
         """Inputs that were given by name, or in part so, in order."""
         names = [info.name for info in self.inputs]
+        if not named and len(arrays) == 1 and isinstance(arrays[0], dict) and [*arrays[0]] == names:
+            return [*arrays[0].values()]
         for one in arrays if len(arrays) == 1 else ():
             if isinstance(one, dict):
                 arrays, named = (), {**one, **named}

@@ -85,7 +85,7 @@ class ScanNode:
         for t in range(T):
             new = self._step(values, states, [x[t] for x in scanned])
             if not t:
-                made = _arrays_of(T, new[S:])
+                made = _arrays_of(T, new[S:], sum(x.size for x in scanned))
             for k, (old, state) in enumerate(zip(states, new, strict=False)):
                 if state.shape != old.shape or state.dtype != old.dtype:
                     raise ValueError(
@@ -102,7 +102,7 @@ class ScanNode:
                 y[T - 1 - t if backwards else t] = output
         if not T:  # one step on zeros says how large the outputs of a step would be
             zeros = [np.zeros(x.shape[1:], x.dtype) for x in scanned]
-            made = _arrays_of(0, self._step(values, states, zeros)[S:])
+            made = _arrays_of(0, self._step(values, states, zeros)[S:], 0)
         outputs = [np.moveaxis(y, 0, axis_of(axis, y.ndim)) for y, axis in zip(made, self.output_axes, strict=True)]
         return (*[np.array(state) for state in states], *outputs)
 
@@ -128,8 +128,8 @@ class ScanNode:
         return [np.asarray(values[place]) for place in self.body.outputs]
 
 
-def _arrays_of(T: int, outputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Arrays for the outputs of all steps."""
+def _arrays_of(T: int, outputs: Sequence[np.ndarray], read: int) -> list[np.ndarray]:
+    """Arrays for the outputs of all steps; ``read`` is the number of elements of the inputs."""
     for output in outputs:
-        check_elements(T * output.size)
+        check_elements(T * output.size, read)
     return [np.empty((T, *output.shape), output.dtype) for output in outputs]
