@@ -208,10 +208,10 @@ def _dimensions(shape) -> list[int | str | None]:
 
 
 def _config(model: Sequential) -> Any:
-    """The model's config; None if it holds an object of the user's that has no name."""
+    """The model's config; None if it holds an object of the user's that has no name, or another's."""
     try:
         return {"class_name": "Sequential", "config": model.get_config()}
-    except TypeError:
+    except (TypeError, ValueError):
         return None
 
 
