@@ -190,6 +190,14 @@ def test_functions_and_bodies_in_each_other():
         message_of(ValueError, lambda made=made: load(made), said)
 
 
+def test_bodies_within_bodies():
+    node = helper.make_node("Neg", ["a"], ["b"])
+    for _ in range(25):
+        node = scan_with([node], ["a"], ["b"], ["a"], ["b"], num_scan_inputs=1)
+    made = model_of([node], [("a", None)], ["b"])
+    message_of(ValueError, lambda: load(made), "bodies within bodies more than 20 deep")
+
+
 def test_sizes_within_a_body():
     """A step's outputs count with all steps, and constants of a body with the file's."""
     nodes = [helper.make_node("Expand", ["x_t", "many"], ["wide"])]

@@ -34,9 +34,9 @@ NOTHING, UNREAD = 0, 1
 
 def plan_of(model: ModelProto, size: int, keeps_states: bool) -> Plan:
     """Read a model whose file has so many bytes; for ``keeps_states`` see `RecurrentNode`."""
+    reading = Reading(Inliner(model, size), Budget(size), keeps_states)
     check_texts(model)
     opset = opset_of(model.opset_import)
-    reading = Reading(Inliner(model, size), Budget(size), keeps_states)
     planner = Planner(model.graph, opset, reading)
     planner.find_cells(model)
     planner.read()
