@@ -74,7 +74,12 @@ def opset_of(imports: Iterable[OperatorSetIdProto], usual: int | None = None) ->
 
 
 def reason(error: Exception) -> str:
-    """The reason why something cannot be computed; errors of other kinds than nblstm's sentences come in brackets."""
+    """The reason why something cannot be computed; errors of other kinds than nblstm's sentences come in brackets.
+
+    A time limit that a signal's handler sets is no reason: it is raised again.
+    """
+    if isinstance(error, TimeoutError) and error.errno is None:
+        raise error
     text = in_short(error)
     return text if type(error) is ValueError and text else f"its inputs do not fit ({type(error).__name__}: {text})"
 

@@ -61,14 +61,10 @@ class ScanNode:
             return values
 
         made = len(body.outputs) - S
-        self.input_axes, self.input_directions = (
-            of_each("scan_input_axes", scanned),
-            of_each("scan_input_directions", scanned),
-        )
-        self.output_axes, self.output_directions = (
-            of_each("scan_output_axes", made),
-            of_each("scan_output_directions", made),
-        )
+        self.input_axes = of_each("scan_input_axes", scanned)
+        self.input_directions = of_each("scan_input_directions", scanned)
+        self.output_axes = of_each("scan_output_axes", made)
+        self.output_directions = of_each("scan_output_directions", made)
 
     def __call__(self, *given) -> tuple[np.ndarray, ...]:
         """Compute the last states, and the outputs of all steps."""

@@ -18,7 +18,7 @@ from nblstm.buffers.layout import recurrent_layout
 from nblstm.cells import Cell
 from nblstm.engine import engine
 from nblstm.engine.network import Network
-from nblstm.files.content import FAULTS
+from nblstm.files import content
 from nblstm.nn.parameter_files import cell_from_data
 from nblstm.nn.recurrent import Recurrent
 from nblstm.onnx.exporting.equations import CELLS
@@ -26,7 +26,7 @@ from nblstm.onnx.exporting.graph_builder import DOMAIN, GraphBuilder
 from nblstm.onnx.exporting.recurrences import Stack
 from nblstm.onnx.exporting.scan import scanned
 from nblstm.onnx.exporting.scan_weights import ScanWeights
-from nblstm.onnx.reading import DOMAINS, opset_of, reason
+from nblstm.onnx.reading import DOMAINS, opset_of
 from nblstm.onnx.recurrent_form import network_of
 from nblstm.onnx.tensors import array_of
 
@@ -116,11 +116,11 @@ class ScannedCells:
             return None, "its body is no cell that the file names"
         try:
             cell = cell_from_data(self._cells[named[0]])
-        except FAULTS as error:
-            return None, f"its cell {named[0]!r} cannot be read: {reason(error)}"
+        except content.FAULTS as error:
+            return None, f"its cell {named[0]!r} cannot be read: {content.reason(error, 'nblstm')}"
         try:
             return self._matched(node, cell), ""
-        except FAULTS:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # whatever the file has instead
             return None, f"its nodes are not those that nblstm writes for the cell {cell.name!r}"
 
     def _matched(self, node: NodeProto, cell: Cell) -> ScannedCell:

@@ -52,6 +52,4 @@ def run(steps: Iterable[Step], values: list[Any]) -> None:
             for place in last:
                 values[place] = None
     except FAULTS as error:
-        if isinstance(error, TimeoutError) and error.errno is None:  # of a signal's handler
-            raise
         raise ValueError(f"{label} cannot compute: {reason(error)}") from error
