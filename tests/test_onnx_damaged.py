@@ -16,11 +16,19 @@ pytest.importorskip("onnx", reason="nblstm.onnx needs the package onnx")
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx_mutations import mutated
 
-from nblstm.onnx import load, reading
+from nblstm import cells, nn
+from nblstm.onnx import export, load, reading
 
 GOLDEN = Path(__file__).parent / "golden"
 TORCH = ["legacy packed", "legacy tagger", "dynamo convolutional"]
 FILES = dict.fromkeys(TORCH, np.load(GOLDEN / "onnx_torch.npz")) | {"convolution": np.load(GOLDEN / "onnx_keras.npz")}
+COUPLED = export(nn.Recurrent(cells.lstm_coupled, 3, 4, seed=0))
+FILES["Scan of a cell"] = {
+    "Scan of a cell file": np.frombuffer(
+        export(nn.Recurrent(cells.lstm_coupled, 3, 4, seed=0)).SerializeToString(), "u1"
+    ),
+    **{f"cell input {k}": np.ones((2, 1, n), np.float32)[: 2 - (k > 0)] for k, n in enumerate((3, 4, 4))},
+}
 
 #: Of each file; 5,000 of each, 20,000 in all, were run by hand.
 MUTATIONS = 250
@@ -166,11 +174,14 @@ def refused(model, *fragments):
 def test_operators_that_are_not_read():
     graph = model_of([helper.make_node("Neg", ["z"], ["y"])]).graph
     for kind, needed in (
-        ("Loop", "LSTM, GRU or RNN node"), ("If", "the branch that is taken"), ("Scan", "a cell of nblstm's"),
-        ("SequenceConstruct", "lists of arrays"), ("Einsum", "docs/onnx.md"), ("Foo", "docs/onnx.md"),
+        ("Loop", "LSTM, GRU or RNN node"), ("If", "the branch that is taken"),
+        ("SequenceConstruct", "lists of arrays"), ("SplitToSequence", "with dynamo=False"),
+        ("Einsum", "docs/onnx.md"), ("Foo", "docs/onnx.md"),
     ):  # fmt: skip
-        node = helper.make_node(kind, ["x"], ["y"], name="n", **({"body": graph} if kind in ("Loop", "Scan") else {}))
+        node = helper.make_node(kind, ["x"], ["y"], name="n", **({"body": graph} if kind == "Loop" else {}))
         refused(model_of([node], inputs=[("x", [2])]), f"node 'n' ({kind}) is an operator that nblstm does not", needed)
+    scan = helper.make_node("Scan", ["", "x"], ["y"], body=graph, num_scan_inputs=1)
+    refused(model_of([scan], 8, inputs=[("x", [1, 2])]), "as it was in opset 8", "convert the model to opset 9")
     node = helper.make_node("Gelu", ["x"], ["y"], domain="com.microsoft")
     refused(model_of([node], inputs=[("x", [2])]), "is an operator of the domain 'com.microsoft' that nblstm does not")
 
@@ -182,6 +193,8 @@ def test_graphs_that_do_not_hold_together():
     refused(model_of([neg], inputs=[("x", [2])]), "node 'n' (Neg) makes 'x', which there is already")
     refused(model_of([], inputs=[("x", [2])]), "its output 'y' is made by no node")
     refused(model_of([], inputs=[("x", [2]), ("x", [2])]), "there are two arrays named 'x'")
+    add = helper.make_node("Add", ["x", "w"], ["y"])
+    refused(model_of([add], inputs=[("x", [1])], initializers=[("w", ONE), ("w", 2 * ONE)]), "two arrays named 'w'")
     soft = helper.make_node("Softmax", ["x"], ["y"], name="n", axis=1, depth=3)
     refused(model_of([soft], inputs=[("x", [2])]), "node 'n' (Softmax) has an attribute 'depth' that its operator has")
     soft = helper.make_node("Softmax", ["x"], ["y"], name="n", axis=0.5)
@@ -194,6 +207,37 @@ def test_graphs_that_do_not_hold_together():
         "nblstm reads 7 to ",
     )
     refused(model_of([helper.make_node("Neg", ["x"], ["y"])], 99, inputs=[("x", [2])]), "it uses opset 99")
+
+
+def test_names_do_not_grow_with_calls():
+    """A call in a call in a call: each name would be twice as long as that of the call around it."""
+    opset = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    functions = [
+        helper.make_function(
+            "own", f"F{k}", ["a"], ["b"],
+            [helper.make_node(f"F{k + 1}", ["a"], ["c"], name="n", domain="own"), helper.make_node("Neg", ["c"], "b")],
+            opset,
+        )
+        for k in range(40)
+    ]  # fmt: skip
+    functions.append(helper.make_function("own", "F40", ["a"], ["b"], [helper.make_node("Neg", ["a"], ["b"])], opset))
+    model = model_of([helper.make_node("F0", ["x"], ["y"], name="n", domain="own")], inputs=[("x", [1])])
+    model.functions.extend(functions)
+    tracemalloc.start()
+    loaded = load(model)
+    assert tracemalloc.get_traced_memory()[1] < 2 << 20
+    tracemalloc.stop()
+    assert loaded(ONE) == -1
+
+
+def test_constants_of_functions():
+    """A function with a large constant that is called often."""
+    value = numpy_helper.from_array(np.ones(1 << 18, np.float32))
+    nodes = [helper.make_node("Constant", [], ["c"], value=value), helper.make_node("Add", ["a", "c"], ["b"])]
+    calls = [helper.make_node("F", ["x"], [f"y{k}"], domain="own") for k in range(50)]
+    model = model_of(calls, inputs=[("x", [1])], outputs=["y0"])
+    model.functions.append(helper.make_function("own", "F", ["a"], ["b"], nodes, [helper.make_opsetid("", 17)]))
+    refused(model, "functions make a graph of it that is more than 10 times the file's")
 
 
 def test_tensors_that_do_not_hold_together():

@@ -12,6 +12,7 @@ onnx = pytest.importorskip("onnx", reason="nblstm.onnx needs the package onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from nblstm.onnx import ArrayInfo, OnnxModel, load  # noqa: E402
+from nblstm.onnx.operators import OPERATORS, Operator  # noqa: E402
 
 X = np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)
 
@@ -176,7 +177,7 @@ def test_functions_of_a_model():
         helper.make_node("Add", ["d", "e"], ["y"]),
     ]
     functions = [("inner", inner, ["slope"]), ("outer", outer, [])]
-    message_of(ValueError, lambda: load(with_functions(nodes, functions)), "node 'inner/second/f/e/minus' (Sub) has 2")
+    message_of(ValueError, lambda: load(with_functions(nodes, functions)), "node 'second/inner/minus' (Sub) has 2")
     model = load(with_functions([nodes[0], nodes[1], nodes[3]], functions))
     below = X - np.exp(X)
     np.testing.assert_allclose(model(X), np.where(below < 0, 0.5 * below, below) + np.exp(X), rtol=1e-6)
@@ -204,6 +205,20 @@ def test_calls_on_several_threads():
     alone = [model(x) for x in inputs]
     with ThreadPoolExecutor(4) as pool:
         assert all(map(np.array_equal, pool.map(model, inputs), alone))
+
+
+def test_time_limits_of_a_signal_pass_through(monkeypatch):
+    """Its TimeoutError is no fault of the file, in a call or while constants are computed."""
+
+    def late(x):
+        raise TimeoutError("took too long")
+
+    monkeypatch.setitem(OPERATORS, "Neg", {6: Operator(late)})
+    nodes = [helper.make_node("Neg", ["x"], ["y"])]
+    with pytest.raises(TimeoutError, match="too long"):
+        load(model_of(nodes, [], initializers=[("x", X)]))
+    with pytest.raises(TimeoutError, match="too long"):
+        load(model_of(nodes, [("x", [2, 3])]))(X)
 
 
 def test_without_onnx():

@@ -21,7 +21,7 @@ from nblstm.onnx.tensors import DTYPES  # noqa: E402
 NEW = onnx.defs.onnx_opset_version() >= 28
 
 RECURRENT = ["LSTM", "GRU", "RNN"]
-READ = {*OPERATORS, *RECURRENT, "Constant"}
+READ = {*OPERATORS, *RECURRENT, "Constant", "Scan"}
 
 #: Why a model is refused, and a sign in it that it had to be.
 REFUSALS = {
@@ -30,6 +30,7 @@ REFUSALS = {
         info.type.WhichOneof("value") != "tensor_type" for info in (*model.graph.input, *model.graph.output)
     ),
     r"uses opset \d, and nblstm reads 7 to ": lambda model: model.opset_import[0].version < OLDEST,
+    "Scan.* as it was in opset 8": lambda model: model.opset_import[0].version == 8,
     "training_mode is|, as in training": lambda model: (
         model.graph.node[-1].op_type in ("Dropout", "BatchNormalization")
     ),
@@ -105,6 +106,11 @@ def test_recurrent_operators(kind):
     assert all(check(case) for case in own)
 
 
+def test_scan():
+    own = cases()["Scan"]
+    assert sum(check(case) for case in own) == len(own) - 1
+
+
 # --- opsets of which the suite has no tests ------------------------------------------------------------
 
 
@@ -167,3 +173,31 @@ def test_parts_of_older_splits():
     a, b = load(model)(X)
     assert np.array_equal(a, X[..., :1])
     assert np.array_equal(b, X[..., 1:])
+
+
+# --- empty batches ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("shape", "wanted", "expected"), [
+    ((6, 0, 2, 8), [0, 0, -1], (6, 0, 16)), ((0, 3, 2, 5), [0, -1, 5], (0, 6, 5)), ((0, 3, 4), [-1, 4], (0, 4)),
+    ((0, 6), [0, -1, 3], (0, 2, 3)), ((2, 0, 3), [0, 0, 0], (2, 0, 3)), ((2, 0), [0, -1], (2, 0)),
+], ids=str)  # fmt: skip
+def test_shapes_of_nothing(shape, wanted, expected):
+    """The size that is left over is that of a batch of one or more, as torch's exports need it."""
+    node = helper.make_node("Reshape", ["x", "shape"], ["y"])
+    graph = helper.make_graph(
+        [node], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None] * len(shape))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.array(wanted), "shape")],
+    )  # fmt: skip
+    model = load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    assert model(np.zeros(shape)).shape == expected
+
+
+def test_windows_over_an_empty_batch():
+    x, weights = np.zeros((0, 2, 7), np.float32), np.zeros((4, 2, 3), np.float32)
+    for kind, others, attributes in (
+        ("Conv", [weights], {}), ("MaxPool", [], {"kernel_shape": [3]}), ("AveragePool", [], {"kernel_shape": [3]})
+    ):  # fmt: skip
+        result = load(one_node(kind, [x, *others], 17, **attributes))(x, *others)
+        assert result.shape == (0, 4 if others else 2, 5)

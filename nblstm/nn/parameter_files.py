@@ -118,11 +118,11 @@ def description(module: Module) -> dict[str, Any] | None:
     names = [name for name in signatures.constructor(cls).parameters if name not in _UNSAVED]
     config = {name: getattr(module, name) for name in names}
     if "cell" in config:
-        config["cell"] = _cell_as_data(config["cell"])
+        config["cell"] = cell_as_data(config["cell"])
     return {"class_name": cls.__name__, "config": config}
 
 
-def _cell_as_data(cell: Cell) -> str | dict[str, Any]:
+def cell_as_data(cell: Cell) -> str | dict[str, Any]:
     """The name of one of nblstm's cells; of others the equations."""
     return cell.name if getattr(cells, cell.name, None) is cell else pickling.as_data(cell)
 

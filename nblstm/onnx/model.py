@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.files.content import FAULTS, in_short
+from nblstm.files.content import in_short
 from nblstm.nn.recurrent import Recurrent
-from nblstm.onnx.planning import Planner
-from nblstm.onnx.reading import model_of, reason
+from nblstm.onnx.planning import plan_of
+from nblstm.onnx.reading import model_of
 from nblstm.onnx.recurrent_node import RecurrentNode
+from nblstm.onnx.scanned_cells import CellStep
+from nblstm.onnx.steps import run
 
 
 class ArrayInfo(NamedTuple):
@@ -82,7 +84,8 @@ class OnnxModel:
     inputs, outputs : list of ArrayInfo
         Name, shape and dtype of each, in the file's order. What the file gives a value is a constant and no input.
     recurrent : mapping of str to Recurrent
-        Networks of `nblstm.nn` that compute the LSTM, GRU and RNN nodes, by the nodes' names; a change to their
+        Networks of `nblstm.nn` that compute the LSTM, GRU and RNN nodes, and the Scans that `nblstm.onnx.export` has
+        written of other cells, by the nodes' names; a change to their
         parameters changes what the model computes. A node without a name, or with another's, is called by its operator
         and its place in the graph, such as ``"LSTM_3"``; one whose directions have different activations has two,
         ``"name.forward"`` and ``"name.reverse"``.
@@ -93,7 +96,7 @@ class OnnxModel:
     def __init__(self, source: Any, keeps_states: bool):
         model, size, name = model_of(source)
         try:
-            plan = Planner(model, size, keeps_states).made()
+            plan = plan_of(model, size, keeps_states)
         except ValueError as error:
             raise ValueError(f"{name} cannot be read: {in_short(error)}") from None
         self._recurrent, self._left = plan.recurrent, plan.left
@@ -104,7 +107,7 @@ class OnnxModel:
         ]
         self._results = [(place, shared) for place, _, _, shared in plan.outputs.values()]
         self._values, self._steps, self._doubts = plan.values, plan.steps, plan.doubts
-        self._arithmetic = any(not isinstance(step.function, RecurrentNode) for step in plan.steps)
+        self._arithmetic = any(not isinstance(step.function, RecurrentNode | CellStep) for step in plan.steps)
 
     @property
     def recurrent(self) -> Mapping[str, Recurrent]:
@@ -147,36 +150,20 @@ class OnnxModel:
             values[known.place] = known.array(value)
         if self._arithmetic:
             with np.errstate(all="ignore"):  # 0.9 us; a recurrent step does that itself
-                self._run(values)
+                run(self._steps, values)
         else:
-            self._run(values)
+            run(self._steps, values)
         results = []
         for place, shared in self._results:
             value = values[place]
             results.append(value if type(value) is np.ndarray and not shared else np.array(value))
         return results[0] if len(results) == 1 else tuple(results)
 
-    def _run(self, values: list) -> None:
-        """Run all steps on a call's values."""
-        label = ""
-        try:
-            for function, inputs, outputs, last, label in self._steps:  # noqa: B007
-                result = function(values[inputs]) if type(inputs) is int else function(*inputs(values))
-                if type(outputs) is int:
-                    values[outputs] = result
-                else:
-                    for place, part in zip(outputs, result):  # noqa: B905  # some outputs may be left out
-                        values[place] = part
-                for place in last:
-                    values[place] = None
-        except FAULTS as error:
-            if isinstance(error, TimeoutError) and error.errno is None:  # of a signal's handler
-                raise
-            raise ValueError(f"{label} cannot compute: {reason(error)}") from error
-
     def _in_order(self, arrays: tuple, named: dict[str, Any]) -> list:
         """Inputs that were given by name, or in part so, in order."""
         names = [info.name for info in self.inputs]
+        if not named and len(arrays) == 1 and isinstance(arrays[0], dict) and [*arrays[0]] == names:
+            return [*arrays[0].values()]
         for one in arrays if len(arrays) == 1 else ():
             if isinstance(one, dict):
                 arrays, named = (), {**one, **named}

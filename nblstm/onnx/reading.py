@@ -14,6 +14,7 @@ from onnx import AttributeProto, ModelProto, NodeProto, OperatorSetIdProto, Valu
 from nblstm.arguments import validate
 from nblstm.files.content import in_short
 from nblstm.onnx.operators import OPERATORS, Operator
+from nblstm.onnx.subgraphs import shown
 from nblstm.onnx.tensors import array_of, dtype_of
 
 #: The oldest opset that is read, as by onnxruntime: before, binary operators broadcast by other rules. An operator that
@@ -28,11 +29,14 @@ _ADVICE = {
     "If": "export the model with the branch that is taken, by arguments that choose it",
     "Loop": "export the recurrence as an LSTM, GRU or RNN node, as torch's exporters do; Keras models are read from "
     "their .keras files by nblstm.models.load_model",
-    "Scan": "export the recurrence as an LSTM, GRU or RNN node, or write it as a cell of nblstm's",
+    "Scan": "have onnx.version_converter convert the model to opset 9 or newer",
 }
 
 #: Operators that are no function of `OPERATORS`.
-_BESIDE = ("LSTM", "GRU", "RNN", "Constant")
+_BESIDE = ("LSTM", "GRU", "RNN", "Constant", "Scan")
+
+#: The first opset whose Scan has no batches of its own.
+SCAN_SINCE = 9
 
 
 def model_of(source: Any) -> tuple[ModelProto, int, str]:
@@ -69,28 +73,13 @@ def opset_of(imports: Iterable[OperatorSetIdProto], usual: int | None = None) ->
     return versions[0]
 
 
-def check_texts(model: ModelProto) -> None:
-    """Refuse names that are no text: protobuf gives them as bytes."""
-    graph = model.graph
-    names = [each.name for part in (graph.initializer, graph.input, graph.output) for each in part]
-    for function in model.functions:
-        names += [function.name, function.domain, function.overload, *function.input, *function.output]
-    for node in [node for part in (graph, *model.functions) for node in part.node]:
-        names += [node.name, node.op_type, node.domain, node.overload, *node.input, *node.output]
-        names += [each for attribute in node.attribute for each in (attribute.name, attribute.ref_attr_name)]
-    for name in names:
-        if not isinstance(name, str):
-            raise ValueError(f"it has the name {shown(name)}, which is no text; the file is damaged")
-
-
-def shown(name: object) -> str:
-    """A name of a file's, in quotation marks and cut: it can be anything."""
-    text = repr(name)
-    return text if len(text) <= 100 else f"{text[:100]} ..."
-
-
 def reason(error: Exception) -> str:
-    """The reason why something cannot be computed; errors of other kinds than nblstm's sentences come in brackets."""
+    """The reason why something cannot be computed; errors of other kinds than nblstm's sentences come in brackets.
+
+    A time limit that a signal's handler sets is no reason: it is raised again.
+    """
+    if isinstance(error, TimeoutError) and error.errno is None:
+        raise error
     text = in_short(error)
     return text if type(error) is ValueError and text else f"its inputs do not fit ({type(error).__name__}: {text})"
 
@@ -109,7 +98,7 @@ class Node:
     attributes : dict
         With the schema's defaults.
     operator : Operator or None
-        None for a recurrent one.
+        None for a recurrent one, a Constant and a Scan.
     """
 
     def __init__(self, node: NodeProto, opset: int, name: str):
@@ -138,14 +127,16 @@ class Node:
                     raise ValueError(f"{self.label} has the attribute {attribute!r}, which nblstm does not support")
 
     def _known(self, schema: defs.OpSchema) -> bool:
+        if self.kind == "Scan":
+            return schema.since_version >= SCAN_SINCE
         return self.kind in _BESIDE or min(OPERATORS.get(self.kind, {NEWEST + 1: None})) <= schema.since_version
 
     def _unknown(self, node: NodeProto, schema: defs.OpSchema | None) -> str:
         whose = "" if node.domain in DOMAINS else f" of the domain {shown(node.domain)}"
         advice = _ADVICE.get(self.kind, "nblstm.onnx lists those that it reads in docs/onnx.md")
-        if self.kind.startswith("Sequence"):
-            advice = "export the model with arrays in place of lists of arrays"
-        since = f" as it was in opset {schema.since_version}" if schema and self.kind in OPERATORS else ""
+        if "Sequence" in self.kind:
+            advice = "export the model with arrays in place of lists of arrays; torch's nn.RNN with dynamo=False"
+        since = f" as it was in opset {schema.since_version}" if schema and self.kind in (*OPERATORS, "Scan") else ""
         return f"{self.label} is an operator{whose}{since} that nblstm does not read; {advice}"
 
     def _attributes(self, node: NodeProto, schema: defs.OpSchema) -> dict[str, Any]:
@@ -177,6 +168,8 @@ class Node:
                 return texts[0] if kind == "STRING" else tuple(texts)
             if kind == "TENSOR":
                 return array_of(attribute.t)
+            if kind == "GRAPH" and self.kind == "Scan":
+                return attribute.g
             reason = f"is a {kind}, which nblstm does not read"
         except UnicodeDecodeError:
             reason = "is no text; the file is damaged"

@@ -116,15 +116,7 @@ class Form:
             "reverse": len(directions) == 1 and self.reverse[directions[0]],
             "dtype": "float64" if W.dtype == np.float64 else "float32", "seed": 0,
         }  # fmt: skip
-        network: Recurrent
-        if cell is lstm:
-            network = LSTM(W.shape[-1], H, **options)
-        elif cell is gru:
-            network = GRU(W.shape[-1], H, **options)
-        elif cell in (rnn_tanh, rnn_relu):
-            network = RNN(W.shape[-1], H, nonlinearity="tanh" if cell is rnn_tanh else "relu", **options)
-        else:
-            network = Recurrent(cell, W.shape[-1], H, **options)
+        network = network_of(cell, W.shape[-1], H, **options)
         state = {}
         for k, d in enumerate(directions):
             own = {"weight_ih": W[d], "weight_hh": R[d]}
@@ -139,6 +131,17 @@ class Form:
                 state[name + end] = P[d].reshape(3, H)[PEEPHOLES[name]]
         network.load_state_dict(state)
         return network
+
+
+def network_of(cell: Cell, input_size: int, hidden_size: int, **options: Any) -> Recurrent:
+    """A network of a cell, of the class that has the cell's name where there is one."""
+    if cell is lstm:
+        return LSTM(input_size, hidden_size, **options)
+    if cell is gru:
+        return GRU(input_size, hidden_size, **options)
+    if cell in (rnn_tanh, rnn_relu):
+        return RNN(input_size, hidden_size, nonlinearity="tanh" if cell is rnn_tanh else "relu", **options)
+    return Recurrent(cell, input_size, hidden_size, **options)
 
 
 def _activations(kind: str, attributes: dict[str, Any], D: int, doubts: list[str]) -> list[Any]:

@@ -40,7 +40,7 @@ class RecurrentNode:
         if x.ndim != 3:
             raise ValueError(f"X has shape {x.shape}; it needs three dimensions, of time, batch and features")
         dtype = x.dtype
-        if dtype == np.float16:
+        if dtype.char == "e":  # float16; comparing dtypes takes longer
             x = x.astype(np.float32)
         given = None
         if h is not None or c is not None:
@@ -55,7 +55,7 @@ class RecurrentNode:
             states = self._without_steps(states, lengths)
         if self._time_axis:
             states = [state.transpose(1, 0, 2) for state in states]
-        if dtype == np.float16:
+        if dtype.char == "e":
             y, states = (None if y is None else y.astype(dtype)), [state.astype(dtype) for state in states]
         return (y, *states)[: self.count]
 

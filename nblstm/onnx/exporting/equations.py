@@ -16,6 +16,9 @@ from nblstm.symbolic.elementwise import traced
 from nblstm.symbolic.emit import emit_function
 from nblstm.symbolic.graph import Value, topological
 
+#: Key of what a file says of the cells whose equations are functions in it: for each its name, or its equations' text.
+CELLS = "nblstm.cells"
+
 
 def _log1p(graph: GraphBuilder, dtype: str, x: str) -> str:
     """``log(1 + x)``: with u = 1 + x rounded, x where u is 1, else ``log(u) x / (u - 1)`` (Kahan)."""
@@ -105,6 +108,11 @@ def call_cell(graph: GraphBuilder, cell: Cell, arguments: Sequence[str], dtype: 
 
     name = graph.function((cell, dtype), cell.name, make)
     return graph.nodes_of(name, arguments, list(results), DOMAIN)
+
+
+def cells_called(graph: GraphBuilder) -> dict[str, Cell]:
+    """The cells that `call_cell` has made functions of, by the functions' names."""
+    return {made.name: key[0] for key, made in graph.functions.items() if len(key) == 2 and isinstance(key[0], Cell)}
 
 
 def call_operand(graph: GraphBuilder, cell: Cell, arguments: Sequence[str], dtype: str) -> str:

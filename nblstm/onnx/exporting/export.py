@@ -14,6 +14,8 @@ from nblstm.cells import pickling
 from nblstm.files import atomic
 from nblstm.layers import Layer
 from nblstm.models import Sequential
+from nblstm.nn.parameter_files import cell_as_data
+from nblstm.onnx.exporting.equations import CELLS, cells_called
 from nblstm.onnx.exporting.graph_builder import DOMAIN, GraphBuilder, storable, value_info
 from nblstm.onnx.exporting.layer_table import add_layer, reads_whole_numbers
 from nblstm.onnx.exporting.lengths import Lengths
@@ -206,10 +208,10 @@ def _dimensions(shape) -> list[int | str | None]:
 
 
 def _config(model: Sequential) -> Any:
-    """The model's config; None if it holds an object of the user's that has no name."""
+    """The model's config; None if it holds an object of the user's that has no name, or another's."""
     try:
         return {"class_name": "Sequential", "config": model.get_config()}
-    except TypeError:
+    except (TypeError, ValueError):
         return None
 
 
@@ -225,6 +227,9 @@ def _model(made: ModelGraph, name: str, given: list, result: Any, config: Any) -
         body, opset_imports=imports, functions=list(graph.functions.values()), producer_name="nblstm",
         producer_version=__version__, ir_version=max(8, helper.find_min_ir_version_for(imports[:1])),
     )  # fmt: skip
-    if config is not None:
-        helper.set_model_props(model, {"nblstm.config": json.dumps(config)})
+    described = {} if config is None else {"nblstm.config": json.dumps(config)}
+    cells = {name: cell_as_data(cell) for name, cell in cells_called(graph).items()}
+    described |= {CELLS: json.dumps(cells)} if cells else {}
+    if described:
+        helper.set_model_props(model, described)
     return model

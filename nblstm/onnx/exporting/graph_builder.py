@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import FunctionProto, NodeProto, TensorProto, helper, numpy_helper
+
+from nblstm.onnx.subgraphs import names_read
 
 #: Domain of the local functions: equations of cells and of activations.
 DOMAIN = "nblstm"
@@ -133,7 +135,7 @@ class GraphBuilder:
         for node in reversed(self.nodes):
             if needed & set(node.output):
                 kept.append(node)
-                needed |= set(_read(node))
+                needed |= set(names_read(node))
         self.nodes = kept[::-1]
         self.initializers = [tensor for tensor in self.initializers if tensor.name in needed]
 
@@ -147,14 +149,6 @@ class GraphBuilder:
                 unique = f"{storable(name)}_{count}"
             self.functions[key] = make(unique)
         return self.functions[key].name
-
-
-def _read(node: NodeProto) -> Iterator[str]:
-    """Names that a node reads, those within its body too."""
-    yield from node.input
-    for attribute in node.attribute:
-        for inner in attribute.g.node:
-            yield from _read(inner)
 
 
 def storable(name: str) -> str:

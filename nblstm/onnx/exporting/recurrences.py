@@ -12,6 +12,7 @@ from nblstm.engine.network import Network
 from nblstm.onnx.exporting.graph_builder import GraphBuilder
 from nblstm.onnx.exporting.lengths import Lengths
 from nblstm.onnx.exporting.scan import scanned
+from nblstm.onnx.exporting.scan_weights import ScanWeights
 from nblstm.onnx.exporting.standard_forms import StandardForm, standard_form
 
 
@@ -45,19 +46,15 @@ class Stack:
             rows = [[np.full(network.hidden_size, value) for _ in ends] for value in network.cell.initial]
         return [np.asarray(row, network.dtype)[:, None] for row in rows]
 
-    def matrix(self, kind: str, layer: int, direction: int) -> np.ndarray:
-        """``weight_ih`` or ``weight_hh``, or a bias, by gate: (G, H, ...), zeros for a bias that is not there."""
-        network, name = self.network, f"{kind}{suffix(layer, direction)}"
-        G, H = len(network.cell.gates), network.hidden_size
-        if name not in self.parameters:
-            return np.zeros((G, H), network.dtype)
-        value = self.parameters[name]
-        return value.reshape(G, H, *value.shape[1:])
-
     def by_gate(self, kind: str, layer: int, direction: int) -> dict[str, np.ndarray]:
-        """The same as a dict, by the name of the gate."""
-        order = self.network.gates or self.network.cell.gates
-        return dict(zip(order, self.matrix(kind, layer, direction), strict=True))
+        """``weight_ih`` or ``weight_hh``, or a bias, by the name of the gate: (H, ...), zeros where it is not there."""
+        network, name = self.network, f"{kind}{suffix(layer, direction)}"
+        order = network.gates or network.cell.gates
+        if name not in self.parameters:
+            return dict.fromkeys(order, np.zeros(network.hidden_size, network.dtype))
+        value = self.parameters[name]
+        blocks = value.reshape(len(order), network.hidden_size, *value.shape[1:])
+        return dict(zip(order, blocks, strict=True))
 
 
 def run_stack(
@@ -119,8 +116,9 @@ def _scans(
     graph: GraphBuilder, stack: Stack, layer: int, x: str, start: list[str], lengths: Lengths | None, wanted: bool
 ) -> tuple[str, list[str]]:  # fmt: skip
     """One Scan for each direction."""
+    valid = None if lengths is None else lengths.valid
     found = [
-        scanned(graph, stack, layer, d, reverse, x, start, lengths)
+        scanned(graph, ScanWeights(stack, layer, d), d, reverse, x, start, valid)
         for d, reverse in enumerate(stack.network.directions)
     ]
     y = graph.concat([y for y, _ in found], 2) if wanted else ""

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
 
 from nblstm.cells.cell import Cell
-from nblstm.symbolic import functions
+from nblstm.cells.onnx_forms import ACTIVATIONS, Activation
 from nblstm.symbolic.graph import ONE, ZERO, Value, add, mul, sub, topological
-
-
-class Activation(NamedTuple):
-    """An activation of ONNX's recurrent operators, with those of its numbers that it takes."""
-
-    name: str
-    alpha: float | None = None
-    beta: float | None = None
 
 
 @dataclass(frozen=True)
@@ -183,33 +174,20 @@ def _both_ways(op: str, value: Value) -> Iterator[tuple[Value, Value]]:
         yield b, a
 
 
-#: Activations without numbers of their own, by ONNX's names.
-_PLAIN: dict[str, Callable[[Any], Any]] = {
-    "Sigmoid": functions.sigmoid, "Tanh": functions.tanh, "Relu": functions.relu, "Softplus": functions.softplus,
-    "Softsign": functions.softsign,
-}  # fmt: skip
-
-#: Activations with a number alpha.
-_WITH_ALPHA: dict[str, Callable[[Any, float], Any]] = {
-    "LeakyRelu": functions.leaky_relu, "Elu": functions.elu,
-    "ThresholdedRelu": lambda x, alpha: functions.where(x > alpha, x, 0.0),
-}  # fmt: skip
-
-
 def activation_of(value: Value, x: Value) -> Activation | None:
     """The activation f with ``value = f(x)``; None if ONNX's recurrent operators have none."""
     if value is x:
         return Activation("Affine", 1.0, 0.0)
-    for name, function in _PLAIN.items():
-        if function(x) is value:
+    for name, (function, parameters) in ACTIVATIONS.items():
+        if not parameters and function(x) is value:
             return Activation(name)
     nodes = topological([value], leaves={x})
     if x not in set(nodes):  # by identity: == is for equations
         return None
     numbers = [1.0, *(node.args[0] for node in nodes if node.op == "constant")]
-    for name, with_alpha in _WITH_ALPHA.items():
-        for alpha in numbers:
-            if with_alpha(x, alpha) is value:
+    for name, (function, parameters) in ACTIVATIONS.items():
+        for alpha in numbers if parameters == 1 else ():
+            if function(x, alpha) is value:
                 return Activation(name, alpha)
     if value.op == "clip" and value.args[1] is ZERO and value.args[2] is ONE:
         line = _line(value.args[0], x)

@@ -55,6 +55,11 @@ def reshape(x, shape, *, allowzero=0):
     if 0 in wanted and not allowzero:
         if 0 in wanted[x.ndim :]:
             raise ValueError(f"shape is {wanted} and the array has {x.ndim} dimensions, none of which a 0 could copy")
+        if not x.size and wanted.count(-1) == 1:  # the rest is that of the other dimensions, as where none is empty
+            other, given = (n for k, n in enumerate(x.shape) if wanted[k : k + 1] != (0,)), (n for n in wanted if n > 0)
+            rest, over = divmod(prod(other), prod(given))
+            if not over:
+                wanted = tuple([rest if n == -1 else n for n in wanted])
         wanted = tuple([x.shape[k] if n == 0 else n for k, n in enumerate(wanted)])
     return np.reshape(x, wanted)
 
@@ -157,7 +162,7 @@ def tile(x, repeats):
 
 def _steps(start, limit, delta, **_) -> int:
     start, limit, delta = (np.asarray(value).reshape(()).item() for value in (start, limit, delta))
-    if delta == 0 or not all(map(np.isfinite, (start, limit, delta))):
+    if delta == 0 or not all(map(np.isfinite, (start, limit, delta, (limit - start) / delta))):
         raise ValueError(f"a range from {start} to {limit} in steps of {delta} has no end")
     return max(ceil((limit - start) / delta), 0)
 

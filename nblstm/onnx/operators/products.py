@@ -60,10 +60,10 @@ def convolution(x, weights, bias=None, *, auto_pad, group, dilations=None, kerne
         )
     windows = Windows(x.shape[2:], weights.shape[2:], strides, pads, dilations, auto_pad)
     padded, B, M = windows.padded(x, 0), len(x), weights.shape[0]
-    kernels = weights.reshape(group, M // group, weights.shape[1], -1)
+    kernels = weights.reshape(group, M // group, weights.shape[1], prod(windows.kernel))
     result = np.zeros((B, group, M // group, prod(windows.outputs)), x.dtype)
     for k, place in enumerate(places_of(*map(range, windows.kernel))):
-        rows = windows.at(padded, place).reshape(B, group, weights.shape[1], -1)
+        rows = windows.at(padded, place).reshape(B, group, weights.shape[1], prod(windows.outputs))
         result += blas.alone(rows.size * M // group, np.matmul, kernels[..., k], rows)
     result = result.reshape(B, M, *windows.outputs)
     return result if bias is None else result + bias.reshape(-1, *[1] * n)
