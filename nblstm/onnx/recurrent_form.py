@@ -35,7 +35,7 @@ DEFAULTS = {
 }  # fmt: skip
 
 #: alpha and beta that the operators of these names have, and onnxruntime does not take in a recurrent node.
-OPERATORS_OWN = {"Affine": "1 and 0", "ScaledTanh": "1 and 1", "ThresholdedRelu": "1"}
+_ONNX_DEFAULTS = {"Affine": "1 and 0", "ScaledTanh": "1 and 1", "ThresholdedRelu": "1"}
 
 _DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 
@@ -166,10 +166,10 @@ def _activations(kind: str, attributes: dict[str, Any], D: int, doubts: list[str
         for which, usual in zip(left, DEFAULTS.get(name, ()), strict=False):
             missing |= not left[which]
             taken.append(left[which].pop(0) if left[which] else usual)
-        if missing and name in OPERATORS_OWN:
+        if missing and name in _ONNX_DEFAULTS:
             doubts.append(
                 f"has the activation {name} and no alpha or beta for it; they are 0 here, as in onnxruntime, and not "
-                f"{OPERATORS_OWN[name]} as in ONNX's operator {name}, so write them into the node"
+                f"{_ONNX_DEFAULTS[name]} as in ONNX's operator {name}, so write them into the node"
             )
         found.append(Activation(name, *taken))
     for which, values in left.items():

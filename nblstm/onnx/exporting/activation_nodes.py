@@ -9,7 +9,7 @@ from nblstm.onnx.exporting.equations import call_activation
 from nblstm.onnx.exporting.graph_builder import GraphBuilder
 
 #: ONNX's operators and their attributes, by Keras's names.
-OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
+ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "relu": ("Relu", {}), "sigmoid": ("Sigmoid", {}), "tanh": ("Tanh", {}), "exponential": ("Exp", {}),
     "softmax": ("Softmax", {"axis": -1}), "log_softmax": ("LogSoftmax", {"axis": -1}),
     "elu": ("Elu", {"alpha": 1.0}), "selu": ("Selu", {}), "softplus": ("Softplus", {}), "softsign": ("Softsign", {}),
@@ -26,8 +26,8 @@ def add_activation(graph: GraphBuilder, label: str, activation: ActivationFuncti
     name = activation.name if FUNCTIONS.get(activation.name) is activation else None
     if name == "linear":
         return x
-    if name in OPERATORS and not (dtype == "float64" and name in ONLY_FLOAT32):
-        operator, attributes = OPERATORS[name]
+    if name in ACTIVATIONS and not (dtype == "float64" and name in ONLY_FLOAT32):
+        operator, attributes = ACTIVATIONS[name]
         return graph.node(operator, x, hint=name, **attributes)
     if activation.scalar is None:
         raise ValueError(

@@ -44,7 +44,7 @@ def _clip(graph: GraphBuilder, dtype: str, x: str, low: str, high: str) -> str:
 
 
 #: ONNX's operator for each operation of a graph, or nodes that do the same.
-OPERATORS: dict[str, str | Callable[..., str]] = {
+OPERATIONS: dict[str, str | Callable[..., str]] = {
     "add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "neg": "Neg",
     "lt": "Less", "le": "LessOrEqual", "gt": "Greater", "ge": "GreaterOrEqual", "where": "Where",
     "minimum": "Min", "maximum": "Max", "clip": _clip,
@@ -61,7 +61,7 @@ def add_equations(graph: GraphBuilder, outputs: Sequence[Value], known: dict[Val
         if node.op == "constant":
             known[node] = graph.constant(node.args[0], dtype)
             continue
-        operator, operands = OPERATORS[node.op], [known[operand] for operand in node.args]
+        operator, operands = OPERATIONS[node.op], [known[operand] for operand in node.args]
         if isinstance(operator, str):
             known[node] = graph.node(operator, *operands, hint=node.op)
         else:
