@@ -306,6 +306,30 @@ def test_layers_of_your_own(suffix, tmp_path):
     assert "cannot be loaded" in message
 
 
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ".weights.h5"])
+def test_names_of_layers(suffix, tmp_path):
+    """Whatever a layer is called, it is found again; what HDF5 cannot have is refused."""
+    pytest.importorskip("h5py", reason="Keras's files are written by h5py")
+    path = tmp_path / f"m{suffix}"
+    for name in ("größe", "层 'q'\n", "a/b", "..", "vars", "model_weights", "x" * 3000):
+        model = Sequential([Input((3,)), Dense(4, name=name), Dense(2)], seed=0)
+        if suffix == ".weights.h5":
+            model.save_weights(path)
+            again = Sequential([Input((3,)), Dense(4), Dense(2)], seed=1)
+            again.load_weights(path)
+        else:
+            model.save(path)
+            again = load_model(path)
+            assert again.layers[0].name == name
+        assert all(map(np.array_equal, again.get_weights(), model.get_weights()))
+    if suffix == ".weights.h5":
+        message_of(ValueError, lambda: load_model(path), "it has weights alone; make the model, and give its load_weig")
+    for name in ("a\0b", *["."] * (suffix == ".h5")):
+        model = Sequential([Input((3,)), Dense(4, name=name)], seed=0)
+        write = model.save_weights if suffix == ".weights.h5" else model.save
+        message_of(ValueError, lambda write=write: write(path), "cannot be a name in an HDF5 file", repr(name)[1:-1])
+
+
 def test_suffixes_that_stand_for_nothing(tmp_path):
     model = compiled()
     message_of(ValueError, lambda: model.save(tmp_path / "m.dat"), "'.dat' stands for no format", ".keras, .hdf5, .h5")

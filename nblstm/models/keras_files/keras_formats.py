@@ -49,8 +49,7 @@ def load_weights(model: Sequential, path: str) -> None:
         if data.startswith(b"PK"):
             return keras_archive.weights(model, keras_archive.variables_of(data))
         root = hdf5.read(data)
-        old = "layer_names" in root.attributes or "layer_names0" in root.attributes or "model_weights" in root.members
-        return (legacy_h5 if old else keras_archive).weights(model, root)
+        return (legacy_h5 if legacy_h5.is_listed(root) else keras_archive).weights(model, root)
 
     _understood(path, lambda: snapshot.set_checked(model, values()))
 

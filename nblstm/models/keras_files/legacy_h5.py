@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nblstm.files import atomic
+from nblstm.files import atomic, content
 from nblstm.layers import Layer
-from nblstm.models.keras_files import configs_written, hdf5, old_weights, optimizer_state
+from nblstm.models.keras_files import configs_written, hdf5, keras_archive, old_weights, optimizer_state
 from nblstm.models.keras_files.configs_read import ReadLayer
 from nblstm.models.keras_files.hdf5_written import hdf5_bytes
 from nblstm.models.keras_files.keras_archive import VERSION
@@ -54,8 +54,8 @@ def write_weights(path: str, model: Sequential) -> None:
 
 
 def _write(path: str, model: Sequential, arrays) -> None:
-    content = hdf5_bytes(*model._parameters_lock.read(arrays))
-    atomic.replace(path, lambda file: file.write(content), lambda file: hdf5.read(file.read()))
+    data = hdf5_bytes(*model._parameters_lock.read(arrays))
+    atomic.replace(path, lambda file: file.write(data), lambda file: hdf5.read(file.read()))
 
 
 def _plain(record: dict[str, Any]) -> dict[str, Any]:
@@ -91,8 +91,9 @@ def _names(attribute: str, names: list[str]) -> dict[str, np.ndarray]:
 def read_model(cls, root: hdf5.Group, compile: bool) -> Any:
     """The model in a ``.h5`` file."""
     if "model_config" not in root.attributes:
-        kind = "weights alone, for load_weights of" if "layer_names" in root.attributes else "no model_config, of"
-        raise ValueError(f"it has {kind} a model that is there already")
+        if is_listed(root) or keras_archive.has_variables(root):
+            raise ValueError("it has weights alone; make the model, and give its load_weights the file")
+        raise ValueError("it has neither a model_config nor weights, so it is no file of Keras's")
     described = _json(root, "model_config")
     group = root.group("model_weights")
     version = version_of(root.attributes.get("keras_version", group.attributes.get("keras_version", "1")))
@@ -110,6 +111,11 @@ def read_model(cls, root: hdf5.Group, compile: bool) -> Any:
         arrays = [state.array(name) for name in listed]
         compiled(model, made, made.get("optimizer_config"), version, listed, arrays)
     return model
+
+
+def is_listed(root: hdf5.Group) -> bool:
+    """Whether a file has weights as Keras 1 and 2 write them, in lists, with a model or without."""
+    return not root.attributes.keys().isdisjoint(("layer_names", "layer_names0")) or "model_weights" in root.members
 
 
 def weights(model: Sequential, root: hdf5.Group) -> list[dict[str, np.ndarray]]:
@@ -177,7 +183,7 @@ def _listed(group: hdf5.Group, attribute: str) -> list[str]:
 
 def _json(group: hdf5.Group, attribute: str) -> dict[str, Any]:
     text = group.attributes[attribute]
-    value = json.loads(text) if isinstance(text, str) else None
+    value = content.parsed(text.encode(), len(text), f"its {attribute}") if isinstance(text, str) else None
     if not isinstance(value, dict):
         raise ValueError(f"its {attribute} is no JSON of a dict")
     return value
