@@ -330,6 +330,49 @@ def test_names_of_layers(suffix, tmp_path):
         message_of(ValueError, lambda write=write: write(path), "cannot be a name in an HDF5 file", repr(name)[1:-1])
 
 
+@pytest.mark.parametrize("suffix", [".nblstm", ".keras", ".h5", ".weights.h5", ".safetensors"])
+def test_parts_of_the_weights(suffix, tmp_path):
+    """``skip_mismatch`` as in Keras: a new head on layers that were trained."""
+    pytest.importorskip("h5py", reason="Keras's files are written by h5py")
+    path = tmp_path / f"m{suffix}"
+
+    def model_of(*heads, seed):
+        return Sequential([Input((4, 3)), LSTM(3, name="lstm"), Dense(2, name="middle"), *heads], seed=seed)
+
+    source = model_of(Dense(1, name="head"), seed=0)
+    (source.save if suffix == ".keras" else source.save_weights)(path)
+    for head in (Dense(3, name="head"), Dense(1, use_bias=False, name="head")):
+        model = model_of(head, seed=1)
+        before, trained = model.get_weights(), source.get_weights()
+        message_of(ValueError, lambda m=model: m.load_weights(path), "m" + suffix)
+        with pytest.warns(UserWarning, match="keep their parameters, .*: head$"):
+            model.load_weights(path, skip_mismatch=True)
+        expected = trained[:5] + before[5:]
+        assert all(map(np.array_equal, model.get_weights(), expected))
+    other = model_of(Dense(1, name="head"), Dense(5, name="new"), seed=1)
+    if suffix in (".keras", ".weights.h5", ".safetensors"):  # which have names, or numbers for each class
+        with pytest.warns(UserWarning, match=": new$"):
+            other.load_weights(path, skip_mismatch=True)
+        assert all(map(np.array_equal, other.get_weights(), source.get_weights()))
+    else:
+        message_of(ValueError, lambda: other.load_weights(path, skip_mismatch=True), "layers, and the model has")
+    if suffix == ".h5":
+        before = other.get_weights()
+        other.load_weights(path, by_name=True)
+        assert all(map(np.array_equal, other.get_weights(), source.get_weights() + before[7:]))
+        shuffled = Sequential([Input((4, 3)), Dense(2), Dense(3, name="middle"), LSTM(3, name="lstm")], seed=1)
+        message_of(ValueError, lambda: shuffled.load_weights(path, by_name=True), "layer 'middle' have shapes")
+        with pytest.warns(UserWarning, match=": middle$"):
+            shuffled.load_weights(path, by_name=True, skip_mismatch=True)
+        assert np.array_equal(shuffled.get_weights()[5], source.get_weights()[1])
+    else:
+        message_of(
+            ValueError,
+            lambda: other.load_weights(path, by_name=True),
+            "leave" if suffix == ".weights.h5" else "by_name is for files of Keras's older kind",
+        )
+
+
 def test_suffixes_that_stand_for_nothing(tmp_path):
     model = compiled()
     message_of(ValueError, lambda: model.save(tmp_path / "m.dat"), "'.dat' stands for no format", ".keras, .hdf5, .h5")

@@ -116,13 +116,21 @@ def read_model(cls, data: bytes, compile: bool) -> Any:
     return model
 
 
-def weights(model: Sequential, root: hdf5.Group) -> list[dict[str, np.ndarray]]:
-    """The parameters of a built model's layers, from the variables in a file of Keras 3's."""
+def weights(model: Sequential, root: hdf5.Group, skip_mismatch: bool) -> list[dict[str, np.ndarray]]:
+    """The parameters of a built model's layers, from the variables in a file of Keras 3's.
+
+    With ``skip_mismatch`` there are none for a layer of which the file has others in number.
+    """
     folders, found = variables.Folders(root), []
     for layer in model._layers:
         names = list(layer.described)
         folder = folders.next(type(layer).__name__, bool(names))
-        found.append(variables.parameters(root, folder, layer, names, None))
+        try:
+            found.append(variables.parameters(root, folder, layer, names, None))
+        except ValueError:
+            if not skip_mismatch:
+                raise
+            found.append({})
     return found
 
 

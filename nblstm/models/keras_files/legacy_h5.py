@@ -97,11 +97,11 @@ def read_model(cls, root: hdf5.Group, compile: bool) -> Any:
     described = _json(root, "model_config")
     group = root.group("model_weights")
     version = version_of(root.attributes.get("keras_version", group.attributes.get("keras_version", "1")))
-    found = iter(_lists(group))
+    found = iter(_lists(group).values())
 
     def parameters(read: ReadLayer, layers: list[Layer], names: list[list[str]]) -> list[dict[str, np.ndarray]]:
         needed = any(names)
-        return _by_name(layers, names, next(found, []) if needed else [], version, _backend(root, group))
+        return _parameters(layers, names, next(found, []) if needed else [], version, _backend(root, group))
 
     model = restored(cls, described, version, parameters)
     if compile and "training_config" in root.attributes:
@@ -118,11 +118,24 @@ def is_listed(root: hdf5.Group) -> bool:
     return not root.attributes.keys().isdisjoint(("layer_names", "layer_names0")) or "model_weights" in root.members
 
 
-def weights(model: Sequential, root: hdf5.Group) -> list[dict[str, np.ndarray]]:
-    """The parameters of a built model's layers, from a file of a model or of weights alone."""
+def weights(
+    model: Sequential, root: hdf5.Group, skip_mismatch: bool, by_name: bool
+) -> list[dict[str, np.ndarray]]:  # fmt: skip
+    """The parameters of a built model's layers, from a file of a model or of weights alone.
+
+    With ``skip_mismatch`` there are none for a layer of which the file has others in number; with ``by_name`` a layer
+    whose name the file has not keeps its own.
+    """
     group = root.group("model_weights") if "model_weights" in root.members else root
     version = version_of(group.attributes.get("keras_version", "1"))
-    found, layers = _lists(group), [layer for layer in model._layers if layer.described]
+    named, backend, layers = _lists(group), _backend(root, group), [layer for layer in model._layers if layer.described]
+    if by_name:
+        return [
+            _of_layer(layer, named[layer.name], version, backend, skip_mismatch)
+            if layer.described and layer.name in named else layer.state_dict()
+            for layer in model._layers
+        ]  # fmt: skip
+    found = list(named.values())
     counts = [len(layer.described) for layer in layers]
     together = [array for arrays in found for array in arrays]
     if len(found) != len(layers) and len(together) == sum(counts):  # an RNN of several cells is one layer in Keras
@@ -130,14 +143,26 @@ def weights(model: Sequential, root: hdf5.Group) -> list[dict[str, np.ndarray]]:
         found = [together[a:b] for a, b in pairwise(ends)]
     if len(found) != len(layers):
         raise ValueError(f"it has the weights of {len(found)} layers, and the model has {len(layers)} with weights")
-    lists, backend = iter(found), _backend(root, group)
+    lists = iter(found)
     return [
-        _by_name([layer], [list(layer.described)], next(lists) if layer.described else [], version, backend)[0]
+        _of_layer(layer, next(lists) if layer.described else [], version, backend, skip_mismatch)
         for layer in model._layers
     ]
 
 
-def _by_name(
+def _of_layer(
+    layer: Layer, arrays: list[np.ndarray], version: int, backend: str, skip_mismatch: bool
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """One layer's parameters; none, with ``skip_mismatch``, if the arrays are not as many."""
+    try:
+        return _parameters([layer], [list(layer.described)], arrays, version, backend)[0]
+    except ValueError:
+        if not skip_mismatch:
+            raise
+        return {}
+
+
+def _parameters(
     layers: list[Layer], names: list[list[str]], arrays: list[np.ndarray], version: int, backend: str
 ) -> list[dict[str, np.ndarray]]:
     """The parameters of the layers that one of the file's is, from its list of weights."""
@@ -154,13 +179,13 @@ def _by_name(
     return [dict(zip(those, part, strict=True)) for those, part in zip(names, parts, strict=True)]
 
 
-def _lists(group: hdf5.Group) -> list[list[np.ndarray]]:
-    """The weights of each layer that has some."""
-    found = []
+def _lists(group: hdf5.Group) -> dict[str, list[np.ndarray]]:
+    """The weights of each layer that has some, by its name."""
+    found = {}
     for name in _listed(group, "layer_names"):
         layer = group.group(name)
         if listed := _listed(layer, "weight_names"):
-            found.append([layer.array(path) for path in listed])
+            found[name] = [layer.array(path) for path in listed]
     return found
 
 
