@@ -58,7 +58,8 @@ def unpacked(name, folder):
 
 CASES = [
     ("words", ".keras"), ("words", ".h5"), ("masked", ".keras"), ("masked", ".h5"), ("images", ".keras"),
-    ("series", ".keras"), ("frozen", ".keras"), ("chain", ".keras"),
+    ("series", ".keras"), ("frozen", ".keras"), ("averages", ".keras"), ("resized", ".keras"), ("adamax", ".keras"),
+    ("adadelta", ".keras"), ("lion", ".keras"), ("chain", ".keras"),
 ]  # fmt: skip
 
 
@@ -68,6 +69,11 @@ def test_files_of_keras_3_give_its_numbers_and_are_trained_on(name, suffix, kera
     model = load_model(folder / f"{name}{suffix}")
     x, y = arrays[f"{name}/x"], arrays[f"{name}/y"]
     np.testing.assert_allclose(model.predict(x, verbose=0), arrays[f"{name}/predicted"], **CLOSE)
+    measured = json.loads((folder / "metadata.json").read_text())["measured"][name]
+    logs = model.evaluate(x, y, batch_size=fit["batch_size"], verbose=0, return_dict=True)
+    assert sorted(logs) == sorted(measured)
+    for key, value in measured.items():
+        np.testing.assert_allclose(logs[key], value, rtol=1e-5, atol=1e-6)
     model.fit(x, y, **fit)
     np.testing.assert_allclose(model.predict(x, verbose=0), arrays[f"{name}/resumed"], **CLOSE)
 
@@ -480,7 +486,7 @@ def test_keras_reads_what_is_written(keras3, tmp_path):
     """Where Keras is installed: predictions, and a fit with the optimizer's state."""
     keras = pytest.importorskip("keras", reason="Keras is not installed")
     folder, arrays, fit = keras3
-    for name in ("words", "masked", "images", "series", "frozen"):
+    for name in (name for name, suffix in CASES if suffix == ".keras" and name != "chain"):
         x, y = arrays[f"{name}/x"], arrays[f"{name}/y"]
         model = load_model(folder / f"{name}.keras")
         model.fit(x, y, **fit)
