@@ -135,7 +135,7 @@ def weights(model: Sequential, root: hdf5.Group, skip_mismatch: bool) -> list[di
 
 
 def has_variables(root: hdf5.Group) -> bool:
-    """Whether an HDF5 file has the variables of layers as Keras 3 writes them."""
+    """Tell whether an HDF5 file has the variables of layers as Keras 3 writes them."""
     return variables.LAYERS in root.members or variables.OLD_LAYERS in root.members
 
 

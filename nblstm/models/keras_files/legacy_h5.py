@@ -114,7 +114,7 @@ def read_model(cls, root: hdf5.Group, compile: bool) -> Any:
 
 
 def is_listed(root: hdf5.Group) -> bool:
-    """Whether a file has weights as Keras 1 and 2 write them, in lists, with a model or without."""
+    """Tell whether a file has weights as Keras 1 and 2 write them, in lists, with a model or without."""
     return not root.attributes.keys().isdisjoint(("layer_names", "layer_names0")) or "model_weights" in root.members
 
 
