@@ -312,6 +312,20 @@ def test_groups_of_any_size_are_read():
             assert np.array_equal(root.array(f"old/name_{k}"), np.arange(k % 4))
 
 
+@pytest.mark.parametrize("libver", ["latest", ("v110", "v110"), ("earliest", "v108")])
+def test_files_that_other_settings_of_h5py_write(libver):
+    """Superblocks, headers and groups of other versions, and numbers of other types than Keras's."""
+    array = np.arange(6.0).reshape(2, 3)
+    with h5py.File(memory := io.BytesIO(), "w", libver=libver) as file:
+        for kind in ("<f2", ">f4", "<f8", ">f8", ">i4"):
+            file.create_dataset(f"a/b/{kind}", data=array.astype(kind))
+        file["a"].attrs["names"] = ["x", "yz"]
+    root = hdf5.read(memory.getvalue())
+    assert root.group("a").attributes["names"] == ["x", "yz"]
+    assert len(root.group("a/b").members) == 5
+    assert all(np.array_equal(found, array) for found in root.group("a/b").members.values())
+
+
 if __name__ == "__main__":
     from pathlib import Path
     from tempfile import TemporaryDirectory
