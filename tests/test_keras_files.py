@@ -58,7 +58,8 @@ def unpacked(name, folder):
 
 CASES = [
     ("words", ".keras"), ("words", ".h5"), ("masked", ".keras"), ("masked", ".h5"), ("images", ".keras"),
-    ("series", ".keras"), ("frozen", ".keras"), ("chain", ".keras"),
+    ("series", ".keras"), ("frozen", ".keras"), ("averages", ".keras"), ("resized", ".keras"), ("adamax", ".keras"),
+    ("adadelta", ".keras"), ("lion", ".keras"), ("chain", ".keras"),
 ]  # fmt: skip
 
 
@@ -68,6 +69,11 @@ def test_files_of_keras_3_give_its_numbers_and_are_trained_on(name, suffix, kera
     model = load_model(folder / f"{name}{suffix}")
     x, y = arrays[f"{name}/x"], arrays[f"{name}/y"]
     np.testing.assert_allclose(model.predict(x, verbose=0), arrays[f"{name}/predicted"], **CLOSE)
+    measured = json.loads((folder / "metadata.json").read_text())["measured"][name]
+    logs = model.evaluate(x, y, batch_size=fit["batch_size"], verbose=0, return_dict=True)
+    assert sorted(logs) == sorted(measured)
+    for key, value in measured.items():
+        np.testing.assert_allclose(logs[key], value, rtol=1e-5, atol=1e-6)
     model.fit(x, y, **fit)
     np.testing.assert_allclose(model.predict(x, verbose=0), arrays[f"{name}/resumed"], **CLOSE)
 
@@ -306,6 +312,73 @@ def test_layers_of_your_own(suffix, tmp_path):
     assert "cannot be loaded" in message
 
 
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ".weights.h5"])
+def test_names_of_layers(suffix, tmp_path):
+    """Whatever a layer is called, it is found again; what HDF5 cannot have is refused."""
+    pytest.importorskip("h5py", reason="Keras's files are written by h5py")
+    path = tmp_path / f"m{suffix}"
+    for name in ("größe", "层 'q'\n", "a/b", "..", "vars", "model_weights", "x" * 3000):
+        model = Sequential([Input((3,)), Dense(4, name=name), Dense(2)], seed=0)
+        if suffix == ".weights.h5":
+            model.save_weights(path)
+            again = Sequential([Input((3,)), Dense(4), Dense(2)], seed=1)
+            again.load_weights(path)
+        else:
+            model.save(path)
+            again = load_model(path)
+            assert again.layers[0].name == name
+        assert all(map(np.array_equal, again.get_weights(), model.get_weights()))
+    if suffix == ".weights.h5":
+        message_of(ValueError, lambda: load_model(path), "it has weights alone; make the model, and give its load_weig")
+    for name in ("a\0b", *["."] * (suffix == ".h5")):
+        model = Sequential([Input((3,)), Dense(4, name=name)], seed=0)
+        write = model.save_weights if suffix == ".weights.h5" else model.save
+        message_of(ValueError, lambda write=write: write(path), "cannot be a name in an HDF5 file", repr(name)[1:-1])
+
+
+@pytest.mark.parametrize("suffix", [".nblstm", ".keras", ".h5", ".weights.h5", ".safetensors"])
+def test_parts_of_the_weights(suffix, tmp_path):
+    """``skip_mismatch`` as in Keras: a new head on layers that were trained."""
+    pytest.importorskip("h5py", reason="Keras's files are written by h5py")
+    path = tmp_path / f"m{suffix}"
+
+    def model_of(*heads, seed):
+        return Sequential([Input((4, 3)), LSTM(3, name="lstm"), Dense(2, name="middle"), *heads], seed=seed)
+
+    source = model_of(Dense(1, name="head"), seed=0)
+    (source.save if suffix == ".keras" else source.save_weights)(path)
+    for head in (Dense(3, name="head"), Dense(1, use_bias=False, name="head")):
+        model = model_of(head, seed=1)
+        before, trained = model.get_weights(), source.get_weights()
+        message_of(ValueError, lambda m=model: m.load_weights(path), "m" + suffix)
+        with pytest.warns(UserWarning, match="keep their parameters, .*: head$"):
+            model.load_weights(path, skip_mismatch=True)
+        expected = trained[:5] + before[5:]
+        assert all(map(np.array_equal, model.get_weights(), expected))
+    other = model_of(Dense(1, name="head"), Dense(5, name="new"), seed=1)
+    if suffix in (".keras", ".weights.h5", ".safetensors"):  # which have names, or numbers for each class
+        with pytest.warns(UserWarning, match=": new$"):
+            other.load_weights(path, skip_mismatch=True)
+        assert all(map(np.array_equal, other.get_weights(), source.get_weights()))
+    else:
+        message_of(ValueError, lambda: other.load_weights(path, skip_mismatch=True), "layers, and the model has")
+    if suffix == ".h5":
+        before = other.get_weights()
+        other.load_weights(path, by_name=True)
+        assert all(map(np.array_equal, other.get_weights(), source.get_weights() + before[7:]))
+        shuffled = Sequential([Input((4, 3)), Dense(2), Dense(3, name="middle"), LSTM(3, name="lstm")], seed=1)
+        message_of(ValueError, lambda: shuffled.load_weights(path, by_name=True), "layer 'middle' have shapes")
+        with pytest.warns(UserWarning, match=": middle$"):
+            shuffled.load_weights(path, by_name=True, skip_mismatch=True)
+        assert np.array_equal(shuffled.get_weights()[5], source.get_weights()[1])
+    else:
+        message_of(
+            ValueError,
+            lambda: other.load_weights(path, by_name=True),
+            "leave" if suffix == ".weights.h5" else "by_name is for files of Keras's older kind",
+        )
+
+
 def test_suffixes_that_stand_for_nothing(tmp_path):
     model = compiled()
     message_of(ValueError, lambda: model.save(tmp_path / "m.dat"), "'.dat' stands for no format", ".keras, .hdf5, .h5")
@@ -414,7 +487,7 @@ def test_keras_reads_what_is_written(keras3, tmp_path):
     """Where Keras is installed: predictions, and a fit with the optimizer's state."""
     keras = pytest.importorskip("keras", reason="Keras is not installed")
     folder, arrays, fit = keras3
-    for name in ("words", "masked", "images", "series", "frozen"):
+    for name in (name for name, suffix in CASES if suffix == ".keras" and name != "chain"):
         x, y = arrays[f"{name}/x"], arrays[f"{name}/y"]
         model = load_model(folder / f"{name}.keras")
         model.fit(x, y, **fit)

@@ -15,7 +15,7 @@ import numpy as np
 
 from nblstm.arguments import validate
 from nblstm.files import atomic, npz
-from nblstm.files.content import FAULTS, in_short, open_zip
+from nblstm.files.content import FAULTS, in_short, open_zip, parsed
 from nblstm.files.formats import advice, check_target
 from nblstm.process.uninterrupted import uninterrupted
 
@@ -94,10 +94,11 @@ def _read_members(file, kinds: tuple[str, ...]) -> dict[str, Any]:
 
 def _config_and_members(file, archive: zipfile.ZipFile, kinds: tuple[str, ...]):
     """The content of config.json, and the members that are arrays."""
-    members = npz.members_of(archive, os.fstat(file.fileno()).st_size)
+    size = os.fstat(file.fileno()).st_size
+    members = npz.members_of(archive, size)
     if CONFIG not in members:
         raise ValueError(f"it has no {CONFIG}")
-    config = json.loads(archive.read(CONFIG).decode())
+    config = parsed(archive.read(CONFIG), size, f"its {CONFIG}")
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise ValueError(f"its {CONFIG} is not nblstm's")
     if config.get("version") != VERSION:

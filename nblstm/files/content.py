@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import tokenize
 import zipfile
 import zlib
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -77,6 +78,15 @@ class SizeLimit:
         self._left -= count
         if self._left < 0:
             raise ValueError(f"{what} would take more than ten times the memory that the file is long")
+
+
+def parsed(text: bytes, size: int, what: str, **kwargs) -> Any:
+    """The value of a JSON text in a file of so many bytes; ``kwargs`` are those of `json.loads`.
+
+    Each value behind one of the signs counted becomes an object of Python, the larger ones about 100 bytes.
+    """
+    SizeLimit(size).add(len(text) + 100 * sum(map(text.count, (b",", b"[", b"{"))), what)
+    return json.loads(text.decode(), **kwargs)
 
 
 def open_zip(file: BinaryIO, size: int) -> zipfile.ZipFile:

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from nblstm.files.content import SizeLimit
+from nblstm.files.content import parsed
 from nblstm.files.element_types import itemsize, numbers
 
 #: The names of element types, and torch's.
@@ -43,9 +43,7 @@ class SafetensorsFile:
         if not 2 <= length <= min(size - 8, _LONGEST):
             raise ValueError(f"its header would have {length} bytes, and the file has {size}")
         text = file.read(length)
-        # Each value behind one of these signs becomes an object of Python, the larger ones about 100 bytes.
-        SizeLimit(size).add(100 * sum(map(text.count, (b",", b"[", b"{"))), "its header")
-        header = json.loads(text.decode(), object_pairs_hook=_once)
+        header = parsed(text, size, "its header", object_pairs_hook=_once)
         if not isinstance(header, dict):
             raise ValueError("its header is no JSON object")
         self.metadata: dict[str, str] = header.pop(_METADATA, {})

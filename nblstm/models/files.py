@@ -212,20 +212,33 @@ def save_weights(model: Sequential, filepath, overwrite: bool = True) -> None:
         archive.write(target, "weights", {"weights": model._parameters_lock.read(snapshot.parameters, model)})
 
 
-def load_weights(model: Sequential, filepath) -> None:
+def load_weights(model: Sequential, filepath, skip_mismatch: bool = False, by_name: bool = False) -> None:
     """Set the parameters from a file that `save_weights` or `save` wrote, here or in Keras.
 
     Raises as `load_model` does. If they are not those of these layers, nothing has been changed.
+
+    Parameters
+    ----------
+    filepath : str or PathLike
+    skip_mismatch : bool, default False
+        Whether a layer for which the file has none, or others in number or shape, keeps its parameters; a warning names
+        these layers.
+    by_name : bool, default False
+        Whether layers take what the file has under their names, in any order, and others keep their parameters. It is
+        for files of the older kind, ``.h5`` and ``.hdf5``.
     """
     model._need_built()
+    skip_mismatch = validate.flag("skip_mismatch", skip_mismatch)
     path = validate.source_path("filepath", filepath)
+    if validate.flag("by_name", by_name) and not path.lower().endswith((".h5", ".hdf5")):
+        raise ValueError(f"by_name is for files of Keras's older kind, .h5, and not for {path!r}; leave it out")
     if path.lower().endswith(".safetensors"):
-        tensor_files.load_weights(model, path)
+        tensor_files.load_weights(model, path, skip_mismatch)
     elif path.lower().endswith(formats.KERAS_SUFFIXES):
-        _keras().load_weights(model, path)
+        _keras().load_weights(model, path, skip_mismatch, by_name)
     else:
         values = archive.read(path, "weights", "model").get("weights")
-        _understood(path, lambda: snapshot.set_checked(model, values))
+        _understood(path, lambda: snapshot.set_checked(model, values, skip_mismatch))
 
 
 def refuse_old(path, overwrite: bool) -> str:

@@ -18,6 +18,7 @@ from nblstm.layers.base.parameters import UNDRAWN
 from nblstm.models import data
 from nblstm.models.fitting import need_compiled
 from nblstm.models.step import prepare
+from nblstm.process.show import warn
 
 if TYPE_CHECKING:
     from nblstm.models.sequential import Sequential
@@ -89,10 +90,28 @@ def set_parameters(model: Sequential, values) -> None:
             layer._put(flat)
 
 
-def set_checked(model: Sequential, values) -> None:
-    """Set what a file has, if these are the parameters of the model's layers; it is built."""
+def set_checked(model: Sequential, values, skip_mismatch: bool = False) -> None:
+    """Set what a file has, if these are the parameters of the model's layers, or for those of them for which they are.
+
+    The model is built.
+    """
+    if skip_mismatch and isinstance(values, list) and len(values) == len(model.layers):
+        values = _fitting(model, values)
     check_parameters(model, model.input_shape, values)
     set_parameters(model, values)
+
+
+def _fitting(model: Sequential, values: list) -> list[dict[str, np.ndarray]]:
+    """``values``, with a layer's own where they are not of its shapes; a warning names these layers."""
+    found, left = [], []
+    for layer, state in zip(model.layers, values, strict=True):
+        came = {name: np.shape(value) for name, value in state.items()} if isinstance(state, dict) else None
+        fits = came == {name: parameter.shape for name, parameter in layer.described.items()}
+        found.append(state if fits else layer.state_dict())
+        left += [] if fits else [layer.name]
+    if left:
+        warn(f"layers keep their parameters, as the file has none of these shapes: {content.listed(left)}")
+    return found
 
 
 def check_parameters(model: Sequential, shape, values) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nblstm.arguments import validate
 from nblstm.files import content, tensors
@@ -23,13 +23,15 @@ def save_weights(path: str, model: Sequential) -> None:
     tensors.write(path, arrays, {})
 
 
-def load_weights(model: Sequential, path) -> None:
+def load_weights(model: Sequential, path, skip_mismatch: bool) -> None:
     """Set the parameters; see `Sequential.load_weights`."""
     text = os.fspath(path)
     names = [[f"{layer.name}.{name}" for name in layer.described] for layer in model.layers]
 
     def choose(found: list[str]) -> list[str]:
         needed = [name for own in names for name in own]
+        if skip_mismatch:
+            return found
         there = set(found)
         missing = [name for name in needed if name not in there]
         unknown = sorted(there.difference(needed))
@@ -43,6 +45,13 @@ def load_weights(model: Sequential, path) -> None:
 
     arrays = tensors.read(path, choose, "filepath").arrays
     try:
+        if skip_mismatch:
+            of_layers: dict[str, dict[str, Any]] = {layer.name: {} for layer in model.layers}
+            for full, array in arrays.items():
+                owner, _, name = full.rpartition(".")
+                of_layers.setdefault(owner, {})[name] = array
+            snapshot.set_checked(model, [of_layers[layer.name] for layer in model.layers], skip_mismatch)
+            return
         for layer, own in zip(model.layers, names, strict=True):
             for full, described in zip(own, layer.described.values(), strict=True):
                 validate.shaped(full, arrays[full], described.shape, "that of the model's")

@@ -6,7 +6,7 @@ Run by hand, with Keras and JAX installed, where a case is added::
 
 The tests read the archive and need neither. Of a case there are CASE.keras, and where `OLDER` has it CASE.h5,
 CASE.weights.h5 and CASE.json. In arrays.npz are CASE/x, y, predicted, and after another fit with the file's optimizer
-CASE/resumed; metadata.json has Keras's version, and for each case the arguments of that fit.
+CASE/resumed; metadata.json has Keras's version, the arguments of that fit, and what Keras's `evaluate` gives.
 """
 
 from __future__ import annotations
@@ -102,6 +102,45 @@ def chain(x):
     return keras.Model(source, layers.Dense(1)(h))
 
 
+def averages():
+    adapted = layers.Normalization()
+    adapted.adapt(VECTORS)
+    return [
+        adapted,
+        layers.Conv1D(4, 2, use_bias=False),
+        layers.BatchNormalization(momentum=0.9),
+        layers.PReLU(shared_axes=[1], alpha_initializer="ones"),
+        layers.LSTM(3, return_sequences=True),
+        layers.TimeDistributed(layers.LayerNormalization()),
+        layers.GRU(2),
+        layers.BatchNormalization(scale=False, gamma_regularizer="l2"),
+        layers.Dense(1, activation="sigmoid"),
+    ]
+
+
+def resized():
+    return [
+        layers.ZeroPadding1D(2),
+        layers.AveragePooling1D(2),
+        layers.UpSampling1D(3),
+        layers.Cropping1D((1, 2)),
+        layers.LeakyReLU(0.1),
+        layers.Permute((2, 1)),
+        layers.SimpleRNN(3),
+        layers.Dense(4),
+        layers.ELU(0.7),
+        layers.Dense(4),
+        layers.ReLU(6.0, negative_slope=0.2, threshold=0.1),
+        layers.GaussianNoise(0.0),
+        layers.Dense(3),
+        layers.Softmax(),
+    ]
+
+
+def recurrent():
+    return [layers.GRU(3, use_bias=False), layers.BatchNormalization(), layers.PReLU(), layers.Dense(3, "softmax")]
+
+
 #: Layers, x, y, and arguments of compile.
 CASES = {
     "words": (
@@ -137,13 +176,47 @@ CASES = {
         frozen, VECTORS, NUMBERS,
         dict(optimizer=optimizers.Adam(0.01, global_clipnorm=0.5), loss=losses.mean_absolute_error),
     ),
+    "averages": (
+        averages, VECTORS, ONE_HOT[:, :1],
+        dict(
+            optimizer=optimizers.Nadam(optimizers.schedules.InverseTimeDecay(0.01, 3, 0.5)),
+            loss=losses.BinaryCrossentropy(label_smoothing=0.1),
+            metrics=[
+                metrics.AUC(num_thresholds=20), metrics.F1Score(threshold=0.5),
+                metrics.Precision(thresholds=[0.3, 0.5]), metrics.FBetaScore(average="micro", beta=2.0, threshold=0.4),
+            ],
+            weighted_metrics=[metrics.AUC(curve="PR", name="pr")],
+        ),
+    ),
+    "resized": (
+        resized, VECTORS, ONE_HOT,
+        dict(
+            optimizer=optimizers.Adagrad(0.05), loss=losses.KLDivergence(),
+            metrics=[
+                metrics.F1Score(average="macro"), metrics.Recall(class_id=1), metrics.AUC(multi_label=True),
+                metrics.R2Score(), metrics.KLDivergence(),
+            ],
+        ),
+    ),
+    "adamax": (
+        recurrent, VECTORS, ONE_HOT.argmax(-1),
+        dict(
+            optimizer=optimizers.Adamax(0.01), loss="sparse_categorical_crossentropy",
+            metrics=[
+                "accuracy", metrics.SparseTopKCategoricalAccuracy(2), metrics.SparseCategoricalAccuracy(),
+                metrics.SparseCategoricalCrossentropy(),
+            ],
+        ),
+    ),
+    "adadelta": (recurrent, VECTORS, ONE_HOT, dict(optimizer=optimizers.Adadelta(1.0), loss="mse", metrics=["auc"])),
+    "lion": (recurrent, VECTORS, ONE_HOT, dict(optimizer=optimizers.Lion(0.01, weight_decay=0.1), loss="poisson")),
     "chain": (chain, WORDS, NUMBERS[:, :1], dict(optimizer="sgd", loss="mae")),
 }  # fmt: skip
 
 
 def main(target: Path) -> None:
     keras.utils.set_random_seed(0)
-    arrays, files = {}, {}
+    arrays, files, measured = {}, {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for name, (make, x, y, compile_with) in CASES.items():
             model = make(x) if make is chain else keras.Sequential([keras.Input(x.shape[1:]), *make()], name=name)
@@ -158,10 +231,12 @@ def main(target: Path) -> None:
                 files[path.name] = path.read_bytes()
                 files[f"{name}.json"] = model.to_json().encode()
             arrays |= {f"{name}/x": x, f"{name}/y": y, f"{name}/predicted": model.predict(x, verbose=0)}
+            logs = model.evaluate(x, y, batch_size=FIT["batch_size"], verbose=0, return_dict=True)
+            measured[name] = {key: np.asarray(value).tolist() for key, value in logs.items()}
             model = keras.models.load_model(Path(folder, f"{name}.keras"))
             model.fit(x, y, verbose=0, **FIT)
             arrays[f"{name}/resumed"] = model.predict(x, verbose=0)
-    files["metadata.json"] = json.dumps({"keras": keras.__version__, "fit": FIT}).encode()
+    files["metadata.json"] = json.dumps({"keras": keras.__version__, "fit": FIT, "measured": measured}).encode()
     np.savez(memory := io.BytesIO(), **arrays)
     files["arrays.npz"] = memory.getvalue()
     with lzma.open(target, "w") as file, zipfile.ZipFile(file, "w") as archive:

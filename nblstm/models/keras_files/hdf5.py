@@ -37,6 +37,8 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 #: Groups in groups; Keras's nest with its layers.
 DEPTH = 40
 
+IN_ONE_PIECE = "Keras writes arrays in one piece, as h5py's create_dataset(name, data=array) does"
+
 
 @dataclass(slots=True)
 class Group:
@@ -127,9 +129,10 @@ def _group(source: Source, address: int, depth: int) -> Any:
 def _array(source: Source, messages: list[tuple[int, memoryview]]) -> np.ndarray:
     """An array: a view of the file's bytes, that cannot be written to."""
     parts = dict(messages)
-    for kind, text in ((EXTERNAL, "whose numbers are in another file"), (FILTERS, "that is compressed")):
-        if kind in parts:
-            raise ValueError(f"it has an array {text}")
+    if EXTERNAL in parts:
+        raise ValueError("it has an array whose numbers are in another file")
+    if FILTERS in parts:
+        raise ValueError(f"it has an array that is compressed, or in chunks with a checksum; {IN_ONE_PIECE}")
     if DATASPACE not in parts or DATATYPE not in parts:
         raise ValueError("it has an array without shape or type")
     shape, kind_ = _shape(parts[DATASPACE]), _kind(parts[DATATYPE])
@@ -157,7 +160,8 @@ def _data(source: Source, layout: memoryview, size: int) -> memoryview:
     else:
         raise ValueError(f"it has an array whose layout is of version {version}")
     if place != 1:
-        raise ValueError(f"it has an array that is {({2: 'chunked', 3: 'virtual'}).get(place, 'nowhere')}")
+        kind = {2: "chunked", 3: "virtual"}.get(place, "nowhere")
+        raise ValueError(f"it has an array that is {kind}; {IN_ONE_PIECE}")
     if not size:
         return layout[:0]
     address = int.from_bytes(layout[start : start + 8], "little")
@@ -216,6 +220,7 @@ def _attribute(source: Source, body: memoryview) -> tuple[str, Any]:
     kind, shape = _kind(parts[1]), _shape(parts[2])
     count = prod(shape)
     data = _all(body[at:], count * kind.size)
+    source.limit.add(64 * count if kind.dtype is None or kind.dtype.kind == "S" else 0, "its lists of names")
     values: Any
     if kind.dtype is None:
         values = [_string(source, data[16 * k : 16 * k + 16]) for k in range(count)]

@@ -16,7 +16,7 @@ def links(source: Source, messages: list[tuple[int, memoryview]]) -> Iterator[tu
         if kind == SYMBOLS:
             tree, heap = (int.from_bytes(body[k : k + 8], "little") for k in (0, 8))
             source.signed(heap, b"HEAP")
-            names = source.at(source.number(heap + 24, 8), source.number(heap + 8, 8))
+            names = bytes(source.at(source.number(heap + 24, 8), source.number(heap + 8, 8)))
             yield from _symbols(source, tree, names, 0)
         elif kind == LINK:
             yield _link(body)
@@ -29,7 +29,7 @@ def links(source: Source, messages: list[tuple[int, memoryview]]) -> Iterator[tu
                     yield _link(space.object(record[4:]))  # behind the hash of the name
 
 
-def _symbols(source: Source, address: int, names: memoryview, level: int) -> Iterator[tuple[str, int]]:
+def _symbols(source: Source, address: int, names: bytes, level: int) -> Iterator[tuple[str, int]]:
     """Members below a node of the B-tree of a symbol table (III.A.1, III.B)."""
     if level > LEVELS:
         raise ValueError("a group's tree is too deep")
@@ -46,9 +46,11 @@ def _symbols(source: Source, address: int, names: memoryview, level: int) -> Ite
         start, target = int.from_bytes(entry[:8], "little"), int.from_bytes(entry[8:16], "little")
         if int.from_bytes(entry[16:20], "little") == 2:
             raise ValueError("it has a soft link")
-        if start >= len(names):
+        end = names.find(b"\0", start)
+        if end < 0:
             raise ValueError("a member's name is not there")
-        yield bytes(names[start : start + 1024]).partition(b"\0")[0].decode(), target
+        source.limit.add(end - start, "its names")  # which may lie over one another
+        yield names[start:end].decode(), target
 
 
 def _link(body: memoryview) -> tuple[str, int]:

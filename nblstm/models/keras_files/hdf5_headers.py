@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from nblstm.files.content import SizeLimit
+
 UNDEFINED = 2**64 - 1
 
 #: Types of messages in an object's header (IV.A.2).
@@ -11,11 +13,12 @@ DATASPACE, LINK_INFO, DATATYPE, LINK, EXTERNAL, LAYOUT, FILTERS, ATTRIBUTE, CONT
 
 
 class Source:
-    """The file's bytes, each look at which is counted."""
+    """The file's bytes, each look at which is counted, and the memory that is taken for what they say."""
 
     def __init__(self, data: bytes):
         self._data = memoryview(data)
         self._left = 4 * len(data) + 65536
+        self.limit = SizeLimit(len(data))
         self.seen: set[int] = set()
         self._collections: dict[int, dict[int, tuple[int, int]]] = {}
 
@@ -47,6 +50,7 @@ class Source:
                 index, size = self.number(at, 2), self.number(at + 8, 8)
                 if not index:
                     break
+                self.limit.add(150, "its texts")
                 found[index] = at + 16, size
                 at += 16 + -(-size // 8) * 8
         return self._collections[address]
@@ -65,7 +69,7 @@ def header(source: Source, address: int) -> list[tuple[int, memoryview]]:
         block = source.at(at, size)
         while len(block) >= 8:
             kind, length = int.from_bytes(block[:2], "little"), int.from_bytes(block[2:4], "little")
-            _take(found, blocks, kind, block[4], block[8 : 8 + length], length)
+            _take(source, found, blocks, kind, block[4], block[8 : 8 + length], length)
             block = block[8 + length :]
     return found
 
@@ -88,12 +92,12 @@ def _header_2(source: Source, address: int) -> list[tuple[int, memoryview]]:
         block = source.at(at, max(size, 0))
         while len(block) >= head:
             kind, length = block[0], int.from_bytes(block[1:3], "little")
-            _take(found, blocks, kind, block[3], block[head : head + length], length)
+            _take(source, found, blocks, kind, block[3], block[head : head + length], length)
             block = block[head + length :]
     return found
 
 
-def _take(found: list, blocks: list, kind: int, flags: int, body: memoryview, length: int) -> None:
+def _take(source: Source, found: list, blocks: list, kind: int, flags: int, body: memoryview, length: int) -> None:
     """Add a message to ``found``, or the block that it leads to to ``blocks``."""
     if len(body) < length:
         raise ValueError("an object's header ends within a message")
@@ -102,4 +106,5 @@ def _take(found: list, blocks: list, kind: int, flags: int, body: memoryview, le
     elif kind:
         if flags & 2:
             raise ValueError("it shares parts of objects")
+        source.limit.add(256, "the headers of its objects")
         found.append((kind, body))

@@ -28,6 +28,11 @@ def library() -> Any:
 
 def hdf5_bytes(arrays: dict[str, np.ndarray], attributes: dict[str, dict[str, Any]]) -> bytes:
     """A file with these arrays and attributes, each by its path; groups are made for them."""
+    paths = {*arrays, *attributes}
+    texts = [text for values in attributes.values() for text in values.values() if isinstance(text, str)]
+    for name in (*paths, *texts):
+        if "\0" in name or (name in paths and "." in name.split("/")):
+            raise ValueError(f"{name!r} cannot be a name in an HDF5 file; give the layer a name without dots and NUL")
     memory = io.BytesIO()
     with library().File(memory, "w") as file:
         for path, array in arrays.items():

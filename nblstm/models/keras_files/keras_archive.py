@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nblstm.files import atomic
+from nblstm.files import atomic, content
 from nblstm.layers import Layer
 from nblstm.models.keras_files import configs_written, hdf5, optimizer_state, variables
 from nblstm.models.keras_files.configs_read import ReadLayer
@@ -25,7 +25,7 @@ CONFIG, METADATA, VARIABLES = "config.json", "metadata.json", "model.weights.h5"
 VERSION = "3.0.0"
 
 #: How often larger than the archive its members may be, and the bytes up to which they may be so in any case.
-EXPANSION, SMALL = 10, 1 << 24
+EXPANSION, SMALL = 10, 4 << 20
 
 
 def write_model(path: str, model: Sequential, include_optimizer: bool) -> None:
@@ -44,8 +44,8 @@ def write_model(path: str, model: Sequential, include_optimizer: bool) -> None:
 
 def write_weights(path: str, model: Sequential) -> None:
     """Write a model's parameters as Keras 3's `save_weights` does."""
-    content = hdf5_bytes(*model._parameters_lock.read(lambda: _arrays(model, False)))
-    atomic.replace(path, lambda file: file.write(content), lambda file: hdf5.read(file.read()))
+    data = hdf5_bytes(*model._parameters_lock.read(lambda: _arrays(model, False)))
+    atomic.replace(path, lambda file: file.write(data), lambda file: hdf5.read(file.read()))
 
 
 def _arrays(model: Sequential, with_optimizer: bool) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]:
@@ -72,7 +72,7 @@ def _check(file) -> None:
 
 def _members(data: bytes) -> dict[str, bytes]:
     """The three members of a file, each checked against its checksum."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+    with content.open_zip(io.BytesIO(data), len(data)) as archive:
         infos = {info.filename: info for info in archive.infolist()}
         if len(infos) != len(archive.infolist()):
             raise ValueError("it has two members of one name")
@@ -92,8 +92,8 @@ def _members(data: bytes) -> dict[str, bytes]:
 def read_model(cls, data: bytes, compile: bool) -> Any:
     """The model in a ``.keras`` file."""
     members = _members(data)
-    config = json.loads(members[CONFIG].decode())
-    metadata = json.loads(members.get(METADATA, b"{}").decode())
+    config = content.parsed(members[CONFIG], len(data), f"its {CONFIG}")
+    metadata = content.parsed(members.get(METADATA, b"{}"), len(data), f"its {METADATA}")
     if not isinstance(config, dict) or not isinstance(metadata, dict):
         raise ValueError(f"its {CONFIG} does not describe a model")
     version, root = version_of(metadata.get("keras_version", "3")), hdf5.read(members[VARIABLES])
@@ -116,14 +116,27 @@ def read_model(cls, data: bytes, compile: bool) -> Any:
     return model
 
 
-def weights(model: Sequential, root: hdf5.Group) -> list[dict[str, np.ndarray]]:
-    """The parameters of a built model's layers, from the variables in a file of Keras 3's."""
+def weights(model: Sequential, root: hdf5.Group, skip_mismatch: bool) -> list[dict[str, np.ndarray]]:
+    """The parameters of a built model's layers, from the variables in a file of Keras 3's.
+
+    With ``skip_mismatch`` there are none for a layer of which the file has others in number.
+    """
     folders, found = variables.Folders(root), []
     for layer in model._layers:
         names = list(layer.described)
         folder = folders.next(type(layer).__name__, bool(names))
-        found.append(variables.parameters(root, folder, layer, names, None))
+        try:
+            found.append(variables.parameters(root, folder, layer, names, None))
+        except ValueError:
+            if not skip_mismatch:
+                raise
+            found.append({})
     return found
+
+
+def has_variables(root: hdf5.Group) -> bool:
+    """Tell whether an HDF5 file has the variables of layers as Keras 3 writes them."""
+    return variables.LAYERS in root.members or variables.OLD_LAYERS in root.members
 
 
 def variables_of(data: bytes) -> hdf5.Group:

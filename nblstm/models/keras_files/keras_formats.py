@@ -41,18 +41,21 @@ def read_model(cls, path, compile: bool) -> Any:
     return _understood(path, lambda: legacy_h5.read_model(cls, hdf5.read(data), compile))
 
 
-def load_weights(model: Sequential, path: str) -> None:
+def load_weights(model: Sequential, path: str, skip_mismatch: bool, by_name: bool) -> None:
     """Set a built model's parameters from a file of Keras's, of weights or of a model."""
     data = _content_of(path)
 
     def values() -> list:
         if data.startswith(b"PK"):
-            return keras_archive.weights(model, keras_archive.variables_of(data))
+            return keras_archive.weights(model, keras_archive.variables_of(data), skip_mismatch)
         root = hdf5.read(data)
-        old = "layer_names" in root.attributes or "layer_names0" in root.attributes or "model_weights" in root.members
-        return (legacy_h5 if old else keras_archive).weights(model, root)
+        if legacy_h5.is_listed(root):
+            return legacy_h5.weights(model, root, skip_mismatch, by_name)
+        if by_name:
+            raise ValueError("it is of Keras 3's kind, which has no layers by name; leave by_name out")
+        return keras_archive.weights(model, root, skip_mismatch)
 
-    _understood(path, lambda: snapshot.set_checked(model, values()))
+    _understood(path, lambda: snapshot.set_checked(model, values(), skip_mismatch))
 
 
 def from_json(cls, described: dict[str, Any]) -> Any:

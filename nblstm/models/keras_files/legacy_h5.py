@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nblstm.files import atomic
+from nblstm.files import atomic, content
 from nblstm.layers import Layer
-from nblstm.models.keras_files import configs_written, hdf5, old_weights, optimizer_state
+from nblstm.models.keras_files import configs_written, hdf5, keras_archive, old_weights, optimizer_state
 from nblstm.models.keras_files.configs_read import ReadLayer
 from nblstm.models.keras_files.hdf5_written import hdf5_bytes
 from nblstm.models.keras_files.keras_archive import VERSION
@@ -54,8 +54,8 @@ def write_weights(path: str, model: Sequential) -> None:
 
 
 def _write(path: str, model: Sequential, arrays) -> None:
-    content = hdf5_bytes(*model._parameters_lock.read(arrays))
-    atomic.replace(path, lambda file: file.write(content), lambda file: hdf5.read(file.read()))
+    data = hdf5_bytes(*model._parameters_lock.read(arrays))
+    atomic.replace(path, lambda file: file.write(data), lambda file: hdf5.read(file.read()))
 
 
 def _plain(record: dict[str, Any]) -> dict[str, Any]:
@@ -91,16 +91,17 @@ def _names(attribute: str, names: list[str]) -> dict[str, np.ndarray]:
 def read_model(cls, root: hdf5.Group, compile: bool) -> Any:
     """The model in a ``.h5`` file."""
     if "model_config" not in root.attributes:
-        kind = "weights alone, for load_weights of" if "layer_names" in root.attributes else "no model_config, of"
-        raise ValueError(f"it has {kind} a model that is there already")
+        if is_listed(root) or keras_archive.has_variables(root):
+            raise ValueError("it has weights alone; make the model, and give its load_weights the file")
+        raise ValueError("it has neither a model_config nor weights, so it is no file of Keras's")
     described = _json(root, "model_config")
     group = root.group("model_weights")
     version = version_of(root.attributes.get("keras_version", group.attributes.get("keras_version", "1")))
-    found = iter(_lists(group))
+    found = iter(_lists(group).values())
 
     def parameters(read: ReadLayer, layers: list[Layer], names: list[list[str]]) -> list[dict[str, np.ndarray]]:
         needed = any(names)
-        return _by_name(layers, names, next(found, []) if needed else [], version, _backend(root, group))
+        return _parameters(layers, names, next(found, []) if needed else [], version, _backend(root, group))
 
     model = restored(cls, described, version, parameters)
     if compile and "training_config" in root.attributes:
@@ -112,11 +113,29 @@ def read_model(cls, root: hdf5.Group, compile: bool) -> Any:
     return model
 
 
-def weights(model: Sequential, root: hdf5.Group) -> list[dict[str, np.ndarray]]:
-    """The parameters of a built model's layers, from a file of a model or of weights alone."""
+def is_listed(root: hdf5.Group) -> bool:
+    """Tell whether a file has weights as Keras 1 and 2 write them, in lists, with a model or without."""
+    return not root.attributes.keys().isdisjoint(("layer_names", "layer_names0")) or "model_weights" in root.members
+
+
+def weights(
+    model: Sequential, root: hdf5.Group, skip_mismatch: bool, by_name: bool
+) -> list[dict[str, np.ndarray]]:  # fmt: skip
+    """The parameters of a built model's layers, from a file of a model or of weights alone.
+
+    With ``skip_mismatch`` there are none for a layer of which the file has others in number; with ``by_name`` a layer
+    whose name the file has not keeps its own.
+    """
     group = root.group("model_weights") if "model_weights" in root.members else root
     version = version_of(group.attributes.get("keras_version", "1"))
-    found, layers = _lists(group), [layer for layer in model._layers if layer.described]
+    named, backend, layers = _lists(group), _backend(root, group), [layer for layer in model._layers if layer.described]
+    if by_name:
+        return [
+            _of_layer(layer, named[layer.name], version, backend, skip_mismatch)
+            if layer.described and layer.name in named else layer.state_dict()
+            for layer in model._layers
+        ]  # fmt: skip
+    found = list(named.values())
     counts = [len(layer.described) for layer in layers]
     together = [array for arrays in found for array in arrays]
     if len(found) != len(layers) and len(together) == sum(counts):  # an RNN of several cells is one layer in Keras
@@ -124,14 +143,26 @@ def weights(model: Sequential, root: hdf5.Group) -> list[dict[str, np.ndarray]]:
         found = [together[a:b] for a, b in pairwise(ends)]
     if len(found) != len(layers):
         raise ValueError(f"it has the weights of {len(found)} layers, and the model has {len(layers)} with weights")
-    lists, backend = iter(found), _backend(root, group)
+    lists = iter(found)
     return [
-        _by_name([layer], [list(layer.described)], next(lists) if layer.described else [], version, backend)[0]
+        _of_layer(layer, next(lists) if layer.described else [], version, backend, skip_mismatch)
         for layer in model._layers
     ]
 
 
-def _by_name(
+def _of_layer(
+    layer: Layer, arrays: list[np.ndarray], version: int, backend: str, skip_mismatch: bool
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """One layer's parameters; none, with ``skip_mismatch``, if the arrays are not as many."""
+    try:
+        return _parameters([layer], [list(layer.described)], arrays, version, backend)[0]
+    except ValueError:
+        if not skip_mismatch:
+            raise
+        return {}
+
+
+def _parameters(
     layers: list[Layer], names: list[list[str]], arrays: list[np.ndarray], version: int, backend: str
 ) -> list[dict[str, np.ndarray]]:
     """The parameters of the layers that one of the file's is, from its list of weights."""
@@ -148,13 +179,13 @@ def _by_name(
     return [dict(zip(those, part, strict=True)) for those, part in zip(names, parts, strict=True)]
 
 
-def _lists(group: hdf5.Group) -> list[list[np.ndarray]]:
-    """The weights of each layer that has some."""
-    found = []
+def _lists(group: hdf5.Group) -> dict[str, list[np.ndarray]]:
+    """The weights of each layer that has some, by its name."""
+    found = {}
     for name in _listed(group, "layer_names"):
         layer = group.group(name)
         if listed := _listed(layer, "weight_names"):
-            found.append([layer.array(path) for path in listed])
+            found[name] = [layer.array(path) for path in listed]
     return found
 
 
@@ -177,7 +208,7 @@ def _listed(group: hdf5.Group, attribute: str) -> list[str]:
 
 def _json(group: hdf5.Group, attribute: str) -> dict[str, Any]:
     text = group.attributes[attribute]
-    value = json.loads(text) if isinstance(text, str) else None
+    value = content.parsed(text.encode(), len(text), f"its {attribute}") if isinstance(text, str) else None
     if not isinstance(value, dict):
         raise ValueError(f"its {attribute} is no JSON of a dict")
     return value
