@@ -89,7 +89,7 @@ class Model:
     def set_weights(self, weights):
         self.restored = int(weights[0])
 
-    def need_savable(self):
+    def need_savable(self, filepath, weights_only):
         pass
 
     def save(self, path):

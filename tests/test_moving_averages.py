@@ -142,7 +142,7 @@ def test_a_loop_of_ones_own():
 
 def test_a_layer_that_is_called_twice_counts_both_passes():
     @register()
-    class Twice(Layer):
+    class CalledTwice(Layer):
         def __init__(self, **kwargs):
             super().__init__(**kwargs)
             self.norm = self.hold(BatchNormalization(momentum=0.5), "norm_")
@@ -159,7 +159,7 @@ def test_a_layer_that_is_called_twice_counts_both_passes():
             gradients[self.norm].flat += more.flat
             return dx + 2 * x * d_square
 
-    model = model_of(Twice(), Dense(1))
+    model = model_of(CalledTwice(), Dense(1))
     model.train_on_batch(X, Y)
     wide = X.astype("float64")
     expected = 0.25 * wide.mean(axis=(0, 1)) + 0.5 * np.square(wide).mean(axis=(0, 1))

@@ -61,7 +61,7 @@ y, h, tape = nn.GRU(4, 4, dtype="float64").forward(x)
 model.layers[0].stepper()(x)
 model.layers[0].no_such_thing
 
-reveal_type(history.history["loss"])  # list[float]
+reveal_type(history.history["loss"])  # list[Any]
 reveal_type(model.predict(x))  # ndarray
 reveal_type(model.predict_on_batch(x))  # ndarray
 reveal_type(model(x))  # ndarray
