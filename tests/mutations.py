@@ -2,9 +2,13 @@
 
 import io
 import json
+import os
 import pickletools
 import random
 import zipfile
+
+#: How often tests damage each kind of file. NBLSTM_MUTATIONS=20000 is for releases.
+COUNT = int(os.environ.get("NBLSTM_MUTATIONS", "250"))
 
 #: What a value is replaced by.
 ODD = [

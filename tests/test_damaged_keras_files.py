@@ -1,12 +1,8 @@
-"""Keras's files that are damaged, or made to do harm: one sentence, little memory, nothing executed, and no crash.
-
-`python tests/test_damaged_keras_files.py 20000 m.keras` does what the test of mutations does so many times.
-"""
+"""Keras's files that are damaged, or made to do harm: one sentence, little memory, nothing executed, and no crash."""
 
 import io
 import json
 import random
-import sys
 import time
 import tracemalloc
 import warnings
@@ -15,7 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 from messages import message_of
-from mutations import ODD
+from mutations import COUNT, ODD
 
 from nblstm.layers import LSTM, Bidirectional, Dense, Embedding, Input
 from nblstm.models import Sequential, load_model
@@ -153,8 +149,8 @@ def check(name, content, folder, count, seed=0):
 @pytest.mark.parametrize("name", KINDS)
 def test_mutations(name, contents, tmp_path):
     load_model_once(contents, tmp_path)
-    said, _, most = check(name, contents[name], tmp_path, 250)
-    assert len(said) > 60
+    said, _, most = check(name, contents[name], tmp_path, COUNT)
+    assert len(said) > COUNT / 5
     assert most < 10
 
 
@@ -324,18 +320,3 @@ def test_files_that_other_settings_of_h5py_write(libver):
     assert root.group("a").attributes["names"] == ["x", "yz"]
     assert len(root.group("a/b").members) == 5
     assert all(np.array_equal(found, array) for found in root.group("a/b").members.values())
-
-
-if __name__ == "__main__":
-    from pathlib import Path
-    from tempfile import TemporaryDirectory
-
-    with TemporaryDirectory() as folder:
-        files = written(Path(folder))
-        load_model_once(files, Path(folder))
-        for kind in sys.argv[2:] or KINDS:
-            sentences, seconds, times = check(kind, files[kind], Path(folder), int(sys.argv[1]), seed=1)
-            print(
-                f"{kind}, {len(files[kind])} bytes: {len(sentences)} sentences of {sys.argv[1]}, at most {seconds:.2f} "
-                f"s and {times:.1f} times the file"
-            )

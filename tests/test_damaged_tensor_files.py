@@ -23,9 +23,6 @@ from nblstm.models import load_model
 
 FOLDER = Path(__file__).parent / "golden" / "torch_files"
 
-#: More than once for each kind of file; tried with 20,000 too.
-COUNT = int(os.environ.get("NBLSTM_MUTATIONS", "250"))
-
 
 def refused(path, *fragments, read=tensors.read):
     """Reading gives one sentence, and takes no more memory than ten times the file and 4 MB."""
@@ -374,7 +371,7 @@ def test_mutations(kind, tmp_path):
     reads = [tensors.read] if kind.startswith("types") else [nn.load, network.load]
     for read in reads:
         read(path)
-    for k in range(COUNT):
+    for k in range(mutations.COUNT):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # zipfile's, of duplicate names
             path.write_bytes(KINDS[kind](content, chance))
@@ -402,4 +399,4 @@ def test_mutations(kind, tmp_path):
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
             assert peak < 10 * path.stat().st_size + (5 << 20)
-    assert said > COUNT / 3
+    assert said > mutations.COUNT / 3

@@ -13,6 +13,7 @@ from messages import message_of
 
 pytest.importorskip("onnx", reason="nblstm.onnx needs the package onnx")
 
+from mutations import COUNT
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx_mutations import mutated
 
@@ -29,9 +30,6 @@ FILES["Scan of a cell"] = {
     ),
     **{f"cell input {k}": np.ones((2, 1, n), np.float32)[: 2 - (k > 0)] for k, n in enumerate((3, 4, 4))},
 }
-
-#: Of each file; 5,000 of each, 20,000 in all, were run by hand.
-MUTATIONS = 250
 
 #: Sentences of Python itself, where a file's content went in unchecked.
 PYTHONS = re.compile(r"object (is not|has no)|argument must|unsupported operand|invalid literal|positional argument")
@@ -82,8 +80,8 @@ def run_mutations(name, count, seed=0):
 
 @pytest.mark.parametrize("name", FILES)
 def test_mutations(name):
-    said = run_mutations(name, MUTATIONS)
-    assert sum(map(bool, said)) > MUTATIONS / 4
+    said = run_mutations(name, COUNT)
+    assert sum(map(bool, said)) > COUNT / 4
 
 
 # --- sizes that a file declares -----------------------------------------------------------------------

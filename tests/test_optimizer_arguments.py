@@ -97,7 +97,7 @@ def test_the_learning_rate_may_come_first():
         (lambda: schedules.PiecewiseConstantDecay([5], [1]), ValueError, "1 values for 1 boundaries"),
         (lambda: schedules.PiecewiseConstantDecay([0.5], [1, 2]), TypeError, "whole numbers"),
         (lambda: schedules.CosineDecay(0.1, 5, warmup_steps=3), ValueError, "warmup_target"),
-        (lambda: schedules.get({"class_name": "Nothing"}), ValueError, "no schedule named 'Nothing'.*; give one of Exp"),
+        (lambda: schedules.get({"class_name": "Nothing"}), ValueError, "named 'Nothing'.*; give one of Exp"),
         (lambda: optimizers.get("adamm"), ValueError, r"no optimizer named 'adamm' .did you mean 'adam'\?.; give"),
         (lambda: optimizers.get(None), TypeError, "None is no optimizer"),
         (lambda: optimizers.get({"class_name": "Adam", "lr": 1}), ValueError, "class_name"),
