@@ -103,3 +103,10 @@ def test_a_module_that_is_being_imported_is_found(monkeypatch):
     assert half_done is nblstm
     with pytest.raises(AttributeError, match=r"^module 'nblstm.layers' has no attribute 'half_done'$"):
         nblstm.layers.half_done  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["onnx", "sklearn", "torch"])
+def test_modules_that_are_imported_by_their_names(name):
+    """Their libraries need not be there: nothing of them is imported."""
+    code = f"import nblstm\ntry:\n    nblstm.{name}\nexcept AttributeError as error:\n    print(error)"
+    assert run_python(code).endswith(f"; it is a module that is imported by its name: import nblstm.{name}\n")

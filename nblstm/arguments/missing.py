@@ -5,6 +5,7 @@ from __future__ import annotations
 import opcode
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from types import FrameType
 
 _IMPORT_FROM, _EXTENDED_ARG = opcode.opmap["IMPORT_FROM"], opcode.opmap["EXTENDED_ARG"]
@@ -60,6 +61,8 @@ def _hint(module: str, name: str) -> str:
 
     if (module, name) == ("nblstm", "keras"):
         return "; nblstm's own modules have Keras's names, so write nblstm.layers for keras.layers"
+    if module == "nblstm" and find_spec(f"nblstm.{name}"):
+        return f"; it is a module that is imported by its name: import nblstm.{name}"
     own = module.removeprefix("nblstm").removeprefix(".").removeprefix("training.")
     for other in NAMES if name not in HOMONYMS else ():
         if other != own and name in NAMES[other].split() and name in _names(home := f"nblstm.{other}".rstrip(".")):
