@@ -183,7 +183,7 @@ def test_configs_of_other_kinds(content, tmp_path):
 #: What Python itself says where a file's content goes in unchecked.
 PYTHONS = re.compile(
     "object (is not|has no)|argument must|must be a|unsupported operand|invalid literal|could not convert|positional|"
-    "an integer is required|indices|sequence|Error"
+    "an integer is required|indices|sequence|Error:"
 )
 
 
