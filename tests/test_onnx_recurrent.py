@@ -17,8 +17,8 @@ from onnx_nodes import ACTIVATIONS, BLOCKS, USUAL, as_tuple, inputs_of, model_of
 from nblstm import nn
 from nblstm.onnx import load
 
-#: 500 seeds were run by hand; each that has another cell takes 0.15 s to compile. All agree but 283, whose states grow to
-#: 4e25: onnxruntime's Softplus of more than 88 is inf there, and the equations in float64 agree with nblstm to 1e-5.
+#: 500 seeds were run by hand; each that has another cell takes 0.15 s to compile. All agree but 283, whose states grow
+#: to 4e25: onnxruntime's Softplus of more than 88 is inf there, and the equations in float64 agree with nblstm to 1e-5.
 SEEDS = range(60)
 TOLERANCE = 2e-5
 
