@@ -5,6 +5,7 @@ import json
 import os
 import pickletools
 import random
+import tracemalloc
 import zipfile
 
 #: How often tests damage each kind of file. NBLSTM_MUTATIONS=20000 is for releases.
@@ -16,6 +17,15 @@ ODD = [
     "Custom>f", "0.npy", [], [1], [None, 2], [[]], {}, {"a": 1}, {"__array__": "0.npy"}, {"__array__": 3},
     {"class_name": "Dense", "config": {}}, {"class_name": "Zeros"}, {"class_name": 1, "config": []},
 ]  # fmt: skip
+
+
+def peak_of(call):
+    """A call's result, and the most bytes that Python had for it at a time."""
+    tracemalloc.start()
+    try:
+        return call(), tracemalloc.get_traced_memory()[1]
+    finally:  # a test that fails leaves nothing behind that others would measure
+        tracemalloc.stop()
 
 
 def members_of(content):
@@ -87,7 +97,7 @@ def mutated_safetensors(content, chance: random.Random):
 def _json(text, chance):
     """A JSON text with a value replaced; texts that are JSON again may have one of theirs replaced."""
     value = json.loads(text)
-    for place, key in list(_places(value)):
+    for place, key in list(places(value)):
         if isinstance(place[key], str) and place[key].startswith("{") and chance.random() < 0.5:
             place[key] = _json(place[key], chance).decode()
             return json.dumps(value).encode()
@@ -135,21 +145,26 @@ def _bytes(data, chance, head=False):
 
 def _value(config, chance):
     """Replace, take away or add a value, anywhere in the content."""
-    places = list(_places(config["content"])) or [(config, "content")]
-    at, key = chance.choice(places)
+    change_value(list(places(config["content"])) or [(config, "content")], chance, ["x", "config", "__array__", "name"])
+
+
+def change_value(found, chance, names):
+    """Replace or take away a value at one of these places, or add one beside it, under one of these names."""
+    at, key = chance.choice(found)
     change = chance.random()
     if change < 0.75:
         at[key] = chance.choice(ODD)
     elif change < 0.9:
         del at[key]
     elif isinstance(at, dict):
-        at[chance.choice(["x", "config", "__array__", "name"])] = chance.choice(ODD)
+        at[chance.choice(names)] = chance.choice(ODD)
     else:
         at.append(chance.choice(ODD))
 
 
-def _places(value):
+def places(value):
+    """Each dict or list in a value, with each key of it."""
     for key, part in value.items() if isinstance(value, dict) else enumerate(value):
         yield value, key
         if isinstance(part, dict | list):
-            yield from _places(part)
+            yield from places(part)

@@ -4,13 +4,13 @@ import io
 import json
 import random
 import re
-import tracemalloc
 import warnings
 import zipfile
 
 import numpy as np
 import pytest
-from mutations import COUNT, mutated
+from messages import message_of
+from mutations import COUNT, mutated, peak_of
 
 from nblstm.files import archive
 from nblstm.layers import LSTM, Dense, Embedding, Input
@@ -29,15 +29,7 @@ def content(tmp_path_factory):
 
 def refused(path, *fragments):
     """Loading gives one sentence, and takes little memory."""
-    tracemalloc.start()
-    with pytest.raises(ValueError, match=re.escape(repr(str(path)))) as caught:
-        load_model(path)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    message = str(caught.value)
-    assert "\n" not in message
-    for fragment in fragments:
-        assert fragment in message
+    message, peak = peak_of(lambda: message_of(ValueError, lambda: load_model(path), repr(str(path)), *fragments))
     assert peak < 4 << 20
     return message
 

@@ -13,7 +13,7 @@ from messages import message_of
 
 pytest.importorskip("onnx", reason="nblstm.onnx needs the package onnx")
 
-from mutations import COUNT
+from mutations import COUNT, peak_of
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx_mutations import mutated
 
@@ -121,11 +121,8 @@ BOMBS = {
 def test_constants_take_no_more_memory_than_the_file_is_worth(kind):
     initializers, inputs, attributes = BOMBS[kind]
     model = model_of([helper.make_node(kind, inputs, ["y"], **attributes)], initializers=initializers)
-    tracemalloc.start()
-    message_of(ValueError, lambda: load(model), f"node '{kind}_0' ({kind}) cannot be computed",
-               "it would make an array of", "more than 10 times the memory")  # fmt: skip
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    said = f"node '{kind}_0' ({kind}) cannot be computed", "it would make an array of", "more than 10 times the memory"
+    _, peak = peak_of(lambda: message_of(ValueError, lambda: load(model), *said))
     assert peak < 2 << 20
 
 
@@ -133,10 +130,8 @@ def test_many_constants_that_double():
     """What is small in each node can be too much in all."""
     nodes = [helper.make_node("Concat", [f"x{k}"] * 2, [f"x{k + 1}"], axis=0) for k in range(40)]
     model = model_of(nodes, initializers=[("x0", np.ones(64, np.float32))], outputs=["x40"])
-    tracemalloc.start()
-    message_of(ValueError, lambda: load(model), "(Concat) cannot be computed", "more than 10 times the memory")
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    said = "(Concat) cannot be computed", "more than 10 times the memory"
+    _, peak = peak_of(lambda: message_of(ValueError, lambda: load(model), *said))
     assert peak < 12 << 20
 
 
@@ -221,10 +216,8 @@ def test_names_do_not_grow_with_calls():
     functions.append(helper.make_function("own", "F40", ["a"], ["b"], [helper.make_node("Neg", ["a"], ["b"])], opset))
     model = model_of([helper.make_node("F0", ["x"], ["y"], name="n", domain="own")], inputs=[("x", [1])])
     model.functions.extend(functions)
-    tracemalloc.start()
-    loaded = load(model)
-    assert tracemalloc.get_traced_memory()[1] < 2 << 20
-    tracemalloc.stop()
+    loaded, peak = peak_of(lambda: load(model))
+    assert peak < 2 << 20
     assert loaded(ONE) == -1
 
 

@@ -106,5 +106,5 @@ def _take(source: Source, found: list, blocks: list, kind: int, flags: int, body
     elif kind:
         if flags & 2:
             raise ValueError("it shares parts of objects")
-        source.limit.add(256, "the headers of its objects")
+        source.limit.add(320, "the headers of its objects")  # a view has 200 bytes, a pair 72, its place up to 9
         found.append((kind, body))
