@@ -11,7 +11,7 @@ from nblstm.symbolic.emit import OPERATORS, Dialect, Form, functions_from, symbo
 from nblstm.symbolic.graph import NUMERIC
 
 #: Python on traced values and on plain numbers alike; no argument can have a name that begins with ``new_``.
-DIALECT = Dialect({**OPERATORS, "where": Form("new_where({}, {}, {})")})
+DIALECT = Dialect({**OPERATORS, "where": Form("new_where({}, {}, {})")}, omitted=())
 FUNCTIONS: dict[str, object] = {
     **{name: partial(functions.primitive, name) for name in NUMERIC},
     **{name: partial(functions.choice, name) for name in ("minimum", "maximum", "clip")},
