@@ -23,7 +23,7 @@ def _random(kind: str, p: float, per: int) -> Value | float:
 
 
 #: Python on traced values and on plain numbers alike; no argument can have a name that begins with ``new_``.
-DIALECT = Dialect({**OPERATORS, "where": Form("new_where({}, {}, {})")})
+DIALECT = Dialect({**OPERATORS, "where": Form("new_where({}, {}, {})")}, omitted=())
 FUNCTIONS: dict[str, object] = {
     **{name: partial(functions.primitive, name) for name in NUMERIC},
     **{name: partial(functions.choice, name) for name in ("minimum", "maximum", "clip")},

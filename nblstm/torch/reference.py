@@ -41,6 +41,13 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
     "erf": torch.erf,
+    "sin": torch.sin,
+    "cos": torch.cos,
+    "exp2": torch.exp2,
+    "log2": torch.log2,
+    "sign": torch.sign,
+    "round": lambda x: x + (torch.round(x) - x).nan_to_num().detach(),  # torch's gradient is 0; inf - inf is NaN
+    "stop_gradient": torch.Tensor.detach,
 }
 
 

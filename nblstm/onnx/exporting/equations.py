@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import log
 from typing import Any
 
 import onnx
@@ -43,13 +44,24 @@ def _clip(graph: GraphBuilder, dtype: str, x: str, low: str, high: str) -> str:
     return graph.node("Min", graph.node("Max", x, low), high)
 
 
+def _exp2(graph: GraphBuilder, dtype: str, x: str) -> str:
+    """``2**x``."""
+    return graph.node("Pow", graph.constant(2, dtype), x)
+
+
+def _log2(graph: GraphBuilder, dtype: str, x: str) -> str:
+    """``log(x) / log(2)``."""
+    return graph.node("Div", graph.node("Log", x), graph.constant(log(2), dtype))
+
+
 #: ONNX's operator for each operation of a graph, or nodes that do the same.
 OPERATIONS: dict[str, str | Callable[..., str]] = {
     "add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "neg": "Neg",
     "lt": "Less", "le": "LessOrEqual", "gt": "Greater", "ge": "GreaterOrEqual", "where": "Where",
     "minimum": "Min", "maximum": "Max", "clip": _clip,
     "exp": "Exp", "expm1": _expm1, "log": "Log", "log1p": _log1p, "sqrt": "Sqrt", "abs": "Abs",
-    "sigmoid": "Sigmoid", "tanh": "Tanh", "erf": "Erf",
+    "sigmoid": "Sigmoid", "tanh": "Tanh", "erf": "Erf", "sin": "Sin", "cos": "Cos", "exp2": _exp2, "log2": _log2,
+    "sign": "Sign", "round": "Round", "stop_gradient": "Identity",
 }  # fmt: skip
 
 
