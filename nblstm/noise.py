@@ -58,3 +58,7 @@ def normal(deviation: float = 1.0, per: str = "step") -> Any:
     """
     deviation, per = validate.number("deviation", deviation, 0), validate.choice("per", per, PER)
     return deviation * recorder("noise.normal").random("normal", 0.0, per) if deviation else 0.0
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -122,7 +122,7 @@ def add_biases(
 ) -> None:
     """Set the constant of every pre-activation (P, H): ``bias_ih + bias_hh`` where both reach one."""
     P, H = total.shape
-    if cell.preactivations == (gates or cell.gates) and b_ih is not None and not cell.recurrent_only:
+    if cell.preactivations == (gates or cell.gates) and b_ih is not None and cell.input_gates == cell.recurrent_gates:
         total[...] = (b_ih if b_hh is None else b_ih + b_hh).reshape(P, H)
         return
     total.fill(0)

@@ -7,7 +7,7 @@ import keyword
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Real
@@ -17,7 +17,7 @@ from nblstm.cells import pickling
 from nblstm.cells.cell_graph import CellGraph, cell_graph, check_unchanged
 from nblstm.cells.recurrent_matrix import RecurrentMatrix
 from nblstm.cells.source import source
-from nblstm.symbolic.graph import NUMERIC
+from nblstm.symbolic.graph import NUMERIC, topological
 from nblstm.symbolic.unsupported import CellError
 
 #: Kinds of generated source, see `Cell.source`.
@@ -144,6 +144,31 @@ class Cell:
     def graph(self) -> CellGraph:
         """The traced equations, their gradient and the values worth saving."""
         return cell_graph(self)
+
+    @cached_property
+    def uses(self) -> tuple[str, ...]:
+        """Parts of the language that the equations use, for what knows gates, states and vectors alone."""
+        graph = self.graph
+        found = {
+            "signals": self.signals, "x itself": self.takes_x, "scalars": self.scalars,
+            "gates without an input": self.recurrent_only, "gates without a recurrence": self.input_only,
+            "a called half of a split gate": [g for g in self.called if g in self.split],
+            "called gates": self.called, "several operands": graph.operands[1:],
+            "an operand of gates that are called": [
+                value for value in graph.operands if {node.args[0] for node in topological([value])} & {*self.functions}
+            ],
+            "sums over units": [link for link in graph.links if link.kind != "product"], "noise": graph.noise,
+            "a recurrent matrix of its own": self.matrix is not None,
+        }  # fmt: skip
+        return tuple(part for part, used in found.items() if used)
+
+    def check_known(self, where: str, known: Collection[str]) -> None:
+        """Raise ValueError if the equations use a part of the language that ``where`` does not know."""
+        for part in self.uses:
+            if part not in known:
+                raise ValueError(
+                    f"the cell {self.name!r} has {part}, which {where} can't do; use the network on the CPU"
+                )
 
     def check(self) -> None:
         """Raise CellError if the equations cannot be traced, or have changed since they were."""

@@ -144,15 +144,25 @@ class CalledGate:
 set_operations(CalledGate, " ".join([SUPPORTED, *UNSUPPORTED]), CalledGate._misused)
 
 
+def run(cell: Cell):
+    """Run the equations on symbols, within `recording`; what they return."""
+    return cell.equations(*[CalledGate(n) if n in cell.functions else Value("input", n) for n in cell.arguments])
+
+
+def returns_tuple(cell: Cell) -> bool:
+    """True unless the equations return a single number, as those of most cells with one state do."""
+    with recording(False):
+        return isinstance(run(cell), tuple | list)
+
+
 def _traced(cell: Cell, *times: int) -> tuple[Recorder, list[Value]]:
     """Run the equations: what they asked for, and the new states."""
     made: list[Recorder] = []
 
-    def run() -> list[Value]:
+    def once() -> list[Value]:
         with recording(cell.noisy) as recorded:
             made.append(recorded)
-            arguments = [CalledGate(name) if name in cell.functions else Value("input", name) for name in cell.arguments]
-            states = scalars(cell.equations(*arguments))
+            states = scalars(run(cell))
             if len(states) != len(cell.states):
                 raise CellError(
                     f"returns {len(states)} values, but its states {' '.join(cell.states)!r} "
@@ -163,7 +173,7 @@ def _traced(cell: Cell, *times: int) -> tuple[Recorder, list[Value]]:
                     raise CellError(f"never calls its gate {name!r}; call it with what its weights multiply")
         return [*states, *(recorded.products[name] for name in cell.functions), *(v for _, v in recorded.over_units)]
 
-    results = trace(f"cell {cell.name!r}", run, *times)
+    results = trace(f"cell {cell.name!r}", once, *times)
     return made[0], results[: len(cell.states)]
 
 

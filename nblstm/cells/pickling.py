@@ -8,8 +8,8 @@ from importlib import import_module
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from nblstm.symbolic.as_text import DIALECT, check_text, equations_from, known, remember
 from nblstm.cells.recurrent_matrix import matrix_from_data
+from nblstm.symbolic.as_text import DIALECT, check_text, equations_from, known, remember
 from nblstm.symbolic.emit import emit_function
 from nblstm.symbolic.graph import Value, topological
 from nblstm.symbolic.recorder import PER

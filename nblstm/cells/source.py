@@ -70,7 +70,9 @@ def backward_functions(cell: Cell, keep: bool = True) -> list[Function]:
     """The stages of a step's gradient: each returns gradients, the last also the operands once more."""
     graph, program = cell.graph, backward_program(cell, keep)
     new = [f"new_{name}" for name in cell.states]
-    order = [*(f"d{name}" for name in cell.states), *saved_names(cell), *cell.states, *new, *cell.vectors, *cell.scalars]
+    order = [d.args[0] for link, d in zip(graph.links, graph.d_operands, strict=True) if link.name]
+    order += [f"d{name}" for name in cell.states]
+    order += [*saved_names(cell), *cell.states, *new, *cell.vectors, *cell.scalars]
     order += [argument for stage in program.stages for argument in stage.known.values()]
     hints = {}
     if len(program.stages) == 1:  # a new state has two users, the next step and other new states
@@ -82,7 +84,9 @@ def backward_functions(cell: Cell, keep: bool = True) -> list[Function]:
 def _function(name: str, stages: list[Stage], k: int, order: Iterable[str], saving: bool, hints) -> Function:
     stage, last = stages[k], k == len(stages) - 1
     results = stage.results | {f"saved_{own}": value for own, value in stage.saved.items() if saving}
-    used = {stage.known[node] for node in topological(list(results.values()), leaves=stage.known) if node in stage.known}
+    used = {
+        stage.known[node] for node in topological(list(results.values()), leaves=stage.known) if node in stage.known
+    }
     own, arguments = name if last else f"{name}_{k + 1}", tuple(dict.fromkeys(a for a in order if a in used))
     # A saved value is called by its meaning.
     called = [(result.removeprefix("saved_"), value) for result, value in results.items()]

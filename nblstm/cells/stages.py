@@ -181,7 +181,12 @@ class _Levels:
         while waiting:
             unknown = {leaf for _, leaves in waiting for leaf in leaves}
             ready = [unknown.isdisjoint(topological(taken)) for taken, _ in waiting]
-            found = [(leaf, 1 + max(map(self.of, taken), default=0)) for (taken, leaves), now in zip(waiting, ready, strict=True) if now for leaf in leaves]
+            found = [
+                (leaf, 1 + max(map(self.of, taken), default=0))
+                for (taken, leaves), now in zip(waiting, ready, strict=True)
+                if now
+                for leaf in leaves
+            ]
             self._of.update(found)
             self.last = max([self.last, *(level for _, level in found)])
             waiting = [pair for pair, now in zip(waiting, ready, strict=True) if not now]

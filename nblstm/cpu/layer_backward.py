@@ -41,7 +41,9 @@ _sparse_blocks: dict[str, int] = {}  # by dtype, once they were asked for
 @cache
 def backward_table(cell: Cell, dtype: str, H: int) -> tuple[np.ndarray, np.ndarray]:
     """The program of a step's gradient, see `program_table`."""
-    return program_table(cell, backward_program(cell), H, lambda stage: backward_rows(cell, dtype, stage), backward=True)
+    return program_table(
+        cell, backward_program(cell), H, lambda stage: backward_rows(cell, dtype, stage), backward=True
+    )
 
 
 @cache

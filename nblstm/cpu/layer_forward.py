@@ -158,7 +158,7 @@ class LayerForward:
             self._h = memory.empty((sizes.D, 2, sizes.B, sizes.H), sizes.dtype)
             self._sync = memory.empty((sizes.D, sync_size(parts)), np.int64)
         self.nbytes = self._z.nbytes + (self._h.nbytes + self._sync.nbytes if work.by_units else 0)
-        sparse = thresholds.sparse_limit(sizes.I, sizes.input_columns // (parts if work.by_units else 1))
+        sparse = thresholds.sparse_limit(sizes.I, max(1, sizes.input_columns // (parts if work.by_units else 1)))
         for d, record in enumerate(self._arguments):
             record.set(
                 parts=parts, bounds=work.bounds, T=batch.T, B=sizes.B, segment=segment,

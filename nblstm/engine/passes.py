@@ -224,7 +224,7 @@ class Pass:
         """Give all layers what the cell takes with each step, and seeds of its noise."""
         rows = [self.batch.pack(own) if self.batch.padded else own for own in signals]
         self._given = [own[:, 0] if own.shape[1] == 1 else own for own in map(np.ascontiguousarray, rows)]
-        seed = (int(generator.integers(2**62)) if self._noise and generator is not None else 0)
+        seed = int(generator.integers(2**62)) if self._noise and generator is not None else 0
         for k, layer in enumerate(self.layers):
             directions = self._of_layer[k].stop - self._of_layer[k].start
             places = range(k * directions, (k + 1) * directions)

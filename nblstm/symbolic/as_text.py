@@ -13,7 +13,6 @@ from nblstm.symbolic.graph import NUMERIC, Value
 from nblstm.symbolic.recorder import PER, recorder
 
 
-
 def _over(kind: str, x) -> Value:
     return recorder(kind).over(kind, x)
 

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from nblstm.symbolic.graph import CellError, Value, as_value
 
-
 #: What a number of noise is drawn for: each step, sequence and unit, or each sequence and unit.
 PER = "step", "sequence"
 

@@ -116,7 +116,9 @@ def _stages(dtype: str):
             elif own[OPERATION] == POINTWISE:
                 pointwise(args, own[KERNEL], z, t, b0, rows, u0, u1)
             else:
-                over_units(own[OPERATION], args.H, rows, offset(z, own[SOURCE]), offset(z, own[TARGET]), args.z_row, u0, u1)
+                over_units(
+                    own[OPERATION], args.H, rows, offset(z, own[SOURCE]), offset(z, own[TARGET]), args.z_row, u0, u1
+                )
 
     return stage
 

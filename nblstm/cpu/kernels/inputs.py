@@ -27,7 +27,6 @@ from nblstm.cpu.arguments import ForwardArguments, pointer_type
 from nblstm.cpu.matrix.blocks import panel_columns
 from nblstm.cpu.matrix.sparse import sparse_functions
 
-
 #: Kinds of what is given: the input's own features, an array, 1 with a probability, normal numbers.
 X, SIGNAL, BERNOULLI, NORMAL = range(4)
 #: Numbers of a line of the table.

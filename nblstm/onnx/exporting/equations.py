@@ -132,9 +132,9 @@ def call_operand(graph: GraphBuilder, cell: Cell, arguments: Sequence[str], dtyp
     text = f"Operand of the second product of the cell {cell.name!r}.\n\n{equations_text(cell)}"
 
     def make(name: str) -> onnx.FunctionProto:
-        operand = cell.graph.operand
-        assert operand is not None
-        return _local_function(graph, name, cell.first_arguments, {"new_operand": operand}, dtype, text, cell.vectors)
+        [operand] = cell.graph.operands
+        given = [name for name in cell.arguments if name not in cell.functions]
+        return _local_function(graph, name, given, {"new_operand": operand}, dtype, text, cell.vectors)
 
     name = graph.function((cell, dtype, "operand"), f"{cell.name}_operand", make)
     return graph.node(name, *arguments, hint="operand", domain=DOMAIN)
