@@ -25,7 +25,7 @@ from nblstm.engine.inputs import (
 )
 from nblstm.engine.network import Network, Weights, weights_of
 from nblstm.engine.passes import SMALL, Pass
-from nblstm.engine.reserve import HEADER_SIZE, batch_of, checked_reserve, header_of, reserve_shapes
+from nblstm.engine.reserve import HEADER_SIZE, batch_of, checked_reserve, header_of, largest_reserve, reserve_shapes
 
 
 class Form(NamedTuple):
@@ -212,16 +212,12 @@ def reserve_size(network: Network, T: int, B: int, lengths=None, mask=None, chec
     _needs_host(network)
     shape = (T,) if B == 1 and np.ndim(mask) == 1 else (B, T) if network.batch_first else (T, B)  # (T,) without a batch
     batch = checked_batch(network, shape, lengths, mask, False)
-    return memory.size_of(_reserve_shapes(network, batch, checkpoint))
+    return largest_reserve(network, batch, batch.N, checkpoint)
 
 
 def _needs_host(network: Network) -> None:
     if not network.on_host:
         raise ValueError(f"a reserve is for networks on the CPU, and this one is on {network.device!r}; do without")
-
-
-def _reserve_shapes(network: Network, batch, checkpoint: int | None):
-    return reserve_shapes(network, batch, batch.N, checkpoint, network.recurrent_dropout > 0, network.is_noisy)
 
 
 def _pass_in(network: Network, reserve, x, lengths, mask, hold: bool, form: Form) -> tuple[Any, Any, Pass, None]:
@@ -231,7 +227,7 @@ def _pass_in(network: Network, reserve, x, lengths, mask, hold: bool, form: Form
         what = "signals" if network.cell.signals else "noise and checkpoint="
         raise ValueError(f"reserve is not for a cell with {what}; leave it out, and keep the tape")
     x, batch, batched = checked_input(network, x, lengths, mask, hold)
-    block = checked_reserve(reserve, memory.size_of(_reserve_shapes(network, batch, form.checkpoint)), True)
+    block = checked_reserve(reserve, memory.size_of(reserve_shapes(network, batch, batch.N, *form[1:])), True)
     return x, None, Pass(network, batch, batched, *form, reserve=block), None
 
 
