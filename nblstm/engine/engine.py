@@ -125,7 +125,7 @@ def infer(
     try:
         x, kind, made, free = _pass_for(network, x, lengths, mask, hold, INFERENCE)
         zero = made.start(network, module._flat, state)
-        if signals is not None or network.cell.signals:
+        if signals is not None or made.is_given:
             signals = checked_signals(network, signals, made.batch, made.batched)
         made.forward(weights_of(module, False), x, zero, None, signals)
         y, states = made.outputs() if outputs else None, made.in_order(made.states)
@@ -176,7 +176,7 @@ def forward(
         else:
             x, kind, made, free = _pass_in(network, reserve, x, lengths, mask, hold, form)
         zero = made.start(network, module._flat, state)
-        if signals is not None or network.cell.signals:
+        if signals is not None or made.is_given:
             signals = checked_signals(network, signals, made.batch, made.batched)
         weights = weights_of(module, True)
         made.forward(weights, x, zero, generator, signals)
@@ -275,9 +275,9 @@ def backward(tape: Tape, dy, d_state) -> Gradients:
     try:
         arrays = network.backend.arrays
         flat = arrays.empty((network.layout.size,), network.numpy_dtype)
-        d_signals = tape.made.d_signals()
-        kind, dx, d_states = _backward(tape, dy, d_state, flat, True, d_signals)
-        signals = tape.made.signals_in_layout(d_signals) if d_signals else {}
+        signals = tape.made.d_signals() if tape.made.is_given else ()
+        kind, dx, d_states = _backward(tape, dy, d_state, flat, True, signals)
+        d_signals = tape.made.signals_in_layout(signals) if signals else {}
         if network.on_host and flat.nbytes > SMALL:  # what is smaller may wait for the next call
             for layer in tape.made.layers:
                 layer.let_go_parameters()
@@ -286,7 +286,7 @@ def backward(tape: Tape, dy, d_state) -> Gradients:
             dx, d_states = _returned(network, kind, dx, d_states)
             own, flat = params, arrays.returned(flat, kind)
             params = network.layout.views(flat) if kind is None else {k: arrays.returned(own[k], kind) for k in own}
-        return Gradients(params, flat, dx, d_states, signals)
+        return Gradients(params, flat, dx, d_states, d_signals)
     finally:
         if context is not None:
             context.close()
