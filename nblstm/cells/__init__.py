@@ -4,6 +4,7 @@ from nblstm.arguments.missing import explain_missing_names
 from nblstm.cells.cell import Cell, cell
 from nblstm.cells.gru import gru, gru_reset_before, gru_with
 from nblstm.cells.lstm import lstm, lstm_complement, lstm_coupled, lstm_peephole, lstm_with
+from nblstm.cells.projection import projected
 from nblstm.cells.recurrent_dropout import recurrent_dropout
 from nblstm.cells.recurrent_matrix import RecurrentMatrix, antisymmetric, heads, low_rank
 from nblstm.cells.rnn import rnn_relu, rnn_tanh, rnn_with
@@ -23,6 +24,7 @@ __all__ = [
     "lstm_coupled",
     "lstm_peephole",
     "lstm_with",
+    "projected",
     "recurrent_dropout",
     "rnn_relu",
     "rnn_tanh",

@@ -114,7 +114,7 @@ class heads(RecurrentMatrix):  # noqa: N801  # an argument, such as matrix=heads
         return R.reshape(G, H, H)
 
     def gradients(self, parameters: Arrays, dR: np.ndarray) -> Arrays:
-        """What dR has on the diagonal."""
+        """Blocks of dR on the diagonal."""
         G, H, _ = dR.shape
         blocks = dR.reshape(G, self.count, H // self.count, self.count, H // self.count)
         return {"weight_hh": np.stack([blocks[:, k, :, k] for k in range(self.count)], axis=1)}

@@ -14,6 +14,7 @@ from nblstm.buffers.layout import Layout, recurrent_layout, suffix
 from nblstm.buffers.pool import Pool
 from nblstm.cells import Cell, recurrent_dropout
 from nblstm.engine.device import backend_of
+from nblstm.engine.projection import padded, unpadded
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,9 @@ class Network:
         The order of the gates in the parameters; the cell's own if empty.
     learn_initial_state : bool
         Whether the states before the first step are parameters, ``initial_h_l0`` (H,) and so on.
+    proj_size : int
+        If not 0, the features P of the first state and of the outputs; the cell is one of `projected`. Kernels have
+        them in the first of H numbers, and 0 in the others.
     """
 
     cell: Cell
@@ -55,6 +59,7 @@ class Network:
     input_dropout: float = 0.0
     recurrent_dropout: float = 0.0
     learn_initial_state: bool = False
+    proj_size: int = 0
 
     @cached_property
     def numpy_dtype(self) -> np.dtype:
@@ -110,7 +115,7 @@ class Network:
     @cached_property
     def kernel_layout(self) -> Layout:
         """The parameters as kernels have them: with the recurrent matrix in the place of what it is made of."""
-        if self.cell.matrix is None:
+        if self.cell.matrix is None and not self.proj_size:
             return self.layout
         return recurrent_layout(
             replace(self.cell, matrix=None), self.input_size, self.hidden_size, self.num_layers, self.D,
@@ -118,19 +123,22 @@ class Network:
         )  # fmt: skip
 
     def _of_matrix(self, parameters: dict[str, np.ndarray], end: str) -> dict[str, np.ndarray]:
-        """What the recurrent matrix of a layer and direction is made of."""
+        """The parameters of the recurrent matrix of a layer and direction."""
         names = self.cell.matrix.shapes(len(self.cell.recurrent_gates), self.hidden_size)  # type: ignore[union-attr]
         return {name: parameters[name + end] for name in names}
 
     @property
     def _ends(self) -> list[str]:
+        """Endings of the names of all layers' and directions' parameters."""
         return [suffix(layer, d) for layer in range(self.num_layers) for d in range(self.D)]
 
     def kernel_parameters(self, parameters: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The parameters of `kernel_layout`, from those of `layout`; each contiguous."""
         matrix, G, H = self.cell.matrix, len(self.cell.recurrent_gates), self.hidden_size
-        if matrix is None:
+        if self.kernel_layout is self.layout:
             return parameters
+        if matrix is None:
+            return padded(parameters, self)
         made = {name: parameters[name] for name in self.kernel_layout.shapes if name in parameters}
         for end in self._ends:
             R = matrix.weights(self._of_matrix(parameters, end), G, H)
@@ -140,12 +148,13 @@ class Network:
     def gradients_of(self, parameters: dict[str, np.ndarray], kernel_flat: np.ndarray, flat: np.ndarray) -> None:
         """Set the gradients of the parameters of `layout` from those of `kernel_layout`."""
         matrix, G, H = self.cell.matrix, len(self.cell.recurrent_gates), self.hidden_size
-        assert matrix is not None
         found, target = self.kernel_layout.views(kernel_flat), self.layout.views(flat)
-        for end in self._ends:
-            dR = found[f"weight_hh{end}"].reshape(G, H, H)
-            own = matrix.gradients(self._of_matrix(parameters, end), dR)
-            found |= {name + end: array for name, array in own.items()}
+        if matrix is None:
+            found = unpadded(found, self)
+        else:
+            for end in self._ends:
+                own = matrix.gradients(self._of_matrix(parameters, end), found[f"weight_hh{end}"].reshape(G, H, H))
+                found |= {name + end: array for name, array in own.items()}
         for name, array in target.items():
             array[...] = found[name].reshape(array.shape)
 
@@ -173,9 +182,23 @@ class Network:
     def initial_states(self, flat: np.ndarray) -> np.ndarray:
         """States before the first step (S, num_layers D, H): the learned ones among the parameters, or the cell's."""
         if self.learn_initial_state:
-            return np.array([[flat[place] for place in places] for places in self.initial_places])
+            made = np.zeros((len(self.cell.states), len(self._ends), self.hidden_size), self.dtype)
+            for own, places in zip(made, self.initial_places, strict=True):
+                for row, place in zip(own, places, strict=True):
+                    row[: place.stop - place.start] = flat[place]
+            return made
         values = np.array(self.cell.initial, self.dtype)[:, None, None]
         return np.broadcast_to(values, (len(values), self.num_layers * self.D, self.hidden_size))
+
+    @cached_property
+    def output_size(self) -> int:
+        """Features of a direction's outputs."""
+        return self.proj_size or self.hidden_size
+
+    @cached_property
+    def state_sizes(self) -> tuple[int, ...]:
+        """Features of each state."""
+        return self.output_size, *[self.hidden_size] * (len(self.cell.states) - 1)
 
     def states_shape(self, B: int) -> tuple[int, int, int, int]:
         """(S, num_layers D, B, H)."""
@@ -217,7 +240,9 @@ def packed(network: Network, parameters: dict[str, np.ndarray], training: bool) 
     Weights
         Their memory is used again when they are gone.
     """
-    made_of = {} if network.cell.matrix is None else {name: array.copy() for name, array in parameters.items()}
+    made_of = (
+        {} if network.kernel_layout is network.layout else {name: array.copy() for name, array in parameters.items()}
+    )
     parameters = network.kernel_parameters(parameters)
     key = "weights", training
     free = network.pool.get(key) or network.pool.second(key)
