@@ -174,6 +174,17 @@ def test_a_sum_is_saved_instead_of_its_terms():
     assert len(summed.graph.saved) == 3  # the sum, b and c
 
 
+@pytest.mark.parametrize("kind", [None, "rows", "cuda"])
+def test_a_stopped_gradient_is_no_instruction(kind):
+    @cell(gates="a", states="h")
+    def stopped(a, h):
+        kept = sigmoid(stop_gradient(h))
+        return tanh(a) * stop_gradient(kept) + stop_gradient(kept)
+
+    assert "stop_gradient" not in stopped.source(kind)
+    assert stopped.source(kind).count("sigmoid(") == 1
+
+
 def test_expensive_functions_are_never_computed_twice():
     for name, (made, _) in CELLS.items():
         backward = made.source(dtype="float64").partition("def backward")[2]
