@@ -4,6 +4,7 @@ from nblstm.arguments.missing import explain_missing_names
 from nblstm.cells.cell import Cell, cell
 from nblstm.cells.gru import gru, gru_reset_before, gru_with
 from nblstm.cells.lstm import lstm, lstm_complement, lstm_coupled, lstm_peephole, lstm_with
+from nblstm.cells.noisy import gaussian_noise, variational, zoneout
 from nblstm.cells.projection import projected
 from nblstm.cells.recurrent_dropout import recurrent_dropout
 from nblstm.cells.recurrent_matrix import RecurrentMatrix, antisymmetric, heads, low_rank
@@ -28,7 +29,7 @@ __all__ = [
     "recurrent_dropout",
     "rnn_relu",
     "rnn_tanh",
-    "rnn_with",
+    "rnn_with", "variational", "zoneout",
 ]  # fmt: skip
 
 
