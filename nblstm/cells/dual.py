@@ -42,7 +42,9 @@ def dual(base: Cell) -> Cell:
     """
     if base.graph.noise:
         raise CellError(f"the cell {base.name!r} draws noise, which has no derivative; take cell.without_noise")
-    gates = [own for g in base.gates for own in (g, g + TANGENT, g + MOVED) if own != g + MOVED or g in base.recurrent_gates]
+    gates = [
+        own for g in base.gates for own in (g, g + TANGENT, g + MOVED) if own != g + MOVED or g in base.recurrent_gates
+    ]
     moved = tuple(g + MOVED for g in base.recurrent_gates)
     tangents = lambda names: tuple(name + end for end in ("", TANGENT) for name in names)  # noqa: E731
     split = tuple(own for g in base.split for own in (g, g + TANGENT))

@@ -59,14 +59,20 @@ class DualParameters:
             views["weight_ih_l0"][plain, :I] = views["weight_ih_l0"][moving, I:] = own["weight_ih"][rows]
             views["weight_ih_l0"][moving, :I] = tangents["weight_ih"][rows]
             if "bias_ih" in own:
-                views["bias_ih_l0"][plain], views["bias_ih_l0"][moving] = own["bias_ih"][rows], tangents["bias_ih"][rows]
+                views["bias_ih_l0"][plain], views["bias_ih_l0"][moving] = (
+                    own["bias_ih"][rows],
+                    tangents["bias_ih"][rows],
+                )
         for k, g in enumerate(self._recurrent):
             rows, plain = slice(k * H, (k + 1) * H), self._rows(self.cell.recurrent_gates, g)
             moving, moved = (self._rows(self.cell.recurrent_gates, g + end) for end in (TANGENT, MOVED))
             views["weight_hh_l0"][plain] = views["weight_hh_l0"][moved] = own["weight_hh"][rows]
             views["weight_hh_l0"][moving] = tangents["weight_hh"][rows]
             if "bias_hh" in own:
-                views["bias_hh_l0"][plain], views["bias_hh_l0"][moving] = own["bias_hh"][rows], tangents["bias_hh"][rows]
+                views["bias_hh_l0"][plain], views["bias_hh_l0"][moving] = (
+                    own["bias_hh"][rows],
+                    tangents["bias_hh"][rows],
+                )
         for name in self._learned:
             views[f"{name}_l0"][:], views[f"{name}{TANGENT}_l0"][:] = own[name], tangents[name]
         return flat

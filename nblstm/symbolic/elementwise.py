@@ -74,10 +74,15 @@ def _erf(x: Array, out: Array | None = None) -> Array:
     return erf(x, out=out)
 
 
+def _rsqrt(x: Array, out: Array | None = None) -> Array:
+    return np.reciprocal(np.sqrt(x, out=out), out=out)
+
+
 #: NumPy's expressions, and the functions in them.
 NUMPY = Dialect({**OPERATORS, "not": Form("~{}", 4, (4,))})
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sqrt": np.sqrt, "abs": np.abs,
+    "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sqrt": np.sqrt, "rsqrt": _rsqrt,
+    "abs": np.abs,
     "sign": np.sign, "sigmoid": sigmoid, "tanh": np.tanh, "erf": _erf, "minimum": np.minimum, "maximum": np.maximum,
     "clip": np.clip, "where": where, "sin": np.sin, "cos": np.cos, "exp2": np.exp2, "log2": np.log2, "round": np.rint,
 }  # fmt: skip

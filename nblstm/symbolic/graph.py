@@ -19,6 +19,7 @@ NUMERIC: dict[str, Callable[..., float]] = {
     "log": math.log,
     "log1p": math.log1p,
     "sqrt": math.sqrt,
+    "rsqrt": lambda x: 1 / math.sqrt(x),
     "abs": abs,
     "sigmoid": lambda x: 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x)),
     "tanh": math.tanh,

@@ -26,9 +26,7 @@ def without_wheres(output: Value) -> Value:
     return rebuilt(output, {}, {"where": lambda _, *operands: _product(*operands)})
 
 
-def rebuilt(
-    output: Value, known: dict[Value, Value], rules: dict[str, Callable[..., Value]] | None = None
-) -> Value:
+def rebuilt(output: Value, known: dict[Value, Value], rules: dict[str, Callable[..., Value]] | None = None) -> Value:
     """The same value in terms of known ones, with some operations made by ``rule(op, *operands)``."""
     new, rules = dict(known), rules or {}
     for node in topological([output], leaves=known):
