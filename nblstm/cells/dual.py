@@ -1,12 +1,12 @@
 """A cell with its tangent, as a transformation of a cell: the forward mode of differentiation.
 
-With a dot for the derivative in a direction, of the weights, the input and everything else, a gate a = W x + R h + b has
+With a' for the derivative in a direction, of weights, input and everything else, a gate a = W x + R h + b has
 
     a'  =  W' x + W x'  +  R' h + R h'  +  b'
 
 so it becomes three gates of a network with inputs ``[x, x']``: ``a`` itself, ``a_tangent`` with weights ``[W', W]``,
-``R'`` and ``b'``, and ``a_moved``, a product of R with h' alone. The equations follow by the chain rule from the graph of
-the cell. As the result is a cell, BPTT through it is the second derivative.
+``R'`` and ``b'``, and ``a_moved``, a product of R with h' alone. The equations follow by the chain rule from the graph
+of the cell. As the result is a cell, BPTT through it is the second derivative.
 
 References
 ----------

@@ -97,8 +97,8 @@ def scalar_functions(dtype: str, compiled: Callable = inlined) -> dict:
     Returns
     -------
     dict of str to Numba dispatcher
-        ``exp expm1 exp2 log log1p log2 sqrt rsqrt abs sign round sigmoid tanh sin cos erf minimum maximum clip``, each from
-        scalars of ``dtype`` to one.
+        ``exp expm1 exp2 log log1p log2 sqrt rsqrt abs sign round sigmoid tanh sin cos erf minimum maximum clip``, each
+        from scalars of ``dtype`` to one.
     """
     real = np.dtype(dtype).type
     ONE = real(1)
@@ -254,8 +254,8 @@ def functions_for(dtype: str, compiled: Callable, power_of_two: Callable, negati
         return ONE / real(math.sqrt(x))
 
     return {
-        "exp": exp, "expm1": expm1, "exp2": exp2, "log": log, "log1p": log1p, "log2": log2, "sqrt": sqrt, "rsqrt": rsqrt,
-        "abs": absolute, "sign": sign, "round": round, "sigmoid": sigmoid, "tanh": tanh,
+        "exp": exp, "expm1": expm1, "exp2": exp2, "log": log, "log1p": log1p, "log2": log2, "sqrt": sqrt,
+        "rsqrt": rsqrt, "abs": absolute, "sign": sign, "round": round, "sigmoid": sigmoid, "tanh": tanh,
         "minimum": minimum, "maximum": maximum, "clip": clip,
         "erf": _erf(dtype, compiled, expm1_of_negative), **sine_functions(dtype, compiled, negative_if_odd),
     }  # fmt: skip

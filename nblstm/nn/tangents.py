@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nblstm.buffers.layout import Layout, recurrent_layout, suffix
+from nblstm.buffers.layout import Layout, recurrent_layout
 from nblstm.cells.cell import Cell
 from nblstm.cells.dual import MOVED, TANGENT, dual
 
 if TYPE_CHECKING:
-    from nblstm.nn.recurrent import Recurrent
+    pass
 
 Arrays = dict[str, np.ndarray]
 
@@ -79,7 +79,7 @@ class DualParameters:
 
     def split(self, gradients: Arrays) -> tuple[Arrays, Arrays]:
         """Gradients with respect to the layer's parameters and to their tangents, from those of the dual network."""
-        I, H = self._I, self._H
+        I = self._I
         own: dict[str, list[Any]] = {}
         moved_by: dict[str, list[Any]] = {}
         for g in self._fed:
