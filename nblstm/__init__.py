@@ -53,17 +53,20 @@ if TYPE_CHECKING:
         training,
         utils,
     )
+    from nblstm.activations import activation
     from nblstm.layers import Input
     from nblstm.models import Sequential
+    from nblstm.training.losses import loss
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Cell", "CellError", "Input", "Sequential", "abs", "activations", "backend", "callbacks", "cell", "cells", "clip",
-    "constraints", "device", "elu", "exp", "gelu", "hard_sigmoid", "hard_tanh", "initializers", "layers", "leaky_relu",
-    "log", "losses", "maximum", "metrics", "minimum", "models", "nn", "num_threads", "optimizers", "preprocessing",
-    "regularizers", "relu", "saving", "selu", "set_device", "set_num_threads", "set_random_seed", "sigmoid", "softplus",
-    "softsign", "sqrt", "swish", "tanh", "training", "utils", "warmup", "where",
+    "Cell", "CellError", "Input", "Sequential", "abs", "activation", "activations", "backend", "callbacks", "cell",
+    "cells", "clip", "constraints", "device", "elu", "exp", "gelu", "hard_sigmoid", "hard_tanh", "initializers",
+    "layers", "leaky_relu", "log", "loss", "losses", "maximum", "metrics", "minimum", "models", "nn", "num_threads",
+    "optimizers", "preprocessing", "regularizers", "relu", "saving", "selu", "set_device", "set_num_threads",
+    "set_random_seed", "sigmoid", "softplus", "softsign", "sqrt", "swish", "tanh", "training", "utils", "warmup",
+    "where",
 ]  # fmt: skip
 
 #: What is imported when it is first asked for, and whence: half of the time that importing all of nblstm takes.
@@ -72,7 +75,8 @@ _LATER = {
         ("activations", "backend", "callbacks", "constraints", "initializers", "layers", "losses", "metrics", "models",
          "optimizers", "preprocessing", "regularizers", "saving", "training", "utils")
     ),
-    "Input": "nblstm.layers", "Sequential": "nblstm.models",
+    "Input": "nblstm.layers", "Sequential": "nblstm.models", "activation": "nblstm.activations",
+    "loss": "nblstm.training.losses",
 }  # fmt: skip
 
 

@@ -53,7 +53,7 @@ def trace(whose: str, run: Callable[[], list[Value]], times: int = RUNS) -> list
 
 
 def trace_function(
-    whose: str, equations: Callable, names: Sequence[str], results: int = 1
+    whose: str, equations: Callable, names: Sequence[str], results: int = 1, times: int = RUNS
 ) -> tuple[list[Value], list[Value]]:
     """Trace a function of scalars: the symbols of its arguments, and its results.
 
@@ -67,6 +67,8 @@ def trace_function(
         Of its arguments.
     results : int
         How many scalars it has to return.
+    times : int
+        How often it is run, as for `trace`.
     """
     inputs = [Value("input", name) for name in names]
 
@@ -76,7 +78,7 @@ def trace_function(
             raise CellError(f"returns {len(values)} values for {', '.join(names)}; return {results}")
         return values
 
-    return inputs, trace(whose, run)
+    return inputs, trace(whose, run, times)
 
 
 def scalars(results) -> list[Value]:

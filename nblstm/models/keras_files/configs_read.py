@@ -171,8 +171,9 @@ def _class_name(record: dict[str, Any], registry: Registry) -> str:
     if not isinstance(registered, str):
         registered = name if ">" in name else None
     if registered is not None:
-        short = registered.rpartition(">")[2]
+        package, _, short = registered.rpartition(">")
         keras_s = module is None or str(module).split(".")[0] in ("keras", "tf_keras", "tensorflow")
+        keras_s = keras_s and package.lower() in ("", "keras")
         if not (keras_s and short in registry.classes and custom.found(registered) is None):
             return registered if ">" in registered else custom.CUSTOM + registered
         return short

@@ -169,8 +169,10 @@ def _metric_of_loss(metric: LossMetric) -> Any:
     """A loss among the metrics: Keras's metric of that name, where there is one, as old files have no losses there."""
     record = metric.loss.record()
     cls = METRICS.classes.get(record["class_name"])
-    if cls is None or isinstance(metric.loss, LossFunction):
+    if isinstance(metric.loss, LossFunction):
         return _loss(metric.loss)
+    if cls is None:
+        return _written("the loss", "keras.losses", record | {"config": record["config"] | {"name": metric.name}})
     known = constructor_arguments(cls)
     config = {key: value for key, value in record["config"].items() if key in known} | {"name": metric.name}
     return _written(f"the metric {metric.name!r}", "keras.metrics", {"class_name": cls.__name__, "config": config})
