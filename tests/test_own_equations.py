@@ -294,6 +294,19 @@ def test_a_file_of_parameters_that_the_loss_has_not(tmp_path):
         load_model(tmp_path / "m", {**OWN, "pinball": gaussian})
 
 
+def test_keras_own_function_is_none_of_nblstms_losses(tmp_path):
+    """Keras has no loss named pinball or quantile: a function of these names is the user's own."""
+    pytest.importorskip("h5py")
+
+    def quantile(y_true, y_pred):
+        return np.abs(y_pred - y_true).mean(-1), np.sign(y_pred - y_true) / 2
+
+    model_of(quantile).save(tmp_path / "m.keras")
+    with pytest.raises(ValueError, match="there is no loss named 'Custom>quantile'"):
+        load_model(tmp_path / "m.keras", OWN)
+    assert load_model(tmp_path / "m.keras", {**OWN, "quantile": quantile}).loss.fn is quantile
+
+
 def test_registered_names(registered):
     registered("Mine")(pinball)
     registered("Mine", "wide")(gaussian)

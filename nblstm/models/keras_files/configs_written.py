@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any
 from nblstm.arguments import custom
 from nblstm.arguments.configured import Configured, constructor_arguments
 from nblstm.layers import Input, InputLayer, Layer
+from nblstm.models.keras_files.configs_read import ONLY_HERE
 from nblstm.training.losses import LossFunction
 from nblstm.training.metrics import Accuracy, LossMetric, MetricFunction
 from nblstm.training.metrics.metric import METRICS
 
 if TYPE_CHECKING:
     from nblstm.models.sequential import Sequential
-
-#: Classes that Keras has not.
-ONLY_HERE = ("RNN", "Quantile")
 
 #: Arguments of nblstm's that Keras's classes have not, and the value with which they change nothing; None if the file
 #: says it elsewhere.
