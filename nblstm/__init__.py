@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from nblstm.activations import activation
     from nblstm.layers import Input
     from nblstm.models import Sequential
-    from nblstm.training.losses import loss
+    from nblstm.training.losses.own_loss import loss
 
 __version__ = "0.1.0"
 
@@ -76,7 +76,7 @@ _LATER = {
          "optimizers", "preprocessing", "regularizers", "saving", "training", "utils")
     ),
     "Input": "nblstm.layers", "Sequential": "nblstm.models", "activation": "nblstm.activations",
-    "loss": "nblstm.training.losses",
+    "loss": "nblstm.training.losses.own_loss",
 }  # fmt: skip
 
 

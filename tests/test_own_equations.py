@@ -369,7 +369,9 @@ def test_copies_and_pickles():
     def decides(y_true, y_pred, q=0.5):
         return (y_true - y_pred) ** 2 if q > 0 else y_pred
 
-    message_of(TypeError, lambda: pickle.dumps(decides), "the loss 'decides' cannot be pickled", "in a module")
+    message_of(
+        TypeError, lambda: pickle.dumps(decides), "the loss 'decides' cannot be pickled by its equation", "in a module"
+    )
 
 
 SCRIPT = """

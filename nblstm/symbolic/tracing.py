@@ -40,8 +40,8 @@ def trace(whose: str, run: Callable[[], list[Value]], times: int = RUNS) -> list
             if any(one is not other for one, other in zip(results, again, strict=True)):
                 raise CellError(
                     "computes something else each time it runs on symbols, as with a random number, the time or a "
-                    "counter; kernels would keep the value of one run for ever, so pass what changes as a state, as "
-                    "the mask of nblstm.cells.recurrent_dropout"
+                    "counter; kernels would keep the value of one run for ever, so pass what changes to a cell as a "
+                    "state, as the mask of nblstm.cells.recurrent_dropout"
                 )
     except CellError as error:
         raise CellError(f"{whose} {error}") from None
@@ -99,4 +99,5 @@ def _attribute(error: AttributeError) -> str:
     """End of the error of ``c.mean`` and its like: what to write instead."""
     known = error.name in functions.__all__
     instead = f"write nblstm.{error.name}(x)" if known else "use operators, and the functions that nblstm exports"
-    return f"takes .{error.name} of a value, but a cell sees one unit of one sequence, a scalar; {instead}"
+    seen = "a cell sees one unit of one sequence, a loss one number, a scalar"
+    return f"takes .{error.name} of a value, but {seen}; {instead}"

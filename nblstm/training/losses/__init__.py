@@ -27,7 +27,7 @@ from nblstm.training.losses.hinge import (
     hinge,
     squared_hinge,
 )
-from nblstm.training.losses.own_loss import OwnLoss, loss
+from nblstm.training.losses.own_loss import OwnLoss
 from nblstm.training.losses.quantile import Quantile, quantile
 from nblstm.training.losses.regression import (
     CosineSimilarity,
@@ -53,7 +53,7 @@ __all__ = [
     "KLDivergence", "LogCosh", "Loss", "LossFunction", "MeanAbsoluteError", "MeanAbsolutePercentageError",
     "MeanSquaredError", "MeanSquaredLogarithmicError", "OwnLoss", "Poisson", "Quantile",
     "SparseCategoricalCrossentropy", "SquaredHinge", "binary_crossentropy", "categorical_crossentropy",
-    "categorical_hinge", "cosine_similarity", "get", "hinge", "huber", "kl_divergence", "log_cosh", "loss",
+    "categorical_hinge", "cosine_similarity", "get", "hinge", "huber", "kl_divergence", "log_cosh",
     "mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_error", "mean_squared_logarithmic_error",
     "poisson", "quantile", "sparse_categorical_crossentropy", "squared_hinge",
 ]  # fmt: skip
@@ -85,8 +85,8 @@ def get(identifier) -> Loss:
     ----------
     identifier : str, Loss, type, dict or callable
         Keras's names and aliases: ``"mse"``, ``"binary_crossentropy"``, ``"Huber"``; ``{"class_name": ...,
-        "config": ...}``; a function of this module; or one of the user's own, as `loss` makes it of an equation,
-        or as in `LossFunction`.
+        "config": ...}``; a function of this module; or one of the user's own, which `nblstm.loss` makes of an
+        equation, or as in `LossFunction`.
 
     Returns
     -------

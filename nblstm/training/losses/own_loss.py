@@ -186,8 +186,8 @@ class OwnLoss(Loss):
             return _by_name, (*first.place, self.get_config())
         if first._text is None:
             raise TypeError(
-                f"the loss {first.name!r} cannot be pickled, as its equation takes its parameters for numbers that it "
-                "knows; define it in a module that can be imported, or let it use nblstm.where"
+                f"the loss {first.name!r} cannot be pickled by its equation, which needs the numbers of its "
+                "parameters, as for an `if` or math.exp; define it in a module that can be imported"
             )
         declared = first._declared
         as_text.remember(declared, first)
@@ -219,7 +219,7 @@ class OwnLoss(Loss):
     def _text(self) -> str | None:
         """The traced equation, parameters its last arguments, as the source of a function ``equations``.
 
-        None if it does more with parameters than to compute with them.
+        None if it needs the numbers of its parameters.
         """
         names, n = [f"new_{k}" for k in range(1 + len(self.outputs) + len(self.parameters))], 1 + len(self.outputs)
 
