@@ -77,7 +77,7 @@ IN_FUNCTIONS = {
 #: Files that import modules by names: public names at their first use, the device's package, a pickled cell's module, a
 #: cache's sources, a process's task.
 BY_NAME = {
-    "__init__.py", "__main__.py", "engine/device.py", "cuda/gpu.py", "cells/pickling.py", "codegen/cache.py",
+    "__init__.py", "__main__.py", "engine/device.py", "cuda/gpu.py", "symbolic/importable.py", "codegen/cache.py",
     "codegen/background.py", "arguments/missing.py",
 }  # fmt: skip
 

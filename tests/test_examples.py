@@ -21,6 +21,7 @@ RESULTS = {
     "generate_text": r"Held out: perplexity ([\d.]+) per character, of (\d+) characters",
     "forecast_months": r"from 12 months +([\d.]+)",
     "forecast_with_intervals": r"Held out: ([\d.]+) ppm .*, (\d+)% of weeks in the 80 % interval",
+    "forecast_distribution": r"year before ([\d.]+), normal ([\d.]+), mixture ([\d.]+), student ([\d.]+)",
     "spoken_vowels": r"Held out: ([\d.]+)% of 370 utterances are right",
     "swing_up": r"Held out: (\d+) of 10 swing-ups end upright",
     "read_from_torch": r"Held out: ([\d.]+)% of 360 digits are right",
@@ -33,7 +34,7 @@ LONGER = {
 }  # fmt: skip
 
 #: These are for one cell and have no options.
-ONE_CELL = {"swing_up", "read_from_torch", "own_cell_in_torch"}
+ONE_CELL = {"swing_up", "forecast_distribution", "read_from_torch", "own_cell_in_torch"}
 
 #: What tells that a program has learned: better than chance, than the change of a year before (0.392 ppm), and than the
 #: year before with its growth (0.763 ppm).
@@ -45,6 +46,7 @@ LEARNED = {
     "generate_text": lambda perplexity, characters: perplexity < 15,
     "forecast_months": lambda error: error < 0.35,
     "forecast_with_intervals": lambda error, inside: error < 0.763 and 60 < inside < 95,
+    "forecast_distribution": lambda before, *ours: max(ours) < before,
     "spoken_vowels": lambda right: right > 92,
     "swing_up": lambda upright: upright >= 8,
     "read_from_torch": lambda right: right > 90,

@@ -87,10 +87,10 @@ class _Step:
         self._tangents: dict[Value, Value] = {}
         gates = {**{g: g for g in base.gates}, **{f"{g}_h": g for g in base.split}}
         for name in base.arguments:
-            node, own, end = Value("input", name), arguments.get("own_x" if name == "x" else name), TANGENT
             if name in base.functions:
                 continue  # with its link
-            self._values[node] = own
+            node, end = Value("input", name), TANGENT
+            self._values[node] = arguments["own_x" if name == "x" else name]
             half = name[-2:] if gates.get(name[:-2]) and name[:-2] in base.split else ""
             tangent = f"{name.removesuffix(half)}{end}{half}" if half else ("own_x" if name == "x" else name) + end
             self._tangents[node] = arguments[tangent]

@@ -25,7 +25,7 @@ SEVERAL = {"where": 4, "sigmoid": 4}
 
 
 class LossEquation(NamedTuple):
-    """The loss of one number: ``value(t, p)`` for a target t and a prediction p.
+    """The loss of one target: ``value(t, p)`` for a target t and a prediction p, or ``value(t, p_0, p_1, ...)``.
 
     Attributes
     ----------
@@ -34,11 +34,14 @@ class LossEquation(NamedTuple):
     value : callable
     fractions : bool
         True if targets are numbers from 0 to 1; beside another, the loss is NaN.
+    outputs : int
+        Predictions of each target.
     """
 
     name: str
     value: Callable
     fractions: bool = False
+    outputs: int = 1
 
 
 #: 1, by bytes of a number: as an array it takes NumPy half as long as Python's number.

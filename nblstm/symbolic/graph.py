@@ -160,7 +160,7 @@ class Value:
     def __array_function__(self, function, types, args, kwargs):
         raise CellError(
             f"calls {function.__module__}.{function.__name__} on a traced value, but a cell sees one unit of one "
-            "sequence, a scalar; use operators, and the functions that nblstm exports"
+            "sequence, a loss one number, a scalar; use operators, and the functions that nblstm exports"
         )
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
