@@ -7,11 +7,11 @@ from nblstm.cells.lstm import lstm, lstm_complement, lstm_coupled, lstm_peephole
 from nblstm.cells.noisy import gaussian_noise, variational, zoneout
 from nblstm.cells.projection import projected
 from nblstm.cells.recurrent_dropout import recurrent_dropout
-from nblstm.cells.recurrent_matrix import RecurrentMatrix, antisymmetric, heads, low_rank
+from nblstm.cells.recurrent_matrix import RecurrentMatrix, antisymmetric, dropconnect, heads, low_rank
 from nblstm.cells.rnn import rnn_relu, rnn_tanh, rnn_with
 
 __all__ = [
-    "Cell", "RecurrentMatrix", "antisymmetric", "cell", "gaussian_noise", "gru", "gru_reset_before", "gru_with",
+    "Cell", "RecurrentMatrix", "antisymmetric", "cell", "dropconnect", "gaussian_noise", "gru", "gru_reset_before", "gru_with",
     "heads", "low_rank", "lstm", "lstm_complement", "lstm_coupled", "lstm_peephole", "lstm_with", "projected",
     "recurrent_dropout", "rnn_relu", "rnn_tanh", "rnn_with", "variational", "zoneout",
 ]  # fmt: skip

@@ -150,6 +150,12 @@ class Cell:
         }  # fmt: skip
         return tuple(part for part, used in found.items() if used)
 
+    def with_matrix(self, matrix: RecurrentMatrix | None) -> Cell:
+        """The same equations with recurrent weights made by a matrix, such as `cells.dropconnect`."""
+        if matrix is not None and not isinstance(matrix, RecurrentMatrix):
+            raise CellError(f"with_matrix got {matrix!r}; give one of nblstm.cells, such as antisymmetric(0.01)")
+        return replace(self, matrix=matrix)
+
     def check_known(self, where: str, known: Collection[str]) -> None:
         """Raise ValueError if the equations use a part of the language that ``where`` does not know."""
         for part in self.uses:

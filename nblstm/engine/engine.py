@@ -181,7 +181,7 @@ def forward(
         zero = made.start(network, module._flat, state)
         if signals is not None or made.is_given:
             signals = checked_signals(network, signals, made.batch, made.batched)
-        weights = weights_of(module, True)
+        weights = weights_of(module, True, generator)
         made.forward(weights, x, zero, generator, signals)
         y, states = made.outputs() if outputs else None, made.in_order(made.states)
         if network.proj_size:
@@ -339,7 +339,7 @@ def _backward(tape: Tape, dy, d_state, flat, input_gradient: bool, d_signals=())
             return kind, dx, _sliced(network, made.in_order(d_states))
         own = np.empty(network.kernel_layout.size, network.numpy_dtype)
         dx = made.backward(dy, own, input_gradient, d_signals)
-        network.gradients_of(tape.weights.parameters, own, flat)
+        network.gradients_of(tape.weights, own, flat)
         return kind, dx, _sliced(network, made.in_order(d_states))
 
 

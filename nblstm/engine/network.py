@@ -132,27 +132,36 @@ class Network:
         """Endings of the names of all layers' and directions' parameters."""
         return [suffix(layer, d) for layer in range(self.num_layers) for d in range(self.D)]
 
-    def kernel_parameters(self, parameters: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The parameters of `kernel_layout`, from those of `layout`; each contiguous."""
+    def matrices(self, generator: np.random.Generator | None = None) -> list[Any]:
+        """The recurrent matrix of each layer and direction, drawn by a generator where it is noisy."""
         matrix, G, H = self.cell.matrix, len(self.cell.recurrent_gates), self.hidden_size
+        return [
+            matrix if matrix is None or generator is None else matrix.drawn(generator, G, H) for _ in self._ends
+        ]  # fmt: skip
+
+    def kernel_parameters(
+        self, parameters: dict[str, np.ndarray], matrices: list[Any] | None = None
+    ) -> dict[str, np.ndarray]:
+        """The parameters of `kernel_layout`, from those of `layout`; each contiguous."""
+        G, H = len(self.cell.recurrent_gates), self.hidden_size
         if self.kernel_layout is self.layout:
             return parameters
-        if matrix is None:
+        if self.cell.matrix is None:
             return padded(parameters, self)
         made = {name: parameters[name] for name in self.kernel_layout.shapes if name in parameters}
-        for end in self._ends:
+        for end, matrix in zip(self._ends, matrices or self.matrices(), strict=True):
             R = matrix.weights(self._of_matrix(parameters, end), G, H)
             made[f"weight_hh{end}"] = np.ascontiguousarray(R.reshape(G * H, H), self.dtype)
         return made
 
-    def gradients_of(self, parameters: dict[str, np.ndarray], kernel_flat: np.ndarray, flat: np.ndarray) -> None:
+    def gradients_of(self, weights: Weights, kernel_flat: np.ndarray, flat: np.ndarray) -> None:
         """Set the gradients of the parameters of `layout` from those of `kernel_layout`."""
-        matrix, G, H = self.cell.matrix, len(self.cell.recurrent_gates), self.hidden_size
+        G, H, parameters = len(self.cell.recurrent_gates), self.hidden_size, weights.parameters
         found, target = self.kernel_layout.views(kernel_flat), self.layout.views(flat)
-        if matrix is None:
+        if self.cell.matrix is None:
             found = unpadded(found, self)
         else:
-            for end in self._ends:
+            for end, matrix in zip(self._ends, weights.matrices, strict=True):
                 own = matrix.gradients(self._of_matrix(parameters, end), found[f"weight_hh{end}"].reshape(G, H, H))
                 found |= {name + end: array for name, array in own.items()}
         for name, array in target.items():
@@ -217,14 +226,18 @@ class Weights:
         By layer.
     parameters : dict of str to ndarray
         What recurrent matrices are made of; empty if they are parameters themselves.
+    matrices : list of RecurrentMatrix
+        For each layer and direction.
     """
 
-    def __init__(self, layers: list, parameters: dict[str, np.ndarray]):
-        self.layers, self.parameters = layers, parameters
+    def __init__(self, layers: list, parameters: dict[str, np.ndarray], matrices: list[Any]):
+        self.layers, self.parameters, self.matrices = layers, parameters, matrices
         self.loan: object = None
 
 
-def packed(network: Network, parameters: dict[str, np.ndarray], training: bool) -> Weights:
+def packed(
+    network: Network, parameters: dict[str, np.ndarray], training: bool, generator: np.random.Generator | None = None
+) -> Weights:
     """Pack the parameters as they are now.
 
     Parameters
@@ -234,16 +247,20 @@ def packed(network: Network, parameters: dict[str, np.ndarray], training: bool) 
         By torch's names, each C-contiguous and of the network's dtype.
     training : bool
         Whether for training, where BPTT follows, or for inference.
+    generator : Generator, optional
+        Draws recurrent matrices that are noisy.
 
     Returns
     -------
     Weights
         Their memory is used again when they are gone.
     """
-    made_of = (
-        {} if network.kernel_layout is network.layout else {name: array.copy() for name, array in parameters.items()}
-    )
-    parameters = network.kernel_parameters(parameters)
+    made_of: dict[str, np.ndarray] = {}
+    matrices: list[Any] = []
+    if network.kernel_layout is not network.layout:
+        made_of = {name: array.copy() for name, array in parameters.items()}
+        matrices = network.matrices(generator)
+        parameters = network.kernel_parameters(parameters, matrices)
     key = "weights", training
     free = network.pool.get(key) or network.pool.second(key)
     own: Any = None if free is None else free.take()
@@ -252,7 +269,7 @@ def packed(network: Network, parameters: dict[str, np.ndarray], training: bool) 
         if free is not None:
             free.add(own)
     own.pack(parameters)
-    weights = Weights(own.layers, made_of)
+    weights = Weights(own.layers, made_of, matrices)
     if free is not None and free.keeps:
         weights.loan = free.lend(own, weights)
     return weights
@@ -265,15 +282,20 @@ def _named(module: Any) -> dict[str, np.ndarray]:
     return module._named
 
 
-def weights_of(module: Any, training: bool) -> Weights:
-    """The weights of a module's network, packed anew when the parameters may have changed.
+def weights_of(module: Any, training: bool, generator: np.random.Generator | None = None) -> Weights:
+    """The weights of a module's network, packed anew when the parameters may have changed, or are drawn.
 
     Parameters
     ----------
     module : Module
         With ``_network``, and what it derives from its parameters.
     training : bool
+    generator : Generator, optional
+        Of the noise of training.
     """
+    matrix = module._network.cell.matrix
+    if generator is not None and matrix is not None and matrix.is_noisy:
+        return packed(module._network, _named(module), training, generator)
     weights = None if module._lent else module._cache.get(training)
     if weights is None:
         weights = module._derived(training, lambda _: packed(module._network, _named(module), training))
