@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib import pyplot
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from nblstm.arguments import validate
@@ -14,9 +15,6 @@ from nblstm.plots.networks import as_network, layer_and_input, place
 from nblstm.plots.trajectory import trajectory
 from nblstm.symbolic.emit import OPERATORS, Dialect
 from nblstm.symbolic.graph import Value, topological
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 #: Equations as titles have them.
 _TITLES = Dialect(OPERATORS, "{:g}")

@@ -1,19 +1,15 @@
-"""Norms of the gradients with respect to each step's states, as lines over time: do they vanish, do they explode?"""
+"""Norms of the gradients with respect to each step's states, as lines over time: they vanish, explode, or last."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from matplotlib import pyplot
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from nblstm.arguments import validate
 from nblstm.engine import engine
 from nblstm.plots.networks import as_network, place
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 #: Of the first state, the second, and so on.
 _STYLES = "-", "--", ":", "-."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import numbers
 from typing import Any
 
 import numpy as np
@@ -55,10 +54,14 @@ def as_network(module: Any) -> Recurrent:
 
 
 def layer_and_input(model: Sequential, x, layer: int | str, mask=None) -> tuple[Any, np.ndarray, Any]:
-    """Find a recurrent layer of a model, by its name or its number among them; with its input and mask."""
+    """Find a recurrent layer of a model, by its name or its number among them; with its input and mask.
+
+    Stateful layers begin with their initial states.
+    """
     model._need_built()
     if model._stateful:
         model = copy.deepcopy(model)  # whose layers may carry on what comes
+        model.reset_states()
     found = {each.name: each for each in model.layers if isinstance(each, layers.Recurrent | layers.Bidirectional)}
     names = list(found)
     if not names:
@@ -78,8 +81,11 @@ def layer_and_input(model: Sequential, x, layer: int | str, mask=None) -> tuple[
 
 def place(name: str, value, count: int) -> int:
     """An index among ``count`` things as a number from 0 on; negative ones count from the end."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{name} is {value!r}; give a whole number, from 0 to {count - 1}")
     if not -count <= value < count:
-        raise ValueError(f"{name} is {value}; there {'is' if count == 1 else 'are'} {count}, so give 0" + f" to {count - 1}" * (count > 1))
+        raise ValueError(
+            f"{name} is {value}; there {'is' if count == 1 else 'are'} {count}, so give 0"
+            + f" to {count - 1}" * (count > 1)
+        )
     return int(value) % count

@@ -145,8 +145,9 @@ def activation(cell: Cell, gate: str) -> Value:
     """The value by which the equations know a gate: behind the first function that is applied to its pre-activation.
 
     In ``c = sigmoid(f + p * c_before) * c_before + ...`` it is ``sigmoid(f + p * c_before)``. More exactly, the first
-    value behind a function through which all ways lead from the gate's pre-activations to the new states; if there is
-    none, or it is a new state itself, the pre-activation: of a split gate, the sum of both.
+    value behind a function through which all ways lead from the gate's pre-activations to the new states, and which is
+    that function itself, or of nothing but the gate, as ``g * sigmoid(g)``. If there is none, or it is a new state, the
+    pre-activation: of a split gate, the sum of both.
     """
     graph = cell.graph
     names = (f"{gate}_x", f"{gate}_h") if gate in cell.split else (gate,)
@@ -163,7 +164,8 @@ def activation(cell: Cell, gate: str) -> Value:
     for node in order:
         if node in of_gate and behind[node] and not sources & set(topological(ends, leaves={node})):
             node = _behind_limits(node, order)
-            if node not in {*graph.states}:
+            inputs = {value for value in topological([node]) if value.op == "input"}
+            if node not in {*graph.states} and (node.op not in _ARITHMETIC or inputs <= sources):
                 return node
             break
     first, *others = (Value("input", name) for name in names)
