@@ -237,7 +237,7 @@ def test_what_is_drawn_where():
     net = nn.GRU(I, H, 2, bidirectional=True, seed=0)
     figure = matplotlib.figure.Figure(layout="constrained")
     left, right = figure.subfigures(1, 2)
-    assert plots.gates(net, X, layer=-1, direction=1, names=["h", "z"], sequence=-1, fig=left) is left
+    assert plots.gates(net, X, layer=-1, direction=1, names="h z", sequence=-1, fig=left) is left
     assert plots.gates(net, X, names="n", fig=right) is right
     assert [axes.get_title(loc="left") for axes in left.axes if axes.images] == ["h", "sigmoid(z)"]
     expected = trajectory(net, X, layer=1, direction=1).states["h"][:, -1].T

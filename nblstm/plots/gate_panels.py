@@ -22,6 +22,9 @@ _TITLES = Dialect(OPERATORS, "{:g}")
 #: Operations and characters of a title; that of GRU's candidate, ``tanh(n_x + sigmoid(r) * n_h)``, has 4 and 29.
 _MOST, _LONGEST = 8, 40
 
+#: A panel of the usual width has about so many.
+_PIXELS = 600
+
 #: Colours of what is never below 0, of all else, and of steps that are not there.
 _FROM_ZERO, _SIGNED, _ABSENT = "viridis", "RdBu_r", "0.85"
 
@@ -54,8 +57,8 @@ def gates(
         Layer of a stack; of a model, which of its recurrent layers, by number or name.
     direction : int, default 0
         1 is the one that reads backwards, of a bidirectional network.
-    names : sequence of str, optional
-        Gates and states to show, in this order; all by default.
+    names : str or sequence of str, optional
+        Gates and states to show, in this order, as ``"f c"``; all by default.
     fig : Figure or SubFigure, optional
         Where to draw; without it, in a new figure of pyplot's.
 
@@ -86,7 +89,7 @@ def gates(
     net = as_network(network)
     layer, direction = place("layer", layer, net.num_layers), place("direction", direction, net._network.D)
     known = [*net.cell.gates, *net.cell.states]
-    names = known if names is None else [names] if isinstance(names, str) else list(names)
+    names = known if names is None else names.split() if isinstance(names, str) else list(names)
     for name in names:
         if name not in known:
             raise ValueError(f"names has {validate.unknown(name, known)}")
@@ -99,11 +102,12 @@ def gates(
     sequence = place("sequence", sequence, B)
     fig = pyplot.figure(figsize=(8, 0.6 + 1.25 * len(names)), layout="constrained") if fig is None else fig
     rows = fig.subplots(len(names), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    edges = "nearest" if T < _PIXELS else "auto"  # which averages steps that share a pixel
     new = {state: f"new_{name}" for name, state in zip(net.cell.states, net.cell.graph.states, strict=True)}
     for name, axes in zip(names, rows, strict=True):
         value = found.values.get(name)
         shown = (found.gates if name in found.gates else found.states)[name][:, sequence].T
-        image = axes.imshow(shown, aspect="auto", **_colours(value, shown))
+        image = axes.imshow(shown, aspect="auto", interpolation=edges, **_colours(value, shown))
         axes.set_title(name if value is None else _title(name, value, new), loc="left", fontsize="medium")
         axes.set_facecolor(_ABSENT)
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))

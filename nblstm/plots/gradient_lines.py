@@ -40,8 +40,8 @@ def gradient_flow(
         Gradient with respect to the final states.
     sequence : int, optional
         Sequence of the batch; without it, norms are of all sequences together.
-    names : sequence of str, optional
-        States to show; all by default.
+    names : str or sequence of str, optional
+        States to show, as ``"h c"``; all by default.
     label : str, optional
         Precedes the names in the legend, to tell networks apart.
     ax : Axes, optional
@@ -69,7 +69,7 @@ def gradient_flow(
     """
     net = as_network(network)
     known = net.cell.states
-    names = known if names is None else [names] if isinstance(names, str) else list(names)
+    names = known if names is None else names.split() if isinstance(names, str) else list(names)
     for name in names:
         if name not in known:
             raise ValueError(f"names has {validate.unknown(name, known)}")
