@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import re
 import threading
 
 import numpy as np
@@ -220,6 +221,19 @@ def test_history_of_some_validations():
     again = callbacks.History()
     again.load_state(history.state())
     assert again.state() == history.state()
+
+
+def test_history_in_a_notebook():
+    history = callbacks.History()
+    for epoch, loss in enumerate((3.0, 1.0, 2.0)):
+        history.on_epoch_end(epoch, {"loss": loss, "a<b": 0.5, "each": np.ones(2)})
+    shown = history._repr_html_()
+    assert shown.startswith("<div>3 epochs<table>")
+    [row] = re.findall(r"<tr><th>loss</th>(.*?)</tr>", shown)
+    assert re.findall(r">([\d.]+)<", row) == ["3", "1", "3", "2"]
+    assert "a&lt;b" in shown
+    assert "each" not in shown  # it has several values in each epoch
+    assert callbacks.History()._repr_html_().startswith("<div>0 epochs")
 
 
 def test_plot():

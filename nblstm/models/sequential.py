@@ -70,6 +70,7 @@ class Sequential(signatures.KnownArguments):
     predict_on_batch, warmup, lr_find = fitting.predict_on_batch, fitting.warmup, lr_finder.lr_find
     reset_metrics, logs = fitting.reset_metrics, fitting.logs
     get_layer, count_params, summary = overview.get_layer, overview.count_params, overview.summary
+    _repr_html_ = overview.html
     get_weights, set_weights = snapshot.get_weights, snapshot.set_weights
     state, load_state = snapshot.state, snapshot.load_state
     unchanged_if_it_fails = snapshot.unchanged_if_it_fails

@@ -6,6 +6,7 @@ import csv
 import numbers
 import os
 import weakref
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,16 @@ class History(Callback):
 
     def __repr__(self):
         return f"<History of {len(self.epoch)} epochs: {', '.join(self.history) or 'empty'}>"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: each number's first, least, greatest and last value."""
+        rows = "<tr><th></th><th>first</th><th>least</th><th>greatest</th><th>last</th></tr>"
+        for name, values in self.history.items():
+            if all(_is_number(value) for value in values):
+                shown = values[0], min(values), max(values), values[-1]
+                cells = "".join(f'<td style="text-align: right">{float(value):.5g}</td>' for value in shown)
+                rows += f"<tr><th>{escape(str(name))}</th>{cells}</tr>"
+        return f"<div>{len(self.epoch)} epochs<table>{rows}</table></div>"
 
     def on_train_begin(self, logs=None) -> None:
         """Begin anew."""
