@@ -54,7 +54,7 @@ def test_states_are_the_networks_own(name, dtype):
     there = np.arange(T)[:, None] < np.array(LENGTHS)
     for layer in range(2):
         for direction in range(2):
-            found = trajectory(net, given.x, given.states, LENGTHS, None, layer, direction)
+            found = trajectory(net, given.x, given.states, LENGTHS, None, None, layer, direction)
             assert list(found.gates) == list(cell.gates)
             assert list(found.states) == list(cell.states)
             for values in (*found.gates.values(), *found.states.values()):
@@ -289,7 +289,7 @@ def test_messages():
     message_of(ValueError, lambda: plots.gates(net, X, lengths=[9, 1, 1]), "lengths contains 9")
     recurrent = Sequential([layers.LSTM(H, input_shape=(T, I))])
     message_of(ValueError, lambda: plots.gates(recurrent, X, layer="lst"), "layer is 'lst' (did you mean")
-    message_of(ValueError, lambda: plots.gates(recurrent, X, lengths=[1]), "a model takes neither")
+    message_of(ValueError, lambda: plots.gates(recurrent, X, lengths=[1]), "a model takes no state, lengths or signals")
     assert not pyplot.get_fignums()
 
 
@@ -338,6 +338,14 @@ def test_lines_by_state_layer_and_direction():
     axes.figure.canvas.draw()
 
 
+def test_small_norms_are_not_zero():
+    net = nn.RNN(I, H, seed=0)
+    given = Steps(net)
+    given.steps[0][...] = 3e-300
+    [line] = plots.gradient_flow(net, X, np.ones((T, B, H))).lines
+    np.testing.assert_allclose(line.get_ydata(), 3e-300 * np.sqrt(B))
+
+
 def test_zeros_alone_can_be_drawn():
     net = nn.RNN(I, H, seed=0)
     given = Steps(net)
@@ -369,3 +377,51 @@ def test_norms_against_central_differences(name):
                 d_state = np.array(reference.loss_gradients(oracle, given.params, *rest)["state"][k])
             d_state = d_state[0] + (given.dy[t] if state == cell.output else 0)
             np.testing.assert_allclose(axes.lines[k].get_ydata()[t], np.linalg.norm(d_state), rtol=1e-6)
+
+
+# --- the whole language of cells ------------------------------------------------------------------
+
+
+@nblstm.cell(gates="a n m g p", states="h c", output="c", split="n", called="m n", input_only="g", recurrent_only="p",
+             vectors="gain", scalars="alpha", signals="dt keep")  # fmt: skip
+def everything(a, n_x, n_h, m, g, p, h, c, x, dt, keep, gain, alpha):
+    z = nblstm.softmax(a) + x
+    first = nblstm.tanh(m(z * h))
+    second = nblstm.tanh(n_x + nblstm.sigmoid(g) * n_h(first + nblstm.mean(c)))
+    c = nblstm.exp(-alpha * alpha * dt) * c + keep * nblstm.layer_norm(second + p, gain)
+    return nblstm.sigmoid(p) * nblstm.tanh(c), c * nblstm.noise.bernoulli(0.9) + nblstm.stop_gradient(h)
+
+
+@nblstm.cell(gates="i f g", states="h", matrix=cells.heads(2))
+def normalized(i, f, g, h):
+    return nblstm.sigmoid(nblstm.layer_norm(f)) * h + nblstm.sigmoid(i - nblstm.mean(i)) * nblstm.tanh(g)
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("cell", [everything, normalized], ids=lambda cell: cell.name)
+def test_stages_signals_noise_and_functions_of_units(cell, batch_first):
+    both = not cell.takes_x  # of two directions, I is not H in the second layer
+    net = nn.Recurrent(cell, 4, 4, 2, bidirectional=both, batch_first=batch_first, seed=0, dtype="float64")
+    random = np.random.default_rng(1)
+    given = {"dt": random.random((T, B)), "keep": random.random((T, B, 4))} if cell.signals else None
+    x, lengths = random.normal(size=(T, B, 4)), [5, 7, 1]
+    if batch_first:
+        x = x.swapaxes(0, 1)
+        given = given and {name: own.swapaxes(0, 1) for name, own in given.items()}
+    y, _ = net(x, lengths=lengths, signals=given)
+    y = y.swapaxes(0, 1) if batch_first else y
+    for direction in range(1 + net.bidirectional):
+        found = trajectory(net, x, None, lengths, None, given, net.num_layers - 1, direction)
+        shown = np.nan_to_num(found.states[cell.output])
+        assert_close(y[..., direction * 4 : direction * 4 + 4], shown, OUTPUT["float64"])
+    figure = plots.gates(net, x, lengths=lengths, signals=given)
+    titles = [axes.get_title(loc="left") for axes in figure.axes[: len(cell.gates)]]
+    assert (
+        titles
+        == {
+            "everything": ["activation of a", "tanh(n_x + sigmoid(g) * n_h)", "tanh(m)", "sigmoid(g)", "p"],
+            "normalized": ["sigmoid(i - mean(i))", "activation of f", "tanh(g)"],
+        }[cell.name]
+    )
+    if cell is everything:
+        np.testing.assert_allclose(trajectory(net, x, None, lengths, None, given).gates["a"][0].sum(axis=-1), 1)

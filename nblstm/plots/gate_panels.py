@@ -12,12 +12,12 @@ from matplotlib.ticker import MaxNLocator
 from nblstm.arguments import validate
 from nblstm.models import Sequential
 from nblstm.plots.networks import as_network, layer_and_input, place
-from nblstm.plots.trajectory import trajectory
-from nblstm.symbolic.emit import OPERATORS, Dialect
+from nblstm.plots.trajectory import OF_UNITS, trajectory
+from nblstm.symbolic.emit import OPERATORS, Dialect, Form
 from nblstm.symbolic.graph import Value, topological
 
 #: Equations as titles have them.
-_TITLES = Dialect(OPERATORS, "{:g}")
+_TITLES = Dialect({**OPERATORS, **{kind: Form(f"{kind.split()[0]}({{}})") for kind in OF_UNITS}}, "{:g}")
 
 #: Operations and characters of a title; that of GRU's candidate, ``tanh(n_x + sigmoid(r) * n_h)``, has 4 and 29.
 _MOST, _LONGEST = 8, 40
@@ -30,8 +30,8 @@ _FROM_ZERO, _SIGNED, _ABSENT = "viridis", "RdBu_r", "0.85"
 
 
 def gates(
-    network, x, state=None, lengths=None, *, mask=None, sequence: int = 0, layer: int | str = 0, direction: int = 0,
-    names=None, fig=None,
+    network, x, state=None, lengths=None, *, mask=None, signals=None, sequence: int = 0, layer: int | str = 0,
+    direction: int = 0, names=None, fig=None,
 ) -> Figure:  # fmt: skip
     """Draw every gate and state of a recurrent network over time: a panel for each, units by steps.
 
@@ -51,6 +51,8 @@ def gates(
         Length of each sequence; what lies beyond is left blank.
     mask : array_like of bool, optional
         False where a step is skipped, in the shape of x without its features; such steps are left blank.
+    signals : dict of str to array_like, optional
+        What the cell takes with each step, as for calling a network of `nblstm.nn`.
     sequence : int, default 0
         Sequence of the batch.
     layer : int or str, default 0
@@ -82,8 +84,8 @@ def gates(
     ['sigmoid(i)', 'sigmoid(f)', 'tanh(g)', 'sigmoid(o)', 'h', 'c']
     """
     if isinstance(network, Sequential):
-        if state is not None or lengths is not None:
-            raise ValueError("state or lengths is given, and a model takes neither; give one of its layers, or a mask")
+        if not state is lengths is signals is None:
+            raise ValueError("a model takes no state, lengths or signals; give a mask, or one of its layers")
         network, x, mask = layer_and_input(network, x, layer, mask)
         layer = 0
     net = as_network(network)
@@ -95,7 +97,7 @@ def gates(
             raise ValueError(f"names has {validate.unknown(name, known)}")
     if not names:
         raise ValueError(f"names is empty; give some of {', '.join(known)}")
-    found = trajectory(net, x, state, lengths, mask, layer, direction)
+    found = trajectory(net, x, state, lengths, mask, signals, layer, direction)
     T, B, _ = next(iter(found.states.values())).shape
     if not T * B:
         raise ValueError(f"x has {T} steps of {B} sequences; give one of each at least")
@@ -103,7 +105,7 @@ def gates(
     fig = pyplot.figure(figsize=(8, 0.6 + 1.25 * len(names)), layout="constrained") if fig is None else fig
     rows = fig.subplots(len(names), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     edges = "nearest" if T < _PIXELS else "auto"  # which averages steps that share a pixel
-    new = {state: f"new_{name}" for name, state in zip(net.cell.states, net.cell.graph.states, strict=True)}
+    new = {value: f"new_{name}" for value, name in found.new.items()}
     for name, axes in zip(names, rows, strict=True):
         value = found.values.get(name)
         shown = (found.gates if name in found.gates else found.states)[name][:, sequence].T

@@ -16,8 +16,8 @@ _STYLES = "-", "--", ":", "-."
 
 
 def gradient_flow(
-    network, x, dy, state=None, lengths=None, *, mask=None, dstate=None, sequence: int | None = None, names=None,
-    label: str | None = None, ax=None,
+    network, x, dy, state=None, lengths=None, *, mask=None, signals=None, dstate=None, sequence: int | None = None,
+    names=None, label: str | None = None, ax=None,
 ) -> Axes:  # fmt: skip
     """Draw the norm of dL/dh_t over the steps t, and that of every other state, on a logarithmic scale.
 
@@ -34,7 +34,7 @@ def gradient_flow(
     dy : array_like or None
         Gradient of the loss L with respect to the outputs of all steps; None for zeros. For one that comes from the
         last output alone, zeros but for the last step.
-    state, lengths, mask
+    state, lengths, mask, signals
         As for calling a network of `nblstm.nn`.
     dstate : tuple of array_like, optional
         Gradient with respect to the final states.
@@ -73,7 +73,7 @@ def gradient_flow(
     for name in names:
         if name not in known:
             raise ValueError(f"names has {validate.unknown(name, known)}")
-    norms = _norms(net, x, dy, state, lengths, mask, dstate)
+    norms = _norms(net, x, dy, state, lengths, mask, signals, dstate)
     if sequence is not None:
         sequence = place("sequence", sequence, next(iter(norms.values())).shape[-1])
     if ax is None:
@@ -84,7 +84,7 @@ def gradient_flow(
         where = [f"layer {row // D}"] * (net.num_layers > 1) + ["reverse" if row % D else "forward"] * (D > 1)
         for name in names:
             lines = norms[name][row]
-            values = np.linalg.norm(lines, axis=-1) if sequence is None else lines[:, sequence]
+            values = _norm(lines) if sequence is None else lines[:, sequence]
             text = ", ".join([f"dL/d{name}", *where])
             [line] = ax.plot(
                 np.where(values > 0, values, np.nan), _STYLES[known.index(name) % len(_STYLES)], color=colour,
@@ -98,13 +98,20 @@ def gradient_flow(
     return ax
 
 
-def _norms(net, x, dy, state, lengths, mask, dstate) -> dict[str, np.ndarray]:
+def _norms(net, x, dy, state, lengths, mask, signals, dstate) -> dict[str, np.ndarray]:
     """Norms over the units, float64 (num_layers D, T, B), of each state's gradients.
 
     The engine's forward pass draws no dropout, and leaves the states alone that a stateful network carries on.
     """
-    _, _, tape = engine.forward(net, x, net._to_tuple(state), lengths, mask)
+    _, _, tape = engine.forward(net, x, net._to_tuple(state), lengths, mask, signals=signals)
     steps = net.backward(tape, dy, dstate, steps=True).steps
     steps = steps if isinstance(steps, tuple) else (steps,)  # of a network whose only state is given bare
     on_host = net._network.backend.arrays.on_host
     return {name: on_host(norm).astype(np.float64) for name, norm in zip(net.cell.states, steps, strict=True)}
+
+
+def _norm(rows: np.ndarray) -> np.ndarray:
+    """Euclidean norm of each row, of 1e-300 too, whose square is 0."""
+    scale = rows.max(axis=-1, keepdims=True, initial=0.0)
+    scale[scale == 0] = 1.0
+    return scale[:, 0] * np.linalg.norm(rows / scale, axis=-1)

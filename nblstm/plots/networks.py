@@ -37,17 +37,18 @@ def as_network(module: Any) -> Recurrent:
     plan = module._network
     own = plan.layout.views(module._flat)
     made = Recurrent(
-        plan.cell, plan.input_size, plan.hidden_size, bias="bias_ih_l0" in own, batch_first=True,
-        bidirectional=plan.D == 2, reverse=plan.directions == (True,), learn_initial_state=plan.learn_initial_state,
-        dtype=plan.dtype, device=plan.device, seed=0,
+        plan.cell, plan.input_size, plan.hidden_size, bias=any(name.startswith("bias_") for name in own),
+        batch_first=True, bidirectional=plan.D == 2, reverse=plan.directions == (True,), dtype=plan.dtype,
+        learn_initial_state=plan.learn_initial_state, device=plan.device, seed=0,
     )  # fmt: skip
-    G = len(plan.cell.gates)
-    order = [(plan.gates or plan.cell.gates).index(gate) for gate in plan.cell.gates]
     state = {}
     for name, value in made.state_dict().items():
         given = own.get(name, np.zeros_like(value))  # Keras's layers have one bias
         if name.startswith(("weight_", "bias_")):
-            given = given.reshape(G, -1, *given.shape[1:])[order].reshape(given.shape)
+            fed = plan.cell.input_gates if "_ih" in name else plan.cell.recurrent_gates
+            theirs = [gate for gate in plan.gates or fed if gate in fed]
+            order = [theirs.index(gate) for gate in fed]
+            given = given.reshape(len(fed), -1, *given.shape[1:])[order].reshape(given.shape)
         state[name] = given
     made.load_state_dict(state)
     return made
