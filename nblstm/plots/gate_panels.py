@@ -97,18 +97,15 @@ def gates(
             raise ValueError(f"names has {validate.unknown(name, known)}")
     if not names:
         raise ValueError(f"names is empty; give some of {', '.join(known)}")
-    found = trajectory(net, x, state, lengths, mask, signals, layer, direction)
-    T, B, _ = next(iter(found.states.values())).shape
-    if not T * B:
-        raise ValueError(f"x has {T} steps of {B} sequences; give one of each at least")
-    sequence = place("sequence", sequence, B)
+    found = trajectory(net, x, state, lengths, mask, signals, layer, direction, sequence)
+    T = len(next(iter(found.states.values())))
     fig = pyplot.figure(figsize=(8, 0.6 + 1.25 * len(names)), layout="constrained") if fig is None else fig
     rows = fig.subplots(len(names), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     edges = "nearest" if T < _PIXELS else "auto"  # which averages steps that share a pixel
     new = {value: f"new_{name}" for value, name in found.new.items()}
     for name, axes in zip(names, rows, strict=True):
         value = found.values.get(name)
-        shown = (found.gates if name in found.gates else found.states)[name][:, sequence].T
+        shown = (found.gates if name in found.gates else found.states)[name][:, 0].T
         image = axes.imshow(shown, aspect="auto", interpolation=edges, **_colours(value, shown))
         axes.set_title(name if value is None else _title(name, value, new), loc="left", fontsize="medium")
         axes.set_facecolor(_ABSENT)

@@ -15,6 +15,7 @@ from nblstm.buffers.layout import suffix
 from nblstm.cells import Cell
 from nblstm.engine.inputs import checked_input, checked_signals, state_array
 from nblstm.nn import Recurrent
+from nblstm.plots.networks import place
 from nblstm.symbolic.elementwise import FUNCTIONS
 from nblstm.symbolic.graph import Value, topological
 
@@ -54,8 +55,9 @@ class Trajectory:
 
 
 def trajectory(
-    network: Recurrent, x, state=None, lengths=None, mask=None, signals=None, layer: int = 0, direction: int = 0
-) -> Trajectory:
+    network: Recurrent, x, state=None, lengths=None, mask=None, signals=None, layer: int = 0, direction: int = 0,
+    sequence: int | None = None,
+) -> Trajectory:  # fmt: skip
     """Compute the gates and states of one layer and direction, as in inference.
 
     Parameters
@@ -64,6 +66,13 @@ def trajectory(
     x, state, lengths, mask, signals
         As for calling the network; without ``state``, its initial states.
     layer, direction : int
+    sequence : int, optional
+        One of the batch, which is then all of it: B is 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit, or there is no step.
     """
     plan = network._network.without_noise
     arrays = plan.backend.arrays
@@ -77,6 +86,11 @@ def trajectory(
     else:
         states = arrays.on_host(state_array(plan, network._to_tuple(state), B, batched, "state")).astype(np.float64)
     run = _valid_steps(plan, T, B, lengths, mask, batched)
+    if not T * B:
+        raise ValueError(f"x has {T} steps of {B} sequences; give one of each at least")
+    if sequence is not None:
+        rows = [place("sequence", sequence, B)]
+        y, run, states, given = y[:, rows], run[:, rows], states[:, :, rows], [own[:, rows] for own in given]
     equations = Equations(plan.cell)
     for k in range(layer):
         outputs = [
@@ -136,8 +150,8 @@ class Equations:
         for order, operand, targets in self._products:
             evaluate(order, known, shape)
             for target in targets:
-                place = Value("input", target)
-                known[place] = known.get(place, 0) + np.broadcast_to(known[operand], shape) @ R[target].T + b[target]
+                fed = Value("input", target)
+                known[fed] = known.get(fed, 0) + np.broadcast_to(known[operand], shape) @ R[target].T + b[target]
         evaluate(self._last, known, shape)
 
     def _shown(self, gate: str) -> Value:
@@ -229,7 +243,7 @@ def _one_direction(
     cell, T, B, H = equations.cell, len(x), x.shape[1], start.shape[-1]
 
     def blocks(name: str, gates: tuple[str, ...], half: str) -> dict[str, Array]:
-        """Of each pre-activation that these gates have: its block of a parameter, 0 where there is none."""
+        """A parameter's block of each pre-activation that these gates have; zeros where there is no such parameter."""
         named = [f"{gate}_{half}" if gate in cell.split else gate for gate in gates]
         value = parameters.get(name + end, np.zeros(len(gates) * H))
         return dict(zip(named, value.reshape(len(gates), H, *value.shape[1:]), strict=True))
@@ -240,8 +254,9 @@ def _one_direction(
     names = [*cell.gates, *cell.states]
     found = {name: np.full((T, B, H), np.nan) for name in names}
     states = list(start)
+    a = {Value("input", name): x @ W[name].T + b_ih[name] for name in W}
     for t in reversed(range(T)) if reverse else range(T):
-        known: dict[Value, Any] = {Value("input", name): x[t] @ W[name].T + b_ih[name] for name in W}
+        known: dict[Value, Any] = {value: own[t] for value, own in a.items()}
         known |= learned | {Value("input", name): own for name, own in zip(cell.states, states, strict=True)}
         at_step = [*[x[t]] * cell.takes_x, *(own[t] for own in signals)]
         known |= {Value("input", name): own for name, own in zip(cell.given, at_step, strict=True)}
