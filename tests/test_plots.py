@@ -8,6 +8,7 @@ import pytest
 import reference
 from messages import message_of
 from networks import CELLS, Case, network, problem
+from processes import run_python
 from tolerances import OUTPUT, assert_close
 
 import nblstm
@@ -432,3 +433,16 @@ def test_stages_signals_noise_and_functions_of_units(cell, batch_first):
     )
     if cell is everything:
         np.testing.assert_allclose(trajectory(net, x, None, lengths, None, given).gates["a"][0].sum(axis=-1), 1)
+
+
+def test_without_matplotlib():
+    code = """
+import sys
+sys.modules["matplotlib"] = None
+try:
+    from nblstm import plots
+except ImportError as error:
+    print(error)
+"""
+    said = "nblstm.plots needs matplotlib, which cannot be imported; pip install -e '.[plots]' in nblstm's folder\n"
+    assert run_python(code) == said
