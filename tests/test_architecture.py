@@ -47,6 +47,7 @@ ALLOWED = {
     | {"constraints", "initializers", "regularizers"},
     **{name: {"arguments", "training"} for name in KERAS_NAMES},
     "preprocessing": {"arguments", "training"},
+    "plots": {"arguments", "buffers", "cells", "engine", "layers", "models", "nn", "symbolic"},
     "sklearn": {"arguments", "cells", "files", "layers", "models", "training"},
     "utils": {"arguments", "layers", "preprocessing", "training"},
     "backend": {"arguments", "training", "layers"},
@@ -205,6 +206,8 @@ def test_libraries(file):
         known = {"nblstm", *LIBRARIES, *sys.stdlib_module_names} | (OPTIONAL if in_function else set())
         if part_of(file) in ("torch", "onnx", "sklearn"):
             known |= {part_of(file)}
+        if part_of(file) == "plots":
+            known |= {"matplotlib"}
         if part_of(file) == "onnx":
             known |= {"google"}  # protobuf, by which it reads files
         if part_of(file) == "cuda":

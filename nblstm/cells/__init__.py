@@ -11,7 +11,8 @@ from nblstm.cells.recurrent_matrix import RecurrentMatrix, antisymmetric, dropco
 from nblstm.cells.rnn import rnn_relu, rnn_tanh, rnn_with
 
 __all__ = [
-    "Cell", "RecurrentMatrix", "antisymmetric", "cell", "dropconnect", "gaussian_noise", "gru", "gru_reset_before", "gru_with",
+    "Cell", "RecurrentMatrix", "antisymmetric", "cell", "dropconnect", "gaussian_noise", "gru",
+    "gru_reset_before", "gru_with",
     "heads", "low_rank", "lstm", "lstm_complement", "lstm_coupled", "lstm_peephole", "lstm_with", "projected",
     "recurrent_dropout", "rnn_relu", "rnn_tanh", "rnn_with", "variational", "zoneout",
 ]  # fmt: skip
