@@ -82,7 +82,7 @@ class Tape:
         raise TypeError("a tape cannot be copied or pickled, as it belongs to one network; run its forward() again")
 
 
-def infer(module: Any, x, state, lengths=None, mask=None, *, hold: bool = False, outputs: bool = True):
+def infer(module: Any, x, state, lengths=None, mask=None, resets=None, *, hold: bool = False, outputs: bool = True):
     """Run a network over a batch of sequences.
 
     Parameters
@@ -95,6 +95,8 @@ def infer(module: Any, x, state, lengths=None, mask=None, *, hold: bool = False,
     lengths : array_like of int, shape (B,), optional, or PackedBatch with x (N, I) and y (N, D H)
     mask : array_like of bool, in the layout of ``x``, optional
         False where a step is to be skipped: states stay as they are.
+    resets : array_like of bool, in the layout of ``x``, optional
+        True where a step begins with the initial states; see `ResetBatch`.
     hold : bool, default False
         Whether the output of a masked step is that of the step before it, rather than 0.
     outputs : bool, default True
@@ -108,7 +110,7 @@ def infer(module: Any, x, state, lengths=None, mask=None, *, hold: bool = False,
     network = module._network
     context = None if network.on_host else network.enter()
     try:
-        x, kind, made, free = _pass_for(network, x, lengths, mask, hold, INFERENCE)
+        x, kind, made, free = _pass_for(network, x, lengths, mask, resets, hold, INFERENCE)
         zero = made.start(network, module._flat, state)
         made.forward(weights_of(module, False), x, zero)
         y, states = made.outputs() if outputs else None, made.in_order(made.states)
@@ -123,14 +125,14 @@ def infer(module: Any, x, state, lengths=None, mask=None, *, hold: bool = False,
 
 
 def forward(
-    module: Any, x, state, lengths=None, mask=None, *, generator=None, checkpoint: int | None = None,
+    module: Any, x, state, lengths=None, mask=None, resets=None, *, generator=None, checkpoint: int | None = None,
     hold: bool = False, outputs: bool = True, reserve=None,
 ):  # fmt: skip
     """Run a network as `infer` does, in training: with what `backward` needs.
 
     Parameters
     ----------
-    module, x, state, lengths, mask, hold, outputs
+    module, x, state, lengths, mask, resets, hold, outputs
         As for `infer`.
     generator : Generator, optional
         Draws the dropout; there is none without.
@@ -154,9 +156,9 @@ def forward(
     context = None if network.on_host else network.enter()
     try:
         if reserve is None:
-            x, kind, made, free = _pass_for(network, x, lengths, mask, hold, form)
+            x, kind, made, free = _pass_for(network, x, lengths, mask, resets, hold, form)
         else:
-            x, kind, made, free = _pass_in(network, reserve, x, lengths, mask, hold, form)
+            x, kind, made, free = _pass_in(network, reserve, x, lengths, mask, resets, hold, form)
         zero = made.start(network, module._flat, state)
         weights = weights_of(module, True)
         made.forward(weights, x, zero, generator)
@@ -175,23 +177,17 @@ def forward(
             context.close()
 
 
-def reserve_size(network: Network, T: int, B: int, lengths=None, mask=None, checkpoint: int | None = None) -> int:
-    """Bytes of the reserve of a training pass.
-
-    Parameters
-    ----------
-    network : Network
-    T, B : int
-        Steps and sequences of the padded batch.
-    lengths, mask, checkpoint
-        As for `forward`.
-    """
+def reserve_size(
+    network: Network, T: int, B: int, lengths=None, mask=None, resets=None, checkpoint: int | None = None
+) -> int:
+    """Bytes of the reserve of a training pass over a padded batch of T steps and B sequences; see `forward`."""
     T, B = validate.whole_number("T", T), validate.whole_number("B", B)
     if checkpoint is not None:
         checkpoint = validate.positive_integer("checkpoint", checkpoint)
     _needs_host(network)
-    shape = (T,) if B == 1 and np.ndim(mask) == 1 else (B, T) if network.batch_first else (T, B)  # (T,) without a batch
-    batch = checked_batch(network, shape, lengths, mask, False)
+    one = B == 1 and 1 in (np.ndim(mask), np.ndim(resets))  # without a batch dimension
+    shape = (T,) if one else (B, T) if network.batch_first else (T, B)
+    batch = checked_batch(network, shape, lengths, mask, resets, False)
     return memory.size_of(_reserve_shapes(network, batch, checkpoint))
 
 
@@ -204,10 +200,12 @@ def _reserve_shapes(network: Network, batch, checkpoint: int | None):
     return reserve_shapes(network, batch, batch.N, checkpoint, network.recurrent_dropout > 0)
 
 
-def _pass_in(network: Network, reserve, x, lengths, mask, hold: bool, form: Form) -> tuple[Any, Any, Pass, None]:
+def _pass_in(
+    network: Network, reserve, x, lengths, mask, resets, hold: bool, form: Form
+) -> tuple[Any, Any, Pass, None]:
     """Make a pass in the caller's memory; results as of `_pass_for`."""
     _needs_host(network)
-    x, batch, batched = checked_input(network, x, lengths, mask, hold)
+    x, batch, batched = checked_input(network, x, lengths, mask, resets, hold)
     block = checked_reserve(reserve, memory.size_of(_reserve_shapes(network, batch, form.checkpoint)), True)
     return x, None, Pass(network, batch, batched, *form, reserve=block), None
 
@@ -306,7 +304,7 @@ def _backward(tape: Tape, dy, d_state, flat, input_gradient: bool) -> tuple[Any,
             d_states.fill(0)
         else:
             set_gradients(network, d_states, d_state, made.batch, made.batched)
-        return kind, made.backward(dy, flat, input_gradient), made.in_order(d_states)
+        return kind, made.backward(dy, flat, input_gradient), made.in_order(d_states, True)
 
 
 def _returned(network: Network, kind, array, states: tuple) -> tuple[Any, tuple]:
@@ -316,9 +314,11 @@ def _returned(network: Network, kind, array, states: tuple) -> tuple[Any, tuple]
     return None if array is None else returned(array, kind), tuple([returned(state, kind) for state in states])
 
 
-def _pass_for(network: Network, x, lengths, mask, hold: bool, form: Form) -> tuple[Any, Any, Pass, FreeList | None]:
+def _pass_for(
+    network: Network, x, lengths, mask, resets, hold: bool, form: Form
+) -> tuple[Any, Any, Pass, FreeList | None]:
     """A pass for an input: the input as the pass takes it, its kind of array, the pass, and where that came from."""
-    if lengths is None and mask is None and type(x) is ndarray and x.dtype == network.numpy_dtype:
+    if lengths is None and mask is None and resets is None and type(x) is ndarray and x.dtype == network.numpy_dtype:
         free = network.pool.get((x.shape, form))
         if free is not None:
             made = free.take()
@@ -327,13 +327,13 @@ def _pass_for(network: Network, x, lengths, mask, hold: bool, form: Form) -> tup
                 made = _made(network, free, batch, x.ndim == 3, form)
             return x, None, made, free
     kind = network.backend.arrays.kind(x)
-    x, batch, batched = checked_input(network, x, lengths, mask, hold)
+    x, batch, batched = checked_input(network, x, lengths, mask, resets, hold)
     free, alike = None, batch.direct and batch.padded
     if network.on_host and form.checkpoint is None:
         if alike:
             free = network.pool.second((x.shape, form))
         elif not form.training or Pass.can_be_arranged(batch, form.checkpoint):
-            free = network.pool.second((x.shape if batch.padded else (batch.T, batch.B), "lengths", form))
+            free = network.pool.second((x.shape if batch.padded else (batch.T, batch.B), batch.packed.B, form))
     made = None if free is None else free.take()
     if made is None:
         made = _made(network, free, batch, batched, form)

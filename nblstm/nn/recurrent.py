@@ -157,7 +157,7 @@ class Recurrent(Module):
         changed = [f"{name}={v!r}" for name, v in options.items() if v != defaults.get(name, "float32")]
         return f"{type(self).__name__}({', '.join([*given, *changed])})"
 
-    def __call__(self, x, state=None, lengths=None, *, mask=None) -> tuple[np.ndarray, Any]:
+    def __call__(self, x, state=None, lengths=None, *, mask=None, resets=None) -> tuple[np.ndarray, Any]:
         """Inference.
 
         Parameters
@@ -172,6 +172,10 @@ class Recurrent(Module):
             Length of each sequence, 0 to T, in any order. Steps beyond it are not computed.
         mask : array_like of bool, in the shape of x without its features, optional
             False where a step is to be skipped: it is not computed, and states stay as they are. Not with ``lengths``.
+        resets : array_like of bool, in the shape of x without its features, optional
+            True at [t, b] where another sequence begins: before step t of row b its states are set back to the initial
+            ones, learned, the cell's ``initial`` or zeros, also at t = 0, where ``state`` is ignored then. Who reads in
+            reverse sets them back between the steps t and t-1.
 
         Returns
         -------
@@ -185,20 +189,20 @@ class Recurrent(Module):
         TypeError, ValueError
             If a shape, dtype or length does not fit, or a stateful network gets another number of sequences.
         """
-        y, states = engine.infer(self, x, self._start(x, state), lengths, mask)
+        y, states = engine.infer(self, x, self._start(x, state), lengths, mask, resets)
         if self._carried is not None:
             self._carried.take(states)
         return y, self._from_tuple(states)
 
     def forward(
-        self, x, state=None, lengths=None, *, mask=None, checkpoint: int | None = None,
+        self, x, state=None, lengths=None, *, mask=None, resets=None, checkpoint: int | None = None,
         reserve: np.ndarray | None = None,
     ) -> tuple[np.ndarray, Any, Tape]:  # fmt: skip
         """Training, ``y, states, tape = network.forward(x)``: with dropout, and with what `backward` needs.
 
         Parameters
         ----------
-        x, state, lengths, mask
+        x, state, lengths, mask, resets
             As for calling the network.
         checkpoint : int, optional
             For sequences too long for memory: the tape keeps the states about every so many steps (cut where
@@ -215,24 +219,26 @@ class Recurrent(Module):
             For `backward`, which uses the parameters as they are now.
         """
         y, states, tape = engine.forward(
-            self, x, self._start(x, state), lengths, mask, generator=self._generator, checkpoint=checkpoint,
+            self, x, self._start(x, state), lengths, mask, resets, generator=self._generator, checkpoint=checkpoint,
             reserve=reserve,
         )  # fmt: skip
         if self._carried is not None:
             self._carried.take(states)
         return y, self._from_tuple(states), tape
 
-    def reserve_size(self, T: int, B: int, lengths=None, *, mask=None, checkpoint: int | None = None) -> int:
+    def reserve_size(
+        self, T: int, B: int, lengths=None, *, mask=None, resets=None, checkpoint: int | None = None
+    ) -> int:
         """Bytes that ``forward(..., reserve=)`` needs.
 
         Parameters
         ----------
         T, B : int
             Steps and sequences of the input.
-        lengths, mask, checkpoint
+        lengths, mask, resets, checkpoint
             As for `forward`.
         """
-        return engine.reserve_size(self._network, T, B, lengths, mask, checkpoint)
+        return engine.reserve_size(self._network, T, B, lengths, mask, resets, checkpoint)
 
     def backward(self, tape: Tape | None, dy, dstate=None, *, reserve: np.ndarray | None = None) -> Gradients:
         """Backpropagation through time.
