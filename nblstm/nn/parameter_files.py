@@ -22,7 +22,7 @@ KEY = "nblstm"
 LONGEST_EQUATIONS = 10_000
 
 #: Arguments of constructors that no file has: where a network is computed, and what its first values were drawn from.
-_UNSAVED = "device", "seed"
+_UNSAVED = "device", "seed", "initial_bias", "forget_bias"
 
 
 def save(module: Module, path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,14 +16,10 @@ from nblstm.engine import engine
 from nblstm.engine.device import device_for
 from nblstm.engine.engine import Gradients, Tape
 from nblstm.engine.network import Network
-from nblstm.nn import device_function
+from nblstm.nn import compiled, device_function, recurrent_arguments
 from nblstm.nn.carried_states import CarriedStates
-from nblstm.nn.module import Module, uniform
-from nblstm.nn.recurrent_arguments import check_vectors, directions_of, layers_of
+from nblstm.nn.module import Module
 from nblstm.nn.stepper import Stepper
-
-if TYPE_CHECKING:
-    from nblstm.numba_extension.compiled_network import CompiledNetwork
 
 
 def _of_network(name: str) -> property:
@@ -62,6 +58,8 @@ class Recurrent(Module):
     stateful : bool, default False
         Whether a call starts with the states that the one before it ended with, sequence by sequence, unless it is
         given others, until `reset_state`. Gradients end where a call begins.
+    initial_bias : dict of str to float, optional
+        By gate what is added to its ``bias_ih`` at first: ``{"f": 1.0}`` has an LSTM remember (Jozefowicz et al. 2015).
     dtype : {"float32", "float64"}
         In which everything is computed.
     device : str, optional
@@ -93,18 +91,19 @@ class Recurrent(Module):
         self, cell: Cell, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True,
         batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False,
         *, reverse: bool = False, recurrent_dropout: float = 0.0, learn_initial_state: bool = False,
-        stateful: bool = False, dtype: DTypeLike = "float32", device: str | None = None, seed: int | None = None,
+        stateful: bool = False, initial_bias: Mapping[str, float] | None = None, dtype: DTypeLike = "float32",
+        device: str | None = None, seed: int | None = None,
     ):  # fmt: skip
         if not isinstance(cell, Cell):
             raise TypeError(f"cell is {cell!r}; give a cell made by the decorator nblstm.cell, or one of nblstm.cells")
         input_size = validate.positive_integer("input_size", input_size)
         hidden_size = validate.positive_integer("hidden_size", hidden_size)
-        num_layers = layers_of(num_layers)
-        directions = directions_of(bidirectional, reverse)
+        num_layers = recurrent_arguments.layers_of(num_layers)
+        directions = recurrent_arguments.directions_of(bidirectional, reverse)
         self.bias, self.stateful = validate.flag("bias", bias), validate.flag("stateful", stateful)
         learns = validate.flag("learn_initial_state", learn_initial_state)
         if learns:
-            check_vectors(cell)
+            recurrent_arguments.check_vectors(cell)
         self._network = Network(
             cell=cell, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers, directions=directions,
             batch_first=validate.flag("batch_first", batch_first), dropout=validate.probability("dropout", dropout),
@@ -114,19 +113,12 @@ class Recurrent(Module):
         )  # fmt: skip
         validate.initial_values(cell, self._network.dtype)
         cell.check()
-        if self.dropout and self.num_layers == 1:
-            warnings.warn(
-                f"dropout is {self.dropout} and num_layers is 1; it acts between layers, so it does nothing here",
-                stacklevel=2 if type(self) is Recurrent else 3,
-            )
+        added = recurrent_arguments.initial_bias_of(cell, self.bias, initial_bias)
+        recurrent_arguments.warn_of_dropout(self.dropout, num_layers, 2 if type(self) is Recurrent else 3)
         initial, self._generator = seeds.generator(seed).spawn(2)
-        layout = self._network.layout
-        flat = uniform(layout, self._network.hidden_size, initial, self._network.dtype)
-        for value, places in zip(cell.initial, self._network.initial_places, strict=True):
-            for place in places:
-                flat[place] = value
         self._carried = CarriedStates(self.batch_first) if self.stateful else None
-        super().__init__(layout, flat)
+        flat = recurrent_arguments.initial_parameters(self._network, initial, added)
+        super().__init__(self._network.layout, flat)
 
     cell = _of_network("cell")
     input_size = _of_network("input_size")
@@ -139,6 +131,7 @@ class Recurrent(Module):
     bidirectional = property(lambda self: self._network.D == 2, doc="As given.")
     reverse = property(lambda self: self._network.directions == (True,), doc="As given.")
     device_function = device_function.device_function
+    compiled = compiled.compiled
 
     #: Whether the only state is given and returned bare, not in a tuple.
     _bare_state: ClassVar[bool] = False
@@ -329,28 +322,3 @@ class Recurrent(Module):
             If the network is bidirectional or reads in reverse: it would need the future.
         """
         return Stepper(self, batch_size)
-
-    def compiled(self, batch_size: int = 1) -> CompiledNetwork:
-        """Make a value of the network for functions under `numba.njit`, with its parameters as they are now.
-
-        Such a function takes it as an argument and steps with it: ``s = net.zero_state()``, ``y = net.step(x, s)``.
-
-        Parameters
-        ----------
-        batch_size : int, default 1
-            Rows (B) that step together.
-
-        Returns
-        -------
-        CompiledNetwork
-            On the CPU, whichever device the network is on.
-
-        Raises
-        ------
-        ValueError
-            If the network is bidirectional or reads in reverse: it would need the future.
-        """
-        from nblstm.numba_extension.compiled_network import CompiledNetwork
-        from nblstm.numba_extension.recurrent_part import RecurrentPart
-
-        return CompiledNetwork([RecurrentPart.of(self)], batch_size, "bare" if self._bare_state else "tuple")
