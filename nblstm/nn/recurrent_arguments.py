@@ -42,11 +42,11 @@ def check_vectors(cell: Cell) -> None:
         raise ValueError(f"cell {cell.name!r} has a vector named {name!r}, as a learned state is; give it another name")
 
 
-def warn_of_dropout(dropout: float, num_layers: int, stacklevel: int) -> None:
+def warn_of_dropout(dropout: float, num_layers: int, stacklevel: int, one: str = "num_layers is 1") -> None:
     """Warn where dropout between layers is asked for, and there is nothing between them."""
     if dropout and num_layers == 1:
         warnings.warn(
-            f"dropout is {dropout} and num_layers is 1; it acts between layers, so it does nothing here",
+            f"dropout is {dropout} and {one}; it acts between layers, so it does nothing here",
             stacklevel=stacklevel + 1,
         )
 
