@@ -38,6 +38,8 @@ class Batch:
     """
 
     order: np.ndarray | None = None
+    #: Whether packed rows are gathered by an index, as with a mask; see `GatheredBatch`.
+    gathered = False
     #: Whether states are set back to the initial ones within a sequence, see `ResetBatch`.
     restarts = False
     #: Whether the caller's x, y and their gradients are padded, (T, B, K), rather than packed rows (N, K).

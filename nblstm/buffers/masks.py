@@ -32,6 +32,7 @@ class GatheredBatch:
     #: Whether packed rows are the rows of the padded batch as they lie.
     direct = False
     padded = True
+    gathered = True
     T: int
     B: int
 

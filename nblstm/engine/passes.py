@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from nblstm.buffers import memory
-from nblstm.buffers.masks import GatheredBatch
 from nblstm.engine.dropout import Dropout
 from nblstm.engine.inputs import set_states
 from nblstm.engine.network import Network, Weights
@@ -205,7 +204,7 @@ class Pass:
     def seal(self, network: Network, active: bool) -> None:
         """Write into the caller's reserve what it is of; see `engine.reserve`."""
         batch, own = self.batch, self._reserve
-        masked = isinstance(batch, GatheredBatch)
+        masked = batch.gathered
         self._header = own["header"]
         self._header[:] = sealed(
             network.mark, batch.T, batch.B, self.batched, self._checkpoint or 0, self._dropped, active,

@@ -13,7 +13,7 @@ from zlib import crc32
 import numpy as np
 
 from nblstm.buffers import memory
-from nblstm.buffers.masks import GatheredBatch, MaskedBatch
+from nblstm.buffers.masks import MaskedBatch
 from nblstm.buffers.resets import ResetBatch
 from nblstm.engine.network import Network
 
@@ -110,7 +110,7 @@ def _first_shapes(T: int, B: int, masked: bool, restarts: bool) -> Shapes:
 def reserve_shapes(network: Network, batch: Any, rows: int, checkpoint: int | None, dropped: bool) -> Shapes:
     """Shapes and dtypes of a reserve's arrays, for a batch of so many packed rows."""
     T, B, D, H, dtype = batch.T, batch.B, network.D, network.hidden_size, network.dtype
-    found = _first_shapes(T, B, isinstance(batch, GatheredBatch), isinstance(batch, ResetBatch))
+    found = _first_shapes(T, B, batch.gathered, batch.restarts)
     x = (rows, network.input_size)
     found["x"] = ((D, *x), dtype) if network.input_dropout and D > 1 else (x, dtype)
     if network.input_dropout:
