@@ -80,9 +80,13 @@ class _Span:
             self._begins_at_zero = zero
         self._forward.forward(weights, x, states, None, zero)
 
-    def begin_backward(self, places: list[list[int | None]], started: set[int]) -> LayerBackward:
-        """Make what BPTT needs; see `LayerBackward`."""
-        self.bptt = LayerBackward(self._sizes, self._batch, self._segments, self.histories, places, started)
+    def begin_backward(
+        self, places: list[list[int | None]], started: set[int], truncate: int | None
+    ) -> LayerBackward:  # fmt: skip
+        """Have what BPTT needs, made anew for another ``truncate``; see `LayerBackward`."""
+        if self.bptt is None or self.bptt.truncate != truncate:
+            own = self._sizes, self._batch, self._segments, self.histories
+            self.bptt = LayerBackward(*own, places, started, truncate)
         return self.bptt
 
 
@@ -211,7 +215,8 @@ class LayerTraining:
         return copy
 
     def backward(
-        self, dy: np.ndarray | None, d_states: np.ndarray, flat: np.ndarray | None, input_gradient: bool, fresh: bool
+        self, dy: np.ndarray | None, d_states: np.ndarray, flat: np.ndarray | None, input_gradient: bool, fresh: bool,
+        truncate: int | None = None,
     ) -> np.ndarray | None:  # fmt: skip
         """Run BPTT.
 
@@ -227,6 +232,8 @@ class LayerTraining:
             Whether dx is wanted.
         fresh : bool
             Whether dx is to be in memory of its own, not of this pass.
+        truncate : int, optional
+            Steps through which gradients flow at most; see `LayerBackward`.
 
         Returns
         -------
@@ -246,14 +253,14 @@ class LayerTraining:
         elif cell.vectors:
             self._d_vectors = np.zeros((D, B, len(cell.vectors) * H), x.dtype)
         if self._span is not None:
-            made = self._span.bptt or self._span.begin_backward(self._places, set())
+            made = self._span.begin_backward(self._places, set(), truncate)
             made.launch(self._weights, x, dy, d_states, self._d_vectors, dx, flat)
         else:
             started: set[int] = set()
             for segments, mark in zip(reversed(self._spans), self._marks[::-1], strict=True):
                 span = _Span(sizes, self._batch, segments, None)
                 span.forward(self._weights, x, self._like_all_layers(mark), False)  # the same bits as before
-                made = span.begin_backward(self._places, started)
+                made = span.begin_backward(self._places, started, truncate)
                 made.launch(self._weights, x, dy, d_states, self._d_vectors, dx, flat)
         if flat is not None and not self._batch.N:  # no kernel has set them
             for d in range(D):

@@ -16,7 +16,7 @@ from nblstm.arguments import validate
 from nblstm.buffers import memory
 from nblstm.buffers.pool import FreeList
 from nblstm.engine.inputs import checked_batch, checked_input, output_gradient, set_gradients, steps_and_sequences
-from nblstm.engine.network import Network, Weights, weights_of
+from nblstm.engine.network import Network, Weights, checked_truncation, weights_of
 from nblstm.engine.passes import SMALL, Pass
 from nblstm.engine.reserve import HEADER_SIZE, batch_of, checked_reserve, header_of, reserve_shapes
 
@@ -233,8 +233,8 @@ def restored(module: Any, reserve) -> Tape:
     return Tape(network, made, weights, None)
 
 
-def backward(tape: Tape, dy, d_state) -> Gradients:
-    """Run BPTT, after `forward`.
+def backward(tape: Tape, dy, d_state, truncate: int | None = None) -> Gradients:
+    """Run BPTT, after `forward`; the gradients are in arrays of their own.
 
     Parameters
     ----------
@@ -243,18 +243,15 @@ def backward(tape: Tape, dy, d_state) -> Gradients:
         Gradient with respect to the outputs, in their shape; None for zeros.
     d_state : tuple of array_like or None
         Gradient with respect to the final states; None for zeros, also within the tuple.
-
-    Returns
-    -------
-    Gradients
-        In arrays of their own.
+    truncate : int, optional
+        No gradient flows through the states between the steps ``n truncate - 1`` and ``n truncate``.
     """
     network = tape.network
     context = None if network.on_host else network.enter()
     try:
         arrays = network.backend.arrays
         flat = arrays.empty((network.layout.size,), network.numpy_dtype)
-        kind, dx, d_states = _backward(tape, dy, d_state, flat, True)
+        kind, dx, d_states = _backward(tape, dy, d_state, flat, True, truncate)
         if network.on_host and flat.nbytes > SMALL:  # what is smaller may wait for the next call
             for layer in tape.made.layers:
                 layer.let_go_parameters()
@@ -269,7 +266,9 @@ def backward(tape: Tape, dy, d_state) -> Gradients:
             context.close()
 
 
-def backward_into(tape: Tape, dy, d_state, flat: np.ndarray | None, input_gradient: bool) -> tuple[Any, tuple]:
+def backward_into(
+    tape: Tape, dy, d_state, flat: np.ndarray | None, input_gradient: bool, truncate: int | None = None
+) -> tuple[Any, tuple]:
     """Run BPTT as `backward` does; the gradients of the parameters go to ``flat`` of NumPy's, or nowhere for None.
 
     Returns
@@ -281,17 +280,18 @@ def backward_into(tape: Tape, dy, d_state, flat: np.ndarray | None, input_gradie
     """
     network = tape.network
     if network.on_host:
-        return _backward(tape, dy, d_state, flat, input_gradient)[1:]
+        return _backward(tape, dy, d_state, flat, input_gradient, truncate)[1:]
     with network.enter():
         target = network.backend.arrays.empty((network.layout.size,), network.numpy_dtype)
-        kind, dx, d_states = _backward(tape, dy, d_state, target, input_gradient)
+        kind, dx, d_states = _backward(tape, dy, d_state, target, input_gradient, truncate)
         if flat is not None:
             flat[...] = network.backend.arrays.on_host(target)
         return _returned(network, kind, dx, d_states)
 
 
-def _backward(tape: Tape, dy, d_state, flat, input_gradient: bool) -> tuple[Any, Any, tuple]:
+def _backward(tape: Tape, dy, d_state, flat, input_gradient: bool, truncate: int | None) -> tuple[Any, Any, tuple]:
     network, made, kind = tape.network, tape.made, tape.kind
+    options = {} if truncate is None else {"truncate": checked_truncation(network, truncate)}
     made.check_reserve()
     if dy is not None and not (network.on_host and made.takes(dy)):
         kind = network.backend.arrays.kind(dy)
@@ -304,7 +304,7 @@ def _backward(tape: Tape, dy, d_state, flat, input_gradient: bool) -> tuple[Any,
             d_states.fill(0)
         else:
             set_gradients(network, d_states, d_state, made.batch, made.batched)
-        return kind, made.backward(dy, flat, input_gradient), made.in_order(d_states, True)
+        return kind, made.backward(dy, flat, input_gradient, **options), made.in_order(d_states, True)
 
 
 def _returned(network: Network, kind, array, states: tuple) -> tuple[Any, tuple]:

@@ -255,7 +255,7 @@ class Pass:
             self._all_d_states, self.d_states = d_states, d_states[self._core]
         return self.d_states
 
-    def backward(self, dy, flat, input_gradient: bool = True):
+    def backward(self, dy, flat, input_gradient: bool = True, **options):
         """Run BPTT from ``d_states``, after `forward`.
 
         Parameters
@@ -266,6 +266,8 @@ class Pass:
             Where the gradients of all parameters go; None if they are not wanted.
         input_gradient : bool
             Whether dx is wanted.
+        **options
+            Of the layers' `backward`.
 
         Returns
         -------
@@ -287,7 +289,8 @@ class Pass:
             rows = batch.d_unpack(self._time_major(dy))
         for k in reversed(range(len(self.layers))):
             fresh = not k and not self.copies
-            rows = self.layers[k].backward(rows, self._d_states_of_layer[k], flat, bool(k) or input_gradient, fresh)
+            wanted = bool(k) or input_gradient
+            rows = self.layers[k].backward(rows, self._d_states_of_layer[k], flat, wanted, fresh, **options)
             if k and dropout.between:
                 rows = rows[: batch.N] * dropout.between[k - 1]
         if not self.copies:

@@ -233,7 +233,9 @@ class Recurrent(Module):
         """
         return engine.reserve_size(self._network, T, B, lengths, mask, resets, checkpoint)
 
-    def backward(self, tape: Tape | None, dy, dstate=None, *, reserve: np.ndarray | None = None) -> Gradients:
+    def backward(
+        self, tape: Tape | None, dy, dstate=None, *, truncate: int | None = None, reserve: np.ndarray | None = None
+    ) -> Gradients:
         """Backpropagation through time.
 
         Parameters
@@ -244,6 +246,9 @@ class Recurrent(Module):
             Gradient of the loss with respect to the outputs, in their shape; None for zeros.
         dstate : tuple of array_like, optional
             Gradient with respect to the final states, in their shape.
+        truncate : int, optional
+            Truncated BPTT: states are constants at the steps ``truncate``, ``2 truncate``, ... of each sequence, as
+            counted without masked steps and from the last reset; no gradient flows from there to the steps before.
         reserve : ndarray, optional
             What ``forward(..., reserve=)`` has filled, at any address: BPTT from it alone, with the parameters as they
             are now.
@@ -265,7 +270,7 @@ class Recurrent(Module):
         if not isinstance(tape, Tape) or tape.network is not self._network:
             fix = ", or a reserve by name: backward(None, dy, reserve=...)" if isinstance(tape, np.ndarray) else ""
             raise ValueError(f"tape is not from this network's forward(); pass the third of its results{fix}")
-        gradients = engine.backward(tape, dy, self._to_tuple(dstate))
+        gradients = engine.backward(tape, dy, self._to_tuple(dstate), truncate)
         gradients.state = self._from_tuple(gradients.state)
         return gradients
 

@@ -15,13 +15,11 @@ from nblstm.engine.engine import Gradients, Tape
 from nblstm.nn.module import Module, allocated
 from nblstm.nn.recurrent import Recurrent
 from nblstm.nn.recurrent_arguments import warn_of_dropout
+from nblstm.nn.stack_arguments import outputs_of, stack_layers
 from nblstm.nn.stack_stepper import StackStepper
 
 if TYPE_CHECKING:
     from nblstm.numba_extension.compiled_network import CompiledNetwork
-
-#: Attributes that all layers have in common.
-_COMMON = "dtype", "batch_first", "stateful"
 
 
 class StackTape:
@@ -101,7 +99,7 @@ class Stack(Module):
     def __init__(
         self, layers: Iterable[Recurrent], residual: bool = False, dropout: float = 0.0, *, seed: int | None = None
     ):  # fmt: skip
-        self.layers = _checked(layers)
+        self.layers = stack_layers(layers)
         self.residual = validate.flag("residual", residual)
         self.dropout = validate.probability("dropout", dropout)
         if self.residual and not any(self._adds):
@@ -135,10 +133,12 @@ class Stack(Module):
     @property
     def _adds(self) -> list[bool]:
         """For each layer whether its input is added to its outputs."""
-        return [self.residual and k > 0 and _outputs(layer) == layer.input_size for k, layer in enumerate(self.layers)]
+        return [
+            self.residual and k > 0 and outputs_of(layer) == layer.input_size for k, layer in enumerate(self.layers)
+        ]
 
     input_size = property(lambda self: self.layers[0].input_size, doc="Features of the first layer's input.")
-    output_size = property(lambda self: _outputs(self.layers[-1]), doc="Features of the last layer's outputs.")
+    output_size = property(lambda self: outputs_of(self.layers[-1]), doc="Features of the last layer's outputs.")
     batch_first = property(lambda self: self.layers[0].batch_first, doc="That of the layers.")
     stateful = property(lambda self: self.layers[0].stateful, doc="That of the layers.")
 
@@ -231,7 +231,7 @@ class Stack(Module):
             arrays = network.backend.arrays
             return arrays.returned(arrays.from_host(factors), arrays.kind(x))
 
-    def backward(self, tape: StackTape, dy, dstate=None) -> Gradients:
+    def backward(self, tape: StackTape, dy, dstate=None, *, truncate: int | None = None) -> Gradients:
         """Backpropagation through time, through all layers.
 
         Parameters
@@ -242,6 +242,8 @@ class Stack(Module):
             Gradient of the loss with respect to the outputs, in their shape; None for zeros.
         dstate : tuple, optional
             For each layer the gradient with respect to its final states, or None.
+        truncate : int, optional
+            As for a `Recurrent`.
 
         Returns
         -------
@@ -261,7 +263,7 @@ class Stack(Module):
         flat, d_initial = np.empty(self._layout.size, self.dtype), []
         steps = zip(self.layers, tape.tapes, tape.factors, given, self._places, self._adds, strict=True)
         for layer, own, factors, d_final, place, adds in reversed(list(steps)):
-            dx, d_state = engine.backward_into(own, dy, layer._to_tuple(d_final), flat[place], True)
+            dx, d_state = engine.backward_into(own, dy, layer._to_tuple(d_final), flat[place], True, truncate)
             if factors is not None:
                 dx = dx * factors
             dy = dx + dy if adds and dy is not None else dx
@@ -313,44 +315,3 @@ class Stack(Module):
         if self.residual:
             raise ValueError("compiled() is of stacks without residual=True, whose sums it lacks; step by stepper()")
         return CompiledNetwork([RecurrentPart.of(layer) for layer in self.layers], batch_size, "layers")
-
-
-def _outputs(layer: Recurrent) -> int:
-    """Features of a layer's outputs."""
-    return layer._network.D * layer.hidden_size
-
-
-def _checked(layers) -> tuple[Recurrent, ...]:
-    """The layers that a user gave, if each can follow the one before."""
-    if isinstance(layers, Recurrent) or not isinstance(layers, Iterable):
-        raise TypeError(
-            f"layers is {validate.came(layers, 'networks')}; give a list of networks, such as nn.LSTM(3, 8)"
-        )
-    found = tuple(layers)
-    if not found:
-        raise ValueError("layers is empty; give a list of networks, such as [nn.LSTM(3, 8), nn.GRU(8, 4)]")
-    for k, layer in enumerate(found):
-        if not isinstance(layer, Recurrent):
-            came = f"the class {layer.__name__}" if isinstance(layer, type) else f"of type {type(layer).__name__}"
-            raise TypeError(f"layers[{k}] is {came}; give a recurrent network of nblstm.nn, such as nn.LSTM(3, 8)")
-        if layer in found[:k]:
-            raise ValueError(f"layers[{k}] is layers[{found.index(layer)}] once more; make another network")
-        if layer._flat is not layer._buffer.flat:
-            raise ValueError(f"layers[{k}] is in another stack already; make another network, or copy.deepcopy() it")
-        for name in _COMMON:
-            if getattr(layer, name) != getattr(found[0], name):
-                raise ValueError(
-                    f"layers[{k}] has {name}={getattr(layer, name)!r} and layers[0] {getattr(found[0], name)!r}; give "
-                    "all the same"
-                )
-        if layer._network.device != found[0]._network.device:
-            raise ValueError(
-                f"layers[{k}] is on {layer._network.device!r} and layers[0] on {found[0]._network.device!r}; give all "
-                "the same device"
-            )
-        if k and layer.input_size != _outputs(found[k - 1]):
-            raise ValueError(
-                f"layers[{k}] has input_size {layer.input_size}, and layers[{k - 1}] puts out {_outputs(found[k - 1])} "
-                "features; give the one the other"
-            )
-    return found
