@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import reference
+from backends import chosen
 from differences import differences
 from messages import message_of
 from networks import CELLS
@@ -333,3 +334,32 @@ def test_a_stepper_resets_some_rows():
     message_of(ValueError, lambda: step.reset(rows=[True, False]), "rows has shape (2,)", "(5,)")
     message_of(ValueError, lambda: step.reset(rows=[5]), "rows has 5", "0 to 4")
     message_of(TypeError, lambda: step.reset(rows=[0.5]), "rows has dtype float64")
+
+
+@pytest.mark.parametrize("given", [{}, {"mask": MASK}], ids=["plain", "mask"])
+def test_on_a_gpu(given):
+    """Simulated, against the CPU: both directions, given and learned initial states, and a stepper."""
+    options = dict(bidirectional=True, learn_initial_state=True, recurrent_dropout=0.3, seed=0)
+    host = nn.LSTM(I, H, **options)
+    state = tuple(np.random.default_rng(2).normal(size=(2, 2, B, H)))
+    with chosen("simulated steps"):
+        net = nn.LSTM(I, H, **options)
+        for start in (state, None):
+            *expected, host_tape = host.forward(X, start, resets=RESETS, **given)
+            *found, tape = net.forward(X, start, resets=RESETS, **given)
+            right, gradients = host.backward(host_tape, DY, state), net.backward(tape, DY, state)
+            pairs = [*zip((found[0], *found[1]), (expected[0], *expected[1]), strict=True)]
+            for ours, theirs in pairs:
+                assert_close(ours, theirs, OUTPUT["float32"])
+            for ours, theirs in [
+                (gradients.flat, right.flat),
+                (gradients.x, right.x),
+                *zip(gradients.state, right.state, strict=True),
+            ]:
+                assert_close(ours, theirs, GRADIENT["float32"])
+        message_of(ValueError, lambda: net.backward(tape, DY, truncate=3), "truncate is for networks on the CPU")
+        step = nn.GRU(I, H, seed=0).stepper(B)
+        step(X[0])
+        step.reset(rows=RESETS[2])
+        assert (step.state[:, RESETS[2]] == 0).all()
+        assert (step.state[:, ~RESETS[2]] != 0).all()

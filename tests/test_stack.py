@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from backends import chosen
 from differences import differences
 from messages import message_of
 from networks import CELLS
@@ -350,3 +351,25 @@ def test_each_cell_of_the_oracle():
         expected, _ = by_hand(stack, X)
         np.testing.assert_array_equal(stack(X)[0], expected)
     nblstm.warmup(stack, "float64")
+
+
+def test_on_a_gpu():
+    """Simulated, against the CPU, with the same draws of dropout."""
+
+    def small():
+        layers = [nn.LSTM(3, 4, seed=0), nn.GRU(4, 4, seed=1), nn.GRU(4, 4, seed=2)]
+        return nn.Stack(layers, residual=True, dropout=0.4, seed=3)
+
+    host, dy = small(), RNG.normal(size=(T, B, 4)).astype("f4")
+    with chosen("simulated steps"):
+        stack = small()
+        *expected, host_tape = host.forward(X)
+        *found, tape = stack.forward(X)
+        for ours, right in zip(leaves(tuple(found)), leaves(tuple(expected)), strict=True):
+            assert_close(ours, right, OUTPUT["float32"])
+        gradients, right = stack.backward(tape, dy), host.backward(host_tape, dy)
+        assert_close(gradients.flat, right.flat, GRADIENT["float32"])
+        assert_close(gradients.x, right.x, GRADIENT["float32"])
+        step, other = stack.stepper(B), host.stepper(B)
+        for x in X:
+            assert_close(step(x), other(x), OUTPUT["float32"])

@@ -67,8 +67,9 @@ class GatheredBatch:
 
     def unpack(self, rows):
         """Outputs (T, B, K) from packed rows (N, K)."""
-        nothing = self._arrays.zeros((1, rows.shape[1]), rows.dtype)
-        padded = self._arrays.concatenated([rows, nothing])[self._arrays.index(self._row_shown_at)]
+        if self.N < self.T * self.B:
+            rows = self._arrays.concatenated([rows, self._arrays.zeros((1, rows.shape[1]), rows.dtype)])
+        padded = rows[self._arrays.index(self._row_shown_at)]
         return padded.reshape(self.T, self.B, rows.shape[1])
 
     def d_pack(self, d_rows):
