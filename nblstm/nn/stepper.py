@@ -128,6 +128,8 @@ class Stepper:
     def _set(self, state: tuple | None, rows) -> None:
         """Set the states of some rows, or of all for None; to the initial ones where ``state`` is None."""
         chosen = None if rows is None else self._numbers(rows)
+        if state is None and chosen is not None and not chosen.size:  # in most steps of a stream no row begins anew
+            return
         with self._network.backend.active():
             made = self._pass
             target = made.states if chosen is None else self._arrays.empty(made.states.shape, self._dtype)
