@@ -9,7 +9,6 @@ import numpy as np
 
 from nblstm.arguments import seeds, validate
 from nblstm.buffers.layout import Layout
-from nblstm.engine import engine
 from nblstm.engine.dropout import dropout_factors
 from nblstm.engine.engine import Gradients, Tape
 from nblstm.nn.module import Module, allocated
@@ -263,11 +262,11 @@ class Stack(Module):
         flat, d_initial = np.empty(self._layout.size, self.dtype), []
         steps = zip(self.layers, tape.tapes, tape.factors, given, self._places, self._adds, strict=True)
         for layer, own, factors, d_final, place, adds in reversed(list(steps)):
-            dx, d_state = engine.backward_into(own, dy, layer._to_tuple(d_final), flat[place], True, truncate)
-            if factors is not None:
-                dx = dx * factors
+            found = layer.backward(own, dy, d_final, truncate=truncate)
+            flat[place] = arrays.on_host(found.flat)
+            dx = found.x if factors is None else found.x * factors
             dy = dx + dy if adds and dy is not None else dx
-            d_initial.append(layer._from_tuple(d_state))
+            d_initial.append(found.state)
         return Gradients(self._layout.views(flat), flat, dy, tuple(reversed(d_initial)))
 
     def _by_layer(self, given, name: str) -> list:
