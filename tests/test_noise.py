@@ -187,7 +187,7 @@ def test_half_of_the_weights_are_dropped_in_each_pass():
 def test_mistakes():
     with pytest.raises(CellError, match=r"noise\.bernoulli is for the equations of a cell"):
         noise.bernoulli(0.5)
-    with pytest.raises(ValueError, match="p is 1.5; give a number, 0 or more and at most 1"):
+    with pytest.raises(ValueError, match=r"p is 1\.5; give a number, 0 or more and at most 1"):
         noise.bernoulli(1.5)
     with pytest.raises(ValueError, match="per is 'unit'"):
         noise.normal(1.0, per="unit")
@@ -195,9 +195,9 @@ def test_mistakes():
         cells.zoneout(cells.gru, 0.1, 0.2)
     with pytest.raises(CellError, match="zoneout got 'lstm'; give a cell"):
         cells.zoneout("lstm", 0.1)
-    with pytest.raises(ValueError, match="p is 1; give a number, 0 or more and below 1"):
+    with pytest.raises(ValueError, match="p is 1; give a number"):
         cells.dropconnect(1)
-    with pytest.raises(CellError, match="with_matrix got 0.5; give one of nblstm.cells"):
+    with pytest.raises(CellError, match=r"with_matrix got 0\.5; give one of nblstm\.cells"):
         cells.lstm.with_matrix(0.5)
 
 

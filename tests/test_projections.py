@@ -72,7 +72,9 @@ def test_torch(layers, both):
 @pytest.mark.parametrize("made", [cells.gru, cells.gru_reset_before, cells.rnn_tanh, cells.lstm_peephole])
 def test_any_cell(made):
     """Where the equations use h itself, as a GRU's do, it stays a state of H features beside its projection."""
-    net = nn.Recurrent(made, I, H, 2, bidirectional=True, proj_size=P, learn_initial_state=True, dtype="float64", seed=0)
+    net = nn.Recurrent(
+        made, I, H, 2, bidirectional=True, proj_size=P, learn_initial_state=True, dtype="float64", seed=0
+    )
     x = np.random.default_rng(0).normal(size=(T, B, I))
     y, states, tape = net.forward(x, lengths=[5, 2, 4])
     assert y.shape == (T, B, 2 * P)

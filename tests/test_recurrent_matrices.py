@@ -110,7 +110,7 @@ def test_mistakes():
         cells.antisymmetric(-1)
     with pytest.raises(ValueError, match="rank is 0"):
         cells.low_rank(0)
-    with pytest.raises(CellError, match="has matrix=3; give one of nblstm.cells"):
+    with pytest.raises(CellError, match=r"has matrix=3; give one of nblstm\.cells"):
         made_with(3)
     with pytest.raises(CellError, match="proj_size is for recurrent weights without matrix="):
         nn.Recurrent(made_with(cells.heads(2)), I, H, proj_size=2)

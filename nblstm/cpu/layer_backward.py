@@ -26,7 +26,7 @@ from nblstm.cpu.kernels.program import program_table
 from nblstm.cpu.layer_forward import History
 from nblstm.cpu.matrix.gemm import gemm
 from nblstm.cpu.matrix.sparse import sparse_weight_block
-from nblstm.cpu.partition import Sizes, Steps, in_order, partition, row_bounds, whole
+from nblstm.cpu.partition import Sizes, Steps, in_order, partition, row_bounds, truncated, whole
 from nblstm.cpu.weights import PackedWeights
 
 #: Parameters whose gradients are matrix products and sums over rows.
@@ -80,12 +80,20 @@ class LayerBackward:
         For each direction, where among the gradients of all parameters those of `PARAMETERS` begin; None for no such.
     started : set of int
         Directions whose gradients have been set by another object already, and are added to; this one's are put in.
+    truncate : int, optional
+        No gradient flows through the states between the steps ``n truncate - 1`` and ``n truncate``.
+
+    Attributes
+    ----------
+    truncate
+        As given.
     """
 
     def __init__(
         self, sizes: Sizes, batch: Batch, segments: list[list[Steps]], histories: list[History],
-        places: list[list[int | None]], started: set[int],
+        places: list[list[int | None]], started: set[int], truncate: int | None = None,
     ):  # fmt: skip
+        self.truncate = truncate
         self._sizes, self._histories, self._places, self._before = sizes, histories, places, frozenset(started)
         self._zeros = np.zeros(max(sizes.I, sizes.H), sizes.dtype)
         self._asked = array("q", [0])  # where the gradient kernel asks for `sparse_weight_block`, by a 1
@@ -103,6 +111,7 @@ class LayerBackward:
     def arrange(self, batch: Batch, segments: list[list[Steps]]) -> None:
         """Set what depends on the lengths of a batch of T steps and B sequences."""
         sizes = self._sizes
+        segments = truncated(segments, self.truncate)
         self._in_place = [batch.uniform and not reverse for reverse in sizes.directions]
         self._serial = sizes.is_serial(batch, thresholds.SERIAL_WORK_GRADIENTS)
         self._cut = partition(batch, sizes.H, sizes.columns, sizes.D, self._serial)
@@ -139,6 +148,16 @@ class LayerBackward:
             ]  # fmt: skip
         for segment, row in zip(self._segments, cuts, strict=True):
             self._arrange_segment(segment, batch, [steps for _, steps in row])
+        # Of each segment, the directions that end at a truncation, and the sequences that run on both of its sides.
+        edges = [[(d, steps[int(sizes.directions[d])]) for d, steps in row] for row in cuts]
+        self._ends = [
+            [
+                (d, int(batch.active[t]))
+                for d, t in row
+                if self.truncate and 0 < t < batch.steps and t % self.truncate == 0
+            ]
+            for row in edges
+        ]
 
     def _new_segment(self, directions: list[int], started: set[int]) -> _Segment:
         """The kernel arguments of a segment, with all that no batch changes."""
@@ -246,7 +265,7 @@ class LayerBackward:
                 told.held[field] = flat
             self._flat = flat
         (loop_kernel, gradients_kernel), serial = self._kernels, self._serial
-        for segment in self._segments:
+        for segment, ends in zip(self._segments, self._ends, strict=True):
             if self._cut.by_units:
                 self._sync.fill(0)
             threads.run(loop_kernel, segment.loop, self._cut.parts * len(segment.directions), serial=serial)
@@ -259,6 +278,8 @@ class LayerBackward:
                 threads.run(gradients_kernel, own, own[0].parts, serial=serial)
             for k, d in enumerate(segment.directions if d_signals else ()):
                 self._add_signals(segment.rows[k], self._dz[d], d_signals)
+            for d, running in ends:
+                d_state[:, d, :running] = 0
         if self._asked[0]:
             dtype = self._sizes.dtype
             _sparse_blocks[dtype] = sparse_weight_block(dtype)

@@ -87,9 +87,13 @@ class _Span:
             self._begins_at_zero = zero
         self._forward.forward(weights, x, states, None, zero)
 
-    def begin_backward(self, places: list[list[int | None]], started: set[int]) -> LayerBackward:
-        """Make what BPTT needs; see `LayerBackward`."""
-        self.bptt = LayerBackward(self._sizes, self._batch, self._segments, self.histories, places, started)
+    def begin_backward(
+        self, places: list[list[int | None]], started: set[int], truncate: int | None
+    ) -> LayerBackward:  # fmt: skip
+        """Have what BPTT needs, made anew for another ``truncate``; see `LayerBackward`."""
+        if self.bptt is None or self.bptt.truncate != truncate:
+            own = self._sizes, self._batch, self._segments, self.histories
+            self.bptt = LayerBackward(*own, places, started, truncate)
         return self.bptt
 
 
@@ -233,7 +237,7 @@ class LayerTraining:
 
     def backward(
         self, dy: np.ndarray | None, d_states: np.ndarray, flat: np.ndarray | None, input_gradient: bool, fresh: bool,
-        d_signals: Sequence[np.ndarray] = (),
+        d_signals: Sequence[np.ndarray] = (), truncate: int | None = None,
     ) -> np.ndarray | None:  # fmt: skip
         """Run BPTT.
 
@@ -251,6 +255,8 @@ class LayerTraining:
             Whether dx is to be in memory of its own, not of this pass.
         d_signals : sequence of ndarray, each (N,) or (N, H)
             Gradients of the signals, which are added to; empty if they are not wanted.
+        truncate : int, optional
+            Steps through which gradients flow at most; see `LayerBackward`.
 
         Returns
         -------
@@ -270,14 +276,14 @@ class LayerTraining:
         elif cell.vectors or cell.scalars:
             self._d_vectors = np.zeros((D, B, (len(cell.vectors) + len(cell.scalars)) * H), x.dtype)
         if self._span is not None:
-            made = self._span.bptt or self._span.begin_backward(self._places, set())
+            made = self._span.begin_backward(self._places, set(), truncate)
             made.launch(self._weights, x, dy, d_states, self._d_vectors, dx, flat, d_signals)
         else:
             started: set[int] = set()
             for segments, mark in zip(reversed(self._spans), self._marks[::-1], strict=True):
                 span = self._new_span(segments)
                 span.forward(self._weights, x, self._like_all_layers(mark), False)  # the same bits as before
-                made = span.begin_backward(self._places, started)
+                made = span.begin_backward(self._places, started, truncate)
                 made.launch(self._weights, x, dy, d_states, self._d_vectors, dx, flat, d_signals)
         if flat is not None and not self._batch.N:  # no kernel has set them
             for d in range(D):

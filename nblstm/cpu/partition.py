@@ -182,6 +182,20 @@ def spans(batch: Batch, directions: tuple[bool, ...], checkpoint: int | None) ->
     return [[groups[-1 - k] if reverse else groups[k] for reverse in directions] for k in range(len(groups))]
 
 
+def truncated(segments: list[list[Steps]], truncate: int | None) -> list[list[Steps]]:
+    """Segments of each direction, cut at all multiples of ``truncate`` steps too; as they are for None."""
+    if truncate is None:
+        return segments
+    return [
+        [
+            steps
+            for first, last in group
+            for steps in pairwise([first, *range(first - first % truncate + truncate, last, truncate), last])
+        ]
+        for group in segments
+    ]
+
+
 def whole(group: list[Steps]) -> Steps:
     """All steps of consecutive segments as one."""
     return (group[0][0], group[-1][1]) if group else (0, 0)

@@ -23,7 +23,7 @@ from nblstm.engine.inputs import (
     set_gradients,
     steps_and_sequences,
 )
-from nblstm.engine.network import Network, Weights, weights_of
+from nblstm.engine.network import Network, Weights, checked_truncation, weights_of
 from nblstm.engine.passes import SMALL, Pass
 from nblstm.engine.projection import of_outputs, to_outputs
 from nblstm.engine.reserve import HEADER_SIZE, batch_of, checked_reserve, header_of, largest_reserve, reserve_shapes
@@ -95,7 +95,8 @@ class Tape:
 
 
 def infer(
-    module: Any, x, state, lengths=None, mask=None, *, hold: bool = False, outputs: bool = True, signals=None
+    module: Any, x, state, lengths=None, mask=None, resets=None, *, hold: bool = False, outputs: bool = True,
+    signals=None,
 ):  # fmt: skip
     """Run a network over a batch of sequences.
 
@@ -109,6 +110,8 @@ def infer(
     lengths : array_like of int, shape (B,), optional, or PackedBatch with x (N, I) and y (N, D H)
     mask : array_like of bool, in the layout of ``x``, optional
         False where a step is to be skipped: states stay as they are.
+    resets : array_like of bool, in the layout of ``x``, optional
+        True where a step begins with the initial states; see `ResetBatch`.
     hold : bool, default False
         Whether the output of a masked step is that of the step before it, rather than 0.
     outputs : bool, default True
@@ -124,7 +127,7 @@ def infer(
     network = module._network
     context = None if network.on_host else network.enter()
     try:
-        x, kind, made, free = _pass_for(network, x, lengths, mask, hold, INFERENCE)
+        x, kind, made, free = _pass_for(network, x, lengths, mask, resets, hold, INFERENCE)
         zero = made.start(network, module._flat, state)
         if signals is not None or made.is_given:
             signals = checked_signals(network, signals, made.batch, made.batched)
@@ -143,14 +146,14 @@ def infer(
 
 
 def forward(
-    module: Any, x, state, lengths=None, mask=None, *, generator=None, checkpoint: int | None = None,
+    module: Any, x, state, lengths=None, mask=None, resets=None, *, generator=None, checkpoint: int | None = None,
     hold: bool = False, outputs: bool = True, reserve=None, signals=None,
 ):  # fmt: skip
     """Run a network as `infer` does, in training: with what `backward` needs.
 
     Parameters
     ----------
-    module, x, state, lengths, mask, hold, outputs, signals
+    module, x, state, lengths, mask, resets, hold, outputs, signals
         As for `infer`.
     generator : Generator, optional
         Draws the dropout; there is none without.
@@ -175,9 +178,9 @@ def forward(
     context = None if network.on_host else network.enter()
     try:
         if reserve is None:
-            x, kind, made, free = _pass_for(network, x, lengths, mask, hold, form)
+            x, kind, made, free = _pass_for(network, x, lengths, mask, resets, hold, form)
         else:
-            x, kind, made, free = _pass_in(network, reserve, x, lengths, mask, hold, form)
+            x, kind, made, free = _pass_in(network, reserve, x, lengths, mask, resets, hold, form)
         zero = made.start(network, module._flat, state)
         if signals is not None or made.is_given:
             signals = checked_signals(network, signals, made.batch, made.batched)
@@ -200,23 +203,17 @@ def forward(
             context.close()
 
 
-def reserve_size(network: Network, T: int, B: int, lengths=None, mask=None, checkpoint: int | None = None) -> int:
-    """Bytes of the reserve of a training pass.
-
-    Parameters
-    ----------
-    network : Network
-    T, B : int
-        Steps and sequences of the padded batch.
-    lengths, mask, checkpoint
-        As for `forward`.
-    """
+def reserve_size(
+    network: Network, T: int, B: int, lengths=None, mask=None, resets=None, checkpoint: int | None = None
+) -> int:
+    """Bytes of the reserve of a training pass over a padded batch of T steps and B sequences; see `forward`."""
     T, B = validate.whole_number("T", T), validate.whole_number("B", B)
     if checkpoint is not None:
         checkpoint = validate.positive_integer("checkpoint", checkpoint)
     _needs_host(network)
-    shape = (T,) if B == 1 and np.ndim(mask) == 1 else (B, T) if network.batch_first else (T, B)  # (T,) without a batch
-    batch = checked_batch(network, shape, lengths, mask, False)
+    one = B == 1 and 1 in (np.ndim(mask), np.ndim(resets))  # without a batch dimension
+    shape = (T,) if one else (B, T) if network.batch_first else (T, B)
+    batch = checked_batch(network, shape, lengths, mask, resets, False)
     return largest_reserve(network, batch, batch.N, checkpoint)
 
 
@@ -225,13 +222,15 @@ def _needs_host(network: Network) -> None:
         raise ValueError(f"a reserve is for networks on the CPU, and this one is on {network.device!r}; do without")
 
 
-def _pass_in(network: Network, reserve, x, lengths, mask, hold: bool, form: Form) -> tuple[Any, Any, Pass, None]:
+def _pass_in(
+    network: Network, reserve, x, lengths, mask, resets, hold: bool, form: Form
+) -> tuple[Any, Any, Pass, None]:
     """Make a pass in the caller's memory; results as of `_pass_for`."""
     _needs_host(network)
     if network.cell.signals or (form.noise and form.checkpoint):
         what = "signals" if network.cell.signals else "noise and checkpoint="
         raise ValueError(f"reserve is not for a cell with {what}; leave it out, and keep the tape")
-    x, batch, batched = checked_input(network, x, lengths, mask, hold)
+    x, batch, batched = checked_input(network, x, lengths, mask, resets, hold)
     block = checked_reserve(reserve, memory.size_of(reserve_shapes(network, batch, batch.N, *form[1:])), True)
     return x, None, Pass(network, batch, batched, *form, reserve=block), None
 
@@ -259,8 +258,8 @@ def restored(module: Any, reserve) -> Tape:
     return Tape(network, made, weights, None)
 
 
-def backward(tape: Tape, dy, d_state) -> Gradients:
-    """Run BPTT, after `forward`.
+def backward(tape: Tape, dy, d_state, truncate: int | None = None) -> Gradients:
+    """Run BPTT, after `forward`; the gradients are in arrays of their own.
 
     Parameters
     ----------
@@ -269,11 +268,8 @@ def backward(tape: Tape, dy, d_state) -> Gradients:
         Gradient with respect to the outputs, in their shape; None for zeros.
     d_state : tuple of array_like or None
         Gradient with respect to the final states; None for zeros, also within the tuple.
-
-    Returns
-    -------
-    Gradients
-        In arrays of their own.
+    truncate : int, optional
+        No gradient flows through the states between the steps ``n truncate - 1`` and ``n truncate``.
     """
     network = tape.network
     context = None if network.on_host else network.enter()
@@ -281,7 +277,7 @@ def backward(tape: Tape, dy, d_state) -> Gradients:
         arrays = network.backend.arrays
         flat = arrays.empty((network.layout.size,), network.numpy_dtype)
         signals = tape.made.d_signals() if tape.made.is_given else ()
-        kind, dx, d_states = _backward(tape, dy, d_state, flat, True, signals)
+        kind, dx, d_states = _backward(tape, dy, d_state, flat, True, truncate, signals)
         d_signals = tape.made.signals_in_layout(signals) if signals else {}
         if network.on_host and flat.nbytes > SMALL:  # what is smaller may wait for the next call
             for layer in tape.made.layers:
@@ -297,7 +293,9 @@ def backward(tape: Tape, dy, d_state) -> Gradients:
             context.close()
 
 
-def backward_into(tape: Tape, dy, d_state, flat: np.ndarray | None, input_gradient: bool) -> tuple[Any, tuple]:
+def backward_into(
+    tape: Tape, dy, d_state, flat: np.ndarray | None, input_gradient: bool, truncate: int | None = None
+) -> tuple[Any, tuple]:
     """Run BPTT as `backward` does; the gradients of the parameters go to ``flat`` of NumPy's, or nowhere for None.
 
     Returns
@@ -309,17 +307,22 @@ def backward_into(tape: Tape, dy, d_state, flat: np.ndarray | None, input_gradie
     """
     network = tape.network
     if network.on_host:
-        return _backward(tape, dy, d_state, flat, input_gradient)[1:]
+        return _backward(tape, dy, d_state, flat, input_gradient, truncate)[1:]
     with network.enter():
         target = network.backend.arrays.empty((network.layout.size,), network.numpy_dtype)
-        kind, dx, d_states = _backward(tape, dy, d_state, target, input_gradient)
+        kind, dx, d_states = _backward(tape, dy, d_state, target, input_gradient, truncate)
         if flat is not None:
             flat[...] = network.backend.arrays.on_host(target)
         return _returned(network, kind, dx, d_states)
 
 
-def _backward(tape: Tape, dy, d_state, flat, input_gradient: bool, d_signals=()) -> tuple[Any, Any, tuple]:
+def _backward(
+    tape: Tape, dy, d_state, flat, input_gradient: bool, truncate: int | None, d_signals=()
+) -> tuple[Any, Any, tuple]:
     network, made, kind = tape.network, tape.made, tape.kind
+    options: dict[str, Any] = {} if truncate is None else {"truncate": checked_truncation(network, truncate)}
+    if d_signals:
+        options["d_signals"] = d_signals
     made.check_reserve()
     if dy is not None and (network.proj_size or not (network.on_host and made.takes(dy))):
         kind = network.backend.arrays.kind(dy)
@@ -335,12 +338,12 @@ def _backward(tape: Tape, dy, d_state, flat, input_gradient: bool, d_signals=())
         else:
             set_gradients(network, d_states, d_state, made.batch, made.batched)
         if flat is None or network.kernel_layout is network.layout:
-            dx = made.backward(dy, flat, input_gradient, d_signals)
-            return kind, dx, _sliced(network, made.in_order(d_states))
-        own = np.empty(network.kernel_layout.size, network.numpy_dtype)
-        dx = made.backward(dy, own, input_gradient, d_signals)
-        network.gradients_of(tape.weights, own, flat)
-        return kind, dx, _sliced(network, made.in_order(d_states))
+            dx = made.backward(dy, flat, input_gradient, **options)
+        else:
+            own = np.empty(network.kernel_layout.size, network.numpy_dtype)
+            dx = made.backward(dy, own, input_gradient, **options)
+            network.gradients_of(tape.weights, own, flat)
+        return kind, dx, _sliced(network, made.in_order(d_states, True))
 
 
 def _projected(network: Network, y, states: tuple) -> tuple[Any, tuple]:
@@ -360,9 +363,11 @@ def _returned(network: Network, kind, array, states: tuple) -> tuple[Any, tuple]
     return None if array is None else returned(array, kind), tuple([returned(state, kind) for state in states])
 
 
-def _pass_for(network: Network, x, lengths, mask, hold: bool, form: Form) -> tuple[Any, Any, Pass, FreeList | None]:
+def _pass_for(
+    network: Network, x, lengths, mask, resets, hold: bool, form: Form
+) -> tuple[Any, Any, Pass, FreeList | None]:
     """A pass for an input: the input as the pass takes it, its kind of array, the pass, and where that came from."""
-    if lengths is None and mask is None and type(x) is ndarray and x.dtype == network.numpy_dtype:
+    if lengths is None and mask is None and resets is None and type(x) is ndarray and x.dtype == network.numpy_dtype:
         free = network.pool.get((x.shape, form))
         if free is not None:
             made = free.take()
@@ -371,13 +376,13 @@ def _pass_for(network: Network, x, lengths, mask, hold: bool, form: Form) -> tup
                 made = _made(network, free, batch, x.ndim == 3, form)
             return x, None, made, free
     kind = network.backend.arrays.kind(x)
-    x, batch, batched = checked_input(network, x, lengths, mask, hold)
+    x, batch, batched = checked_input(network, x, lengths, mask, resets, hold)
     free, alike = None, batch.direct and batch.padded
     if network.on_host and form.checkpoint is None:
         if alike:
             free = network.pool.second((x.shape, form))
         elif not form.training or Pass.can_be_arranged(batch, form.checkpoint):
-            free = network.pool.second((x.shape if batch.padded else (batch.T, batch.B), "lengths", form))
+            free = network.pool.second((x.shape if batch.padded else (batch.T, batch.B), batch.packed.B, form))
     made = None if free is None else free.take()
     if made is None:
         made = _made(network, free, batch, batched, form)

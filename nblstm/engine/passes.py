@@ -5,13 +5,11 @@ To make a pass takes 50 to 300 us, to use one again 5. So a network keeps them i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from nblstm.buffers import memory
-from nblstm.buffers.masks import MaskedBatch
 from nblstm.engine.dropout import Dropout
 from nblstm.engine.inputs import set_states
 from nblstm.engine.network import Network, Weights
@@ -34,7 +32,7 @@ class Pass:
     Parameters
     ----------
     network : Network
-    batch : Batch or MaskedBatch
+    batch : Batch, MaskedBatch or ResetBatch
     batched : bool
         Whether inputs have a batch dimension, (T, B, I) or (B, T, I); else they are (T, I).
     training : bool
@@ -56,8 +54,8 @@ class Pass:
         Its own memory for packed inputs.
     y : array, shape (N, D H)
         Packed outputs of the last `forward`.
-    states : array, shape (S, num_layers D, B, H)
-        States before the first step, after `forward` those after the last, in the order of the packed batch.
+    states : array, shape (S, num_layers D, P, H)
+        States before the first step, after `forward` those after the last, of each sequence of the packed batch.
     d_states : array of the same shape
         Gradients with respect to the states after the last step, after `backward` to those before the first.
     copies : bool
@@ -78,20 +76,15 @@ class Pass:
     ):  # fmt: skip
         # Not the network itself, whose pool has this object: both would wait for the garbage collector.
         self.batch, self.batched, self._training = batch, batched, training
-        self._sorted, self._checkpoint, self._dropped = batch.packed.order is not None, checkpoint, dropped
+        self._reordered, self._checkpoint, self._dropped = batch.reordered, checkpoint, dropped
         self._learns, self._initial_places = (
             network.learn_initial_state,
             network.initial_places_in(network.kernel_layout),
         )
         self._starts_at_zero = network.starts_at_zero
-        arrays, I, D, L, dtype = (
-            network.backend.arrays,
-            network.input_size,
-            network.D,
-            network.num_layers,
-            network.dtype,
-        )
-        T, B, features = batch.T, batch.B, D * network.hidden_size
+        arrays, dtype = network.backend.arrays, network.dtype
+        I, D, L = network.input_size, network.D, network.num_layers
+        T, B, features = batch.T, batch.B, D * network.hidden_size  # of the caller's batch
         N = T * B
         self._arrays, self._dtype, self._features = arrays, dtype, features
         self.kept, self.learned = reserve is not None, False
@@ -110,7 +103,7 @@ class Pass:
         self._signals, self._noise = network.cell.signals, noise
         self.is_given = noise or bool(self._signals)
         self._given: list[Any] = []
-        self._all_states = arrays.zeros(network.states_shape(B), dtype)
+        self._all_states = arrays.zeros(network.states_shape(batch.packed.B), dtype)
         self._core = slice(1, -1) if dropped else slice(None)  # without those that recurrent dropout adds
         self.states = self._all_states[self._core]
         self._of_layer = [slice(k * D, (k + 1) * D) for k in range(L)]
@@ -169,7 +162,7 @@ class Pass:
 
     def arrange(self, batch) -> None:
         """Run over a batch of the same T and B whose lengths are others from now on."""
-        self.batch, self._sorted = batch, batch.packed.order is not None
+        self.batch, self._reordered = batch, batch.reordered
         if not batch.padded:  # what the caller sees has another number of rows
             self.y = None
             self._set_views()
@@ -236,15 +229,17 @@ class Pass:
     def seal(self, network: Network, active: bool) -> None:
         """Write into the caller's reserve what it is of; see `engine.reserve`."""
         batch, own = self.batch, self._reserve
-        masked = isinstance(batch, MaskedBatch)
+        masked = batch.gathered
         self._header = own["header"]
         self._header[:] = sealed(
             network.mark, batch.T, batch.B, self.batched, self._checkpoint or 0, self._dropped, active,
-            self.learned, masked, masked and batch.hold, self._noise,
+            self.learned, masked, masked and batch.hold, batch.restarts, self._noise,
         )  # fmt: skip
         self._filled = self._header.tobytes()
         if masked:
             own["mask"][...] = batch.mask
+            if batch.restarts:
+                own["resets"][...] = batch.resets
         else:
             own["lengths"][:] = batch.unsort(batch.lengths[:, None])[:, 0]
 
@@ -299,7 +294,7 @@ class Pass:
             found[name] = rows if own.ndim == 2 else rows[..., 0]
         return found
 
-    def backward(self, dy, flat, input_gradient: bool = True, d_signals: Sequence[Any] = ()):
+    def backward(self, dy, flat, input_gradient: bool = True, **options):
         """Run BPTT from ``d_states``, after `forward`.
 
         Parameters
@@ -310,8 +305,8 @@ class Pass:
             Where the gradients of all parameters go; None if they are not wanted.
         input_gradient : bool
             Whether dx is wanted.
-        d_signals : sequence of array
-            Memory of `d_signals`, which is added to; empty if they are not wanted.
+        **options
+            Of the layers' `backward`.
 
         Returns
         -------
@@ -334,7 +329,7 @@ class Pass:
         for k in reversed(range(len(self.layers))):
             fresh = not k and not self.copies
             wanted = bool(k) or input_gradient
-            rows = self.layers[k].backward(rows, self._d_states_of_layer[k], flat, wanted, fresh, d_signals)
+            rows = self.layers[k].backward(rows, self._d_states_of_layer[k], flat, wanted, fresh, **options)
             if k and dropout.between:
                 rows = rows[: batch.N] * dropout.between[k - 1]
         if not self.copies:
@@ -342,9 +337,10 @@ class Pass:
             self.layers[-1].let_go_gradients()
         dropout.d_recurrent(d_states)
         if self._learns and flat is not None:
-            for places, d_state in zip(self._initial_places, batch.unsort(self.d_states), strict=True):
+            d_initial = batch.d_initial(self.d_states, self.learned)
+            for places, d_state in zip(self._initial_places, d_initial, strict=True):
                 for place, own in zip(places, d_state, strict=True):
-                    flat[place] = own.sum(axis=0) if self.learned else 0
+                    flat[place] = own.sum(axis=0)
         if rows is None:
             return None
         if dropout.input:
@@ -377,9 +373,15 @@ class Pass:
             return rows[: self.batch.N]
         return self._user(rows.reshape(self.batch.T, self.batch.B, rows.shape[1]))
 
-    def in_order(self, states) -> tuple:
-        """Copy ``states`` or ``d_states`` in the caller's order, each (num_layers D, B, H) or (num_layers D, H)."""
-        copy = self.batch.unsort(states) if self._sorted else states.copy()
+    def in_order(self, states, gradient: bool = False) -> tuple:
+        """Copy ``states``, or ``d_states`` as the gradient of the initial ones, in the caller's order and shape.
+
+        Each of them is (num_layers D, B, H), or (num_layers D, H) for an input with no batch dimension.
+        """
+        if self._reordered:
+            copy = self.batch.d_sort(states) if gradient else self.batch.unsort(states)
+        else:
+            copy = states.copy()
         if not self.batched:
             copy = copy[:, :, 0]
         if len(copy) == 2:  # as most cells have: half the time of a loop, 0.4 us

@@ -8,9 +8,10 @@ from nblstm.nn.loading import load
 from nblstm.nn.module import Module
 from nblstm.nn.named import GRU, LSTM, RNN
 from nblstm.nn.recurrent import Recurrent
+from nblstm.nn.stack import Stack
 from nblstm.nn.stepper import Stepper
 
-__all__ = ["GRU", "LSTM", "RNN", "Gradients", "Linear", "Module", "Recurrent", "Stepper", "load"]
+__all__ = ["GRU", "LSTM", "RNN", "Gradients", "Linear", "Module", "Recurrent", "Stack", "Stepper", "load"]
 
 
 def __dir__() -> list[str]:

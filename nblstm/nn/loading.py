@@ -20,6 +20,7 @@ from nblstm.nn.linear import Linear
 from nblstm.nn.named import GRU, LSTM, RNN
 from nblstm.nn.recurrent import Recurrent
 from nblstm.nn.recurrent_arguments import layers_of
+from nblstm.nn.stack import Stack
 
 #: The cell of each number of gates, where nothing else tells it: torch's files.
 _BY_GATES = {4: lstm, 3: gru, 1: rnn_tanh}
@@ -31,6 +32,9 @@ _CLASSES: dict[Cell, tuple[type[Recurrent], dict[str, Any]]] = {
 
 #: Arguments that names and shapes of parameters tell.
 _SIZES = "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "learn_initial_state", "dtype"
+
+#: Names of the parameters in a Stack.
+_OF_LAYER = re.compile(r"(\d{1,5})\.([^.]+)$")
 
 #: Longest description of a network that is read.
 _LONGEST = 100_000
@@ -56,7 +60,7 @@ def load(
 
     Returns
     -------
-    LSTM, GRU, RNN, Recurrent or Linear
+    LSTM, GRU, RNN, Recurrent, Stack or Linear
         A cell of your own needs not be defined: its equations are in the file.
 
     Raises
@@ -83,6 +87,8 @@ def load(
     given = {"device": device_for(device)}
 
     def choose(names: list[str]) -> list[str]:
+        if not prefix and {"0.weight_hh_l0"} == {"0.weight_hh_l0", "weight_hh_l0", "weight"} & set(names):
+            return [name for name in names if _OF_LAYER.match(name)]  # a Stack, if its description says so
         found = [name for name in names if name.startswith(prefix) and "." not in name.removeprefix(prefix)]
         if not {prefix + "weight_hh_l0", prefix + "weight"} & set(found):
             fitting = parameter_files.prefixes(names, "weight_hh_l0") or parameter_files.prefixes(names, "weight")
@@ -92,8 +98,13 @@ def load(
 
     arrays, metadata = tensors.read(path, choose)
     state = {name.removeprefix(prefix): array for name, array in arrays.items()}
+    if "0.weight_hh_l0" in state and parameter_files.KEY not in metadata:  # whether there are sums, nothing says
+        fitting = parameter_files.prefixes(state, "weight_hh_l0")
+        raise parameter_files.need_prefix(text, prefix, fitting, "recurrent or linear network")
     try:
         saved = {} if prefix else _description(metadata.get(parameter_files.KEY))
+        if saved.get("class_name") == "Stack":
+            return _stack(text, state, saved["config"], cell, batch_first, given)
         if "weight_hh_l0" not in state:
             return _linear(state, cell, batch_first)
         return _recurrent(text, state, saved, cell, batch_first, given)
@@ -168,6 +179,27 @@ def _sizes(path: str, cell: Cell, state: Mapping[str, np.ndarray]) -> dict[str, 
     for name, shape in layout.shapes.items():
         validate.shaped(f"parameter {name!r}", state[name], shape, f"that of a network of the cell {cell.name!r}")
     return dict(zip(_SIZES, (I, H, L, bias, both, learns, _dtype(state)), strict=True))
+
+
+def _stack(
+    path: str, state: dict[str, np.ndarray], config: Any, cell: Cell | None, batch_first: bool | None,
+    options: dict[str, Any],
+) -> Stack:  # fmt: skip
+    """The stack of parameters by name and layer."""
+    if cell is not None:
+        raise ValueError("it has a Stack, whose layers have cells of their own; leave out cell")
+    content.expect("the description of its network", config, layers=list, residual=bool, dropout=float)
+    own: list[dict[str, np.ndarray]] = [{} for _ in config["layers"]]
+    for name, array in state.items():
+        found = _OF_LAYER.match(name)
+        if found is None or int(found[1]) >= len(own):
+            raise ValueError(f"it has {name!r}, and its description {len(own)} layers")
+        own[int(found[1])][found[2]] = array
+    layers = []
+    for k, (arrays, saved) in enumerate(zip(own, config["layers"], strict=True)):
+        content.expect(f"layer {k}", saved, class_name=str, config=dict)
+        layers.append(_recurrent(path, arrays, saved, None, batch_first, options))
+    return Stack(layers, residual=config["residual"], dropout=config["dropout"])
 
 
 def _linear(state: dict[str, np.ndarray], cell: Cell | None, batch_first: bool | None) -> Linear:

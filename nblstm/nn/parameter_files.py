@@ -22,7 +22,7 @@ KEY = "nblstm"
 LONGEST_EQUATIONS = 10_000
 
 #: Arguments of constructors that no file has: where a network is computed, and what its first values were drawn from.
-_UNSAVED = "device", "seed"
+_UNSAVED = "device", "seed", "initial_bias", "forget_bias"
 
 
 def save(module: Module, path) -> None:
@@ -117,6 +117,8 @@ def description(module: Module) -> dict[str, Any] | None:
         return None
     names = [name for name in signatures.constructor(cls).parameters if name not in _UNSAVED]
     config = {name: getattr(module, name) for name in names}
+    if "layers" in config:
+        config["layers"] = [description(layer) for layer in config["layers"]]
     if "cell" in config:
         config["cell"] = cell_as_data(config["cell"])
     return {"class_name": cls.__name__, "config": config}

@@ -117,17 +117,48 @@ class Stepper:
     def state(self, state):
         self.reset(state)
 
-    def reset(self, state=None) -> None:
-        """Set the states, to the cell's initial ones, mostly zeros, if not given.
+    def reset(self, state=None, rows=None) -> None:
+        """Set the states, to the initial ones, learned, the cell's or zeros, if not given.
 
         Parameters
         ----------
         state : tuple of array_like, optional
             As for calling the network: each (num_layers, B, H).
+        rows : array_like of bool, shape (B,), or of int, optional
+            Of which rows, such as those whose episode has ended; all if not given.
         """
+        self._set(self._module._to_tuple(state), rows)
+
+    def _set(self, state: tuple | None, rows) -> None:
+        """Set the states of some rows, or of all for None; to the initial ones where ``state`` is None."""
+        chosen = None if rows is None else self._numbers(rows)
+        if state is None and chosen is not None and not chosen.size:  # in most steps of a stream no row begins anew
+            return
         with self._network.backend.active():
-            state = self._module._to_tuple(state)
-            set_states(self._network, self._module._flat, self._pass.states, state, self._pass.batch, True)
+            made = self._pass
+            target = made.states if chosen is None else self._arrays.empty(made.states.shape, self._dtype)
+            set_states(self._network, self._module._flat, target, state, made.batch, True)
+            if chosen is not None:
+                chosen = self._arrays.index(chosen)
+                made.states[:, :, chosen] = target[:, :, chosen]
+
+    def _numbers(self, rows) -> np.ndarray:
+        """The numbers of the rows that a user chose."""
+        array = validate.plain_array("rows", self._arrays.on_host(rows))
+        if not array.size and array.ndim == 1:
+            return np.zeros(0, np.int64)
+        if array.dtype.kind not in "biu":
+            raise TypeError(
+                f"rows has dtype {array.dtype}; give a bool for each of the {self._B} rows, or their numbers"
+            )
+        if array.dtype.kind == "b":
+            return np.flatnonzero(validate.shaped("rows", array, (self._B,), "(B,)"))
+        if array.ndim != 1:
+            raise ValueError(f"rows has shape {array.shape}; give the numbers of some rows, as a list")
+        wrong = array[(array < -self._B) | (array >= self._B)]
+        if wrong.size:
+            raise ValueError(f"rows has {wrong[0]}; give numbers from 0 to {self._B - 1}")
+        return array.astype(np.int64) % self._B
 
 
 def _resumed(cls: type[Stepper], module, batch_size: int, state) -> Stepper:

@@ -76,7 +76,7 @@ def trajectory(
     """
     plan = network._network.without_noise
     arrays = plan.backend.arrays
-    converted, batch, batched = checked_input(plan, x, lengths, mask, False)
+    converted, batch, batched = checked_input(plan, x, lengths, mask, None, False)
     given = [arrays.on_host(own).astype(np.float64) for own in checked_signals(plan, signals, batch, batched)]
     y = _time_major(plan, arrays.on_host(converted), batched)
     T, B, _ = y.shape

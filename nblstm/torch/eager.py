@@ -30,17 +30,18 @@ TWICE = (
 
 
 class Recurrence(torch.autograd.Function):
-    """``y, *states = Recurrence.apply(weights, lengths, seed, given, x, *states, *parameters)``.
+    """``y, *states = Recurrence.apply(weights, (lengths, resets), seed, given, x, *states, *parameters)``.
 
     ``given`` is the number of initial states that are given, all or none; ``weights`` are the parameters as `Weights`.
     """
 
     @staticmethod
-    def forward(ctx: Any, weights: Weights, lengths, seed: int | None, given: int, x: Tensor, *tensors: Tensor):
-        """Run a training pass; ``lengths`` and ``seed`` are those of `infer` and of dropout."""
+    def forward(ctx: Any, weights: Weights, steps: tuple, seed: int | None, given: int, x: Tensor, *tensors: Tensor):
+        """Run a training pass; ``steps`` are the lengths and resets of `infer`, ``seed`` is that of dropout."""
         generator = None if seed is None else np.random.default_rng(seed)
         state = arrays_of(tensors[:given]) if given else None
-        y, states, tape = engine.forward(weights, array_of(x), state, lengths, generator=generator)
+        lengths, resets = steps
+        y, states, tape = engine.forward(weights, array_of(x), state, lengths, resets=resets, generator=generator)
         if tape.made.kept:
             y.flags.writeable = True  # a copy
         else:
@@ -110,10 +111,10 @@ class Once(torch.autograd.Function):
         raise RuntimeError(TWICE)
 
 
-def inferred(weights: Weights, x: Tensor, states, lengths: Any) -> tuple[Tensor, ...]:
+def inferred(weights: Weights, x: Tensor, states, lengths: Any, resets: Any = None) -> tuple[Tensor, ...]:
     """Run a pass that no gradient will follow."""
     state = arrays_of(states) if states else None
-    y, states = engine.infer(weights, array_of(x), state, lengths)
+    y, states = engine.infer(weights, array_of(x), state, lengths, resets=resets)
     return torch.from_numpy(y), *[torch.from_numpy(state) for state in states]
 
 

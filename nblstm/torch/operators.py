@@ -23,10 +23,12 @@ from nblstm.torch.tensors import DTYPES, Weights, array_of, arrays_of, split
 _DTYPES = {name: dtype for dtype, name in DTYPES.items()}
 
 _library = torch.library.Library("nblstm", "DEF")
-_library.define("infer(Tensor x, Tensor[] states, Tensor[] weights, Tensor? lengths, str network) -> Tensor[]")
 _library.define(
-    "forward(Tensor x, Tensor[] states, Tensor[] weights, Tensor? lengths, Tensor? seed, float dropout, str network) "
-    "-> Tensor[]"
+    "infer(Tensor x, Tensor[] states, Tensor[] weights, Tensor? lengths, str network, Tensor? resets=None) -> Tensor[]"
+)
+_library.define(
+    "forward(Tensor x, Tensor[] states, Tensor[] weights, Tensor? lengths, Tensor? seed, float dropout, str network, "
+    "Tensor? resets=None) -> Tensor[]"
 )
 _library.define(
     "backward(Tensor reserve, Tensor[] weights, Tensor? dy, Tensor?[] dstates, SymInt T, SymInt B, bool dx, "
@@ -35,36 +37,47 @@ _library.define(
 
 
 class _Extent(NamedTuple):
-    """Steps and sequences of a padded batch, in the place of a `Batch` whose lengths nobody knows yet."""
+    """Steps and sequences of a padded batch, in the place of a `Batch` whose lengths and resets nobody knows yet."""
 
     T: Any
     B: Any
+    restarts: bool = False
+
+    @property
+    def gathered(self) -> bool:
+        return self.restarts
 
     @property
     def packed(self) -> _Extent:
-        return self
+        """With resets at all steps, `ResetBatch` has a sequence for each, and an eighth more."""
+        return _Extent(self.T, self.T * self.B + self.T * self.B // 8) if self.restarts else self
 
 
-def _reserve_size(network: Network, T, B) -> Any:
-    """Bytes of the reserve for any lengths; T and B may be symbols."""
-    return largest_reserve(network, _Extent(T, B), T * B, None)
+def _reserve_size(network: Network, T, B, restarts: bool) -> Any:
+    """Bytes of the reserve for any lengths, and any resets if there are some; T and B may be symbols."""
+    return largest_reserve(network, _Extent(T, B, restarts), T * B, None)
 
 
-def _infer(x: Tensor, states: list[Tensor], weights: list[Tensor], lengths: Tensor | None, network: str):
+def _infer(
+    x: Tensor, states: list[Tensor], weights: list[Tensor], lengths: Tensor | None, network: str,
+    resets: Tensor | None = None,
+):  # fmt: skip
     own = network_from(network)
-    return list(inferred(Weights(own, weights), x, states, None if lengths is None else array_of(lengths)))
+    lengths, flags = None if lengths is None else array_of(lengths), None if resets is None else resets.numpy()
+    return list(inferred(Weights(own, weights), x, states, lengths, flags))
 
 
 def _forward(
     x: Tensor, states: list[Tensor], weights: list[Tensor], lengths: Tensor | None, seed: Tensor | None,
-    dropout: float, network: str,
+    dropout: float, network: str, resets: Tensor | None = None,
 ):  # fmt: skip
     """``[y, *states, reserve]``; ``dropout`` is 0 where there is no seed."""
     own = network_from(network, dropout)
-    reserve = torch.empty(_reserve_size(own, x.shape[0], x.shape[1]), dtype=torch.uint8)
+    size = _reserve_size(own, x.shape[0], x.shape[1], resets is not None)
+    reserve = torch.empty(size, dtype=torch.uint8)
     y, final, tape = engine.forward(
         Weights(own, weights), array_of(x), arrays_of(states) if states else None,
-        None if lengths is None else array_of(lengths),
+        None if lengths is None else array_of(lengths), resets=None if resets is None else resets.numpy(),
         generator=None if seed is None else np.random.default_rng(int(seed)), reserve=array_of(reserve),
     )  # fmt: skip
     y.flags.writeable = True  # a copy
@@ -91,7 +104,7 @@ for _name, _function in (("infer", _infer), ("forward", _forward), ("backward", 
 
 
 @torch.library.register_fake("nblstm::infer", lib=_library)
-def _infer_fake(x, states, weights, lengths, network):
+def _infer_fake(x, states, weights, lengths, network, resets=None):
     own = network_from(network)
     T, B, _ = x.shape
     shape = own.states_shape(B)[1:]
@@ -99,8 +112,8 @@ def _infer_fake(x, states, weights, lengths, network):
 
 
 @torch.library.register_fake("nblstm::forward", lib=_library)
-def _forward_fake(x, states, weights, lengths, seed, dropout, network):
-    size = _reserve_size(network_from(network, dropout), *x.shape[:2])
+def _forward_fake(x, states, weights, lengths, seed, dropout, network, resets=None):
+    size = _reserve_size(network_from(network, dropout), *x.shape[:2], resets is not None)
     return [*_infer_fake(x, states, weights, lengths, network), x.new_empty(size, dtype=torch.uint8)]
 
 
@@ -114,7 +127,7 @@ def _backward_fake(reserve, weights, dy, dstates, T, B, dx, dweights, dropout, n
 
 
 def _setup(ctx, inputs, output) -> None:
-    x, states, weights, _, _, dropout, network = inputs
+    x, states, weights, _, _, dropout, network, _ = inputs
     ctx.save_for_backward(output[-1], *weights)
     ctx.of, ctx.extent, ctx.given = (dropout, network), x.shape[:2], len(states)
     ctx.set_materialize_grads(False)
@@ -128,7 +141,7 @@ def _autograd(ctx, gradients):
     dx, *rest = torch.ops.nblstm.backward(reserve, weights, dy, dstates, *ctx.extent, wanted_x, wanted_weights, *ctx.of)
     d_initial, flat = rest[:-1], rest[-1]
     d_weights = split(flat, weights) if wanted_weights else [None] * len(weights)
-    return dx if wanted_x else None, d_initial if ctx.given else [], d_weights, None, None, None, None
+    return dx if wanted_x else None, d_initial if ctx.given else [], d_weights, None, None, None, None, None
 
 
 torch.library.register_autograd("nblstm::forward", _autograd, setup_context=_setup, lib=_library)

@@ -16,7 +16,7 @@ from nblstm.cells.cell import Cell
 from nblstm.nn.recurrent_arguments import layers_of
 from nblstm.process.show import warn
 from nblstm.torch import operators  # noqa: F401  # defines them
-from nblstm.torch.checks import check_input, check_lengths, check_states, converted
+from nblstm.torch.checks import check_input, check_lengths, check_states, converted, resets_of
 from nblstm.torch.description import described, network_of
 from nblstm.torch.eager import Recurrence, hooks_of_saved_tensors, inferred, packed_batch
 from nblstm.torch.streaming import Stepper
@@ -140,7 +140,7 @@ class Recurrent(Module):
             raise TypeError(f"{name} is {type(value).__name__}; have a Parameter or a tensor there")
         return value
 
-    def forward(self, input: Tensor | PackedSequence, hx: Any = None, lengths: Any = None):
+    def forward(self, input: Tensor | PackedSequence, hx: Any = None, lengths: Any = None, resets: Any = None):
         """Run all steps.
 
         Parameters
@@ -151,6 +151,9 @@ class Recurrent(Module):
         lengths : sequence or Tensor of int, shape (B,), optional
             Of each sequence, in any order, 0 to T. Beyond it a sequence costs nothing, its output is 0, and its state
             stays.
+        resets : Tensor or array_like of bool, in the shape of ``input`` without its features, optional
+            True where another sequence begins: before this step states are set back to the cell's initial ones, mostly
+            0. The other direction begins anew at the step before.
 
         Returns
         -------
@@ -169,6 +172,8 @@ class Recurrent(Module):
         x = input if packed is None else packed.data
         if packed is not None and lengths is not None:
             raise ValueError("lengths are given beside a PackedSequence, which has its own; give a padded tensor")
+        if packed is not None and resets is not None:
+            raise ValueError("resets are given beside a PackedSequence; give a padded tensor with lengths")
         if lengths is not None:
             check_lengths(lengths)
         tensors = self._tensors()
@@ -180,16 +185,20 @@ class Recurrent(Module):
         check_input(self, x, tensors[0])
         if states and packed is None:
             check_states(self, x, states)
+        if resets is not None:
+            resets = resets_of(resets, x)
         batched = packed is not None or x.dim() != 2
         turned = packed is None and batched and self.batch_first
         if not batched:
             x, states = x.unsqueeze(1), [state.unsqueeze(1) for state in states]
+            resets = None if resets is None else resets.unsqueeze(1)
         elif turned:
             x = x.transpose(0, 1)
+            resets = None if resets is None else resets.transpose(0, 1)
         if self._by_operators(x):
-            y, *final = self._operated(x, states, tensors, lengths, packed)
+            y, *final = self._operated(x, states, tensors, lengths, packed, resets)
         else:
-            y, *final = self._computed(x, states, tensors, lengths, packed)
+            y, *final = self._computed(x, states, tensors, lengths, packed, resets)
         if kept is not y.dtype:
             y, final = y.to(kept), [state.to(kept) for state in final]
         if not batched:
@@ -212,7 +221,9 @@ class Recurrent(Module):
             )
         return hooks_of_saved_tensors(True) is not None or torch._C._len_torch_dispatch_stack() > 0
 
-    def _computed(self, x: Tensor, states: list[Tensor], tensors: list[Tensor], lengths: Any, packed: Any):
+    def _computed(
+        self, x: Tensor, states: list[Tensor], tensors: list[Tensor], lengths: Any, packed: Any, resets: Tensor | None
+    ):
         """Run the engine."""
         follow()
         network = self._networks[x.dtype]
@@ -220,17 +231,20 @@ class Recurrent(Module):
             lengths = packed_batch(packed.batch_sizes, packed.sorted_indices)
         elif isinstance(lengths, Tensor):
             lengths = lengths.cpu().numpy()
+        flags = None if resets is None else resets.numpy()
         seed = int(self._drawn_seed()) if self._drops() else None
         trains = seed is not None or _any_gradient(x, states, tensors)
         weights = self._weights if trains or self._frozen is None else self._frozen
         if weights is None or not weights.are(network, tensors):
             self._weights = weights = Weights(network, tensors)
         if trains:
-            return Recurrence.apply(weights, lengths, seed, len(states), x, *states, *tensors)
+            return Recurrence.apply(weights, (lengths, flags), seed, len(states), x, *states, *tensors)
         few = x.numel() <= FEW_ROWS * self.input_size
-        return inferred(weights.settled() if few else weights, x, states, lengths)
+        return inferred(weights.settled() if few else weights, x, states, lengths, flags)
 
-    def _operated(self, x: Tensor, states: list[Tensor], tensors: list[Tensor], lengths: Any, packed: Any):
+    def _operated(
+        self, x: Tensor, states: list[Tensor], tensors: list[Tensor], lengths: Any, packed: Any, resets: Tensor | None
+    ):
         """Run torch's operators."""
         if packed is not None:
             # Not packed._replace(data=x), which dynamo makes a tuple of.
@@ -244,9 +258,9 @@ class Recurrent(Module):
         text, seed = self._texts[x.dtype], self._drawn_seed() if self._drops() else None
         if seed is not None or _any_gradient(x, states, tensors):
             dropout = 0.0 if seed is None else self._dropout
-            y, *final, _ = torch.ops.nblstm.forward(x, states, tensors, lengths, seed, dropout, text)
+            y, *final, _ = torch.ops.nblstm.forward(x, states, tensors, lengths, seed, dropout, text, resets)
         else:
-            y, *final = torch.ops.nblstm.infer(x, states, tensors, lengths, text)
+            y, *final = torch.ops.nblstm.infer(x, states, tensors, lengths, text, resets)
         if packed is not None:
             if packed.sorted_indices is not None:
                 y, lengths = y.index_select(1, packed.sorted_indices), lengths[packed.sorted_indices]

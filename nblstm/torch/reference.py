@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from nblstm.buffers.layout import suffix
 from nblstm.cells.cell import Cell
 from nblstm.symbolic.graph import Value, topological
+from nblstm.torch.checks import resets_of
 from nblstm.torch.recurrent import Recurrent
 
 #: Operations of a graph on tensors. Of minimum, maximum and clip torch has another gradient where two arguments are
@@ -73,7 +74,7 @@ class Reference(Module):
         super().__init__()
         self.module = module
 
-    def forward(self, input: Tensor | PackedSequence, hx: Any = None, lengths: Any = None):
+    def forward(self, input: Tensor | PackedSequence, hx: Any = None, lengths: Any = None, resets: Any = None):
         """Run all steps; arguments and results as of the module."""
         module = self.module
         packed = input if isinstance(input, PackedSequence) else None
@@ -86,10 +87,16 @@ class Reference(Module):
             x = input if batched else input.unsqueeze(1)
             x = x.transpose(0, 1) if module.batch_first and batched else x
         states = self._initial(x, hx, batched)
-        runs = None
+        runs = starts = None
+        if resets is not None:
+            if packed is not None:
+                raise ValueError("resets are given beside a PackedSequence; give a padded tensor with lengths")
+            starts = resets_of(resets, input)
+            starts = starts.unsqueeze(1) if not batched else starts.transpose(0, 1) if module.batch_first else starts
         if lengths is not None:
             end = torch.as_tensor(lengths, device=x.device)
             runs = torch.arange(x.shape[0], device=x.device)[:, None] < end
+            starts = None if starts is None else starts & runs
         final = []
         D = 1 + module.bidirectional
         for layer in range(module.num_layers):
@@ -97,7 +104,8 @@ class Reference(Module):
                 x = dropout(x, module.dropout, True)
             ways = []
             for direction in range(D):
-                y, last = self._direction(x, [state[layer * D + direction] for state in states], layer, direction, runs)
+                own = [state[layer * D + direction] for state in states]
+                y, last = self._direction(x, own, layer, direction, runs, starts)
                 ways.append(y)
                 final.append(last)
             x = torch.cat(ways, -1)
@@ -122,7 +130,9 @@ class Reference(Module):
         states = [hx] if module._bare_state else list(hx)
         return states if batched else [state.unsqueeze(1) for state in states]
 
-    def _direction(self, x: Tensor, states: list[Tensor], layer: int, direction: int, runs: Tensor | None):
+    def _direction(
+        self, x: Tensor, states: list[Tensor], layer: int, direction: int, runs: Tensor | None, starts: Tensor | None
+    ):
         """One direction of one layer: its outputs (T, B, H), and its states after the last step."""
         module, cell, end = self.module, self.module.cell, suffix(layer, direction)
         weight_ih, weight_hh = (getattr(module, f"weight_{kind}{end}") for kind in ("ih", "hh"))
@@ -134,6 +144,12 @@ class Reference(Module):
         matrices, biases = weight_hh.chunk(G), bias_hh.chunk(G)
         T, ys = len(x), [x.new_zeros(())] * len(x)
         for t in reversed(range(T)) if direction else range(T):
+            first = t + direction  # who reads backwards begins anew behind a reset, before it reads the step t
+            if starts is not None and first < T:
+                states = [
+                    torch.where(starts[first][:, None], before.new_full((), value), before)
+                    for before, value in zip(states, cell.initial, strict=True)
+                ]
             parts = [part[t] for part in from_input]
             new = self._step(cell, parts, matrices, biases, dict(zip(cell.states, states, strict=True)) | vectors)
             y = new[output]

@@ -61,19 +61,21 @@ class Stepper:
     def state(self, state) -> None:
         self.reset(state)
 
-    def reset(self, state=None) -> None:
+    def reset(self, state=None, rows=None) -> None:
         """Set the states, to the cell's initial ones, mostly zeros, if not given.
 
         Parameters
         ----------
         state : tuple of Tensor, or for a GRU and an RNN Tensor, optional
             As the module returns them: each (num_layers, B, H), or (num_layers, H) where B is 1.
+        rows : Tensor or array_like of bool, shape (B,), or of int, optional
+            Of which rows; all if not given.
         """
         if isinstance(state, tuple | list):
             state = tuple([self._state("a state", each) for each in state])
         elif state is not None:
             state = self._state("state", state)
-        self._stepper.reset(state)
+        self._stepper.reset(state, rows.cpu().numpy() if isinstance(rows, Tensor) else rows)
 
     def _state(self, name: str, state: Tensor) -> np.ndarray:
         """Numbers of a state; a module that was called on one sequence returns it without a batch."""

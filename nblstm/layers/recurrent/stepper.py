@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nblstm.engine.inputs import set_states
 from nblstm.layers.recurrent.states import initial_states
 from nblstm.nn import stepper
 
@@ -36,16 +35,16 @@ class Stepper(stepper.Stepper):
     def state(self, state) -> None:
         self.reset(state)
 
-    def reset(self, state=None) -> None:
+    def reset(self, state=None, rows=None) -> None:
         """Set the states, to the layer's initial ones if not given.
 
         Parameters
         ----------
         state : list of array_like, optional
             As ``initial_state`` for calling the layer.
+        rows : array_like of bool, shape (B,), or of int, optional
+            Of which rows, such as those whose episode has ended; all if not given.
         """
         with self._network.backend.active():
             given: Any = initial_states(self._layer, self._B, state)
-            if given is not None:
-                given = tuple([state[None] for state in given])
-            set_states(self._network, self._layer._flat, self._pass.states, given, self._pass.batch, True)
+        self._set(None if given is None else tuple([state[None] for state in given]), rows)
