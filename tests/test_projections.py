@@ -100,8 +100,8 @@ def test_a_recurrent_network_with_one_bare_state_gets_two():
 
 def test_files(tmp_path):
     net = nn.LSTM(I, H, 2, proj_size=P, seed=0)
-    net.save(tmp_path / "net.nblstm")
-    copy, x = nn.load(tmp_path / "net.nblstm"), np.ones((T, B, I))
+    net.save(tmp_path / "net.safetensors")
+    copy, x = nn.load(tmp_path / "net.safetensors"), np.ones((T, B, I))
     assert repr(copy) == repr(net)
     np.testing.assert_array_equal(copy(x)[0], net(x)[0])
 

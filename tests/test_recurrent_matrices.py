@@ -86,8 +86,8 @@ def test_gradients(kind):
 def test_files_and_pickles(kind, tmp_path):
     net = nn.Recurrent(made_with(MATRICES[kind][0]), I, H, seed=1)
     x = np.ones((T, B, I))
-    net.save(tmp_path / "net.nblstm")
-    for copy in (nn.load(tmp_path / "net.nblstm"), pickle.loads(pickle.dumps(net))):
+    net.save(tmp_path / "net.safetensors")
+    for copy in (nn.load(tmp_path / "net.safetensors"), pickle.loads(pickle.dumps(net))):
         assert copy.cell.matrix == net.cell.matrix
         np.testing.assert_array_equal(copy(x)[0], net(x)[0])
 

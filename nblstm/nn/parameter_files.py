@@ -71,7 +71,6 @@ def check_names(path: str, names: Iterable[str], prefix: str, needed: Iterable[s
     unknown = sorted(name for name in under.difference(needed) if "." not in name)
     if not missing and not unknown:
         return
-    refuse_projections(path, unknown)
     fitting = [other for other in prefixes(known, needed[0]) if all(other + name in known for name in needed)]
     if missing and fitting:
         raise ValueError(f"{path!r} has no such parameters under the prefix {prefix!r}; give {_choice(fitting)}")
@@ -82,13 +81,6 @@ def check_names(path: str, names: Iterable[str], prefix: str, needed: Iterable[s
         f"{path!r} {' and '.join(parts)}, under the prefix {prefix!r}; load it into a network of the same kind and "
         "sizes, or give another prefix"
     )
-
-
-def refuse_projections(path: str, names: Iterable[str]) -> None:
-    """Refuse a network of torch's with ``proj_size``."""
-    found = [name for name in names if name.startswith("weight_hr_l")]
-    if found:
-        raise ValueError(f"{path!r} has projections, {found[0]}, and nblstm has none; train with proj_size=0")
 
 
 def prefixes(names: Iterable[str], ending: str) -> list[str]:
@@ -136,7 +128,7 @@ def cell_from_data(data) -> Cell:
         if not isinstance(found, Cell):
             raise ValueError(f"there is no cell named {data!r} in nblstm.cells")
         return found
-    content.expect("cell", data, declared=list, equations=str, doc=str | None)
+    content.expect("cell", data, declared=list, more=dict, equations=str, doc=str | None)
     if len(data["equations"]) > LONGEST_EQUATIONS:
         raise ValueError(
             f"its cell has equations of {len(data['equations'])} characters, more than {LONGEST_EQUATIONS}; make the "
