@@ -101,11 +101,14 @@ def _header(cell: Cell, dtype: str) -> str:
 # --- rows ---------------------------------------------------------------------------------------------
 
 
-def forward_rows_source(cell: Cell, dtype: str, training: bool, stage: int) -> str:
-    """Source of ``rows``, which applies a stage of a cell to rows of a batch; see `FORWARD` for its arguments."""
+def forward_rows_source(cell: Cell, dtype: str, training: bool, stage: int, taping: bool = False) -> str:
+    """Source of ``rows``, which applies a stage of a cell to rows of a batch; see `FORWARD` for its arguments.
+
+    With ``taping`` it writes the tape without training too.
+    """
     output, *others = cell.taped
     function = forward_functions(cell, training)[stage]
-    arrays = _forward_arrays(cell, training)
+    arrays = _forward_arrays(cell, training, taping)
     stores = []
     for result in function.results:
         name = result.removeprefix("new_")
@@ -113,7 +116,7 @@ def forward_rows_source(cell: Cell, dtype: str, training: bool, stage: int) -> s
         stores.append(f"{array}[u] = to_{result}")
         if result == f"new_{output}":
             stores.append(f"y[u] = to_{result}")
-        if name in others and training:
+        if name in others and (training or taping):
             stores.append(f"tape_{name}[u] = to_{result}")
     return _rows_source(cell, dtype, FORWARD, arrays, function, stores, {})
 
@@ -135,7 +138,7 @@ def backward_rows_source(cell: Cell, dtype: str, stage: int) -> str:
     return _rows_source(cell, dtype, BACKWARD, _backward_arrays(cell), function, stores, places)
 
 
-def _forward_arrays(cell: Cell, training: bool) -> dict[str, str]:
+def _forward_arrays(cell: Cell, training: bool, taping: bool) -> dict[str, str]:
     """Start of each array in row b."""
     arrays = {_array(name): f"offset(z, b * z_row + {k} * H)" for k, name in enumerate(forward_program(cell).blocks)}
     arrays["y"] = "offset(y, b * y_row)"
@@ -143,9 +146,10 @@ def _forward_arrays(cell: Cell, training: bool) -> dict[str, str]:
         arrays[f"at_{name}"] = f"offset(state, {k} * state_plane + b * state_row)"
     for k, name in enumerate((*cell.vectors, *cell.scalars)):
         arrays[f"at_{name}"] = f"offset(vectors, {k} * H)"
-    if training:
+    if training or taping:
         for k, name in enumerate(cell.taped[1:]):
             arrays[f"tape_{name}"] = f"offset(tape, {k} * tape_plane + b * tape_row)"
+    if training:
         for k, name in enumerate(saved_names(cell)):
             arrays[f"saved_{name}"] = f"offset(saved, b * saved_row + {k} * H)"
     return arrays

@@ -15,6 +15,7 @@ from numpy import ndarray
 from nblstm.arguments import validate
 from nblstm.buffers import memory
 from nblstm.buffers.pool import FreeList
+from nblstm.engine.asked import Asked
 from nblstm.engine.inputs import (
     checked_batch,
     checked_input,
@@ -29,12 +30,16 @@ from nblstm.engine.reserve import HEADER_SIZE, batch_of, checked_reserve, header
 
 
 class Form(NamedTuple):
-    """Form of a pass: for training or not, steps between checkpoints, with recurrent dropout, with the cell's noise."""
+    """Form of a pass: for training or not, steps between checkpoints, with recurrent dropout, with the cell's noise.
+
+    The last says whether the states of each step are kept where BPTT does not need them.
+    """
 
     training: bool
     checkpoint: int | None = None
     recurrent_dropout: bool = False
     noise: bool = False
+    every_state: bool = False
 
 
 INFERENCE, TRAINING = Form(False), Form(True)
@@ -56,6 +61,8 @@ class Gradients:
         With respect to the initial states.
     signals : dict of str to ndarray
         With respect to the signals of the cell, in their shapes.
+    steps : tuple of ndarray, each (num_layers D, T, B)
+        Of each state, if asked for: the norm over the units of its gradient at each step; 0 beyond a sequence's end.
     """
 
     params: dict[str, np.ndarray]
@@ -63,6 +70,7 @@ class Gradients:
     x: np.ndarray | None = None
     state: tuple[np.ndarray, ...] = ()
     signals: dict[str, np.ndarray] = field(default_factory=dict)
+    steps: tuple[np.ndarray, ...] = ()
 
     def __repr__(self):
         shapes = ", ".join(f"{name} {value.shape}" for name, value in self.params.items())
@@ -94,7 +102,8 @@ class Tape:
 
 
 def infer(
-    module: Any, x, state, lengths=None, mask=None, *, hold: bool = False, outputs: bool = True, signals=None
+    module: Any, x, state, lengths=None, mask=None, *, hold: bool = False, outputs: bool = True, signals=None,
+    all_states: bool = False,
 ):  # fmt: skip
     """Run a network over a batch of sequences.
 
@@ -114,6 +123,8 @@ def infer(
         Whether those of all steps are wanted; otherwise None stands for them.
     signals : dict of str to array_like, optional
         What the cell takes with each step beside x: (T, B) or (T, B, H), in the layout of ``x``.
+    all_states : bool, default False
+        Whether ``y`` is a tuple: each state of the last layer at each step.
 
     Returns
     -------
@@ -123,12 +134,14 @@ def infer(
     network = module._network
     context = None if network.on_host else network.enter()
     try:
-        x, kind, made, free = _pass_for(network, x, lengths, mask, hold, INFERENCE)
+        form = INFERENCE if not all_states else _with_every_state(network, INFERENCE)
+        x, kind, made, free = _pass_for(network, x, lengths, mask, hold, form)
         zero = made.start(network, module._flat, state)
         if signals is not None or network.cell.signals:
             signals = checked_signals(network, signals, made.batch, made.batched)
         made.forward(weights_of(module, False), x, zero, None, signals)
-        y, states = made.outputs() if outputs else None, made.in_order(made.states)
+        y: Any = made.states_at_each_step(network) if all_states else made.outputs() if outputs else None
+        states = made.in_order(made.states)
         if free is not None:
             if not made.copies:
                 made.let_go()
@@ -141,13 +154,13 @@ def infer(
 
 def forward(
     module: Any, x, state, lengths=None, mask=None, *, generator=None, checkpoint: int | None = None,
-    hold: bool = False, outputs: bool = True, reserve=None, signals=None,
+    hold: bool = False, outputs: bool = True, reserve=None, signals=None, all_states: bool = False,
 ):  # fmt: skip
     """Run a network as `infer` does, in training: with what `backward` needs.
 
     Parameters
     ----------
-    module, x, state, lengths, mask, hold, outputs, signals
+    module, x, state, lengths, mask, hold, outputs, signals, all_states
         As for `infer`.
     generator : Generator, optional
         Draws the dropout; there is none without.
@@ -169,6 +182,8 @@ def forward(
     if checkpoint is not None or generator is not None:
         noise = generator is not None and network.is_noisy
         form = Form(True, checkpoint, generator is not None and network.recurrent_dropout > 0, noise)
+    if all_states:
+        form = _with_every_state(network, form)
     context = None if network.on_host else network.enter()
     try:
         if reserve is None:
@@ -180,19 +195,29 @@ def forward(
             signals = checked_signals(network, signals, made.batch, made.batched)
         weights = weights_of(module, True)
         made.forward(weights, x, zero, generator, signals)
-        y, states = made.outputs() if outputs else None, made.in_order(made.states)
+        y: Any = made.states_at_each_step(network) if all_states else made.outputs() if outputs else None
+        states = made.in_order(made.states)
         tape = Tape(network, made, weights, free)
         if reserve is not None:
             made.seal(network, generator is not None)
         if context is not None:
             tape.kind = kind
             return *_returned(network, kind, y if y is None or kind is None else y.copy(), states), tape
-        if y is not None:
+        if y is not None and not all_states:
             y.flags.writeable = False  # large ones are read by BPTT again
         return y, states, tape
     finally:
         if context is not None:
             context.close()
+
+
+def _with_every_state(network: Network, form: Form) -> Form:
+    """The form in which the states of each step are at hand."""
+    if not network.on_host:
+        raise ValueError(
+            f"all_states is for networks on the CPU, and this one is on {network.device!r}; step through the sequence"
+        )
+    return form if form.training and form.checkpoint is None else form._replace(every_state=True)
 
 
 def reserve_size(network: Network, T: int, B: int, lengths=None, mask=None, checkpoint: int | None = None) -> int:
@@ -250,7 +275,7 @@ def restored(module: Any, reserve) -> Tape:
     header = header_of(network, block)
     batch = batch_of(network, header, block)
     form = Form(True, header.checkpoint or None, bool(header.dropped), bool(header.noise))
-    checked_reserve(reserve, memory.size_of(reserve_shapes(network, batch, batch.N, *form[1:])), False)
+    checked_reserve(reserve, memory.size_of(reserve_shapes(network, batch, batch.N, *form[1:4])), False)
     made = Pass(network, batch, bool(header.batched), *form, reserve=block)
     made.learned = bool(header.learned)
     weights = weights_of(module, True)
@@ -258,7 +283,7 @@ def restored(module: Any, reserve) -> Tape:
     return Tape(network, made, weights, None)
 
 
-def backward(tape: Tape, dy, d_state) -> Gradients:
+def backward(tape: Tape, dy, d_state, asked: Asked | None = None) -> Gradients:
     """Run BPTT, after `forward`.
 
     Parameters
@@ -268,6 +293,8 @@ def backward(tape: Tape, dy, d_state) -> Gradients:
         Gradient with respect to the outputs, in their shape; None for zeros.
     d_state : tuple of array_like or None
         Gradient with respect to the final states; None for zeros, also within the tuple.
+    asked : Asked, optional
+        What is to be done with the gradients of each step's states.
 
     Returns
     -------
@@ -279,8 +306,10 @@ def backward(tape: Tape, dy, d_state) -> Gradients:
     try:
         arrays = network.backend.arrays
         flat = arrays.empty((network.layout.size,), network.numpy_dtype)
-        d_signals = tape.made.d_signals()
-        kind, dx, d_states = _backward(tape, dy, d_state, flat, True, d_signals)
+        d_signals, each = tape.made.d_signals(), None
+        if asked is not None:
+            dy, each = asked.of_layers(network, tape.made, _checked_dy(tape, dy)[0])
+        kind, dx, d_states = _backward(tape, dy, d_state, flat, True, d_signals, each)
         signals = tape.made.signals_in_layout(d_signals) if d_signals else {}
         if network.on_host and flat.nbytes > SMALL:  # what is smaller may wait for the next call
             for layer in tape.made.layers:
@@ -290,7 +319,8 @@ def backward(tape: Tape, dy, d_state) -> Gradients:
             dx, d_states = _returned(network, kind, dx, d_states)
             own, flat = params, arrays.returned(flat, kind)
             params = network.layout.views(flat) if kind is None else {k: arrays.returned(own[k], kind) for k in own}
-        return Gradients(params, flat, dx, d_states, signals)
+        steps = () if each is None or each[0].norms is None else tape.made.norms_in_layout(each)
+        return Gradients(params, flat, dx, d_states, signals, steps)
     finally:
         if context is not None:
             context.close()
@@ -317,12 +347,43 @@ def backward_into(tape: Tape, dy, d_state, flat: np.ndarray | None, input_gradie
         return _returned(network, kind, dx, d_states)
 
 
-def _backward(tape: Tape, dy, d_state, flat, input_gradient: bool, d_signals=()) -> tuple[Any, Any, tuple]:
-    network, made, kind = tape.network, tape.made, tape.kind
+def per_sample_gradients(tape: Tape, dy, d_state) -> Gradients:
+    """Run BPTT as `backward` does; gradients of the parameters are those of each sequence, (B, ...)."""
+    network, made = tape.network, tape.made
+    B, layout = made.batch.B, network.layout
+    if not network.on_host:
+        raise ValueError(
+            f"per-sample gradients are for networks on the CPU, and this one is on {network.device!r}; run backward() "
+            "for each sequence"
+        )
+    if made.batch.packed.B != B:
+        raise ValueError("per-sample gradients are not for a pass with resets; run backward() for each sequence")
+    own = np.zeros((B, network.kernel_layout.size), network.numpy_dtype)
+    d_signals = made.d_signals()
+    _, dx, d_states = _backward(tape, dy, d_state, None, True, d_signals, None, own)
+    samples = own
+    if network.kernel_layout is not layout:
+        samples = np.empty((B, layout.size), network.numpy_dtype)
+        for b in range(B):
+            network.gradients_of(tape.weights.parameters, own[b], samples[b])
+    params = {name: samples[:, layout.place(name)].reshape(B, *shape) for name, shape in layout.shapes.items()}
+    return Gradients(params, samples, dx, d_states, made.signals_in_layout(d_signals) if d_signals else {})
+
+
+def _checked_dy(tape: Tape, dy) -> tuple[Any, Any]:
+    """The gradient of the outputs as BPTT takes it, and the kind of array that results are."""
+    network, made = tape.network, tape.made
+    if dy is None or (network.on_host and made.takes(dy)):
+        return dy, tape.kind
+    return output_gradient(network, dy, made.batch, made.batched), network.backend.arrays.kind(dy)
+
+
+def _backward(
+    tape: Tape, dy, d_state, flat, input_gradient: bool, d_signals=(), each=None, samples=None
+) -> tuple[Any, Any, tuple]:  # fmt: skip
+    network, made = tape.network, tape.made
     made.check_reserve()
-    if dy is not None and not (network.on_host and made.takes(dy)):
-        kind = network.backend.arrays.kind(dy)
-        dy = output_gradient(network, dy, made.batch, made.batched)
+    dy, kind = _checked_dy(tape, dy)
     if made.lock._is_owned():  # type: ignore[attr-defined]  # it would overwrite what is half done
         raise RuntimeError("backward() of this tape is under way on this thread; give a handler a pass of its own")
     with made.lock:
@@ -332,9 +393,9 @@ def _backward(tape: Tape, dy, d_state, flat, input_gradient: bool, d_signals=())
         else:
             set_gradients(network, d_states, d_state, made.batch, made.batched)
         if flat is None or network.kernel_layout is network.layout:
-            return kind, made.backward(dy, flat, input_gradient, d_signals), made.in_order(d_states)
+            return kind, made.backward(dy, flat, input_gradient, d_signals, each, samples), made.in_order(d_states)
         own = np.empty(network.kernel_layout.size, network.numpy_dtype)
-        dx = made.backward(dy, own, input_gradient, d_signals)
+        dx = made.backward(dy, own, input_gradient, d_signals, each)
         network.gradients_of(tape.weights.parameters, own, flat)
         return kind, dx, made.in_order(d_states)
 

@@ -13,6 +13,7 @@ from nblstm.buffers.layout import recurrent_layout
 from nblstm.cells.cell import Cell
 from nblstm.cells.recurrent_dropout import recurrent_dropout as with_recurrent_dropout
 from nblstm.engine import engine
+from nblstm.engine.asked import Asked
 from nblstm.engine.device import device_for
 from nblstm.engine.engine import Gradients, Tape
 from nblstm.engine.network import Network
@@ -162,7 +163,9 @@ class Recurrent(Module):
         changed = [f"{name}={v!r}" for name, v in options.items() if v != defaults.get(name, "float32")]
         return f"{type(self).__name__}({', '.join([*given, *changed])})"
 
-    def __call__(self, x, state=None, lengths=None, *, mask=None, signals=None) -> tuple[np.ndarray, Any]:
+    def __call__(
+        self, x, state=None, lengths=None, *, mask=None, signals=None, all_states: bool = False
+    ) -> tuple[Any, Any]:  # fmt: skip
         """Inference.
 
         Parameters
@@ -180,10 +183,12 @@ class Recurrent(Module):
         signals : dict of str to array_like, optional
             What the cell takes with each step beside x, by its names: (T, B), or (T, B, H) for a number for each unit;
             (B, T, ...) if ``batch_first``, (T, ...) for one sequence.
+        all_states : bool, default False
+            Whether ``y`` is a tuple: every state of the last layer at each step, in the cell's order.
 
         Returns
         -------
-        y : ndarray, shape (T, B, D H), (B, T, D H) or (T, D H)
+        y : ndarray, shape (T, B, D H), (B, T, D H) or (T, D H), or a tuple of such
             Outputs of the last layer; 0 beyond a sequence's length, and at masked steps.
         states : tuple of ndarray, each (num_layers D, B, H) or (num_layers D, H)
             States after each sequence's last step; the initial ones where there is none.
@@ -193,20 +198,20 @@ class Recurrent(Module):
         TypeError, ValueError
             If a shape, dtype or length does not fit, or a stateful network gets another number of sequences.
         """
-        y, states = engine.infer(self, x, self._start(x, state), lengths, mask, signals=signals)
+        y, states = engine.infer(self, x, self._start(x, state), lengths, mask, signals=signals, all_states=all_states)
         if self._carried is not None:
             self._carried.take(states)
         return y, self._from_tuple(states)
 
     def forward(
         self, x, state=None, lengths=None, *, mask=None, signals=None, checkpoint: int | None = None,
-        reserve: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, Any, Tape]:  # fmt: skip
+        reserve: np.ndarray | None = None, all_states: bool = False,
+    ) -> tuple[Any, Any, Tape]:  # fmt: skip
         """Training, ``y, states, tape = network.forward(x)``: with dropout, and with what `backward` needs.
 
         Parameters
         ----------
-        x, state, lengths, mask, signals
+        x, state, lengths, mask, signals, all_states
             As for calling the network.
         checkpoint : int, optional
             For sequences too long for memory: the tape keeps the states about every so many steps (cut where
@@ -224,7 +229,7 @@ class Recurrent(Module):
         """
         y, states, tape = engine.forward(
             self, x, self._start(x, state), lengths, mask, generator=self._generator, checkpoint=checkpoint,
-            reserve=reserve, signals=signals,
+            reserve=reserve, signals=signals, all_states=all_states,
         )  # fmt: skip
         if self._carried is not None:
             self._carried.take(states)
@@ -242,7 +247,10 @@ class Recurrent(Module):
         """
         return engine.reserve_size(self._network, T, B, lengths, mask, checkpoint)
 
-    def backward(self, tape: Tape | None, dy, dstate=None, *, reserve: np.ndarray | None = None) -> Gradients:
+    def backward(
+        self, tape: Tape | None, dy, dstate=None, *, dstates=None, clip=None, truncate: int | None = None,
+        steps: bool = False, reserve: np.ndarray | None = None,
+    ) -> Gradients:  # fmt: skip
         """Backpropagation through time.
 
         Parameters
@@ -253,6 +261,23 @@ class Recurrent(Module):
             Gradient of the loss with respect to the outputs, in their shape; None for zeros.
         dstate : tuple of array_like, optional
             Gradient with respect to the final states, in their shape.
+        dstates : tuple of array_like, optional
+            Gradient with respect to every state of the last layer at each step, as ``all_states`` gives them; None for
+            zeros. That of the output is added to ``dy``.
+        clip : float, (str, float), array_like of shape (H,), or dict of str to these, optional
+            Limit of the gradient that comes back through a state, for each state or by its name. With ``d_t`` the sum
+            of what step t + 1 gave for state t (behind the last step, ``dstate``), in all layers::
+
+                dL/d state_t = clip(d_t) + dy_t
+
+                c, ("value", c), array c     clip(d) = min(max(d, -c), c), unit by unit
+                ("norm", c)                  clip(d) = d min(1, c / |d|), |d| over the units of a sequence
+        truncate : int, optional
+            No gradient flows through the states from step n k to step n k - 1, n = 1, 2, ..., of each sequence, in the
+            order of processing, for k = ``truncate``.
+        steps : bool, default False
+            Whether ``gradients.steps`` has, for each state, the norm over the units of ``dL/d state_t``
+            (num_layers D, T, B).
         reserve : ndarray, optional
             What ``forward(..., reserve=)`` has filled, at any address: BPTT from it alone, with the parameters as they
             are now.
@@ -260,8 +285,8 @@ class Recurrent(Module):
         Returns
         -------
         Gradients
-            ``params`` (by name), ``flat`` (all in one buffer), ``x``, ``state`` (of the initial states) and
-            ``signals`` (by name).
+            ``params`` (by name), ``flat`` (all in one buffer), ``x``, ``state`` (of the initial states), ``signals``
+            (by name) and ``steps``.
 
         Raises
         ------
@@ -272,12 +297,43 @@ class Recurrent(Module):
             if tape is not None:
                 raise ValueError("tape and reserve are both given; give None as the tape, or no reserve")
             tape = engine.restored(self, reserve)
+        asked = None
+        if not (dstates is None and clip is None and truncate is None and steps is False):
+            asked = Asked(clip, truncate, steps, dstates)
+        gradients = engine.backward(self._own_tape(tape), dy, self._to_tuple(dstate), asked)
+        gradients.state = self._from_tuple(gradients.state)
+        return gradients
+
+    def per_sample_gradients(self, tape: Tape, dy, dstate=None) -> Gradients:
+        """Backpropagation through time, with the gradients of the parameters for each sequence.
+
+        The loop over time runs once for all, then the products that give the weights' gradients run sequence by
+        sequence. That takes the memory of B times the parameters.
+
+        Parameters
+        ----------
+        tape, dy, dstate
+            As for `backward`.
+
+        Returns
+        -------
+        Gradients
+            As from `backward`, but ``params`` are (B, ...) each, views of ``flat``, which is (B, P).
+
+        Raises
+        ------
+        TypeError, ValueError
+            As from `backward`.
+        """
+        gradients = engine.per_sample_gradients(self._own_tape(tape), dy, self._to_tuple(dstate))
+        gradients.state = self._from_tuple(gradients.state)
+        return gradients
+
+    def _own_tape(self, tape) -> Tape:
         if not isinstance(tape, Tape) or tape.network is not self._network:
             fix = ", or a reserve by name: backward(None, dy, reserve=...)" if isinstance(tape, np.ndarray) else ""
             raise ValueError(f"tape is not from this network's forward(); pass the third of its results{fix}")
-        gradients = engine.backward(tape, dy, self._to_tuple(dstate))
-        gradients.state = self._from_tuple(gradients.state)
-        return gradients
+        return tape
 
     def reset_state(self) -> None:
         """Have the next call of a stateful network start with the initial states.
