@@ -60,7 +60,8 @@ class Asked(NamedTuple):
         given = self._given(network, made)
         k = states.index(network.cell.output)
         if given and given[k] is not None:
-            dy, given[k] = given[k] if dy is None else dy + given[k], None
+            dy = given[k] if dy is None else output_gradient(network, dy, made.batch, made.batched) + given[k]
+            given[k] = None
         rows = [None if one is None else made.rows_of(one) for one in given]
         mask = made.recurrent_factors
         return dy, [

@@ -308,7 +308,7 @@ def backward(tape: Tape, dy, d_state, asked: Asked | None = None) -> Gradients:
         flat = arrays.empty((network.layout.size,), network.numpy_dtype)
         d_signals, each = tape.made.d_signals(), None
         if asked is not None:
-            dy, each = asked.of_layers(network, tape.made, _checked_dy(tape, dy)[0])
+            dy, each = asked.of_layers(network, tape.made, dy)
         kind, dx, d_states = _backward(tape, dy, d_state, flat, True, d_signals, each)
         signals = tape.made.signals_in_layout(d_signals) if d_signals else {}
         if network.on_host and flat.nbytes > SMALL:  # what is smaller may wait for the next call
@@ -319,8 +319,10 @@ def backward(tape: Tape, dy, d_state, asked: Asked | None = None) -> Gradients:
             dx, d_states = _returned(network, kind, dx, d_states)
             own, flat = params, arrays.returned(flat, kind)
             params = network.layout.views(flat) if kind is None else {k: arrays.returned(own[k], kind) for k in own}
-        steps = () if each is None or each[0].norms is None else tape.made.norms_in_layout(each)
-        return Gradients(params, flat, dx, d_states, signals, steps)
+        gradients = Gradients(params, flat, dx, d_states, signals)
+        if each is not None and each[0].norms is not None:
+            gradients.steps = tape.made.norms_in_layout(each)
+        return gradients
     finally:
         if context is not None:
             context.close()
@@ -370,20 +372,14 @@ def per_sample_gradients(tape: Tape, dy, d_state) -> Gradients:
     return Gradients(params, samples, dx, d_states, made.signals_in_layout(d_signals) if d_signals else {})
 
 
-def _checked_dy(tape: Tape, dy) -> tuple[Any, Any]:
-    """The gradient of the outputs as BPTT takes it, and the kind of array that results are."""
-    network, made = tape.network, tape.made
-    if dy is None or (network.on_host and made.takes(dy)):
-        return dy, tape.kind
-    return output_gradient(network, dy, made.batch, made.batched), network.backend.arrays.kind(dy)
-
-
 def _backward(
     tape: Tape, dy, d_state, flat, input_gradient: bool, d_signals=(), each=None, samples=None
 ) -> tuple[Any, Any, tuple]:  # fmt: skip
-    network, made = tape.network, tape.made
+    network, made, kind = tape.network, tape.made, tape.kind
     made.check_reserve()
-    dy, kind = _checked_dy(tape, dy)
+    if dy is not None and not (network.on_host and made.takes(dy)):
+        kind = network.backend.arrays.kind(dy)
+        dy = output_gradient(network, dy, made.batch, made.batched)
     if made.lock._is_owned():  # type: ignore[attr-defined]  # it would overwrite what is half done
         raise RuntimeError("backward() of this tape is under way on this thread; give a handler a pass of its own")
     with made.lock:

@@ -373,8 +373,12 @@ class Pass:
         for k in reversed(range(len(self.layers))):
             fresh = not k and not self.copies
             wanted = bool(k) or input_gradient
-            more = () if each is None and samples is None else (None if each is None else each[k], samples)
-            rows = self.layers[k].backward(rows, self._d_states_of_layer[k], flat, wanted, fresh, d_signals, *more)
+            layer, d_own = self.layers[k], self._d_states_of_layer[k]
+            if each is None and samples is None:
+                rows = layer.backward(rows, d_own, flat, wanted, fresh, d_signals)
+            else:
+                own = None if each is None else each[k]
+                rows = layer.backward(rows, d_own, flat, wanted, fresh, d_signals, own, samples)
             if k and dropout.between:
                 rows = rows[: batch.N] * dropout.between[k - 1]
         if not self.copies:

@@ -31,6 +31,11 @@ def _of_network(name: str) -> property:
     return property(lambda self: getattr(self._network, name), doc="As given.")
 
 
+def _another_tape(tape) -> ValueError:
+    fix = ", or a reserve by name: backward(None, dy, reserve=...)" if isinstance(tape, np.ndarray) else ""
+    return ValueError(f"tape is not from this network's forward(); pass the third of its results{fix}")
+
+
 class Recurrent(Module):
     """A stack of recurrent layers of one cell.
 
@@ -297,10 +302,11 @@ class Recurrent(Module):
             if tape is not None:
                 raise ValueError("tape and reserve are both given; give None as the tape, or no reserve")
             tape = engine.restored(self, reserve)
-        asked = None
-        if not (dstates is None and clip is None and truncate is None and steps is False):
-            asked = Asked(clip, truncate, steps, dstates)
-        gradients = engine.backward(self._own_tape(tape), dy, self._to_tuple(dstate), asked)
+        if not isinstance(tape, Tape) or tape.network is not self._network:
+            raise _another_tape(tape)
+        plain = clip is None and truncate is None and dstates is None and steps is False
+        asked = None if plain else Asked(clip, truncate, steps, dstates)
+        gradients = engine.backward(tape, dy, self._to_tuple(dstate), asked)
         gradients.state = self._from_tuple(gradients.state)
         return gradients
 
@@ -325,15 +331,11 @@ class Recurrent(Module):
         TypeError, ValueError
             As from `backward`.
         """
-        gradients = engine.per_sample_gradients(self._own_tape(tape), dy, self._to_tuple(dstate))
+        if not isinstance(tape, Tape) or tape.network is not self._network:
+            raise _another_tape(tape)
+        gradients = engine.per_sample_gradients(tape, dy, self._to_tuple(dstate))
         gradients.state = self._from_tuple(gradients.state)
         return gradients
-
-    def _own_tape(self, tape) -> Tape:
-        if not isinstance(tape, Tape) or tape.network is not self._network:
-            fix = ", or a reserve by name: backward(None, dy, reserve=...)" if isinstance(tape, np.ndarray) else ""
-            raise ValueError(f"tape is not from this network's forward(); pass the third of its results{fix}")
-        return tape
 
     def reset_state(self) -> None:
         """Have the next call of a stateful network start with the initial states.
