@@ -101,11 +101,14 @@ def _header(cell: Cell, dtype: str) -> str:
 # --- rows ---------------------------------------------------------------------------------------------
 
 
-def forward_rows_source(cell: Cell, dtype: str, training: bool, stage: int) -> str:
-    """Source of ``rows``, which applies a stage of a cell to rows of a batch; see `FORWARD` for its arguments."""
+def forward_rows_source(cell: Cell, dtype: str, training: bool, stage: int, taping: bool = False) -> str:
+    """Source of ``rows``, which applies a stage of a cell to rows of a batch; see `FORWARD` for its arguments.
+
+    With ``taping`` it writes the tape without training too.
+    """
     output, *others = cell.taped
     function = forward_functions(cell, training)[stage]
-    arrays = _forward_arrays(cell, training)
+    arrays = _forward_arrays(cell, training, taping)
     numbers = {*forward_program(cell).row.numbers, *(f"saved_{name}" for name in saved_row(cell).numbers)}
     stores = []
 
@@ -118,7 +121,7 @@ def forward_rows_source(cell: Cell, dtype: str, training: bool, stage: int) -> s
         stores.append(f"{array}[{index(result)}] = to_{result}")
         if result == f"new_{output}":
             stores.append(f"y[u] = to_{result}")
-        if name in others and training:
+        if name in others and (training or taping):
             stores.append(f"tape_{name}[u] = to_{result}")
     places = {name: f"{_array(name)}[0]" for name in numbers}
     return _rows_source(cell, dtype, FORWARD, arrays, function, stores, places)
@@ -143,7 +146,7 @@ def backward_rows_source(cell: Cell, dtype: str, stage: int) -> str:
     return _rows_source(cell, dtype, BACKWARD, _backward_arrays(cell), function, stores, places)
 
 
-def _forward_arrays(cell: Cell, training: bool) -> dict[str, str]:
+def _forward_arrays(cell: Cell, training: bool, taping: bool) -> dict[str, str]:
     """Start of each array in row b."""
     arrays = _row_arrays(forward_program(cell).row, "z", _array)
     arrays["y"] = "offset(y, b * y_row)"
@@ -151,9 +154,10 @@ def _forward_arrays(cell: Cell, training: bool) -> dict[str, str]:
         arrays[f"at_{name}"] = f"offset(state, {k} * state_plane + b * state_row)"
     for k, name in enumerate((*cell.vectors, *cell.scalars)):
         arrays[f"at_{name}"] = f"offset(vectors, {k} * H)"
-    if training:
+    if training or taping:
         for k, name in enumerate(cell.taped[1:]):
             arrays[f"tape_{name}"] = f"offset(tape, {k} * tape_plane + b * tape_row)"
+    if training:
         arrays |= _row_arrays(saved_row(cell), "saved", lambda name: f"saved_{name}")
     return arrays
 

@@ -248,6 +248,12 @@ class BackwardArguments(Arguments):
     dz_start: int  # dz holds packed rows from dz_start on
     sync: Array
     gemm: Kernel
+    state_gradients: Kernel  # 0 for none
+    told: Array
+    told_states: int
+    lengths: Array
+    truncate: int
+    mask: Array  # see `kernels/state_gradients.py`
 
 
 @structure

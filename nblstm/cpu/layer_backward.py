@@ -12,6 +12,7 @@ import numpy as np
 
 from nblstm.buffers import memory
 from nblstm.buffers.batch import Batch
+from nblstm.buffers.each_step import EachStep
 from nblstm.buffers.layout import input_order, recurrent_order
 from nblstm.cells.cell import Cell
 from nblstm.cells.stages import backward_program
@@ -23,10 +24,12 @@ from nblstm.cpu.kernels.gather import gather_rows
 from nblstm.cpu.kernels.gradients import gradients_kernel
 from nblstm.cpu.kernels.pointwise import backward_rows
 from nblstm.cpu.kernels.program import program_table
+from nblstm.cpu.kernels.state_gradients import state_gradients_kernel, state_table
 from nblstm.cpu.layer_forward import History
 from nblstm.cpu.matrix.gemm import gemm
 from nblstm.cpu.matrix.sparse import sparse_weight_block
-from nblstm.cpu.partition import Sizes, Steps, in_order, partition, row_bounds, truncated, whole
+from nblstm.cpu.partition import Sizes, Steps, in_order, partition, row_bounds, whole
+from nblstm.cpu.sample_gradients import sample_gradients
 from nblstm.cpu.weights import PackedWeights
 
 #: Parameters whose gradients are matrix products and sums over rows.
@@ -80,20 +83,12 @@ class LayerBackward:
         For each direction, where among the gradients of all parameters those of `PARAMETERS` begin; None for no such.
     started : set of int
         Directions whose gradients have been set by another object already, and are added to; this one's are put in.
-    truncate : int, optional
-        No gradient flows through the states between the steps ``n truncate - 1`` and ``n truncate``.
-
-    Attributes
-    ----------
-    truncate
-        As given.
     """
 
     def __init__(
         self, sizes: Sizes, batch: Batch, segments: list[list[Steps]], histories: list[History],
-        places: list[list[int | None]], started: set[int], truncate: int | None = None,
+        places: list[list[int | None]], started: set[int],
     ):  # fmt: skip
-        self.truncate = truncate
         self._sizes, self._histories, self._places, self._before = sizes, histories, places, frozenset(started)
         self._zeros = np.zeros(max(sizes.I, sizes.H), sizes.dtype)
         self._asked = array("q", [0])  # where the gradient kernel asks for `sparse_weight_block`, by a 1
@@ -105,16 +100,18 @@ class LayerBackward:
         self._segments: list[_Segment] = []
         self._targets: list[tuple[GradientArguments, str, int]] = []
         self._flat: Any = _UNSET
+        self._each: EachStep | None = None
+        self._whole_rows = False
         self.arrange(batch, segments)
         started.update(d for segment in self._segments for d in segment.directions)
 
     def arrange(self, batch: Batch, segments: list[list[Steps]]) -> None:
         """Set what depends on the lengths of a batch of T steps and B sequences."""
         sizes = self._sizes
-        segments = truncated(segments, self.truncate)
+        self._batch, self._steps = batch, segments
         self._in_place = [batch.uniform and not reverse for reverse in sizes.directions]
         self._serial = sizes.is_serial(batch, thresholds.SERIAL_WORK_GRADIENTS)
-        self._cut = partition(batch, sizes.H, sizes.columns, sizes.D, self._serial)
+        self._cut = partition(batch, sizes.H, sizes.columns, sizes.D, self._serial, self._whole_rows)
         loop = backward_by_units if self._cut.by_units else backward_by_rows
         self._kernels = loop(sizes.dtype), gradients_kernel(sizes.dtype)
         self._previous = [
@@ -148,16 +145,6 @@ class LayerBackward:
             ]  # fmt: skip
         for segment, row in zip(self._segments, cuts, strict=True):
             self._arrange_segment(segment, batch, [steps for _, steps in row])
-        # Of each segment, the directions that end at a truncation, and the sequences that run on both of its sides.
-        edges = [[(d, steps[int(sizes.directions[d])]) for d, steps in row] for row in cuts]
-        self._ends = [
-            [
-                (d, int(batch.active[t]))
-                for d, t in row
-                if self.truncate and 0 < t < batch.steps and t % self.truncate == 0
-            ]
-            for row in edges
-        ]
 
     def _new_segment(self, directions: list[int], started: set[int]) -> _Segment:
         """The kernel arguments of a segment, with all that no batch changes."""
@@ -219,6 +206,7 @@ class LayerBackward:
     def launch(
         self, weights: list[PackedWeights], x: np.ndarray, dy: np.ndarray | None, d_state: np.ndarray,
         d_vectors: np.ndarray | None, dx: np.ndarray | None, flat: np.ndarray | None, d_signals: Sequence[np.ndarray],
+        each: EachStep | None = None, samples: np.ndarray | None = None,
     ) -> None:  # fmt: skip
         """Run the kernels: for each segment the loop over time, then the gradients that follow from it.
 
@@ -236,7 +224,14 @@ class LayerBackward:
             Gradients of all parameters, which are set; None if they are not wanted.
         d_signals : list of ndarray, each (N,) or (N, H)
             Gradients of the signals, which are added to; empty if they are not wanted.
+        each : EachStep, optional
+        samples : ndarray, shape (B, P), optional
+            Gradients of all parameters for each sequence, in the caller's order, which are added to.
         """
+        if each is not None or self._each is not None:
+            self._ask(each, dy)
+            if each is not None:
+                dy = None  # it is among what is given
         # Arrays are mostly those of the call before; see `LayerForward.forward`.
         if weights is not self._weights:
             self._weights = None
@@ -265,21 +260,21 @@ class LayerBackward:
                 told.held[field] = flat
             self._flat = flat
         (loop_kernel, gradients_kernel), serial = self._kernels, self._serial
-        for segment, ends in zip(self._segments, self._ends, strict=True):
+        for segment in self._segments:
             if self._cut.by_units:
                 self._sync.fill(0)
             threads.run(loop_kernel, segment.loop, self._cut.parts * len(segment.directions), serial=serial)
             for k, own in enumerate(segment.gradients):
                 d = segment.directions[k]
-                if not self._in_place[d] and flat is not None:
+                if not self._in_place[d] and not (flat is None and samples is None):
                     (lo, hi), history = segment.rows[k], self._histories[d]
                     h = gather_rows(history.by_state[0], self._previous[d][lo - history.start : hi - history.start])
                     own[0].set(h=h, h_row=h.shape[1])
                 threads.run(gradients_kernel, own, own[0].parts, serial=serial)
+                if samples is not None:
+                    self._of_samples(segment, k, x if x.ndim == 2 else x[d], samples)
             for k, d in enumerate(segment.directions if d_signals else ()):
                 self._add_signals(segment.rows[k], self._dz[d], d_signals)
-            for d, running in ends:
-                d_state[:, d, :running] = 0
         if self._asked[0]:
             dtype = self._sizes.dtype
             _sparse_blocks[dtype] = sparse_weight_block(dtype)
@@ -288,6 +283,15 @@ class LayerBackward:
                 for own in segment.gradients:
                     own[0].sparse_block = _sparse_blocks[dtype]
 
+    def _of_samples(self, segment: _Segment, k: int, x: np.ndarray, samples: np.ndarray) -> None:
+        """Add the gradients of the parameters for each sequence."""
+        (lo, hi), d, [whole] = segment.rows[k], segment.directions[k], segment.gradients[k]
+        first = int(np.searchsorted(self._batch.offset, lo, side="right")) - 1
+        arrays = {"dz": self._dz[d][: hi - lo], "x": x[lo:hi], "h": whole.held["h"][: hi - lo]}
+        places = {f"d_{name}": start for name, start in zip(PARAMETERS, self._places[d], strict=True)}
+        made = sample_gradients(whole, self._weight_parts, self._batch, first, arrays, samples, places)
+        threads.run(self._kernels[1], made, self._weight_parts * len(made), serial=self._serial)
+
     def _add_signals(self, rows: tuple[int, int], dz: np.ndarray, d_signals: Sequence[np.ndarray]) -> None:
         """Add what a segment's rows of dz have for the signals."""
         (lo, hi), H, cell = rows, self._sizes.H, self._sizes.cell
@@ -295,6 +299,23 @@ class LayerBackward:
         for k, d_signal in enumerate(d_signals, first):
             own = dz[: hi - lo, k * H : (k + 1) * H]
             d_signal[lo:hi] += own if d_signal.ndim == 2 else own.sum(axis=1)
+
+    def _ask(self, each: EachStep | None, dy: np.ndarray | None) -> None:
+        """Have the loop over time do at each step what is asked for, or nothing."""
+        self._each = each
+        if (each is not None and each.whole_rows) is not self._whole_rows:
+            self._whole_rows = not self._whole_rows
+            self.arrange(self._batch, self._steps)
+        sizes, batch = self._sizes, self._batch
+        for segment in self._segments:
+            for told, d in zip(segment.loop, segment.directions, strict=True):
+                if each is None:
+                    told.set(state_gradients=0, told=None, lengths=None, mask=None)
+                    continue
+                table = state_table(each, sizes.cell, sizes.H, dy, d)
+                mask = None if each.mask is None else each.mask[d]
+                told.set(told=table, told_states=len(table), truncate=each.truncate, lengths=batch.lengths, mask=mask)
+                told.state_gradients = state_gradients_kernel(sizes.dtype)
 
     def _point_at(self, x: np.ndarray, d_state: np.ndarray, d_vectors: np.ndarray | None) -> None:
         I, item, x_next = self._sizes.I, self._sizes.item, x.strides[0] if x.ndim == 3 else 0

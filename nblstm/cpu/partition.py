@@ -99,7 +99,9 @@ class Partition(NamedTuple):
         return len(self.bounds) - 1
 
 
-def partition(batch: Batch, H: int, columns: int, directions: int, serial: bool) -> Partition:
+def partition(
+    batch: Batch, H: int, columns: int, directions: int, serial: bool, whole_rows: bool = False
+) -> Partition:  # fmt: skip
     """Cut a recurrence for the number of threads.
 
     Parameters
@@ -111,11 +113,13 @@ def partition(batch: Batch, H: int, columns: int, directions: int, serial: bool)
         Each has its share of the threads.
     serial : bool
         One part: the calling thread does it all.
+    whole_rows : bool
+        Whether a part needs all units of its rows.
     """
     threads_each = -(-threads.num_threads() // directions)
     if serial or threads_each < 2:
         return Partition(False, np.array([0, batch.B], np.int64), batch.B)
-    few_rows = thresholds.ROWS_PER_THREAD * threads_each > batch.B
+    few_rows = thresholds.ROWS_PER_THREAD * threads_each > batch.B and not whole_rows
     if few_rows and (batch.T == 1 or columns * H > thresholds.SHARED_STEP_WORK):
         # More threads than cores would wait in every step for those that do not run: eight on two cores took 19 ms for
         # 100 steps of H = 512, and take 3.8 as two parts.
@@ -180,20 +184,6 @@ def spans(batch: Batch, directions: tuple[bool, ...], checkpoint: int | None) ->
             groups.append([])
         groups[-1].append(steps)
     return [[groups[-1 - k] if reverse else groups[k] for reverse in directions] for k in range(len(groups))]
-
-
-def truncated(segments: list[list[Steps]], truncate: int | None) -> list[list[Steps]]:
-    """Segments of each direction, cut at all multiples of ``truncate`` steps too; as they are for None."""
-    if truncate is None:
-        return segments
-    return [
-        [
-            steps
-            for first, last in group
-            for steps in pairwise([first, *range(first - first % truncate + truncate, last, truncate), last])
-        ]
-        for group in segments
-    ]
 
 
 def whole(group: list[Steps]) -> Steps:

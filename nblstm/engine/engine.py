@@ -15,6 +15,7 @@ from numpy import ndarray
 from nblstm.arguments import validate
 from nblstm.buffers import memory
 from nblstm.buffers.pool import FreeList
+from nblstm.engine.asked import Asked
 from nblstm.engine.inputs import (
     checked_batch,
     checked_input,
@@ -23,19 +24,23 @@ from nblstm.engine.inputs import (
     set_gradients,
     steps_and_sequences,
 )
-from nblstm.engine.network import Network, Weights, checked_truncation, weights_of
+from nblstm.engine.network import Network, Weights, weights_of
 from nblstm.engine.passes import SMALL, Pass
 from nblstm.engine.projection import of_outputs, to_outputs
 from nblstm.engine.reserve import HEADER_SIZE, batch_of, checked_reserve, header_of, largest_reserve, reserve_shapes
 
 
 class Form(NamedTuple):
-    """Form of a pass: for training or not, steps between checkpoints, with recurrent dropout, with the cell's noise."""
+    """Form of a pass: for training or not, steps between checkpoints, with recurrent dropout, with the cell's noise.
+
+    The last says whether the states of each step are kept where BPTT does not need them.
+    """
 
     training: bool
     checkpoint: int | None = None
     recurrent_dropout: bool = False
     noise: bool = False
+    every_state: bool = False
 
 
 INFERENCE, TRAINING = Form(False), Form(True)
@@ -57,6 +62,8 @@ class Gradients:
         With respect to the initial states.
     signals : dict of str to ndarray
         With respect to the signals of the cell, in their shapes.
+    steps : tuple of ndarray, each (num_layers D, T, B)
+        Of each state, if asked for: the norm over the units of its gradient at each step; 0 beyond a sequence's end.
     """
 
     params: dict[str, np.ndarray]
@@ -64,6 +71,7 @@ class Gradients:
     x: np.ndarray | None = None
     state: tuple[np.ndarray, ...] = ()
     signals: dict[str, np.ndarray] = field(default_factory=dict)
+    steps: tuple[np.ndarray, ...] = ()
 
     def __repr__(self):
         shapes = ", ".join(f"{name} {value.shape}" for name, value in self.params.items())
@@ -96,7 +104,7 @@ class Tape:
 
 def infer(
     module: Any, x, state, lengths=None, mask=None, resets=None, *, hold: bool = False, outputs: bool = True,
-    signals=None,
+    signals=None, all_states: bool = False,
 ):  # fmt: skip
     """Run a network over a batch of sequences.
 
@@ -118,6 +126,8 @@ def infer(
         Whether those of all steps are wanted; otherwise None stands for them.
     signals : dict of str to array_like, optional
         What the cell takes with each step beside x: (T, B) or (T, B, H), in the layout of ``x``.
+    all_states : bool, default False
+        Whether ``y`` is a tuple: each state of the last layer at each step.
 
     Returns
     -------
@@ -127,12 +137,14 @@ def infer(
     network = module._network
     context = None if network.on_host else network.enter()
     try:
-        x, kind, made, free = _pass_for(network, x, lengths, mask, resets, hold, INFERENCE)
+        form = INFERENCE if not all_states else _with_every_state(network, INFERENCE)
+        x, kind, made, free = _pass_for(network, x, lengths, mask, resets, hold, form)
         zero = made.start(network, module._flat, state)
         if signals is not None or made.is_given:
             signals = checked_signals(network, signals, made.batch, made.batched)
         made.forward(weights_of(module, False), x, zero, None, signals)
-        y, states = made.outputs() if outputs else None, made.in_order(made.states)
+        y: Any = made.states_at_each_step(network) if all_states else made.outputs() if outputs else None
+        states = made.in_order(made.states)
         if network.proj_size:
             y, states = _projected(network, y, states)
         if free is not None:
@@ -147,13 +159,13 @@ def infer(
 
 def forward(
     module: Any, x, state, lengths=None, mask=None, resets=None, *, generator=None, checkpoint: int | None = None,
-    hold: bool = False, outputs: bool = True, reserve=None, signals=None,
+    hold: bool = False, outputs: bool = True, reserve=None, signals=None, all_states: bool = False,
 ):  # fmt: skip
     """Run a network as `infer` does, in training: with what `backward` needs.
 
     Parameters
     ----------
-    module, x, state, lengths, mask, resets, hold, outputs, signals
+    module, x, state, lengths, mask, resets, hold, outputs, signals, all_states
         As for `infer`.
     generator : Generator, optional
         Draws the dropout; there is none without.
@@ -175,6 +187,8 @@ def forward(
     if checkpoint is not None or generator is not None:
         noise = generator is not None and network.is_noisy
         form = Form(True, checkpoint, generator is not None and network.recurrent_dropout > 0, noise)
+    if all_states:
+        form = _with_every_state(network, form)
     context = None if network.on_host else network.enter()
     try:
         if reserve is None:
@@ -186,7 +200,8 @@ def forward(
             signals = checked_signals(network, signals, made.batch, made.batched)
         weights = weights_of(module, True, generator)
         made.forward(weights, x, zero, generator, signals)
-        y, states = made.outputs() if outputs else None, made.in_order(made.states)
+        y: Any = made.states_at_each_step(network) if all_states else made.outputs() if outputs else None
+        states = made.in_order(made.states)
         if network.proj_size:
             y, states = _projected(network, y, states)
         tape = Tape(network, made, weights, free)
@@ -195,12 +210,21 @@ def forward(
         if context is not None:
             tape.kind = kind
             return *_returned(network, kind, y if y is None or kind is None else y.copy(), states), tape
-        if y is not None:
+        if y is not None and not all_states:
             y.flags.writeable = False  # large ones are read by BPTT again
         return y, states, tape
     finally:
         if context is not None:
             context.close()
+
+
+def _with_every_state(network: Network, form: Form) -> Form:
+    """The form in which the states of each step are at hand."""
+    if not network.on_host:
+        raise ValueError(
+            f"all_states is for networks on the CPU, and this one is on {network.device!r}; step through the sequence"
+        )
+    return form if form.training and form.checkpoint is None else form._replace(every_state=True)
 
 
 def reserve_size(
@@ -231,7 +255,7 @@ def _pass_in(
         what = "signals" if network.cell.signals else "noise and checkpoint="
         raise ValueError(f"reserve is not for a cell with {what}; leave it out, and keep the tape")
     x, batch, batched = checked_input(network, x, lengths, mask, resets, hold)
-    block = checked_reserve(reserve, memory.size_of(reserve_shapes(network, batch, batch.N, *form[1:])), True)
+    block = checked_reserve(reserve, memory.size_of(reserve_shapes(network, batch, batch.N, *form[1:4])), True)
     return x, None, Pass(network, batch, batched, *form, reserve=block), None
 
 
@@ -250,7 +274,7 @@ def restored(module: Any, reserve) -> Tape:
     header = header_of(network, block)
     batch = batch_of(network, header, block)
     form = Form(True, header.checkpoint or None, bool(header.dropped), bool(header.noise))
-    checked_reserve(reserve, memory.size_of(reserve_shapes(network, batch, batch.N, *form[1:])), False)
+    checked_reserve(reserve, memory.size_of(reserve_shapes(network, batch, batch.N, *form[1:4])), False)
     made = Pass(network, batch, bool(header.batched), *form, reserve=block)
     made.learned = bool(header.learned)
     weights = weights_of(module, True)
@@ -258,7 +282,7 @@ def restored(module: Any, reserve) -> Tape:
     return Tape(network, made, weights, None)
 
 
-def backward(tape: Tape, dy, d_state, truncate: int | None = None) -> Gradients:
+def backward(tape: Tape, dy, d_state, asked: Asked | None = None) -> Gradients:
     """Run BPTT, after `forward`; the gradients are in arrays of their own.
 
     Parameters
@@ -268,16 +292,18 @@ def backward(tape: Tape, dy, d_state, truncate: int | None = None) -> Gradients:
         Gradient with respect to the outputs, in their shape; None for zeros.
     d_state : tuple of array_like or None
         Gradient with respect to the final states; None for zeros, also within the tuple.
-    truncate : int, optional
-        No gradient flows through the states between the steps ``n truncate - 1`` and ``n truncate``.
+    asked : Asked, optional
+        What is to be done with the gradients of each step's states.
     """
     network = tape.network
     context = None if network.on_host else network.enter()
     try:
         arrays = network.backend.arrays
         flat = arrays.empty((network.layout.size,), network.numpy_dtype)
-        signals = tape.made.d_signals() if tape.made.is_given else ()
-        kind, dx, d_states = _backward(tape, dy, d_state, flat, True, truncate, signals)
+        signals, each = tape.made.d_signals() if tape.made.is_given else (), None
+        if asked is not None:
+            dy, each = asked.of_layers(network, tape.made, dy)
+        kind, dx, d_states = _backward(tape, dy, d_state, flat, True, signals, each)
         d_signals = tape.made.signals_in_layout(signals) if signals else {}
         if network.on_host and flat.nbytes > SMALL:  # what is smaller may wait for the next call
             for layer in tape.made.layers:
@@ -287,15 +313,16 @@ def backward(tape: Tape, dy, d_state, truncate: int | None = None) -> Gradients:
             dx, d_states = _returned(network, kind, dx, d_states)
             own, flat = params, arrays.returned(flat, kind)
             params = network.layout.views(flat) if kind is None else {k: arrays.returned(own[k], kind) for k in own}
-        return Gradients(params, flat, dx, d_states, d_signals)
+        gradients = Gradients(params, flat, dx, d_states, d_signals)
+        if each is not None and each[0].norms is not None:
+            gradients.steps = tape.made.norms_in_layout(each)
+        return gradients
     finally:
         if context is not None:
             context.close()
 
 
-def backward_into(
-    tape: Tape, dy, d_state, flat: np.ndarray | None, input_gradient: bool, truncate: int | None = None
-) -> tuple[Any, tuple]:
+def backward_into(tape: Tape, dy, d_state, flat: np.ndarray | None, input_gradient: bool) -> tuple[Any, tuple]:
     """Run BPTT as `backward` does; the gradients of the parameters go to ``flat`` of NumPy's, or nowhere for None.
 
     Returns
@@ -307,22 +334,42 @@ def backward_into(
     """
     network = tape.network
     if network.on_host:
-        return _backward(tape, dy, d_state, flat, input_gradient, truncate)[1:]
+        return _backward(tape, dy, d_state, flat, input_gradient)[1:]
     with network.enter():
         target = network.backend.arrays.empty((network.layout.size,), network.numpy_dtype)
-        kind, dx, d_states = _backward(tape, dy, d_state, target, input_gradient, truncate)
+        kind, dx, d_states = _backward(tape, dy, d_state, target, input_gradient)
         if flat is not None:
             flat[...] = network.backend.arrays.on_host(target)
         return _returned(network, kind, dx, d_states)
 
 
+def per_sample_gradients(tape: Tape, dy, d_state) -> Gradients:
+    """Run BPTT as `backward` does; gradients of the parameters are those of each sequence, (B, ...)."""
+    network, made = tape.network, tape.made
+    B, layout = made.batch.B, network.layout
+    if not network.on_host:
+        raise ValueError(
+            f"per-sample gradients are for networks on the CPU, and this one is on {network.device!r}; run backward() "
+            "for each sequence"
+        )
+    if made.batch.packed.B != B:
+        raise ValueError("per-sample gradients are not for a pass with resets; run backward() for each sequence")
+    own = np.zeros((B, network.kernel_layout.size), network.numpy_dtype)
+    d_signals = made.d_signals()
+    _, dx, d_states = _backward(tape, dy, d_state, None, True, d_signals, None, own)
+    samples = own
+    if network.kernel_layout is not layout:
+        samples = np.empty((B, layout.size), network.numpy_dtype)
+        for b in range(B):
+            network.gradients_of(tape.weights, own[b], samples[b])
+    params = {name: samples[:, layout.place(name)].reshape(B, *shape) for name, shape in layout.shapes.items()}
+    return Gradients(params, samples, dx, d_states, made.signals_in_layout(d_signals) if d_signals else {})
+
+
 def _backward(
-    tape: Tape, dy, d_state, flat, input_gradient: bool, truncate: int | None, d_signals=()
-) -> tuple[Any, Any, tuple]:
+    tape: Tape, dy, d_state, flat, input_gradient: bool, d_signals=(), each=None, samples=None
+) -> tuple[Any, Any, tuple]:  # fmt: skip
     network, made, kind = tape.network, tape.made, tape.kind
-    options: dict[str, Any] = {} if truncate is None else {"truncate": checked_truncation(network, truncate)}
-    if d_signals:
-        options["d_signals"] = d_signals
     made.check_reserve()
     if dy is not None and (network.proj_size or not (network.on_host and made.takes(dy))):
         kind = network.backend.arrays.kind(dy)
@@ -338,17 +385,21 @@ def _backward(
         else:
             set_gradients(network, d_states, d_state, made.batch, made.batched)
         if flat is None or network.kernel_layout is network.layout:
-            dx = made.backward(dy, flat, input_gradient, **options)
+            dx = made.backward(dy, flat, input_gradient, d_signals, each, samples)
         else:
             own = np.empty(network.kernel_layout.size, network.numpy_dtype)
-            dx = made.backward(dy, own, input_gradient, **options)
+            dx = made.backward(dy, own, input_gradient, d_signals, each)
             network.gradients_of(tape.weights, own, flat)
         return kind, dx, _sliced(network, made.in_order(d_states, True))
 
 
 def _projected(network: Network, y, states: tuple) -> tuple[Any, tuple]:
-    """Outputs and states of P features, from those of H."""
-    return None if y is None else of_outputs(y, network), _sliced(network, states)
+    """Outputs, or every state at each step, and states of P features, from those of H."""
+    if isinstance(y, tuple):
+        y = (of_outputs(y[0], network), *y[1:])
+    elif y is not None:
+        y = of_outputs(y, network)
+    return y, _sliced(network, states)
 
 
 def _sliced(network: Network, states: tuple) -> tuple:

@@ -190,14 +190,14 @@ def state_array(network: Network, state, B: int, batched: bool, name: str):
     return result
 
 
-def output_gradient(network: Network, dy, batch, batched: bool):
-    """The gradient of outputs as an array of the network's dtype and device."""
-    T, B, features = batch.T, batch.B, network.output_size * network.D
-    dy = network.backend.arrays.real("dy", dy, network.dtype)
+def output_gradient(network: Network, dy, batch, batched: bool, name: str = "dy", size: int | None = None):
+    """The gradient of outputs, or of states at each step, as an array of the network's dtype and device."""
+    T, B, features = batch.T, batch.B, (size or network.output_size) * network.D
+    dy = network.backend.arrays.real(name, dy, network.dtype)
     if not batch.padded:
-        return validate.shaped("dy", dy, (batch.N, features), "that of y, (N, D * H)")
+        return validate.shaped(name, dy, (batch.N, features), "that of y, (N, D * H)")
     if not batched:
-        return validate.shaped("dy", dy, (T, features), "that of y, (T, D * H)")
+        return validate.shaped(name, dy, (T, features), "that of y, (T, D * H)")
     if network.batch_first:
-        return validate.shaped("dy", dy, (B, T, features), "that of y, (B, T, D * H)")
-    return validate.shaped("dy", dy, (T, B, features), "that of y, (T, B, D * H)")
+        return validate.shaped(name, dy, (B, T, features), "that of y, (B, T, D * H)")
+    return validate.shaped(name, dy, (T, B, features), "that of y, (T, B, D * H)")

@@ -10,7 +10,6 @@ from zlib import crc32
 
 import numpy as np
 
-from nblstm.arguments import validate
 from nblstm.buffers.layout import Layout, recurrent_layout, suffix
 from nblstm.buffers.pool import Pool
 from nblstm.cells import Cell, recurrent_dropout
@@ -301,14 +300,3 @@ def weights_of(module: Any, training: bool, generator: np.random.Generator | Non
     if weights is None:
         weights = module._derived(training, lambda _: packed(module._network, _named(module), training))
     return weights
-
-
-def checked_truncation(network: Network, truncate) -> int:
-    """Steps of truncated BPTT, on a device that has it."""
-    truncate = validate.positive_integer("truncate", truncate)
-    if not network.on_host:
-        raise ValueError(
-            f"truncate is for networks on the CPU, and this one is on {network.device!r}; give chunks of so many "
-            "steps, each with the states of the one before"
-        )
-    return truncate

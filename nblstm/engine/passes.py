@@ -5,11 +5,13 @@ To make a pass takes 50 to 300 us, to use one again 5. So a network keeps them i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from nblstm.buffers import memory
+from nblstm.buffers.each_step import EachStep
 from nblstm.engine.dropout import Dropout
 from nblstm.engine.inputs import set_states
 from nblstm.engine.network import Network, Weights
@@ -43,6 +45,8 @@ class Pass:
         Whether the cell is that of recurrent dropout, see `Network.with_recurrent_dropout`.
     noise : bool, default False
         Whether the cell draws noise.
+    every_state : bool, default False
+        Whether the states of the last layer are kept at each step, where they are not kept for BPTT.
     copies : bool, default False
         Whether inputs and outputs are copied into and out of memory of its own even if they are not `SMALL`.
     reserve : ndarray, optional
@@ -72,7 +76,8 @@ class Pass:
 
     def __init__(
         self, network: Network, batch: Any, batched: bool, training: bool, checkpoint: int | None = None,
-        dropped: bool = False, noise: bool = False, copies: bool = False, reserve: np.ndarray | None = None,
+        dropped: bool = False, noise: bool = False, every_state: bool = False, copies: bool = False,
+        reserve: np.ndarray | None = None,
     ):  # fmt: skip
         # Not the network itself, whose pool has this object: both would wait for the garbage collector.
         self.batch, self.batched, self._training = batch, batched, training
@@ -112,6 +117,7 @@ class Pass:
             network.backend.layer_pass(
                 network, batch.packed, k, features if k else I, self._states_of_layer[k], training, checkpoint,
                 {name: self._reserve.get(f"{name}_{k}") for name in ("y", "states", "saved", "marks")},
+                **{"every_state": True} if every_state and k == L - 1 else {},
             )
             for k in range(L)
         ]  # fmt: skip
@@ -266,6 +272,36 @@ class Pass:
             return self._user(self.batch.unpack(self.y[: self.batch.N]))
         return self._y_view.copy() if self.kept and (self._training or self.copies) else self._y_view
 
+    def states_at_each_step(self, network: Network) -> tuple[Any, ...]:
+        """Each state of the last layer, in the layout of `outputs`, in arrays of their own."""
+        cell, found = network.cell, []
+        for k, name in enumerate(cell.states, self._core.start or 0):
+            rows = self.y if name == cell.output else self.layers[-1].states_at_each_step(k)
+            rows = rows[: self.batch.N]
+            if self._y_view is not None:
+                found.append(self._in_layout(rows).copy())
+            else:
+                found.append(self._user(np.array(self.batch.unpack(rows))))
+        return tuple(found)
+
+    def rows_of(self, dy):
+        """Packed rows (N, D H) of a gradient in the layout of `outputs`."""
+        return self.batch.d_unpack(self._time_major(dy))
+
+    @property
+    def recurrent_factors(self):
+        """The factors of recurrent dropout, (num_layers D, B, H) in the order of the packed batch; None without."""
+        return self._dropout.recurrent
+
+    def norms_in_layout(self, each: list[EachStep]) -> tuple[np.ndarray, ...]:
+        """Norms of the gradients of each state, (num_layers D, T, B); 0 beyond each sequence's end."""
+        found = []
+        for k in range(len(each[0].clips)):
+            rows = np.concatenate([own.norms[k] for own in each]).T  # type: ignore[index]
+            padded = self.batch.d_pack(np.ascontiguousarray(rows)) if self.batch.padded else rows
+            found.append(np.ascontiguousarray(np.moveaxis(padded, -1, 0)))
+        return tuple(found)
+
     def let_go(self) -> None:
         """Hold nothing of the caller's after an inference."""
         self.y = self._y_view = None
@@ -294,7 +330,10 @@ class Pass:
             found[name] = rows if own.ndim == 2 else rows[..., 0]
         return found
 
-    def backward(self, dy, flat, input_gradient: bool = True, **options):
+    def backward(
+        self, dy, flat, input_gradient: bool = True, d_signals: Sequence[Any] = (),
+        each: list[EachStep] | None = None, samples: np.ndarray | None = None,
+    ):  # fmt: skip
         """Run BPTT from ``d_states``, after `forward`.
 
         Parameters
@@ -305,8 +344,12 @@ class Pass:
             Where the gradients of all parameters go; None if they are not wanted.
         input_gradient : bool
             Whether dx is wanted.
-        **options
-            Of the layers' `backward`.
+        d_signals : sequence of array
+            Memory of `d_signals`, which is added to; empty if they are not wanted.
+        each : list of EachStep, optional
+            What each layer does with the gradients of its states.
+        samples : ndarray, shape (B, P), optional
+            Zeros: where the gradients of all parameters go for each sequence.
 
         Returns
         -------
@@ -329,7 +372,12 @@ class Pass:
         for k in reversed(range(len(self.layers))):
             fresh = not k and not self.copies
             wanted = bool(k) or input_gradient
-            rows = self.layers[k].backward(rows, self._d_states_of_layer[k], flat, wanted, fresh, **options)
+            layer, d_own = self.layers[k], self._d_states_of_layer[k]
+            if each is None and samples is None:
+                rows = layer.backward(rows, d_own, flat, wanted, fresh, d_signals)
+            else:
+                own = None if each is None else each[k]
+                rows = layer.backward(rows, d_own, flat, wanted, fresh, d_signals, own, samples)
             if k and dropout.between:
                 rows = rows[: batch.N] * dropout.between[k - 1]
         if not self.copies:
@@ -341,6 +389,10 @@ class Pass:
             for places, d_state in zip(self._initial_places, d_initial, strict=True):
                 for place, own in zip(places, d_state, strict=True):
                     flat[place] = own.sum(axis=0)
+        if self.learned and samples is not None:
+            for places, d_state in zip(self._initial_places, batch.unsort(self.d_states), strict=True):
+                for place, own in zip(places, d_state, strict=True):
+                    samples[:, place] = own
         if rows is None:
             return None
         if dropout.input:

@@ -14,6 +14,7 @@ from nblstm.cells.cell import Cell
 from nblstm.cells.projection import projected
 from nblstm.cells.recurrent_dropout import recurrent_dropout as with_recurrent_dropout
 from nblstm.engine import engine
+from nblstm.engine.asked import Asked
 from nblstm.engine.device import device_for
 from nblstm.engine.engine import Gradients, Tape
 from nblstm.engine.network import Network
@@ -25,6 +26,11 @@ from nblstm.nn.stepper import Stepper
 
 def _of_network(name: str) -> property:
     return property(lambda self: getattr(self._network, name), doc="As given.")
+
+
+def _another_tape(tape) -> ValueError:
+    fix = ", or a reserve by name: backward(None, dy, reserve=...)" if isinstance(tape, np.ndarray) else ""
+    return ValueError(f"tape is not from this network's forward(); pass the third of its results{fix}")
 
 
 class Recurrent(Module):
@@ -163,7 +169,9 @@ class Recurrent(Module):
         changed = [f"{name}={v!r}" for name, v in options.items() if v != defaults.get(name, "float32")]
         return f"{type(self).__name__}({', '.join([*given, *changed])})"
 
-    def __call__(self, x, state=None, lengths=None, *, mask=None, resets=None, signals=None) -> tuple[np.ndarray, Any]:
+    def __call__(
+        self, x, state=None, lengths=None, *, mask=None, resets=None, signals=None, all_states: bool = False
+    ) -> tuple[Any, Any]:  # fmt: skip
         """Inference.
 
         Parameters
@@ -185,10 +193,12 @@ class Recurrent(Module):
             True at [t, b] where another sequence begins: before step t of row b its states are set back to the initial
             ones, learned, the cell's ``initial`` or zeros, also at t = 0, where ``state`` is ignored then. Who reads in
             reverse sets them back between the steps t and t-1.
+        all_states : bool, default False
+            Whether ``y`` is a tuple: every state of the last layer at each step, in the cell's order.
 
         Returns
         -------
-        y : ndarray, shape (T, B, D H), (B, T, D H) or (T, D H)
+        y : ndarray, shape (T, B, D H), (B, T, D H) or (T, D H), or a tuple of such
             Outputs of the last layer; 0 beyond a sequence's length, and at masked steps.
         states : tuple of ndarray, each (num_layers D, B, H) or (num_layers D, H)
             States after each sequence's last step; the initial ones where there is none.
@@ -198,20 +208,22 @@ class Recurrent(Module):
         TypeError, ValueError
             If a shape, dtype or length does not fit, or a stateful network gets another number of sequences.
         """
-        y, states = engine.infer(self, x, self._start(x, state), lengths, mask, resets, signals=signals)
+        y, states = engine.infer(
+            self, x, self._start(x, state), lengths, mask, resets, signals=signals, all_states=all_states
+        )
         if self._carried is not None:
             self._carried.take(states)
         return y, self._from_tuple(states)
 
     def forward(
         self, x, state=None, lengths=None, *, mask=None, resets=None, signals=None, checkpoint: int | None = None,
-        reserve: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, Any, Tape]:  # fmt: skip
+        reserve: np.ndarray | None = None, all_states: bool = False,
+    ) -> tuple[Any, Any, Tape]:  # fmt: skip
         """Training, ``y, states, tape = network.forward(x)``: with dropout, and with what `backward` needs.
 
         Parameters
         ----------
-        x, state, lengths, mask, resets, signals
+        x, state, lengths, mask, resets, signals, all_states
             As for calling the network.
         checkpoint : int, optional
             For sequences too long for memory: the tape keeps the states about every so many steps (cut where
@@ -229,7 +241,7 @@ class Recurrent(Module):
         """
         y, states, tape = engine.forward(
             self, x, self._start(x, state), lengths, mask, resets, generator=self._generator, checkpoint=checkpoint,
-            reserve=reserve, signals=signals,
+            reserve=reserve, signals=signals, all_states=all_states,
         )  # fmt: skip
         if self._carried is not None:
             self._carried.take(states)
@@ -250,8 +262,9 @@ class Recurrent(Module):
         return engine.reserve_size(self._network, T, B, lengths, mask, resets, checkpoint)
 
     def backward(
-        self, tape: Tape | None, dy, dstate=None, *, truncate: int | None = None, reserve: np.ndarray | None = None
-    ) -> Gradients:
+        self, tape: Tape | None, dy, dstate=None, *, dstates=None, clip=None, truncate: int | None = None,
+        steps: bool = False, reserve: np.ndarray | None = None,
+    ) -> Gradients:  # fmt: skip
         """Backpropagation through time.
 
         Parameters
@@ -262,9 +275,24 @@ class Recurrent(Module):
             Gradient of the loss with respect to the outputs, in their shape; None for zeros.
         dstate : tuple of array_like, optional
             Gradient with respect to the final states, in their shape.
+        dstates : tuple of array_like, optional
+            Gradient with respect to every state of the last layer at each step, as ``all_states`` gives them; None for
+            zeros. That of the output is added to ``dy``.
+        clip : float, (str, float), array_like of shape (H,), or dict of str to these, optional
+            Limit of the gradient that comes back through a state, for each state or by its name. With ``d_t`` the sum
+            of what step t + 1 gave for state t (behind the last step, ``dstate``), in all layers::
+
+                dL/d state_t = clip(d_t) + dy_t
+
+                c, ("value", c), array c     clip(d) = min(max(d, -c), c), unit by unit
+                ("norm", c)                  clip(d) = d min(1, c / |d|), |d| over the units of a sequence
         truncate : int, optional
-            Truncated BPTT: states are constants at the steps ``truncate``, ``2 truncate``, ... of each sequence, as
-            counted without masked steps and from the last reset; no gradient flows from there to the steps before.
+            Truncated BPTT: no gradient flows through the states from step n k to step n k - 1, n = 1, 2, ..., of each
+            sequence, for k = ``truncate``; steps are counted in the order of processing, without masked ones, and from
+            the last reset.
+        steps : bool, default False
+            Whether ``gradients.steps`` has, for each state, the norm over the units of ``dL/d state_t``
+            (num_layers D, T, B).
         reserve : ndarray, optional
             What ``forward(..., reserve=)`` has filled, at any address: BPTT from it alone, with the parameters as they
             are now.
@@ -272,8 +300,8 @@ class Recurrent(Module):
         Returns
         -------
         Gradients
-            ``params`` (by name), ``flat`` (all in one buffer), ``x``, ``state`` (of the initial states) and
-            ``signals`` (by name).
+            ``params`` (by name), ``flat`` (all in one buffer), ``x``, ``state`` (of the initial states), ``signals``
+            (by name) and ``steps``.
 
         Raises
         ------
@@ -285,9 +313,37 @@ class Recurrent(Module):
                 raise ValueError("tape and reserve are both given; give None as the tape, or no reserve")
             tape = engine.restored(self, reserve)
         if not isinstance(tape, Tape) or tape.network is not self._network:
-            fix = ", or a reserve by name: backward(None, dy, reserve=...)" if isinstance(tape, np.ndarray) else ""
-            raise ValueError(f"tape is not from this network's forward(); pass the third of its results{fix}")
-        gradients = engine.backward(tape, dy, self._to_tuple(dstate), truncate)
+            raise _another_tape(tape)
+        plain = clip is None and truncate is None and dstates is None and steps is False
+        asked = None if plain else Asked(clip, truncate, steps, dstates)
+        gradients = engine.backward(tape, dy, self._to_tuple(dstate), asked)
+        gradients.state = self._from_tuple(gradients.state)
+        return gradients
+
+    def per_sample_gradients(self, tape: Tape, dy, dstate=None) -> Gradients:
+        """Backpropagation through time, with the gradients of the parameters for each sequence.
+
+        The loop over time runs once for all, then the products that give the weights' gradients run sequence by
+        sequence. That takes the memory of B times the parameters.
+
+        Parameters
+        ----------
+        tape, dy, dstate
+            As for `backward`.
+
+        Returns
+        -------
+        Gradients
+            As from `backward`, but ``params`` are (B, ...) each, views of ``flat``, which is (B, P).
+
+        Raises
+        ------
+        TypeError, ValueError
+            As from `backward`.
+        """
+        if not isinstance(tape, Tape) or tape.network is not self._network:
+            raise _another_tape(tape)
+        gradients = engine.per_sample_gradients(tape, dy, self._to_tuple(dstate))
         gradients.state = self._from_tuple(gradients.state)
         return gradients
 

@@ -12,6 +12,8 @@ pointwise work:
     d_operand     +=  dz[t, gates] W_hh[gates]
     d_source       =  mean over units of d_mean
 
+Before a step's first stage, `state_gradients.py` may change d_states[t], where a user asks for it.
+
 The products of many steps at once, which give the gradients of weights and input, follow in `gradients.py`.
 """
 
@@ -77,6 +79,8 @@ def _gradients(dtype: str):
     @inlined
     def stage(args, s, t, b0, rows, u0, u1):
         """Stage s of a step's gradient: its instructions, see `program.py`."""
+        if s == 0 and args.state_gradients != 0:
+            call(args.state_gradients, (args, t, b0, rows, u0, u1))
         program, starts = pointer_to(args.program, integer), pointer_to(args.stage_starts, integer)
         row = pointer_to(args.offset, integer)[t] + b0
         dz = offset(pointer_to(args.dz, real), (row - args.dz_start) * args.dz_row)

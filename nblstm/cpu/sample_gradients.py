@@ -1,0 +1,64 @@
+"""Gradients of the parameters for each sequence of a batch: the products over packed rows, sequence by sequence.
+
+After the loop over time, dz has the gradients of the pre-activations of all sequences. For sequence b
+
+    dW_ih[b]  =  dz[rows of b]^T x[rows of b]
+
+and likewise for the others. In a batch of equal lengths the rows of b lie B rows apart, and the kernel walks in such
+strides; rows of others are first gathered, sequence by sequence.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+
+from nblstm.buffers.batch import Batch
+from nblstm.cpu.arguments import GradientArguments, Launch, place
+from nblstm.cpu.kernels.gather import gather_rows
+
+
+def sample_gradients(
+    whole: GradientArguments, parts: int, batch: Batch, first: int, arrays: dict[str, np.ndarray],
+    samples: np.ndarray, places: dict[str, int | None],
+) -> Launch:  # fmt: skip
+    """Arguments of the gradient kernel for each sequence that has rows in a segment.
+
+    Parameters
+    ----------
+    whole : GradientArguments
+        Of all sequences.
+    parts : int
+        Blocks of weight rows of each sequence.
+    batch : Batch
+    first : int
+        The segment's first step.
+    arrays : dict of str to ndarray, each (rows, K)
+        The segment's packed rows of dz, x and h.
+    samples : ndarray, shape (B, P)
+        Gradients of all parameters, in the caller's order of sequences; they are added to.
+    places : dict of str to int or None
+        Where among them the gradient of each field begins; None for no such.
+    """
+    rows, B = len(arrays["dz"]), int(batch.active[first])
+    if batch.uniform:
+        counts, starts, apart = np.full(B, rows // B), np.arange(B), B
+    else:
+        sequence = np.arange(rows) + batch.offset[first]
+        steps = np.searchsorted(batch.offset, sequence, side="right") - 1
+        sequence -= batch.offset[steps]
+        counts, apart = np.bincount(sequence, minlength=B), 1
+        starts, order = counts.cumsum() - counts, sequence.argsort(kind="stable")
+        arrays = {name: gather_rows(array, order) for name, array in arrays.items()}
+    made = Launch(GradientArguments, B)
+    for b, record in enumerate(made):
+        ctypes.memmove(ctypes.addressof(record), ctypes.addressof(whole), ctypes.sizeof(record))
+        record.held.update(whole.held)
+        for name, array in arrays.items():
+            row = array.strides[0]
+            record.set(**{name: place(array, int(starts[b]) * row), f"{name}_row": apart * row // array.itemsize})
+        record.set(rows=int(counts[b]), accumulate=1, parts=parts, weight_parts=parts)
+        own = samples[b if batch.order is None else batch.order[b]]
+        record.set(**{field: place(own, start * own.itemsize) for field, start in places.items() if start is not None})
+    return made
