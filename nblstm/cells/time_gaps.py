@@ -13,8 +13,9 @@ from nblstm.symbolic.functions import exp, log, relu, round, sigmoid, softplus, 
 def gru_d_input(x_hat, last, x, m, gap, w, b, mean):
     """GRU-D's input: missing features decay to their mean; for I = H (Che et al. 2016, arXiv 1606.01865).
 
-    ``x_hat = m x + (1 - m) (decay last + (1 - decay) mean)``. The signals have one number for each feature: ``m`` is 1 where it is observed, ``gap`` is the time since then. The
-    output goes to `gru_d`. ``mean`` is a parameter: set it to the features' means.
+    ``x_hat = m x + (1 - m) (decay last + (1 - decay) mean)``. The signals have one number for each feature: ``m`` is 1
+    where it is observed, ``gap`` is the time since then. The output goes to `gru_d`. ``mean`` is a parameter: set it to
+    the features' means.
     """
     decay = exp(-relu(w * gap + b))
     x_hat = where(m > 0.5, x, decay * last + (1 - decay) * mean)
@@ -90,7 +91,8 @@ def _floor(x):
 def ct_lstm(i, f, z, o, i_bar, f_bar, delta, h, c, c_bar, gap):
     """CT-LSTM: memory that decays to a target between events (Mei & Eisner 2017, arXiv 1612.09328).
 
-    The neural Hawkes process: a step reads an event; ``gap`` is the time until the next one, and states are those just before it.
+    The neural Hawkes process: a step reads an event; ``gap`` is the time until the next one, and states are those just
+    before it.
     """
     z = 2 * sigmoid(z) - 1
     c = sigmoid(f) * c + sigmoid(i) * z
@@ -114,7 +116,7 @@ def cfc_with(backbone: int = 1) -> Cell:
     Returns
     -------
     Cell
-        The signal ``gap`` is the time since the previous step. The step is that of ncps, whose 0.666 in the backbone is 2/3 here.
+        The signal ``gap`` is the time since the previous step. The step is that of ncps, which has 0.666 for 2/3.
     """
     return _cfc(validate.whole_number("backbone", backbone))
 

@@ -27,6 +27,13 @@ from zoo_papers import PAPERS, Case, H, I
 T, B = 5, 3
 
 
+class HardSigmoid(torch.nn.Module):
+    """clip(x / 6 + 1/2, 0, 1): the derivative of torch's own has 1/6 in float32, in float64 too."""
+
+    def forward(self, x):
+        return torch.clip(x / 6 + 0.5, 0, 1)
+
+
 def with_one(x):
     """The input with a feature that is always 1: its weights are biases that torchrecurrent does not have."""
     return torch.cat([x, torch.ones_like(x[:, :1])], 1)
@@ -147,9 +154,9 @@ CASES = [
     ),
     plain("nbr", "NBR", "a c n", "a c"),
     plain("cfn", "CFN", "theta eta v", "theta eta"),
-    plain("sgu", "SGU", "g z"),
+    plain("sgu", "SGU", "g z", options={"gate_nonlinearity": HardSigmoid()}),
     by_torchrecurrent(
-        "dsgu", "DSGU", "g z", "g z o", no_bias="o",
+        "dsgu", "DSGU", "g z", "g z o", no_bias="o", options={"gate_nonlinearity": HardSigmoid()},
         weights=lambda w: blocks("g z", "g z")(w) | {"weight_ho": w.R("o")},
     ),
     by_torchrecurrent(
@@ -327,6 +334,8 @@ def write(case, arrays, rng):
     for signal, kind in case.signals.items():
         shape = (T, B, size) if kind in ("feature", "mask") else (T, B, H) if kind == "unit" else (T, B)
         given[f"signals/{signal}"] = drawn(rng, *shape, low=-1.5 if kind == "unit" else 0, high=2)
+        if kind == "unit":
+            given[f"signals/{signal}"][given[f"signals/{signal}"] == 0] = 1 / 64  # at 0 is a kink
         if kind == "mask":
             given[f"signals/{signal}"] = (given[f"signals/{signal}"] > 1).astype(float)
     leaves = {name: torch.tensor(array, requires_grad=True) for name, array in given.items()}
