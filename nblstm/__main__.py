@@ -79,7 +79,7 @@ def _layouts(arguments: list[str]) -> str:
     chosen = parser.parse_args(arguments)
     cell = CELLS[chosen.cell]
     gpu = H100 if cuda_unavailable() else import_module("nblstm.cuda.runtime").properties(0)
-    if cell.stages > 1:
+    if cell.called:
         return f"{chosen.cell} has two recurrent products: launches and products for each step"
     sizes, D = CellSizes.of(cell), 1 + chosen.bidirectional
     return "\n".join([gpu.name, *(described(gpu, sizes, H, B, D) for H in chosen.hidden for B in chosen.batch)])

@@ -171,7 +171,7 @@ class SimulatedPrimitives:
 
     def __init__(self, dtype: str):
         self.dtype, self.real = dtype, np.dtype(dtype).type
-        self.functions = functions_for(dtype, lambda function: function, self._power_of_two)
+        self.functions = functions_for(dtype, lambda function: function, self._power_of_two, self._negative_if_odd)
 
     @staticmethod
     def inlined(function):
@@ -182,6 +182,10 @@ class SimulatedPrimitives:
         bits, mantissa, bias = (np.uint32, 23, 127) if shifted.dtype == np.float32 else (np.uint64, 52, 1023)
         raw = np.array(shifted).view(bits)
         return ((raw + bits(bias)) << bits(mantissa)).view(shifted.dtype)[()]
+
+    @staticmethod
+    def _negative_if_odd(value, shifted):
+        return -value if np.array(shifted).view(np.uint32 if shifted.dtype == np.float32 else np.uint64) & 1 else value
 
     @staticmethod
     def offset(pointer, count):

@@ -165,7 +165,7 @@ def test_what_changes_from_run_to_run(equations):
 
 
 def test_second_operands_that_change():
-    assert "each time it runs" in tried(lambda a, b, h: b(h * GENERATOR.random()) * a, second="b")
+    assert "each time it runs" in tried(lambda a, b, h: b(h * GENERATOR.random()) * a, called="b")
 
 
 def test_a_variable_that_has_changed():
@@ -299,24 +299,24 @@ def test_results_that_are_no_scalars(result):
     ],
 )
 def test_second_gates_are_no_numbers(equations):
-    assert "uses the second gate 'b' as a number; call it" in tried(equations, second="b")
+    assert "uses the second gate 'b' as a number; call it" in tried(equations, called="b")
 
 
 def test_second_gates_that_are_not_called():
-    assert "never calls its second gate 'b'" in tried(lambda a, b, h: tanh(a) * h, second="b")
-    assert "returns SecondGate" in tried(lambda a, b, h: b, second="b")
+    assert "never calls its second gate 'b'" in tried(lambda a, b, h: tanh(a) * h, called="b")
+    assert "returns SecondGate" in tried(lambda a, b, h: b, called="b")
 
 
 def test_first_gates_are_no_functions():
-    assert "only gates named in second= are" in tried(lambda a, b, h: a(h) + b(h), second="b")
-    assert "only gates named in second= are" in tried(lambda a, b, h: a(h) + b)
+    assert "only gates named in called= are" in tried(lambda a, b, h: a(h) + b(h), called="b")
+    assert "only gates named in called= are" in tried(lambda a, b, h: a(h) + b)
 
 
 def test_operands():
-    assert "gives the second gate 'b' two operands" in tried(lambda a, b, h: b(h) + b(a * h), second="b")
-    assert "'a' and 'b' different operands" in tried(lambda a, b, h: a(h) + b(2 * h), second="a b")
-    assert "'a' and 'b' different operands" in tried(lambda a, b, h: b(h * a(h)), second="a b")  # no third product
-    assert "str 'h'; only numbers can be" in tried(lambda a, b, h: b("h"), second="b")
+    assert "gives the second gate 'b' two operands" in tried(lambda a, b, h: b(h) + b(a * h), called="b")
+    assert "'a' and 'b' different operands" in tried(lambda a, b, h: a(h) + b(2 * h), called="a b")
+    assert "'a' and 'b' different operands" in tried(lambda a, b, h: b(h * a(h)), called="a b")  # no third product
+    assert "str 'h'; only numbers can be" in tried(lambda a, b, h: b("h"), called="b")
 
 
 # --- declarations, which fail where the cell is made ----------------------------------------------
@@ -349,10 +349,10 @@ def test_reserved_names(name):
         (dict(gates="a a"), "twice"),
         (dict(gates="a h"), "twice"),
         (dict(split="z"), "splits 'z', which is not one of its gates"),
-        (dict(second="z"), "takes as second gate 'z', which is not one of its gates"),
-        (dict(second="b", split="b"), "splits its second gate 'b'"),
-        (dict(second="h"), "'h', which is not one of its gates"),
-        (dict(gates="operand b", second="b"), "uses the name 'operand'"),
+        (dict(called="z"), "takes as second gate 'z', which is not one of its gates"),
+        (dict(called="b", split="b"), "splits its second gate 'b'"),
+        (dict(called="h"), "'h', which is not one of its gates"),
+        (dict(gates="operand b", called="b"), "uses the name 'operand'"),
         (dict(gates="a 1b"), "'1b'"),
         (dict(gates="a if"), "'if'"),
         (dict(gates="a __debug__"), "'__debug__'"),

@@ -100,7 +100,7 @@ def test_rows_are_what_backpropagation_gives():
         np.testing.assert_allclose(D[k], found.x.ravel(), atol=1e-14)
 
 
-@cell(gates="a b m", states="c h w", split="a", second="b m", vectors="p", output="w")
+@cell(gates="a b m", states="c h w", split="a", called="b m", vectors="p", output="w")
 def everything(a_x, a_h, b, m, c, h, w, p):
     operand = where(h > 0, c * sigmoid(a_x * p), h - w)
     w = tanh(b(operand)) * exp(-(m(operand) ** 2)) + 0.5 * w

@@ -21,7 +21,7 @@ T, B, I, H = 5, 3, 4, 6
 
 
 @nblstm.cell(
-    gates="a b s", states="m h k", split="s", second="b", vectors="p q", output="h", initial={"h": 0.5, "k": -1}
+    gates="a b s", states="m h k", split="s", called="b", vectors="p q", output="h", initial={"h": 0.5, "k": -1}
 )
 def mixed(a, b, s_x, s_h, m, h, k, p, q):
     """All kinds of gates, an output that does not recur, and a state that is a number."""
@@ -31,7 +31,7 @@ def mixed(a, b, s_x, s_h, m, h, k, p, q):
     return nblstm.where(n > h, n * q, h * s_x + s_h), clipped, 3.0
 
 
-@nblstm.cell(gates="α g", states="h c last", second="g", vectors="π")
+@nblstm.cell(gates="α g", states="h c last", called="g", vectors="π")
 def ünicode(α, g, h, c, last, π):
     """Names that are no ASCII, an operand that is a number, a state that is a vector."""
     return nblstm.gelu(α) + nblstm.softplus(g(2.0)), nblstm.elu(c) + nblstm.log(1 + nblstm.exp(last * 0.1)), π
@@ -45,7 +45,7 @@ _of_any_name.__name__ = "<a b>/'\"é→"
 of_any_name = nblstm.cell(gates="a", states="h")(_of_any_name)
 
 
-@nblstm.cell(gates="n q", states="h", second="n q")
+@nblstm.cell(gates="n q", states="h", called="n q")
 def all_second(n, q, h):
     """No gate of the first product."""
     return nblstm.sigmoid(n(h)) * nblstm.tanh(q(h))

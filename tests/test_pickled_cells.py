@@ -44,7 +44,7 @@ def damped(factor):
 
 
 def everything(offset):
-    @cell(gates="a b n", states="h c", vectors="p", second="n", output="c", initial={"c": 0.5})
+    @cell(gates="a b n", states="h c", vectors="p", called="n", output="c", initial={"c": 0.5})
     def made(a, b, n, h, c, p):
         """A cell with all that a cell can have."""
         gate = where(a > b, sigmoid(a) * p, minimum(b, maximum(h, -0.75)) / (1 + abs(h)))
@@ -62,7 +62,7 @@ HOMELESS = {
     "activation": cells.lstm_with(lambda x: tanh(x) * 0.5),
     "dropout": cells.recurrent_dropout(everything(0.0)),
     "constant": cell(gates="a", states="h c")(lambda a, h, c: (c, 0.25)),
-    "gate_unused": cell(gates="a b", states="h", second="b")(lambda a, b, h: a + 0 * b(h)),
+    "gate_unused": cell(gates="a b", states="h", called="b")(lambda a, b, h: a + 0 * b(h)),
 }
 
 

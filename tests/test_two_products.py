@@ -49,7 +49,7 @@ def test_keras(case, dtype):
 # --- a user's own cells ---------------------------------------------------------------------------
 
 
-@cell(gates="k n r m", states="h s", split="k", second="n m", vectors="p", output="s")
+@cell(gates="k n r m", states="h s", split="k", called="n m", vectors="p", output="s")
 def everything(k_x, k_h, n, r, m, h, s, p):
     """Two second gates among others, a split gate, a vector, an output of its own, a value that both stages need."""
     r = sigmoid(r + p * s)
@@ -65,17 +65,17 @@ def everything_oracle(k_x, k_h, n, r, m, h, s, p):
     return h, r * s + (1 - r) * h * v
 
 
-@cell(gates="a", states="h", second="a")
+@cell(gates="a", states="h", called="a")
 def alone(a, h):
     return tanh(a(h * h))
 
 
-@cell(gates="r a", states="h", second="a")
+@cell(gates="r a", states="h", called="a")
 def plain_operand(r, a, h):
     return sigmoid(r) * h + tanh(a(h))
 
 
-@cell(gates="r a", states="h", second="a")
+@cell(gates="r a", states="h", called="a")
 def constant_operand(r, a, h):
     return sigmoid(r) * h + tanh(a(0.5))
 

@@ -74,22 +74,25 @@ def recurrent_layout(
     """The parameters of a stack of recurrent layers.
 
     Per layer and direction, with G gates: ``weight_ih`` (G H, I), ``weight_hh`` (G H, H), ``bias_ih`` (G H,),
-    ``bias_hh`` (G H,), then each of the cell's vectors (H,), and each of its learned initial states (H,).
+    ``bias_hh`` (G H,), then each of the cell's vectors (H,), its scalars (1,), and its learned initial states (H,). Of
+    gates without an input, or without a recurrence, the matrices have no rows.
     """
     shapes: dict[str, tuple[int, ...]] = {}
-    rows = len(cell.gates) * hidden_size
+    H, fed, recurrent = hidden_size, len(cell.input_gates) * hidden_size, len(cell.recurrent_gates) * hidden_size
     for layer in range(num_layers):
-        inputs = input_size if layer == 0 else hidden_size * directions
+        inputs = input_size if layer == 0 else H * directions
         for direction in range(directions):
-            end = suffix(layer, direction)
-            shapes[f"weight_ih{end}"] = (rows, inputs)
-            shapes[f"weight_hh{end}"] = (rows, hidden_size)
+            own: dict[str, tuple[int, ...]] = {"weight_ih": (fed, inputs)}
+            if cell.matrix is None:
+                own["weight_hh"] = recurrent, H
+            else:
+                own |= cell.matrix.shapes(len(cell.recurrent_gates), H)
             if bias:
-                shapes[f"bias_ih{end}"] = shapes[f"bias_hh{end}"] = (rows,)
-            for vector in cell.vectors:
-                shapes[f"{vector}{end}"] = (hidden_size,)
-            for state in cell.states if learn_initial_state else ():
-                shapes[f"initial_{state}{end}"] = (hidden_size,)
+                own |= {"bias_ih": (fed,), "bias_hh": (recurrent,)}
+            own |= dict.fromkeys(cell.vectors, (H,)) | dict.fromkeys(cell.scalars, (1,))
+            if learn_initial_state:
+                own |= {f"initial_{state}": (H,) for state in cell.states}
+            shapes |= {name + suffix(layer, direction): shape for name, shape in own.items() if prod(shape)}
     return Layout.of(shapes)
 
 
@@ -99,18 +102,19 @@ def input_order(cell: Cell, gates: tuple[str, ...]) -> np.ndarray:
 
     ``gates`` is that order; the cell's own if empty.
     """
-    return _order(cell, cell.preactivations[: len(cell.gates)], gates)
+    return _order(cell, cell.preactivations[: len(cell.input_gates)], gates, cell.input_gates)
 
 
 @cache
 def recurrent_order(cell: Cell, gates: tuple[str, ...]) -> np.ndarray:
     """The gate, in the parameters' order, of each block of pre-activations that the recurrence feeds."""
-    return _order(cell, cell.preactivations[len(cell.split) :], gates)
+    return _order(cell, cell.preactivations[cell.recurrent_start :], gates, cell.recurrent_gates)
 
 
-def _order(cell: Cell, names: tuple[str, ...], gates: tuple[str, ...]) -> np.ndarray:
+def _order(cell: Cell, names: tuple[str, ...], gates: tuple[str, ...], fed: tuple[str, ...]) -> np.ndarray:
     halves = {f"{g}_{half}": g for g in cell.split for half in "xh"}
-    return np.array([(gates or cell.gates).index(halves.get(name, name)) for name in names], np.int64)
+    order = [g for g in gates or cell.gates if g in fed]
+    return np.array([order.index(halves.get(name, name)) for name in names], np.int64)
 
 
 def add_biases(
@@ -118,12 +122,12 @@ def add_biases(
 ) -> None:
     """Set the constant of every pre-activation (P, H): ``bias_ih + bias_hh`` where both reach one."""
     P, H = total.shape
-    if cell.preactivations == (gates or cell.gates) and b_ih is not None:
+    if cell.preactivations == (gates or cell.gates) and b_ih is not None and cell.input_gates == cell.recurrent_gates:
         total[...] = (b_ih if b_hh is None else b_ih + b_hh).reshape(P, H)
         return
     total.fill(0)
-    G, split = len(cell.gates), len(cell.split)
+    G, start = len(cell.input_gates), cell.recurrent_start
     if b_ih is not None:
-        total[:G] = b_ih.reshape(G, H)[input_order(cell, gates)]
+        total[:G] = b_ih.reshape(-1, H)[input_order(cell, gates)]
     if b_hh is not None:
-        total[split:] += b_hh.reshape(G, H)[recurrent_order(cell, gates)]
+        total[start:] += b_hh.reshape(-1, H)[recurrent_order(cell, gates)]

@@ -7,20 +7,29 @@ import keyword
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Real
 from types import FunctionType
 
 from nblstm.cells import pickling
 from nblstm.cells.cell_graph import CellGraph, cell_graph, check_unchanged
+from nblstm.cells.recurrent_matrix import RecurrentMatrix
 from nblstm.cells.source import source
-from nblstm.symbolic.graph import NUMERIC
+from nblstm.symbolic.graph import NUMERIC, topological
 from nblstm.symbolic.unsupported import CellError
 
 #: Kinds of generated source, see `Cell.source`.
 SOURCES = (None, "forward", "backward", "rows", "cuda")
+
+#: Names of values in generated code.
+RESERVED = r"v\d+|(saved|new|kept|to|at)_.*|d?(operand|sum|mean|maximum|noise)_\d+"
+
+#: Kinds of gates that exclude each other.
+EXCLUSIVE = (
+    ("split", "input_only"), ("split", "recurrent_only"), ("input_only", "recurrent_only"), ("called", "input_only"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +39,16 @@ class Cell:
     Attributes
     ----------
     name : str
-    gates, states, split, second, vectors : tuple of str
+    gates, states, split, called, vectors, input_only, recurrent_only, scalars, signals : tuple of str
         As given to `cell`.
     output : str
         The state that is the network's output.
     initial : tuple of float
         Value of each state before the first step, unless another is given.
+    matrix : RecurrentMatrix or None
+        Makes the recurrent weights of what a network has as parameters.
+    noisy : bool
+        Whether noise is drawn; without, its mean is in its place.
     equations : callable
         The function itself: scalars in, new states out.
     place : tuple of str
@@ -46,31 +59,53 @@ class Cell:
     gates: tuple[str, ...]
     states: tuple[str, ...]
     split: tuple[str, ...]
-    second: tuple[str, ...]
+    called: tuple[str, ...]
     vectors: tuple[str, ...]
     output: str
     initial: tuple[float, ...]
     equations: Callable
     place: tuple[str, str]
     __doc__: str | None = None
+    input_only: tuple[str, ...] = ()
+    recurrent_only: tuple[str, ...] = ()
+    scalars: tuple[str, ...] = ()
+    signals: tuple[str, ...] = ()
+    takes_x: bool = False
+    matrix: RecurrentMatrix | None = None
+    noisy: bool = True
 
     def __call__(self, *scalars):
         """Evaluate the equations once, on plain numbers: the new states, as the function returns them.
 
-        For a second gate, give a function from its operand to its pre-activation.
+        For a gate in ``called``, give a function from its operand to its pre-activation.
         """
         return self.equations(*scalars)
 
-    @property
+    @cached_property
     def arguments(self) -> tuple[str, ...]:
-        """Names of the arguments: a split gate arrives as two, then the states, then the vectors."""
+        """Names of the arguments: gates, a split one as two, then states, ``x``, signals, vectors and scalars."""
         gates = [part for g in self.gates for part in ([f"{g}_x", f"{g}_h"] if g in self.split else [g])]
-        return (*gates, *self.states, *self.vectors)
+        return (*gates, *self.states, *self.given, *self.vectors, *self.scalars)
 
-    @property
-    def first_arguments(self) -> tuple[str, ...]:
-        """Arguments that are known before the second product."""
-        return tuple(name for name in self.arguments if name not in self.second)
+    @cached_property
+    def given(self) -> tuple[str, ...]:
+        """Arguments that come with each step: ``x`` itself, then the signals."""
+        return (*("x",) * self.takes_x, *self.signals)
+
+    @cached_property
+    def functions(self) -> tuple[str, ...]:
+        """Arguments that arrive as functions of what the recurrent weights multiply."""
+        return tuple(f"{g}_h" if g in self.split else g for g in self.called)
+
+    @cached_property
+    def input_gates(self) -> tuple[str, ...]:
+        """Gates that the input feeds: each has H rows of ``weight_ih``."""
+        return tuple(g for g in self.gates if g not in self.recurrent_only)
+
+    @cached_property
+    def recurrent_gates(self) -> tuple[str, ...]:
+        """Gates that the recurrence feeds: each has H rows of ``weight_hh``."""
+        return tuple(g for g in self.gates if g not in self.input_only)
 
     @cached_property
     def taped(self) -> tuple[str, ...]:
@@ -81,26 +116,59 @@ class Cell:
     def preactivations(self) -> tuple[str, ...]:
         """Arguments that come from matrix products, in the order of kernels' memory.
 
-        First those that only the input feeds, then those of input and recurrence, second gates before others, then
+        First those that only the input feeds, then those of input and recurrence, called gates before others, then
         those that only the recurrence feeds: so the columns of each product lie side by side.
         """
-        shared = [g for g in self.gates if g not in (*self.split, *self.second)]
-        return (*(f"{g}_x" for g in self.split), *self.second, *shared, *(f"{g}_h" for g in self.split))
+        apart = {*self.split, *self.input_only, *self.recurrent_only}
+        called = [g for g in self.called if g not in apart]
+        shared = [g for g in self.gates if g not in apart and g not in called]
+        fed = *(f"{g}_x" for g in self.split), *self.input_only, *called, *shared
+        return (*fed, *(f"{g}_h" for g in self.split), *self.recurrent_only)
+
+    @property
+    def recurrent_start(self) -> int:
+        """The first of `preactivations` that the recurrence feeds."""
+        return len(self.split) + len(self.input_only)
 
     @cached_property
     def starts_at_zero(self) -> bool:
         """True if all states are 0 before the first step, unless something else is given."""
         return not any(self.initial)
 
-    @property
-    def stages(self) -> int:
-        """Recurrent products in a step: 2 where there are second gates, else 1."""
-        return 2 if self.second else 1
+    @cached_property
+    def without_noise(self) -> Cell:
+        """The cell in inference: the same where its equations draw no noise."""
+        return replace(self, noisy=False) if self.graph.noise else self
 
     @cached_property
     def graph(self) -> CellGraph:
         """The traced equations, their gradient and the values worth saving."""
         return cell_graph(self)
+
+    @cached_property
+    def uses(self) -> tuple[str, ...]:
+        """Parts of the language that the equations use, for what knows gates, states and vectors alone."""
+        graph = self.graph
+        found = {
+            "signals": self.signals, "x itself": self.takes_x, "scalars": self.scalars,
+            "gates without an input": self.recurrent_only, "gates without a recurrence": self.input_only,
+            "a called half of a split gate": [g for g in self.called if g in self.split],
+            "called gates": self.called, "several operands": graph.operands[1:],
+            "an operand of gates that are called": [
+                value for value in graph.operands if {node.args[0] for node in topological([value])} & {*self.functions}
+            ],
+            "sums over units": [link for link in graph.links if link.kind != "product"], "noise": graph.noise,
+            "a recurrent matrix of its own": self.matrix is not None,
+        }  # fmt: skip
+        return tuple(part for part, used in found.items() if used)
+
+    def check_known(self, where: str, known: Collection[str]) -> None:
+        """Raise ValueError if the equations use a part of the language that ``where`` does not know."""
+        for part in self.uses:
+            if part not in known:
+                raise ValueError(
+                    f"the cell {self.name!r} has {part}, which {where} can't do; use the network on the CPU"
+                )
 
     def check(self) -> None:
         """Raise CellError if the equations cannot be traced, or have changed since they were."""
@@ -179,15 +247,18 @@ def _initial_values(cell_name: str, states: tuple[str, ...], initial) -> tuple[f
 
 
 def cell(
-    *, gates: str, states: str, split: str = "", second: str = "", vectors: str = "", output: str | None = None,
-    initial: Mapping[str, float] | None = None,
+    *, gates: str, states: str, split: str = "", called: str = "", input_only: str = "", recurrent_only: str = "",
+    vectors: str = "", scalars: str = "", signals: str = "", output: str | None = None,
+    initial: Mapping[str, float] | None = None, matrix: RecurrentMatrix | None = None,
 ) -> Callable[[Callable], Cell]:  # fmt: skip
     """Declare a recurrent cell by its equations.
 
     The decorated function takes scalars: one pre-activation per gate (``W x_t + R h_{t-1} + b``, already summed),
-    then the previous states, then the vectors. It returns the new states in order; the first recurs through
-    ``R``. It runs on symbols, a few times: its gradient is derived, and both become compiled kernels. So what it reads
-    from elsewhere, such as a variable, counts as it was then, and has to be the same each time.
+    then the previous states, the signals, the vectors and the scalars. It returns the new states in order; the first
+    recurs through ``R``. It runs on symbols, a few times: its gradient is derived, and both become compiled kernels. So
+    what it reads from elsewhere, such as a variable, counts as it was then, and has to be the same each time.
+
+    An argument named ``x``, behind the states, is the unit's own feature of the input, where I = H.
 
     Parameters
     ----------
@@ -197,15 +268,22 @@ def cell(
         Names of the states.
     split : str, optional
         Gates that arrive as two arguments, ``n_x = W x_t + b_ih`` and ``n_h = R h_{t-1} + b_hh``.
-    second : str, optional
-        Gates whose recurrent product comes second, of something that the others decide. Such a gate arrives as a
-        function of what ``R`` multiplies, one operand for all: ``n(r * h)`` is ``W_n x_t + R_n (r * h) + b``.
-    vectors : str, optional
-        Names of learned parameters with one value per unit.
+    called : str, optional
+        Gates whose recurrent product is of something that the equations compute. Such a gate, or the half ``n_h`` of a
+        split one, arrives as a function of what ``R`` multiplies: ``n(r * h)`` is ``W_n x_t + R_n (r * h) + b``. Gates
+        may have different operands, and an operand may depend on other called gates.
+    input_only, recurrent_only : str, optional
+        Gates without a recurrent product, ``W x_t + b_ih``, and without an input, ``R h_{t-1} + b_hh``.
+    vectors, scalars : str, optional
+        Names of learned parameters: with one value per unit, and with one in all.
+    signals : str, optional
+        Names of numbers that each step is given beside x, such as a time gap or a flag.
     output : str, optional
         The state that is the network's output; the first if not given.
     initial : dict of str to float, optional
         Values of states before the first step, where a network is given none; 0 if not given.
+    matrix : RecurrentMatrix, optional
+        Makes the recurrent weights of the parameters, such as `cells.antisymmetric`.
 
     Returns
     -------
@@ -224,7 +302,7 @@ def cell(
     ... def minimal(f, g, h):
     ...     f = sigmoid(f)
     ...     return f * h + (1 - f) * tanh(g)
-    >>> @cell(gates="r n", states="h", second="n")
+    >>> @cell(gates="r n", states="h", called="n")
     ... def gated(r, n, h):
     ...     return tanh(n(sigmoid(r) * h))
     """
@@ -244,13 +322,19 @@ def cell(
             _names(name, "gates", gates),
             named_states,
             _names(name, "split", split),
-            _names(name, "second", second),
+            _names(name, "called", called),
             _names(name, "vectors", vectors),
             next(iter(named_states), "") if output is None else output,
             _initial_values(name, named_states, initial),
             equations,
             (equations.__module__, equations.__qualname__),
             equations.__doc__,
+            _names(name, "input_only", input_only),
+            _names(name, "recurrent_only", recurrent_only),
+            _names(name, "scalars", scalars),
+            _names(name, "signals", signals),
+            _takes_x(equations, (gates, states, vectors, scalars, signals)),
+            matrix,
         )
         _check_declaration(made)
         return made
@@ -258,40 +342,53 @@ def cell(
     return decorate
 
 
+def _takes_x(equations: Callable, declared: tuple[str, ...]) -> bool:
+    """Say if the equations have an argument ``x`` that is nothing else."""
+    return "x" in inspect.signature(equations).parameters and not any("x" in names.split() for names in declared)
+
+
 def _check_declaration(made: Cell) -> None:
-    if not made.gates or not made.states:
+    if not made.gates and not made.given:
+        raise CellError(f"cell {made.name!r} needs at least one gate, a signal or x, and one state")
+    if not made.states:
         raise CellError(f"cell {made.name!r} needs at least one gate and one state")
-    for kind, names in (("splits", made.split), ("takes as second gate", made.second)):
+    kinds = {
+        "split": made.split, "called": made.called, "input_only": made.input_only, "recurrent_only": made.recurrent_only
+    }  # fmt: skip
+    for kind, names in kinds.items():
         unknown = [g for g in names if g not in made.gates]
         if unknown:
-            raise CellError(f"cell {made.name!r} {kind} {unknown[0]!r}, which is not one of its gates {made.gates}")
-    both = [g for g in made.split if g in made.second]
-    if both:
-        raise CellError(
-            f"cell {made.name!r} splits its second gate {both[0]!r}, whose product the equations place themselves; "
-            "leave it out of split"
-        )
+            raise CellError(f"cell {made.name!r} has {kind}={unknown[0]!r}, which is not one of its gates {made.gates}")
+    for one, other in EXCLUSIVE:
+        both = [g for g in kinds[one] if g in kinds[other]]
+        if both:
+            raise CellError(f"cell {made.name!r} has {both[0]!r} in {one} and in {other}, which exclude each other")
     if made.output not in made.states:
         raise CellError(
             f"cell {made.name!r} has the output {made.output!r}; name one of its states, {' '.join(made.states)}"
+        )
+    if made.matrix is not None and not isinstance(made.matrix, RecurrentMatrix):
+        raise CellError(
+            f"cell {made.name!r} has matrix={made.matrix!r}; give one of nblstm.cells, such as antisymmetric(0.01)"
         )
     expected = made.arguments
     if len(set(expected)) != len(expected):
         raise CellError(f"cell {made.name!r} uses a name twice among {' '.join(expected)}; give each its own")
     # Names that generated code gives to functions and to values of its own.
     taken = {*NUMERIC, "real", *(f"d{state}" for state in made.states)}
-    taken |= {"operand", "doperand"} if made.second else set()
-    reserved = [name for name in expected if name in taken or re.fullmatch(r"v\d+|(saved|new)_.*", name)]
+    reserved = [name for name in expected if name in taken or re.fullmatch(RESERVED, name)]
     if reserved:
         raise CellError(f"cell {made.name!r} uses the name {reserved[0]!r}, which generated code needs; choose another")
-    taken = {"weight_ih", "weight_hh", "bias_ih", "bias_hh"} & {*made.vectors}
-    if taken:
-        raise CellError(f"cell {made.name!r} has a vector named {min(taken)!r}, as networks name a parameter of theirs")
+    parameters = {"weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh"} & {*made.vectors, *made.scalars}
+    if parameters:
+        raise CellError(
+            f"cell {made.name!r} has a vector or scalar named {min(parameters)!r}, as networks name a parameter of theirs"
+        )
     given = tuple(inspect.signature(made.equations).parameters)
     if len(given) != len(expected):
         raise CellError(
-            f"cell {made.name!r} takes {len(given)} arguments ({' '.join(given)}), but its gates, states and "
-            f"vectors make {len(expected)}: {' '.join(expected)}"
+            f"cell {made.name!r} takes {len(given)} arguments ({' '.join(given)}), but its gates, states, signals, "
+            f"vectors and scalars make {len(expected)}: {' '.join(expected)}"
         )
     if given != expected and set(given) == set(expected):
         raise CellError(

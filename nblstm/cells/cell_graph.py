@@ -1,18 +1,44 @@
-"""A cell as graphs: its equations traced, their gradient, and what BPTT saves."""
+"""A cell as graphs: its equations traced, their gradient, and what BPTT saves.
+
+A *link* is what a unit learns of all units within a step: a product of the recurrent matrix with an operand, or a sum,
+a mean or a maximum over units. Links cut a step into stages, see `stages.py`. In the graph, what a link gives is an
+input, as is the gradient of its operand in the gradient's graph.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nblstm.symbolic.differentiate import gradients
-from nblstm.symbolic.graph import Value, as_value, topological
+from nblstm.symbolic.graph import Value, as_value
+from nblstm.symbolic.recorder import Noise, Recorder, recorder, recording
 from nblstm.symbolic.saved import values_to_save
 from nblstm.symbolic.tracing import scalars, trace
 from nblstm.symbolic.unsupported import SUPPORTED, UNSUPPORTED, CellError, set_operations
 
 if TYPE_CHECKING:
     from nblstm.cells.cell import Cell
+
+
+class Link(NamedTuple):
+    """What a unit learns of all units within a step.
+
+    Attributes
+    ----------
+    kind : {"product", "sum", "mean", "maximum"}
+    operand : Value
+        The number that each unit gives.
+    targets : tuple of str
+        Arguments that a product feeds, or the name of the sum, mean or maximum.
+    name : str
+        Of the operand's block, such as ``operand_1``; empty for the product of the first state itself.
+    """
+
+    kind: str
+    operand: Value
+    targets: tuple[str, ...]
+    name: str
 
 
 @dataclass(frozen=True)
@@ -22,113 +48,147 @@ class CellGraph:
     Attributes
     ----------
     inputs : list of Value
-        Pre-activations, previous states and vectors, in the order of the cell's arguments.
-    operand : Value or None
-        Operand of the second product, if the cell has one.
+        In the order of the cell's arguments.
+    links : list of Link
+        Each after those that its operand depends on, but that of the first state's product, which is the first.
+    noise : list of Noise
     states : list of Value
         The new states.
     saved : list of Value
-        Forward values that BPTT keeps; those that the operand needs come first.
-    saved_early : int
-        How many those are.
-    d_operand : Value or None
-        Input of the backward function: the gradient with respect to ``operand``.
+        Forward values that BPTT keeps.
+    d_operands : list of Value
+        Inputs of the gradient: with respect to the operand of each link.
     d_states : list of Value
         Likewise, with respect to the new states.
     d_inputs : list of Value
-        Its results: the gradient with respect to each of `inputs`.
+        The gradient with respect to each of `inputs`.
+    d_results : dict of str to Value
+        The gradient with respect to each sum and mean.
     """
 
     inputs: list[Value]
-    operand: Value | None
+    links: list[Link]
+    noise: list[Noise]
     states: list[Value]
     saved: list[Value]
-    saved_early: int
-    d_operand: Value | None
+    d_operands: list[Value]
     d_states: list[Value]
     d_inputs: list[Value]
+    d_results: dict[str, Value]
+
+    @property
+    def operands(self) -> list[Value]:
+        """Operands of the called gates' products."""
+        return [link.operand for link in self.links if link.kind == "product" and link.name]
 
 
 def cell_graph(cell: Cell) -> CellGraph:
     """Trace a cell, differentiate it, and choose what BPTT saves."""
-    results = trace(f"cell {cell.name!r}", lambda: _run(cell))
+    recorded, states = _traced(cell)
     inputs = [Value("input", name) for name in cell.arguments]
-    states, operand = results[: len(cell.states)], next(iter(results[len(cell.states) :]), None)
-    outputs, d_states = states, [Value("input", f"d{name}") for name in cell.states]
-    d_outputs, d_operand, early = d_states, None, set()
-    if operand is not None:
-        d_operand, early = Value("input", "doperand"), set(topological([operand]))
-        outputs, d_outputs = [operand, *states], [d_operand, *d_states]
-    d_inputs = gradients(outputs, d_outputs, inputs)
-    free = {*inputs[-len(cell.states) - len(cell.vectors) :], *states}
-    # BPTT computes the operand once more, for the gradient of the weights that multiplied it.
-    saved = values_to_save(outputs, d_inputs if operand is None else [*d_inputs, operand], free)
-    saved_early = sum(value in early for value in saved)
-    return CellGraph(inputs, operand, states, saved, saved_early, d_operand, d_states, d_inputs)
+    links = _links(cell, recorded)
+    named = [link for link in links if link.name]
+    d_operands = [Value("input", f"d{link.name}") for link in named]
+    d_states = [Value("input", f"d{name}") for name in cell.states]
+    results = {link.targets[0]: Value("input", link.targets[0]) for link in named if link.kind in ("sum", "mean")}
+    outputs = [*(link.operand for link in named), *states]
+    # A maximum is a constant for its gradient.
+    seeds = [d if link.kind != "maximum" else as_value(0) for d, link in zip(d_operands, named, strict=True)]
+    derived = gradients(outputs, [*seeds, *d_states], [*inputs, *results.values()])
+    d_inputs, d_results = derived[: len(inputs)], dict(zip(results, derived[len(inputs) :], strict=True))
+    places = dict(zip(cell.arguments, inputs, strict=True))
+    free = {*(places[name] for name in (*cell.states, *cell.vectors, *cell.scalars)), *states}
+    # BPTT computes the products' operands once more, for the gradient of the weights that multiplied them.
+    again = [link.operand for link in named if link.kind == "product"]
+    saved = values_to_save(outputs, [*derived, *again], free)
+    d_all = iter(d_operands)
+    return CellGraph(
+        inputs, links, recorded.noise, states, saved, [next(d_all) if link.name else d_states[0] for link in links],
+        d_states, d_inputs, d_results,
+    )  # fmt: skip
 
 
 def check_unchanged(cell: Cell) -> None:
     """Raise CellError if the equations cannot be traced, or come to another graph than when they first were."""
     graph = cell.graph
-    before = [*graph.states, *([] if graph.operand is None else [graph.operand])]
-    again = trace(f"cell {cell.name!r}", lambda: _run(cell), 1)
-    if any(one is not other for one, other in zip(before, again, strict=True)):
+    recorded, states = _traced(cell, 1)
+    before = [*graph.states, *(link.operand for link in graph.links)]
+    again = [*states, *(link.operand for link in _links(cell, recorded))]
+    if len(before) != len(again) or any(one is not other for one, other in zip(before, again, strict=True)):
         raise CellError(
             f"cell {cell.name!r} computes something else than when it was first used, as its equations read a variable "
             "that has changed; define the cell anew, or make it in a function that takes the variable as an argument"
         )
 
 
-class SecondGate:
-    """A gate of the second product, in equations: a function from its operand to its pre-activation."""
+class CalledGate:
+    """A called gate in equations: a function from its operand to its pre-activation."""
 
     def __init__(self, name: str):
         self.name = name
-        self.preactivation = Value("input", name)
-        self.operand: Value | None = None
 
     def __call__(self, operand) -> Value:
         """The pre-activation ``W x + R operand + b``."""
-        operand = as_value(operand)
-        if self.operand is not None and self.operand is not operand:
-            raise CellError(f"gives the second gate {self.name!r} two operands; its weights multiply one in each step")
-        self.operand = operand
-        return self.preactivation
+        operand, products = as_value(operand), recorder(self.name).products
+        if products.setdefault(self.name, operand) is not operand:
+            raise CellError(f"gives the gate {self.name!r} two operands; its weights multiply one in each step")
+        return Value("input", self.name)
 
     def _misused(self, *others, **options):
-        raise CellError(f"uses the second gate {self.name!r} as a number; call it with what its weights multiply")
+        raise CellError(f"uses the called gate {self.name!r} as a number; call it with what its weights multiply")
 
     def __getattr__(self, name: str):
         self._misused()
 
 
-set_operations(SecondGate, " ".join([SUPPORTED, *UNSUPPORTED]), SecondGate._misused)
+set_operations(CalledGate, " ".join([SUPPORTED, *UNSUPPORTED]), CalledGate._misused)
 
 
-def _run(cell: Cell) -> list[Value]:
-    """Run the equations once: the new states, then the operand of second gates if there are any."""
-    second = {name: SecondGate(name) for name in cell.second}
-    states = scalars(cell.equations(*[second.get(name, Value("input", name)) for name in cell.arguments]))
-    if len(states) != len(cell.states):
-        raise CellError(
-            f"returns {len(states)} values, but its states {' '.join(cell.states)!r} "
-            f"need {len(cell.states)}; return the new states in that order"
-        )
-    return [*states, *_operand(list(second.values()))]
+def run(cell: Cell):
+    """Run the equations on symbols, within `recording`; what they return."""
+    return cell.equations(*[CalledGate(n) if n in cell.functions else Value("input", n) for n in cell.arguments])
 
 
-def _operand(gates: list[SecondGate]) -> list[Value]:
-    """The one operand that equations gave to all second gates, if there are any.
+def returns_tuple(cell: Cell) -> bool:
+    """True unless the equations return a single number, as those of most cells with one state do."""
+    with recording(False):
+        return isinstance(run(cell), tuple | list)
 
-    It cannot depend on one of them: a gate's operand exists before its pre-activation.
-    """
-    operands: dict[Value, str] = {}
-    for gate in gates:
-        if gate.operand is None:
-            raise CellError(f"never calls its second gate {gate.name!r}; call it with what its weights multiply")
-        operands[gate.operand] = gate.name
-    if len(operands) > 1:
-        raise CellError(
-            f"gives its second gates {' and '.join(map(repr, operands.values()))} different operands; they share one"
-        )
-    return list(operands)
+
+def _traced(cell: Cell, *times: int) -> tuple[Recorder, list[Value]]:
+    """Run the equations: what they asked for, and the new states."""
+    made: list[Recorder] = []
+
+    def once() -> list[Value]:
+        with recording(cell.noisy) as recorded:
+            made.append(recorded)
+            states = scalars(run(cell))
+            if len(states) != len(cell.states):
+                raise CellError(
+                    f"returns {len(states)} values, but its states {' '.join(cell.states)!r} "
+                    f"need {len(cell.states)}; return the new states in that order"
+                )
+            for name in cell.functions:
+                if name not in recorded.products:
+                    raise CellError(f"never calls its gate {name!r}; call it with what its weights multiply")
+        return [*states, *(recorded.products[name] for name in cell.functions), *(v for _, v in recorded.over_units)]
+
+    results = trace(f"cell {cell.name!r}", once, *times)
+    return made[0], results[: len(cell.states)]
+
+
+def _links(cell: Cell, recorded: Recorder) -> list[Link]:
+    """The links of a step: the first state's product, the called gates' by operand, and those over units."""
+    first = Value("input", cell.states[0])
+    fed = cell.preactivations[cell.recurrent_start :]
+    links = []
+    plain = tuple(name for name in fed if recorded.products.get(name, first) is first)
+    if plain:
+        links.append(Link("product", first, plain, ""))
+    operands = [recorded.products[name] for name in fed if name not in plain]
+    for n, operand in enumerate(dict.fromkeys(operands), 1):
+        targets = tuple(name for name in fed if recorded.products.get(name) is operand)
+        links.append(Link("product", operand, targets, f"operand_{n}"))
+    for number, ((kind, operand), leaf) in enumerate(recorded.over_units.items(), len(links) + 1):
+        links.append(Link(kind, operand, (leaf.args[0],), f"operand_{number}"))
+    return links

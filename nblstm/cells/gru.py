@@ -27,7 +27,7 @@ def gru(r, z, n_x, n_h, h):
     return _reset_after(r, z, n_x, n_h, h, tanh, sigmoid)
 
 
-@cell(gates="r z n", states="h", second="n")
+@cell(gates="r z n", states="h", called="n")
 def gru_reset_before(r, z, n, h):
     """GRU with the reset gate before the recurrent product: ``n = tanh(W x + R (r * h) + b)``.
 
@@ -70,7 +70,7 @@ def _gru(act, gate, reset_after: bool) -> Cell:
     def gru_after(r, z, n_x, n_h, h):
         return _reset_after(r, z, n_x, n_h, h, act, gate)
 
-    @cell(gates="r z n", states="h", second="n")
+    @cell(gates="r z n", states="h", called="n")
     def gru_before(r, z, n, h):
         return _reset_before(r, z, n, h, act, gate)
 

@@ -29,10 +29,10 @@ def local_jacobian_source(cell: Cell, dtype: str) -> str:
     places |= {name: f"state[{k} * plane + u]" for k, name in enumerate(cell.states)}
     places |= {name: f"vectors[{k} * H + u]" for k, name in enumerate(cell.vectors)}
     of = (*cell.preactivations, *cell.states)
-    names = [f"d{new}_{name}" for new in (*cell.states, *("operand",) * bool(cell.second)) for name in of]
+    names = [f"d{new}_{name}" for new in (*cell.states, *("operand",) * bool(cell.called)) for name in of]
     results = [node for new in graph.states for node in gradients([new], [ONE], [by_name[name] for name in of])]
-    if graph.operand is not None:
-        results += gradients([graph.operand], [ONE], [by_name[name] for name in of])
+    for operand in graph.operands:
+        results += gradients([operand], [ONE], [by_name[name] for name in of])
     function = emit_function("derivatives_of", cell.arguments, inputs, list(zip(names, results, strict=True)))
     given = ", ".join(places[name] for name in cell.arguments)
     computed = "".join(f"d_{k}, " for k in range(len(names)))

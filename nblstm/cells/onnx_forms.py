@@ -171,7 +171,7 @@ def gru_form(activations: tuple[Activation, Activation], clip: float | None, res
 
     else:
 
-        @cell(gates="r z n", states="h", second="n")
+        @cell(gates="r z n", states="h", called="n")
         def onnx_gru(r, z, n, h):
             z = gate(z)
             return (1 - z) * act(n(gate(r) * h)) + z * h

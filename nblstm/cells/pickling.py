@@ -8,8 +8,11 @@ from importlib import import_module
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from nblstm.cells.recurrent_matrix import matrix_from_data
 from nblstm.symbolic.as_text import DIALECT, check_text, equations_from, known, remember
 from nblstm.symbolic.emit import emit_function
+from nblstm.symbolic.graph import Value, topological
+from nblstm.symbolic.recorder import PER
 
 if TYPE_CHECKING:
     from nblstm.cells.cell import Cell
@@ -43,8 +46,9 @@ def alike(one, other) -> bool:
 
 
 def _value(cell: Cell) -> tuple:
-    declared = cell.name, cell.gates, cell.states, cell.split, cell.second, cell.vectors, cell.output, cell.initial
-    return declared, equations_text(cell)
+    declared = cell.name, cell.gates, cell.states, cell.split, cell.called, cell.vectors, cell.output, cell.initial
+    more = cell.input_only, cell.recurrent_only, cell.scalars, cell.signals, cell.takes_x, cell.matrix, cell.noisy
+    return (declared, more), equations_text(cell)
 
 
 def _by_name(kind: type[Cell], module: str, name: str) -> Cell:
@@ -63,16 +67,18 @@ def _by_value(kind: Any, declared: tuple, text: str, place: tuple[str, str], doc
         held = found_at(*place)
         same = held if isinstance(held, kind) and _value(held) == value else None
     if same is None:
-        same = kind(*declared, equations_from(text, declared[0]), place, doc)
+        first, more = declared
+        same = kind(*first, equations_from(text, first[0]), place, doc, *more)
     remember(value, same)
     return same
 
 
 def as_data(cell: Cell) -> dict[str, Any]:
     """Lists, texts and numbers, for JSON, of which `from_data` makes the cell."""
-    declared, text = value = _value(cell)
+    value = (declared, (*names, takes_x, matrix, noisy)), text = _value(cell)
     remember(value, cell)
-    return {"declared": declared, "equations": text, "doc": cell.__doc__}
+    more = {"names": names, "takes_x": takes_x, "matrix": None if matrix is None else matrix.as_data(), "noisy": noisy}
+    return {"declared": declared, "more": more, "equations": text, "doc": cell.__doc__}
 
 
 def from_data(kind: type[Cell], data: dict[str, Any]) -> Cell:
@@ -84,26 +90,58 @@ def from_data(kind: type[Cell], data: dict[str, Any]) -> Cell:
         If the equations are not such as `as_data` writes.
     """
     check_text(data["equations"])
-    name, *names, output, initial = data["declared"]
-    declared = (name, *map(tuple, names), output, tuple(map(float, initial)))
-    for own in (*[each for group in declared[1:6] for each in group], output):
+    (name, *names, output, initial), more = data["declared"], data["more"]
+    for own in (*[each for group in (*names, *more["names"]) for each in group], output):
         if not isinstance(own, str) or not own.isidentifier() or keyword.iskeyword(own) or own.startswith("_"):
             raise ValueError(f"a cell in a file has {own!r} where a name is; make the file anew")
+    matrix = None if more["matrix"] is None else matrix_from_data(more["matrix"])
+    declared = (
+        (name, *map(tuple, names), output, tuple(map(float, initial))),
+        (*map(tuple, more["names"]), bool(more["takes_x"]), matrix, bool(more["noisy"])),
+    )
     return _by_value(kind, declared, data["equations"], ("", ""), data["doc"])
 
 
 def equations_text(cell: Cell) -> str:
     """The traced equations of a cell as the source of a function ``equations``, like the one that was traced."""
     graph = cell.graph
-    inputs = {node: node.args[0] for node in graph.inputs}
+    known = {node: node.args[0] for node in graph.inputs}
+    for noise in graph.noise:
+        known[Value("input", noise.name)] = noise.name
+    functions, lines = [], [
+        f"    {own.name} = new_{own.kind}({own.p!r}, {PER.index(own.per)})\n" for own in graph.noise
+    ]  # fmt: skip
+    given = list(cell.arguments)
+    ready = {name for name in given if name not in cell.functions} | {noise.name for noise in graph.noise}
+    waiting = [link for link in graph.links if link.kind != "product" or {*link.targets} & {*cell.functions}]
+    while waiting:
+        for number, link in enumerate(waiting):
+            used = _used([link.operand], known)
+            if ready.issuperset(used):
+                break
+        del waiting[number]
+        own = link.name or "operand_0"
+        functions.append(emit_function(own, used, known, [(f"new_{own}", link.operand)], DIALECT))
+        lines.append(f"    new_{own} = {own}({', '.join(used)})\n")
+        for target in link.targets:
+            if link.kind != "product":
+                lines.append(f"    {target} = new_{link.kind}(new_{own})\n")
+                known[Value("input", target)] = target
+            elif target in cell.functions:
+                lines.append(f"    {target} = {target}(new_{own})\n")
+            ready.add(target)
     results = list(zip((f"new_{name}" for name in cell.states), graph.states, strict=True))
-    if graph.operand is None:
-        return emit_function("equations", cell.arguments, inputs, results, DIALECT)
-    given = ", ".join(f"{name}(new_operand)" if name in cell.second else name for name in cell.arguments)
-    return "\n\n".join([
-        emit_function("operand", cell.first_arguments, inputs, [("new_operand", graph.operand)], DIALECT),
-        emit_function("new_states", cell.arguments, inputs, results, DIALECT),
-        f"def equations({', '.join(cell.arguments)}):\n"
-        f"    new_operand = operand({', '.join(cell.first_arguments)})\n"
-        f"    return new_states({given})\n",
-    ])  # fmt: skip
+    used = _used(graph.states, known)
+    if not lines:
+        return emit_function("equations", cell.arguments, known, results, DIALECT)
+    functions += [
+        emit_function("new_states", used, known, results, DIALECT),
+        f"def equations({', '.join(given)}):\n{''.join(lines)}    return new_states({', '.join(used)})\n",
+    ]
+    return "\n\n".join(functions)
+
+
+def _used(values: list[Value], known: dict[Value, str]) -> list[str]:
+    """Names of the inputs that values are computed from."""
+    found = {*topological(values)}
+    return [name for node, name in known.items() if node in found]

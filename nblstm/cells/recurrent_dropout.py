@@ -59,28 +59,32 @@ def recurrent_dropout(base: Cell) -> Cell:
     if {masked, "mask"} & {*base.arguments}:
         raise CellError(f"recurrent_dropout adds the states {masked!r} and 'mask', but {base.name!r} uses such a name")
     base.check()  # an error in its equations is its own
-    S, V = len(base.states), len(base.vectors)
-    G = len(base.arguments) - S - V
+    states = (masked, *base.states, "mask")
+    apart = {*base.states, *base.given, *base.vectors, *base.scalars}
+    gates = tuple(name for name in base.arguments if name not in apart)
+    arguments = (*gates, *states, *base.given, *base.vectors, *base.scalars)
 
     def masking(gate, mask):
         return lambda operand: gate(operand * mask)
 
     def equations(*scalars):
-        gates, states, mask, vectors = scalars[:G], scalars[G + 1 : G + 1 + S], scalars[G + 1 + S], scalars[G + 2 + S :]
-        seen = [masking(g, mask) if name in base.second else g for name, g in zip(base.arguments, gates, strict=False)]
-        new = base(*seen, *states, *vectors)
+        given = dict(zip(arguments, scalars, strict=True))
+        mask = given["mask"]
+        given |= {name: masking(given[name], mask) for name in base.functions}
+        new = base(*(given[name] for name in base.arguments))
         first, *others = new if isinstance(new, tuple | list) else (new,)
         return first * mask, first, *others, mask
 
-    states = (masked, *base.states, "mask")
-    arguments = (*base.arguments[:G], *states, *base.vectors)
     equations.__name__ = f"{base.name}_recurrent_dropout"
     equations.__doc__ = base.__doc__
     equations.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in arguments]
     )
+    declared = {
+        kind: " ".join(getattr(base, kind))
+        for kind in ("gates", "split", "called", "input_only", "recurrent_only", "vectors", "scalars", "signals")
+    }
     return cell(
-        gates=" ".join(base.gates), states=" ".join(states), split=" ".join(base.split),
-        second=" ".join(base.second), vectors=" ".join(base.vectors), output=base.output,
+        **declared, states=" ".join(states), output=base.output, matrix=base.matrix,
         initial=dict(zip(states, (base.initial[0], *base.initial, 1.0), strict=True)),
     )(equations)  # fmt: skip

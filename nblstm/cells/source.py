@@ -3,18 +3,20 @@
 Source is a cell's identity too: its hash names compiled kernels, so cells that differ in a constant differ in name, and
 a changed cell never meets an old kernel.
 
-A cell with a second product has two functions of each. Forward, stage 1 computes the operand and stage 2 the states.
-Backward, stage 2 gives the gradient of the second gates, from which the product gives the operand's, and stage 1 the
-others.
+Each stage of a step, see `stages.py`, is a function: forward ``forward_1``, ``forward_2`` and so on, the last
+``forward``; backward ``backward_1`` is the first, ``backward`` the last.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from nblstm.cells.stages import Program, Stage, backward_program, forward_program, saved_names
 from nblstm.symbolic.differentiate import gradients
-from nblstm.symbolic.emit import emit_function, meaning, unused
+from nblstm.symbolic.emit import emit_function
+from nblstm.symbolic.graph import topological
 
 if TYPE_CHECKING:
     from nblstm.cells.cell import Cell
@@ -23,9 +25,9 @@ if TYPE_CHECKING:
 #: units are computed.
 FORWARD = (
     "rows", "units", "H",
-    "z", "z_row",  # pre-activations, one block of H per entry of Cell.preactivations, then the operand
+    "z", "z_row",  # the workspace, one block of H per entry of `Program.blocks`
     "state", "state_plane", "state_row",  # states, one plane each: previous in, new out
-    "vectors",
+    "vectors",  # and scalars, one block of H each
     "y", "y_row",  # out: the state that is the output
     "tape", "tape_plane", "tape_row",  # out, when training: the other states, see Cell.taped
     "saved", "saved_row",  # out, when training: one block of H per saved value
@@ -41,81 +43,55 @@ BACKWARD = (
     "y_all", "tape_all", "previous",  # states of all steps, and for each row where its previous state lies
     "vectors",
     "d_vectors", "d_vectors_row",  # sums over time, one block of H per vector
-    "dz", "dz_row",  # out: gradient of the pre-activations; behind it the operand's gradient in, the operand out
+    "dz", "dz_row",  # likewise; first the gradients of the pre-activations
 )  # fmt: skip
 
 
 # --- scalars ------------------------------------------------------------------------------------------
 
 
-def forward_functions(cell: Cell) -> list[str]:
-    """Source of ``forward(*arguments) -> (*new_states, *saved)``.
+class Function(NamedTuple):
+    """A stage as a function of scalars: its name, those of its arguments and of its results, and its source."""
 
-    With second gates, ``operand(*first_arguments) -> (operand, *saved)`` comes first, and ``forward`` returns the other
-    saved values only.
-    """
-    graph, inputs = cell.graph, {node: node.args[0] for node in cell.graph.inputs}
-    new = [(f"new_{name}", node) for name, node in zip(cell.states, graph.states, strict=True)]
-    saved, early = list(zip(saved_names(cell), graph.saved, strict=True)), graph.saved_early
-    if graph.operand is None:
-        return [emit_function("forward", cell.arguments, inputs, [*new, *saved])]
-    return [
-        emit_function("operand", cell.first_arguments, inputs, [("operand", graph.operand), *saved[:early]]),
-        emit_function("forward", cell.arguments, inputs, [*new, *saved[early:]]),
-    ]
+    name: str
+    arguments: tuple[str, ...]
+    results: tuple[str, ...]
+    text: str
 
 
-def inference_functions(cell: Cell, name: str) -> list[str]:
-    """Source of ``{name}_states(*arguments) -> new_states``, which saves nothing.
-
-    With second gates, ``{name}_operand(*first_arguments) -> (operand,)`` comes first.
-    """
-    graph, inputs = cell.graph, {node: node.args[0] for node in cell.graph.inputs}
-    new = [(f"new_{state}", node) for state, node in zip(cell.states, graph.states, strict=True)]
-    functions = [emit_function(f"{name}_states", cell.arguments, inputs, new)]
-    if graph.operand is not None:
-        operand = [("operand", graph.operand)]
-        functions.insert(0, emit_function(f"{name}_operand", cell.first_arguments, inputs, operand))
-    return inlined(functions)
+def forward_functions(cell: Cell, saving: bool = True, name: str = "forward", keep: bool = True) -> list[Function]:
+    """The stages of a step: each returns operands, or the new states, and then what BPTT saves."""
+    stages = forward_program(cell, keep).stages
+    order = [*cell.arguments, *(argument for stage in stages for argument in stage.known.values())]
+    return [_function(name, stages, k, order, saving, {}) for k in range(len(stages))]
 
 
-def backward_functions(cell: Cell) -> list[str]:
-    """Source of ``backward(*d_states, *saved, *states, *new_states, *vectors) -> d_arguments``.
-
-    With second gates, ``backward_second(*as above) -> d_second_gates`` comes first, then
-    ``backward(doperand, *as above) -> (operand, *d_first_arguments)``.
-    """
-    graph, saved = cell.graph, saved_names(cell)
-    S, V = len(cell.states), len(cell.vectors)
-    states, vectors = graph.inputs[-S - V :][:S], graph.inputs[len(graph.inputs) - V :]
+def backward_functions(cell: Cell, keep: bool = True) -> list[Function]:
+    """The stages of a step's gradient: each returns gradients, the last also the operands once more."""
+    graph, program = cell.graph, backward_program(cell, keep)
     new = [f"new_{name}" for name in cell.states]
-    arguments = [*(f"d{name}" for name in cell.states), *saved, *cell.states, *new, *cell.vectors]
-    # A new state that is also an input keeps the input's name; a saved value is read, not computed again.
-    known = {**dict(zip(graph.states, new, strict=True)), **dict(zip(graph.saved, saved, strict=True)),
-             **{node: node.args[0] for node in (*graph.d_states, *states, *vectors)}}  # fmt: skip
-    names = [f"d{name}_previous" if name in cell.states else f"d{name}" for name in cell.arguments]
-    d = dict(zip(cell.arguments, zip(names, graph.d_inputs, strict=True), strict=True))
-    if graph.operand is None or graph.d_operand is None:
-        # A new state has two users, the next step and other new states.
+    order = [d.args[0] for link, d in zip(graph.links, graph.d_operands, strict=True) if link.name]
+    order += [f"d{name}" for name in cell.states]
+    order += [*saved_names(cell), *cell.states, *new, *cell.vectors, *cell.scalars]
+    order += [argument for stage in program.stages for argument in stage.known.values()]
+    hints = {}
+    if len(program.stages) == 1:  # a new state has two users, the next step and other new states
         totals = gradients(graph.states, graph.d_states, graph.states)
         hints = {node: f"d{name}_total" for name, node in zip(cell.states, totals, strict=True)}
-        return [emit_function("backward", arguments, known, d.values(), hints=hints)]
-    return [
-        emit_function("backward_second", arguments, known, [d[name] for name in cell.second]),
-        emit_function(
-            "backward", ["doperand", *arguments], {**known, graph.d_operand: "doperand"},
-            [("operand", graph.operand), *(d[name] for name in cell.first_arguments)],
-        ),
-    ]  # fmt: skip
+    return [_function("backward", program.stages, k, order, False, hints) for k in range(len(program.stages))]
 
 
-def saved_names(cell: Cell) -> list[str]:
-    """Names of the saved values by what they are, such as ``sigmoid_f``."""
-    graph = cell.graph
-    named = {node: node.args[0] for node in graph.inputs}
-    named |= {node: f"new_{name}" for name, node in zip(cell.states, graph.states, strict=True) if node not in named}
-    taken = {*cell.arguments, "operand", "doperand", *(f"{d}{name}" for name in cell.states for d in ("d", "new_"))}
-    return [named[node] if node in named else unused(meaning(node, named), taken) for node in graph.saved]
+def _function(name: str, stages: list[Stage], k: int, order: Iterable[str], saving: bool, hints) -> Function:
+    stage, last = stages[k], k == len(stages) - 1
+    results = stage.results | {f"saved_{own}": value for own, value in stage.saved.items() if saving}
+    used = {
+        stage.known[node] for node in topological(list(results.values()), leaves=stage.known) if node in stage.known
+    }
+    own, arguments = name if last else f"{name}_{k + 1}", tuple(dict.fromkeys(a for a in order if a in used))
+    # A saved value is called by its meaning.
+    called = [(result.removeprefix("saved_"), value) for result, value in results.items()]
+    text = emit_function(own, arguments, stage.known, called, hints=hints) if results else ""
+    return Function(own, arguments, tuple(results), text)
 
 
 def _header(cell: Cell, dtype: str) -> str:
@@ -128,48 +104,44 @@ def _header(cell: Cell, dtype: str) -> str:
 def forward_rows_source(cell: Cell, dtype: str, training: bool, stage: int) -> str:
     """Source of ``rows``, which applies a stage of a cell to rows of a batch; see `FORWARD` for its arguments."""
     output, *others = cell.taped
-    early, last = cell.graph.saved_early, stage == cell.stages
-    computed, taken = (cell.states, cell.arguments) if last else (("operand",), cell.first_arguments)
-    saved = saved_names(cell)[early:] if last else saved_names(cell)[:early]
-
-    results = [f"new_{name}" for name in computed] + [f"value_{name}" for name in saved]
-    stores = [f"at_{name}[u] = new_{name}" for name in computed]
-    if last:
-        stores += [f"y[u] = new_{output}"] + [f"tape_{name}[u] = new_{name}" for name in others if training]
-    stores += [f"saved_{name}[u] = value_{name}" for name in saved if training]
-    call = f"{'forward' if last else 'operand'}({', '.join(f'at_{name}[u]' for name in taken)})"
-    loops = _loops(FORWARD, _forward_arrays(cell, training), results, call, stores)
-    return "\n\n".join([_header(cell, dtype), *inlined(forward_functions(cell)[stage - 1 : stage]), loops])
+    function = forward_functions(cell, training)[stage]
+    arrays = _forward_arrays(cell, training)
+    stores = []
+    for result in function.results:
+        name = result.removeprefix("new_")
+        array = f"at_{name}" if name != result else result if result.startswith("saved_") else _array(result)
+        stores.append(f"{array}[u] = to_{result}")
+        if result == f"new_{output}":
+            stores.append(f"y[u] = to_{result}")
+        if name in others and training:
+            stores.append(f"tape_{name}[u] = to_{result}")
+    return _rows_source(cell, dtype, FORWARD, arrays, function, stores, {})
 
 
 def backward_rows_source(cell: Cell, dtype: str, stage: int) -> str:
     """Source of ``rows``, which applies a stage of a cell's gradient to rows; see `BACKWARD` for its arguments."""
-    inputs = [f"d_{name}[u] + dy[u]" if name == cell.output else f"d_{name}[u]" for name in cell.states]
-    inputs += [f"saved_{name}[u]" for name in saved_names(cell)]
-    inputs += [f"at_{name}[u]" for name in cell.states] + [f"new_{name}[u]" for name in cell.states]
-    inputs += [f"at_{name}[u]" for name in cell.vectors]
-    computed, stores = cell.arguments, []
-    if stage == 2:  # the second gates' alone; the product then adds the operand's gradient to 0
-        computed, stores = cell.second, ["d_operand[u] = real(0.0)"]
-    elif cell.second:
-        computed, inputs = ("operand", *cell.first_arguments), ["d_operand[u]", *inputs]
-    results = [f"to_{name}" for name in computed]
-    stores += [f"d_{name}[u] {'+=' if name in cell.vectors else '='} to_{name}" for name in computed]
-    call = f"{'backward_second' if stage == 2 else 'backward'}({', '.join(inputs)})"
-    functions = backward_functions(cell)  # the second stage's first
-    loops = _loops(BACKWARD, _backward_arrays(cell), results, call, stores)
-    return "\n\n".join([_header(cell, dtype), *inlined([functions[cell.stages - stage]]), loops])
+    program, function = backward_program(cell), backward_functions(cell)[stage]
+    places = {f"d{name}": f"state_d{name}[u]{' + dy[u]' * (name == cell.output)}" for name in cell.states}
+    places |= {f"new_{name}": f"new_{name}[u]" for name in cell.states}
+    places |= {name: f"saved_{name}[u]" for name in saved_names(cell)}
+    # What the next stage's products add to begins as 0.
+    following = program.stages[stage + 1].links if stage + 1 < len(program.stages) else []
+    stores = [f"{link.operand}[u] = real(0.0)" for link in following if link.kind == "product"]
+    for result in function.results:
+        name = result.removesuffix("_previous")[1:]
+        target = f"state_d{name}" if result != f"d{name}" and name in cell.states else _array(result)
+        adds = name in (*cell.vectors, *cell.scalars) and result == f"d{name}"
+        stores.append(f"{target}[u] {'+=' if adds else '='} to_{result}")
+    return _rows_source(cell, dtype, BACKWARD, _backward_arrays(cell), function, stores, places)
 
 
 def _forward_arrays(cell: Cell, training: bool) -> dict[str, str]:
     """Start of each array in row b."""
-    inputs = (*cell.preactivations, *cell.states, *cell.vectors)
-    arrays = {f"at_{name}": "" for name in inputs} | {"y": "offset(y, b * y_row)"}
-    for k, name in enumerate(cell.preactivations + ("operand",) * bool(cell.second)):
-        arrays[f"at_{name}"] = f"offset(z, b * z_row + {k} * H)"
+    arrays = {_array(name): f"offset(z, b * z_row + {k} * H)" for k, name in enumerate(forward_program(cell).blocks)}
+    arrays["y"] = "offset(y, b * y_row)"
     for k, name in enumerate(cell.states):
         arrays[f"at_{name}"] = f"offset(state, {k} * state_plane + b * state_row)"
-    for k, name in enumerate(cell.vectors):
+    for k, name in enumerate((*cell.vectors, *cell.scalars)):
         arrays[f"at_{name}"] = f"offset(vectors, {k} * H)"
     if training:
         for k, name in enumerate(cell.taped[1:]):
@@ -184,7 +156,7 @@ def _backward_arrays(cell: Cell) -> dict[str, str]:
     output, *others = cell.taped
     arrays = {}
     for k, name in enumerate(cell.states):
-        arrays[f"d_{name}"] = f"offset(d_state, {k} * d_state_plane + b * d_state_row)"
+        arrays[f"state_d{name}"] = f"offset(d_state, {k} * d_state_plane + b * d_state_row)"
     arrays["dy"] = "offset(dy, b * dy_row)"
     for k, name in enumerate(saved_names(cell)):
         arrays[f"saved_{name}"] = f"offset(saved, b * saved_row + {k} * H)"
@@ -193,12 +165,27 @@ def _backward_arrays(cell: Cell) -> dict[str, str]:
     for k, name in enumerate(others):
         arrays[f"at_{name}"] = f"offset(tape_all, {k} * tape_plane + previous[b] * tape_row)"
         arrays[f"new_{name}"] = f"offset(tape, {k} * tape_plane + b * tape_row)"
-    for k, name in enumerate(cell.vectors):
+    for k, name in enumerate((*cell.vectors, *cell.scalars)):
         arrays[f"at_{name}"] = f"offset(vectors, {k} * H)"
-        arrays[f"d_{name}"] = f"offset(d_vectors, b * d_vectors_row + {k} * H)"
-    for k, name in enumerate(cell.preactivations + ("operand",) * bool(cell.second)):
-        arrays[f"d_{name}"] = f"offset(dz, b * dz_row + {k} * H)"
+        arrays[f"at_d{name}"] = f"offset(d_vectors, b * d_vectors_row + {k} * H)"
+    for k, name in enumerate(backward_program(cell).blocks):
+        arrays[_array(name)] = f"offset(dz, b * dz_row + {k} * H)"
     return arrays
+
+
+def _rows_source(cell: Cell, dtype: str, kernel, arrays, function: Function, stores: list[str], places) -> str:
+    """The function of a stage, and the loops around it; ``places`` has where arguments are that are not ``at_...``."""
+    given = [places.get(name) or f"{_array(name)}[u]" for name in function.arguments]
+    results = [f"to_{result}" for result in function.results]
+    call = f"{function.name}({', '.join(given)})"
+    used = {word for word in re.findall(r"\w+", " ".join([*given, *stores]))}
+    arrays = {name: pointer for name, pointer in arrays.items() if name in used}
+    return "\n\n".join([_header(cell, dtype), *inlined([function.text]), _loops(kernel, arrays, results, call, stores)])
+
+
+def _array(name: str) -> str:
+    """The array of an argument, of a block's own name if generated code has given it."""
+    return name if re.fullmatch(r"(kept|d?operand)_\d+", name) else f"at_{name}"
 
 
 def _loops(arguments, arrays: dict[str, str], results, call: str, stores) -> str:
@@ -223,38 +210,42 @@ def tuple_source(cell: Cell, dtype: str) -> str:
     ``cell_forward(z, state, vector) -> new, saved`` is the step, and ``cell_backward(d_operand, d_new, saved, state,
     new, vector) -> operand, dz, d_state, d_vector`` its gradient; ``d_operand`` and ``operand`` are ().
 
-    With second gates, ``cell_operand(z, state, vector) -> operand, saved`` comes before ``cell_forward``, which then
-    returns the other saved values. ``cell_backward_second(d_new, saved, state, new, vector) -> dz`` gives the gradients
-    of the second gates, then ``cell_backward`` those of the others.
+    With called gates, which share an operand, ``cell_operand(z, state, vector) -> operand, saved`` comes before
+    ``cell_forward``, which then returns the other saved values. ``cell_backward_second(d_new, saved, state, new,
+    vector) -> dz`` gives the gradients of the called gates, then ``cell_backward`` those of the others.
     """
-    places = {name: f"z[{k}]" for k, name in enumerate(cell.preactivations)}
-    places |= {name: f"state[{k}]" for k, name in enumerate(cell.states)}
-    places |= {name: f"vector[{k}]" for k, name in enumerate(cell.vectors)}
-    new, saved = [f"new_{name}" for name in cell.states], [f"saved_{name}" for name in saved_names(cell)]
-    sizes = {"d_new": cell.states, "saved": saved, "state": cell.states, "new": cell.states, "vector": cell.vectors}
-    known = ", ".join(f"{group}[{k}]" for group, names in sizes.items() for k in range(len(names)))
-    early = cell.graph.saved_early if cell.second else 0
-    operand, d_operand, others = "", "", cell.preactivations
-    functions = [*forward_functions(cell), *backward_functions(cell)]
-    if cell.second:
-        operand, d_operand = "operand_value, ", "d_operand[0], "
-        others = tuple(name for name in cell.preactivations if name not in cell.second)
+    forward, backward = forward_functions(cell, keep=False), backward_functions(cell, keep=False)
+    vectors, saved = (*cell.vectors, *cell.scalars), [f"saved_{name}" for name in saved_names(cell)]
+    before = {name: f"z[{k}]" for k, name in enumerate(cell.preactivations)}
+    before |= {name: f"state[{k}]" for k, name in enumerate(cell.states)}
+    before |= {name: f"vector[{k}]" for k, name in enumerate(vectors)}
+    after = {"doperand_1": "d_operand[0]"}
+    sizes = {"d_new": [f"d{name}" for name in cell.states], "saved": saved_names(cell), "state": cell.states,
+             "new": [f"new_{name}" for name in cell.states], "vector": vectors}  # fmt: skip
+    for group, names in sizes.items():
+        after |= {name: f"{group}[{k}]" for k, name in enumerate(names)}
+    functions = [function.text for function in (*forward, *backward)]
+
+    def call(function: Function, places: dict[str, str]) -> str:
+        results, given = _listed(function.results), ", ".join(places[name] for name in function.arguments)
+        return f"    {results}= {function.name}({given})\n"
+
+    operand, others = "", cell.preactivations
+    if cell.functions:
+        operand, others = "operand_1, ", tuple(name for name in cell.preactivations if name not in cell.functions)
         functions += [
-            f"def cell_operand(z, state, vector):\n"
-            f"    {operand}{_listed(saved[:early])}= "
-            f"operand({', '.join(places[name] for name in cell.first_arguments)})\n"
-            f"    return ({operand}), ({_listed(saved[:early])})\n",
-            f"def cell_backward_second(d_new, saved, state, new, vector):\n"
-            f"    return backward_second({known})\n",
+            f"def cell_operand(z, state, vector):\n{call(forward[0], before)}"
+            f"    return (operand_1,), ({_listed(name for name in saved if name in forward[0].results)})\n",
+            f"def cell_backward_second(d_new, saved, state, new, vector):\n{call(backward[0], after)}"
+            f"    return ({_listed(f'd{name}' for name in cell.functions)})\n",
         ]  # fmt: skip
-    given = cell.first_arguments if cell.second else cell.arguments
     functions += [
-        f"def cell_forward(z, state, vector):\n"
-        f"    {_listed([*new, *saved[early:]])}= forward({', '.join(places[name] for name in cell.arguments)})\n"
-        f"    return ({_listed(new)}), ({_listed(saved[early:])})\n",
-        f"def cell_backward(d_operand, d_new, saved, state, new, vector):\n"
-        f"    {operand}{_listed(f'd_{name}' for name in given)}= backward({d_operand}{known})\n"
-        f"    return ({operand}), {_gradients(others)}, {_gradients(cell.states)}, {_gradients(cell.vectors)}\n",
+        f"def cell_forward(z, state, vector):\n{call(forward[-1], before)}"
+        f"    return ({_listed(f'new_{name}' for name in cell.states)}), "
+        f"({_listed(name for name in saved if name in forward[-1].results)})\n",
+        f"def cell_backward(d_operand, d_new, saved, state, new, vector):\n{call(backward[-1], after)}"
+        f"    return ({operand}), ({_listed(f'd{name}' for name in others)}), "
+        f"({_listed(f'd{name}_previous' for name in cell.states)}), ({_listed(f'd{name}' for name in vectors)})\n",
     ]  # fmt: skip
     return "\n\n".join([_header(cell, dtype), *inlined(functions)])
 
@@ -268,10 +259,6 @@ def _listed(names: Iterable[str]) -> str:
     return "".join(f"{name}, " for name in names)
 
 
-def _gradients(names: Iterable[str]) -> str:
-    return f"({_listed(f'd_{name}' for name in names)})"
-
-
 # --- all ----------------------------------------------------------------------------------------------
 
 
@@ -279,10 +266,15 @@ def source(cell: Cell, kind: str | None, dtype: str) -> str:
     """Source of a kind, see `Cell.source`."""
     if kind == "cuda":
         return tuple_source(cell, dtype)
-    stages = range(1, cell.stages + 1)
     if kind == "rows":
-        forward = [forward_rows_source(cell, dtype, True, stage) for stage in stages]
-        return "\n\n".join([*forward, *(backward_rows_source(cell, dtype, stage) for stage in reversed(stages))])
+        forward = [forward_rows_source(cell, dtype, True, stage) for stage in computing(forward_program(cell))]
+        backward = [backward_rows_source(cell, dtype, stage) for stage in computing(backward_program(cell))]
+        return "\n\n".join([*forward, *backward])
     functions = forward_functions(cell) if kind != "backward" else []
     functions += backward_functions(cell) if kind != "forward" else []
-    return "\n\n".join([_header(cell, dtype), *functions])
+    return "\n\n".join([_header(cell, dtype), *(function.text for function in functions if function.text)])
+
+
+def computing(program: Program) -> list[int]:
+    """The stages that compute anything, beside links."""
+    return [k for k, stage in enumerate(program.stages) if stage.results or stage.saved]

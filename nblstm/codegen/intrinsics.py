@@ -190,6 +190,12 @@ def square_root(builder, x):
     return builder.call(builder.module.declare_intrinsic("llvm.sqrt", [x.type]), [x])
 
 
+@in_llvm(lambda x: x(x))
+def rounded(builder, x):
+    """The nearest whole number, of two the even one: one instruction, of several numbers at once."""
+    return builder.call(builder.module.declare_intrinsic("llvm.rint", [x.type]), [x])
+
+
 @in_llvm(lambda total, number: types.float64(types.float64, number))
 def added(builder, total, number):
     """``total + number`` in float64; a loop may make several sums side by side, and add them in the end.

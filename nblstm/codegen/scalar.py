@@ -6,9 +6,9 @@ On the CPU they are compiled so that loops over them become vector code.
 arithmetic around one core, ``exp(r) - 1`` on ``|r| <= ln(2) / 2``, with a Chebyshev-node polynomial (remainder
 below 8e-9 for float32, 2e-17 for float64).
 
-The CPU's logarithms likewise: with ``x = 2**e m`` and m from sqrt(1/2) to sqrt(2), ``log(x) = e log(2) + log(m)``; and
-with ``s = (m - 1) / (m + 1)``, ``log(m) = 2 s + s (s**2 Q(s**2))``, where Q is a Chebyshev-node polynomial (relative
-remainder of ``log(m)`` below 3e-9 for float32, 5e-18 for float64).
+``erf(x) = sign(x) (1 - exp(|x| E(|x|)))``, where E is the minimax polynomial of ``log(1 - erf(x)) / x`` up to where erf
+is 1 to the last digit (relative remainder of erf below 5e-9 for float32, 3e-17 for float64). Sine and cosine are in
+`nblstm.codegen.sine`, the CPU's logarithms in `nblstm.codegen.logarithms`.
 
 Error bounds over the whole range, infinities and NaN included, are in `BOUNDS`; ``tests/test_scalar.py`` checks them.
 
@@ -24,15 +24,19 @@ from functools import cache
 import numpy as np
 from llvmlite import ir
 
-from nblstm.codegen.intrinsics import in_llvm, square_root
+from nblstm.codegen.intrinsics import in_llvm, rounded, square_root
+from nblstm.codegen.logarithms import logarithms
+from nblstm.codegen.sine import sine_functions, write_negative_if_odd
 from nblstm.codegen.target import inlined
 
 # Largest error of a result, in units in its last place, wherever the result is a normal number; below that
-# (|x| > 87 in float32, > 708 in float64) sigmoid and exp may return 0 for a subnormal number.
-BOUNDS = {
-    "float32": {"exp": 2.0, "expm1": 3.0, "log": 1.0, "log1p": 2.0, "sigmoid": 3.0, "tanh": 4.0},
-    "float64": {"exp": 2.0, "expm1": 3.0, "log": 1.0, "log1p": 2.0, "sigmoid": 3.0, "tanh": 4.0},
-}
+# (|x| > 87 in float32, > 708 in float64) sigmoid, exp and exp2 may return 0 for a subnormal number. Those of sin and
+# cos hold up to `nblstm.codegen.sine.REDUCED`: |x| <= 1e5 in float32, 3e9 in float64.
+_BOUNDS = {
+    "exp": 2.0, "expm1": 3.0, "log": 1.0, "log1p": 2.0, "sigmoid": 3.0, "tanh": 4.0, "exp2": 2.0, "log2": 2.0,
+    "erf": 4.0, "sin": 4.0, "cos": 4.0,
+}  # fmt: skip
+BOUNDS = {"float32": _BOUNDS, "float64": _BOUNDS}
 
 
 def write_power_of_two(builder, shifted):
@@ -48,6 +52,23 @@ def write_power_of_two(builder, shifted):
 
 
 power_of_two = in_llvm(lambda shifted: shifted(shifted))(write_power_of_two)
+negative_if_odd = in_llvm(lambda value, shifted: value(value, shifted))(write_negative_if_odd)
+
+#: Polynomial E of `erf` for each dtype, and the x from which on erf is 1.
+_ERF = {
+    "float32": (3.95, (
+        -1.1283791716084275, -0.6366193820709265, -0.1027778306660673, 0.019153069619367583, 0.0001603771956204587,
+        -0.001667002196301166, 0.0006328204632546026, -0.00011763615960831318, 9.255653261037928e-06,
+    )),
+    "float64": (5.92, (
+        -1.1283791670955126, -0.6366197723675909, -0.10277260330131552, 0.019128446993096175, 0.00020919485390562232,
+        -0.0016962076697310713, 0.0005901324294083559, -2.5904496803479548e-05, -6.442048064086432e-05,
+        2.957568607999196e-05, -3.169701094537169e-06, -3.1329270954399792e-06, 2.0371560726569122e-06,
+        -5.706089521372968e-07, 1.169463052584105e-08, 6.573981113126994e-08, -3.458714892918564e-08,
+        1.077401384058555e-08, -2.360663047686734e-09, 3.760962218971663e-10, -4.3020954661538695e-11,
+        3.3646127514516847e-12, -1.6150081712741193e-13, 3.5925261294156875e-15,
+    )),
+}  # fmt: skip
 
 
 def _constants(real):
@@ -76,12 +97,14 @@ def scalar_functions(dtype: str, compiled: Callable = inlined) -> dict:
     Returns
     -------
     dict of str to Numba dispatcher
-        ``exp expm1 log log1p sqrt abs sigmoid tanh erf minimum maximum clip``, each from scalars of ``dtype`` to one.
+        ``exp expm1 exp2 log log1p log2 sqrt abs sign round sigmoid tanh sin cos erf minimum maximum clip``, each from
+        scalars of ``dtype`` to one.
     """
-    return functions_for(dtype, compiled, power_of_two) | _logarithms(dtype, compiled) | {"sqrt": square_root}
+    own = logarithms(dtype, compiled) | {"sqrt": square_root, "round": rounded}
+    return functions_for(dtype, compiled, power_of_two, negative_if_odd) | own
 
 
-def functions_for(dtype: str, compiled: Callable, power_of_two: Callable) -> dict:
+def functions_for(dtype: str, compiled: Callable, power_of_two: Callable, negative_if_odd: Callable) -> dict:
     """The scalar functions, for a target.
 
     Parameters
@@ -89,8 +112,8 @@ def functions_for(dtype: str, compiled: Callable, power_of_two: Callable) -> dic
     dtype : {"float32", "float64"}
     compiled : callable
         Decorator that makes a Python function callable from the target's code.
-    power_of_two : callable
-        The target's function of that name.
+    power_of_two, negative_if_odd : callable
+        The target's functions of these names.
 
     Returns
     -------
@@ -101,6 +124,8 @@ def functions_for(dtype: str, compiled: Callable, power_of_two: Callable) -> dic
     MAGIC, LOG2E, LN2_HIGH, LN2_LOW = real(magic), real(1 / math.log(2)), real(ln2_high), real(ln2_low)
     LOWEST, HIGHEST, LOWEST_EXP = real(lowest), real(highest), real(1.2 * lowest)
     ZERO, HALF, ONE, TWO = real(0), real(0.5), real(1), real(2)
+    LN2, LOWEST_EXP2, HIGHEST_EXP2 = real(math.log(2)), real(-1100 if magic > 2**24 else -160), real(highest / 0.69)
+    WHOLE = real(magic / 1.5)  # from here on every number is whole
 
     if real is np.float32:
         C0, C1, C2, C3, C4 = map(real, polynomial)
@@ -131,6 +156,15 @@ def functions_for(dtype: str, compiled: Callable, power_of_two: Callable) -> dic
         half = n * HALF + MAGIC
         rest = (n - (half - MAGIC)) + MAGIC
         return (ONE + expm1_core(reduced(x, n))) * power_of_two(half) * power_of_two(rest)
+
+    @compiled
+    def exp2(x):
+        x = LOWEST_EXP2 if x < LOWEST_EXP2 else x
+        x = HIGHEST_EXP2 if x > HIGHEST_EXP2 else x
+        n = (x + MAGIC) - MAGIC
+        half = n * HALF + MAGIC
+        rest = (n - (half - MAGIC)) + MAGIC
+        return (ONE + expm1_core((x - n) * LN2)) * power_of_two(half) * power_of_two(rest)
 
     @compiled
     def exp_of_negative(x):
@@ -182,8 +216,23 @@ def functions_for(dtype: str, compiled: Callable, power_of_two: Callable) -> dic
         return minimum(maximum(x, low), high)
 
     @compiled
+    def sign(x):
+        return ONE if x > ZERO else (-ONE if x < ZERO else x)
+
+    @compiled
+    def round(x):
+        """The nearest whole number; of two, the even one."""
+        size = absolute(x)
+        whole = (size + WHOLE) - WHOLE if size < WHOLE else size
+        return -whole if x < ZERO else whole
+
+    @compiled
     def log(x):
         return real(math.log(x))
+
+    @compiled
+    def log2(x):
+        return real(math.log2(x))
 
     @compiled
     def log1p(x):
@@ -193,82 +242,40 @@ def functions_for(dtype: str, compiled: Callable, power_of_two: Callable) -> dic
     def sqrt(x):
         return real(math.sqrt(x))
 
-    @compiled
-    def erf(x):
-        return real(math.erf(x))
-
     return {
-        "exp": exp, "expm1": expm1, "log": log, "log1p": log1p, "sqrt": sqrt, "abs": absolute,
-        "sigmoid": sigmoid, "tanh": tanh, "erf": erf, "minimum": minimum, "maximum": maximum,
-        "clip": clip,
+        "exp": exp, "expm1": expm1, "exp2": exp2, "log": log, "log1p": log1p, "log2": log2, "sqrt": sqrt,
+        "abs": absolute, "sign": sign, "round": round, "sigmoid": sigmoid, "tanh": tanh,
+        "minimum": minimum, "maximum": maximum, "clip": clip,
+        "erf": _erf(dtype, compiled, expm1_of_negative), **sine_functions(dtype, compiled, negative_if_odd),
     }  # fmt: skip
 
 
-# --- logarithms ---------------------------------------------------------------------------------------
+def _erf(dtype: str, compiled: Callable, expm1_of_negative: Callable) -> Callable:
+    real = np.dtype(dtype).type
+    top, polynomial = _ERF[dtype]
+    TOP, ZERO = real(top), real(0)
+    E0, E1, E2, E3, E4, E5, E6, E7, E8, *others = map(real, polynomial)
 
+    if real is np.float32:
 
-def _parts(builder, value):
-    """The integers of the exponent e, in place, and of m."""
-    bits, mantissa = (32, 23) if isinstance(value.type, ir.FloatType) else (64, 52)
-    integer = ir.IntType(bits)
-    root = int(np.sqrt(0.5).astype(f"f{bits // 8}").view(f"i{bits // 8}"))
-    whole = builder.bitcast(value, integer)
-    above = builder.sub(whole, ir.Constant(integer, root))
-    exponent = builder.ashr(above, ir.Constant(integer, mantissa))
-    return exponent, builder.sub(whole, builder.shl(exponent, ir.Constant(integer, mantissa)))
+        @compiled
+        def tail(x):
+            return E8
 
-
-@in_llvm(lambda x: x(x))
-def exponent(builder, x):
-    """The e of ``x = 2**e m``, for a normal number above 0."""
-    e, _ = _parts(builder, x)
-    # By way of 32 bits: not every processor turns integers of 64 into floats, several at once.
-    return builder.sitofp(e if e.type.width == 32 else builder.trunc(e, ir.IntType(32)), x.type)
-
-
-@in_llvm(lambda x: x(x))
-def significand(builder, x):
-    """The m of ``x = 2**e m``, for a normal number above 0."""
-    return builder.bitcast(_parts(builder, x)[1], x.type)
-
-
-def _logarithms(dtype: str, compiled: Callable) -> dict:
-    """``log`` and ``log1p``, for the CPU."""
-    real, limits = np.dtype(dtype).type, np.finfo(dtype)
-    TINY, UP, UP_BY = real(limits.tiny), real(2.0**64), real(64)
-    ZERO, HALF, ONE, TWO, INFINITY, NAN = map(real, (0, 0.5, 1, 2, np.inf, np.nan))
-
-    long = real is np.float64
-    if long:
-        LN2_HIGH, LN2_LOW = real(0.6931471805598903), real(5.497923018708371e-14)
-        polynomial = (
-            0.666666666666667, 0.39999999999899505, 0.28571428625975487, 0.2222221113479508, 0.18182889125261723,
-            0.15331721600556042, 0.14616449685043406,
-        )  # fmt: skip
     else:
-        LN2_HIGH, LN2_LOW = real(0.693359375), real(-0.00021219444005469057)
-        polynomial = (0.6666668503957586, 0.3998878056602198, 0.2957994939197279, 0.0, 0.0, 0.0, 0.0)
-    C0, C1, C2, C3, C4, C5, C6 = map(real, polynomial)
+        F0, F1, F2, F3, F4, F5, F6, F7, F8, F9, F10, F11, F12, F13, F14 = others
+
+        @compiled
+        def tail(x):
+            end = F7 + x * (F8 + x * (F9 + x * (F10 + x * (F11 + x * (F12 + x * (F13 + x * F14))))))
+            return E8 + x * (F0 + x * (F1 + x * (F2 + x * (F3 + x * (F4 + x * (F5 + x * (F6 + x * end)))))))
 
     @compiled
-    def log(x):
-        small = x < TINY  # subnormal numbers: there is a normal one 2**64 times as large
-        y = x * UP if small else x
-        e = exponent(y) - (UP_BY if small else ZERO)
-        r = significand(y) - ONE
-        s = r / (TWO + r)
-        square, z = HALF * r * r, s * s
-        tail = C3 + z * (C4 + z * (C5 + z * C6)) if long else C3
-        q = z * (C0 + z * (C1 + z * (C2 + z * tail)))
-        # log(m) = r - (square - s (square + q)), its terms so grouped that they are added by size.
-        result = e * LN2_HIGH - ((square - (s * (square + q) + e * LN2_LOW)) - r)
-        result = result if x > ZERO else (-INFINITY if x == ZERO else NAN)
-        return x if x == INFINITY else result
+    def erf(x):
+        size = -x if x < ZERO else x
+        size = TOP if size > TOP else size  # written so that NaN passes
+        E = E4 + size * (E5 + size * (E6 + size * (E7 + size * tail(size))))
+        below = expm1_of_negative(size * (E0 + size * (E1 + size * (E2 + size * (E3 + size * E)))))
+        return below if x < ZERO else -below
 
-    @compiled
-    def log1p(x):
-        y = ONE + x
-        lost = (x - (y - ONE)) / y  # of x, in the sum
-        return log(y) + (lost if lost == lost else ZERO)
-
-    return {"log": log, "log1p": log1p}
+    return erf

@@ -168,8 +168,13 @@ class ForwardArguments(Arguments):
     input_columns: int
     recurrent_columns: int
     recurrent_start: int  # of the pre-activations; see Cell.preactivations
-    second_columns: int
-    operand_start: int  # the first recurrent columns belong to the second product; where its operand is
+    program: Array
+    stage_starts: Array
+    stages: int  # see `kernels/program.py`
+    given: Array
+    givens: int
+    given_start: int
+    seed: int  # what is copied into z with each step, or drawn; see `kernels/inputs.py`
     reverse: int  # 1: from the last step to the first
     first: int
     last: int  # steps to do, in the order of processing
@@ -199,8 +204,6 @@ class ForwardArguments(Arguments):
     sync: Array  # where parts are units: workspace of outputs, two planes (B, H), and the barrier's counters
     gemm: Kernel
     input_products: Kernel
-    pointwise: Kernel
-    pointwise_first: Kernel  # the last where there is a second product
 
 
 @structure
@@ -213,8 +216,9 @@ class BackwardArguments(Arguments):
     H: int
     recurrent_columns: int
     recurrent_start: int
-    second_columns: int
-    operand_start: int
+    program: Array
+    stage_starts: Array
+    stages: int  # see `kernels/program.py`
     reverse: int
     first: int
     last: int  # steps in the forward order of processing, walked from last - 1 down to first
@@ -244,8 +248,6 @@ class BackwardArguments(Arguments):
     dz_start: int  # dz holds packed rows from dz_start on
     sync: Array
     gemm: Kernel
-    pointwise: Kernel
-    pointwise_second: Kernel  # the last where there is a second product
 
 
 @structure
@@ -257,10 +259,9 @@ class GradientArguments(Arguments):
     rows: int
     I: int
     H: int
-    gates: int
+    gates: int  # that the input feeds
     recurrent_start: int
-    second_columns: int
-    operand_start: int
+    operands: Array  # for each block of the recurrence where in a row of dz its operand is, -1 for h
     block: int
     row_block: int  # weight rows, or packed rows, of one part
     input_order: Array
@@ -278,6 +279,7 @@ class GradientArguments(Arguments):
     zeros: Array
     dx: Array
     dx_row: int
+    dx_start: int  # where in a row of dz what is added to dx is, -1 for nothing
     d_weight_ih: Array
     d_weight_hh: Array
     d_bias_ih: Array

@@ -41,7 +41,8 @@ class Backend:
     @staticmethod
     def packed(network, parameters: dict[str, np.ndarray], training: bool) -> PackedNetwork:
         """Weights of a network as kernels read them; to be filled by its `pack`."""
-        return PackedNetwork(network.cell, parameters, network.num_layers, network.D, network.gates, training)
+        H = network.hidden_size
+        return PackedNetwork(network.cell, parameters, H, network.num_layers, network.D, network.gates, training)
 
     @staticmethod
     def layer_pass(
@@ -49,7 +50,7 @@ class Backend:
     ) -> LayerForward | LayerTraining:
         """A pass through one layer of a network."""
         dtype = DTYPES[states.itemsize]
-        compile_in_background(dtype, network.cell.stages, training)
+        compile_in_background(dtype, training)
         if training:
             compile_backward_while_waiting(network.cell, dtype)
             return LayerTraining(network, batch, layer, I, states, checkpoint, own)

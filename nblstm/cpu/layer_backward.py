@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
+from functools import cache
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -11,6 +13,8 @@ import numpy as np
 from nblstm.buffers import memory
 from nblstm.buffers.batch import Batch
 from nblstm.buffers.layout import input_order, recurrent_order
+from nblstm.cells.cell import Cell
+from nblstm.cells.stages import backward_program
 from nblstm.cpu import threads, thresholds
 from nblstm.cpu.arguments import BackwardArguments, GradientArguments, Launch, address, place
 from nblstm.cpu.kernels.backward import backward_by_rows, backward_by_units
@@ -18,6 +22,7 @@ from nblstm.cpu.kernels.barrier import sync_size
 from nblstm.cpu.kernels.gather import gather_rows
 from nblstm.cpu.kernels.gradients import gradients_kernel
 from nblstm.cpu.kernels.pointwise import backward_rows
+from nblstm.cpu.kernels.program import program_table
 from nblstm.cpu.layer_forward import History
 from nblstm.cpu.matrix.gemm import gemm
 from nblstm.cpu.matrix.sparse import sparse_weight_block
@@ -31,6 +36,23 @@ PARAMETERS = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
 _UNSET: Any = object()
 
 _sparse_blocks: dict[str, int] = {}  # by dtype, once they were asked for
+
+
+@cache
+def backward_table(cell: Cell, dtype: str, H: int) -> tuple[np.ndarray, np.ndarray]:
+    """The program of a step's gradient, see `program_table`."""
+    return program_table(
+        cell, backward_program(cell), H, lambda stage: backward_rows(cell, dtype, stage), backward=True
+    )
+
+
+@cache
+def operand_places(cell: Cell, H: int) -> np.ndarray:
+    """Where in a row of dz the operand of each block of the recurrence is; -1 where it is the first state."""
+    blocks = backward_program(cell).blocks
+    operands = {target: link.name for link in cell.graph.links if link.kind == "product" for target in link.targets}
+    fed = cell.preactivations[cell.recurrent_start :]
+    return np.array([blocks.index(operands[name]) * H if operands[name] else -1 for name in fed], np.int64)
 
 
 class _Segment(NamedTuple):
@@ -68,7 +90,7 @@ class LayerBackward:
         self._zeros = np.zeros(max(sizes.I, sizes.H), sizes.dtype)
         self._asked = array("q", [0])  # where the gradient kernel asks for `sparse_weight_block`, by a 1
         # Rows 64 bytes off a multiple of 4 KB: a power of two would put a whole column into one set of the L1 cache.
-        self._dz_row = -(-sizes.z_row // 16) * 16 + 16
+        self._dz_row = -(-sizes.dz_row // 16) * 16 + 16
         self._dz = np.empty((sizes.D, 0, self._dz_row), sizes.dtype)
         self._weight_blocks = -(-sizes.H // thresholds.WEIGHT_GRADIENT_ROWS)  # of each block of pre-activations
         self._weight_parts = len(sizes.cell.preactivations) * self._weight_blocks
@@ -80,12 +102,12 @@ class LayerBackward:
 
     def arrange(self, batch: Batch, segments: list[list[Steps]]) -> None:
         """Set what depends on the lengths of a batch of T steps and B sequences."""
-        sizes, cell = self._sizes, self._sizes.cell
+        sizes = self._sizes
         self._in_place = [batch.uniform and not reverse for reverse in sizes.directions]
         self._serial = sizes.is_serial(batch, thresholds.SERIAL_WORK_GRADIENTS)
         self._cut = partition(batch, sizes.H, sizes.columns, sizes.D, self._serial)
         loop = backward_by_units if self._cut.by_units else backward_by_rows
-        self._kernels = loop(sizes.dtype, cell.stages), gradients_kernel(sizes.dtype)
+        self._kernels = loop(sizes.dtype), gradients_kernel(sizes.dtype)
         self._previous = [
             batch.previous(int(reverse), whole(group))
             for reverse, group in zip(sizes.directions, segments, strict=True)
@@ -122,24 +144,27 @@ class LayerBackward:
         """The kernel arguments of a segment, with all that no batch changes."""
         sizes = self._sizes
         cell, I, H, dtype = sizes.cell, sizes.I, sizes.H, sizes.dtype
+        instructions, starts = backward_table(cell, dtype, H)
         loop, gradients = Launch(BackwardArguments, len(directions)), []
         for record, d in zip(loop, directions, strict=True):
             history = self._histories[d]
             record.numbers(
-                B=sizes.B, H=H, recurrent_columns=sizes.columns, **sizes.products, d_state_plane=sizes.state_plane,
-                d_vectors_row=len(cell.vectors) * H, dz_row=self._dz_row, gemm=gemm(dtype),
-                pointwise=backward_rows(cell, dtype, 1), pointwise_second=backward_rows(cell, dtype, cell.stages),
+                B=sizes.B, H=H, recurrent_columns=sizes.columns, recurrent_start=cell.recurrent_start * H,
+                d_state_plane=sizes.state_plane, d_vectors_row=(len(cell.vectors) + len(cell.scalars)) * H,
+                dz_row=self._dz_row, gemm=gemm(dtype), stages=len(starts) - 2,
             )  # fmt: skip
+            record.set(program=instructions, stage_starts=starts)
             record.set(**history.fields(0), y_all=history.y, tape_all=history.states)
             own = Launch(GradientArguments)
             own[0].numbers(
-                I=I, H=H, gates=len(cell.gates), **sizes.products, block=-(-H // self._weight_blocks),
+                I=I, H=H, gates=len(cell.input_gates), recurrent_start=cell.recurrent_start * H,
+                dx_start=len(cell.preactivations) * H if cell.takes_x else -1, block=-(-H // self._weight_blocks),
                 dz_row=self._dz_row, x_row=I, dx_row=I, accumulate=int(d in started),
                 sparse_block=_sparse_blocks.get(dtype, 0), gemm=gemm(dtype),
             )  # fmt: skip
             own[0].set(
                 input_order=input_order(cell, sizes.gates), recurrent_order=recurrent_order(cell, sizes.gates),
-                zeros=self._zeros, asked=self._asked,
+                zeros=self._zeros, asked=self._asked, operands=operand_places(cell, H),
             )  # fmt: skip
             gradients.append(own)
             started.add(d)
@@ -174,7 +199,7 @@ class LayerBackward:
 
     def launch(
         self, weights: list[PackedWeights], x: np.ndarray, dy: np.ndarray | None, d_state: np.ndarray,
-        d_vectors: np.ndarray | None, dx: np.ndarray | None, flat: np.ndarray | None,
+        d_vectors: np.ndarray | None, dx: np.ndarray | None, flat: np.ndarray | None, d_signals: Sequence[np.ndarray],
     ) -> None:  # fmt: skip
         """Run the kernels: for each segment the loop over time, then the gradients that follow from it.
 
@@ -190,6 +215,8 @@ class LayerBackward:
         dx : ndarray, shape (D, N, I), or None
         flat : ndarray or None
             Gradients of all parameters, which are set; None if they are not wanted.
+        d_signals : list of ndarray, each (N,) or (N, H)
+            Gradients of the signals, which are added to; empty if they are not wanted.
         """
         # Arrays are mostly those of the call before; see `LayerForward.forward`.
         if weights is not self._weights:
@@ -230,6 +257,8 @@ class LayerBackward:
                     h = gather_rows(history.by_state[0], self._previous[d][lo - history.start : hi - history.start])
                     own[0].set(h=h, h_row=h.shape[1])
                 threads.run(gradients_kernel, own, own[0].parts, serial=serial)
+            for k, d in enumerate(segment.directions if d_signals else ()):
+                self._add_signals(segment.rows[k], self._dz[d], d_signals)
         if self._asked[0]:
             dtype = self._sizes.dtype
             _sparse_blocks[dtype] = sparse_weight_block(dtype)
@@ -237,6 +266,14 @@ class LayerBackward:
             for segment in self._segments:
                 for own in segment.gradients:
                     own[0].sparse_block = _sparse_blocks[dtype]
+
+    def _add_signals(self, rows: tuple[int, int], dz: np.ndarray, d_signals: Sequence[np.ndarray]) -> None:
+        """Add what a segment's rows of dz have for the signals."""
+        (lo, hi), H, cell = rows, self._sizes.H, self._sizes.cell
+        first = len(cell.preactivations) + len(cell.given) - len(d_signals)
+        for k, d_signal in enumerate(d_signals, first):
+            own = dz[: hi - lo, k * H : (k + 1) * H]
+            d_signal[lo:hi] += own if d_signal.ndim == 2 else own.sum(axis=1)
 
     def _point_at(self, x: np.ndarray, d_state: np.ndarray, d_vectors: np.ndarray | None) -> None:
         I, item, x_next = self._sizes.I, self._sizes.item, x.strides[0] if x.ndim == 3 else 0

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 
 from nblstm.buffers import memory
 from nblstm.buffers.batch import Batch
 from nblstm.cells.cell import Cell
+from nblstm.cells.stages import forward_program
 from nblstm.cpu import threads, thresholds
-from nblstm.cpu.arguments import ForwardArguments, Launch, place
+from nblstm.cpu.arguments import ForwardArguments, Launch, address, place
 from nblstm.cpu.kernels.barrier import sync_size
 from nblstm.cpu.kernels.forward import forward_by_rows, forward_by_units
-from nblstm.cpu.kernels.inputs import input_products
+from nblstm.cpu.kernels.inputs import BERNOULLI, GIVEN, NORMAL, SIGNAL, X, input_products
 from nblstm.cpu.kernels.pointwise import forward_rows
+from nblstm.cpu.kernels.program import program_table
 from nblstm.cpu.matrix.gemm import gemm
 from nblstm.cpu.partition import Sizes, Steps, in_order, partition, steps_ahead
 from nblstm.cpu.weights import PackedWeights
@@ -60,16 +64,35 @@ class History:
         }  # fmt: skip
 
 
-def layer_arguments(sizes: Sizes, training: bool) -> dict[str, int]:
+@cache
+def forward_table(cell: Cell, dtype: str, H: int, training: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The program of a step, see `program_table`."""
+    return program_table(
+        cell, forward_program(cell), H, lambda stage: forward_rows(cell, dtype, training, stage), backward=False
+    )
+
+
+def layer_arguments(sizes: Sizes, training: bool) -> dict[str, Any]:
     """Arguments of a layer's kernel that are the same for all batches of as many sequences."""
     cell, dtype = sizes.cell, sizes.dtype
+    instructions, starts = forward_table(cell, dtype, sizes.H, training)
     return {
-        "I": sizes.I, "H": sizes.H, "input_columns": sizes.columns, "recurrent_columns": sizes.columns,
-        **sizes.products, "x_row": sizes.I, "state_plane": sizes.state_plane, "y_row": sizes.D * sizes.H,
-        "z_row": sizes.z_row, "pointwise": forward_rows(cell, dtype, training, cell.stages),
-        "pointwise_first": forward_rows(cell, dtype, training, 1), "input_products": input_products(dtype),
+        "I": sizes.I, "H": sizes.H, "input_columns": sizes.input_columns, "recurrent_columns": sizes.columns,
+        "recurrent_start": cell.recurrent_start * sizes.H, "program": instructions, "stage_starts": starts,
+        "stages": len(starts) - 1, "given": given_table(cell), "givens": len(given_table(cell)),
+        "given_start": len(cell.preactivations) * sizes.H, "x_row": sizes.I, "state_plane": sizes.state_plane,
+        "y_row": sizes.D * sizes.H, "z_row": sizes.z_row, "input_products": input_products(dtype),
         "gemm": gemm(dtype),
     }  # fmt: skip
+
+
+def given_table(cell: Cell) -> np.ndarray:
+    """What the input kernel copies or draws, see `kernels/inputs.py`; signals without their arrays."""
+    rows = [[X if name == "x" else SIGNAL, 0, 0, 0] for name in cell.given]
+    for own in cell.graph.noise:
+        kind = BERNOULLI if own.kind == "bernoulli" else NORMAL
+        rows.append([kind, min(round(own.p * 2**32), 2**32 - 1), int(own.per == "step"), 0])
+    return np.array(rows, np.int64).reshape(-1, GIVEN)
 
 
 class LayerForward:
@@ -98,6 +121,25 @@ class LayerForward:
         self._states: np.ndarray | None = None
         self._y: np.ndarray | None = None
 
+    def take(self, signals: list[np.ndarray], seeds: list[int]) -> None:
+        """Take what the cell is given with each step beside x.
+
+        Parameters
+        ----------
+        signals : list of ndarray, each (N,) or (N, H)
+            Packed rows, in the cell's order.
+        seeds : list of int
+            Of each direction's noise.
+        """
+        cell = self._sizes.cell
+        table = given_table(cell)
+        first = len(cell.given) - len(signals)
+        for k, array in enumerate(signals, first):
+            table[k, 1:] = address(array), array.strides[0] // array.itemsize, array.ndim - 1
+        self._signals = signals  # the table has their addresses
+        for record, seed in zip(self._arguments, seeds, strict=True):
+            record.set(given=table, seed=seed)
+
     def arrange(self, batch: Batch, steps: list[Steps] | None = None) -> None:
         """Set what depends on the lengths of a batch of T steps and B sequences."""
         sizes = self._sizes
@@ -106,7 +148,7 @@ class LayerForward:
         work = partition(batch, sizes.H, sizes.columns, sizes.D, self._serial)
         parts = work.parts
         self._shared, self._parts = work.by_units, parts * sizes.D
-        self._kernel = (forward_by_units if work.by_units else forward_by_rows)(sizes.dtype, sizes.cell.stages)
+        self._kernel = (forward_by_units if work.by_units else forward_by_rows)(sizes.dtype)
         segment = steps_ahead(batch.T, work.rows, sizes.z_row)
         z_part = 0 if work.by_units else segment * work.rows * sizes.z_row
         z_size = z_part * parts or segment * work.rows * sizes.z_row
@@ -116,7 +158,7 @@ class LayerForward:
             self._h = memory.empty((sizes.D, 2, sizes.B, sizes.H), sizes.dtype)
             self._sync = memory.empty((sizes.D, sync_size(parts)), np.int64)
         self.nbytes = self._z.nbytes + (self._h.nbytes + self._sync.nbytes if work.by_units else 0)
-        sparse = thresholds.sparse_limit(sizes.I, sizes.columns // (parts if work.by_units else 1))
+        sparse = thresholds.sparse_limit(sizes.I, max(1, sizes.input_columns // (parts if work.by_units else 1)))
         for d, record in enumerate(self._arguments):
             record.set(
                 parts=parts, bounds=work.bounds, T=batch.T, B=sizes.B, segment=segment,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from nblstm.buffers import memory
@@ -66,6 +68,10 @@ class _Span:
         if self.bptt is not None:
             self.bptt.arrange(batch, segments)
 
+    def take(self, signals: list[np.ndarray], seeds: list[int]) -> None:
+        """See `LayerForward.take`."""
+        self._forward.take(signals, seeds)
+
     @property
     def nbytes(self) -> int:
         """Bytes of its workspace; the history is the caller's."""
@@ -123,7 +129,7 @@ class LayerTraining:
         own: dict[str, np.ndarray],
     ):  # fmt: skip
         self._sizes = sizes = Sizes.of(network, I, states)
-        layout, directions = network.layout, network.directions
+        layout, directions = network.kernel_layout, network.directions
         self._batch, self._layout, self._layer = batch, layout, layer
         self._places = [[layout.starts.get(name + suffix(layer, d)) for name in PARAMETERS] for d in range(sizes.D)]
         self._span: _Span | None = None
@@ -131,6 +137,7 @@ class LayerTraining:
         self._x: np.ndarray | None = None
         self._dx: np.ndarray | None = None
         self._d_vectors: np.ndarray | None = None
+        self._given: tuple[list[np.ndarray], list[int]] = [], [0] * sizes.D
         if checkpoint is None:
             self._span = _Span(sizes, batch, spans(batch, directions, None)[0], own)
             self.y = own["y"][sizes.B :]
@@ -154,6 +161,12 @@ class LayerTraining:
     def attach(self, weights: list[PackedWeights], x: np.ndarray) -> None:
         """Take what a forward pass was given, for BPTT of what is in memory."""
         self._x, self._weights = x, weights
+
+    def take(self, signals: list[np.ndarray], seeds: list[int]) -> None:
+        """Take what the cell is given with each step beside x; see `LayerForward.take`."""
+        self._given = signals, seeds
+        if self._span is not None:
+            self._span.take(signals, seeds)
 
     def forward(
         self, weights: list[PackedWeights], x: np.ndarray, states: np.ndarray, y: None, zero: bool
@@ -188,10 +201,17 @@ class LayerTraining:
         B, H = self._sizes.B, self._sizes.H
         for segments, mark in zip(self._spans, self._marks, strict=True):
             mark[...] = states
-            span = _Span(self._sizes, self._batch, segments, None)
+            span = self._new_span(segments)
             span.forward(weights, x, states, False)
             for d, (lo, hi) in enumerate(span.rows):
                 self.y[lo:hi, d * H : (d + 1) * H] = span.histories[d].y[B:]
+
+    def _new_span(self, segments: list[list[Steps]]) -> _Span:
+        """A span of a pass with checkpoints."""
+        span = _Span(self._sizes, self._batch, segments, None)
+        if self._sizes.cell.signals or self._sizes.cell.graph.noise:
+            span.take(*self._given)
+        return span
 
     def let_go_gradients(self) -> None:
         """Hold dy and dx no longer; they are the caller's."""
@@ -211,7 +231,8 @@ class LayerTraining:
         return copy
 
     def backward(
-        self, dy: np.ndarray | None, d_states: np.ndarray, flat: np.ndarray | None, input_gradient: bool, fresh: bool
+        self, dy: np.ndarray | None, d_states: np.ndarray, flat: np.ndarray | None, input_gradient: bool, fresh: bool,
+        d_signals: Sequence[np.ndarray] = (),
     ) -> np.ndarray | None:  # fmt: skip
         """Run BPTT.
 
@@ -227,6 +248,8 @@ class LayerTraining:
             Whether dx is wanted.
         fresh : bool
             Whether dx is to be in memory of its own, not of this pass.
+        d_signals : sequence of ndarray, each (N,) or (N, H)
+            Gradients of the signals, which are added to; empty if they are not wanted.
 
         Returns
         -------
@@ -243,26 +266,27 @@ class LayerTraining:
             self._dx = None if fresh else dx
         if self._d_vectors is not None:
             self._d_vectors.fill(0)
-        elif cell.vectors:
-            self._d_vectors = np.zeros((D, B, len(cell.vectors) * H), x.dtype)
+        elif cell.vectors or cell.scalars:
+            self._d_vectors = np.zeros((D, B, (len(cell.vectors) + len(cell.scalars)) * H), x.dtype)
         if self._span is not None:
             made = self._span.bptt or self._span.begin_backward(self._places, set())
-            made.launch(self._weights, x, dy, d_states, self._d_vectors, dx, flat)
+            made.launch(self._weights, x, dy, d_states, self._d_vectors, dx, flat, d_signals)
         else:
             started: set[int] = set()
             for segments, mark in zip(reversed(self._spans), self._marks[::-1], strict=True):
-                span = _Span(sizes, self._batch, segments, None)
+                span = self._new_span(segments)
                 span.forward(self._weights, x, self._like_all_layers(mark), False)  # the same bits as before
                 made = span.begin_backward(self._places, started)
-                made.launch(self._weights, x, dy, d_states, self._d_vectors, dx, flat)
+                made.launch(self._weights, x, dy, d_states, self._d_vectors, dx, flat, d_signals)
         if flat is not None and not self._batch.N:  # no kernel has set them
             for d in range(D):
                 for name in PARAMETERS:
                     flat[self._layout.place(name + suffix(self._layer, d))] = 0
         if flat is not None and self._d_vectors is not None:
             for d, totals in enumerate(np.add.reduce(self._d_vectors, axis=1)):
-                for vector, total in zip(cell.vectors, totals.reshape(len(cell.vectors), H), strict=True):
-                    flat[self._layout.place(vector + suffix(self._layer, d))] = total
+                for name, total in zip((*cell.vectors, *cell.scalars), totals.reshape(-1, H), strict=True):
+                    own = total if name in cell.vectors else total.sum()
+                    flat[self._layout.place(name + suffix(self._layer, d))] = own
         if dx is None or x.ndim == 3:
             return dx
         if D == 1:

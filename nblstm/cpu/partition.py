@@ -13,6 +13,7 @@ import numpy as np
 
 from nblstm.buffers.batch import Batch
 from nblstm.cells.cell import Cell
+from nblstm.cells.stages import backward_program, forward_program
 from nblstm.codegen.background import cores
 from nblstm.cpu import threads, thresholds
 from nblstm.cpu.arguments import DTYPES
@@ -50,28 +51,29 @@ class Sizes(NamedTuple):
         return 4 if self.dtype == "float32" else 8
 
     @property
+    def input_columns(self) -> int:
+        """Columns of a row's input product."""
+        return len(self.cell.input_gates) * self.H
+
+    @property
     def columns(self) -> int:
-        """G H: columns of a row's recurrent product, and of its input product."""
-        return len(self.cell.gates) * self.H
+        """Columns of a row's recurrent product."""
+        return len(self.cell.recurrent_gates) * self.H
 
     @property
     def z_row(self) -> int:
-        """Pre-activations of one row, and the operand of a second product."""
-        return (len(self.cell.preactivations) + len(self.cell.second[:1])) * self.H
+        """Numbers of a row of the workspace forward."""
+        return len(forward_program(self.cell).blocks) * self.H
 
     @property
-    def products(self) -> dict[str, int]:
-        """Kernel arguments: where in a row of z the recurrent products' results and the second's operand are."""
-        cell, H = self.cell, self.H
-        return {
-            "recurrent_start": len(cell.split) * H, "second_columns": len(cell.second) * H,
-            "operand_start": len(cell.preactivations) * H,
-        }  # fmt: skip
+    def dz_row(self) -> int:
+        """Numbers of a row of the workspace backward."""
+        return len(backward_program(self.cell).blocks) * self.H
 
     def is_serial(self, batch: Batch, limit_few_rows: int) -> bool:
         """Say whether a pass is too little work for threads; ``limit_few_rows`` is the limit where rows are few."""
         limit = thresholds.SERIAL_WORK if batch.N >= 2 * thresholds.ROWS_PER_THREAD else limit_few_rows
-        return batch.N * self.columns * (self.I + self.H) < limit * threads.patience()
+        return batch.N * (self.input_columns * self.I + self.columns * self.H) < limit * threads.patience()
 
 
 class Partition(NamedTuple):

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import cache
 
 from nblstm.cells.cell import Cell
+from nblstm.cells.source import computing
+from nblstm.cells.stages import backward_program, forward_program
 from nblstm.codegen import background
 from nblstm.codegen.compiler import stored
 from nblstm.cpu import threads
@@ -21,14 +23,14 @@ from nblstm.cpu.weights import pack_kernel
 
 
 @cache
-def compile_in_background(dtype: str, stages: int, training: bool) -> None:
-    """Begin to compile in a second process, unless they are in the cache, what serves all cells with so many stages.
+def compile_in_background(dtype: str, training: bool) -> None:
+    """Begin to compile in a second process, unless they are in the cache, what serves all cells.
 
     What it has is about half of what is left, in the order in which this process will want it.
     """
     kernels: dict[str, tuple[Callable, tuple]] = {f"gemm_{dtype}": (gemm, (dtype,))}
     if training:
-        kernels |= {f"backward_by_rows_{stages}_{dtype}": (backward_by_rows, (dtype, stages)),
+        kernels |= {f"backward_by_rows_{dtype}": (backward_by_rows, (dtype,)),
                     f"gradients_{dtype}": (gradients_kernel, (dtype,))}  # fmt: skip
     else:
         kernels |= {f"inputs_{dtype}": (input_products, (dtype,))}
@@ -40,21 +42,22 @@ def compile_in_background(dtype: str, stages: int, training: bool) -> None:
 @cache
 def compile_backward_while_waiting(cell: Cell, dtype: str) -> None:
     """Compile what only this cell has in its backward pass while others are waited for."""
-    for stage in range(1, cell.stages + 1):
+    for stage in computing(backward_program(cell)):
         background.compile_while_waiting(backward_rows, cell, dtype, stage)
 
 
 def compile_kernels(cell: Cell, dtype: str) -> None:
     """Compile, or load from the cache, the kernels for one cell and dtype; all but the cell's own serve all cells."""
-    compile_in_background(dtype, cell.stages, True)
+    compile_in_background(dtype, True)
     threads.prepare()
     for kernel in (gemm, input_products, pack_kernel, gradients_kernel, sparse_weight_block):
         kernel(dtype)
     gather_kernel(dtype)
     pack_rows_kernel(dtype)
     for loop in (forward_by_rows, forward_by_units, backward_by_rows, backward_by_units):
-        loop(dtype, cell.stages)
-    for stage in range(1, cell.stages + 1):
+        loop(dtype)
+    for stage in computing(forward_program(cell)):
         forward_rows(cell, dtype, False, stage)
         forward_rows(cell, dtype, True, stage)
+    for stage in computing(backward_program(cell)):
         backward_rows(cell, dtype, stage)

@@ -30,7 +30,7 @@ class PackedWeights:
     cell : Cell
     parameters : dict of str to ndarray
         All of the network's, under torch's names; here their shapes and dtype count.
-    layer, direction : int
+    H, layer, direction : int
     gates : tuple of str
         The order of the gates in the parameters; the cell's own if empty.
     training : bool
@@ -41,24 +41,24 @@ class PackedWeights:
     forward : dict of str to Place
         Kernel arguments of a forward pass: panels of ``weight_ih`` transposed (I, input columns) and ``weight_hh``
         transposed (H, recurrent columns), the constant of every pre-activation (P, H), which is ``bias_ih + bias_hh``
-        where both reach one, and the cell's vectors (V H,).
+        where both reach one, and the cell's vectors and scalars (V, H), these repeated.
     backward : tuple of Place
         Those of BPTT: panels of the matrices, (input columns, I) and (recurrent columns, H), and ``vectors``.
     nbytes : int
     """
 
     def __init__(
-        self, cell: Cell, parameters: dict[str, np.ndarray], layer: int, direction: int, gates: tuple[str, ...],
-        training: bool,
+        self, cell: Cell, parameters: dict[str, np.ndarray], H: int, layer: int, direction: int,
+        gates: tuple[str, ...], training: bool,
     ):  # fmt: skip
-        end = suffix(layer, direction)
-        w_ih, w_hh = parameters[f"weight_ih{end}"], parameters[f"weight_hh{end}"]
-        H, item, dtype = w_hh.shape[1], w_hh.itemsize, w_hh.dtype
+        end, dtype = suffix(layer, direction), next(iter(parameters.values())).dtype
+        item, none = dtype.itemsize, np.empty((0, 0), dtype)
+        w_ih, w_hh = (parameters.get(f"weight_{which}{end}", none) for which in ("ih", "hh"))
         self._cell, self._gates = cell, gates
         self._bias_names = [f"bias_{which}{end}" for which in ("ih", "hh")]
-        self._vector_names = [f"{vector}{end}" for vector in cell.vectors]
+        self._vector_names = [f"{name}{end}" for name in (*cell.vectors, *cell.scalars)]
         self._bias = np.zeros((len(cell.preactivations), H), dtype)
-        self._vectors = np.empty(len(cell.vectors) * H, dtype) if cell.vectors else None
+        self._vectors = np.empty((len(self._vector_names), H), dtype) if self._vector_names else None
         matrices = []  # to be packed: rows in blocks of H, the gate of each, columns, and whether it is transposed
         for transposed in (1, 0)[: 1 + training]:
             matrices += [(w_ih, input_order(cell, gates), transposed), (w_hh, recurrent_order(cell, gates), transposed)]
@@ -86,12 +86,13 @@ class PackedWeights:
         if parameters is not self._parameters:
             self._parameters = None
             for arguments, name in zip(self._arguments, self._matrix_names, strict=True):
-                arguments.set(matrix=parameters[name])
+                arguments.set(matrix=parameters.get(name))
             self._parameters = parameters
         b_ih, b_hh = (parameters.get(name) for name in self._bias_names)
         add_biases(self._cell, self._gates, b_ih, b_hh, self._bias)
         if self._vectors is not None:
-            np.concatenate([parameters[name] for name in self._vector_names], out=self._vectors)
+            for own, name in zip(self._vectors, self._vector_names, strict=True):
+                own[:] = parameters[name]
         threads.run(self._kernel, self._arguments, self._parts, serial=self._serial)
 
 
@@ -103,7 +104,7 @@ class PackedNetwork:
     cell : Cell
     parameters : dict of str to ndarray
         See `PackedWeights`.
-    num_layers, directions : int
+    H, num_layers, directions : int
     gates : tuple of str
     training : bool
 
@@ -114,11 +115,11 @@ class PackedNetwork:
     """
 
     def __init__(
-        self, cell: Cell, parameters: dict[str, np.ndarray], num_layers: int, directions: int, gates: tuple[str, ...],
-        training: bool,
+        self, cell: Cell, parameters: dict[str, np.ndarray], H: int, num_layers: int, directions: int,
+        gates: tuple[str, ...], training: bool,
     ):  # fmt: skip
         self.layers = [
-            [PackedWeights(cell, parameters, layer, d, gates, training) for d in range(directions)]
+            [PackedWeights(cell, parameters, H, layer, d, gates, training) for d in range(directions)]
             for layer in range(num_layers)
         ]
 

@@ -202,7 +202,7 @@ class _ParameterSums:
 
     def add_recurrent(self, dz, h, operand) -> None:
         """Add dz^T h and the sum of dz, for the dz that the recurrence feeds; for second gates, dz^T operand."""
-        width = len(self._cell.second) * h.shape[1]
+        width = len(self._cell.called) * h.shape[1]
         parts = [(dz[:, :width], operand)] if width else []
         self._add("weight_hh", "bias_hh", dz, [*parts, (dz[:, width:], h)])
 

@@ -19,7 +19,7 @@ from nblstm.symbolic.emit import symbol
 def tiling_for(gpu, cell: Cell, state, backward: bool) -> Tiling | None:
     """Choose the tiling for states (S, D, B, H); None where steps are launched one by one."""
     _, D, B, H = state.shape
-    if cell.stages > 1:
+    if cell.called:
         return None  # a second product needs a second exchange in each step
     return choose(gpu, CellSizes.of(cell), H, B, D, state.dtype.name, backward)
 

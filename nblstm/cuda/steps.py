@@ -34,7 +34,7 @@ def step_kernels(cell: Cell, dtype: str, kind: str) -> list[Kernel]:
     arguments = StepBackward if kind == "backward" else StepForward
     return [
         Kernel(f"{symbol(cell.name)}_{name}", dtype, STEP_THREADS, arguments, cell_source(cell, dtype), make)
-        for name, make in list(makers.items())[0 if cell.second else 1 :]
+        for name, make in list(makers.items())[0 if cell.called else 1 :]
     ]
 
 

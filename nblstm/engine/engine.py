@@ -6,7 +6,7 @@ runs; else the input is checked, and a pass is made. From the second call of a s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,18 +15,26 @@ from numpy import ndarray
 from nblstm.arguments import validate
 from nblstm.buffers import memory
 from nblstm.buffers.pool import FreeList
-from nblstm.engine.inputs import checked_batch, checked_input, output_gradient, set_gradients, steps_and_sequences
+from nblstm.engine.inputs import (
+    checked_batch,
+    checked_input,
+    checked_signals,
+    output_gradient,
+    set_gradients,
+    steps_and_sequences,
+)
 from nblstm.engine.network import Network, Weights, weights_of
 from nblstm.engine.passes import SMALL, Pass
 from nblstm.engine.reserve import HEADER_SIZE, batch_of, checked_reserve, header_of, reserve_shapes
 
 
 class Form(NamedTuple):
-    """Form of a pass: for training or not, steps between checkpoints, and whether with recurrent dropout."""
+    """Form of a pass: for training or not, steps between checkpoints, with recurrent dropout, with the cell's noise."""
 
     training: bool
     checkpoint: int | None = None
     recurrent_dropout: bool = False
+    noise: bool = False
 
 
 INFERENCE, TRAINING = Form(False), Form(True)
@@ -46,12 +54,15 @@ class Gradients:
         With respect to the input, in its shape.
     state : tuple of ndarray
         With respect to the initial states.
+    signals : dict of str to ndarray
+        With respect to the signals of the cell, in their shapes.
     """
 
     params: dict[str, np.ndarray]
     flat: np.ndarray
     x: np.ndarray | None = None
     state: tuple[np.ndarray, ...] = ()
+    signals: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __repr__(self):
         shapes = ", ".join(f"{name} {value.shape}" for name, value in self.params.items())
@@ -82,7 +93,9 @@ class Tape:
         raise TypeError("a tape cannot be copied or pickled, as it belongs to one network; run its forward() again")
 
 
-def infer(module: Any, x, state, lengths=None, mask=None, *, hold: bool = False, outputs: bool = True):
+def infer(
+    module: Any, x, state, lengths=None, mask=None, *, hold: bool = False, outputs: bool = True, signals=None
+):  # fmt: skip
     """Run a network over a batch of sequences.
 
     Parameters
@@ -99,6 +112,8 @@ def infer(module: Any, x, state, lengths=None, mask=None, *, hold: bool = False,
         Whether the output of a masked step is that of the step before it, rather than 0.
     outputs : bool, default True
         Whether those of all steps are wanted; otherwise None stands for them.
+    signals : dict of str to array_like, optional
+        What the cell takes with each step beside x: (T, B) or (T, B, H), in the layout of ``x``.
 
     Returns
     -------
@@ -110,7 +125,9 @@ def infer(module: Any, x, state, lengths=None, mask=None, *, hold: bool = False,
     try:
         x, kind, made, free = _pass_for(network, x, lengths, mask, hold, INFERENCE)
         zero = made.start(network, module._flat, state)
-        made.forward(weights_of(module, False), x, zero)
+        if signals is not None or network.cell.signals:
+            signals = checked_signals(network, signals, made.batch, made.batched)
+        made.forward(weights_of(module, False), x, zero, None, signals)
         y, states = made.outputs() if outputs else None, made.in_order(made.states)
         if free is not None:
             if not made.copies:
@@ -124,13 +141,13 @@ def infer(module: Any, x, state, lengths=None, mask=None, *, hold: bool = False,
 
 def forward(
     module: Any, x, state, lengths=None, mask=None, *, generator=None, checkpoint: int | None = None,
-    hold: bool = False, outputs: bool = True, reserve=None,
+    hold: bool = False, outputs: bool = True, reserve=None, signals=None,
 ):  # fmt: skip
     """Run a network as `infer` does, in training: with what `backward` needs.
 
     Parameters
     ----------
-    module, x, state, lengths, mask, hold, outputs
+    module, x, state, lengths, mask, hold, outputs, signals
         As for `infer`.
     generator : Generator, optional
         Draws the dropout; there is none without.
@@ -150,7 +167,8 @@ def forward(
     network = module._network
     form = TRAINING
     if checkpoint is not None or generator is not None:
-        form = Form(True, checkpoint, generator is not None and network.recurrent_dropout > 0)
+        noise = generator is not None and network.is_noisy
+        form = Form(True, checkpoint, generator is not None and network.recurrent_dropout > 0, noise)
     context = None if network.on_host else network.enter()
     try:
         if reserve is None:
@@ -158,8 +176,10 @@ def forward(
         else:
             x, kind, made, free = _pass_in(network, reserve, x, lengths, mask, hold, form)
         zero = made.start(network, module._flat, state)
+        if signals is not None or network.cell.signals:
+            signals = checked_signals(network, signals, made.batch, made.batched)
         weights = weights_of(module, True)
-        made.forward(weights, x, zero, generator)
+        made.forward(weights, x, zero, generator, signals)
         y, states = made.outputs() if outputs else None, made.in_order(made.states)
         tape = Tape(network, made, weights, free)
         if reserve is not None:
@@ -201,12 +221,15 @@ def _needs_host(network: Network) -> None:
 
 
 def _reserve_shapes(network: Network, batch, checkpoint: int | None):
-    return reserve_shapes(network, batch, batch.N, checkpoint, network.recurrent_dropout > 0)
+    return reserve_shapes(network, batch, batch.N, checkpoint, network.recurrent_dropout > 0, network.is_noisy)
 
 
 def _pass_in(network: Network, reserve, x, lengths, mask, hold: bool, form: Form) -> tuple[Any, Any, Pass, None]:
     """Make a pass in the caller's memory; results as of `_pass_for`."""
     _needs_host(network)
+    if network.cell.signals or (form.noise and form.checkpoint):
+        what = "signals" if network.cell.signals else "noise and checkpoint="
+        raise ValueError(f"reserve is not for a cell with {what}; leave it out, and keep the tape")
     x, batch, batched = checked_input(network, x, lengths, mask, hold)
     block = checked_reserve(reserve, memory.size_of(_reserve_shapes(network, batch, form.checkpoint)), True)
     return x, None, Pass(network, batch, batched, *form, reserve=block), None
@@ -226,7 +249,7 @@ def restored(module: Any, reserve) -> Tape:
     block = checked_reserve(reserve, HEADER_SIZE, False)
     header = header_of(network, block)
     batch = batch_of(network, header, block)
-    form = Form(True, header.checkpoint or None, bool(header.dropped))
+    form = Form(True, header.checkpoint or None, bool(header.dropped), bool(header.noise))
     checked_reserve(reserve, memory.size_of(reserve_shapes(network, batch, batch.N, *form[1:])), False)
     made = Pass(network, batch, bool(header.batched), *form, reserve=block)
     made.learned = bool(header.learned)
@@ -256,7 +279,9 @@ def backward(tape: Tape, dy, d_state) -> Gradients:
     try:
         arrays = network.backend.arrays
         flat = arrays.empty((network.layout.size,), network.numpy_dtype)
-        kind, dx, d_states = _backward(tape, dy, d_state, flat, True)
+        d_signals = tape.made.d_signals()
+        kind, dx, d_states = _backward(tape, dy, d_state, flat, True, d_signals)
+        signals = tape.made.signals_in_layout(d_signals) if d_signals else {}
         if network.on_host and flat.nbytes > SMALL:  # what is smaller may wait for the next call
             for layer in tape.made.layers:
                 layer.let_go_parameters()
@@ -265,7 +290,7 @@ def backward(tape: Tape, dy, d_state) -> Gradients:
             dx, d_states = _returned(network, kind, dx, d_states)
             own, flat = params, arrays.returned(flat, kind)
             params = network.layout.views(flat) if kind is None else {k: arrays.returned(own[k], kind) for k in own}
-        return Gradients(params, flat, dx, d_states)
+        return Gradients(params, flat, dx, d_states, signals)
     finally:
         if context is not None:
             context.close()
@@ -292,7 +317,7 @@ def backward_into(tape: Tape, dy, d_state, flat: np.ndarray | None, input_gradie
         return _returned(network, kind, dx, d_states)
 
 
-def _backward(tape: Tape, dy, d_state, flat, input_gradient: bool) -> tuple[Any, Any, tuple]:
+def _backward(tape: Tape, dy, d_state, flat, input_gradient: bool, d_signals=()) -> tuple[Any, Any, tuple]:
     network, made, kind = tape.network, tape.made, tape.kind
     made.check_reserve()
     if dy is not None and not (network.on_host and made.takes(dy)):
@@ -306,7 +331,12 @@ def _backward(tape: Tape, dy, d_state, flat, input_gradient: bool) -> tuple[Any,
             d_states.fill(0)
         else:
             set_gradients(network, d_states, d_state, made.batch, made.batched)
-        return kind, made.backward(dy, flat, input_gradient), made.in_order(d_states)
+        if flat is None or network.kernel_layout is network.layout:
+            return kind, made.backward(dy, flat, input_gradient, d_signals), made.in_order(d_states)
+        own = np.empty(network.kernel_layout.size, network.numpy_dtype)
+        dx = made.backward(dy, own, input_gradient, d_signals)
+        network.gradients_of(tape.weights.parameters, own, flat)
+        return kind, dx, made.in_order(d_states)
 
 
 def _returned(network: Network, kind, array, states: tuple) -> tuple[Any, tuple]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,37 @@ def checked_batch(network: Network, shape: tuple[int, ...], lengths, mask, hold:
             return MaskedBatch(mask, hold, network.directions[0], arrays)
     lengths = validate.lengths_array(arrays.on_host(lengths), B, T)
     return arrays.batch(T, B, lengths)
+
+
+def checked_signals(network: Network, signals, batch, batched: bool) -> list[Any]:
+    """What the cell takes with each step, as arrays (T, B, 1) or (T, B, H), or packed rows, in the cell's order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is missing, unknown, or of another shape.
+    """
+    names, H, arrays = network.cell.signals, network.hidden_size, network.backend.arrays
+    given = {} if signals is None else signals
+    if not isinstance(given, Mapping) or set(given) != set(names):
+        came = f"{', '.join(map(repr, given)) or 'none'}" if isinstance(given, Mapping) else type(given).__name__
+        wanted = f"a dict of arrays for {', '.join(map(repr, names))}" if names else "none, as the cell has none"
+        raise ValueError(f"signals has {came}; give {wanted}")
+    T, B = batch.T, batch.B
+    shape = (batch.N,) if not batch.padded else (T,) if not batched else (B, T) if network.batch_first else (T, B)
+    meaning = "N" if not batch.padded else "T" if not batched else "B, T" if network.batch_first else "T, B"
+    made = []
+    for name in names:
+        array = arrays.real(f"signals[{name!r}]", given[name], network.dtype)
+        if array.shape not in (shape, (*shape, H)):
+            raise ValueError(
+                f"signals[{name!r}] has shape {array.shape}; give ({meaning}) = {shape}, or ({meaning}, H) = {(*shape, H)}"
+            )
+        array = array[..., None] if array.shape == shape else array
+        if batch.padded:
+            array = array[:, None] if not batched else array.swapaxes(0, 1) if network.batch_first else array
+        made.append(array)
+    return made
 
 
 def _time_major_mask(network: Network, mask, shape: tuple[int, ...]) -> np.ndarray:

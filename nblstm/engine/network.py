@@ -10,7 +10,7 @@ from zlib import crc32
 
 import numpy as np
 
-from nblstm.buffers.layout import Layout, suffix
+from nblstm.buffers.layout import Layout, recurrent_layout, suffix
 from nblstm.buffers.pool import Pool
 from nblstm.cells import Cell, recurrent_dropout
 from nblstm.engine.device import backend_of
@@ -93,6 +93,63 @@ class Network:
         return replace(self, cell=recurrent_dropout(self.cell))
 
     @cached_property
+    def without_noise(self) -> Network:
+        """The same in inference, where the cell draws no noise."""
+        return replace(self, cell=self.cell.without_noise) if self.is_noisy else self
+
+    @cached_property
+    def is_noisy(self) -> bool:
+        """True if the cell draws noise in training."""
+        return self.cell.without_noise is not self.cell
+
+    def variant(self, dropped: bool, noise: bool) -> Network:
+        """The network that a pass runs: with recurrent dropout or without, with noise or without."""
+        network = self.with_recurrent_dropout if dropped else self
+        return network if noise else network.without_noise
+
+    @cached_property
+    def kernel_layout(self) -> Layout:
+        """The parameters as kernels have them: with the recurrent matrix in the place of what it is made of."""
+        if self.cell.matrix is None:
+            return self.layout
+        return recurrent_layout(
+            replace(self.cell, matrix=None), self.input_size, self.hidden_size, self.num_layers, self.D,
+            "bias_ih_l0" in self.layout.shapes or "bias_hh_l0" in self.layout.shapes, self.learn_initial_state,
+        )  # fmt: skip
+
+    def _of_matrix(self, parameters: dict[str, np.ndarray], end: str) -> dict[str, np.ndarray]:
+        """What the recurrent matrix of a layer and direction is made of."""
+        names = self.cell.matrix.shapes(len(self.cell.recurrent_gates), self.hidden_size)  # type: ignore[union-attr]
+        return {name: parameters[name + end] for name in names}
+
+    @property
+    def _ends(self) -> list[str]:
+        return [suffix(layer, d) for layer in range(self.num_layers) for d in range(self.D)]
+
+    def kernel_parameters(self, parameters: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The parameters of `kernel_layout`, from those of `layout`; each contiguous."""
+        matrix, G, H = self.cell.matrix, len(self.cell.recurrent_gates), self.hidden_size
+        if matrix is None:
+            return parameters
+        made = {name: parameters[name] for name in self.kernel_layout.shapes if name in parameters}
+        for end in self._ends:
+            R = matrix.weights(self._of_matrix(parameters, end), G, H)
+            made[f"weight_hh{end}"] = np.ascontiguousarray(R.reshape(G * H, H), self.dtype)
+        return made
+
+    def gradients_of(self, parameters: dict[str, np.ndarray], kernel_flat: np.ndarray, flat: np.ndarray) -> None:
+        """Set the gradients of the parameters of `layout` from those of `kernel_layout`."""
+        matrix, G, H = self.cell.matrix, len(self.cell.recurrent_gates), self.hidden_size
+        assert matrix is not None
+        found, target = self.kernel_layout.views(kernel_flat), self.layout.views(flat)
+        for end in self._ends:
+            dR = found[f"weight_hh{end}"].reshape(G, H, H)
+            own = matrix.gradients(self._of_matrix(parameters, end), dR)
+            found |= {name + end: array for name, array in own.items()}
+        for name, array in target.items():
+            array[...] = found[name].reshape(array.shape)
+
+    @cached_property
     def mark(self) -> int:
         """CRC-32 of what decides a reserve's contents: equations, sizes, directions, kinds of dropout."""
         drops = [rate > 0 for rate in (self.dropout, self.input_dropout, self.recurrent_dropout)]
@@ -107,10 +164,11 @@ class Network:
     @cached_property
     def initial_places(self) -> list[list[slice]]:
         """Where the learned initial states live: for each state, for each layer and direction."""
-        return [
-            [self.layout.place(f"initial_{name}{suffix(k, d)}") for k in range(self.num_layers) for d in range(self.D)]
-            for name in self.cell.states
-        ]
+        return self.initial_places_in(self.layout)
+
+    def initial_places_in(self, layout: Layout) -> list[list[slice]]:
+        """`initial_places` in a layout, this one's or that of the kernels."""
+        return [[layout.place(f"initial_{name}{end}") for end in self._ends] for name in self.cell.states]
 
     def initial_states(self, flat: np.ndarray) -> np.ndarray:
         """States before the first step (S, num_layers D, H): the learned ones among the parameters, or the cell's."""
@@ -134,10 +192,12 @@ class Weights:
     ----------
     layers : list
         By layer.
+    parameters : dict of str to ndarray
+        What recurrent matrices are made of; empty if they are parameters themselves.
     """
 
-    def __init__(self, layers: list):
-        self.layers = layers
+    def __init__(self, layers: list, parameters: dict[str, np.ndarray]):
+        self.layers, self.parameters = layers, parameters
         self.loan: object = None
 
 
@@ -157,6 +217,8 @@ def packed(network: Network, parameters: dict[str, np.ndarray], training: bool) 
     Weights
         Their memory is used again when they are gone.
     """
+    made_of = {} if network.cell.matrix is None else {name: array.copy() for name, array in parameters.items()}
+    parameters = network.kernel_parameters(parameters)
     key = "weights", training
     free = network.pool.get(key) or network.pool.second(key)
     own: Any = None if free is None else free.take()
@@ -165,7 +227,7 @@ def packed(network: Network, parameters: dict[str, np.ndarray], training: bool) 
         if free is not None:
             free.add(own)
     own.pack(parameters)
-    weights = Weights(own.layers)
+    weights = Weights(own.layers, made_of)
     if free is not None and free.keeps:
         weights.loan = free.lend(own, weights)
     return weights

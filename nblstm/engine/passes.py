@@ -5,6 +5,7 @@ To make a pass takes 50 to 300 us, to use one again 5. So a network keeps them i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,8 @@ class Pass:
         For training: about so many steps lie between the states that are kept.
     dropped : bool, default False
         Whether the cell is that of recurrent dropout, see `Network.with_recurrent_dropout`.
+    noise : bool, default False
+        Whether the cell draws noise.
     copies : bool, default False
         Whether inputs and outputs are copied into and out of memory of its own even if they are not `SMALL`.
     reserve : ndarray, optional
@@ -69,12 +72,15 @@ class Pass:
 
     def __init__(
         self, network: Network, batch: Any, batched: bool, training: bool, checkpoint: int | None = None,
-        dropped: bool = False, copies: bool = False, reserve: np.ndarray | None = None,
+        dropped: bool = False, noise: bool = False, copies: bool = False, reserve: np.ndarray | None = None,
     ):  # fmt: skip
         # Not the network itself, whose pool has this object: both would wait for the garbage collector.
         self.batch, self.batched, self._training = batch, batched, training
         self._sorted, self._checkpoint, self._dropped = batch.packed.order is not None, checkpoint, dropped
-        self._learns, self._initial_places = network.learn_initial_state, network.initial_places
+        self._learns, self._initial_places = (
+            network.learn_initial_state,
+            network.initial_places_in(network.kernel_layout),
+        )
         self._starts_at_zero = network.starts_at_zero
         arrays, I, D, L, dtype = (
             network.backend.arrays,
@@ -93,13 +99,14 @@ class Pass:
         if training and network.on_host:
             # Room for other lengths too, where it is this pass's own.
             rows = N if reserve is None and self.can_be_arranged(batch, checkpoint) else batch.N
-            shapes = reserve_shapes(network, batch, rows, checkpoint, dropped)
+            shapes = reserve_shapes(network, batch, rows, checkpoint, dropped, noise)
             if reserve is None:
                 reserve = memory.empty((memory.size_of(shapes),), np.uint8)
             self._reserve = Reserve(memory.cut(reserve, shapes))
         self._dropout = Dropout(network, dropped, self._reserve)
-        if dropped:
-            network = network.with_recurrent_dropout
+        network = network.variant(dropped, noise)
+        self._signals, self._noise = network.cell.signals, noise
+        self._given: list[Any] = []
         self._all_states = arrays.zeros(network.states_shape(B), dtype)
         self._core = slice(1, -1) if dropped else slice(None)  # without those that recurrent dropout adds
         self.states = self._all_states[self._core]
@@ -175,7 +182,9 @@ class Pass:
         self.learned = given is None and self._learns
         return set_states(network, flat, self.states, given, self.batch, self.batched)
 
-    def forward(self, weights: Weights, x, zero: bool, generator: np.random.Generator | None = None) -> None:
+    def forward(
+        self, weights: Weights, x, zero: bool, generator: np.random.Generator | None = None, signals=None
+    ) -> None:
         """Run all layers from ``states``.
 
         Parameters
@@ -188,8 +197,12 @@ class Pass:
             Whether all states are 0.
         generator : Generator, optional
             Draws the dropout.
+        signals : list of array, each (T, B, 1) or (T, B, H), or None
+            See `checked_signals`.
         """
         rows: Any = self.x
+        if signals or self._noise:
+            self._take(signals or [], generator)
         if self._training:
             zero = not self._dropout.begin(generator, self.batch, self._all_states) and zero
         if self._dropout.input:
@@ -207,6 +220,16 @@ class Pass:
         if rows is not self.y:
             self.y, self._y_view = rows, self._in_layout(rows) if self.batch.direct else None
 
+    def _take(self, signals: list[Any], generator: np.random.Generator | None) -> None:
+        """Give all layers what the cell takes with each step, and seeds of its noise."""
+        rows = [self.batch.pack(own) if self.batch.padded else own for own in signals]
+        self._given = [own[:, 0] if own.shape[1] == 1 else own for own in map(np.ascontiguousarray, rows)]
+        seed = int(generator.integers(2**62)) if self._noise and generator is not None else 0
+        for k, layer in enumerate(self.layers):
+            directions = self._of_layer[k].stop - self._of_layer[k].start
+            places = range(k * directions, (k + 1) * directions)
+            layer.take(self._given, [(seed + place * 0x632BE59BD9B4E019) & (2**63 - 1) for place in places])
+
     def seal(self, network: Network, active: bool) -> None:
         """Write into the caller's reserve what it is of; see `engine.reserve`."""
         batch, own = self.batch, self._reserve
@@ -214,7 +237,7 @@ class Pass:
         self._header = own["header"]
         self._header[:] = sealed(
             network.mark, batch.T, batch.B, self.batched, self._checkpoint or 0, self._dropped, active,
-            self.learned, masked, masked and batch.hold,
+            self.learned, masked, masked and batch.hold, self._noise,
         )  # fmt: skip
         self._filled = self._header.tobytes()
         if masked:
@@ -259,7 +282,21 @@ class Pass:
             self._all_d_states, self.d_states = d_states, d_states[self._core]
         return self.d_states
 
-    def backward(self, dy, flat, input_gradient: bool = True):
+    def d_signals(self) -> list[Any]:
+        """Memory for the gradients of the signals, for `backward`: zeros, in packed rows."""
+        return [np.zeros_like(own) for own in self._given]
+
+    def signals_in_layout(self, d_signals: list[Any]) -> dict[str, Any]:
+        """Gradients of the signals by name, in their layouts; 0 beyond each sequence's end."""
+        found = {}
+        for name, own in zip(self._signals, d_signals, strict=True):
+            rows = own if own.ndim == 2 else own[:, None]
+            if self.batch.padded:
+                rows = self._in_layout(rows) if self.batch.direct else self._user(self.batch.d_pack(rows))
+            found[name] = rows if own.ndim == 2 else rows[..., 0]
+        return found
+
+    def backward(self, dy, flat, input_gradient: bool = True, d_signals: Sequence[Any] = ()):
         """Run BPTT from ``d_states``, after `forward`.
 
         Parameters
@@ -270,6 +307,8 @@ class Pass:
             Where the gradients of all parameters go; None if they are not wanted.
         input_gradient : bool
             Whether dx is wanted.
+        d_signals : sequence of array
+            Memory of `d_signals`, which is added to; empty if they are not wanted.
 
         Returns
         -------
@@ -291,7 +330,8 @@ class Pass:
             rows = batch.d_unpack(self._time_major(dy))
         for k in reversed(range(len(self.layers))):
             fresh = not k and not self.copies
-            rows = self.layers[k].backward(rows, self._d_states_of_layer[k], flat, bool(k) or input_gradient, fresh)
+            wanted = bool(k) or input_gradient
+            rows = self.layers[k].backward(rows, self._d_states_of_layer[k], flat, wanted, fresh, d_signals)
             if k and dropout.between:
                 rows = rows[: batch.N] * dropout.between[k - 1]
         if not self.copies:

@@ -58,6 +58,8 @@ class Header(NamedTuple):
         1 if the pass began with the learned states.
     masked, hold : int
         1 with a mask; 1 if outputs of masked steps are those of the steps before them.
+    noise : int
+        1 if the cell drew noise.
     checksum : int
         CRC-32 of the numbers before it.
     """
@@ -74,6 +76,7 @@ class Header(NamedTuple):
     learned: int
     masked: int
     hold: int
+    noise: int
     checksum: int
 
 
@@ -91,7 +94,7 @@ def sealed(mark: int, *values: int) -> np.ndarray:
 
 def reproducible(network: Network, block: np.ndarray, batch: Any) -> None:
     """Make a filled reserve the same bytes for the same pass: no random number, and 0 where no array is."""
-    memory.zero_gaps(block, reserve_shapes(network, batch, batch.N, None, False))
+    memory.zero_gaps(block, reserve_shapes(network, batch, batch.N, None, False, False))
     numbers = memory.cut(block, HEADER)["header"]
     numbers[Header._fields.index("fill")] = 0
     numbers[-1] = crc32(numbers[:-1].tobytes())
@@ -102,7 +105,9 @@ def _first_shapes(T: int, B: int, masked: bool) -> Shapes:
     return HEADER | {"lengths": ((B,), "int64")} | ({"mask": ((T, B), "bool")} if masked else {})
 
 
-def reserve_shapes(network: Network, batch: Any, rows: int, checkpoint: int | None, dropped: bool) -> Shapes:
+def reserve_shapes(
+    network: Network, batch: Any, rows: int, checkpoint: int | None, dropped: bool, noise: bool
+) -> Shapes:
     """Shapes and dtypes of a reserve's arrays, for a batch of so many packed rows."""
     T, B, D, H, dtype = batch.T, batch.B, network.D, network.hidden_size, network.dtype
     found = _first_shapes(T, B, isinstance(batch, MaskedBatch))
@@ -112,9 +117,7 @@ def reserve_shapes(network: Network, batch: Any, rows: int, checkpoint: int | No
         found["input_factors"] = ((D, B, 1, network.input_size), dtype)
     if dropped:
         found["recurrent_factors"] = ((network.num_layers * D, B, H), dtype)
-    kept = network.backend.reserve_shapes(
-        network.with_recurrent_dropout if dropped else network, batch.packed, rows, checkpoint
-    )
+    kept = network.backend.reserve_shapes(network.variant(dropped, noise), batch.packed, rows, checkpoint)
     for k in range(network.num_layers):
         if k and network.dropout:
             found |= {f"{name}_{k}": ((rows, D * H), dtype) for name in ("x", "factors")}

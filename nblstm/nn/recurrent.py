@@ -112,6 +112,11 @@ class Recurrent(Module):
             dtype=validate.dtype_name(dtype), device=device_for(device),
             layout=recurrent_layout(cell, input_size, hidden_size, num_layers, len(directions), self.bias, learns),
         )  # fmt: skip
+        if cell.takes_x and {input_size, *(hidden_size * len(directions),) * (num_layers > 1)} != {hidden_size}:
+            raise ValueError(
+                f"the cell {cell.name!r} takes x itself, one feature for each unit; give input_size = hidden_size"
+                f"{', one layer or one direction' * (len(directions) > 1)}, not {input_size} and {hidden_size}"
+            )
         validate.initial_values(cell, self._network.dtype)
         cell.check()
         if self.dropout and self.num_layers == 1:
@@ -157,7 +162,7 @@ class Recurrent(Module):
         changed = [f"{name}={v!r}" for name, v in options.items() if v != defaults.get(name, "float32")]
         return f"{type(self).__name__}({', '.join([*given, *changed])})"
 
-    def __call__(self, x, state=None, lengths=None, *, mask=None) -> tuple[np.ndarray, Any]:
+    def __call__(self, x, state=None, lengths=None, *, mask=None, signals=None) -> tuple[np.ndarray, Any]:
         """Inference.
 
         Parameters
@@ -172,6 +177,9 @@ class Recurrent(Module):
             Length of each sequence, 0 to T, in any order. Steps beyond it are not computed.
         mask : array_like of bool, in the shape of x without its features, optional
             False where a step is to be skipped: it is not computed, and states stay as they are. Not with ``lengths``.
+        signals : dict of str to array_like, optional
+            What the cell takes with each step beside x, by its names: (T, B), or (T, B, H) for a number for each unit;
+            (B, T, ...) if ``batch_first``, (T, ...) for one sequence.
 
         Returns
         -------
@@ -185,20 +193,20 @@ class Recurrent(Module):
         TypeError, ValueError
             If a shape, dtype or length does not fit, or a stateful network gets another number of sequences.
         """
-        y, states = engine.infer(self, x, self._start(x, state), lengths, mask)
+        y, states = engine.infer(self, x, self._start(x, state), lengths, mask, signals=signals)
         if self._carried is not None:
             self._carried.take(states)
         return y, self._from_tuple(states)
 
     def forward(
-        self, x, state=None, lengths=None, *, mask=None, checkpoint: int | None = None,
+        self, x, state=None, lengths=None, *, mask=None, signals=None, checkpoint: int | None = None,
         reserve: np.ndarray | None = None,
     ) -> tuple[np.ndarray, Any, Tape]:  # fmt: skip
         """Training, ``y, states, tape = network.forward(x)``: with dropout, and with what `backward` needs.
 
         Parameters
         ----------
-        x, state, lengths, mask
+        x, state, lengths, mask, signals
             As for calling the network.
         checkpoint : int, optional
             For sequences too long for memory: the tape keeps the states about every so many steps (cut where
@@ -216,7 +224,7 @@ class Recurrent(Module):
         """
         y, states, tape = engine.forward(
             self, x, self._start(x, state), lengths, mask, generator=self._generator, checkpoint=checkpoint,
-            reserve=reserve,
+            reserve=reserve, signals=signals,
         )  # fmt: skip
         if self._carried is not None:
             self._carried.take(states)
@@ -252,7 +260,8 @@ class Recurrent(Module):
         Returns
         -------
         Gradients
-            ``params`` (by name), ``flat`` (all in one buffer), ``x`` and ``state`` (of the initial states).
+            ``params`` (by name), ``flat`` (all in one buffer), ``x``, ``state`` (of the initial states) and
+            ``signals`` (by name).
 
         Raises
         ------

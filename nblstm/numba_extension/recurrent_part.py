@@ -19,8 +19,10 @@ from nblstm.numba_extension.jacobian_arguments import StageJacobian
 from nblstm.numba_extension.jacobian_kernels import layer_jacobian, local_jacobian
 from nblstm.numba_extension.kernels import LayerStep, layer_stage
 
-#: Arrays of a layer that `ForwardArguments` refer to.
-_FIELDS = ("w_x", "w_h", "bias", "vectors")
+#: Arrays of a layer that `ForwardArguments` refer to: weights, then tables.
+_WEIGHTS = ("w_x", "w_h", "bias", "vectors")
+_TABLES = ("program", "stage_starts", "given")
+_FIELDS = _WEIGHTS + _TABLES
 
 
 @dataclass
@@ -49,7 +51,12 @@ class RecurrentPart:
         ValueError
             If the network needs whole sequences.
         """
-        network = module._network
+        network = module._network.without_noise
+        if network.cell.signals:
+            raise ValueError(
+                f"the cell {network.cell.name!r} takes signals with each step, which a compiled network is not given; "
+                "call the network, or its stepper()"
+            )
         if network.directions != (False,):
             kind = "reverse=True" if network.D == 1 else "two directions"
             raise ValueError(f"a network with {kind} needs whole sequences and cannot step; call it on one")
@@ -64,7 +71,7 @@ class RecurrentPart:
     def architecture(self) -> str:
         """The equations and all sizes."""
         network = self.network
-        return f"{network.cell.source(None, self.dtype)}\n{network.cell.stages, network.gates, network.layout.shapes}"
+        return f"{network.cell.source(None, self.dtype)}\n{network.gates, network.layout.shapes}"
 
     def _sizes(self, B: int, layer: int) -> Sizes:
         network = self.network
@@ -93,18 +100,22 @@ class RecurrentPart:
     def arrays(self, B: int) -> list[np.ndarray]:
         """`_FIELDS` of each layer; then the numbers 0 and B, of which a step's batch consists."""
         network = self.network
-        views, layers = network.layout.views(self.flat), network.num_layers
-        packed = PackedNetwork(network.cell, views, layers, 1, network.gates, False)
+        views, layers = network.kernel_parameters(network.layout.views(self.flat)), network.num_layers
+        packed = PackedNetwork(network.cell, views, network.hidden_size, layers, 1, network.gates, False)
         packed.pack(views)
         made = []
         for layer, (own,) in enumerate(packed.layers):
             sizes = self._sizes(B, layer)
-            H, columns, cell = sizes.H, padded(sizes.columns, self.dtype), network.cell
-            numbers = columns * sizes.I, columns * H, len(cell.preactivations) * H, len(cell.vectors) * H
-            for field, count in zip(_FIELDS, numbers, strict=True):
+            H, cell, item = sizes.H, network.cell, self.flat.itemsize
+            fed, recurrent = padded(sizes.input_columns, self.dtype), padded(sizes.columns, self.dtype)
+            learned = len(cell.vectors) + len(cell.scalars)
+            numbers = fed * sizes.I, recurrent * H, len(cell.preactivations) * H, learned * H
+            for field, count in zip(_WEIGHTS, numbers, strict=True):
                 array, at = own.forward[field]
-                start = (at - address(array)) // views["weight_hh_l0"].itemsize
+                start = (at - address(array)) // item
                 made.append(np.empty(0, self.dtype) if array is None else array.ravel()[start : start + count])
+            tables = layer_arguments(sizes, False)
+            made += [tables[field] for field in _TABLES]
         return [*made, np.array([0, B], np.int64)]
 
     def stages(self, B: int, states: int, workspace: int, addresses: list[int]) -> list[Stage]:
@@ -115,13 +126,12 @@ class RecurrentPart:
         for layer, (y, z) in enumerate(self._workspaces(B)):
             sizes = self._sizes(B, layer)
             arguments = ForwardArguments(
-                **layer_arguments(sizes, False),
+                **layer_arguments(sizes, False) | dict(zip(_FIELDS, weights[len(_FIELDS) * layer :], strict=False)),
                 T=1, B=B, first=0, last=1, segment=1, parts=1, bounds=zero, offset=zero, active=zero + 8,
-                sparse=thresholds.sparse_limit(sizes.I, sizes.columns),
-                **dict(zip(_FIELDS, weights[len(_FIELDS) * layer :], strict=False)),
+                sparse=thresholds.sparse_limit(sizes.I, max(1, sizes.input_columns)),
             )  # fmt: skip
             step = LayerStep(
-                forward=forward_by_rows(dtype, self.network.cell.stages), state=item * (states + layer * B * sizes.H),
+                forward=forward_by_rows(dtype), state=item * (states + layer * B * sizes.H),
                 y=item * workspace, z=item * (workspace + y),
             )  # fmt: skip
             made.append(Stage(layer_stage(), bytes(arguments) + bytes(step), step.y))
@@ -140,7 +150,11 @@ class RecurrentPart:
         scratch = (S + 1) * (P + S) * H + max(network.input_size, H)
         return [
             StageJacobian(
-                kernel, H * (cell.stages - 1), scratch, output + layer * H, {**fields, "states": states + layer * H}
+                kernel,
+                H * len(cell.graph.operands),
+                scratch,
+                output + layer * H,
+                {**fields, "states": states + layer * H},
             )
             for layer in range(L)
         ]

@@ -14,12 +14,12 @@ from numba.core.errors import TypingError
 from numba.extending import overload, typeof_impl
 
 from nblstm.cells.cell import Cell
-from nblstm.cells.cell_graph import SecondGate
-from nblstm.cells.source import inference_functions
+from nblstm.cells.cell_graph import returns_tuple
+from nblstm.cells.source import forward_functions, inlined
+from nblstm.cells.stages import forward_program
 from nblstm.numba_extension.functions import OPTIONS, dtype_of, scope_of
 from nblstm.numba_extension.stamp import Stamp, hash_of
 from nblstm.symbolic.emit import functions_from, symbol
-from nblstm.symbolic.graph import Value
 
 
 @typeof_impl.register(Cell)
@@ -38,12 +38,14 @@ def _function_of(cell: Cell):
     @overload(new_states, jit_options=OPTIONS, strict=False)
     def typed(*kinds):
         given = dict(zip(cell.arguments, kinds, strict=True))
-        for name in cell.second:
+        for name in cell.functions:
             if not isinstance(kind := given.pop(name), types.Callable | types.FunctionType):
                 raise TypingError(
-                    f"the cell {cell.name!r} got {kind} for its second gate {name!r}; give a function compiled by "
+                    f"the cell {cell.name!r} got {kind} for its called gate {name!r}; give a function compiled by "
                     "@njit, from its operand to its pre-activation"
                 )
+        if any(link.kind != "product" for link in cell.graph.links):
+            raise TypingError(f"the cell {cell.name!r} has sums over units, and is called on the numbers of one unit")
         return _compilable(cell, dtype_of(f"the cell {cell.name!r}", given.values()))
 
     arguments, name = ", ".join(cell.arguments), f"cell_{symbol(cell.name)}"
@@ -57,19 +59,21 @@ def _compilable(cell: Cell, dtype: str) -> Callable:
     """The equations of a cell for Numba to compile, from numbers of any type to ``dtype``."""
     # With names of its own: Numba's linker takes functions of equal names for equal ones.
     own = f"cell_{symbol(cell.name)}_{dtype}_{hash_of(cell)}"
-    cast, operand = {name: f"real({name})" for name in cell.arguments}, ""
-    if cell.second:
-        operand = f"    operand = {own}_operand({', '.join(cast[name] for name in cell.first_arguments)})[0]\n"
-        cast |= {name: f"real({name}(operand))" for name in cell.second}
-    step = (
-        f"def {own}({', '.join(cell.arguments)}):\n    new_stamp()\n{operand}"
-        f"    return {own}_states({', '.join(cast.values())}){'' if _returns_tuple(cell) else '[0]'}\n"
-    )
-    source = "\n\n".join([*inference_functions(cell, own), step])
-    return functions_from(source, f"cell {own}", scope_of(dtype, Stamp(cell)))[own]
-
-
-def _returns_tuple(cell: Cell) -> bool:
-    """True unless the equations return a single number, as those of most cells with one state do."""
-    symbols = [SecondGate(name) if name in cell.second else Value("input", name) for name in cell.arguments]
-    return isinstance(cell.equations(*symbols), tuple | list)
+    cell = cell.without_noise
+    values = {name: f"real({name})" for name in cell.arguments if name not in cell.functions}
+    functions, lines = forward_functions(cell, False, own), ["new_stamp()"]
+    for function, stage in zip(functions, forward_program(cell).stages, strict=True):
+        for link in stage.links:
+            operand = values.get(link.operand or cell.states[0], link.operand)
+            values |= {name: f"real({name}({operand}))" for name in link.feeds if name in cell.functions}
+        results = [f"to_{name}" for name in function.results]
+        if results:
+            given = ", ".join(values[name] for name in function.arguments)
+            lines.append(f"{', '.join(results)}, = {function.name}({given})")
+            values |= dict(zip(function.results, results, strict=True))
+    returned = ", ".join(f"to_new_{name}" for name in cell.states)
+    comma = "," if len(cell.states) == 1 and returns_tuple(cell) else ""
+    body = "".join(f"    {line}\n" for line in lines)
+    step = f"def {own}_step({', '.join(cell.arguments)}):\n{body}    return {returned}{comma}\n"
+    source = "\n\n".join([*inlined(function.text for function in functions if function.text), step])
+    return functions_from(source, f"cell {own}", scope_of(dtype, Stamp(cell)))[f"{own}_step"]

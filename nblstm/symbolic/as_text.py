@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import ast
+import re
 from functools import partial
 from typing import Any
 
 from nblstm.symbolic import functions
 from nblstm.symbolic.emit import OPERATORS, Dialect, Form, functions_from, symbol
-from nblstm.symbolic.graph import NUMERIC
+from nblstm.symbolic.graph import NUMERIC, Value
+from nblstm.symbolic.recorder import PER, recorder
+
+
+def _over(kind: str, x) -> Value:
+    return recorder(kind).over(kind, x)
+
+
+def _random(kind: str, p: float, per: int) -> Value | float:
+    return recorder(kind).random(kind, float(p), PER[int(per)])
+
 
 #: Python on traced values and on plain numbers alike; no argument can have a name that begins with ``new_``.
-DIALECT = Dialect({**OPERATORS, "where": Form("new_where({}, {}, {})")})
+DIALECT = Dialect({**OPERATORS, "where": Form("new_where({}, {}, {})")}, omitted=())
 FUNCTIONS: dict[str, object] = {
     **{name: partial(functions.primitive, name) for name in NUMERIC},
     **{name: partial(functions.choice, name) for name in ("minimum", "maximum", "clip")},
-    "new_where": functions.where, "__name__": __name__, "__builtins__": {},  # a text has no other names
+    "new_where": functions.where, "new_sum": partial(_over, "sum"), "new_mean": partial(_over, "mean"),
+    "new_maximum": partial(_over, "maximum"), "new_bernoulli": partial(_random, "bernoulli"),
+    "new_normal": partial(_random, "normal"), "__name__": __name__, "__builtins__": {},  # a text has no other names
 }  # fmt: skip
 
 #: Objects that were pickled or unpickled, by their equations, so that a copy in the same process is the object itself;
@@ -36,6 +49,9 @@ def equations_from(text: str, name: str) -> Any:
     """The function ``equations`` of a text in `DIALECT`; ``name`` is that of what it belongs to, in tracebacks."""
     return functions_from(text, f"equations {symbol(name)}", FUNCTIONS)["equations"]
 
+
+#: Names of the functions of a text.
+NAMES = r"operand_\d+|new_states|equations"
 
 #: All that the body of a function in `DIALECT` is made of.
 _SYNTAX = (
@@ -58,7 +74,7 @@ def check_text(text: str) -> None:
         raise ValueError("the equations are no text that nblstm has written; make the file anew") from None
     known = set(FUNCTIONS)
     for function in tree.body:
-        if not isinstance(function, ast.FunctionDef) or function.name not in ("operand", "new_states", "equations"):
+        if not isinstance(function, ast.FunctionDef) or not re.fullmatch(NAMES, function.name):
             raise _foreign(function)
         names = {argument.arg for argument in function.args.args}
         if ast.unparse(function.args) != ", ".join(argument.arg for argument in function.args.args):

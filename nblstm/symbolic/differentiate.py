@@ -30,6 +30,13 @@ RULES: dict[str, Callable[..., tuple]] = {
     "sigmoid": lambda d, y, a: (d * (y * (1 - y)),),
     "tanh": lambda d, y, a: (d * (1 - y * y),),
     "erf": lambda d, y, a: (d * (2 / math.sqrt(math.pi)) * function("exp", -(a * a)),),
+    "sin": lambda d, y, a: (d * function("cos", a),),
+    "cos": lambda d, y, a: (-(d * function("sin", a)),),
+    "exp2": lambda d, y, a: (d * (y * math.log(2)),),
+    "log2": lambda d, y, a: (d / (a * math.log(2)),),
+    "sign": lambda d, y, a: (None,),
+    "round": lambda d, y, a: (d,),  # straight through (Bengio, Leonard & Courville 2013)
+    "stop_gradient": lambda d, y, a: (None,),
     # y < b exactly where a < b, and y is more often at hand: relu's gradient needs its output alone.
     "minimum": lambda d, y, a, b: (select(compare("lt", y, b), d, 0), select(compare("lt", y, b), 0, d)),
     "maximum": lambda d, y, a, b: (select(compare("gt", y, b), d, 0), select(compare("gt", y, b), 0, d)),

@@ -79,7 +79,7 @@ NUMPY = Dialect({**OPERATORS, "not": Form("~{}", 4, (4,))})
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sqrt": np.sqrt, "abs": np.abs,
     "sign": np.sign, "sigmoid": sigmoid, "tanh": np.tanh, "erf": _erf, "minimum": np.minimum, "maximum": np.maximum,
-    "clip": np.clip, "where": where,
+    "clip": np.clip, "where": where, "sin": np.sin, "cos": np.cos, "exp2": np.exp2, "log2": np.log2, "round": np.rint,
 }  # fmt: skip
 
 

@@ -58,6 +58,8 @@ class Dialect:
         has ``{{name}}`` where its instruction, as an assembler's, names its own result.
     longest : int
         Characters of an expression that is not broken up; 0 gives each operation a line, as an assembler needs it.
+    omitted : tuple of str
+        Operations whose result is their operand: nothing is written for them.
     """
 
     operations: Mapping[str, Form]
@@ -65,6 +67,7 @@ class Dialect:
     line: str = "    {name} = {value}\n"
     function: str = "def {name}({arguments}):\n{lines}    return {results}\n"
     longest: int = 400  # Python's parser takes 100 parentheses within each other
+    omitted: tuple[str, ...] = ("stop_gradient",)
 
     def expression(self, node: Value, operand: Callable[[Value, int], str]) -> str:
         """A node in terms of its operands, of which ``operand(value, binding)`` gives the text."""
@@ -105,17 +108,24 @@ def emit_function(
     hints : dict of Value to str, optional
         Names of other values, which are else called by their `meaning`.
     """
-    arguments, results = list(arguments), list(results)
+
+    def written(node: Value) -> Value:
+        while node.op in dialect.omitted and node not in known:
+            [node] = node.args
+        return node
+
+    arguments, results = list(arguments), [(result, written(node)) for result, node in results]
     returned = [node for _, node in results]
-    order = [node for node in topological(returned, leaves=known) if node not in known]
+    order = [node for node in topological(returned, leaves=known) if node not in known and written(node) is node]
     shown = {*returned}
-    uses = Counter(operand for node in order for operand in node.operands)
+    uses = Counter(written(operand) for node in order for operand in node.operands)
     proposed = {**(hints or {}), **{node: result for result, node in reversed(results)}}
     named, taken = dict(known), {*arguments}
     text: dict[Value, str] = {}  # expressions without a name, which stand where they are used
     lines = []
 
     def operand(node: Value, binding: int) -> str:
+        node = written(node)
         if node in named:
             return named[node]
         return f"({text[node]})" if dialect.form(node).binding < binding else text[node]

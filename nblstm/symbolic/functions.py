@@ -73,6 +73,46 @@ def tanh(x) -> Any:
     return primitive("tanh", x)
 
 
+def sin(x) -> Any:
+    """Sine; in kernels to 4 units in the last place for |x| up to 1e5 in float32, 3e9 in float64."""
+    return primitive("sin", x)
+
+
+def cos(x) -> Any:
+    """Cosine; in kernels to 4 units in the last place for |x| up to 1e5 in float32, 3e9 in float64."""
+    return primitive("cos", x)
+
+
+def erf(x) -> Any:
+    """Error function, 2 / sqrt(pi) times the integral of e**-(t**2) from 0 to x."""
+    return primitive("erf", x)
+
+
+def exp2(x) -> Any:
+    """2**x."""
+    return primitive("exp2", x)
+
+
+def log2(x) -> Any:
+    """Logarithm to the base 2."""
+    return primitive("log2", x)
+
+
+def sign(x) -> Any:
+    """-1, 0 or 1, by the sign of x; its gradient is 0."""
+    return primitive("sign", x)
+
+
+def round(x) -> Any:
+    """The nearest whole number, of two the even one; its gradient is 1, straight through (Bengio et al. 2013)."""
+    return primitive("round", x)
+
+
+def stop_gradient(x) -> Any:
+    """x, and no gradient goes back through it."""
+    return primitive("stop_gradient", x)
+
+
 def where(condition, a, b) -> Any:
     """``a`` where ``condition`` (a comparison such as ``x > 0``, or a product of some) holds, else ``b``."""
     if isinstance(condition, Value):
@@ -176,7 +216,7 @@ def mish(x) -> Any:
 
 def gelu(x) -> Any:
     """x times the normal distribution's function, exact (Hendrycks & Gimpel 2016)."""
-    return 0.5 * x * (1 + primitive("erf", x / math.sqrt(2)))
+    return 0.5 * x * (1 + erf(x / math.sqrt(2)))
 
 
 def linear(x) -> Any:

@@ -23,6 +23,13 @@ NUMERIC: dict[str, Callable[..., float]] = {
     "sigmoid": lambda x: 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x)),
     "tanh": math.tanh,
     "erf": math.erf,
+    "sin": math.sin,
+    "cos": math.cos,
+    "exp2": lambda x: 2.0**x,
+    "log2": math.log2,
+    "sign": lambda x: 1.0 if x > 0 else -1.0 if x < 0 else x,
+    "round": lambda x: float(round(x)) if math.isfinite(x) else x,
+    "stop_gradient": lambda x: x,
     "minimum": min,
     "maximum": max,
     "clip": lambda x, low, high: min(max(x, low), high),
@@ -118,10 +125,15 @@ class Value:
         return power(self, exponent)
 
     def __rpow__(self, base):
-        raise CellError("raises a number to a traced value; write exp(x * log(base)) with nblstm.exp and nblstm.log")
+        return power(base, self)
 
     def __abs__(self):
         return function("abs", self)
+
+    def __round__(self, digits=None):
+        if digits is not None:
+            raise CellError("rounds to digits; write round(100 * x) / 100 with nblstm.round")
+        return function("round", self)
 
     def __lt__(self, other):
         return compare("lt", self, other)
@@ -263,12 +275,17 @@ def neg(a) -> Value:
 
 
 def power(a, exponent) -> Value:
-    """``a ** exponent`` for a constant exponent: products for small integers, else by way of exp and log."""
-    if isinstance(exponent, Value):
-        if exponent.op != "constant":
-            raise CellError("raises to a traced power; write exp(power * log(x)) with nblstm.exp and nblstm.log")
-        exponent = exponent.args[0]
-    a, exponent = as_value(a), float(exponent)
+    """``a ** exponent``.
+
+    Of a constant exponent, products for small integers and ``sqrt(a)`` for 1/2. Else ``exp(exponent log(a))``, whose
+    relative error grows with ``|exponent log(a)|``, by some units in the last place for each 1 of it. That is for
+    a > 0: below 0 the power and its gradients are NaN; at 0 the power is 0 for an exponent above 0 and infinite for one
+    below, and its gradients are NaN. Where a may be 0, write ``nblstm.maximum(a, 1e-6) ** exponent``.
+    """
+    exponent = as_value(exponent)
+    if exponent.op != "constant":
+        return _traced_power(as_value(a), exponent)
+    a, exponent = as_value(a), exponent.args[0]
     if exponent < 0:
         return div(ONE, power(a, -exponent))
     if exponent == 0.5:
@@ -281,6 +298,15 @@ def power(a, exponent) -> Value:
             result = mul(result, square)
         square, left = mul(square, square), left // 2
     return result
+
+
+def _traced_power(a: Value, exponent: Value) -> Value:
+    if a.op == "constant":
+        if a.args[0] <= 0:
+            raise CellError(f"raises {a.args[0]:g} to a traced power; give a number above 0, or a traced value")
+        if a.args[0] == 2:
+            return function("exp2", exponent)
+    return function("exp", mul(exponent, function("log", a)))
 
 
 def function(name: str, *args) -> Value:

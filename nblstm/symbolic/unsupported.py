@@ -11,12 +11,15 @@ class CellError(TypeError):
 
 #: Names of the functions for equations, which `functions` defines and exports.
 FUNCTIONS = (
-    "abs", "clip", "elu", "exp", "gelu", "hard_sigmoid", "hard_tanh", "leaky_relu", "log", "maximum", "minimum",
-    "relu", "selu", "sigmoid", "softplus", "softsign", "sqrt", "swish", "tanh", "where",
+    "abs", "clip", "cos", "elu", "erf", "exp", "exp2", "gelu", "hard_sigmoid", "hard_tanh", "leaky_relu", "log", "log2",
+    "maximum", "minimum", "relu", "round", "selu", "sigmoid", "sign", "sin", "softplus", "softsign", "sqrt",
+    "stop_gradient", "swish", "tanh", "where",
 )  # fmt: skip
 
 #: Special methods, without their underscores, of operations that equations may use.
-SUPPORTED = "add radd sub rsub mul rmul truediv rtruediv neg pos pow rpow abs lt le gt ge array_ufunc array_function"
+SUPPORTED = (
+    "add radd sub rsub mul rmul truediv rtruediv neg pos pow rpow abs round lt le gt ge array_ufunc array_function"
+)
 #: Special methods of all others, and the end of their error.
 UNSUPPORTED = {
     "eq ne": "compares with == or !=, which rounding makes a matter of luck; write <, <=, > or >=",
@@ -24,7 +27,7 @@ UNSUPPORTED = {
         "decides with `if`, `and`, `or`, `not`, min(), max() or a < b < c on a value that is known only when the cell "
         "runs; write nblstm.where(condition, a, b), nblstm.minimum or nblstm.maximum"
     ),
-    "float int index complex round trunc floor ceil": (
+    "float int index complex trunc floor ceil": (
         "passes a traced value to a function that wants a number (math.exp and its like); "
         f"use the function of the same name from nblstm, which has {', '.join(FUNCTIONS)}"
     ),

@@ -41,6 +41,13 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
     "erf": torch.erf,
+    "sin": torch.sin,
+    "cos": torch.cos,
+    "exp2": torch.exp2,
+    "log2": torch.log2,
+    "sign": torch.sign,
+    "round": lambda x: x + (torch.round(x) - x).nan_to_num().detach(),  # torch's gradient is 0; inf - inf is NaN
+    "stop_gradient": torch.Tensor.detach,
 }
 
 
@@ -144,14 +151,14 @@ class Reference(Module):
         for k, gate in enumerate(cell.gates):
             if gate in cell.split:
                 scalars[f"{gate}_x"], scalars[f"{gate}_h"] = parts[k], h @ matrices[k].T + biases[k]
-            elif gate not in cell.second:
+            elif gate not in cell.called:
                 scalars[gate] = parts[k] + h @ matrices[k].T + biases[k]
         inputs = {node.args[0]: node for node in graph.inputs}
         known = {inputs[name]: value for name, value in scalars.items()}
-        if graph.operand is not None:
-            (operand,) = evaluated([graph.operand], known, h)
+        if graph.operands:
+            (operand,) = evaluated(graph.operands, known, h)
             for k, gate in enumerate(cell.gates):
-                if gate in cell.second:
+                if gate in cell.called:
                     known[inputs[gate]] = parts[k] + operand @ matrices[k].T + biases[k]
         # A state that is a constant, or one number for all units, still has a shape.
         return [new.expand_as(h) for new in evaluated(graph.states, known, h)]

@@ -6,12 +6,11 @@ first, where d_states[t] has d_h and the other states' gradients (and h is an ou
     dz[t], d_states[t-1]  =  cell's gradient (d_states[t], dy[t])   `pointwise`, in place
     d_h[t-1]             +=  dz[t] W_hh                             `product`
 
-and with second gates, whose recurrent weights multiply an operand,
+and in general the stages of the program of the cell's gradient, see `nblstm.cells.stages`, each of links, then
+pointwise work:
 
-    dz[t, second]                 =  cell's gradient, stage 2 (d_states[t], dy[t])
-    d_operand                     =  dz[t, second] W_hh[second]
-    dz[t, others], d_states[t-1]  =  cell's gradient, stage 1 (d_operand, d_states[t], dy[t])
-    d_h[t-1]                     +=  dz[t, others] W_hh[others]
+    d_operand     +=  dz[t, gates] W_hh[gates]
+    d_source       =  mean over units of d_mean
 
 The products of many steps at once, which give the gradients of weights and input, follow in `gradients.py`.
 """
@@ -27,12 +26,15 @@ from nblstm.codegen.intrinsics import call, larger, offset, pointer_to, record, 
 from nblstm.codegen.target import inlined
 from nblstm.cpu.arguments import BackwardArguments, pointer_type
 from nblstm.cpu.kernels.barrier import phase_loop
+from nblstm.cpu.kernels.over_units import over_units_function
+from nblstm.cpu.kernels.program import FIRST, KERNEL, LENGTH, OPERATION, POINTWISE, PRODUCT, SOURCE, TARGET, WIDTH
 from nblstm.cpu.matrix.blocks import panel_columns
 
 
-def _gradients(dtype: str, stages: int):
-    """The three parts of a step, on batch rows b0 to b0 + rows and hidden units u0 to u1."""
+def _gradients(dtype: str):
+    """A stage of a step, on batch rows b0 to b0 + rows and hidden units u0 to u1."""
     real, integer, PANEL = getattr(types, dtype), types.int64, panel_columns(dtype)
+    over_units = over_units_function(dtype)
 
     @inlined
     def pointwise(args, kernel, t, b0, rows, u0, u1):
@@ -73,37 +75,37 @@ def _gradients(dtype: str, stages: int):
         ))  # fmt: skip
 
     @inlined
-    def second_gradient(args, t, b0, rows, u0, u1):
-        """``dz[t, second]``; d_operand becomes 0."""
-        pointwise(args, args.pointwise_second, t, b0, rows, u0, u1)
+    def stage(args, s, t, b0, rows, u0, u1):
+        """Stage s of a step's gradient: its instructions, see `program.py`."""
+        program, starts = pointer_to(args.program, integer), pointer_to(args.stage_starts, integer)
+        row = pointer_to(args.offset, integer)[t] + b0
+        dz = offset(pointer_to(args.dz, real), (row - args.dz_start) * args.dz_row)
+        for n in range(starts[s], starts[s + 1]):
+            own = offset(program, n * LENGTH)
+            if own[OPERATION] == PRODUCT:
+                if own[TARGET] < 0:  # d_h, the first plane of d_state
+                    d_h = offset(pointer_to(args.d_state, real), b0 * args.H)
+                    product(args, t, b0, rows, u0, u1, own[FIRST], own[WIDTH], d_h, args.H)
+                else:
+                    target = offset(dz, own[TARGET])
+                    product(args, t, b0, rows, u0, u1, own[FIRST], own[WIDTH], target, args.dz_row)
+            elif own[OPERATION] == POINTWISE:
+                pointwise(args, own[KERNEL], t, b0, rows, u0, u1)
+            else:
+                over_units(
+                    own[OPERATION], args.H, rows, offset(dz, own[SOURCE]), offset(dz, own[TARGET]), args.dz_row, u0, u1
+                )  # fmt: skip
 
-    @inlined
-    def cell_gradient(args, t, b0, rows, u0, u1):
-        """``d_operand += dz[t, second] W_hh[second]`` if there is one, then dz[t], and d_states without `product`."""
-        if stages == 2:
-            row = pointer_to(args.offset, integer)[t] + b0
-            d_operand = offset(pointer_to(args.dz, real), (row - args.dz_start) * args.dz_row + args.operand_start)
-            product(args, t, b0, rows, u0, u1, 0, args.second_columns, d_operand, args.dz_row)
-        pointwise(args, args.pointwise, t, b0, rows, u0, u1)
-
-    @inlined
-    def recurrent_gradient(args, t, b0, rows, u0, u1):
-        """``d_h += dz[t] W_hh``, without the second gates: d_h is the first plane of d_state."""
-        H = args.H
-        d_h = offset(pointer_to(args.d_state, real), b0 * H)
-        second = args.second_columns if stages == 2 else 0
-        product(args, t, b0, rows, u0, u1, second, args.recurrent_columns - second, d_h, H)
-
-    return second_gradient, cell_gradient, recurrent_gradient
+    return stage
 
 
 @cache
-def backward_by_rows(dtype: str, stages: int) -> int:
+def backward_by_rows(dtype: str) -> int:
     """Address of ``backward(arguments, part)``, a part being batch rows; see `BackwardArguments`."""
 
     def make():
         integer = types.int64
-        second_gradient, cell_gradient, recurrent_gradient = _gradients(dtype, stages)
+        stage = _gradients(dtype)
 
         def backward(arguments, part):
             # Batch rows b0 to b1 of one direction.
@@ -117,27 +119,25 @@ def backward_by_rows(dtype: str, stages: int) -> int:
                 t = args.T - 1 - s if args.reverse else s
                 rows = smaller(larger(pointer_to(args.active, integer)[t] - b0, 0), b1 - b0)
                 if rows > 0:
-                    if stages == 2:
-                        second_gradient(args, t, b0, rows, 0, args.H)
-                    cell_gradient(args, t, b0, rows, 0, args.H)
-                    recurrent_gradient(args, t, b0, rows, 0, args.H)
+                    for k in range(args.stages + 1):
+                        stage(args, k, t, b0, rows, 0, args.H)
 
         return backward, types.void(pointer_type(BackwardArguments), integer)
 
-    return compiled(f"backward_by_rows_{stages}_{dtype}", "", make)
+    return compiled(f"backward_by_rows_{dtype}", "", make)
 
 
 @cache
-def backward_by_units(dtype: str, stages: int) -> int:
+def backward_by_units(dtype: str) -> int:
     """Address of ``backward(arguments, part)``, a part being hidden units; see `BackwardArguments`."""
 
     def make():
         integer = types.int64
-        second_gradient, cell_gradient, recurrent_gradient = _gradients(dtype, stages)
+        stage = _gradients(dtype)
 
         @inlined
         def compute(args, part, phase):
-            """Compute what needs all units of the phase before: `recurrent_gradient` of a step, then the next step's.
+            """Compute what needs all units of the phase before: the end of a step, then the beginning of the next.
 
             A product reads all units of dz[t], pointwise needs only its own of d_h. So with one stage, phase p is
 
@@ -145,32 +145,27 @@ def backward_by_units(dtype: str, stages: int) -> int:
 
             and with two stages, phases 2p and 2p + 1 are
 
-                d_h += dz[s+1, others] W_hh[others];  dz[s, second] = pointwise
-                d_operand = dz[s, second] W_hh[second];  dz[s, others] = pointwise
+                d_h += dz[s+1, others] W_hh[others];  dz[s, called] = pointwise
+                d_operand = dz[s, called] W_hh[called];  dz[s, others] = pointwise
             """
-            active = pointer_to(args.active, integer)
+            active, stages = pointer_to(args.active, integer), args.stages
             u0, u1 = pointer_to(args.bounds, integer)[part], pointer_to(args.bounds, integer)[part + 1]
             for half in range(2):  # step s + 1, then step s; the first phase and the last have one of them
                 s = args.last - phase // stages - half
                 if args.first <= s < args.last:
                     t = args.T - 1 - s if args.reverse else s
-                    if phase % stages == 1:
-                        if half == 1:
-                            cell_gradient(args, t, 0, active[t], u0, u1)
-                    elif half == 0:
-                        recurrent_gradient(args, t, 0, active[t], u0, u1)
-                    elif stages == 2:
-                        second_gradient(args, t, 0, active[t], u0, u1)
-                    else:
-                        cell_gradient(args, t, 0, active[t], u0, u1)
+                    if half == 1:
+                        stage(args, phase % stages, t, 0, active[t], u0, u1)
+                    elif phase % stages == 0:
+                        stage(args, stages, t, 0, active[t], u0, u1)
 
         work = phase_loop(compute)
 
         def backward(arguments, part):
             parts = record(arguments, 0).parts
             args = record(arguments, part // parts)
-            work(args, parts, part % parts, stages * (args.last - args.first) + 1)
+            work(args, parts, part % parts, args.stages * (args.last - args.first) + 1)
 
         return backward, types.void(pointer_type(BackwardArguments), integer)
 
-    return compiled(f"backward_by_units_{stages}_{dtype}", "", make)
+    return compiled(f"backward_by_units_{dtype}", "", make)

@@ -6,15 +6,15 @@ T time, B batch, H hidden, P pre-activations of a unit; t - 1 is t + 1 where the
     z[t]       +=  W_hh h[t-1]          `product`
     states[t]   =  cell(z[t], states)   `pointwise`: the cell's own kernel, which changes the states in place
 
-and with second gates (`Cell.second`), whose recurrent weights multiply an operand instead of h[t-1],
+and in general the stages of the cell's program, see `nblstm.cells.stages`: each begins with links, which read what all
+units have computed,
 
-    z[t, others]  +=  W_hh[others] h[t-1]
-    operand        =  cell's stage 1 (z[t], states)
-    z[t, second]  +=  W_hh[second] operand
-    states[t]      =  cell's stage 2 (z[t], states)
+    z[t, gates]  +=  W_hh[gates] operand
+    z[t, mean]    =  mean over units of z[t, source]
 
-A row of z has P blocks of H numbers (see `Cell.preactivations`), then the operand. The recurrence adds to the columns
-from ``recurrent_start`` on, of which the first ``second_columns`` are the second gates'.
+and goes on with pointwise work: the operands of the next links, in the last stage the states. A row of z has blocks of
+H numbers, first the pre-activations (see `Cell.preactivations`). The recurrence adds to those from ``recurrent_start``
+on.
 
 Work is cut into parts in one of two ways. By rows of the batch: a part runs all steps of its rows without waiting for
 any other. By hidden units, where rows are few: each thread reads its share of the weights alone, and all threads meet
@@ -32,13 +32,16 @@ from nblstm.codegen.intrinsics import call, larger, offset, pointer_to, record, 
 from nblstm.codegen.target import inlined
 from nblstm.cpu.arguments import ForwardArguments, pointer_type
 from nblstm.cpu.kernels.barrier import phase_loop
+from nblstm.cpu.kernels.over_units import over_units_function
+from nblstm.cpu.kernels.program import FIRST, KERNEL, LENGTH, OPERATION, POINTWISE, PRODUCT, SOURCE, TARGET, WIDTH
 from nblstm.cpu.matrix.blocks import panel_columns
 
 
-def _stages(dtype: str, stages: int):
-    """The two stages of a step, on batch rows b0 to b0 + rows and hidden units u0 to u1."""
+def _stages(dtype: str):
+    """A stage of a step, on batch rows b0 to b0 + rows and hidden units u0 to u1."""
     real, integer, PANEL = getattr(types, dtype), types.int64, panel_columns(dtype)
     LINE = 64 * 8 // real.bitwidth
+    over_units = over_units_function(dtype)
 
     @inlined
     def all_zero(a, a_row, rows, H):
@@ -61,7 +64,7 @@ def _stages(dtype: str, stages: int):
 
     @inlined
     def product(args, z, t, a, a_row, skipped, width, rows, u0, u1):
-        """``z[:rows, start:start + width] += a @ W[:, skipped:skipped + width]``, where W is W_hh^T (H, G H).
+        """``z[:rows, start:start + width] += a @ W[:, skipped:skipped + width]``, where W is W_hh^T (H, columns).
 
         start is recurrent_start + skipped. Of each gate's H columns only u0 to u1; all gates at once where these are
         all units. Odd steps go through the weights from the last panel to the first, as `gemm` explains.
@@ -100,30 +103,33 @@ def _stages(dtype: str, stages: int):
         ))  # fmt: skip
 
     @inlined
-    def first_stage(args, z, t, h, b0, rows, u0, u1):
-        """``z[others] += W_hh[others] h``, then the operand of the second product."""
-        product(args, z, t, h, args.H, args.second_columns, args.recurrent_columns - args.second_columns, rows, u0, u1)
-        pointwise(args, args.pointwise_first, z, t, b0, rows, u0, u1)
+    def stage(args, s, z, t, h, b0, rows, u0, u1):
+        """Stage s of a step: its instructions, see `program.py`."""
+        program, starts = pointer_to(args.program, integer), pointer_to(args.stage_starts, integer)
+        for n in range(starts[s], starts[s + 1]):
+            own = offset(program, n * LENGTH)
+            if own[OPERATION] == PRODUCT:
+                if own[SOURCE] < 0:
+                    product(args, z, t, h, args.H, own[FIRST], own[WIDTH], rows, u0, u1)
+                else:
+                    product(args, z, t, offset(z, own[SOURCE]), args.z_row, own[FIRST], own[WIDTH], rows, u0, u1)
+            elif own[OPERATION] == POINTWISE:
+                pointwise(args, own[KERNEL], z, t, b0, rows, u0, u1)
+            else:
+                over_units(
+                    own[OPERATION], args.H, rows, offset(z, own[SOURCE]), offset(z, own[TARGET]), args.z_row, u0, u1
+                )
 
-    @inlined
-    def last_stage(args, z, t, h, b0, rows, u0, u1):
-        """``z += W_hh h``, or ``z[second] += W_hh[second] operand``, then the new states."""
-        if stages == 2:
-            product(args, z, t, offset(z, args.operand_start), args.z_row, 0, args.second_columns, rows, u0, u1)
-        else:
-            product(args, z, t, h, args.H, 0, args.recurrent_columns, rows, u0, u1)
-        pointwise(args, args.pointwise, z, t, b0, rows, u0, u1)
-
-    return first_stage, last_stage
+    return stage
 
 
 @cache
-def forward_by_rows(dtype: str, stages: int) -> int:
+def forward_by_rows(dtype: str) -> int:
     """Address of ``forward(arguments, part)``, a part being batch rows; see `ForwardArguments`."""
 
     def make():
         real, integer = getattr(types, dtype), types.int64
-        first_stage, last_stage = _stages(dtype, stages)
+        stage = _stages(dtype)
 
         def forward(arguments, part):
             # Batch rows b0 to b1 of one direction, with pre-activations of their own.
@@ -146,23 +152,22 @@ def forward_by_rows(dtype: str, stages: int) -> int:
                     rows = smaller(larger(active[t] - b0, 0), b1 - b0)
                     if rows > 0:
                         z_t = offset(z, (t - t0) * (b1 - b0) * args.z_row)
-                        if stages == 2:
-                            first_stage(args, z_t, t, h, b0, rows, 0, H)
-                        last_stage(args, z_t, t, h, b0, rows, 0, H)
+                        for k in range(args.stages):
+                            stage(args, k, z_t, t, h, b0, rows, 0, H)
                 s0 += steps
 
         return forward, types.void(pointer_type(ForwardArguments), integer)
 
-    return compiled(f"forward_by_rows_{stages}_{dtype}", "", make)
+    return compiled(f"forward_by_rows_{dtype}", "", make)
 
 
 @cache
-def forward_by_units(dtype: str, stages: int) -> int:
+def forward_by_units(dtype: str) -> int:
     """Address of ``forward(arguments, part)``, a part being hidden units; see `ForwardArguments`."""
 
     def make():
         real, integer = getattr(types, dtype), types.int64
-        first_stage, last_stage = _stages(dtype, stages)
+        stage = _stages(dtype)
 
         @inlined
         def compute(args, part, phase):
@@ -173,6 +178,7 @@ def forward_by_units(dtype: str, stages: int) -> int:
             T, B, H, active = args.T, args.B, args.H, pointer_to(args.active, integer)
             u0, u1 = pointer_to(args.bounds, integer)[part], pointer_to(args.bounds, integer)[part + 1]
             z, state, h = pointer_to(args.z, real), pointer_to(args.state, real), pointer_to(args.h, real)
+            stages = args.stages
             # The step t, and its segment: steps t0 to t0 + steps.
             done = phase // stages
             s, s0 = args.first + done, args.first + done // args.segment * args.segment
@@ -183,11 +189,10 @@ def forward_by_units(dtype: str, stages: int) -> int:
                 call(args.input_products, (args, z, t0, steps, 0, B, u0, u1))
             t = T - 1 - s if args.reverse else s
             z_t, h_before = offset(z, (t - t0) * B * args.z_row), offset(h, done % 2 * B * H)
-            # z[t] += W_hh h[t-1]; h[t] = cell(z[t]), or the first half of it.
+            # z[t] += W_hh h[t-1]; h[t] = cell(z[t]), or another stage.
+            stage(args, phase % stages, z_t, t, h_before, 0, active[t], u0, u1)
             if phase % stages < stages - 1:
-                first_stage(args, z_t, t, h_before, 0, active[t], u0, u1)
                 return
-            last_stage(args, z_t, t, h_before, 0, active[t], u0, u1)
             # h[t] into the other plane.
             h_after = offset(h, (done + 1) % 2 * B * H)
             for b in range(active[t]):
@@ -199,8 +204,8 @@ def forward_by_units(dtype: str, stages: int) -> int:
         def forward(arguments, part):
             parts = record(arguments, 0).parts
             args = record(arguments, part // parts)
-            work(args, parts, part % parts, stages * (args.last - args.first))
+            work(args, parts, part % parts, args.stages * (args.last - args.first))
 
         return forward, types.void(pointer_type(ForwardArguments), integer)
 
-    return compiled(f"forward_by_units_{stages}_{dtype}", "", make)
+    return compiled(f"forward_by_units_{dtype}", "", make)

@@ -3,9 +3,9 @@
 With N packed rows, I input, H hidden, and one row of dz, x and h_prev (h[t-1]) for each of them:
 
     dW_ih = dz^T x          (G H, I)
-    dW_hh = dz^T h_prev     (G H, H), of second gates dz^T operand
+    dW_hh = dz^T h_prev     (G H, H), of called gates dz^T operand
     db    = sum of dz       (G H,)
-    dx    = dz W_ih         (N, I)
+    dx    = dz W_ih         (N, I), beside what equations that use x itself give
 
 These are ordinary matrix products, whose inner dimension is packed rows but for dx. A part owns a block of results, so
 sums over rows run in one order for any number of threads.
@@ -130,12 +130,14 @@ def gradients_kernel(dtype: str) -> int:
             # dx[r:r + row_block] = dz[r:r + row_block] W_ih, in the last parts.
             if part >= args.weight_parts:
                 r = (part - args.weight_parts) * args.row_block
-                fed = args.gates * H
+                fed, start, start_row = args.gates * H, pointer_to(args.zeros, real), 0
+                if args.dx_start >= 0:  # where equations use x itself
+                    start, start_row = offset(dz, r * dz_row + args.dx_start), dz_row
                 call(args.gemm, (
                     smaller(args.row_block, rows - r), 0, I, fed,
                     offset(dz, r * dz_row), dz_row, 1,
                     pointer_to(args.w_x, real), fed * PANEL, PANEL,
-                    pointer_to(args.zeros, real), 0,
+                    start, start_row,
                     offset(pointer_to(args.dx, real), r * args.dx_row), args.dx_row,
                     0,
                 ))  # fmt: skip
@@ -153,8 +155,8 @@ def gradients_kernel(dtype: str) -> int:
             # dW_hh and db_hh of those that the recurrence feeds, from h_prev or from the operand, which lies behind dz.
             if kind * H >= args.recurrent_start:
                 row = pointer_to(args.recurrent_order, integer)[kind - args.recurrent_start // H] * H + u
-                second = kind * H < args.recurrent_start + args.second_columns
-                h, h_row = (args.dz + args.operand_start * ITEM, dz_row) if second else (args.h, args.h_row)
+                operand = pointer_to(args.operands, integer)[kind - args.recurrent_start // H]
+                h, h_row = (args.h, args.h_row) if operand < 0 else (args.dz + operand * ITEM, dz_row)
                 weight_block(args, units, H, dz_block, h, h_row, args.d_weight_hh, args.d_bias_hh, row)
 
         return gradients, types.void(pointer_type(GradientArguments), integer)

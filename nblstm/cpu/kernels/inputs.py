@@ -3,20 +3,34 @@
 T time, B batch, I input, H hidden; z has ``input_columns`` that the input feeds, then those that only the recurrence
 does. A dense product, panel by panel; but of rows that are mostly zeros, as one-hot rows are, only what is not 0 is
 multiplied, in the same order and with the same bits, see `matrix/sparse.py`.
+
+Behind them a row of z has what else the cell is given with each step, copied from the user's arrays or drawn: a table
+`given` has four numbers for each: its kind; of a signal the address of an array of packed rows and the distances between
+its rows and between units; of noise the probability of 1 times 2**32, and 1 where each step has numbers of its own.
+
+Noise is a hash of seed, step, sequence and unit: of 64 bits for the first three (splitmix64, Steele et al. 2014), then
+of 32 bits for units (lowbias32, Wellons 2018). Normal numbers are made of two by the formula of Box & Muller (1958).
 """
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 from numba import types
 
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.intrinsics import call, larger, offset, pointer_to, smaller
+from nblstm.codegen.intrinsics import call, distinct, larger, offset, pointer_to, smaller
+from nblstm.codegen.scalar import scalar_functions
 from nblstm.codegen.target import inlined
 from nblstm.cpu.arguments import ForwardArguments, pointer_type
 from nblstm.cpu.matrix.blocks import panel_columns
 from nblstm.cpu.matrix.sparse import sparse_functions
+
+#: Kinds of what is given: the input's own features, an array, 1 with a probability, normal numbers.
+X, SIGNAL, BERNOULLI, NORMAL = range(4)
+#: Numbers of a line of the table.
+GIVEN = 4
 
 
 @cache
@@ -27,7 +41,9 @@ def input_products(dtype: str) -> int:
     """
 
     def make():
-        real, integer, PANEL = getattr(types, dtype), types.int64, panel_columns(dtype)
+        real, PANEL = getattr(types, dtype), panel_columns(dtype)
+        integer, uint32, uint64, int32 = types.int64, types.uint32, types.uint64, types.int32
+        log, sqrt, cos = (scalar_functions(dtype)[name] for name in ("log", "sqrt", "cos"))
         nonzeros, next_nonzero, add_multiple = sparse_functions(dtype)
 
         @inlined
@@ -46,6 +62,66 @@ def input_products(dtype: str) -> int:
                         add_multiple(until - n, x[k], weights, offset(start, n), offset(z, n))
                         n = until
                 start, k = z, next_nonzero(x, k + 1, I)
+
+        @inlined
+        def copy(units, source, target):
+            """``target[u] = source[u]``."""
+            distinct()
+            for u in range(units):
+                target[u] = source[u]
+
+        @inlined
+        def mixed(number):
+            """A hash of 64 bits."""
+            number = (number ^ (number >> uint64(30))) * uint64(0xBF58476D1CE4E5B9)
+            number = (number ^ (number >> uint64(27))) * uint64(0x94D049BB133111EB)
+            return number ^ (number >> uint64(31))
+
+        @inlined
+        def hashed(key, u):
+            """A hash of 32 bits, by the key of a row and the unit."""
+            bits = uint32(key) + uint32(u) * uint32(0x9E3779B9)
+            bits = uint32((bits ^ (bits >> uint32(16))) * uint32(0x21F0AAAD))
+            bits = uint32((bits ^ (bits >> uint32(15))) * uint32(0x735A2D97))
+            return uint32(bits ^ (bits >> uint32(15)))
+
+        @inlined
+        def ones(units, u0, key, limit, target):
+            """``target[u]`` is 1 with probability ``limit / 2**32``, else 0."""
+            distinct()
+            for u in range(units):
+                target[u] = real(1) if hashed(key, u0 + u) < limit else real(0)
+
+        @inlined
+        def normal_numbers(units, u0, key, target):
+            """``target[u] = sqrt(-2 log(1 - p)) cos(2 pi q)`` for p and q in [0, 1)."""
+            distinct()
+            for u in range(units):
+                p = real(int32(hashed(key, u0 + u) >> uint32(8))) * real(2.0**-24)
+                q = real(int32(hashed(key >> uint64(32), u0 + u) >> uint32(8))) * real(2.0**-24)
+                target[u] = sqrt(real(-2.0) * log(real(1.0) - p)) * cos(real(2 * math.pi) * q)
+
+        @inlined
+        def row_of_given(args, told, number, t, b, u0, u1, z):
+            """``z[u0:u1]`` of one row: what is copied or drawn."""
+            row = pointer_to(args.offset, integer)[t] + b
+            if told[0] == X:
+                copy(u1 - u0, offset(pointer_to(args.x, real), row * args.x_row + u0), offset(z, u0))
+            elif told[0] == SIGNAL:
+                source = offset(pointer_to(told[1], real), row * told[2])
+                if told[3]:
+                    copy(u1 - u0, offset(source, u0), offset(z, u0))
+                else:
+                    for u in range(u0, u1):
+                        z[u] = source[0]
+            else:
+                step = t + 1 if told[2] else 0
+                key = mixed(uint64(args.seed) + uint64(number) * uint64(0x9E3779B97F4A7C15))
+                key = mixed(key + uint64(step) * uint64(0xD1342543DE82EF95) + uint64(b) * uint64(0xA0761D6478BD642F))
+                if told[0] == BERNOULLI:
+                    ones(u1 - u0, u0, key, uint32(told[1]), offset(z, u0))
+                else:
+                    normal_numbers(u1 - u0, u0, key, offset(z, u0))
 
         def products(args, z, t0, steps, b0, b1, u0, u1):
             H, I, z_row, fed = args.H, args.I, args.z_row, args.input_columns
@@ -101,6 +177,15 @@ def input_products(dtype: str) -> int:
                     target = offset(z, r * z_row + block * H)
                     for u in range(u0, u1):
                         target[u] = constant[u]
+
+            # z[given] = x, signals, noise.
+            for number in range(args.givens):
+                told = offset(pointer_to(args.given, integer), number * GIVEN)
+                column = args.given_start + number * H
+                for s in range(steps):
+                    for b in range(b0, smaller(b1, active[t0 + s])):
+                        target = offset(z, (s * (b1 - b0) + b - b0) * z_row + column)
+                        row_of_given(args, told, number, t0 + s, b, u0, u1, target)
 
         return products, types.void(pointer_type(ForwardArguments), types.CPointer(real), *[integer] * 6)
 

@@ -24,14 +24,14 @@ _POINTERS = {"z", "state", "vectors", "y", "tape", "saved", "d_state", "dy", "y_
 @cache
 def forward_rows(cell: Cell, dtype: str, training: bool, stage: int) -> int:
     """Address of the kernel that applies a stage of a cell to rows; its arguments are `FORWARD`."""
-    name = f"{symbol(cell.name)}{f'_{stage}' * (stage < cell.stages)}_{'tape' if training else 'forward'}_{dtype}"
+    name = f"{symbol(cell.name)}_{stage}_{'tape' if training else 'forward'}_{dtype}"
     return _compile(name, forward_rows_source(cell, dtype, training, stage), FORWARD, dtype)
 
 
 @cache
 def backward_rows(cell: Cell, dtype: str, stage: int) -> int:
     """Address of the kernel that applies a stage of a cell's gradient to rows; its arguments are `BACKWARD`."""
-    name = f"{symbol(cell.name)}{f'_{stage}' * (stage > 1)}_backward_{dtype}"
+    name = f"{symbol(cell.name)}_{stage}_backward_{dtype}"
     return _compile(name, backward_rows_source(cell, dtype, stage), BACKWARD, dtype)
 
 

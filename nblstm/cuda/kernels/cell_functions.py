@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 from nblstm.cells.cell import Cell
-from nblstm.cells.source import tuple_source
+from nblstm.cells.source import forward_functions, tuple_source
 from nblstm.symbolic.emit import functions_from, symbol
 
 
@@ -53,8 +53,8 @@ class CellSizes:
     def of(cls, cell: Cell) -> CellSizes:
         """Count what a cell has."""
         return cls(
-            G=len(cell.gates), P=len(cell.preactivations), C=len(cell.second), S=len(cell.states),
-            K=len(cell.graph.saved), V=len(cell.vectors), early=cell.graph.saved_early if cell.second else 0,
+            G=len(cell.gates), P=len(cell.preactivations), C=len(cell.called), S=len(cell.states),
+            K=len(cell.graph.saved), V=len(cell.vectors), early=len(forward_functions(cell, keep=False)[0].results) - 1 if cell.called else 0,
             output=cell.states.index(cell.output),
         )  # fmt: skip
 

@@ -11,6 +11,7 @@ from numba.cuda.extending import intrinsic
 
 from nblstm.codegen.intrinsics import in_llvm
 from nblstm.codegen.scalar import write_power_of_two
+from nblstm.codegen.sine import write_negative_if_odd
 
 #: Numbers of 32 bits that one instruction moves.
 QUAD = 4
@@ -33,6 +34,7 @@ in_cuda = partial(in_llvm, register=intrinsic)
 # --- numbers and pointers --------------------------------------------------------------------------------------------
 
 power_of_two = in_cuda(lambda shifted: shifted(shifted))(write_power_of_two)
+negative_if_odd = in_cuda(lambda value, shifted: value(value, shifted))(write_negative_if_odd)
 
 
 @in_cuda(lambda pointer, count: pointer(pointer, types.int64))

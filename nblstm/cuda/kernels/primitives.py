@@ -43,7 +43,7 @@ class Primitives:
 
     def __init__(self, dtype: str):
         self.dtype, self.real = dtype, getattr(types, dtype)
-        self.functions = functions_for(dtype, inlined, instructions.power_of_two)
+        self.functions = functions_for(dtype, inlined, instructions.power_of_two, instructions.negative_if_odd)
         self.numbers = instructions.pointer(self.real)
         self.integers, self.words = instructions.pointer(types.int64), instructions.pointer(types.int32)
         self.shared = instructions.shared_memory(self.real)

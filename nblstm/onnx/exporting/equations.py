@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import log
 from typing import Any
 
 import onnx
@@ -43,13 +44,24 @@ def _clip(graph: GraphBuilder, dtype: str, x: str, low: str, high: str) -> str:
     return graph.node("Min", graph.node("Max", x, low), high)
 
 
+def _exp2(graph: GraphBuilder, dtype: str, x: str) -> str:
+    """``2**x``."""
+    return graph.node("Pow", graph.constant(2, dtype), x)
+
+
+def _log2(graph: GraphBuilder, dtype: str, x: str) -> str:
+    """``log(x) / log(2)``."""
+    return graph.node("Div", graph.node("Log", x), graph.constant(log(2), dtype))
+
+
 #: ONNX's operator for each operation of a graph, or nodes that do the same.
 OPERATIONS: dict[str, str | Callable[..., str]] = {
     "add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "neg": "Neg",
     "lt": "Less", "le": "LessOrEqual", "gt": "Greater", "ge": "GreaterOrEqual", "where": "Where",
     "minimum": "Min", "maximum": "Max", "clip": _clip,
     "exp": "Exp", "expm1": _expm1, "log": "Log", "log1p": _log1p, "sqrt": "Sqrt", "abs": "Abs",
-    "sigmoid": "Sigmoid", "tanh": "Tanh", "erf": "Erf",
+    "sigmoid": "Sigmoid", "tanh": "Tanh", "erf": "Erf", "sin": "Sin", "cos": "Cos", "exp2": _exp2, "log2": _log2,
+    "sign": "Sign", "round": "Round", "stop_gradient": "Identity",
 }  # fmt: skip
 
 
@@ -120,9 +132,9 @@ def call_operand(graph: GraphBuilder, cell: Cell, arguments: Sequence[str], dtyp
     text = f"Operand of the second product of the cell {cell.name!r}.\n\n{equations_text(cell)}"
 
     def make(name: str) -> onnx.FunctionProto:
-        operand = cell.graph.operand
-        assert operand is not None
-        return _local_function(graph, name, cell.first_arguments, {"new_operand": operand}, dtype, text, cell.vectors)
+        [operand] = cell.graph.operands
+        given = [name for name in cell.arguments if name not in cell.functions]
+        return _local_function(graph, name, given, {"new_operand": operand}, dtype, text, cell.vectors)
 
     name = graph.function((cell, dtype, "operand"), f"{cell.name}_operand", make)
     return graph.node(name, *arguments, hint="operand", domain=DOMAIN)

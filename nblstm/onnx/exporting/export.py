@@ -131,6 +131,7 @@ def _of_network(network: nn.Recurrent, opset: int, states: bool | None, lengths:
     if network.stateful and states is False:
         raise ValueError("the network is stateful, and states=False would leave its states out; leave it at None")
     description, dtype = network._network, network.dtype
+    description.cell.check_known("the export to ONNX", ("called gates",))
     stack = Stack(description, network.state_dict())
     graph = GraphBuilder(opset)
     made = ModelGraph(graph, states)

@@ -61,7 +61,8 @@ def _outputs(made: ModelGraph, layer: Recurrent | Bidirectional, x: Flow, parts:
     lengths = None if steps is None else steps.lengths
     found = []
     for part, prefix in parts:
-        network = part._network
+        network = part._network.without_noise
+        network.cell.check_known("the export to ONNX", ("called gates",))
         stack = Stack(network, network.layout.views(part._flat))
         states = made.states_in(stack, prefix) if stated else None
         y, finals = run_stack(graph, stack, time_major, states, lengths, layer.return_sequences)

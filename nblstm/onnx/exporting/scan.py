@@ -48,11 +48,13 @@ def scanned(
     step = body.unique("x_z_t")
     scalars = dict(zip(cell.vectors, vectors, strict=True)) | dict(zip(cell.states, states, strict=True))
     _add_preactivations(body, weights, scalars, step)
-    if cell.second:
-        operand = call_operand(body, cell, [scalars[name] for name in cell.first_arguments], dtype)
+    if cell.called:
+        operand = call_operand(
+            body, cell, [scalars[name] for name in cell.arguments if name not in cell.functions], dtype
+        )
         product = body.node("MatMul", operand, weights.add(body, "R_second"))
-        pieces = body.split(product, [H] * len(cell.second), [f"{name}_h" for name in cell.second])
-        for name, piece in zip(cell.second, pieces, strict=True):
+        pieces = body.split(product, [H] * len(cell.called), [f"{name}_h" for name in cell.called])
+        for name, piece in zip(cell.called, pieces, strict=True):
             scalars[name] = body.node("Add", scalars[name], piece, hint=name)
     new = call_cell(body, cell, [scalars[name] for name in cell.arguments], dtype)
     y = new[cell.states.index(cell.output)]
@@ -84,7 +86,7 @@ def scanned(
 def _add_preactivations(body: GraphBuilder, weights: ScanWeights, scalars: dict[str, str], step: str) -> None:
     """Add the first product, and put the pre-activations into ``scalars``; of second gates the input's part."""
     H, cell = weights.H, weights.cell
-    split, second, shared = cell.split, cell.second, weights.shared
+    split, second, shared = cell.split, cell.called, weights.shared
     groups = [group for group in (split, second, shared) if group]
     hints = [f"x_{kind}" for kind, group in (("split", split), ("second", second), ("shared", shared)) if group]
     from_x = dict(zip(groups, body.split(step, [len(group) * H for group in groups], hints), strict=True))

@@ -40,10 +40,10 @@ class ScanWeights:
         self._stack, self._place, self.end = stack, (layer, d), suffix(layer, d)
         self.cell, self.H, self.dtype = stack.network.cell, stack.network.hidden_size, stack.network.dtype
         cell = self.cell
-        self.shared = tuple(g for g in cell.gates if g not in (*cell.split, *cell.second))
+        self.shared = tuple(g for g in cell.gates if g not in (*cell.split, *cell.called))
         self.biased = f"bias_ih{self.end}" in stack.parameters
         self._columns = {
-            "W": (*cell.split, *cell.second, *self.shared), "R": (*self.shared, *cell.split), "R_second": cell.second
+            "W": (*cell.split, *cell.called, *self.shared), "R": (*self.shared, *cell.split), "R_second": cell.called
         }  # fmt: skip
         self._columns |= {"b": self._columns["W"], "b_h": self._columns["R"]}
         self.names: dict[str, str] = {}

@@ -45,7 +45,7 @@ def standard_form(cell: Cell) -> StandardForm | None:
 
 def _lstm(cell: Cell, names: dict[str, Value]) -> StandardForm | None:
     """``c' = F(f) c + F(i) G(g)``, ``h' = F(o) H(c')``; i and f may see p c, o may see p c'."""
-    if len(cell.states) != 2 or cell.split or cell.second:
+    if len(cell.states) != 2 or cell.split or cell.called:
         return None
     h, c = cell.graph.states
     old = names[cell.states[1]]
@@ -108,7 +108,7 @@ def _gru(cell: Cell, names: dict[str, Value]) -> StandardForm | None:
     """``h' = (1 - F(z)) n + F(z) h`` with ``n = G(n_x + F(r) n_h)``, or R seeing ``F(r) h`` in n."""
     if len(cell.states) != 1 or len(cell.gates) != 3 or cell.vectors:
         return None
-    own = [*cell.split, *cell.second]
+    own = [*cell.split, *cell.called]
     if len(own) != 1:
         return None
     h, [new] = names[cell.states[0]], cell.graph.states
@@ -135,8 +135,8 @@ def _candidate_of_gru(
     cell: Cell, names: dict[str, Value], n: str, r: str, F: Activation, candidate: Value
 ) -> Activation | None:  # fmt: skip
     h, reset = names[cell.states[0]], names[r]
-    if cell.second:
-        operand = cell.graph.operand
+    if cell.called:
+        operand = next(iter(cell.graph.operands), None)
         resets = operand is not None and any(
             second is h and activation_of(gate, reset) == F for gate, second in _factors(operand)
         )
@@ -153,7 +153,7 @@ def _candidate_of_gru(
 
 def _rnn(cell: Cell, names: dict[str, Value]) -> StandardForm | None:
     """``h' = F(a)``."""
-    if len(cell.states) != 1 or len(cell.gates) != 1 or cell.split or cell.second or cell.vectors:
+    if len(cell.states) != 1 or len(cell.gates) != 1 or cell.split or cell.called or cell.vectors:
         return None
     F = activation_of(cell.graph.states[0], names[cell.gates[0]])
     return None if F is None else StandardForm("RNN", cell.gates, (F,))

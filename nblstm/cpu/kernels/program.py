@@ -1,0 +1,80 @@
+"""The program of a cell's step as kernels read it: a table of instructions, see `nblstm.cells.stages`.
+
+An instruction is six numbers, by the constants below: what it does, then its arguments, all offsets in numbers within a
+row of the workspace (z forward, dz backward). Those of stage s are ``starts[s]`` to ``starts[s + 1]``; backward, one
+more stage has what follows the last.
+
+    PRODUCT    forward: z[start + first : ... + width] += R[first : first + width] operand;  operand -1 is h[t-1]
+               backward: d_operand += dz[start + first : ... + width] R[first : first + width];  -1 is dh
+    SUM, MEAN, MAXIMUM    target = the sum, mean or maximum over all units of source, the same for each unit
+    POINTWISE  a function of scalars for each unit, at the address of a kernel; see `pointwise.py`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from nblstm.cells.cell import Cell
+from nblstm.cells.stages import Program, Step
+
+OPERATION, SOURCE, TARGET, FIRST, WIDTH, KERNEL = range(6)
+LENGTH = 6
+PRODUCT, SUM, MEAN, MAXIMUM, POINTWISE = range(5)
+KINDS = {"product": PRODUCT, "sum": SUM, "mean": MEAN, "maximum": MAXIMUM}
+
+
+def program_table(
+    cell: Cell, program: Program, H: int, kernel: Callable[[int], int], backward: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """The instructions of a program and where its stages start.
+
+    Parameters
+    ----------
+    cell : Cell
+    program : Program
+    H : int
+    kernel : callable
+        From the number of a stage to the address of its kernel.
+    backward : bool
+
+    Returns
+    -------
+    instructions : ndarray of int64, shape (n, 6)
+    starts : ndarray of int64, shape (stages + 1,), backward (stages + 2,)
+    """
+    rows: list[list[int]] = []
+    starts = [0]
+    for k, stage in enumerate(program.stages):
+        rows += [row for link in stage.links for row in _link(cell, program, link, H, backward)]
+        if stage.results or stage.saved:
+            rows.append([POINTWISE, 0, 0, 0, 0, kernel(k)])
+        starts.append(len(rows))
+    if backward:
+        rows += [row for link in program.last for row in _link(cell, program, link, H, backward)]
+        starts.append(len(rows))
+    return np.array(rows, np.int64).reshape(-1, LENGTH), np.array(starts, np.int64)
+
+
+def _link(cell: Cell, program: Program, link: Step, H: int, backward: bool) -> list[list[int]]:
+    blocks = {name: k * H for k, name in enumerate(program.blocks)}
+    operand = blocks[link.operand] if link.operand else -1
+    if link.kind != "product":
+        [fed] = link.feeds
+        source, target = (blocks[fed], operand) if backward else (operand, blocks[fed])
+        return [[KINDS[link.kind], source, target, 0, 0, 0]]
+    places = sorted(blocks[name] // H - cell.recurrent_start for name in link.feeds)
+    source, target = (0, operand) if backward else (operand, 0)
+    return [[PRODUCT, source, target, first * H, count * H, 0] for first, count in _runs(places)]
+
+
+def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """Consecutive numbers as their first and how many they are."""
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        if runs and number == sum(runs[-1]):
+            runs[-1] = runs[-1][0], runs[-1][1] + 1
+        else:
+            runs.append((number, 1))
+    return runs
