@@ -29,7 +29,7 @@ def _taugru(delay: int) -> Cell:
     names = [f"h_{k}" for k in range(1, delay + 1)]
 
     def taugru(u, z, g, a, h, *earlier):
-        """h' = (1 - g) h + g (u + a z), with u, g and a of the state, and z of the delayed state."""
+        """tau-GRU: ``(1 - g) h + g (u + a z)``, z of an earlier state (Erichson et al. 2022, arXiv 2212.00228)."""
         u, z, g, a = tanh(u), tanh(z(earlier[-1])), sigmoid(g), sigmoid(a)
         return (1 - g) * h + g * (u + a * z), h, *earlier[:-1]
 

@@ -37,6 +37,7 @@ def _slstm(heads: int, exponential: bool) -> Cell:
 
     @cell(gates="i f z o", states="h c n m", initial={"m": -1e30}, matrix=matrix)
     def slstm(i, f, z, o, h, c, n, m):
+        """sLSTM: exponential gates, kept from overflow by a stabiliser m (Beck et al. 2024, arXiv 2405.04517)."""
         log_f = f if exponential else log_sigmoid(f)
         m_last, m = m, maximum(log_f + m, i)
         f, i = exp(log_f + m_last - m), exp(i - m)

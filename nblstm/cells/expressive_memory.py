@@ -28,7 +28,7 @@ def lem_with(dt: float = 1.0) -> Cell:
 def _lem(dt: float) -> Cell:
     @cell(gates="t1 t2 z_in y_in", states="y z", called="y_in")
     def lem(t1, t2, z_in, y_in, y, z):
-        """Two states, each with time steps of its own: dt sigmoid(t1) and dt sigmoid(t2)."""
+        """LEM: long expressive memory, with learned time steps (Rusch et al. 2022, arXiv 2110.04744)."""
         t1, t2 = dt * sigmoid(t1), dt * sigmoid(t2)
         z = (1 - t1) * z + t1 * tanh(z_in)
         y = (1 - t2) * y + t2 * tanh(y_in(z))

@@ -31,7 +31,7 @@ def fastrnn_with(activation: str | Callable[..., Any] = "tanh") -> Cell:
 def _fastrnn(act) -> Cell:
     @cell(gates="a", states="h", scalars="alpha beta")
     def fastrnn(a, h, alpha, beta):
-        """h' = sigmoid(alpha) act(W x + R h + b) + sigmoid(beta) h."""
+        """FastRNN: a weighted residual connection over time (Kusupati et al. 2018, arXiv 1901.02358)."""
         return sigmoid(alpha) * act(a) + sigmoid(beta) * h
 
     return fastrnn
@@ -56,9 +56,11 @@ def fastgrnn_with(rank: int | None = None) -> Cell:
 
 @cache
 def _fastgrnn(rank: int | None) -> Cell:
-    @cell(gates="a", states="h", vectors="b_z b_h", scalars="zeta nu", matrix=rank and low_rank(rank))
+    matrix = None if rank is None else low_rank(rank)
+
+    @cell(gates="a", states="h", vectors="b_z b_h", scalars="zeta nu", matrix=matrix)
     def fastgrnn(a, h, b_z, b_h, zeta, nu):
-        """h' = (sigmoid(zeta) (1 - z) + sigmoid(nu)) tanh(a + b_h) + z h, with z = sigmoid(a + b_z), a = W x + R h."""
+        """FastGRNN: a gate with the weights of its candidate (Kusupati et al. 2018, arXiv 1901.02358)."""
         z = sigmoid(a + b_z)
         return (sigmoid(zeta) * (1 - z) + sigmoid(nu)) * tanh(a + b_h) + z * h
 

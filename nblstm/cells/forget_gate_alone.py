@@ -27,7 +27,7 @@ def janet_with(beta: float = 1.0) -> Cell:
 def _janet(beta: float) -> Cell:
     @cell(gates="s c_in", states="c")
     def janet(s, c_in, c):
-        """c' = sigmoid(s) c + (1 - sigmoid(s - beta)) tanh(c_in)."""
+        """JANET: an LSTM with a forget gate alone (van der Westhuizen & Lasenby 2018, arXiv 1804.04849)."""
         return sigmoid(s) * c + (1 - sigmoid(s - beta)) * tanh(c_in)
 
     return janet

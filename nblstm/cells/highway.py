@@ -30,6 +30,7 @@ def _rhn(depth: int) -> Cell:
     gates = [f"{gate}{layer}" for layer in range(1, depth + 1) for gate in "nt"]
 
     def rhn(n, t, *deeper_and_s):
+        """RHN: ``s = tanh(n) t + s (1 - t)`` for several layers (Zilly et al. 2017, arXiv 1607.03474)."""
         *deeper, s = deeper_and_s
         t = sigmoid(t)
         s = tanh(n) * t + s * (1 - t)

@@ -26,7 +26,7 @@ def indrnn_with(activation: str | Callable[..., Any] = "relu") -> Cell:
 def _indrnn(act) -> Cell:
     @cell(gates="a", states="h", input_only="a", vectors="u")
     def indrnn(a, h, u):
-        """h' = act(W x + u h + b)."""
+        """IndRNN: ``act(W x + u h + b)``, with a vector u (Li et al. 2018, arXiv 1803.04831)."""
         return act(a + u * h)
 
     return indrnn

@@ -26,7 +26,7 @@ def miru1_with(update: float = 0.5) -> Cell:
 def _miru1(update: float) -> Cell:
     @cell(gates="r n", states="h", called="n")
     def miru1(r, n, h):
-        """h' = update h + (1 - update) tanh(W x + R (sigmoid(r) h) + b)."""
+        """MiRU1: a GRU with a constant update gate (Neurocomputing 2026, doi 10.1016/j.neucom.2026.132847)."""
         return update * h + (1 - update) * tanh(n(sigmoid(r) * h))
 
     return miru1
@@ -51,7 +51,7 @@ def miru2_with(update: float = 0.5, reset: float = 0.5) -> Cell:
 def _miru2(update: float, reset: float) -> Cell:
     @cell(gates="n", states="h", called="n")
     def miru2(n, h):
-        """h' = update h + (1 - update) tanh(W x + R (reset h) + b)."""
+        """MiRU2: a GRU with constant gates (Neurocomputing 2026, doi 10.1016/j.neucom.2026.132847)."""
         return update * h + (1 - update) * tanh(n(reset * h))
 
     return miru2

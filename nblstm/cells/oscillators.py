@@ -31,7 +31,7 @@ def cornn_with(dt: float = 0.1, gamma: float = 1.0, epsilon: float = 1.0) -> Cel
 def _cornn(dt: float, gamma: float, epsilon: float) -> Cell:
     @cell(gates="a w", states="y z", recurrent_only="w", called="w")
     def cornn(a, w, y, z):
-        """y'' = tanh(W x + R y + R_w y' + b) - gamma y - epsilon y'."""
+        """coRNN: ``y'' = tanh(W x + R y + V y' + b) - gamma y - epsilon y'`` (Rusch & Mishra 2021, arXiv 2010.00951)."""
         z = z + dt * (tanh(a + w(z)) - gamma * y - epsilon * z)
         y = y + dt * z
         return y, z
@@ -61,7 +61,7 @@ def unicornn_with(dt: float = 0.1, alpha: float = 0.0) -> Cell:
 def _unicornn(dt: float, alpha: float) -> Cell:
     @cell(gates="v", states="y z", input_only="v", vectors="w c")
     def unicornn(v, y, z, w, c):
-        """y'' = -(tanh(W x + w y + b) + alpha y), by the symplectic Euler method with the step dt sigmoid(c)."""
+        """UnICORNN: ``y'' = -(tanh(W x + w y + b) + alpha y)`` (Rusch & Mishra 2021, arXiv 2103.05487)."""
         step = dt * sigmoid(c)
         z = z - step * (tanh(w * y + v) + alpha * y)
         y = y + step * z

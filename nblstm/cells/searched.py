@@ -27,11 +27,13 @@ def mut1_with(project: bool = False) -> Cell:
 def _mut1(project: bool) -> Cell:
     @cell(gates="z r n", states="h", input_only="z", recurrent_only="n", called="n")
     def mut1(z, r, n, h, x):
+        """MUT1: the best mutation of a GRU (Jozefowicz, Zaremba & Sutskever 2015, PMLR 37)."""
         z, r = sigmoid(z), sigmoid(r)
         return tanh(n(r * h) + tanh(x)) * z + h * (1 - z)
 
     @cell(gates="z r n", states="h", input_only="z", split="n", called="n")
     def mut1_projected(z, r, n_x, n_h, h):
+        """MUT1 with ``W x + b`` for x (Jozefowicz, Zaremba & Sutskever 2015, PMLR 37)."""
         z, r = sigmoid(z), sigmoid(r)
         return tanh(n_h(r * h) + tanh(n_x)) * z + h * (1 - z)
 
@@ -58,11 +60,13 @@ def mut2_with(project: bool = False) -> Cell:
 def _mut2(project: bool) -> Cell:
     @cell(gates="z r n", states="h", recurrent_only="r", called="n")
     def mut2(z, r, n, h, x):
+        """MUT2: another mutation of a GRU (Jozefowicz, Zaremba & Sutskever 2015, PMLR 37)."""
         z, r = sigmoid(z), sigmoid(x + r)
         return tanh(n(r * h)) * z + h * (1 - z)
 
     @cell(gates="z r n", states="h", called="n")
     def mut2_projected(z, r, n, h):
+        """MUT2 with ``W x + b`` for x (Jozefowicz, Zaremba & Sutskever 2015, PMLR 37)."""
         z, r = sigmoid(z), sigmoid(r)
         return tanh(n(r * h)) * z + h * (1 - z)
 

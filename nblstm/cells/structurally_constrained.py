@@ -32,7 +32,7 @@ def scrn_with(alpha: float = 0.95, activation: str | Callable[..., Any] = "linea
 def _scrn(alpha: float, act) -> Cell:
     @cell(gates="b a p u v", states="h s y", output="y", input_only="b", recurrent_only="p u v", called="p u v")
     def scrn(b, a, p, u, v, h, s, y):
-        """Context s, hidden units h and output y = act(U h + V s)."""
+        """SCRN: context s, hidden units h, output ``y = act(U h + V s)`` (Mikolov et al. 2014, arXiv 1412.7753)."""
         s = (1 - alpha) * b + alpha * s
         h = sigmoid(p(s) + a)
         y = act(u(h) + v(s))

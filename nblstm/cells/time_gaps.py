@@ -71,6 +71,7 @@ def phased_lstm_with(r_on: float = 0.05, alpha: float = 0.001) -> Cell:
 def _phased_lstm(r_on: float, alpha: float) -> Cell:
     @cell(gates="i f g o", states="h c", signals="t", vectors="p_i p_f p_o log_tau s")
     def phased_lstm(i, f, g, o, h, c, t, p_i, p_f, p_o, log_tau, s):
+        """Phased LSTM: units update in a phase of their own rhythm (Neil, Pfeiffer & Liu 2016, arXiv 1610.09513)."""
         periods = (t - s) * exp(-log_tau)
         phase = periods - _floor(periods)
         leak, rise = alpha * phase, 2 * phase / r_on
@@ -127,6 +128,7 @@ def _cfc(backbone: int) -> Cell:
     heads = ["f", "g", "a", "b"]
 
     def cfc(*arguments):
+        """CfC: closed-form continuous-time network (Hasani et al. 2022, doi 10.1038/s42256-022-00556-7)."""
         *given, f, g, a, b, _, gap = arguments
         if backbone:
             z = given[0]
@@ -136,8 +138,7 @@ def _cfc(backbone: int) -> Cell:
         s = sigmoid(a * gap + b)
         return (1 - s) * tanh(f) + s * tanh(g)
 
-    later = [*layers[1:], *heads] if backbone else []
-    later = " ".join(later)
+    later = " ".join([*layers[1:], *heads]) if backbone else ""
     with_arguments(cfc, [*layers, *heads, "h", "gap"])
     return cell(gates=" ".join([*layers, *heads]), states="h", recurrent_only=later, called=later, signals="gap")(cfc)
 
