@@ -107,7 +107,6 @@ def test_torchrecurrent_and_papers(case, dtype):
     found, network = golden(case), network_of(case, dtype)
     x, state, signals = found["x"], initial(case), part(case, "signals") or None
     y, final, tape = network.forward(x, state, signals=signals)
-    np.testing.assert_array_equal(network(x, state, signals=signals)[0], y)
     assert_close(y, found["y"], OUTPUT[dtype])
     names = network.cell.states
     known = part(case, "final")
@@ -151,6 +150,7 @@ def test_central_differences(case):
         y, final = network(x, state, signals=signals)
         return (y * dy).sum() + sum((a * d).sum() for a, d in zip(final, dstate, strict=True))
 
+    np.testing.assert_array_equal(network(x, state, signals=signals)[0], y)
     gradients = network.backward(tape, dy, dstate)
     assert_close(gradients.x, differences(loss, x), DIFFERENCES["float64"])
     for array, gradient in zip(state, gradients.state, strict=True):
@@ -173,6 +173,21 @@ def test_names_are_torchrecurrents_in_lower_case():
 #: Cells of other files' tests.
 OLDER = ("lstm", "lstm_complement", "gru", "rnn_relu", "rnn_tanh")
 PUBLIC = [name for name in cells.__all__ if isinstance(getattr(cells, name), Cell)]
+
+
+def test_the_page_has_the_numbers_of_parameters():
+    """docs/cells.md: 4 H I + 4 H² + 11 H, of each cell."""
+    page = (Path(__file__).parent.parent / "docs/cells.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)`[^|]*\|[^|]*\| ([^|]*H[^|]*) \|[^|]*\| \d+ \|", page, flags=re.MULTILINE)
+    assert {name.lower() for name in TORCHRECURRENT} < {name for name, _ in rows}
+    for name, formula in rows:
+        made = getattr(cells, name)
+        I, H = (5, 5) if made.takes_x else (3, 5)
+        network = nn.Recurrent(made, I, H, bias=not name.startswith(WITHOUT_BIAS))
+        sizes = {"H I": H * I, "H²": H * H, "H": H, "": 1}
+        terms = re.findall(r"(\d*) ?(H I|H²|H|)(?: \+ |$)", formula)
+        expected = sum(int(count or 1) * sizes[kind] for count, kind in terms if count or kind)
+        assert sum(array.size for array in network.parameters().values()) == expected, name
 
 
 @pytest.mark.parametrize("name", PUBLIC)

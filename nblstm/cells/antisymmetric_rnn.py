@@ -29,7 +29,7 @@ def antisymmetricrnn_with(epsilon: float = 1.0, gamma: float = 0.0) -> Cell:
 def _plain(epsilon: float, gamma: float) -> Cell:
     @cell(gates="a", states="h", matrix=antisymmetric(gamma))
     def antisymmetricrnn(a, h):
-        """AntisymmetricRNN: ``h + epsilon tanh(W x + (R - R' - gamma I) h + b)`` (Chang 2019, arXiv 1902.09689)."""
+        """AntisymmetricRNN: an RNN of stable dynamics (Chang, Chen, Haber & Chi 2019, arXiv 1902.09689)."""
         return h + epsilon * tanh(a)
 
     return antisymmetricrnn
@@ -56,7 +56,7 @@ def gatedantisymmetricrnn_with(epsilon: float = 1.0, gamma: float = 0.0) -> Cell
 def _gated(epsilon: float, gamma: float) -> Cell:
     @cell(gates="z v a", states="h", input_only="z v", recurrent_only="a", matrix=antisymmetric(gamma))
     def gatedantisymmetricrnn(z, v, a, h):
-        """AntisymmetricRNN with an input gate, of the same matrix (Chang et al. 2019, arXiv 1902.09689)."""
+        """AntisymmetricRNN with an input gate, of the same matrix (Chang, Chen, Haber & Chi 2019, arXiv 1902.09689)."""
         return h + epsilon * sigmoid(z + a) * tanh(v + a)
 
     return gatedantisymmetricrnn

@@ -13,9 +13,11 @@ EPSILON = 1e-5
 
 def normalised(*blocks):
     """The blocks of one vector, less its mean and divided by its standard deviation."""
-    centre = sum(map(mean, blocks)) / len(blocks)
-    variance = sum(mean((z - centre) * (z - centre)) for z in blocks) / len(blocks)
-    return [(z - centre) / sqrt(variance + EPSILON) for z in blocks]
+    centre = mean(sum(blocks)) / len(blocks)
+    centred = [z - centre for z in blocks]
+    variance = mean(sum(z * z for z in centred)) / len(blocks)
+    scale = 1 / sqrt(variance + EPSILON)
+    return [scale * z for z in centred]
 
 
 @cell(

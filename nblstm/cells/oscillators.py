@@ -31,7 +31,7 @@ def cornn_with(dt: float = 0.1, gamma: float = 1.0, epsilon: float = 1.0) -> Cel
 def _cornn(dt: float, gamma: float, epsilon: float) -> Cell:
     @cell(gates="a w", states="y z", recurrent_only="w", called="w")
     def cornn(a, w, y, z):
-        """coRNN: ``y'' = tanh(W x + R y + V y' + b) - gamma y - epsilon y'`` (Rusch & Mishra 2021, arXiv 2010.00951)."""
+        """coRNN: ``y'' = tanh(W x + R y + V y') - gamma y - epsilon y'`` (Rusch & Mishra 2021, arXiv 2010.00951)."""
         z = z + dt * (tanh(a + w(z)) - gamma * y - epsilon * z)
         y = y + dt * z
         return y, z
