@@ -135,8 +135,8 @@ __all__ = [
 #: What is imported when it is first asked for, and whence: half of the time that importing all of nblstm takes.
 _LATER = {
     **dict.fromkeys(
-        ("activations", "backend", "callbacks", "constraints", "initializers", "layers", "losses", "metrics", "models", "noise",
-         "optimizers", "preprocessing", "regularizers", "saving", "training", "utils")
+        ("activations", "backend", "callbacks", "constraints", "initializers", "layers", "losses", "metrics", "models",
+         "noise", "optimizers", "preprocessing", "regularizers", "saving", "training", "utils")
     ),
     "Input": "nblstm.layers", "Sequential": "nblstm.models",
 }  # fmt: skip

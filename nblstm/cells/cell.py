@@ -382,7 +382,7 @@ def _check_declaration(made: Cell) -> None:
     parameters = {"weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh"} & {*made.vectors, *made.scalars}
     if parameters:
         raise CellError(
-            f"cell {made.name!r} has a vector or scalar named {min(parameters)!r}, as networks name a parameter of theirs"
+            f"cell {made.name!r} has a vector or scalar {min(parameters)!r}, as networks name a parameter of theirs"
         )
     given = tuple(inspect.signature(made.equations).parameters)
     if len(given) != len(expected):

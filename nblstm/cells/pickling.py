@@ -115,11 +115,9 @@ def equations_text(cell: Cell) -> str:
     ready = {name for name in given if name not in cell.functions} | {noise.name for noise in graph.noise}
     waiting = [link for link in graph.links if link.kind != "product" or {*link.targets} & {*cell.functions}]
     while waiting:
-        for number, link in enumerate(waiting):
-            used = _used([link.operand], known)
-            if ready.issuperset(used):
-                break
-        del waiting[number]
+        link = next(own for own in waiting if ready.issuperset(_used([own.operand], known)))
+        used = _used([link.operand], known)
+        waiting = [own for own in waiting if own is not link]
         own = link.name or "operand_0"
         functions.append(emit_function(own, used, known, [(f"new_{own}", link.operand)], DIALECT))
         lines.append(f"    new_{own} = {own}({', '.join(used)})\n")

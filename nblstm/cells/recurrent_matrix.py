@@ -56,7 +56,7 @@ def matrix_from_data(data: dict[str, Any]) -> RecurrentMatrix:
 
 
 @dataclass(frozen=True)
-class antisymmetric(RecurrentMatrix):
+class antisymmetric(RecurrentMatrix):  # noqa: N801  # an argument, such as matrix=heads(4)
     """``R = W - W' - gamma I`` for each gate (Chang et al. 2019: AntisymmetricRNN).
 
     Parameters
@@ -85,7 +85,7 @@ class antisymmetric(RecurrentMatrix):
 
 
 @dataclass(frozen=True)
-class heads(RecurrentMatrix):
+class heads(RecurrentMatrix):  # noqa: N801  # an argument, such as matrix=heads(4)
     """Block-diagonal R: units in ``count`` heads of equal size, each recurrent on itself alone.
 
     Parameters
@@ -121,7 +121,7 @@ class heads(RecurrentMatrix):
 
 
 @dataclass(frozen=True)
-class low_rank(RecurrentMatrix):
+class low_rank(RecurrentMatrix):  # noqa: N801  # an argument, such as matrix=heads(4)
     """``R = U V`` for each gate, of a rank below H (Kusupati et al. 2018: FastGRNN).
 
     Parameters

@@ -178,7 +178,7 @@ def _rows_source(cell: Cell, dtype: str, kernel, arrays, function: Function, sto
     given = [places.get(name) or f"{_array(name)}[u]" for name in function.arguments]
     results = [f"to_{result}" for result in function.results]
     call = f"{function.name}({', '.join(given)})"
-    used = {word for word in re.findall(r"\w+", " ".join([*given, *stores]))}
+    used = set(re.findall(r"\w+", " ".join([*given, *stores])))
     arrays = {name: pointer for name, pointer in arrays.items() if name in used}
     return "\n\n".join([_header(cell, dtype), *inlined([function.text]), _loops(kernel, arrays, results, call, stores)])
 

@@ -25,7 +25,7 @@ from nblstm.engine.inputs import (
 )
 from nblstm.engine.network import Network, Weights, weights_of
 from nblstm.engine.passes import SMALL, Pass
-from nblstm.engine.reserve import HEADER_SIZE, batch_of, checked_reserve, header_of, reserve_shapes
+from nblstm.engine.reserve import HEADER_SIZE, batch_of, checked_reserve, header_of, largest_reserve, reserve_shapes
 
 
 class Form(NamedTuple):
@@ -125,7 +125,7 @@ def infer(
     try:
         x, kind, made, free = _pass_for(network, x, lengths, mask, hold, INFERENCE)
         zero = made.start(network, module._flat, state)
-        if signals is not None or network.cell.signals:
+        if signals is not None or made.is_given:
             signals = checked_signals(network, signals, made.batch, made.batched)
         made.forward(weights_of(module, False), x, zero, None, signals)
         y, states = made.outputs() if outputs else None, made.in_order(made.states)
@@ -176,7 +176,7 @@ def forward(
         else:
             x, kind, made, free = _pass_in(network, reserve, x, lengths, mask, hold, form)
         zero = made.start(network, module._flat, state)
-        if signals is not None or network.cell.signals:
+        if signals is not None or made.is_given:
             signals = checked_signals(network, signals, made.batch, made.batched)
         weights = weights_of(module, True)
         made.forward(weights, x, zero, generator, signals)
@@ -212,16 +212,12 @@ def reserve_size(network: Network, T: int, B: int, lengths=None, mask=None, chec
     _needs_host(network)
     shape = (T,) if B == 1 and np.ndim(mask) == 1 else (B, T) if network.batch_first else (T, B)  # (T,) without a batch
     batch = checked_batch(network, shape, lengths, mask, False)
-    return memory.size_of(_reserve_shapes(network, batch, checkpoint))
+    return largest_reserve(network, batch, batch.N, checkpoint)
 
 
 def _needs_host(network: Network) -> None:
     if not network.on_host:
         raise ValueError(f"a reserve is for networks on the CPU, and this one is on {network.device!r}; do without")
-
-
-def _reserve_shapes(network: Network, batch, checkpoint: int | None):
-    return reserve_shapes(network, batch, batch.N, checkpoint, network.recurrent_dropout > 0, network.is_noisy)
 
 
 def _pass_in(network: Network, reserve, x, lengths, mask, hold: bool, form: Form) -> tuple[Any, Any, Pass, None]:
@@ -231,7 +227,7 @@ def _pass_in(network: Network, reserve, x, lengths, mask, hold: bool, form: Form
         what = "signals" if network.cell.signals else "noise and checkpoint="
         raise ValueError(f"reserve is not for a cell with {what}; leave it out, and keep the tape")
     x, batch, batched = checked_input(network, x, lengths, mask, hold)
-    block = checked_reserve(reserve, memory.size_of(_reserve_shapes(network, batch, form.checkpoint)), True)
+    block = checked_reserve(reserve, memory.size_of(reserve_shapes(network, batch, batch.N, *form[1:])), True)
     return x, None, Pass(network, batch, batched, *form, reserve=block), None
 
 
@@ -279,9 +275,9 @@ def backward(tape: Tape, dy, d_state) -> Gradients:
     try:
         arrays = network.backend.arrays
         flat = arrays.empty((network.layout.size,), network.numpy_dtype)
-        d_signals = tape.made.d_signals()
-        kind, dx, d_states = _backward(tape, dy, d_state, flat, True, d_signals)
-        signals = tape.made.signals_in_layout(d_signals) if d_signals else {}
+        signals = tape.made.d_signals() if tape.made.is_given else ()
+        kind, dx, d_states = _backward(tape, dy, d_state, flat, True, signals)
+        d_signals = tape.made.signals_in_layout(signals) if signals else {}
         if network.on_host and flat.nbytes > SMALL:  # what is smaller may wait for the next call
             for layer in tape.made.layers:
                 layer.let_go_parameters()
@@ -290,7 +286,7 @@ def backward(tape: Tape, dy, d_state) -> Gradients:
             dx, d_states = _returned(network, kind, dx, d_states)
             own, flat = params, arrays.returned(flat, kind)
             params = network.layout.views(flat) if kind is None else {k: arrays.returned(own[k], kind) for k in own}
-        return Gradients(params, flat, dx, d_states, signals)
+        return Gradients(params, flat, dx, d_states, d_signals)
     finally:
         if context is not None:
             context.close()

@@ -66,7 +66,7 @@ def checked_signals(network: Network, signals, batch, batched: bool) -> list[Any
         array = arrays.real(f"signals[{name!r}]", given[name], network.dtype)
         if array.shape not in (shape, (*shape, H)):
             raise ValueError(
-                f"signals[{name!r}] has shape {array.shape}; give ({meaning}) = {shape}, or ({meaning}, H) = {(*shape, H)}"
+                f"signal {name!r} has shape {array.shape}; give ({meaning}), {shape}, or ({meaning}, H), {(*shape, H)}"
             )
         array = array[..., None] if array.shape == shape else array
         if batch.padded:

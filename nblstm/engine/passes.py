@@ -64,6 +64,8 @@ class Pass:
         Whether inputs and outputs are copied into and out of memory of its own.
     kept : bool
         Whether this object will be used again, so that no results may refer to its memory.
+    is_given : bool
+        Whether the cell takes signals, or draws noise.
     learned : bool
         Whether the pass began with the learned states.
     lock : Lock
@@ -106,6 +108,7 @@ class Pass:
         self._dropout = Dropout(network, dropped, self._reserve)
         network = network.variant(dropped, noise)
         self._signals, self._noise = network.cell.signals, noise
+        self.is_given = noise or bool(self._signals)
         self._given: list[Any] = []
         self._all_states = arrays.zeros(network.states_shape(B), dtype)
         self._core = slice(1, -1) if dropped else slice(None)  # without those that recurrent dropout adds
@@ -201,7 +204,7 @@ class Pass:
             See `checked_signals`.
         """
         rows: Any = self.x
-        if signals or self._noise:
+        if self.is_given:
             self._take(signals or [], generator)
         if self._training:
             zero = not self._dropout.begin(generator, self.batch, self._all_states) and zero

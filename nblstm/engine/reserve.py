@@ -125,6 +125,15 @@ def reserve_shapes(
     return found
 
 
+def largest_reserve(network: Network, batch: Any, rows: int, checkpoint: int | None) -> Any:
+    """Bytes of a reserve of so many packed rows, with or without recurrent dropout and noise."""
+    sizes = [
+        memory.size_of(reserve_shapes(network, batch, rows, checkpoint, dropped, noise))
+        for dropped in {False, network.recurrent_dropout > 0} for noise in {False, network.is_noisy}
+    ]  # fmt: skip
+    return max(sizes) if len(sizes) > 1 else sizes[0]
+
+
 def checked_reserve(reserve: Any, size: int, writeable: bool) -> np.ndarray:
     """A reserve that a user gave, as bytes.
 

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nblstm.buffers import memory
 from nblstm.engine import engine
 from nblstm.engine.network import Network
-from nblstm.engine.reserve import reproducible, reserve_shapes
+from nblstm.engine.reserve import largest_reserve, reproducible
 from nblstm.torch.description import network_from
 from nblstm.torch.eager import TWICE, inferred
 from nblstm.torch.tensors import DTYPES, Weights, array_of, arrays_of, split
@@ -48,7 +47,7 @@ class _Extent(NamedTuple):
 
 def _reserve_size(network: Network, T, B) -> Any:
     """Bytes of the reserve for any lengths; T and B may be symbols."""
-    return memory.size_of(reserve_shapes(network, _Extent(T, B), T * B, None, False))
+    return largest_reserve(network, _Extent(T, B), T * B, None)
 
 
 def _infer(x: Tensor, states: list[Tensor], weights: list[Tensor], lengths: Tensor | None, network: str):

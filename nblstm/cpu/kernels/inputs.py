@@ -5,8 +5,8 @@ does. A dense product, panel by panel; but of rows that are mostly zeros, as one
 multiplied, in the same order and with the same bits, see `matrix/sparse.py`.
 
 Behind them a row of z has what else the cell is given with each step, copied from the user's arrays or drawn: a table
-`given` has four numbers for each: its kind; of a signal the address of an array of packed rows and the distances between
-its rows and between units; of noise the probability of 1 times 2**32, and 1 where each step has numbers of its own.
+`given` has four numbers for each: its kind; of a signal the address of an array of packed rows and the distances
+between its rows and units; of noise the probability of 1 times 2**32, and 1 where each step has numbers of its own.
 
 Noise is a hash of seed, step, sequence and unit: of 64 bits for the first three (splitmix64, Steele et al. 2014), then
 of 32 bits for units (lowbias32, Wellons 2018). Normal numbers are made of two by the formula of Box & Muller (1958).

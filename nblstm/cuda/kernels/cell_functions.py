@@ -52,9 +52,10 @@ class CellSizes:
     @classmethod
     def of(cls, cell: Cell) -> CellSizes:
         """Count what a cell has."""
+        early = len(forward_functions(cell, keep=False)[0].results) - 1 if cell.called else 0
         return cls(
             G=len(cell.gates), P=len(cell.preactivations), C=len(cell.called), S=len(cell.states),
-            K=len(cell.graph.saved), V=len(cell.vectors), early=len(forward_functions(cell, keep=False)[0].results) - 1 if cell.called else 0,
+            K=len(cell.graph.saved), V=len(cell.vectors), early=early,
             output=cell.states.index(cell.output),
         )  # fmt: skip
 
