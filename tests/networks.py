@@ -10,13 +10,22 @@ import numpy as np
 import reference
 from tolerances import DIFFERENCES, OUTPUT, assert_close
 
-from nblstm import cells, nn
+from nblstm import cell, cells, nn
+from nblstm.symbolic import functions
 
 #: Each cell of nblstm beside the oracle's.
 CELLS = {name: (getattr(cells, name, None), oracle) for name, oracle in reference.CELLS.items()}
 CELLS["lstm_relu_hard_sigmoid"] = cells.lstm_with("relu", "hard_sigmoid"), CELLS["lstm_relu_hard_sigmoid"][1]
 
 CELLS["lstm_recurrent_dropout"] = cells.recurrent_dropout(cells.lstm), CELLS["lstm_recurrent_dropout"][1]
+
+
+@cell(gates="a b", states="h", vectors="p")
+def waves(a, b, h, p):
+    """Functions of which no cell of nblstm's is made."""
+    level, base = functions.round(4 * a) / 4, 0.5 + functions.exp2(-b * b)
+    kept = functions.stop_gradient(h * functions.sigmoid(b)) * functions.sign(b)
+    return functions.sin(a) * functions.cos(b + h) + 0.25 * functions.erf(level) + kept + base**p * functions.log2(base)
 
 
 @dataclass(frozen=True)

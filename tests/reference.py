@@ -87,7 +87,9 @@ FUNCTIONS: dict[str, Callable[..., Array]] = {
     "selu": selu, "softplus": softplus, "softsign": softsign, "hard_sigmoid": hard_sigmoid,
     "hard_tanh": hard_tanh, "swish": swish, "gelu": gelu, "exp": np.exp, "log": np.log,
     "sqrt": np.sqrt, "abs": np.abs, "minimum": np.minimum, "maximum": np.maximum,
-    "clip": np.clip, "where": np.where,
+    "clip": np.clip, "where": np.where, "sin": np.sin, "cos": np.cos,
+    "erf": np.vectorize(math.erf, otypes=[np.float64]), "exp2": np.exp2,
+    "log2": np.log2, "sign": np.sign, "round": np.rint, "stop_gradient": np.positive,
 }  # fmt: skip
 
 # --- cells ---------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 from backends import backend  # noqa: F401  used by each test
-from networks import CELLS, Case, check_gradients, check_outputs, problem
+from networks import CELLS, Case, check_gradients, check_outputs, problem, waves
 from reference import make_cell
 from test_custom_cells import ODD, WHOLE
 from test_dropout import pipe
@@ -39,6 +39,18 @@ def test_cells(cell):
 def test_cells_in_float64(cell):
     check_outputs(*CELLS[cell], RAGGED, "float64")
     check_gradients(*CELLS[cell], RAGGED, "float64")
+
+
+def test_functions_that_no_cell_has():
+    rng = np.random.default_rng(4)
+    x, dy = rng.normal(size=(3, 4, 3)), rng.normal(size=(3, 4, 5))
+    (y, found), (expected_y, expected) = (
+        (made(x)[0], made.backward(made.forward(x)[2], dy))
+        for made in (nn.Recurrent(waves, 3, 5, dtype="float64", seed=0, **device) for device in ({}, {"device": "cpu"}))
+    )
+    assert_close(y, expected_y, OUTPUT["float64"])
+    assert_close(found.flat, expected.flat, GRADIENT["float64"])
+    assert_close(found.x, expected.x, GRADIENT["float64"])
 
 
 @pytest.mark.parametrize("name", WHOLE)

@@ -4,6 +4,7 @@ import re
 from functools import lru_cache
 
 import pytest
+from networks import waves
 
 from nblstm import cells
 from nblstm.cuda import sequence, steps
@@ -47,11 +48,12 @@ def check(kernel, gpu):
 @pytest.mark.parametrize(
     ("cell", "dtype", "gpu"),
     [("lstm", "float32", A100), ("lstm", "float32", H100), ("gru_reset_before", "float32", H100),
-     ("lstm_peephole", "float64", H100), ("gru_reset_before", "float64", A100)],
+     ("lstm_peephole", "float64", H100), ("gru_reset_before", "float64", A100), (waves, "float32", H100),
+     (waves, "float64", A100)],
     ids=lambda value: getattr(value, "name", value),
 )  # fmt: skip
 def test_kernels_of_one_step(cell, dtype, gpu):
-    made = getattr(cells, cell)
+    made = getattr(cells, cell) if isinstance(cell, str) else cell
     for kernel in (
         *steps.step_kernels(made, dtype, "inference"), *steps.step_kernels(made, dtype, "training"),
         *steps.step_kernels(made, dtype, "backward"),

@@ -11,7 +11,7 @@ from numba import njit
 from numba.core.errors import TypingError
 from processes import run_python
 
-from nblstm import Sequential, cell, exp, layers, nn, sigmoid, tanh, where
+from nblstm import Sequential, cell, cos, erf, exp, exp2, layers, log2, nn, sigmoid, sin, tanh, where
 
 #: Against central differences, which are exact to about 1e-9.
 DIFFERENCES = 1e-6
@@ -126,8 +126,15 @@ def differences_of(net, x, s):
     return central_differences(step, np.concatenate([s[:n], np.ravel(x)]) if np.ndim(x) else s[:n].copy())
 
 
-def test_a_cell_of_ones_own():
-    net = nn.Recurrent(everything, 2, 3, num_layers=2, dtype="float64", device="cpu", seed=3).compiled()
+@cell(gates="a b", states="h")
+def wavy(a, b, h):
+    base = exp2(-b * b)
+    return sin(a + h) * cos(b) + 0.25 * erf(a * h) + base ** sigmoid(h) + 0.1 * log2(1.5 + h * h)
+
+
+@pytest.mark.parametrize("own", [everything, wavy], ids=lambda own: own.name)
+def test_a_cell_of_ones_own(own):
+    net = nn.Recurrent(own, 2, 3, num_layers=2, dtype="float64", device="cpu", seed=3).compiled()
     s, x = state_of(net)
     assert_is(jacobian(net, x, s), differences_of(net, x, s), net.recurrent_size)
 

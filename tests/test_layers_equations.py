@@ -135,6 +135,20 @@ OWN = {
         lambda x: nblstm.where(x > 0, (x > 1) * 1.0, 0.5 * x), lambda x: np.where(x > 0, 0, 0.5)
     ),
     "constant": (lambda x: 3.0, lambda x: 0 * x),
+    "sine": (lambda x: nblstm.sin(3 * x), lambda x: 3 * np.cos(3 * x)),
+    "cosine": (lambda x: nblstm.cos(x), lambda x: -np.sin(x)),
+    "normal": (lambda x: nblstm.erf(x), lambda x: 2 / np.sqrt(np.pi) * np.exp(-x * x)),
+    "powers": (
+        lambda x: nblstm.exp2(x) + nblstm.log2(x * x + 1) + (x * x + 0.5) ** x,
+        lambda x: (
+            np.log(2) * 2**x + 2 * x / (x * x + 1) / np.log(2)
+            + (x * x + 0.5) ** x * (np.log(x * x + 0.5) + 2 * x * x / (x * x + 0.5))
+        ),
+    ),
+    "rounded": (lambda x: nblstm.round(2 * x), lambda x: 2 + 0 * x),
+    "signed": (lambda x: nblstm.sign(x) * x * x, lambda x: 2 * np.abs(x)),
+    "sign": (lambda x: nblstm.sign(x), lambda x: 0 * x),
+    "stopped": (lambda x: nblstm.stop_gradient(nblstm.tanh(x)) * x, lambda x: np.tanh(x)),
     "distance": (lambda x: nblstm.abs(x) / 2, lambda x: np.sign(x) / 2),
 }  # fmt: skip
 

@@ -26,7 +26,9 @@ ORACLE = {
     "maximum": lambda x: np.maximum(x, 0.5 * x), "minimum": lambda x: np.minimum(x, 0.5 * x),
     "relu": reference.relu, "selu": reference.selu, "sigmoid": reference.sigmoid, "softplus": reference.softplus,
     "softsign": reference.softsign, "sqrt": lambda x: np.sqrt(np.abs(x)), "swish": reference.swish, "tanh": np.tanh,
-    "where": lambda x: np.where(np.less(x, 0.25), x, -x),
+    "where": lambda x: np.where(np.less(x, 0.25), x, -x), "sin": np.sin, "cos": np.cos,
+    "erf": reference.FUNCTIONS["erf"], "exp2": np.exp2, "log2": lambda x: np.log2(np.abs(x)), "sign": np.sign,
+    "round": np.rint, "stop_gradient": np.copy,
 }  # fmt: skip
 NAMES = [*ORACLE]
 
@@ -56,6 +58,14 @@ def all_functions(x, y):
         y[17, k] = nblstm.swish(v)
         y[18, k] = nblstm.tanh(v)
         y[19, k] = nblstm.where(v < 0.25, v, -v)
+        y[20, k] = nblstm.sin(v)
+        y[21, k] = nblstm.cos(v)
+        y[22, k] = nblstm.erf(v)
+        y[23, k] = nblstm.exp2(v)
+        y[24, k] = nblstm.log2(nblstm.abs(v))
+        y[25, k] = nblstm.sign(v)
+        y[26, k] = nblstm.round(v)
+        y[27, k] = nblstm.stop_gradient(v)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from networks import waves
 from tolerances import EXPORTED
 
 import nblstm
@@ -63,7 +64,7 @@ def unused(unused, g, h, last, n):
     return nblstm.clip(g, 0, 6), 1.0, nblstm.softsign(n) * nblstm.hard_sigmoid(g)
 
 
-OWN = [mixed, ünicode, of_any_name, all_second, all_split, unused]
+OWN = [mixed, ünicode, of_any_name, all_second, all_split, unused, waves]
 KNOWN = [made for made in vars(cells).values() if isinstance(made, Cell)]
 KNOWN += [cells.recurrent_dropout(cells.lstm), cells.lstm_with("relu", "hard_sigmoid"), cells.gru_with("elu", "tanh")]
 KNOWN += [cells.gru_with("softsign", "hard_sigmoid", False), cells.rnn_with("leaky_relu"), cells.lstm_with("selu")]

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from networks import CELLS
+from networks import CELLS, waves
 from processes import environment, run_python
 
 from nblstm import (
@@ -61,6 +61,7 @@ HOMELESS = {
     "everything": everything(1e-30),
     "activation": cells.lstm_with(lambda x: tanh(x) * 0.5),
     "dropout": cells.recurrent_dropout(everything(0.0)),
+    "waves": cell(gates="a b", states="h", vectors="p")(waves.equations),
     "constant": cell(gates="a", states="h c")(lambda a, h, c: (c, 0.25)),
     "gate_unused": cell(gates="a b", states="h", called="b")(lambda a, b, h: a + 0 * b(h)),
 }

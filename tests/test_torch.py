@@ -9,6 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch, the extra 'torch'")
 torch.set_num_threads(1)  # its threads watch for work without a break; processes of tests have no cores for that
+from networks import waves  # noqa: E402
 from processes import run_python  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn.utils.rnn import pack_sequence  # noqa: E402
@@ -32,7 +33,7 @@ def output_not_first(f, g, o, h, c):
     return sigmoid(o) * tanh(c), c
 
 
-CELLS = [peephole, output_not_first, cells.gru_reset_before, cells.lstm_coupled, cells.rnn_with("softsign")]
+CELLS = [peephole, output_not_first, cells.gru_reset_before, cells.lstm_coupled, cells.rnn_with("softsign"), waves]
 PAIRS = [("LSTM", {}), ("GRU", {}), ("RNN", {}), ("RNN", {"nonlinearity": "relu"})]
 OPTIONS = [{}, {"num_layers": 2, "bidirectional": True, "batch_first": True}, {"num_layers": 3, "bias": False}]
 

@@ -7,7 +7,26 @@ import pytest
 import reference
 from networks import CELLS
 
-from nblstm import abs, cell, clip, exp, log, maximum, minimum, sigmoid, softplus, sqrt, tanh, where
+from nblstm import (
+    abs,
+    cell,
+    clip,
+    cos,
+    exp,
+    exp2,
+    log,
+    log2,
+    maximum,
+    minimum,
+    sigmoid,
+    sign,
+    sin,
+    softplus,
+    sqrt,
+    stop_gradient,
+    tanh,
+    where,
+)
 from nblstm.symbolic import functions
 from nblstm.symbolic.differentiate import gradients
 from nblstm.symbolic.emit import OPERATORS, Dialect, Form, emit_function
@@ -50,7 +69,6 @@ def test_constants_fold_at_their_own_precision():
 NUMERIC = reference.FUNCTIONS | {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative, "lt": np.less,
     "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "expm1": np.expm1, "log1p": np.log1p,
-    "erf": np.vectorize(math.erf),
 }  # fmt: skip
 
 
@@ -69,6 +87,8 @@ EXPRESSIONS = {
     "sigmoid": sigmoid(a - b), "tanh": tanh(a * b), "erf": gelu(a + b), "log1p": softplus(a * b),
     "minimum": minimum(a, b) * a, "maximum": maximum(b, a) / b, "clip": clip(a * b, -0.1, 0.1) + clip(a, -9, 9),
     "where": where(a > b, a * b, a / b) + where(a <= 0.5, b * b, a), "shared": (a * b) * (a * b) + tanh(a * b),
+    "sin": sin(a * b) * b, "cos": cos(3 * a) + cos(b), "exp2": exp2(a - b), "log2": log2(a * a + b),
+    "sign": sign(a) * b, "power_of_power": b**a, "power_of_number": 2**a + 3 ** (a * b), "number": 1**a * b,
     "nested": sigmoid(tanh(a) * exp(-b)) / (1 + abs(a)),
 }  # fmt: skip
 
@@ -95,6 +115,14 @@ def test_derivative_of_several_outputs_adds_up():
 
 def test_derivative_of_what_does_not_depend_is_zero():
     assert gradients([a * 2], [Value("input", "d")], [b])[0] is ZERO
+
+
+def test_gradients_that_are_none_of_the_functions_own():
+    d = Value("input", "d")
+    assert gradients([functions.round(a) * b], [d], [a])[0] is d * b
+    assert round(a) is functions.round(a)
+    assert gradients([stop_gradient(a * b) * a], [d], [a, b]) == [d * stop_gradient(a * b), ZERO]
+    assert gradients([sign(a)], [d], [a]) == [ZERO]
 
 
 @pytest.mark.parametrize("function", [abs, lambda x: maximum(x, 0.0)])
@@ -144,6 +172,17 @@ def test_a_sum_is_saved_instead_of_its_terms():
         return (a + b * c + d) ** 2 * h
 
     assert len(summed.graph.saved) == 3  # the sum, b and c
+
+
+@pytest.mark.parametrize("kind", [None, "rows", "cuda"])
+def test_a_stopped_gradient_is_no_instruction(kind):
+    @cell(gates="a", states="h")
+    def stopped(a, h):
+        kept = sigmoid(stop_gradient(h))
+        return tanh(a) * stop_gradient(kept) + stop_gradient(kept)
+
+    assert "stop_gradient" not in stopped.source(kind)
+    assert stopped.source(kind).count("sigmoid(") == 1
 
 
 def test_expensive_functions_are_never_computed_twice():

@@ -36,7 +36,7 @@ for dtype in ("float64", "float32") if "lstm" in sys.argv else ():
     test_same_bits_as_with_dense_neighbours("few_rows", "scattered", dtype)
 if not vector_unit().fma:  # rounding differs
     for dtype in ("float64", "float32"):
-        for name in ("exp", "sigmoid", "tanh"):
+        for name in ("exp", "sigmoid", "tanh", "exp2", "log2", "sin", "cos"):
             test_error_bound(name, dtype)
 print(vector_unit().name)
 """

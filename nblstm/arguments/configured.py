@@ -167,6 +167,8 @@ class Registry:
         found = custom.named(self.kind, name, self.classes, self.shown, by=self._by)
         if isinstance(found, type):
             found = found.from_config(config) if hasattr(found, "from_config") else found(**config)
+        elif self._fits(found) and hasattr(found, "replace"):
+            found = found.replace(**config)
         elif config and self._fits(found):
             raise TypeError(f"{name!r} is no class of a {self.kind}; give its name alone, or what get_config() gave")
         if not self._fits(found):

@@ -69,29 +69,35 @@ def suffix(layer: int, direction: int) -> str:
 
 def recurrent_layout(
     cell: Cell, input_size: int, hidden_size: int, num_layers: int, directions: int, bias: bool,
-    learn_initial_state: bool = False,
+    learn_initial_state: bool = False, proj_size: int = 0,
 ) -> Layout:  # fmt: skip
     """The parameters of a stack of recurrent layers.
 
     Per layer and direction, with G gates: ``weight_ih`` (G H, I), ``weight_hh`` (G H, H), ``bias_ih`` (G H,),
     ``bias_hh`` (G H,), then each of the cell's vectors (H,), its scalars (1,), and its learned initial states (H,). Of
     gates without an input, or without a recurrence, the matrices have no rows.
+
+    With ``proj_size`` P, the cell is one of `projected`, the columns of ``weight_hh`` and of the next layer's
+    ``weight_ih`` are projections, and ``weight_hr`` (P, H) makes them.
     """
     shapes: dict[str, tuple[int, ...]] = {}
-    H, fed, recurrent = hidden_size, len(cell.input_gates) * hidden_size, len(cell.recurrent_gates) * hidden_size
+    H, P = hidden_size, proj_size or hidden_size
+    fed, recurrent = len(cell.input_gates) * H, (len(cell.recurrent_gates) - bool(proj_size)) * H
     for layer in range(num_layers):
-        inputs = input_size if layer == 0 else H * directions
+        inputs = input_size if layer == 0 else P * directions
         for direction in range(directions):
             own: dict[str, tuple[int, ...]] = {"weight_ih": (fed, inputs)}
             if cell.matrix is None:
-                own["weight_hh"] = recurrent, H
+                own["weight_hh"] = recurrent, P
             else:
                 own |= cell.matrix.shapes(len(cell.recurrent_gates), H)
             if bias:
                 own |= {"bias_ih": (fed,), "bias_hh": (recurrent,)}
+            if proj_size:
+                own["weight_hr"] = P, H
             own |= dict.fromkeys(cell.vectors, (H,)) | dict.fromkeys(cell.scalars, (1,))
             if learn_initial_state:
-                own |= {f"initial_{state}": (H,) for state in cell.states}
+                own |= {f"initial_{state}": (H if k else P,) for k, state in enumerate(cell.states)}
             shapes |= {name + suffix(layer, direction): shape for name, shape in own.items() if prod(shape)}
     return Layout.of(shapes)
 

@@ -7,8 +7,10 @@ from nblstm.arguments.missing import missing
 from nblstm.cells.cell import Cell, cell
 from nblstm.cells.gru import gru, gru_reset_before, gru_with
 from nblstm.cells.lstm import lstm, lstm_complement, lstm_coupled, lstm_peephole, lstm_with
+from nblstm.cells.noisy import gaussian_noise, variational, zoneout
+from nblstm.cells.projection import projected
 from nblstm.cells.recurrent_dropout import recurrent_dropout
-from nblstm.cells.recurrent_matrix import RecurrentMatrix, antisymmetric, heads, low_rank
+from nblstm.cells.recurrent_matrix import RecurrentMatrix, antisymmetric, dropconnect, heads, low_rank
 from nblstm.cells.rnn import rnn_relu, rnn_tanh, rnn_with
 
 if TYPE_CHECKING:
@@ -98,16 +100,17 @@ _FILES = {name: file for file, names in _LATER.items() for name in names.split()
 
 __all__ = [
     "Cell", "RecurrentMatrix", "antisymmetric", "antisymmetricrnn", "antisymmetricrnn_with", "atr", "br", "cell",
-    "cfc", "cfc_with", "cfn", "cornn", "cornn_with", "ct_lstm", "dsgu", "fastgrnn", "fastgrnn_with", "fastrnn",
-    "fastrnn_with", "gatedantisymmetricrnn", "gatedantisymmetricrnn_with", "gru", "gru_d", "gru_d_input",
-    "gru_reset_before", "gru_with", "heads", "indrnn", "indrnn_with", "intersectionrnn", "janet", "janet_with",
-    "layer_norm_gru", "layer_norm_lstm", "lem", "lem_with", "lightru", "ligru", "low_rank", "lstm",
-    "lstm_complement", "lstm_coupled", "lstm_peephole", "lstm_with", "mclstm", "mgu", "mingru", "minimalrnn",
-    "minlstm", "miru1", "miru1_with", "miru2", "miru2_with", "multiplicativelstm", "mut1", "mut1_with", "mut2",
-    "mut2_with", "mut3", "nas", "nbr", "originallstm", "peepholelstm", "phased_lstm", "phased_lstm_with", "ran",
-    "recurrent_dropout", "reslstm", "rhn", "rhn_with", "rnn_relu", "rnn_tanh", "rnn_with", "scrn", "scrn_with",
-    "sgrn", "sgu", "slstm", "slstm_with", "sru", "star", "taugru", "taugru_with", "tgru", "time_aware_lstm",
-    "tlstm", "trnn", "ugrnn", "unicornn", "unicornn_with", "wmclstm",
+    "cfc", "cfc_with", "cfn", "cornn", "cornn_with", "ct_lstm", "dropconnect", "dsgu", "fastgrnn", "fastgrnn_with",
+    "fastrnn", "fastrnn_with", "gatedantisymmetricrnn", "gatedantisymmetricrnn_with", "gaussian_noise", "gru",
+    "gru_d", "gru_d_input", "gru_reset_before", "gru_with", "heads", "indrnn", "indrnn_with", "intersectionrnn",
+    "janet", "janet_with", "layer_norm_gru", "layer_norm_lstm", "lem", "lem_with", "lightru", "ligru", "low_rank",
+    "lstm", "lstm_complement", "lstm_coupled", "lstm_peephole", "lstm_with", "mclstm", "mgu", "mingru",
+    "minimalrnn", "minlstm", "miru1", "miru1_with", "miru2", "miru2_with", "multiplicativelstm", "mut1",
+    "mut1_with", "mut2", "mut2_with", "mut3", "nas", "nbr", "originallstm", "peepholelstm", "phased_lstm",
+    "phased_lstm_with", "projected", "ran", "recurrent_dropout", "reslstm", "rhn", "rhn_with", "rnn_relu",
+    "rnn_tanh", "rnn_with", "scrn", "scrn_with", "sgrn", "sgu", "slstm", "slstm_with", "sru", "star", "taugru",
+    "taugru_with", "tgru", "time_aware_lstm", "tlstm", "trnn", "ugrnn", "unicornn", "unicornn_with", "variational",
+    "wmclstm", "zoneout",
 ]  # fmt: skip
 
 

@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import inspect
-import keyword
-import math
-import re
-import unicodedata
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from numbers import Real
 from types import FunctionType
 
 from nblstm.cells import pickling
 from nblstm.cells.cell_graph import CellGraph, cell_graph, check_unchanged
+from nblstm.cells.declaration import check_declaration, initial_values_of, names_of, takes_x
 from nblstm.cells.recurrent_matrix import RecurrentMatrix
 from nblstm.cells.source import source
-from nblstm.symbolic.graph import NUMERIC, topological
+from nblstm.symbolic.graph import topological
 from nblstm.symbolic.unsupported import CellError
 
 #: Kinds of generated source, see `Cell.source`.
 SOURCES = (None, "forward", "backward", "rows", "cuda")
-
-#: Names of values in generated code.
-RESERVED = r"v\d+|(saved|new|kept|to|at)_.*|d?(operand|sum|mean|maximum|noise)_\d+"
-
-#: Kinds of gates that exclude each other.
-EXCLUSIVE = (
-    ("split", "input_only"), ("split", "recurrent_only"), ("input_only", "recurrent_only"), ("called", "input_only"),
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,6 +150,12 @@ class Cell:
         }  # fmt: skip
         return tuple(part for part, used in found.items() if used)
 
+    def with_matrix(self, matrix: RecurrentMatrix | None) -> Cell:
+        """The same equations with recurrent weights made by a matrix, such as `cells.dropconnect`."""
+        if matrix is not None and not isinstance(matrix, RecurrentMatrix):
+            raise CellError(f"with_matrix got {matrix!r}; give one of nblstm.cells, such as antisymmetric(0.01)")
+        return replace(self, matrix=matrix)
+
     def check_known(self, where: str, known: Collection[str]) -> None:
         """Raise ValueError if the equations use a part of the language that ``where`` does not know."""
         for part in self.uses:
@@ -222,28 +216,6 @@ class Cell:
 
 def _is_nblstms(function) -> bool:
     return isinstance(function, FunctionType) and (function.__module__ or "").partition(".")[0] == "nblstm"
-
-
-def _names(cell_name: str, kind: str, names: str) -> tuple[str, ...]:
-    if not isinstance(names, str):
-        raise CellError(f"cell {cell_name!r} has {kind} {names!r}; write the names in one string, as {kind}='a b'")
-    parts = tuple(unicodedata.normalize("NFKC", names).split())  # as Python reads identifiers
-    bad = [name for name in parts if not name.isidentifier() or keyword.iskeyword(name) or name == "__debug__"]
-    if bad:
-        raise CellError(f"cell {cell_name!r} has {kind} named {bad[0]!r}; use Python identifiers")
-    return parts
-
-
-def _initial_values(cell_name: str, states: tuple[str, ...], initial) -> tuple[float, ...]:
-    given = {} if initial is None else initial
-    if not isinstance(given, Mapping) or set(given) - set(states):
-        raise CellError(
-            f"cell {cell_name!r} has initial {initial!r}; give a dict from states, {' '.join(states)}, to numbers"
-        )
-    for name, value in given.items():
-        if not isinstance(value, Real) or not math.isfinite(value):
-            raise CellError(f"cell {cell_name!r} has the initial value {value!r} of {name!r}; give a finite number")
-    return tuple(float(given.get(name, 0)) for name in states)
 
 
 def cell(
@@ -316,81 +288,27 @@ def cell(
         for kind in (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction):
             if kind(equations):
                 raise CellError(f"cell {name!r} is written with async or yield; write a plain function that returns")
-        named_states = _names(name, "states", states)
+        named_states = names_of(name, "states", states)
         made = Cell(
             name,
-            _names(name, "gates", gates),
+            names_of(name, "gates", gates),
             named_states,
-            _names(name, "split", split),
-            _names(name, "called", called),
-            _names(name, "vectors", vectors),
+            names_of(name, "split", split),
+            names_of(name, "called", called),
+            names_of(name, "vectors", vectors),
             next(iter(named_states), "") if output is None else output,
-            _initial_values(name, named_states, initial),
+            initial_values_of(name, named_states, initial),
             equations,
             (equations.__module__, equations.__qualname__),
             equations.__doc__,
-            _names(name, "input_only", input_only),
-            _names(name, "recurrent_only", recurrent_only),
-            _names(name, "scalars", scalars),
-            _names(name, "signals", signals),
-            _takes_x(equations, (gates, states, vectors, scalars, signals)),
+            names_of(name, "input_only", input_only),
+            names_of(name, "recurrent_only", recurrent_only),
+            names_of(name, "scalars", scalars),
+            names_of(name, "signals", signals),
+            takes_x(equations, (gates, states, vectors, scalars, signals)),
             matrix,
         )
-        _check_declaration(made)
+        check_declaration(made)
         return made
 
     return decorate
-
-
-def _takes_x(equations: Callable, declared: tuple[str, ...]) -> bool:
-    """Say if the equations have an argument ``x`` that is nothing else."""
-    return "x" in inspect.signature(equations).parameters and not any("x" in names.split() for names in declared)
-
-
-def _check_declaration(made: Cell) -> None:
-    if not made.gates and not made.given:
-        raise CellError(f"cell {made.name!r} needs at least one gate, a signal or x, and one state")
-    if not made.states:
-        raise CellError(f"cell {made.name!r} needs at least one gate and one state")
-    kinds = {
-        "split": made.split, "called": made.called, "input_only": made.input_only, "recurrent_only": made.recurrent_only
-    }  # fmt: skip
-    for kind, names in kinds.items():
-        unknown = [g for g in names if g not in made.gates]
-        if unknown:
-            raise CellError(f"cell {made.name!r} has {kind}={unknown[0]!r}, which is not one of its gates {made.gates}")
-    for one, other in EXCLUSIVE:
-        both = [g for g in kinds[one] if g in kinds[other]]
-        if both:
-            raise CellError(f"cell {made.name!r} has {both[0]!r} in {one} and in {other}, which exclude each other")
-    if made.output not in made.states:
-        raise CellError(
-            f"cell {made.name!r} has the output {made.output!r}; name one of its states, {' '.join(made.states)}"
-        )
-    if made.matrix is not None and not isinstance(made.matrix, RecurrentMatrix):
-        raise CellError(
-            f"cell {made.name!r} has matrix={made.matrix!r}; give one of nblstm.cells, such as antisymmetric(0.01)"
-        )
-    expected = made.arguments
-    if len(set(expected)) != len(expected):
-        raise CellError(f"cell {made.name!r} uses a name twice among {' '.join(expected)}; give each its own")
-    # Names that generated code gives to functions and to values of its own.
-    taken = {*NUMERIC, "real", *(f"d{state}" for state in made.states)}
-    reserved = [name for name in expected if name in taken or re.fullmatch(RESERVED, name)]
-    if reserved:
-        raise CellError(f"cell {made.name!r} uses the name {reserved[0]!r}, which generated code needs; choose another")
-    parameters = {"weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh"} & {*made.vectors, *made.scalars}
-    if parameters:
-        raise CellError(
-            f"cell {made.name!r} has a vector or scalar {min(parameters)!r}, as networks name a parameter of theirs"
-        )
-    given = tuple(inspect.signature(made.equations).parameters)
-    if len(given) != len(expected):
-        raise CellError(
-            f"cell {made.name!r} takes {len(given)} arguments ({' '.join(given)}), but its gates, states, signals, "
-            f"vectors and scalars make {len(expected)}: {' '.join(expected)}"
-        )
-    if given != expected and set(given) == set(expected):
-        raise CellError(
-            f"cell {made.name!r} takes its arguments as {' '.join(given)}; the order is {' '.join(expected)}"
-        )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Link(NamedTuple):
-    """What a unit learns of all units within a step.
+    """A result of all units that each unit reads within a step.
 
     Attributes
     ----------

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from functools import cache
 
 from nblstm.cells.cell import Cell, cell
+from nblstm.cells.transformed import argument_names, with_signature
 from nblstm.symbolic.unsupported import CellError
 
 
@@ -60,9 +60,7 @@ def recurrent_dropout(base: Cell) -> Cell:
         raise CellError(f"recurrent_dropout adds the states {masked!r} and 'mask', but {base.name!r} uses such a name")
     base.check()  # an error in its equations is its own
     states = (masked, *base.states, "mask")
-    apart = {*base.states, *base.given, *base.vectors, *base.scalars}
-    gates = tuple(name for name in base.arguments if name not in apart)
-    arguments = (*gates, *states, *base.given, *base.vectors, *base.scalars)
+    arguments = (*argument_names(base), *states, *base.given, *base.vectors, *base.scalars)
 
     def masking(gate, mask):
         return lambda operand: gate(operand * mask)
@@ -75,11 +73,7 @@ def recurrent_dropout(base: Cell) -> Cell:
         first, *others = new if isinstance(new, tuple | list) else (new,)
         return first * mask, first, *others, mask
 
-    equations.__name__ = f"{base.name}_recurrent_dropout"
-    equations.__doc__ = base.__doc__
-    equations.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in arguments]
-    )
+    with_signature(equations, f"{base.name}_recurrent_dropout", base.__doc__, arguments)
     declared = {
         kind: " ".join(getattr(base, kind))
         for kind in ("gates", "split", "called", "input_only", "recurrent_only", "vectors", "scalars", "signals")

@@ -49,10 +49,10 @@ def backward_table(cell: Cell, dtype: str, H: int) -> tuple[np.ndarray, np.ndarr
 @cache
 def operand_places(cell: Cell, H: int) -> np.ndarray:
     """Where in a row of dz the operand of each block of the recurrence is; -1 where it is the first state."""
-    blocks = backward_program(cell).blocks
+    row = backward_program(cell).row
     operands = {target: link.name for link in cell.graph.links if link.kind == "product" for target in link.targets}
     fed = cell.preactivations[cell.recurrent_start :]
-    return np.array([blocks.index(operands[name]) * H if operands[name] else -1 for name in fed], np.int64)
+    return np.array([row.place(operands[name], H) if operands[name] else -1 for name in fed], np.int64)
 
 
 class _Segment(NamedTuple):

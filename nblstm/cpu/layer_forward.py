@@ -87,7 +87,7 @@ def layer_arguments(sizes: Sizes, training: bool) -> dict[str, Any]:
 
 
 def given_table(cell: Cell) -> np.ndarray:
-    """What the input kernel copies or draws, see `kernels/inputs.py`; signals without their arrays."""
+    """The table of what the input kernel copies or draws, see `kernels/inputs.py`; signals without their arrays."""
     rows = [[X if name == "x" else SIGNAL, 0, 0, 0] for name in cell.given]
     for own in cell.graph.noise:
         kind = BERNOULLI if own.kind == "bernoulli" else NORMAL

@@ -10,6 +10,7 @@ from nblstm.buffers import memory
 from nblstm.buffers.batch import Batch
 from nblstm.buffers.layout import suffix
 from nblstm.cells.cell import Cell
+from nblstm.cells.stages import saved_row
 from nblstm.cpu.layer_backward import PARAMETERS, LayerBackward
 from nblstm.cpu.layer_forward import History, LayerForward
 from nblstm.cpu.partition import Sizes, Steps, spans, whole
@@ -20,7 +21,7 @@ def history_shapes(cell: Cell, B: int, H: int, D: int, rows: int) -> dict[str, t
     """Shapes of what a layer's BPTT reads of so many packed rows, of D directions: see `History`."""
     return {
         "y": (B + rows, D * H), "states": (D, len(cell.states) - 1, B + rows, H),
-        "saved": (D, rows, len(cell.graph.saved) * H),
+        "saved": (D, rows, saved_row(cell).size(H)),
     }  # fmt: skip
 
 

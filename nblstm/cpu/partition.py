@@ -63,12 +63,12 @@ class Sizes(NamedTuple):
     @property
     def z_row(self) -> int:
         """Numbers of a row of the workspace forward."""
-        return len(forward_program(self.cell).blocks) * self.H
+        return forward_program(self.cell).row.size(self.H)
 
     @property
     def dz_row(self) -> int:
         """Numbers of a row of the workspace backward."""
-        return len(backward_program(self.cell).blocks) * self.H
+        return backward_program(self.cell).row.size(self.H)
 
     def is_serial(self, batch: Batch, limit_few_rows: int) -> bool:
         """Say whether a pass is too little work for threads; ``limit_few_rows`` is the limit where rows are few."""

@@ -25,6 +25,7 @@ from nblstm.engine.inputs import (
 )
 from nblstm.engine.network import Network, Weights, weights_of
 from nblstm.engine.passes import SMALL, Pass
+from nblstm.engine.projection import of_outputs, to_outputs
 from nblstm.engine.reserve import HEADER_SIZE, batch_of, checked_reserve, header_of, largest_reserve, reserve_shapes
 
 
@@ -129,6 +130,8 @@ def infer(
             signals = checked_signals(network, signals, made.batch, made.batched)
         made.forward(weights_of(module, False), x, zero, None, signals)
         y, states = made.outputs() if outputs else None, made.in_order(made.states)
+        if network.proj_size:
+            y, states = _projected(network, y, states)
         if free is not None:
             if not made.copies:
                 made.let_go()
@@ -178,9 +181,11 @@ def forward(
         zero = made.start(network, module._flat, state)
         if signals is not None or made.is_given:
             signals = checked_signals(network, signals, made.batch, made.batched)
-        weights = weights_of(module, True)
+        weights = weights_of(module, True, generator)
         made.forward(weights, x, zero, generator, signals)
         y, states = made.outputs() if outputs else None, made.in_order(made.states)
+        if network.proj_size:
+            y, states = _projected(network, y, states)
         tape = Tape(network, made, weights, free)
         if reserve is not None:
             made.seal(network, generator is not None)
@@ -316,9 +321,11 @@ def backward_into(tape: Tape, dy, d_state, flat: np.ndarray | None, input_gradie
 def _backward(tape: Tape, dy, d_state, flat, input_gradient: bool, d_signals=()) -> tuple[Any, Any, tuple]:
     network, made, kind = tape.network, tape.made, tape.kind
     made.check_reserve()
-    if dy is not None and not (network.on_host and made.takes(dy)):
+    if dy is not None and (network.proj_size or not (network.on_host and made.takes(dy))):
         kind = network.backend.arrays.kind(dy)
         dy = output_gradient(network, dy, made.batch, made.batched)
+        if network.proj_size:
+            dy = to_outputs(dy, network)
     if made.lock._is_owned():  # type: ignore[attr-defined]  # it would overwrite what is half done
         raise RuntimeError("backward() of this tape is under way on this thread; give a handler a pass of its own")
     with made.lock:
@@ -328,11 +335,22 @@ def _backward(tape: Tape, dy, d_state, flat, input_gradient: bool, d_signals=())
         else:
             set_gradients(network, d_states, d_state, made.batch, made.batched)
         if flat is None or network.kernel_layout is network.layout:
-            return kind, made.backward(dy, flat, input_gradient, d_signals), made.in_order(d_states)
+            dx = made.backward(dy, flat, input_gradient, d_signals)
+            return kind, dx, _sliced(network, made.in_order(d_states))
         own = np.empty(network.kernel_layout.size, network.numpy_dtype)
         dx = made.backward(dy, own, input_gradient, d_signals)
-        network.gradients_of(tape.weights.parameters, own, flat)
-        return kind, dx, made.in_order(d_states)
+        network.gradients_of(tape.weights, own, flat)
+        return kind, dx, _sliced(network, made.in_order(d_states))
+
+
+def _projected(network: Network, y, states: tuple) -> tuple[Any, tuple]:
+    """Outputs and states of P features, from those of H."""
+    return None if y is None else of_outputs(y, network), _sliced(network, states)
+
+
+def _sliced(network: Network, states: tuple) -> tuple:
+    """States, the first of P features."""
+    return (states[0][..., : network.proj_size].copy(), *states[1:]) if network.proj_size else states
 
 
 def _returned(network: Network, kind, array, states: tuple) -> tuple[Any, tuple]:

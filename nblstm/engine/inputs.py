@@ -45,7 +45,7 @@ def checked_batch(network: Network, shape: tuple[int, ...], lengths, mask, hold:
 
 
 def checked_signals(network: Network, signals, batch, batched: bool) -> list[Any]:
-    """What the cell takes with each step, as arrays (T, B, 1) or (T, B, H), or packed rows, in the cell's order.
+    """The signals of the cell as arrays (T, B, 1) or (T, B, H), or packed rows, in the cell's order.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def set_states(network: Network, flat, target, given, batch, batched: bool) -> b
             return True
         target[...] = network.backend.arrays.from_host(network.initial_states(flat))[:, :, None]
         return False
-    if not (network.on_host and _copied(target, given, batch, batched)):
+    if network.proj_size or not (network.on_host and _copied(target, given, batch, batched)):
         if isinstance(given, tuple | list) and given and all(type(part) is int for part in given):
             raise TypeError(
                 f"state is {given!r}, and its parts are arrays; if these are lengths, give lengths={given!r}"
@@ -130,7 +130,7 @@ def set_states(network: Network, flat, target, given, batch, batched: bool) -> b
 
 def set_gradients(network: Network, target, given, batch, batched: bool) -> None:
     """Set the gradients of final states (S, num_layers D, B, H) to what a user gave, in a tuple with None for zeros."""
-    if not (network.on_host and _copied(target, given, batch, batched, True)):
+    if network.proj_size or not (network.on_host and _copied(target, given, batch, batched, True)):
         target[...] = batch.sort(state_array(network, given, batch.B, batched, "dstate"))
 
 
@@ -152,33 +152,38 @@ def _copied(target, given, batch, batched: bool, none_is_zero: bool = False) -> 
 
 def state_array(network: Network, state, B: int, batched: bool, name: str):
     """States, or their gradients, as a user gave them, as one new array (S, num_layers D, B, H)."""
-    names, H = network.cell.states, network.hidden_size
+    names, sizes = network.cell.states, network.state_sizes
     arrays = network.backend.arrays
     if not isinstance(state, tuple | list) or len(state) != len(names):
         raise ValueError(
             f"{name} is {validate.came(state)}; give a tuple of {len(names)} ({', '.join(names)}), or None for zeros"
         )
     result = arrays.empty(network.states_shape(B), network.dtype)
+    if network.proj_size:
+        result[0] = 0  # behind the projection
     rows = result.shape[1]
-    shape = (rows, B, H) if batched else (rows, H)
-    for k, value in enumerate(state):
+    for k, (value, size) in enumerate(zip(state, sizes, strict=True)):
+        shape = (rows, B, size) if batched else (rows, size)
         if value is None and name == "dstate":
             result[k] = 0
             continue
         if type(value) is not type(result) or value.dtype != result.dtype or value.shape != shape:
-            label, meaning = f"{name} {names[k]!r}", f"(num_layers * directions, {'B, ' * batched}H)"
+            label, meaning = (
+                f"{name} {names[k]!r}",
+                f"(num_layers * directions, {'B, ' * batched}{'H' if size == network.hidden_size else 'P'})",
+            )
             array = arrays.real(label, value, network.dtype)
             if isinstance(value, tuple | list) and array.shape[1:] == shape:
                 came = f"a {type(value).__name__} of {len(value)}"
                 raise ValueError(f"{label} is {came}; give the array by itself, of shape {shape}, {meaning}")
             value = validate.shaped(label, array, shape, meaning)
-        result[k] = value if batched else value[:, None]
+        result[k, ..., :size] = value if batched else value[:, None]
     return result
 
 
 def output_gradient(network: Network, dy, batch, batched: bool):
     """The gradient of outputs as an array of the network's dtype and device."""
-    T, B, features = batch.T, batch.B, network.hidden_size * network.D
+    T, B, features = batch.T, batch.B, network.output_size * network.D
     dy = network.backend.arrays.real("dy", dy, network.dtype)
     if not batch.padded:
         return validate.shaped("dy", dy, (batch.N, features), "that of y, (N, D * H)")

@@ -14,6 +14,7 @@ from nblstm.buffers.layout import Layout, recurrent_layout, suffix
 from nblstm.buffers.pool import Pool
 from nblstm.cells import Cell, recurrent_dropout
 from nblstm.engine.device import backend_of
+from nblstm.engine.projection import padded, unpadded
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,9 @@ class Network:
         The order of the gates in the parameters; the cell's own if empty.
     learn_initial_state : bool
         Whether the states before the first step are parameters, ``initial_h_l0`` (H,) and so on.
+    proj_size : int
+        If not 0, the features P of the first state and of the outputs; the cell is one of `projected`. Kernels have
+        them in the first of H numbers, and 0 in the others.
     """
 
     cell: Cell
@@ -55,6 +59,7 @@ class Network:
     input_dropout: float = 0.0
     recurrent_dropout: float = 0.0
     learn_initial_state: bool = False
+    proj_size: int = 0
 
     @cached_property
     def numpy_dtype(self) -> np.dtype:
@@ -110,7 +115,7 @@ class Network:
     @cached_property
     def kernel_layout(self) -> Layout:
         """The parameters as kernels have them: with the recurrent matrix in the place of what it is made of."""
-        if self.cell.matrix is None:
+        if self.cell.matrix is None and not self.proj_size:
             return self.layout
         return recurrent_layout(
             replace(self.cell, matrix=None), self.input_size, self.hidden_size, self.num_layers, self.D,
@@ -118,34 +123,47 @@ class Network:
         )  # fmt: skip
 
     def _of_matrix(self, parameters: dict[str, np.ndarray], end: str) -> dict[str, np.ndarray]:
-        """What the recurrent matrix of a layer and direction is made of."""
+        """The parameters of the recurrent matrix of a layer and direction."""
         names = self.cell.matrix.shapes(len(self.cell.recurrent_gates), self.hidden_size)  # type: ignore[union-attr]
         return {name: parameters[name + end] for name in names}
 
     @property
     def _ends(self) -> list[str]:
+        """Endings of the names of all layers' and directions' parameters."""
         return [suffix(layer, d) for layer in range(self.num_layers) for d in range(self.D)]
 
-    def kernel_parameters(self, parameters: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The parameters of `kernel_layout`, from those of `layout`; each contiguous."""
+    def matrices(self, generator: np.random.Generator | None = None) -> list[Any]:
+        """The recurrent matrix of each layer and direction, drawn by a generator where it is noisy."""
         matrix, G, H = self.cell.matrix, len(self.cell.recurrent_gates), self.hidden_size
-        if matrix is None:
+        return [
+            matrix if matrix is None or generator is None else matrix.drawn(generator, G, H) for _ in self._ends
+        ]  # fmt: skip
+
+    def kernel_parameters(
+        self, parameters: dict[str, np.ndarray], matrices: list[Any] | None = None
+    ) -> dict[str, np.ndarray]:
+        """The parameters of `kernel_layout`, from those of `layout`; each contiguous."""
+        G, H = len(self.cell.recurrent_gates), self.hidden_size
+        if self.kernel_layout is self.layout:
             return parameters
+        if self.cell.matrix is None:
+            return padded(parameters, self)
         made = {name: parameters[name] for name in self.kernel_layout.shapes if name in parameters}
-        for end in self._ends:
+        for end, matrix in zip(self._ends, matrices or self.matrices(), strict=True):
             R = matrix.weights(self._of_matrix(parameters, end), G, H)
             made[f"weight_hh{end}"] = np.ascontiguousarray(R.reshape(G * H, H), self.dtype)
         return made
 
-    def gradients_of(self, parameters: dict[str, np.ndarray], kernel_flat: np.ndarray, flat: np.ndarray) -> None:
+    def gradients_of(self, weights: Weights, kernel_flat: np.ndarray, flat: np.ndarray) -> None:
         """Set the gradients of the parameters of `layout` from those of `kernel_layout`."""
-        matrix, G, H = self.cell.matrix, len(self.cell.recurrent_gates), self.hidden_size
-        assert matrix is not None
+        G, H, parameters = len(self.cell.recurrent_gates), self.hidden_size, weights.parameters
         found, target = self.kernel_layout.views(kernel_flat), self.layout.views(flat)
-        for end in self._ends:
-            dR = found[f"weight_hh{end}"].reshape(G, H, H)
-            own = matrix.gradients(self._of_matrix(parameters, end), dR)
-            found |= {name + end: array for name, array in own.items()}
+        if self.cell.matrix is None:
+            found = unpadded(found, self)
+        else:
+            for end, matrix in zip(self._ends, weights.matrices, strict=True):
+                own = matrix.gradients(self._of_matrix(parameters, end), found[f"weight_hh{end}"].reshape(G, H, H))
+                found |= {name + end: array for name, array in own.items()}
         for name, array in target.items():
             array[...] = found[name].reshape(array.shape)
 
@@ -173,9 +191,23 @@ class Network:
     def initial_states(self, flat: np.ndarray) -> np.ndarray:
         """States before the first step (S, num_layers D, H): the learned ones among the parameters, or the cell's."""
         if self.learn_initial_state:
-            return np.array([[flat[place] for place in places] for places in self.initial_places])
+            made = np.zeros((len(self.cell.states), len(self._ends), self.hidden_size), self.dtype)
+            for own, places in zip(made, self.initial_places, strict=True):
+                for row, place in zip(own, places, strict=True):
+                    row[: place.stop - place.start] = flat[place]
+            return made
         values = np.array(self.cell.initial, self.dtype)[:, None, None]
         return np.broadcast_to(values, (len(values), self.num_layers * self.D, self.hidden_size))
+
+    @cached_property
+    def output_size(self) -> int:
+        """Features of a direction's outputs."""
+        return self.proj_size or self.hidden_size
+
+    @cached_property
+    def state_sizes(self) -> tuple[int, ...]:
+        """Features of each state."""
+        return self.output_size, *[self.hidden_size] * (len(self.cell.states) - 1)
 
     def states_shape(self, B: int) -> tuple[int, int, int, int]:
         """(S, num_layers D, B, H)."""
@@ -194,14 +226,18 @@ class Weights:
         By layer.
     parameters : dict of str to ndarray
         What recurrent matrices are made of; empty if they are parameters themselves.
+    matrices : list of RecurrentMatrix
+        For each layer and direction.
     """
 
-    def __init__(self, layers: list, parameters: dict[str, np.ndarray]):
-        self.layers, self.parameters = layers, parameters
+    def __init__(self, layers: list, parameters: dict[str, np.ndarray], matrices: list[Any]):
+        self.layers, self.parameters, self.matrices = layers, parameters, matrices
         self.loan: object = None
 
 
-def packed(network: Network, parameters: dict[str, np.ndarray], training: bool) -> Weights:
+def packed(
+    network: Network, parameters: dict[str, np.ndarray], training: bool, generator: np.random.Generator | None = None
+) -> Weights:
     """Pack the parameters as they are now.
 
     Parameters
@@ -211,14 +247,20 @@ def packed(network: Network, parameters: dict[str, np.ndarray], training: bool) 
         By torch's names, each C-contiguous and of the network's dtype.
     training : bool
         Whether for training, where BPTT follows, or for inference.
+    generator : Generator, optional
+        Draws recurrent matrices that are noisy.
 
     Returns
     -------
     Weights
         Their memory is used again when they are gone.
     """
-    made_of = {} if network.cell.matrix is None else {name: array.copy() for name, array in parameters.items()}
-    parameters = network.kernel_parameters(parameters)
+    made_of: dict[str, np.ndarray] = {}
+    matrices: list[Any] = []
+    if network.kernel_layout is not network.layout:
+        made_of = {name: array.copy() for name, array in parameters.items()}
+        matrices = network.matrices(generator)
+        parameters = network.kernel_parameters(parameters, matrices)
     key = "weights", training
     free = network.pool.get(key) or network.pool.second(key)
     own: Any = None if free is None else free.take()
@@ -227,7 +269,7 @@ def packed(network: Network, parameters: dict[str, np.ndarray], training: bool) 
         if free is not None:
             free.add(own)
     own.pack(parameters)
-    weights = Weights(own.layers, made_of)
+    weights = Weights(own.layers, made_of, matrices)
     if free is not None and free.keeps:
         weights.loan = free.lend(own, weights)
     return weights
@@ -240,15 +282,20 @@ def _named(module: Any) -> dict[str, np.ndarray]:
     return module._named
 
 
-def weights_of(module: Any, training: bool) -> Weights:
-    """The weights of a module's network, packed anew when the parameters may have changed.
+def weights_of(module: Any, training: bool, generator: np.random.Generator | None = None) -> Weights:
+    """The weights of a module's network, packed anew when the parameters may have changed, or are drawn.
 
     Parameters
     ----------
     module : Module
         With ``_network``, and what it derives from its parameters.
     training : bool
+    generator : Generator, optional
+        Of the noise of training.
     """
+    matrix = module._network.cell.matrix
+    if generator is not None and matrix is not None and matrix.is_noisy:
+        return packed(module._network, _named(module), training, generator)
     weights = None if module._lent else module._cache.get(training)
     if weights is None:
         weights = module._derived(training, lambda _: packed(module._network, _named(module), training))

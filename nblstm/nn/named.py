@@ -24,8 +24,8 @@ class LSTM(Recurrent):
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, reverse, recurrent_dropout, \
-    learn_initial_state, stateful, dtype, device, seed
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, reverse, \
+    recurrent_dropout, learn_initial_state, stateful, dtype, device, seed
         See `Recurrent`. Gates are in torch's order i, f, g, o.
 
     References
@@ -45,9 +45,9 @@ class LSTM(Recurrent):
 
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
-        dropout: float = 0.0, bidirectional: bool = False, *, reverse: bool = False, recurrent_dropout: float = 0.0,
-        learn_initial_state: bool = False, stateful: bool = False, dtype: DTypeLike = "float32",
-        device: str | None = None, seed: int | None = None,
+        dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, *, reverse: bool = False,
+        recurrent_dropout: float = 0.0, learn_initial_state: bool = False, stateful: bool = False,
+        dtype: DTypeLike = "float32", device: str | None = None, seed: int | None = None,
     ):  # fmt: skip
         super().__init__(lstm, **signatures.passed_on(Recurrent, locals()))
 
@@ -65,8 +65,8 @@ class GRU(Recurrent):
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, reverse, recurrent_dropout, \
-    learn_initial_state, stateful, dtype, device, seed
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, reverse, \
+    recurrent_dropout, learn_initial_state, stateful, dtype, device, seed
         See `Recurrent`. Gates are in torch's order r, z, n.
 
     References
@@ -74,13 +74,13 @@ class GRU(Recurrent):
     K. Cho et al., "Learning phrase representations using RNN encoder-decoder", EMNLP 2014.
     """
 
-    _bare_state: ClassVar[bool] = True
+    _bare_state = True
 
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
-        dropout: float = 0.0, bidirectional: bool = False, *, reverse: bool = False, recurrent_dropout: float = 0.0,
-        learn_initial_state: bool = False, stateful: bool = False, dtype: DTypeLike = "float32",
-        device: str | None = None, seed: int | None = None,
+        dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, *, reverse: bool = False,
+        recurrent_dropout: float = 0.0, learn_initial_state: bool = False, stateful: bool = False,
+        dtype: DTypeLike = "float32", device: str | None = None, seed: int | None = None,
     ):  # fmt: skip
         super().__init__(gru, **signatures.passed_on(Recurrent, locals()))
 
@@ -95,8 +95,8 @@ class RNN(Recurrent):
     Parameters
     ----------
     nonlinearity : {"tanh", "relu"}
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, reverse, recurrent_dropout, \
-    learn_initial_state, stateful, dtype, device, seed
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, reverse, \
+    recurrent_dropout, learn_initial_state, stateful, dtype, device, seed
         See `Recurrent`.
 
     References
@@ -104,14 +104,14 @@ class RNN(Recurrent):
     J. Elman, "Finding structure in time", Cognitive Science 14(2), 1990.
     """
 
-    _bare_state: ClassVar[bool] = True
+    _bare_state = True
     _defaults: ClassVar[dict[str, Any]] = {"nonlinearity": "tanh"}
 
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,
-        batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, *, reverse: bool = False,
-        recurrent_dropout: float = 0.0, learn_initial_state: bool = False, stateful: bool = False,
-        dtype: DTypeLike = "float32", device: str | None = None, seed: int | None = None,
+        batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0,
+        *, reverse: bool = False, recurrent_dropout: float = 0.0, learn_initial_state: bool = False,
+        stateful: bool = False, dtype: DTypeLike = "float32", device: str | None = None, seed: int | None = None,
     ):  # fmt: skip
         cells = {"tanh": rnn_tanh, "relu": rnn_relu}
         if nonlinearity not in cells:

@@ -11,6 +11,7 @@ from nblstm.arguments import seeds, validate
 from nblstm.arguments.validate import DTypeLike
 from nblstm.buffers.layout import recurrent_layout
 from nblstm.cells.cell import Cell
+from nblstm.cells.projection import projected
 from nblstm.cells.recurrent_dropout import recurrent_dropout as with_recurrent_dropout
 from nblstm.engine import engine
 from nblstm.engine.device import device_for
@@ -19,7 +20,7 @@ from nblstm.engine.network import Network
 from nblstm.nn import device_function
 from nblstm.nn.carried_states import CarriedStates
 from nblstm.nn.module import Module, uniform
-from nblstm.nn.recurrent_arguments import check_vectors, directions_of, layers_of
+from nblstm.nn.recurrent_arguments import check_vectors, directions_of, layers_of, projection_of
 from nblstm.nn.stepper import Stepper
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ class Recurrent(Module):
         one layer there is nothing between layers, and a warning.
     bidirectional : bool, default False
         Whether each layer also reads the sequence backwards (D = 2 directions); outputs lie side by side.
+    proj_size : int, default 0
+        If not 0, the features P < H to which ``weight_hr_l0`` (P, H) projects the first state, before it recurs and
+        leaves: outputs and that state have P features; see `cells.projected`.
     reverse : bool, default False
         Whether each sequence is read from its last step to its first; outputs stay in the order of time. Parameters
         have the names of a network that reads forwards.
@@ -78,8 +82,8 @@ class Recurrent(Module):
 
     Attributes
     ----------
-    cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, reverse, recurrent_dropout, \
-    learn_initial_state, stateful, dtype
+    cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, reverse, \
+    recurrent_dropout, learn_initial_state, stateful, dtype
         As given.
 
     Notes
@@ -91,9 +95,10 @@ class Recurrent(Module):
 
     def __init__(
         self, cell: Cell, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True,
-        batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False,
-        *, reverse: bool = False, recurrent_dropout: float = 0.0, learn_initial_state: bool = False,
-        stateful: bool = False, dtype: DTypeLike = "float32", device: str | None = None, seed: int | None = None,
+        batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0,
+        *, reverse: bool = False, recurrent_dropout: float = 0.0,
+        learn_initial_state: bool = False, stateful: bool = False, dtype: DTypeLike = "float32",
+        device: str | None = None, seed: int | None = None,
     ):  # fmt: skip
         if not isinstance(cell, Cell):
             raise TypeError(f"cell is {cell!r}; give a cell made by the decorator nblstm.cell, or one of nblstm.cells")
@@ -105,12 +110,19 @@ class Recurrent(Module):
         learns = validate.flag("learn_initial_state", learn_initial_state)
         if learns:
             check_vectors(cell)
+        cell.check()
+        self._cell, proj_size = cell, projection_of(proj_size, hidden_size)
+        if proj_size:
+            cell = projected(cell)
         self._network = Network(
-            cell=cell, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers, directions=directions,
-            batch_first=validate.flag("batch_first", batch_first), dropout=validate.probability("dropout", dropout),
-            recurrent_dropout=validate.probability("recurrent_dropout", recurrent_dropout), learn_initial_state=learns,
-            dtype=validate.dtype_name(dtype), device=device_for(device),
-            layout=recurrent_layout(cell, input_size, hidden_size, num_layers, len(directions), self.bias, learns),
+            cell=cell, input_size=input_size, hidden_size=hidden_size, proj_size=proj_size, num_layers=num_layers,
+            directions=directions, batch_first=validate.flag("batch_first", batch_first),
+            dropout=validate.probability("dropout", dropout),
+            recurrent_dropout=validate.probability("recurrent_dropout", recurrent_dropout),
+            learn_initial_state=learns, dtype=validate.dtype_name(dtype), device=device_for(device),
+            layout=recurrent_layout(
+                cell, input_size, hidden_size, num_layers, len(directions), self.bias, learns, proj_size
+            ),
         )  # fmt: skip
         if cell.takes_x and {input_size, *(hidden_size * len(directions),) * (num_layers > 1)} != {hidden_size}:
             raise ValueError(
@@ -118,7 +130,6 @@ class Recurrent(Module):
                 f"{', one layer or one direction' * (len(directions) > 1)}, not {input_size} and {hidden_size}"
             )
         validate.initial_values(cell, self._network.dtype)
-        cell.check()
         if self.dropout and self.num_layers == 1:
             warnings.warn(
                 f"dropout is {self.dropout} and num_layers is 1; it acts between layers, so it does nothing here",
@@ -131,11 +142,13 @@ class Recurrent(Module):
             for place in places:
                 flat[place] = value
         self._carried = CarriedStates(self.batch_first) if self.stateful else None
+        self._bare_state = self._bare_state and len(cell.states) == 1
         super().__init__(layout, flat)
 
-    cell = _of_network("cell")
+    cell = property(lambda self: self._cell, doc="As given.")
     input_size = _of_network("input_size")
     hidden_size = _of_network("hidden_size")
+    proj_size = _of_network("proj_size")
     num_layers = _of_network("num_layers")
     batch_first = _of_network("batch_first")
     dropout = _of_network("dropout")
@@ -146,7 +159,7 @@ class Recurrent(Module):
     device_function = device_function.device_function
 
     #: Whether the only state is given and returned bare, not in a tuple.
-    _bare_state: ClassVar[bool] = False
+    _bare_state: bool = False
 
     #: Further arguments of a subclass, for `repr`.
     _defaults: ClassVar[dict[str, Any]] = {}
@@ -155,8 +168,8 @@ class Recurrent(Module):
         given = [self.cell.name] * (type(self) is Recurrent) + [str(self.input_size), str(self.hidden_size)]
         defaults = {
             **self._defaults, "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0,
-            "bidirectional": False, "reverse": False, "recurrent_dropout": 0.0, "learn_initial_state": False,
-            "stateful": False,
+            "bidirectional": False, "proj_size": 0, "reverse": False, "recurrent_dropout": 0.0,
+            "learn_initial_state": False, "stateful": False,
         }  # fmt: skip
         options = {name: getattr(self, name) for name in defaults} | {"dtype": self.dtype}
         changed = [f"{name}={v!r}" for name, v in options.items() if v != defaults.get(name, "float32")]
@@ -307,9 +320,9 @@ class Recurrent(Module):
 
     def warmup(self) -> None:
         """Compile every kernel that the network can need, and keep them in the cache."""
-        self._network.backend.compile_kernels(self.cell, self.dtype)
+        self._network.backend.compile_kernels(self._network.cell, self.dtype)
         if self.recurrent_dropout:
-            self._network.backend.compile_kernels(with_recurrent_dropout(self.cell), self.dtype)
+            self._network.backend.compile_kernels(with_recurrent_dropout(self._network.cell), self.dtype)
 
     def stepper(self, batch_size: int = 1) -> Stepper:
         """One step at a time, the states staying inside: for streaming and sampling.

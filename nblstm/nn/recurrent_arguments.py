@@ -26,6 +26,14 @@ def directions_of(bidirectional: bool, reverse: bool) -> tuple[bool, ...]:
     return (validate.flag("reverse", reverse),)
 
 
+def projection_of(proj_size: int, hidden_size: int) -> int:
+    """Features of a projection; 0 for none."""
+    proj_size = validate.whole_number("proj_size", proj_size)
+    if proj_size >= hidden_size:
+        raise ValueError(f"proj_size is {proj_size}, and hidden_size {hidden_size}; give fewer features, or 0 for none")
+    return proj_size
+
+
 def check_vectors(cell: Cell) -> None:
     """Refuse a vector with the name of a learned initial state."""
     taken = {f"initial_{state}" for state in cell.states} & {*cell.vectors}

@@ -92,7 +92,7 @@ class Stepper:
                     made.states[...] = before
                     raise
             if context is None:
-                return made.y
+                return made.y[:, : network.output_size]
             network.backend.finish()
             return self._arrays.returned(made.y, kind)
         finally:
@@ -101,8 +101,12 @@ class Stepper:
 
     def _state_copies(self) -> tuple:
         """The states (num_layers, B, H) as the kind of array that the last input was."""
+        sizes = self._network.state_sizes
         with self._network.backend.active():
-            return tuple(self._arrays.returned(state.copy(), self._kind) for state in self._pass.states)
+            return tuple(
+                self._arrays.returned(state[..., :size].copy(), self._kind)
+                for state, size in zip(self._pass.states, sizes, strict=True)
+            )
 
     @property
     def state(self):

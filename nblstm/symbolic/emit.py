@@ -172,7 +172,7 @@ def _first(node: Value, named: Mapping[Value, str], digits: bool) -> str:
     """The first name in the expression of a value, behind the functions applied to it; digits of a constant."""
     functions = ""
     while node not in named and node.operands:
-        functions += f"{node.op}_" * (node.op not in _WORDS and node.op != "neg")
+        functions += f"{node.op}_" * (node.op not in _WORDS and node.op not in ("neg", "stop_gradient"))
         node = next((operand for operand in node.operands if operand.op != "constant"), node.operands[0])
     name = named[node] if node in named else str(node.args[0])
     if node.op == "constant":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from nblstm.arguments import validate
+from nblstm.arguments import custom
 from nblstm.symbolic import graph
 from nblstm.symbolic.graph import COMPARISONS, NUMERIC, Value
 from nblstm.symbolic.unsupported import FUNCTIONS
@@ -236,6 +236,8 @@ ACTIVATIONS = {
 
 def activation(name) -> Any:
     """The activation of that name; a function is returned as it is, of an ActivationFunction its ``scalar``."""
+    if isinstance(name, str):
+        name = custom.named("activation", name, ACTIVATIONS, sorted(ACTIVATIONS))
     if hasattr(name, "scalar"):
         if name.scalar is None:
             raise ValueError(
@@ -245,9 +247,7 @@ def activation(name) -> Any:
         return name.scalar
     if callable(name):
         return name
-    if name not in ACTIVATIONS:
-        raise ValueError(f"there is no activation named {validate.unknown(name, sorted(ACTIVATIONS))}")
-    return ACTIVATIONS[name]
+    raise TypeError(f"the activation is {name!r}; give a name, a function of a scalar, or an ActivationFunction")
 
 
 __all__ = [*FUNCTIONS]

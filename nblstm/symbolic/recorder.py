@@ -1,4 +1,4 @@
-"""What equations ask for while they are traced, beside arithmetic: results over all units, products, and noise.
+"""Requests of equations that are traced, beside arithmetic: results over all units, products, and noise.
 
 Each is a leaf of the graph, a number that the kernels provide. A `Recorder` notes what it is made of.
 """

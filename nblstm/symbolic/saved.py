@@ -8,7 +8,9 @@ from collections.abc import Hashable
 from nblstm.symbolic.graph import Value, topological
 
 #: Functions that cost as much as ten multiplications: their results are saved rather than computed again.
-EXPENSIVE = frozenset({"exp", "expm1", "log", "log1p", "sqrt", "sigmoid", "tanh", "erf", "sin", "cos", "exp2", "log2"})
+EXPENSIVE = frozenset(
+    {"exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "sigmoid", "tanh", "erf", "sin", "cos", "exp2", "log2"}
+)
 
 
 #: A capacity above any flow: at most one unit goes through each value.

@@ -37,6 +37,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "log": torch.log,
     "log1p": torch.log1p,
     "sqrt": torch.sqrt,
+    "rsqrt": torch.rsqrt,
     "abs": torch.abs,
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,

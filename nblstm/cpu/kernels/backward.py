@@ -44,7 +44,7 @@ def _gradients(dtype: str):
         y, tape = pointer_to(args.y, real), pointer_to(args.tape, real)
         d_vectors, dz = pointer_to(args.d_vectors, real), pointer_to(args.dz, real)
         call(kernel, (
-            rows, u1 - u0, H,
+            rows, u0, u1 - u0, H,
             offset(d_state, b0 * H + u0), args.d_state_plane, H,
             offset(dy, row * args.dy_row + u0), args.dy_row,
             offset(saved, row * args.saved_row + u0), args.saved_row,
@@ -92,9 +92,7 @@ def _gradients(dtype: str):
             elif own[OPERATION] == POINTWISE:
                 pointwise(args, own[KERNEL], t, b0, rows, u0, u1)
             else:
-                over_units(
-                    own[OPERATION], args.H, rows, offset(dz, own[SOURCE]), offset(dz, own[TARGET]), args.dz_row, u0, u1
-                )  # fmt: skip
+                over_units(own[OPERATION], args.H, rows, offset(dz, own[SOURCE]), offset(dz, own[TARGET]), args.dz_row)
 
     return stage
 

@@ -1,0 +1,60 @@
+"""Networks with projections: the user's arrays of P features, and the kernels' of H, of which the first P count.
+
+The others are 0, as the weights that would make them are: so kernels know nothing of projections, and products with the
+columns beyond P add 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+
+
+def padded(parameters: Arrays, network: Any) -> Arrays:
+    """The parameters as kernels have them."""
+    H, P, D, made = network.hidden_size, network.proj_size, network.D, {}
+    for name, shape in network.kernel_layout.shapes.items():
+        made[name] = np.zeros(shape, network.dtype)
+        kind, _, end = name.partition("_l")
+        own = parameters.get(name)
+        if own is None:
+            continue
+        if kind == "weight_ih" and own.shape != shape:  # behind another layer
+            made[name].reshape(-1, D, H)[:, :, :P] = own.reshape(-1, D, P)
+        elif kind == "weight_hh":
+            made[name][: len(own), :P] = own
+            made[name][len(own) : len(own) + P] = parameters[f"weight_hr_l{end}"]
+        else:
+            made[name][: len(own)] = own
+    return made
+
+
+def unpadded(gradients: Arrays, network: Any) -> Arrays:
+    """Gradients of the user's parameters from those of the kernels'."""
+    H, P, D, made = network.hidden_size, network.proj_size, network.D, {}
+    for name, shape in network.layout.shapes.items():
+        kind, _, end = name.partition("_l")
+        if kind == "weight_hr":
+            made[name] = gradients[f"weight_hh_l{end}"][-H:][:P]
+        elif kind == "weight_ih" and gradients[name].shape != shape:
+            made[name] = gradients[name].reshape(-1, D, H)[:, :, :P]
+        elif kind == "weight_hh":
+            made[name] = gradients[name][: shape[0], :P]
+        else:
+            made[name] = gradients[name][: shape[0]]
+    return made
+
+
+def of_outputs(y: np.ndarray, network: Any) -> np.ndarray:
+    """Outputs of P features for each direction, from those of H."""
+    return y.reshape(*y.shape[:-1], network.D, -1)[..., : network.proj_size].reshape(*y.shape[:-1], -1)
+
+
+def to_outputs(dy: np.ndarray, network: Any) -> np.ndarray:
+    """The gradient of outputs of H features for each direction, from that of P."""
+    made = np.zeros((*dy.shape[:-1], network.D, network.hidden_size), dy.dtype)
+    made[..., : network.proj_size] = dy.reshape(*dy.shape[:-1], network.D, -1)
+    return made.reshape(*dy.shape[:-1], -1)
