@@ -79,7 +79,7 @@ IN_FUNCTIONS = {
 #: cache's sources, a process's task.
 BY_NAME = {
     "__init__.py", "__main__.py", "engine/device.py", "cuda/gpu.py", "symbolic/importable.py", "codegen/cache.py",
-    "codegen/background.py", "arguments/missing.py",
+    "codegen/background.py", "arguments/missing.py", "cells/__init__.py",
 }  # fmt: skip
 
 #: Libraries that any part may import; all others are foreign.
