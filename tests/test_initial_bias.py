@@ -46,5 +46,7 @@ def test_what_does_not_fit(make):
     message_of(ValueError, lambda: make(3, 5, bias=False, initial_bias={"z": 1.0}), "bias is False", "leave one out")
     message_of(ValueError, lambda: make(3, 5, initial_bias={"z": np.nan}), "initial_bias['z'] is nan")
     message_of(ValueError, lambda: nn.LSTM(3, 5, bias=False, forget_bias=1), "forget_bias is 1.0 and bias is False")
+    both = dict(forget_bias=1, initial_bias={"i": 1.0})
+    message_of(ValueError, lambda: nn.LSTM(3, 5, **both), "forget_bias is 1.0 and initial_bias is given too")
     message_of(TypeError, lambda: nn.LSTM(3, 5, forget_bias="one"), "forget_bias is 'one'")
     nn.LSTM(3, 5, bias=False, forget_bias=0.0)

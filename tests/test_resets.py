@@ -363,3 +363,31 @@ def test_on_a_gpu(given):
         step.reset(rows=RESETS[2])
         assert (step.state[:, RESETS[2]] == 0).all()
         assert (step.state[:, ~RESETS[2]] != 0).all()
+
+
+@cell(gates="a b", states="h c", signals="dt")
+def decaying(a, b, h, c, dt):
+    c = sigmoid(b - dt) * c + tanh(a) * dt
+    return tanh(c), c
+
+
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True, "num_layers": 2}, {"proj_size": 2}], ids=str)
+def test_with_signals_and_projections(options):
+    net = nn.Recurrent(decaying, I, H, seed=0, **D, **options)
+    dt, x = RNG.random((T, B)), X.copy()
+    dy = DY[..., : net(X, signals={"dt": dt})[0].shape[2]]
+
+    def loss():
+        return (net(x, resets=RESETS, mask=MASK, signals={"dt": dt})[0] * dy).sum()
+
+    y, _ = net(x, resets=RESETS, signals={"dt": dt})
+    for b in range(B):
+        for first, last in pairwise([0, *[t for t in range(1, T) if RESETS[t, b]], T]):
+            right, _ = net(x[first:last, b], signals={"dt": dt[first:last, b]})
+            assert_close(y[first:last, b], right, OUTPUT["float64"])
+    *_, tape = net.forward(x, resets=RESETS, mask=MASK, signals={"dt": dt})
+    gradients = net.backward(tape, dy)
+    assert_close(gradients.x, differences(loss, x), DIFFERENCES["float64"])
+    assert_close(gradients.signals["dt"], differences(loss, dt), DIFFERENCES["float64"])
+    for key, parameter in net.parameters().items():
+        assert_close(gradients.params[key], differences(loss, parameter), DIFFERENCES["float64"])

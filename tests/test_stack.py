@@ -373,3 +373,24 @@ def test_on_a_gpu():
         step, other = stack.stepper(B), host.stepper(B)
         for x in X:
             assert_close(step(x), other(x), OUTPUT["float32"])
+
+
+@cell(gates="a b", states="h c", signals="dt")
+def decaying(a, b, h, c, dt):
+    c = sigmoid(b - dt) * c + tanh(a) * dt
+    return tanh(c), c
+
+
+def test_signals_by_layer_and_projections():
+    layers = [nn.LSTM(3, 6, proj_size=4, seed=0, **D), nn.Recurrent(decaying, 4, 4, seed=1, **D)]
+    stack, dt, dy = nn.Stack(layers, residual=True), RNG.random((T, B)), RNG.normal(size=(T, B, 4))
+
+    def loss():
+        return (stack(X, signals=(None, {"dt": dt}))[0] * dy).sum()
+
+    gradients = stack.backward(stack.forward(X, signals=(None, {"dt": dt}))[2], dy)
+    assert list(gradients.signals) == ["1.dt"]
+    assert_close(gradients.signals["1.dt"], differences(loss, dt), DIFFERENCES["float64"])
+    for name, parameter in stack.parameters().items():
+        assert_close(gradients.params[name], differences(loss, parameter), DIFFERENCES["float64"])
+    message_of(ValueError, lambda: stack(X, signals={"dt": dt}), "signals is", "a tuple of 2")

@@ -373,8 +373,8 @@ class Pass:
             fresh = not k and not self.copies
             wanted = bool(k) or input_gradient
             layer, d_own = self.layers[k], self._d_states_of_layer[k]
-            if each is None and samples is None:
-                rows = layer.backward(rows, d_own, flat, wanted, fresh, d_signals)
+            if each is None and samples is None and not d_signals:
+                rows = layer.backward(rows, d_own, flat, wanted, fresh)
             else:
                 own = None if each is None else each[k]
                 rows = layer.backward(rows, d_own, flat, wanted, fresh, d_signals, own, samples)

@@ -149,7 +149,7 @@ class Stack(Module):
         options = ", residual=True" * self.residual + f", dropout={self.dropout}" * bool(self.dropout)
         return f"Stack([{', '.join(map(repr, self.layers))}]{options})"
 
-    def __call__(self, x, state=None, lengths=None, *, mask=None, resets=None) -> tuple[Any, tuple]:
+    def __call__(self, x, state=None, lengths=None, *, mask=None, resets=None, signals=None) -> tuple[Any, tuple]:
         """Inference.
 
         Parameters
@@ -159,6 +159,8 @@ class Stack(Module):
             For each layer its initial states as its own call takes them, or None.
         lengths, mask, resets
             As for a `Recurrent`.
+        signals : tuple, optional
+            For each layer what its cell takes with each step beside its input, or None.
 
         Returns
         -------
@@ -171,16 +173,21 @@ class Stack(Module):
         TypeError, ValueError
             If a shape, dtype or length does not fit.
         """
-        return self._through(x, state, lambda k, x, own: self.layers[k](x, own, lengths, mask=mask, resets=resets))
+        given = self._by_layer(signals, "signals")
+
+        def run(k: int, x, own) -> tuple[Any, Any]:
+            return self.layers[k](x, own, lengths, mask=mask, resets=resets, signals=given[k])
+
+        return self._through(x, state, run)
 
     def forward(
-        self, x, state=None, lengths=None, *, mask=None, resets=None, checkpoint: int | None = None
+        self, x, state=None, lengths=None, *, mask=None, resets=None, signals=None, checkpoint: int | None = None
     ) -> tuple[Any, tuple, StackTape]:  # fmt: skip
         """Training, ``y, states, tape = stack.forward(x)``: with dropout, and with what `backward` needs.
 
         Parameters
         ----------
-        x, state, lengths, mask, resets
+        x, state, lengths, mask, resets, signals
             As for calling the stack.
         checkpoint : int, optional
             As for a `Recurrent`.
@@ -193,13 +200,16 @@ class Stack(Module):
             For `backward`.
         """
         tapes: list[Tape] = []
+        given = self._by_layer(signals, "signals")
         factors: list[Any] = []
 
         def run(k: int, x, own) -> tuple[Any, Any]:
             layer = self.layers[k]
             factors.append(self._factors(layer, x) if k and self.dropout else None)
             read = x if factors[k] is None else x * factors[k]
-            y, final, tape = layer.forward(read, own, lengths, mask=mask, resets=resets, checkpoint=checkpoint)
+            y, final, tape = layer.forward(
+                read, own, lengths, mask=mask, resets=resets, signals=given[k], checkpoint=checkpoint
+            )
             tapes.append(tape)
             return y, final
 
@@ -247,7 +257,8 @@ class Stack(Module):
         Returns
         -------
         Gradients
-            ``params`` (by name), ``flat``, ``x`` and ``state`` (a tuple with the initial states' of each layer).
+            ``params`` (by name), ``flat``, ``x``, ``state`` (a tuple with the initial states' of each layer) and
+            ``signals`` (those of layer 0 as ``"0.dt"``).
 
         Raises
         ------
@@ -259,15 +270,16 @@ class Stack(Module):
         given, arrays = self._by_layer(dstate, "dstate"), self.layers[0]._network.backend.arrays
         if dy is not None and arrays.kind(dy) is None:
             dy = validate.real_array("dy", dy, self.dtype)
-        flat, d_initial = np.empty(self._layout.size, self.dtype), []
+        flat, d_initial, d_signals = np.empty(self._layout.size, self.dtype), [], {}
         steps = zip(self.layers, tape.tapes, tape.factors, given, self._places, self._adds, strict=True)
-        for layer, own, factors, d_final, place, adds in reversed(list(steps)):
+        for k, (layer, own, factors, d_final, place, adds) in reversed(list(enumerate(steps))):
             found = layer.backward(own, dy, d_final, truncate=truncate)
             flat[place] = arrays.on_host(found.flat)
             dx = found.x if factors is None else found.x * factors
             dy = dx + dy if adds and dy is not None else dx
             d_initial.append(found.state)
-        return Gradients(self._layout.views(flat), flat, dy, tuple(reversed(d_initial)))
+            d_signals |= {f"{k}.{name}": value for name, value in found.signals.items()}
+        return Gradients(self._layout.views(flat), flat, dy, tuple(reversed(d_initial)), d_signals)
 
     def _by_layer(self, given, name: str) -> list:
         """A user's states, or their gradients, for each layer; None for those of all layers stands for each."""
@@ -275,8 +287,7 @@ class Stack(Module):
             return [None] * len(self.layers)
         if not isinstance(given, tuple | list) or len(given) != len(self.layers):
             raise ValueError(
-                f"{name} is {validate.came(given)}; give a tuple of {len(self.layers)}, for each layer its states or "
-                "None"
+                f"{name} is {validate.came(given)}; give a tuple of {len(self.layers)}, for each layer its own or None"
             )
         return list(given)
 

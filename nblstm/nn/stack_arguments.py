@@ -13,7 +13,7 @@ COMMON = "dtype", "batch_first", "stateful"
 
 def outputs_of(layer: Recurrent) -> int:
     """Features of a layer's outputs."""
-    return layer._network.D * layer.hidden_size
+    return layer._network.D * layer._network.output_size
 
 
 def stack_layers(layers) -> tuple[Recurrent, ...]:

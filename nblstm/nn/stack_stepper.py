@@ -20,7 +20,7 @@ class StackStepper:
         self._stack, self._B = stack, validate.positive_integer("batch_size", batch_size)
         self._steppers = [layer.stepper(batch_size) for layer in stack.layers]
         self._sums = [
-            np.empty((self._B, layer.hidden_size), stack.dtype) if adds and layer._network.on_host else None
+            np.empty((self._B, layer.input_size), stack.dtype) if adds and layer._network.on_host else None
             for layer, adds in zip(stack.layers, stack._adds, strict=True)
         ]
         self._layers = list(zip(self._steppers, stack._adds, self._sums, strict=True))
