@@ -107,6 +107,11 @@ class Network:
         """True if the cell draws noise in training."""
         return self.cell.without_noise is not self.cell
 
+    @cached_property
+    def in_float64(self) -> Network:
+        """The same in float64."""
+        return replace(self, dtype="float64")
+
     def variant(self, dropped: bool, noise: bool) -> Network:
         """The network that a pass runs: with recurrent dropout or without, with noise or without."""
         network = self.with_recurrent_dropout if dropped else self
