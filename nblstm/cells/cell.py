@@ -142,6 +142,9 @@ class Cell:
             "gates without an input": self.recurrent_only, "gates without a recurrence": self.input_only,
             "a called half of a split gate": [g for g in self.called if g in self.split],
             "called gates": self.called, "several operands": graph.operands[1:],
+            "a called gate of the first state itself": [
+                name for link in graph.links if not link.name for name in link.targets if name in self.functions
+            ],
             "an operand of gates that are called": [
                 value for value in graph.operands if {node.args[0] for node in topological([value])} & {*self.functions}
             ],

@@ -291,6 +291,6 @@ def source(cell: Cell, kind: str | None, dtype: str) -> str:
     return "\n\n".join([_header(cell, dtype), *(function.text for function in functions if function.text)])
 
 
-def computing(program: Program) -> list[int]:
-    """The stages that compute anything, beside links."""
-    return [k for k, stage in enumerate(program.stages) if stage.results or stage.saved]
+def computing(program: Program, saving: bool = True) -> list[int]:
+    """The stages that compute anything, beside links: in inference nothing is computed to be saved."""
+    return [k for k, stage in enumerate(program.stages) if stage.results or (stage.saved and saving)]

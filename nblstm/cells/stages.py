@@ -154,7 +154,8 @@ def provided(cell: Cell) -> tuple[str, ...]:
 def forward_program(cell: Cell, keep: bool = True) -> Program:
     """The stages of a step forward; results are called ``new_h``, operands ``operand_1``.
 
-    Without ``keep``, no stage is given what an earlier one has computed, but for operands and saved values.
+    Without ``keep``, no stage is given what an earlier one has computed, but for saved values and operands, which all
+    are computed, even where one is an argument.
     """
     graph = cell.graph
     levels = _Levels([([k.operand], [Value("input", target) for target in k.targets]) for k in graph.links])
@@ -165,7 +166,7 @@ def forward_program(cell: Cell, keep: bool = True) -> Program:
     leaves, given = {*blocks}, {*blocks, *numbers}
     for link in graph.links:
         level, operand = levels.of(link.operand), link.name
-        if link.operand.op == "input" and link.operand.args[0] in leaves:
+        if keep and link.operand.op == "input" and link.operand.args[0] in leaves:
             operand = link.operand.args[0]  # it lies in a block already
         elif link.name:
             stages[level].results[operand] = link.operand
@@ -176,7 +177,9 @@ def forward_program(cell: Cell, keep: bool = True) -> Program:
     row = _set_known(stages, levels, known, blocks, numbers, _same_for_all(cell, numbers), keep)
     for name, value in zip(saved_names(cell), graph.saved, strict=True):
         _first_with(stages, levels, value).saved[name] = value
-    return Program(_present(stages), row, [])
+    # Threads that share the units of a row meet between stages: what a link reads of other units lies in the row then.
+    waits = len(stages) > 1 and any(link.operand in leaves for link in stages[1].links)
+    return Program([*stages[:waits], *_present(stages[waits:])], row, [])
 
 
 @cache

@@ -70,7 +70,12 @@ def forward_table(
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """The program of a step, see `program_table`."""
     return program_table(
-        cell, forward_program(cell), H, lambda stage: forward_rows(cell, dtype, training, stage, taping), backward=False
+        cell,
+        forward_program(cell),
+        H,
+        lambda stage: forward_rows(cell, dtype, training, stage, taping),
+        False,
+        training,
     )
 
 

@@ -58,10 +58,10 @@ def compile_kernels(cell: Cell, dtype: str) -> None:
     state_gradients_kernel(dtype)
     for loop in (forward_by_rows, forward_by_units, backward_by_rows, backward_by_units):
         loop(dtype)
-    for stage in computing(forward_program(cell)):
-        forward_rows(cell, dtype, False, stage)
-        forward_rows(cell, dtype, True, stage)
-        if len(cell.states) > 1:
-            forward_rows(cell, dtype, False, stage, taping=True)
+    for training in (False, True):
+        for stage in computing(forward_program(cell), training):
+            forward_rows(cell, dtype, training, stage)
+            if len(cell.states) > 1 and not training:
+                forward_rows(cell, dtype, False, stage, taping=True)
     for stage in computing(backward_program(cell)):
         backward_rows(cell, dtype, stage)

@@ -52,7 +52,7 @@ def checked_batch(network: Network, shape: tuple[int, ...], lengths, mask, reset
 
 
 def checked_signals(network: Network, signals, batch, batched: bool) -> list[Any]:
-    """The signals of the cell as arrays (T, B, 1) or (T, B, H), or packed rows, in the cell's order.
+    """The signals of the cell as arrays (T, B) or (T, B, H), or packed rows, in the cell's order.
 
     Raises
     ------
@@ -75,7 +75,6 @@ def checked_signals(network: Network, signals, batch, batched: bool) -> list[Any
             raise ValueError(
                 f"signal {name!r} has shape {array.shape}; give ({meaning}), {shape}, or ({meaning}, H), {(*shape, H)}"
             )
-        array = array[..., None] if array.shape == shape else array
         if batch.padded:
             array = array[:, None] if not batched else array.swapaxes(0, 1) if network.batch_first else array
         made.append(array)

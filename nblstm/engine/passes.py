@@ -199,7 +199,7 @@ class Pass:
             Whether all states are 0.
         generator : Generator, optional
             Draws the dropout.
-        signals : list of array, each (T, B, 1) or (T, B, H), or None
+        signals : list of array, each (T, B) or (T, B, H), or None
             See `checked_signals`.
         """
         rows: Any = self.x
@@ -224,8 +224,10 @@ class Pass:
 
     def _take(self, signals: list[Any], generator: np.random.Generator | None) -> None:
         """Give all layers what the cell takes with each step, and seeds of its noise."""
-        rows = [self.batch.pack(own) if self.batch.padded else own for own in signals]
-        self._given = [own[:, 0] if own.shape[1] == 1 else own for own in map(np.ascontiguousarray, rows)]
+        of_units = [own.ndim == 2 + self.batch.padded for own in signals]
+        rows = [own if units else own[..., None] for own, units in zip(signals, of_units, strict=True)]
+        rows = [np.ascontiguousarray(self.batch.pack(own) if self.batch.padded else own) for own in rows]
+        self._given = [own if units else own[:, 0] for own, units in zip(rows, of_units, strict=True)]
         seed = int(generator.integers(2**62)) if self._noise and generator is not None else 0
         for k, layer in enumerate(self.layers):
             directions = self._of_layer[k].stop - self._of_layer[k].start

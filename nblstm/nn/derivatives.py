@@ -78,7 +78,9 @@ class DualRun:
 
         self._plan = plan = network._network.without_noise
         if not plan.on_host:
-            raise ValueError(f"derivatives of this kind are for networks on the CPU, and this one is on {plan.device!r}")
+            raise ValueError(
+                f"derivatives of this kind are for networks on the CPU, and this one is on {plan.device!r}"
+            )
         self._real = plan.backend.arrays.real
         x = self._real("x", x, plan.dtype)
         if x.ndim not in (2, 3) or x.shape[-1] != plan.input_size:
@@ -201,7 +203,9 @@ class DualRun:
         """An array of the shape of another; zeros for None."""
         if value is None:
             return np.zeros_like(other)
-        return validate.shaped(name, self._real(name, value, self._plan.dtype), other.shape, "that of what it belongs to")
+        return validate.shaped(
+            name, self._real(name, value, self._plan.dtype), other.shape, "that of what it belongs to"
+        )
 
     def _named(self, what: str, given, values: Mapping[str, np.ndarray], names) -> Arrays:
         """Tangents of named arrays, 0 for those that are not given, as float64."""
@@ -264,7 +268,9 @@ class DualRun:
         names = self._plan.cell.signals
         given = {} if signals is None else signals
         if not isinstance(given, Mapping) or set(given) != set(names):
-            raise ValueError(f"signals is {validate.came(given)}; give a dict of arrays for {', '.join(names) or 'none'}")
+            raise ValueError(
+                f"signals is {validate.came(given)}; give a dict of arrays for {', '.join(names) or 'none'}"
+            )
         own = {name: self._real(name, value, self._plan.dtype) for name, value in given.items()}
         moved = self._named("the direction's signals", d_signals, own, names)
         found = own | {name + TANGENT: value.astype(self._plan.dtype) for name, value in moved.items()}

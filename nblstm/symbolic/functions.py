@@ -126,6 +126,8 @@ def where(condition, a, b) -> Any:
 
 
 def _is_condition(value: Value) -> bool:
+    if value.op == "where":  # as a factor, a comparison is the number 1 or 0
+        return value.args[1:] == (graph.ONE, graph.ZERO)
     return value.op in COMPARISONS or (value.op == "mul" and all(_is_condition(factor) for factor in value.args))
 
 

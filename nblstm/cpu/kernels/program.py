@@ -26,7 +26,7 @@ KINDS = {"product": PRODUCT, "sum": SUM, "mean": MEAN, "maximum": MAXIMUM}
 
 
 def program_table(
-    cell: Cell, program: Program, H: int, kernel: Callable[[int], int], backward: bool
+    cell: Cell, program: Program, H: int, kernel: Callable[[int], int], backward: bool, saving: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """The instructions of a program and where its stages start.
 
@@ -38,6 +38,8 @@ def program_table(
     kernel : callable
         From the number of a stage to the address of its kernel.
     backward : bool
+    saving : bool, default False
+        Whether stages are run that compute nothing but what BPTT saves.
 
     Returns
     -------
@@ -48,7 +50,7 @@ def program_table(
     starts = [0]
     for k, stage in enumerate(program.stages):
         rows += [row for link in stage.links for row in _link(cell, program, link, H, backward)]
-        if stage.results or stage.saved:
+        if stage.results or (stage.saved and saving):
             rows.append([POINTWISE, 0, 0, 0, 0, kernel(k)])
         starts.append(len(rows))
     if backward:
