@@ -3,6 +3,7 @@
 from nblstm.arguments.missing import explain_missing_names
 from nblstm.engine.engine import Gradients
 from nblstm.nn import numba_type as _numba_type  # noqa: F401  # what Numba is told
+from nblstm.nn.derivatives import Direction
 from nblstm.nn.linear import Linear
 from nblstm.nn.loading import load
 from nblstm.nn.module import Module
@@ -11,7 +12,7 @@ from nblstm.nn.recurrent import Recurrent
 from nblstm.nn.stack import Stack
 from nblstm.nn.stepper import Stepper
 
-__all__ = ["GRU", "LSTM", "RNN", "Gradients", "Linear", "Module", "Recurrent", "Stack", "Stepper", "load"]
+__all__ = ["GRU", "LSTM", "RNN", "Direction", "Gradients", "Linear", "Module", "Recurrent", "Stack", "Stepper", "load"]
 
 
 def __dir__() -> list[str]:

@@ -18,7 +18,7 @@ from nblstm.engine.asked import Asked
 from nblstm.engine.device import device_for
 from nblstm.engine.engine import Gradients, Tape
 from nblstm.engine.network import Network
-from nblstm.nn import compiled, device_function, recurrent_arguments
+from nblstm.nn import compiled, derivatives, device_function, recurrent_arguments
 from nblstm.nn.carried_states import CarriedStates
 from nblstm.nn.module import Module
 from nblstm.nn.stepper import Stepper
@@ -150,6 +150,7 @@ class Recurrent(Module):
     bidirectional = property(lambda self: self._network.D == 2, doc="As given.")
     reverse = property(lambda self: self._network.directions == (True,), doc="As given.")
     device_function = device_function.device_function
+    jvp, hvp = derivatives.jvp, derivatives.hvp
     compiled = compiled.compiled
 
     #: Whether the only state is given and returned bare, not in a tuple.

@@ -270,7 +270,8 @@ class Stack(Module):
         given, arrays = self._by_layer(dstate, "dstate"), self.layers[0]._network.backend.arrays
         if dy is not None and arrays.kind(dy) is None:
             dy = validate.real_array("dy", dy, self.dtype)
-        flat, d_initial, d_signals = np.empty(self._layout.size, self.dtype), [], {}
+        flat, d_initial = np.empty(self._layout.size, self.dtype), []
+        d_signals: dict[str, np.ndarray] = {}
         steps = zip(self.layers, tape.tapes, tape.factors, given, self._places, self._adds, strict=True)
         for k, (layer, own, factors, d_final, place, adds) in reversed(list(enumerate(steps))):
             found = layer.backward(own, dy, d_final, truncate=truncate)

@@ -34,11 +34,20 @@ class DualParameters:
         The order of the gates in the parameters; the cell's own if empty.
     bias : bool
     dtype : str
+
+    Attributes
+    ----------
+    cell : Cell
+        The dual cell.
+    layout : Layout
+        Of its network.
+    I, H
+        As given.
     """
 
     def __init__(self, cell: Cell, I: int, H: int, gates: tuple[str, ...], bias: bool, dtype: str):
         base = replace(cell, matrix=None)
-        self.cell, self._I, self._H, self._dtype = dual(base), I, H, dtype
+        self.cell, self.I, self.H, self._dtype = dual(base), I, H, dtype
         order = gates or cell.gates
         self._fed = [g for g in order if g in cell.input_gates]
         self._recurrent = [g for g in order if g in cell.recurrent_gates]
@@ -47,11 +56,11 @@ class DualParameters:
 
     def _rows(self, names: tuple[str, ...], gate: str) -> slice:
         k = names.index(gate)
-        return slice(k * self._H, (k + 1) * self._H)
+        return slice(k * self.H, (k + 1) * self.H)
 
     def joined(self, own: Arrays, tangents: Arrays) -> np.ndarray:
         """The flat parameters of the dual network, from those of the layer and their tangents."""
-        I, H, flat = self._I, self._H, np.zeros(self.layout.size, self._dtype)
+        I, H, flat = self.I, self.H, np.zeros(self.layout.size, self._dtype)
         views = self.layout.views(flat)
         for k, g in enumerate(self._fed):
             rows, plain = slice(k * H, (k + 1) * H), self._rows(self.cell.input_gates, g)
@@ -79,7 +88,7 @@ class DualParameters:
 
     def split(self, gradients: Arrays) -> tuple[Arrays, Arrays]:
         """Gradients with respect to the layer's parameters and to their tangents, from those of the dual network."""
-        I = self._I
+        I = self.I
         own: dict[str, list[Any]] = {}
         moved_by: dict[str, list[Any]] = {}
         for g in self._fed:
