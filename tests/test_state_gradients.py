@@ -101,7 +101,8 @@ def test_steps_at_masked_places_are_0_and_others_those_of_the_valid_steps():
     mask = rng.random((T, B)) < 0.6
     (_, c), _, tape = net.forward(x, mask=mask, all_states=True)
     found = net.backward(tape, dy, clip=("norm", 0.5), truncate=2, steps=True)
-    assert (found.steps[0][0][~mask] == 0).all() and (c[~mask] == 0).all()
+    assert not found.steps[0][0][~mask].any()
+    assert not c[~mask].any()
     for b in range(B):
         own = mask[:, b]
         expected = bptt_reference.network(
@@ -153,7 +154,9 @@ def test_gradients_into_every_state_are_those_of_central_differences():
 # --- the same bits --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("batch", "hidden", "steps"), [(1, 64, 20), (1, 256, 12), (2, 256, 9), (7, 33, 12), (40, 32, 60)])
+@pytest.mark.parametrize(
+    ("batch", "hidden", "steps"), [(1, 64, 20), (1, 256, 12), (2, 256, 9), (7, 33, 12), (40, 32, 60)]
+)
 def test_the_same_bits_for_any_threads(batch, hidden, steps):
     """Also where threads share the units of each step, unless a norm needs whole rows."""
     rng, before = np.random.default_rng(0), nblstm.num_threads()
@@ -177,7 +180,8 @@ def test_the_same_bits_for_any_threads(batch, hidden, steps):
         nblstm.set_num_threads(before)
     for other in results[1:]:
         for one, two in zip(results[0], other, strict=True):
-            assert (one.flat == two.flat).all() and (one.x == two.x).all()
+            assert (one.flat == two.flat).all()
+            assert (one.x == two.x).all()
             assert all((a == b).all() for a, b in zip(one.steps, two.steps, strict=True))
 
 
@@ -194,7 +198,8 @@ def test_the_same_bits_with_checkpoints_and_from_a_reserve():
     for own in (other, third, net(x, lengths=lengths, all_states=True)[0]):
         assert all((a == b).all() for a, b in zip(every, own, strict=True))
     for found in (net.backward(marked, dy, **options), net.backward(None, dy, reserve=reserve.copy(), **options)):
-        assert (found.flat == whole.flat).all() and (found.x == whole.x).all()
+        assert (found.flat == whole.flat).all()
+        assert (found.x == whole.x).all()
         assert all((a == b).all() for a, b in zip(found.steps, whole.steps, strict=True))
     samples = net.per_sample_gradients(tape, dy)
     assert (net.per_sample_gradients(marked, dy).flat == samples.flat).all()
@@ -223,7 +228,9 @@ def test_every_state_in_the_layout_of_y(batch_first, size):
     own = x.swapaxes(0, 1) if batch_first else x
     every, final = net(own, all_states=True)
     y, again = net(own)
-    assert len(every) == 4 and (every[1] == y).all() and all((a == b).all() for a, b in zip(final, again, strict=True))
+    assert len(every) == 4
+    assert (every[1] == y).all()
+    assert all((a == b).all() for a, b in zip(final, again, strict=True))
     for n in (1, 30):
         _, states = net(own[:, :n] if batch_first else own[:n])
         for one, state in zip(every, states, strict=True):
@@ -242,7 +249,8 @@ def test_every_state_of_no_steps_and_of_no_sequences():
         assert [own.shape for own in every] == [(*shape[:2], 4)] * 2
         assert [own.shape for own in net(np.zeros(shape), all_states=True)[0]] == [(*shape[:2], 4)] * 2
         gradients = net.backward(tape, None, dstates=every, clip=("norm", 1.0), truncate=2, steps=True)
-        assert [own.shape for own in gradients.steps] == [(1, *shape[:2])] * 2 and not gradients.flat.any()
+        assert [own.shape for own in gradients.steps] == [(1, *shape[:2])] * 2
+        assert not gradients.flat.any()
         assert net.per_sample_gradients(tape, None).flat.shape == (shape[1], gradients.flat.size)
 
 
@@ -256,9 +264,7 @@ def test_gradients_of_each_sequence_are_those_of_a_loop(kind, lengths):
     x, dy, state, dstate, _ = given(net)
     _, _, tape = net.forward(x, bare(net, state), lengths)
     found = net.per_sample_gradients(tape, dy, bare(net, dstate))
-    expected = bptt_reference.network(
-        kind, parameters_of(net), x, dy, dstate, None, state, lengths, 2, (False, True)
-    )
+    expected = bptt_reference.network(kind, parameters_of(net), x, dy, dstate, None, state, lengths, 2, (False, True))
     for name, own in expected["samples"].items():
         assert found.params[name].shape == (B, *net.parameters()[name].shape)
         np.testing.assert_allclose(found.params[name], own, rtol=0, atol=1e-10, err_msg=name)

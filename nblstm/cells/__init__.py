@@ -2,6 +2,7 @@
 
 from nblstm.arguments.missing import explain_missing_names
 from nblstm.cells.cell import Cell, cell
+from nblstm.cells.clipped import clipped
 from nblstm.cells.gru import gru, gru_reset_before, gru_with
 from nblstm.cells.lstm import lstm, lstm_complement, lstm_coupled, lstm_peephole, lstm_with
 from nblstm.cells.recurrent_dropout import recurrent_dropout
@@ -13,6 +14,7 @@ __all__ = [
     "RecurrentMatrix",
     "antisymmetric",
     "cell",
+    "clipped",
     "gru",
     "gru_reset_before",
     "gru_with",

@@ -24,12 +24,12 @@ from nblstm.cpu.kernels.gather import gather_rows
 from nblstm.cpu.kernels.gradients import gradients_kernel
 from nblstm.cpu.kernels.pointwise import backward_rows
 from nblstm.cpu.kernels.program import program_table
-from nblstm.cpu.kernels.state_gradients import state_gradients_kernel, state_table
+from nblstm.cpu.kernels.state_gradients import state_arguments
 from nblstm.cpu.layer_forward import History
 from nblstm.cpu.matrix.gemm import gemm
 from nblstm.cpu.matrix.sparse import sparse_weight_block
-from nblstm.cpu.sample_gradients import sample_gradients
 from nblstm.cpu.partition import Sizes, Steps, in_order, partition, row_bounds, whole
+from nblstm.cpu.sample_gradients import sample_gradients
 from nblstm.cpu.weights import PackedWeights
 
 #: Parameters whose gradients are matrix products and sums over rows.
@@ -286,10 +286,9 @@ class LayerBackward:
     def _of_samples(self, segment: _Segment, k: int, x: np.ndarray, samples: np.ndarray) -> None:
         """Add the gradients of the parameters for each sequence."""
         (lo, hi), d, [whole] = segment.rows[k], segment.directions[k], segment.gradients[k]
-        first = int(np.searchsorted(self._batch.offset, lo, side="right")) - 1
         arrays = {"dz": self._dz[d][: hi - lo], "x": x[lo:hi], "h": whole.held["h"][: hi - lo]}
         places = {f"d_{name}": start for name, start in zip(PARAMETERS, self._places[d], strict=True)}
-        made = sample_gradients(whole, self._weight_parts, self._batch, first, arrays, samples, places)
+        made = sample_gradients(whole, self._weight_parts, self._batch, lo, arrays, samples, places)
         threads.run(self._kernels[1], made, self._weight_parts * len(made), serial=self._serial)
 
     def _add_signals(self, rows: tuple[int, int], dz: np.ndarray, d_signals: Sequence[np.ndarray]) -> None:
@@ -306,16 +305,10 @@ class LayerBackward:
         if (each is not None and each.whole_rows) is not self._whole_rows:
             self._whole_rows = not self._whole_rows
             self.arrange(self._batch, self._steps)
-        sizes, batch = self._sizes, self._batch
+        sizes = self._sizes
         for segment in self._segments:
             for told, d in zip(segment.loop, segment.directions, strict=True):
-                if each is None:
-                    told.set(state_gradients=0, told=None, lengths=None, mask=None)
-                    continue
-                table = state_table(each, sizes.cell, sizes.H, dy, d)
-                mask = None if each.mask is None else each.mask[d]
-                told.set(told=table, told_states=len(table), truncate=each.truncate, lengths=batch.lengths, mask=mask)
-                told.state_gradients = state_gradients_kernel(sizes.dtype)
+                told.set(**state_arguments(each, sizes.cell, sizes.dtype, sizes.H, self._batch, dy, d))
 
     def _point_at(self, x: np.ndarray, d_state: np.ndarray, d_vectors: np.ndarray | None) -> None:
         I, item, x_next = self._sizes.I, self._sizes.item, x.strides[0] if x.ndim == 3 else 0

@@ -173,7 +173,7 @@ class LayerForward:
             self._h = memory.empty((sizes.D, 2, sizes.B, sizes.H), sizes.dtype)
             self._sync = memory.empty((sizes.D, sync_size(parts)), np.int64)
         self.nbytes = self._z.nbytes + (0 if self._tape is None else self._tape.nbytes)
-        self.nbytes += (self._h.nbytes + self._sync.nbytes if work.by_units else 0)
+        self.nbytes += self._h.nbytes + self._sync.nbytes if work.by_units else 0
         sparse = thresholds.sparse_limit(sizes.I, max(1, sizes.input_columns // (parts if work.by_units else 1)))
         for d, record in enumerate(self._arguments):
             record.set(

@@ -20,7 +20,7 @@ from nblstm.cpu.kernels.gather import gather_rows
 
 
 def sample_gradients(
-    whole: GradientArguments, parts: int, batch: Batch, first: int, arrays: dict[str, np.ndarray],
+    whole: GradientArguments, parts: int, batch: Batch, row: int, arrays: dict[str, np.ndarray],
     samples: np.ndarray, places: dict[str, int | None],
 ) -> Launch:  # fmt: skip
     """Arguments of the gradient kernel for each sequence that has rows in a segment.
@@ -32,8 +32,8 @@ def sample_gradients(
     parts : int
         Blocks of weight rows of each sequence.
     batch : Batch
-    first : int
-        The segment's first step.
+    row : int
+        The segment's first packed row.
     arrays : dict of str to ndarray, each (rows, K)
         The segment's packed rows of dz, x and h.
     samples : ndarray, shape (B, P)
@@ -41,11 +41,12 @@ def sample_gradients(
     places : dict of str to int or None
         Where among them the gradient of each field begins; None for no such.
     """
-    rows, B = len(arrays["dz"]), int(batch.active[first])
+    rows, first = len(arrays["dz"]), int(batch.offset.searchsorted(row, side="right")) - 1
+    B = int(batch.active[first])
     if batch.uniform:
         counts, starts, apart = np.full(B, rows // B), np.arange(B), B
     else:
-        sequence = np.arange(rows) + batch.offset[first]
+        sequence = np.arange(row, row + rows)
         steps = np.searchsorted(batch.offset, sequence, side="right") - 1
         sequence -= batch.offset[steps]
         counts, apart = np.bincount(sequence, minlength=B), 1
@@ -56,8 +57,8 @@ def sample_gradients(
         ctypes.memmove(ctypes.addressof(record), ctypes.addressof(whole), ctypes.sizeof(record))
         record.held.update(whole.held)
         for name, array in arrays.items():
-            row = array.strides[0]
-            record.set(**{name: place(array, int(starts[b]) * row), f"{name}_row": apart * row // array.itemsize})
+            step = array.strides[0]
+            record.set(**{name: place(array, int(starts[b]) * step), f"{name}_row": apart * step // array.itemsize})
         record.set(rows=int(counts[b]), accumulate=1, parts=parts, weight_parts=parts)
         own = samples[b if batch.order is None else batch.order[b]]
         record.set(**{field: place(own, start * own.itemsize) for field, start in places.items() if start is not None})

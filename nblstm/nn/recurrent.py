@@ -277,6 +277,8 @@ class Recurrent(Module):
 
                 c, ("value", c), array c     clip(d) = min(max(d, -c), c), unit by unit
                 ("norm", c)                  clip(d) = d min(1, c / |d|), |d| over the units of a sequence
+
+            (``dy_t`` is what the loss has of the state at step t itself; what c_t gives to h_t is within step t.)
         truncate : int, optional
             No gradient flows through the states from step n k to step n k - 1, n = 1, 2, ..., of each sequence, in the
             order of processing, for k = ``truncate``.
