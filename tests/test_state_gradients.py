@@ -202,7 +202,7 @@ def test_the_same_bits_with_checkpoints_and_from_a_reserve():
         assert (found.x == whole.x).all()
         assert all((a == b).all() for a, b in zip(found.steps, whole.steps, strict=True))
     samples = net.per_sample_gradients(tape, dy)
-    assert (net.per_sample_gradients(marked, dy).flat == samples.flat).all()
+    np.testing.assert_allclose(net.per_sample_gradients(marked, dy).flat, samples.flat, rtol=0, atol=1e-4)
 
 
 def test_norms_of_vanished_gradients_are_not_0():
@@ -271,6 +271,17 @@ def test_gradients_of_each_sequence_are_those_of_a_loop(kind, lengths):
     whole = net.backward(tape, dy, bare(net, dstate))
     assert (found.x == whole.x).all()
     assert all((a == b).all() for a, b in zip(as_tuple(found.state), as_tuple(whole.state), strict=True))
+
+
+def test_per_sample_gradients_in_float32_add_up():
+    rng, net = np.random.default_rng(0), nn.GRU(5, 16, seed=0)
+    x, dy = (rng.normal(size=(40, 64, n)).astype("float32") for n in (5, 16))
+    _, _, tape = net.forward(x)
+    whole = net.backward(tape, dy)
+    found = net.per_sample_gradients(tape, dy)
+    np.testing.assert_allclose(found.flat.sum(axis=0), whole.flat, rtol=0, atol=2e-4 * np.abs(whole.flat).max())
+    assert (found.x == whole.x).all()
+    assert (net.backward(tape, dy).flat == whole.flat).all()
 
 
 def _sum_of_units():
@@ -358,3 +369,18 @@ def test_bad_input_has_one_sentence(options, message):
     assert (net.backward(tape, dy).flat == plain.flat).all()
     with pytest.raises(ValueError, match="tape is not from this network"):
         net.per_sample_gradients(None, dy)
+
+
+@pytest.mark.parametrize("options", [{"clip": 1.0}, {"truncate": 3}, {"steps": True}, {"dstates": (None, None)}])
+def test_a_network_on_the_gpu_says_so(options, monkeypatch):
+    net = made()
+    x, dy, *_ = given(net)
+    _, _, tape = net.forward(x)
+    monkeypatch.setitem(net._network.__dict__, "on_host", False)
+    with pytest.raises(ValueError, match="are for networks on the CPU, and this one is on 'cpu'; leave them out"):
+        net.backward(tape, dy, **options)
+    with pytest.raises(ValueError, match="per-sample gradients are for networks on the CPU"):
+        net.per_sample_gradients(tape, dy)
+    for call in (net, net.forward):
+        with pytest.raises(ValueError, match="all_states is for networks on the CPU"):
+            call(x, all_states=True)

@@ -101,7 +101,7 @@ class LayerBackward:
         self._targets: list[tuple[GradientArguments, str, int]] = []
         self._flat: Any = _UNSET
         self._each: EachStep | None = None
-        self._whole_rows = False
+        self._whole_rows = self._joined = False
         self.arrange(batch, segments)
         started.update(d for segment in self._segments for d in segment.directions)
 
@@ -109,6 +109,8 @@ class LayerBackward:
         """Set what depends on the lengths of a batch of T steps and B sequences."""
         sizes = self._sizes
         self._batch, self._steps = batch, segments
+        if self._joined:
+            segments = [[whole(group)] if group else [] for group in segments]
         self._in_place = [batch.uniform and not reverse for reverse in sizes.directions]
         self._serial = sizes.is_serial(batch, thresholds.SERIAL_WORK_GRADIENTS)
         self._cut = partition(batch, sizes.H, sizes.columns, sizes.D, self._serial, self._whole_rows)
@@ -228,6 +230,9 @@ class LayerBackward:
         samples : ndarray, shape (B, P), optional
             Gradients of all parameters for each sequence, in the caller's order, which are added to.
         """
+        if (samples is not None) is not self._joined:
+            self._joined = not self._joined
+            self.arrange(self._batch, self._steps)
         if each is not None or self._each is not None:
             self._ask(each, dy)
             if each is not None:

@@ -10,12 +10,10 @@ strides; rows of others are first gathered, sequence by sequence.
 
 from __future__ import annotations
 
-import ctypes
-
 import numpy as np
 
 from nblstm.buffers.batch import Batch
-from nblstm.cpu.arguments import GradientArguments, Launch, place
+from nblstm.cpu.arguments import GradientArguments, Launch, address
 from nblstm.cpu.kernels.gather import gather_rows
 
 
@@ -52,14 +50,23 @@ def sample_gradients(
         counts, apart = np.bincount(sequence, minlength=B), 1
         starts, order = counts.cumsum() - counts, sequence.argsort(kind="stable")
         arrays = {name: gather_rows(array, order) for name, array in arrays.items()}
-    made = Launch(GradientArguments, B)
-    for b, record in enumerate(made):
-        ctypes.memmove(ctypes.addressof(record), ctypes.addressof(whole), ctypes.sizeof(record))
-        record.held.update(whole.held)
-        for name, array in arrays.items():
-            step = array.strides[0]
-            record.set(**{name: place(array, int(starts[b]) * step), f"{name}_row": apart * step // array.itemsize})
-        record.set(rows=int(counts[b]), accumulate=1, parts=parts, weight_parts=parts)
-        own = samples[b if batch.order is None else batch.order[b]]
-        record.set(**{field: place(own, start * own.itemsize) for field, start in places.items() if start is not None})
+    made, held = Launch(GradientArguments, B), dict(whole.held)
+    columns = made.columns()
+    for field, column in columns.items():
+        column[:] = getattr(whole, field)
+    for name, array in arrays.items():
+        step, held[name] = array.strides[0], array
+        columns[name][:] = address(array) + starts * step
+        columns[f"{name}_row"][:] = apart * step // array.itemsize
+    for name, value in {"rows": counts, "accumulate": 1, "parts": parts, "weight_parts": parts}.items():
+        columns[name][:] = value
+    order = np.arange(B) if batch.order is None else batch.order[:B]
+    for field, start in places.items():
+        if start is not None:
+            columns[field][:], held[field] = (
+                address(samples) + order * samples.strides[0] + start * samples.itemsize,
+                samples,
+            )
+    for record in made:
+        record.held = held
     return made

@@ -316,7 +316,7 @@ class Recurrent(Module):
         """Backpropagation through time, with the gradients of the parameters for each sequence.
 
         The loop over time runs once for all, then the products that give the weights' gradients run sequence by
-        sequence. That takes the memory of B times the parameters.
+        sequence. That takes the memory of B times the parameters. With ``checkpoint`` sums are in another order.
 
         Parameters
         ----------
