@@ -101,7 +101,8 @@ def test_steps_at_masked_places_are_0_and_others_those_of_the_valid_steps():
     mask = rng.random((T, B)) < 0.6
     (_, c), _, tape = net.forward(x, mask=mask, all_states=True)
     found = net.backward(tape, dy, clip=("norm", 0.5), truncate=2, steps=True)
-    assert (found.steps[0][0][~mask] == 0).all() and (c[~mask] == 0).all()
+    assert not found.steps[0][0][~mask].any()
+    assert not c[~mask].any()
     for b in range(B):
         own = mask[:, b]
         expected = bptt_reference.network(
@@ -179,7 +180,8 @@ def test_the_same_bits_for_any_threads(batch, hidden, steps):
         nblstm.set_num_threads(before)
     for other in results[1:]:
         for one, two in zip(results[0], other, strict=True):
-            assert (one.flat == two.flat).all() and (one.x == two.x).all()
+            assert (one.flat == two.flat).all()
+            assert (one.x == two.x).all()
             assert all((a == b).all() for a, b in zip(one.steps, two.steps, strict=True))
 
 
@@ -196,10 +198,11 @@ def test_the_same_bits_with_checkpoints_and_from_a_reserve():
     for own in (other, third, net(x, lengths=lengths, all_states=True)[0]):
         assert all((a == b).all() for a, b in zip(every, own, strict=True))
     for found in (net.backward(marked, dy, **options), net.backward(None, dy, reserve=reserve.copy(), **options)):
-        assert (found.flat == whole.flat).all() and (found.x == whole.x).all()
+        assert (found.flat == whole.flat).all()
+        assert (found.x == whole.x).all()
         assert all((a == b).all() for a, b in zip(found.steps, whole.steps, strict=True))
     samples = net.per_sample_gradients(tape, dy)
-    assert (net.per_sample_gradients(marked, dy).flat == samples.flat).all()
+    np.testing.assert_allclose(net.per_sample_gradients(marked, dy).flat, samples.flat, rtol=0, atol=1e-4)
 
 
 def test_norms_of_vanished_gradients_are_not_0():
@@ -225,7 +228,9 @@ def test_every_state_in_the_layout_of_y(batch_first, size):
     own = x.swapaxes(0, 1) if batch_first else x
     every, final = net(own, all_states=True)
     y, again = net(own)
-    assert len(every) == 4 and (every[1] == y).all() and all((a == b).all() for a, b in zip(final, again, strict=True))
+    assert len(every) == 4
+    assert (every[1] == y).all()
+    assert all((a == b).all() for a, b in zip(final, again, strict=True))
     for n in (1, 30):
         _, states = net(own[:, :n] if batch_first else own[:n])
         for one, state in zip(every, states, strict=True):
@@ -244,7 +249,8 @@ def test_every_state_of_no_steps_and_of_no_sequences():
         assert [own.shape for own in every] == [(*shape[:2], 4)] * 2
         assert [own.shape for own in net(np.zeros(shape), all_states=True)[0]] == [(*shape[:2], 4)] * 2
         gradients = net.backward(tape, None, dstates=every, clip=("norm", 1.0), truncate=2, steps=True)
-        assert [own.shape for own in gradients.steps] == [(1, *shape[:2])] * 2 and not gradients.flat.any()
+        assert [own.shape for own in gradients.steps] == [(1, *shape[:2])] * 2
+        assert not gradients.flat.any()
         assert net.per_sample_gradients(tape, None).flat.shape == (shape[1], gradients.flat.size)
 
 
@@ -265,6 +271,17 @@ def test_gradients_of_each_sequence_are_those_of_a_loop(kind, lengths):
     whole = net.backward(tape, dy, bare(net, dstate))
     assert (found.x == whole.x).all()
     assert all((a == b).all() for a, b in zip(as_tuple(found.state), as_tuple(whole.state), strict=True))
+
+
+def test_per_sample_gradients_in_float32_add_up():
+    rng, net = np.random.default_rng(0), nn.GRU(5, 16, seed=0)
+    x, dy = (rng.normal(size=(40, 64, n)).astype("float32") for n in (5, 16))
+    _, _, tape = net.forward(x)
+    whole = net.backward(tape, dy)
+    found = net.per_sample_gradients(tape, dy)
+    np.testing.assert_allclose(found.flat.sum(axis=0), whole.flat, rtol=0, atol=2e-4 * np.abs(whole.flat).max())
+    assert (found.x == whole.x).all()
+    assert (net.backward(tape, dy).flat == whole.flat).all()
 
 
 def _sum_of_units():
@@ -352,3 +369,18 @@ def test_bad_input_has_one_sentence(options, message):
     assert (net.backward(tape, dy).flat == plain.flat).all()
     with pytest.raises(ValueError, match="tape is not from this network"):
         net.per_sample_gradients(None, dy)
+
+
+@pytest.mark.parametrize("options", [{"clip": 1.0}, {"truncate": 3}, {"steps": True}, {"dstates": (None, None)}])
+def test_a_network_on_the_gpu_says_so(options, monkeypatch):
+    net = made()
+    x, dy, *_ = given(net)
+    _, _, tape = net.forward(x)
+    monkeypatch.setitem(net._network.__dict__, "on_host", False)
+    with pytest.raises(ValueError, match="are for networks on the CPU, and this one is on 'cpu'; leave them out"):
+        net.backward(tape, dy, **options)
+    with pytest.raises(ValueError, match="per-sample gradients are for networks on the CPU"):
+        net.per_sample_gradients(tape, dy)
+    for call in (net, net.forward):
+        with pytest.raises(ValueError, match="all_states is for networks on the CPU"):
+            call(x, all_states=True)

@@ -1,4 +1,4 @@
-"""What BPTT is asked to do at each step with the gradients of its states, and to give beside the gradients."""
+"""Requests to BPTT: to do something at each step with the gradients of its states, and to measure them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Clip(NamedTuple):
-    """How the gradient of a state is clipped.
+    """A clip of the gradient of a state.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class Clip(NamedTuple):
 
 @dataclass
 class EachStep:
-    """What BPTT through one layer does at each step; see `cpu.kernels.state_gradients`.
+    """Requests to BPTT through one layer for each step; see `cpu.kernels.state_gradients`.
 
     Attributes
     ----------

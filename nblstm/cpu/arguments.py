@@ -109,6 +109,12 @@ class Launch(list):
             record.held[field] = array
             at += step
 
+    def columns(self) -> dict[str, np.ndarray]:
+        """Each field of all structures, as an array (count,) that may be written to."""
+        kind = type(self[0])
+        table = np.frombuffer(self._memory, np.int64).reshape(len(self), -1)
+        return {field: table[:, k] for k, (field, *_) in enumerate(kind._fields_)}
+
     def check(self) -> None:
         """Check that each address is of an array that is held; see `memory.CHECKED`.
 

@@ -24,7 +24,7 @@ from nblstm.cpu.kernels.gather import gather_rows
 from nblstm.cpu.kernels.gradients import gradients_kernel
 from nblstm.cpu.kernels.pointwise import backward_rows
 from nblstm.cpu.kernels.program import program_table
-from nblstm.cpu.kernels.state_gradients import state_gradients_kernel, state_table
+from nblstm.cpu.kernels.state_gradients import state_arguments
 from nblstm.cpu.layer_forward import History
 from nblstm.cpu.matrix.gemm import gemm
 from nblstm.cpu.matrix.sparse import sparse_weight_block
@@ -101,7 +101,7 @@ class LayerBackward:
         self._targets: list[tuple[GradientArguments, str, int]] = []
         self._flat: Any = _UNSET
         self._each: EachStep | None = None
-        self._whole_rows = False
+        self._whole_rows = self._joined = False
         self.arrange(batch, segments)
         started.update(d for segment in self._segments for d in segment.directions)
 
@@ -109,6 +109,8 @@ class LayerBackward:
         """Set what depends on the lengths of a batch of T steps and B sequences."""
         sizes = self._sizes
         self._batch, self._steps = batch, segments
+        if self._joined:
+            segments = [[whole(group)] if group else [] for group in segments]
         self._in_place = [batch.uniform and not reverse for reverse in sizes.directions]
         self._serial = sizes.is_serial(batch, thresholds.SERIAL_WORK_GRADIENTS)
         self._cut = partition(batch, sizes.H, sizes.columns, sizes.D, self._serial, self._whole_rows)
@@ -228,6 +230,9 @@ class LayerBackward:
         samples : ndarray, shape (B, P), optional
             Gradients of all parameters for each sequence, in the caller's order, which are added to.
         """
+        if (samples is not None) is not self._joined:
+            self._joined = not self._joined
+            self.arrange(self._batch, self._steps)
         if each is not None or self._each is not None:
             self._ask(each, dy)
             if each is not None:
@@ -286,10 +291,9 @@ class LayerBackward:
     def _of_samples(self, segment: _Segment, k: int, x: np.ndarray, samples: np.ndarray) -> None:
         """Add the gradients of the parameters for each sequence."""
         (lo, hi), d, [whole] = segment.rows[k], segment.directions[k], segment.gradients[k]
-        first = int(np.searchsorted(self._batch.offset, lo, side="right")) - 1
         arrays = {"dz": self._dz[d][: hi - lo], "x": x[lo:hi], "h": whole.held["h"][: hi - lo]}
         places = {f"d_{name}": start for name, start in zip(PARAMETERS, self._places[d], strict=True)}
-        made = sample_gradients(whole, self._weight_parts, self._batch, first, arrays, samples, places)
+        made = sample_gradients(whole, self._weight_parts, self._batch, lo, arrays, samples, places)
         threads.run(self._kernels[1], made, self._weight_parts * len(made), serial=self._serial)
 
     def _add_signals(self, rows: tuple[int, int], dz: np.ndarray, d_signals: Sequence[np.ndarray]) -> None:
@@ -306,16 +310,10 @@ class LayerBackward:
         if (each is not None and each.whole_rows) is not self._whole_rows:
             self._whole_rows = not self._whole_rows
             self.arrange(self._batch, self._steps)
-        sizes, batch = self._sizes, self._batch
+        sizes = self._sizes
         for segment in self._segments:
             for told, d in zip(segment.loop, segment.directions, strict=True):
-                if each is None:
-                    told.set(state_gradients=0, told=None, lengths=None, mask=None)
-                    continue
-                table = state_table(each, sizes.cell, sizes.H, dy, d)
-                mask = None if each.mask is None else each.mask[d]
-                told.set(told=table, told_states=len(table), truncate=each.truncate, lengths=batch.lengths, mask=mask)
-                told.state_gradients = state_gradients_kernel(sizes.dtype)
+                told.set(**state_arguments(each, sizes.cell, sizes.dtype, sizes.H, self._batch, dy, d))
 
     def _point_at(self, x: np.ndarray, d_state: np.ndarray, d_vectors: np.ndarray | None) -> None:
         I, item, x_next = self._sizes.I, self._sizes.item, x.strides[0] if x.ndim == 3 else 0

@@ -270,7 +270,7 @@ class LayerTraining:
         each : EachStep, optional
             What is to be done with the gradients of each step's states.
         samples : ndarray, shape (B, P), optional
-            Gradients with respect to all parameters for each sequence, in the caller's order; this layer's are added to.
+            Gradients of all parameters for each sequence, in the caller's order; this layer's are added to.
 
         Returns
         -------

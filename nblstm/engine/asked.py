@@ -1,4 +1,4 @@
-"""What a user asks BPTT to do with the gradients of each step's states: clip, cut, add to and measure them."""
+"""Requests of a user for the gradients of each step's states: to clip, cut, add to and measure them."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class Asked(NamedTuple):
             return dy, None
         if not network.on_host:
             raise ValueError(
-                f"clip, truncate, steps and dstates are for networks on the CPU, and this one is on {network.device!r}; "
-                "leave them out"
+                "clip, truncate, steps and dstates are for networks on the CPU, and this one is on "
+                f"{network.device!r}; leave them out"
             )
         states, D, L = network.cell.states, network.D, network.num_layers
         found = clips(self.clip, states, network.hidden_size, network.numpy_dtype)
@@ -88,7 +88,7 @@ class Asked(NamedTuple):
 
 
 def clips(clip, states: tuple[str, ...], H: int, dtype: np.dtype) -> list[Clip | None]:
-    """How the gradient of each state is clipped.
+    """Read how the gradient of each state is to be clipped.
 
     Parameters
     ----------

@@ -287,6 +287,8 @@ class Recurrent(Module):
 
                 c, ("value", c), array c     clip(d) = min(max(d, -c), c), unit by unit
                 ("norm", c)                  clip(d) = d min(1, c / |d|), |d| over the units of a sequence
+
+            (``dy_t`` is what the loss has of the state at step t itself; what c_t gives to h_t is within step t.)
         truncate : int, optional
             Truncated BPTT: no gradient flows through the states from step n k to step n k - 1, n = 1, 2, ..., of each
             sequence, for k = ``truncate``; steps are counted in the order of processing, without masked ones, and from
@@ -325,7 +327,7 @@ class Recurrent(Module):
         """Backpropagation through time, with the gradients of the parameters for each sequence.
 
         The loop over time runs once for all, then the products that give the weights' gradients run sequence by
-        sequence. That takes the memory of B times the parameters.
+        sequence. That takes the memory of B times the parameters. With ``checkpoint`` sums are in another order.
 
         Parameters
         ----------

@@ -8,17 +8,19 @@ came through it from behind: the sum of what step n + 1 gave, behind the last st
     d        +=  given[t]          what the loss has of the state at t itself, dy[t] for the output: d is dL/d state_t
     norms[t]  =  |d|               over the units; squares are added as float64, in which those of 1e-150 are not 0
 
-A table ``told`` has six numbers for each state, by the constants below. With recurrent dropout, whose cell has the state
-mask * h beside h, the gradient of h is first made whole: d_h += mask * d(mask * h).
+A table ``told`` has six numbers for each state, by the constants below. With recurrent dropout, whose cell has the
+state mask * h beside h, the gradient of h is first made whole: d_h += mask * d(mask * h).
 """
 
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numba import types
 
+from nblstm.buffers.batch import Batch
 from nblstm.buffers.each_step import EachStep
 from nblstm.cells.cell import Cell
 from nblstm.codegen.compiler import compiled
@@ -37,8 +39,12 @@ NONE, BY_UNIT, BY_NORM = range(3)
 PARTIAL = 16
 
 
-def state_table(each: EachStep, cell: Cell, H: int, dy: np.ndarray | None, direction: int) -> np.ndarray:
-    """The table ``told`` of one direction; ``dy`` (N, D H) is given of the output."""
+def state_arguments(
+    each: EachStep | None, cell: Cell, dtype: str, H: int, batch: Batch, dy: np.ndarray | None, direction: int
+) -> dict[str, Any]:
+    """Fields of `BackwardArguments` for one direction; ``dy`` (N, D H) is given of the output. Nothing for None."""
+    if each is None:
+        return {"state_gradients": 0, "told": None, "lengths": None, "mask": None}
     first = int(each.mask is not None)  # recurrent dropout has another state before these
     names = cell.states[first : len(cell.states) - first]
     table = np.zeros((len(names), LENGTH), np.int64)
@@ -54,7 +60,11 @@ def state_table(each: EachStep, cell: Cell, H: int, dy: np.ndarray | None, direc
             table[k, CLIP], table[k, LIMITS] = BY_NORM if clip.by_norm else BY_UNIT, address(clip.limits)
         if each.norms is not None:
             table[k, NORMS] = address(each.norms[k, direction])
-    return table
+    return {
+        "state_gradients": state_gradients_kernel(dtype), "told": table, "told_states": len(table),
+        "truncate": each.truncate, "lengths": batch.lengths,
+        "mask": None if each.mask is None else each.mask[direction],
+    }  # fmt: skip
 
 
 @cache
