@@ -101,7 +101,8 @@ _FILES = {name: file for file, names in _LATER.items() for name in names.split()
 
 __all__ = [
     "Cell", "RecurrentMatrix", "antisymmetric", "antisymmetricrnn", "antisymmetricrnn_with", "atr", "br", "cell",
-    "cfc", "cfc_with", "cfn", "clipped", "cornn", "cornn_with", "ct_lstm", "dropconnect", "dsgu", "fastgrnn", "fastgrnn_with",
+    "cfc", "cfc_with", "cfn", "clipped", "cornn", "cornn_with", "ct_lstm", "dropconnect", "dsgu",
+    "fastgrnn", "fastgrnn_with",
     "fastrnn", "fastrnn_with", "gatedantisymmetricrnn", "gatedantisymmetricrnn_with", "gaussian_noise", "gru",
     "gru_d", "gru_d_input", "gru_reset_before", "gru_with", "heads", "indrnn", "indrnn_with", "intersectionrnn",
     "janet", "janet_with", "layer_norm_gru", "layer_norm_lstm", "lem", "lem_with", "lightru", "ligru", "low_rank",
