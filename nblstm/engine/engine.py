@@ -1,105 +1,24 @@
-"""Forward and backward of a recurrent network on arrays as users have them.
+"""Forward and backward of a network on arrays as users have them.
 
-A call begins with the look-up of a pass for an input of this shape. Where there is one, the input fits, and the pass
-runs; else the input is checked, and a pass is made. From the second call of a shape on, the pool has one.
+A call begins with the look-up of a pass for an input of this shape, see `lookup`. Where there is one, the input fits,
+and the pass runs; else the input is checked, and a pass is made. From the second call of a shape on, the pool has one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy import ndarray
 
 from nblstm.arguments import validate
-from nblstm.buffers import memory
-from nblstm.buffers.pool import FreeList
 from nblstm.engine.asked import Asked
-from nblstm.engine.inputs import (
-    checked_batch,
-    checked_input,
-    checked_signals,
-    output_gradient,
-    set_gradients,
-    steps_and_sequences,
-)
-from nblstm.engine.network import Network, Weights, weights_of
-from nblstm.engine.passes import SMALL, Pass
+from nblstm.engine.inputs import checked_signals, output_gradient, set_gradients
+from nblstm.engine.lookup import INFERENCE, TRAINING, Form, pass_for, pass_in, with_every_state
+from nblstm.engine.network import Network
+from nblstm.engine.passes import SMALL
 from nblstm.engine.projection import of_outputs, to_outputs
-from nblstm.engine.reserve import HEADER_SIZE, batch_of, checked_reserve, header_of, largest_reserve, reserve_shapes
-
-
-class Form(NamedTuple):
-    """Form of a pass: for training or not, steps between checkpoints, with recurrent dropout, with the cell's noise.
-
-    The last says whether the states of each step are kept where BPTT does not need them.
-    """
-
-    training: bool
-    checkpoint: int | None = None
-    recurrent_dropout: bool = False
-    noise: bool = False
-    every_state: bool = False
-
-
-INFERENCE, TRAINING = Form(False), Form(True)
-
-
-@dataclass(slots=True, eq=False)
-class Gradients:
-    """Gradients of a loss.
-
-    Attributes
-    ----------
-    params : dict of str to ndarray
-        By parameter name, each a view of ``flat``.
-    flat : ndarray
-        All of them in one buffer, in the order of the network's own.
-    x : ndarray or None
-        With respect to the input, in its shape.
-    state : tuple of ndarray
-        With respect to the initial states.
-    signals : dict of str to ndarray
-        With respect to the signals of the cell, in their shapes.
-    steps : tuple of ndarray, each (num_layers D, T, B)
-        Of each state, if asked for: the norm over the units of its gradient at each step; 0 beyond a sequence's end.
-    """
-
-    params: dict[str, np.ndarray]
-    flat: np.ndarray
-    x: np.ndarray | None = None
-    state: tuple[np.ndarray, ...] = ()
-    signals: dict[str, np.ndarray] = field(default_factory=dict)
-    steps: tuple[np.ndarray, ...] = ()
-
-    def __repr__(self):
-        shapes = ", ".join(f"{name} {value.shape}" for name, value in self.params.items())
-        return f"<Gradients of {shapes or 'no parameters'}>"
-
-
-class Tape:
-    """A training pass on loan, for `backward`, any number of times; when this is gone, the pass is used again.
-
-    Attributes
-    ----------
-    network : Network
-    made : Pass
-    weights : Weights
-        Of the forward pass.
-    kind : object
-        On another device than the CPU, the kind of array that the input was.
-    """
-
-    def __init__(self, network: Network, made: Pass, weights: Weights, free: FreeList | None):
-        self.network, self.made, self.weights, self.kind = network, made, weights, None
-        self._loan = free.lend(made, self) if made.kept and free is not None else None
-
-    def __repr__(self):
-        return f"<Tape of {self.network.cell.name}, T={self.made.batch.T}, B={self.made.batch.B}>"
-
-    def __reduce__(self):
-        raise TypeError("a tape cannot be copied or pickled, as it belongs to one network; run its forward() again")
+from nblstm.engine.tape import Gradients, Tape
+from nblstm.engine.weights import weights_of
 
 
 def infer(
@@ -137,8 +56,8 @@ def infer(
     network = module._network
     context = None if network.on_host else network.enter()
     try:
-        form = INFERENCE if not all_states else _with_every_state(network, INFERENCE)
-        x, kind, made, free = _pass_for(network, x, lengths, mask, resets, hold, form)
+        form = INFERENCE if not all_states else with_every_state(network, INFERENCE)
+        x, kind, made, free = pass_for(network, x, lengths, mask, resets, hold, form)
         zero = made.start(network, module._flat, state)
         if signals is not None or made.is_given:
             signals = checked_signals(network, signals, made.batch, made.batched)
@@ -188,13 +107,13 @@ def forward(
         noise = generator is not None and network.is_noisy
         form = Form(True, checkpoint, generator is not None and network.recurrent_dropout > 0, noise)
     if all_states:
-        form = _with_every_state(network, form)
+        form = with_every_state(network, form)
     context = None if network.on_host else network.enter()
     try:
         if reserve is None:
-            x, kind, made, free = _pass_for(network, x, lengths, mask, resets, hold, form)
+            x, kind, made, free = pass_for(network, x, lengths, mask, resets, hold, form)
         else:
-            x, kind, made, free = _pass_in(network, reserve, x, lengths, mask, resets, hold, form)
+            x, kind, made, free = pass_in(network, reserve, x, lengths, mask, resets, hold, form)
         zero = made.start(network, module._flat, state)
         if signals is not None or made.is_given:
             signals = checked_signals(network, signals, made.batch, made.batched)
@@ -216,70 +135,6 @@ def forward(
     finally:
         if context is not None:
             context.close()
-
-
-def _with_every_state(network: Network, form: Form) -> Form:
-    """The form in which the states of each step are at hand."""
-    if not network.on_host:
-        raise ValueError(
-            f"all_states is for networks on the CPU, and this one is on {network.device!r}; step through the sequence"
-        )
-    return form if form.training and form.checkpoint is None else form._replace(every_state=True)
-
-
-def reserve_size(
-    network: Network, T: int, B: int, lengths=None, mask=None, resets=None, checkpoint: int | None = None
-) -> int:
-    """Bytes of the reserve of a training pass over a padded batch of T steps and B sequences; see `forward`."""
-    T, B = validate.whole_number("T", T), validate.whole_number("B", B)
-    if checkpoint is not None:
-        checkpoint = validate.positive_integer("checkpoint", checkpoint)
-    _needs_host(network)
-    one = B == 1 and 1 in (np.ndim(mask), np.ndim(resets))  # without a batch dimension
-    shape = (T,) if one else (B, T) if network.batch_first else (T, B)
-    batch = checked_batch(network, shape, lengths, mask, resets, False)
-    return largest_reserve(network, batch, batch.N, checkpoint)
-
-
-def _needs_host(network: Network) -> None:
-    if not network.on_host:
-        raise ValueError(f"a reserve is for networks on the CPU, and this one is on {network.device!r}; do without")
-
-
-def _pass_in(
-    network: Network, reserve, x, lengths, mask, resets, hold: bool, form: Form
-) -> tuple[Any, Any, Pass, None]:
-    """Make a pass in the caller's memory; results as of `_pass_for`."""
-    _needs_host(network)
-    if network.cell.signals or (form.noise and form.checkpoint):
-        what = "signals" if network.cell.signals else "noise and checkpoint="
-        raise ValueError(f"reserve is not for a cell with {what}; leave it out, and keep the tape")
-    x, batch, batched = checked_input(network, x, lengths, mask, resets, hold)
-    block = checked_reserve(reserve, memory.size_of(reserve_shapes(network, batch, batch.N, *form[1:4])), True)
-    return x, None, Pass(network, batch, batched, *form, reserve=block), None
-
-
-def restored(module: Any, reserve) -> Tape:
-    """A tape of what a forward pass has left in a reserve, here or in memory that was copied from there.
-
-    Parameters
-    ----------
-    module : Module
-        Whose parameters are those of the forward pass.
-    reserve : ndarray
-    """
-    network = module._network
-    _needs_host(network)
-    block = checked_reserve(reserve, HEADER_SIZE, False)
-    header = header_of(network, block)
-    batch = batch_of(network, header, block)
-    form = Form(True, header.checkpoint or None, bool(header.dropped), bool(header.noise))
-    checked_reserve(reserve, memory.size_of(reserve_shapes(network, batch, batch.N, *form[1:4])), False)
-    made = Pass(network, batch, bool(header.batched), *form, reserve=block)
-    made.learned = bool(header.learned)
-    weights = weights_of(module, True)
-    made.attach(weights, bool(header.active))
-    return Tape(network, made, weights, None)
 
 
 def backward(tape: Tape, dy, d_state, asked: Asked | None = None) -> Gradients:
@@ -412,39 +267,3 @@ def _returned(network: Network, kind, array, states: tuple) -> tuple[Any, tuple]
     network.backend.finish()
     returned = network.backend.arrays.returned
     return None if array is None else returned(array, kind), tuple([returned(state, kind) for state in states])
-
-
-def _pass_for(
-    network: Network, x, lengths, mask, resets, hold: bool, form: Form
-) -> tuple[Any, Any, Pass, FreeList | None]:
-    """A pass for an input: the input as the pass takes it, its kind of array, the pass, and where that came from."""
-    if lengths is None and mask is None and resets is None and type(x) is ndarray and x.dtype == network.numpy_dtype:
-        free = network.pool.get((x.shape, form))
-        if free is not None:
-            made = free.take()
-            if made is None:
-                batch = network.backend.arrays.batch(*steps_and_sequences(network, x.shape), None)
-                made = _made(network, free, batch, x.ndim == 3, form)
-            return x, None, made, free
-    kind = network.backend.arrays.kind(x)
-    x, batch, batched = checked_input(network, x, lengths, mask, resets, hold)
-    free, alike = None, batch.direct and batch.padded
-    if network.on_host and form.checkpoint is None:
-        if alike:
-            free = network.pool.second((x.shape, form))
-        elif not form.training or Pass.can_be_arranged(batch, form.checkpoint):
-            free = network.pool.second((x.shape if batch.padded else (batch.T, batch.B), batch.packed.B, form))
-    made = None if free is None else free.take()
-    if made is None:
-        made = _made(network, free, batch, batched, form)
-    elif not alike:
-        made.arrange(batch)
-    return x, kind, made, free
-
-
-def _made(network: Network, free: FreeList | None, batch, batched: bool, form: Form) -> Pass:
-    made = Pass(network, batch, batched, *form)
-    if free is not None:
-        free.add(made)
-        made.kept = free.keeps
-    return made

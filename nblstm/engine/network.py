@@ -159,7 +159,7 @@ class Network:
             made[f"weight_hh{end}"] = np.ascontiguousarray(R.reshape(G * H, H), self.dtype)
         return made
 
-    def gradients_of(self, weights: Weights, kernel_flat: np.ndarray, flat: np.ndarray) -> None:
+    def gradients_of(self, weights: Any, kernel_flat: np.ndarray, flat: np.ndarray) -> None:
         """Set the gradients of the parameters of `layout` from those of `kernel_layout`."""
         G, H, parameters = len(self.cell.recurrent_gates), self.hidden_size, weights.parameters
         found, target = self.kernel_layout.views(kernel_flat), self.layout.views(flat)
@@ -220,88 +220,3 @@ class Network:
 
     def __reduce__(self):
         return Network, tuple(getattr(self, field.name) for field in fields(self))
-
-
-class Weights:
-    """The parameters at one moment, as the device's kernels read them.
-
-    Attributes
-    ----------
-    layers : list
-        By layer.
-    parameters : dict of str to ndarray
-        What recurrent matrices are made of; empty if they are parameters themselves.
-    matrices : list of RecurrentMatrix
-        For each layer and direction.
-    """
-
-    def __init__(self, layers: list, parameters: dict[str, np.ndarray], matrices: list[Any]):
-        self.layers, self.parameters, self.matrices = layers, parameters, matrices
-        self.loan: object = None
-
-
-def packed(
-    network: Network, parameters: dict[str, np.ndarray], training: bool, generator: np.random.Generator | None = None
-) -> Weights:
-    """Pack the parameters as they are now.
-
-    Parameters
-    ----------
-    network : Network
-    parameters : dict of str to ndarray
-        By torch's names, each C-contiguous and of the network's dtype.
-    training : bool
-        Whether for training, where BPTT follows, or for inference.
-    generator : Generator, optional
-        Draws recurrent matrices that are noisy.
-
-    Returns
-    -------
-    Weights
-        Their memory is used again when they are gone.
-    """
-    made_of: dict[str, np.ndarray] = {}
-    matrices: list[Any] = []
-    if network.kernel_layout is not network.layout:
-        made_of = {name: array.copy() for name, array in parameters.items()}
-        matrices = network.matrices(generator)
-        parameters = network.kernel_parameters(parameters, matrices)
-    key = "weights", training
-    free = network.pool.get(key) or network.pool.second(key)
-    own: Any = None if free is None else free.take()
-    if own is None:
-        own = network.backend.packed(network, parameters, training)
-        if free is not None:
-            free.add(own)
-    own.pack(parameters)
-    weights = Weights(own.layers, made_of, matrices)
-    if free is not None and free.keeps:
-        weights.loan = free.lend(own, weights)
-    return weights
-
-
-def _named(module: Any) -> dict[str, np.ndarray]:
-    """The parameters of a module's network, the same dict for as long as they are in the same memory."""
-    if module._named is None:
-        module._named = module._network.layout.views(module._flat)
-    return module._named
-
-
-def weights_of(module: Any, training: bool, generator: np.random.Generator | None = None) -> Weights:
-    """The weights of a module's network, packed anew when the parameters may have changed, or are drawn.
-
-    Parameters
-    ----------
-    module : Module
-        With ``_network``, and what it derives from its parameters.
-    training : bool
-    generator : Generator, optional
-        Of the noise of training.
-    """
-    matrix = module._network.cell.matrix
-    if generator is not None and matrix is not None and matrix.is_noisy:
-        return packed(module._network, _named(module), training, generator)
-    weights = None if module._lent else module._cache.get(training)
-    if weights is None:
-        weights = module._derived(training, lambda _: packed(module._network, _named(module), training))
-    return weights

@@ -14,8 +14,9 @@ from nblstm.buffers import memory
 from nblstm.buffers.each_step import EachStep
 from nblstm.engine.dropout import Dropout
 from nblstm.engine.inputs import set_states
-from nblstm.engine.network import Network, Weights
+from nblstm.engine.network import Network
 from nblstm.engine.reserve import Reserve, reserve_shapes, sealed
+from nblstm.engine.weights import Weights
 from nblstm.process import locks
 
 #: Inputs and outputs of no more bytes than this in all are copied into a pass's own memory and out of it: 0.2 us for an

@@ -1,7 +1,7 @@
 """Objects that own parameters, with torch's conventions."""
 
 from nblstm.arguments.missing import explain_missing_names
-from nblstm.engine.engine import Gradients
+from nblstm.engine.tape import Gradients
 from nblstm.nn import numba_type as _numba_type  # noqa: F401  # what Numba is told
 from nblstm.nn.derivatives import Direction
 from nblstm.nn.linear import Linear

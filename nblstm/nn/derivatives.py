@@ -17,8 +17,8 @@ from nblstm.buffers.layout import suffix
 from nblstm.cells.dual import TANGENT
 from nblstm.engine import engine
 from nblstm.engine.asked import Asked
-from nblstm.engine.engine import Gradients
 from nblstm.engine.network import Network
+from nblstm.engine.tape import Gradients
 from nblstm.nn.module import Module
 from nblstm.nn.tangents import DualParameters
 

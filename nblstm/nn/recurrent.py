@@ -13,11 +13,11 @@ from nblstm.buffers.layout import recurrent_layout
 from nblstm.cells.cell import Cell
 from nblstm.cells.projection import projected
 from nblstm.cells.recurrent_dropout import recurrent_dropout as with_recurrent_dropout
-from nblstm.engine import engine
+from nblstm.engine import engine, lookup
 from nblstm.engine.asked import Asked
 from nblstm.engine.device import device_for
-from nblstm.engine.engine import Gradients, Tape
 from nblstm.engine.network import Network
+from nblstm.engine.tape import Gradients, Tape
 from nblstm.nn import compiled, derivatives, device_function, recurrent_arguments
 from nblstm.nn.carried_states import CarriedStates
 from nblstm.nn.module import Module
@@ -260,7 +260,7 @@ class Recurrent(Module):
         lengths, mask, resets, checkpoint
             As for `forward`.
         """
-        return engine.reserve_size(self._network, T, B, lengths, mask, resets, checkpoint)
+        return lookup.reserve_size(self._network, T, B, lengths, mask, resets, checkpoint)
 
     def backward(
         self, tape: Tape | None, dy, dstate=None, *, dstates=None, clip=None, truncate: int | None = None,
@@ -314,7 +314,7 @@ class Recurrent(Module):
         if reserve is not None:
             if tape is not None:
                 raise ValueError("tape and reserve are both given; give None as the tape, or no reserve")
-            tape = engine.restored(self, reserve)
+            tape = lookup.restored(self, reserve)
         if not isinstance(tape, Tape) or tape.network is not self._network:
             raise _another_tape(tape)
         plain = clip is None and truncate is None and dstates is None and steps is False

@@ -10,7 +10,7 @@ import numpy as np
 from nblstm.arguments import seeds, validate
 from nblstm.buffers.layout import Layout
 from nblstm.engine.dropout import dropout_factors
-from nblstm.engine.engine import Gradients, Tape
+from nblstm.engine.tape import Gradients, Tape
 from nblstm.nn.module import Module, allocated
 from nblstm.nn.recurrent import Recurrent
 from nblstm.nn.recurrent_arguments import warn_of_dropout

@@ -8,8 +8,9 @@ import numpy as np
 
 from nblstm.arguments import validate
 from nblstm.engine.inputs import set_states
-from nblstm.engine.network import Network, weights_of
+from nblstm.engine.network import Network
 from nblstm.engine.passes import Pass
+from nblstm.engine.weights import weights_of
 
 
 class Stepper:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nblstm.engine import engine
+from nblstm.engine import engine, lookup
 from nblstm.engine.network import Network
 from nblstm.engine.reserve import largest_reserve, reproducible
 from nblstm.torch.description import network_from
@@ -91,7 +91,7 @@ def _backward(
 ):  # fmt: skip
     """``[dx, *d_states, all gradients of the weights in one]``, empty where not wanted."""
     own = network_from(network, dropout)
-    tape = engine.restored(Weights(own, weights), array_of(reserve))
+    tape = lookup.restored(Weights(own, weights), array_of(reserve))
     flat = torch.empty(own.layout.size if dweights else 0, dtype=_DTYPES[own.dtype])
     d_x, d_initial = engine.backward_into(
         tape, None if dy is None else array_of(dy), arrays_of(dstates), array_of(flat) if dweights else None, dx

@@ -29,7 +29,7 @@ class Saved:
 
     Attributes
     ----------
-    tape : engine.Tape or list of two
+    tape : Tape or list of two
     y : ndarray, shape (B, T, features) or (B, features)
         Outputs of all directions side by side.
     empty : ndarray of bool, shape (B,), or None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nblstm.engine import engine
+from nblstm.engine.tape import Tape
 
 if TYPE_CHECKING:
     from nblstm.layers.recurrent.bidirectional import Bidirectional
@@ -26,7 +27,7 @@ def infer(layer: Bidirectional, x, state: tuple | None, lengths, mask, **options
 
 def forward(
     layer: Bidirectional, x, state: tuple | None, lengths, mask, **options: Any
-) -> tuple[Any, tuple, list[engine.Tape]]:  # fmt: skip
+) -> tuple[Any, tuple, list[Tape]]:  # fmt: skip
     """Run both networks as `engine.forward` does; with the tapes of both."""
     start, other_start = _halves(layer, state)
     y, final, tape = engine.forward(layer.forward_layer, x, start, lengths, mask, **options)
@@ -35,7 +36,7 @@ def forward(
 
 
 def backward_into(
-    tapes: list[engine.Tape], dy: np.ndarray | None, d_state: tuple | None, flat: np.ndarray, input_gradient: bool
+    tapes: list[Tape], dy: np.ndarray | None, d_state: tuple | None, flat: np.ndarray, input_gradient: bool
 ) -> tuple[np.ndarray | None, tuple]:
     """Run BPTT through both networks as `engine.backward_into` does; ``flat`` is that of the one, then of the other."""
     network = tapes[0].network
