@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import kinds_of_cells
 import numpy as np
 import pytest
 from backends import chosen
@@ -282,7 +283,7 @@ def test_a_step_is_taken_by_all_layers_or_by_none():
     before = step.state
     third = step._layers[2]
 
-    def interrupted(x_t):
+    def interrupted(x_t, signals):
         raise KeyboardInterrupt
 
     step._layers[2] = (interrupted, *third[1:])
@@ -291,6 +292,17 @@ def test_a_step_is_taken_by_all_layers_or_by_none():
     step._layers[2] = third
     for ours, right in zip(leaves(step.state), leaves(before), strict=True):
         np.testing.assert_array_equal(ours, right)
+
+
+def test_signals_of_steps():
+    cells = kinds_of_cells.CELLS
+    stack = nn.Stack([nn.Recurrent(cells["decay"], 6, 6, seed=0), nn.LSTM(6, 6, seed=1)])
+    rng = np.random.default_rng(0)
+    x, signals = rng.normal(size=(4, 3, 6)), kinds_of_cells.signals_of(cells["decay"], (4, 3), 6, rng)
+    y, step = stack(x, signals=(signals, None))[0], stack.stepper(3)
+    for t in range(4):
+        np.testing.assert_array_equal(step(x[t], ({name: own[t] for name, own in signals.items()}, None)), y[t])
+    message_of(ValueError, stack.compiled, "a stack whose cells take signals")
 
 
 def test_stateful_layers():

@@ -105,6 +105,8 @@ def plain(name: str, value) -> Any:
         return value.item()
     if isinstance(value, tuple | list):
         return [plain(name, entry) for entry in value]
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {key: plain(name, entry) for key, entry in value.items()}
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if hasattr(value, "get_config") and not isinstance(value, type):

@@ -14,6 +14,7 @@ from nblstm.cells.declaration import check_declaration, initial_values_of, names
 from nblstm.cells.recurrent_matrix import RecurrentMatrix
 from nblstm.cells.source import source
 from nblstm.symbolic.graph import topological
+from nblstm.symbolic.recorder import is_recording, recording
 from nblstm.symbolic.unsupported import CellError
 
 #: Kinds of generated source, see `Cell.source`.
@@ -65,9 +66,12 @@ class Cell:
     def __call__(self, *scalars):
         """Evaluate the equations once, on plain numbers: the new states, as the function returns them.
 
-        For a gate in ``called``, give a function from its operand to its pre-activation.
+        For a gate in ``called``, give a function from its operand to its pre-activation. Noise is its mean.
         """
-        return self.equations(*scalars)
+        if is_recording():
+            return self.equations(*scalars)
+        with recording(False, units=False):
+            return self.equations(*scalars)
 
     @cached_property
     def arguments(self) -> tuple[str, ...]:
@@ -123,10 +127,14 @@ class Cell:
         """True if all states are 0 before the first step, unless something else is given."""
         return not any(self.initial)
 
-    @cached_property
+    @property
     def without_noise(self) -> Cell:
         """The cell in inference: the same where its equations draw no noise."""
-        return replace(self, noisy=False) if self.graph.noise else self
+        return self._without_noise if self.graph.noise else self
+
+    @cached_property
+    def _without_noise(self) -> Cell:
+        return replace(self, noisy=False)
 
     @cached_property
     def graph(self) -> CellGraph:

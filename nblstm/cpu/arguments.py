@@ -180,6 +180,7 @@ class ForwardArguments(Arguments):
     given: Array
     givens: int
     given_start: int
+    signals: int  # what the addresses of signals count from
     seed: int  # what is copied into z with each step, or drawn; see `kernels/inputs.py`
     reverse: int  # 1: from the last step to the first
     first: int

@@ -177,8 +177,12 @@ def backward(tape: Tape, dy, d_state, asked: Asked | None = None) -> Gradients:
             context.close()
 
 
-def backward_into(tape: Tape, dy, d_state, flat: np.ndarray | None, input_gradient: bool) -> tuple[Any, tuple]:
+def backward_into(
+    tape: Tape, dy, d_state, flat: np.ndarray | None, input_gradient: bool, d_signals: dict[str, Any] | None = None
+) -> tuple[Any, tuple]:
     """Run BPTT as `backward` does; the gradients of the parameters go to ``flat`` of NumPy's, or nowhere for None.
+
+    Those of the signals are put into ``d_signals``, unless it is None.
 
     Returns
     -------
@@ -189,7 +193,12 @@ def backward_into(tape: Tape, dy, d_state, flat: np.ndarray | None, input_gradie
     """
     network = tape.network
     if network.on_host:
-        return _backward(tape, dy, d_state, flat, input_gradient)[1:]
+        if d_signals is None:
+            return _backward(tape, dy, d_state, flat, input_gradient)[1:]
+        rows = tape.made.d_signals()
+        _, dx, d_states = _backward(tape, dy, d_state, flat, input_gradient, rows)
+        d_signals.update(tape.made.signals_in_layout(rows))
+        return dx, d_states
     with network.enter():
         target = network.backend.arrays.empty((network.layout.size,), network.numpy_dtype)
         kind, dx, d_states = _backward(tape, dy, d_state, target, input_gradient)

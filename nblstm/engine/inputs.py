@@ -51,6 +51,15 @@ def checked_batch(network: Network, shape: tuple[int, ...], lengths, mask, reset
     return arrays.batch(T, B, lengths) if mask is None else MaskedBatch(mask, hold, network.directions[0], arrays)
 
 
+def check_names(network: Network, signals) -> None:
+    """Raise ValueError if the signals that are given are not those of the cell, by their names."""
+    names, given = network.cell.signals, {} if signals is None else signals
+    if not isinstance(given, Mapping) or set(given) != set(names):
+        came = f"{', '.join(map(repr, given)) or 'none'}" if isinstance(given, Mapping) else type(given).__name__
+        wanted = f"a dict of arrays for {', '.join(map(repr, names))}" if names else "none, as the cell has none"
+        raise ValueError(f"signals has {came}; give {wanted}")
+
+
 def checked_signals(network: Network, signals, batch, batched: bool) -> list[Any]:
     """The signals of the cell as arrays (T, B) or (T, B, H), or packed rows, in the cell's order.
 
@@ -60,17 +69,13 @@ def checked_signals(network: Network, signals, batch, batched: bool) -> list[Any
         If one is missing, unknown, or of another shape.
     """
     names, H, arrays = network.cell.signals, network.hidden_size, network.backend.arrays
-    given = {} if signals is None else signals
-    if not isinstance(given, Mapping) or set(given) != set(names):
-        came = f"{', '.join(map(repr, given)) or 'none'}" if isinstance(given, Mapping) else type(given).__name__
-        wanted = f"a dict of arrays for {', '.join(map(repr, names))}" if names else "none, as the cell has none"
-        raise ValueError(f"signals has {came}; give {wanted}")
+    check_names(network, signals)
     T, B = batch.T, batch.B
     shape = (batch.N,) if not batch.padded else (T,) if not batched else (B, T) if network.batch_first else (T, B)
     meaning = "N" if not batch.padded else "T" if not batched else "B, T" if network.batch_first else "T, B"
     made = []
     for name in names:
-        array = arrays.real(f"signals[{name!r}]", given[name], network.dtype)
+        array = arrays.real(f"signals[{name!r}]", signals[name], network.dtype)
         if array.shape not in (shape, (*shape, H)):
             raise ValueError(
                 f"signal {name!r} has shape {array.shape}; give ({meaning}), {shape}, or ({meaning}, H), {(*shape, H)}"

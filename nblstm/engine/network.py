@@ -97,15 +97,19 @@ class Network:
         """The same with recurrent dropout in its cell, which has further states, but no other parameters."""
         return replace(self, cell=recurrent_dropout(self.cell))
 
-    @cached_property
+    @property
     def without_noise(self) -> Network:
         """The same in inference, where the cell draws no noise."""
-        return replace(self, cell=self.cell.without_noise) if self.is_noisy else self
+        return self._without_noise if self.is_noisy else self  # not kept: a network that has itself goes by gc alone
+
+    @cached_property
+    def _without_noise(self) -> Network:
+        return replace(self, cell=self.cell.without_noise)
 
     @cached_property
     def is_noisy(self) -> bool:
         """True if the cell draws noise in training."""
-        return self.cell.without_noise is not self.cell
+        return bool(self.cell.graph.noise)
 
     @cached_property
     def in_float64(self) -> Network:

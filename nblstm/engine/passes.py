@@ -204,8 +204,9 @@ class Pass:
             See `checked_signals`.
         """
         rows: Any = self.x
-        if self.is_given:
-            self._take(signals or [], generator)
+        if signals or self._noise:
+            self._given = self._packed(signals or [])
+            self.take(self._given, generator)
         if self._training:
             zero = not self._dropout.begin(generator, self.batch, self._all_states) and zero
         if self._dropout.input:
@@ -223,17 +224,20 @@ class Pass:
         if rows is not self.y:
             self.y, self._y_view = rows, self._in_layout(rows) if self.batch.direct else None
 
-    def _take(self, signals: list[Any], generator: np.random.Generator | None) -> None:
-        """Give all layers what the cell takes with each step, and seeds of its noise."""
+    def _packed(self, signals: list[Any]) -> list[np.ndarray]:
+        """Signals as packed rows, (N,) or (N, H)."""
         of_units = [own.ndim == 2 + self.batch.padded for own in signals]
         rows = [own if units else own[..., None] for own, units in zip(signals, of_units, strict=True)]
         rows = [np.ascontiguousarray(self.batch.pack(own) if self.batch.padded else own) for own in rows]
-        self._given = [own if units else own[:, 0] for own, units in zip(rows, of_units, strict=True)]
+        return [own if units else own[:, 0] for own, units in zip(rows, of_units, strict=True)]
+
+    def take(self, signals: list[np.ndarray], generator: np.random.Generator | None = None) -> None:
+        """Give all layers the packed rows that the cell takes with each step, and seeds of its noise."""
         seed = int(generator.integers(2**62)) if self._noise and generator is not None else 0
         for k, layer in enumerate(self.layers):
             directions = self._of_layer[k].stop - self._of_layer[k].start
             places = range(k * directions, (k + 1) * directions)
-            layer.take(self._given, [(seed + place * 0x632BE59BD9B4E019) & (2**63 - 1) for place in places])
+            layer.take(signals, [(seed + place * 0x632BE59BD9B4E019) & (2**63 - 1) for place in places])
 
     def seal(self, network: Network, active: bool) -> None:
         """Write into the caller's reserve what it is of; see `engine.reserve`."""

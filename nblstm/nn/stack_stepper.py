@@ -31,22 +31,25 @@ class StackStepper:
     def __reduce__(self):
         return _resumed, (self._stack, self._B, self.state)
 
-    def __call__(self, x_t):
+    def __call__(self, x_t, signals=None):
         """Advance by one step.
 
         Parameters
         ----------
         x_t : array_like, shape (B, I), or (I,) where B is 1
+        signals : tuple, optional
+            For each layer what its stepper takes, or None.
 
         Returns
         -------
         ndarray, shape (B, H), or (H,) for an input (I,)
             Outputs of the last layer; valid until the next step.
         """
+        given = self._stack._by_layer(signals, "signals")
         before = [stepper._pass.states.copy() for stepper in self._steppers]
         try:
-            for step, adds, target in self._layers:
-                y = step(x_t)
+            for (step, adds, target), own in zip(self._layers, given, strict=True):
+                y = step(x_t, own)
                 if not adds:
                     x_t = y
                 elif target is None:

@@ -150,7 +150,7 @@ class Value:
 
     def __call__(self, *others):
         """Raise: a value is no function."""
-        raise CellError("calls a value as if it were a function; only gates named in second= are, as in n(r * h)")
+        raise CellError("calls a value as if it were a function; only gates named in called= are, as in n(r * h)")
 
     def __format__(self, spec):
         if spec:

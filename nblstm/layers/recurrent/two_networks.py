@@ -36,15 +36,26 @@ def forward(
 
 
 def backward_into(
-    tapes: list[Tape], dy: np.ndarray | None, d_state: tuple | None, flat: np.ndarray, input_gradient: bool
+    tapes: list[Tape],
+    dy: np.ndarray | None,
+    d_state: tuple | None,
+    flat: np.ndarray,
+    input_gradient: bool,
+    d_signals: dict[str, np.ndarray] | None = None,
 ) -> tuple[np.ndarray | None, tuple]:
     """Run BPTT through both networks as `engine.backward_into` does; ``flat`` is that of the one, then of the other."""
     network = tapes[0].network
     S, H, size = len(network.cell.states), network.hidden_size, network.layout.size
     own_dy, other_dy = (None, None) if dy is None else (dy[..., :H], dy[..., H:])
     d_final, other_d_final = (None, None) if d_state is None else (d_state[:S], d_state[S:])
-    dx, d_start = engine.backward_into(tapes[0], own_dy, d_final, flat[:size], input_gradient)
-    other_dx, other_d_start = engine.backward_into(tapes[1], other_dy, other_d_final, flat[size:], input_gradient)
+    other: dict[str, np.ndarray] | None = None if d_signals is None else {}
+    dx, d_start = engine.backward_into(tapes[0], own_dy, d_final, flat[:size], input_gradient, d_signals)
+    other_dx, other_d_start = engine.backward_into(
+        tapes[1], other_dy, other_d_final, flat[size:], input_gradient, other
+    )
+    if d_signals is not None and other is not None:
+        for name, array in other.items():
+            d_signals[name] = d_signals[name] + array
     return dx + other_dx if input_gradient else None, d_start + other_d_start
 
 
