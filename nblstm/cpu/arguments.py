@@ -112,7 +112,7 @@ class Launch(list):
     def columns(self) -> dict[str, np.ndarray]:
         """Each field of all structures, as an array (count,) that may be written to."""
         kind = type(self[0])
-        table = np.frombuffer(self._memory, np.int64).reshape(len(self), -1)
+        table = np.frombuffer(memoryview(self._memory), np.int64).reshape(len(self), -1)
         return {field: table[:, k] for k, (field, *_) in enumerate(kind._fields_)}
 
     def check(self) -> None:
