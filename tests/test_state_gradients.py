@@ -151,6 +151,62 @@ def test_gradients_into_every_state_are_those_of_central_differences():
             )
 
 
+@nblstm.cell(gates="a n m g p", states="h c", output="c", split="n", called="m n", input_only="g", recurrent_only="p",
+             vectors="gain", scalars="alpha", signals="dt")  # fmt: skip
+def stages(a, n_x, n_h, m, g, p, h, c, x, dt, gain, alpha):
+    first = nblstm.tanh(m((nblstm.softmax(a) + x) * h))
+    second = nblstm.tanh(n_x + nblstm.sigmoid(g) * n_h(first + nblstm.mean(c)))
+    c = nblstm.exp(-alpha * alpha * dt) * c + nblstm.layer_norm(second + p, gain)
+    return nblstm.sigmoid(p) * nblstm.tanh(c), c
+
+
+@nblstm.cell(gates="a", states="h", matrix=cells.antisymmetric(0.1))
+def stable(a, h):
+    return h + 0.5 * nblstm.tanh(a)
+
+
+CUTS = [{"clip": 0.2}, {"clip": ("norm", 0.5), "truncate": 4}, {"clip": np.linspace(0.1, 0.6, H), "truncate": 1}]
+
+
+@pytest.mark.parametrize("options", CUTS, ids=["value", "norm", "by unit"])
+@pytest.mark.parametrize(
+    "cell", [stages, stable, cells.gru_reset_before, cells.recurrent_dropout(cells.lstm_peephole)], ids=lambda c: c.name
+)
+def test_any_cell_against_itself_step_by_step(cell, options):
+    """A sequence as T networks of one step, between which the oracle's clip is applied to the states' gradients."""
+    rng = np.random.default_rng(0)
+    net, S = nn.Recurrent(cell, H, H, dtype="float64", seed=0), len(cell.states)
+    for array in net.parameters().values():
+        array *= 1.5
+    x, dy = rng.normal(size=(T, B, H)), rng.normal(size=(T, B, H))
+    state, dstate = (tuple(rng.normal(size=(1, B, H)) for _ in range(S)) for _ in range(2))
+    dstates = tuple(rng.normal(size=(T, B, H)) for _ in range(S))
+    signals = {"dt": rng.random((T, B))} if cell.signals else None
+    every, _, tape = net.forward(x, state, signals=signals, all_states=True)
+    found = net.backward(tape, dy, dstate, dstates=dstates, steps=True, **options)
+
+    tapes, now, out = [], state, cell.states.index(cell.output)
+    for t in range(T):
+        _, now, one = net.forward(x[[t]], now, signals=signals and {"dt": signals["dt"][[t]]})
+        tapes.append(one)
+        for k in range(S):
+            np.testing.assert_allclose(every[k][t], now[k][0], rtol=0, atol=1e-13)
+    flat, back = 0.0, list(dstate)
+    for t in reversed(range(T)):
+        for k in range(S):
+            cut = options.get("truncate") and (t + 1) % options["truncate"] == 0 and t + 1 < T
+            rows = [bptt_reference.clipped(0 * row if cut else row, options["clip"]) for row in back[k][0]]
+            back[k] = np.array([rows]) + dstates[k][t]
+            norms = np.linalg.norm(back[k][0] + (dy[t] if k == out else 0), axis=-1)
+            np.testing.assert_allclose(found.steps[k][0, t], norms, rtol=0, atol=1e-11)
+        gradients = net.backward(tapes[t], dy[[t]], tuple(back))
+        np.testing.assert_allclose(found.x[t], gradients.x[0], rtol=0, atol=1e-11)
+        flat, back = flat + gradients.flat, list(gradients.state)
+    np.testing.assert_allclose(found.flat, flat, rtol=0, atol=1e-10)
+    for own, wanted in zip(found.state, back, strict=True):
+        np.testing.assert_allclose(own, wanted, rtol=0, atol=1e-11)
+
+
 # --- the same bits --------------------------------------------------------------------------------------
 
 

@@ -49,5 +49,5 @@ class EachStep:
 
     @property
     def whole_rows(self) -> bool:
-        """Whether a norm over all units is needed."""
+        """True if a norm over all units is needed."""
         return self.norms is not None or any(clip is not None and clip.by_norm for clip in self.clips)

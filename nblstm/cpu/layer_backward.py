@@ -100,8 +100,7 @@ class LayerBackward:
         self._segments: list[_Segment] = []
         self._targets: list[tuple[GradientArguments, str, int]] = []
         self._flat: Any = _UNSET
-        self._each: EachStep | None = None
-        self._whole_rows = self._joined = False
+        self._whole_rows = self._joined = self._asking = False
         self.arrange(batch, segments)
         started.update(d for segment in self._segments for d in segment.directions)
 
@@ -230,11 +229,8 @@ class LayerBackward:
         samples : ndarray, shape (B, P), optional
             Gradients of all parameters for each sequence, in the caller's order, which are added to.
         """
-        if (samples is not None) is not self._joined:
-            self._joined = not self._joined
-            self.arrange(self._batch, self._steps)
-        if each is not None or self._each is not None:
-            self._ask(each, dy)
+        if each is not None or samples is not None or self._asking:
+            self._ask(each, samples is not None, dy)
             if each is not None:
                 dy = None  # it is among what is given
         # Arrays are mostly those of the call before; see `LayerForward.forward`.
@@ -280,6 +276,8 @@ class LayerBackward:
                     self._of_samples(segment, k, x if x.ndim == 2 else x[d], samples)
             for k, d in enumerate(segment.directions if d_signals else ()):
                 self._add_signals(segment.rows[k], self._dz[d], d_signals)
+        if each is not None:
+            self._point_at_states(None, None)  # what is asked for refers to the caller's arrays
         if self._asked[0]:
             dtype = self._sizes.dtype
             _sparse_blocks[dtype] = sparse_weight_block(dtype)
@@ -304,12 +302,17 @@ class LayerBackward:
             own = dz[: hi - lo, k * H : (k + 1) * H]
             d_signal[lo:hi] += own if d_signal.ndim == 2 else own.sum(axis=1)
 
-    def _ask(self, each: EachStep | None, dy: np.ndarray | None) -> None:
-        """Have the loop over time do at each step what is asked for, or nothing."""
-        self._each = each
-        if (each is not None and each.whole_rows) is not self._whole_rows:
-            self._whole_rows = not self._whole_rows
+    def _ask(self, each: EachStep | None, joined: bool, dy: np.ndarray | None) -> None:
+        """Have the loop over time do at each step what is asked for, with all steps in one segment if ``joined``."""
+        whole_rows = each is not None and each.whole_rows
+        self._asking = True
+        if whole_rows is not self._whole_rows or joined is not self._joined:
+            self._whole_rows, self._joined = whole_rows, joined
             self.arrange(self._batch, self._steps)
+        self._point_at_states(each, dy)
+        self._asking = each is not None or joined
+
+    def _point_at_states(self, each: EachStep | None, dy: np.ndarray | None) -> None:
         sizes = self._sizes
         for segment in self._segments:
             for told, d in zip(segment.loop, segment.directions, strict=True):
