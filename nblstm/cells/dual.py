@@ -59,7 +59,7 @@ def dual(base: Cell) -> Cell:
 
     def equations(*scalars):
         values = dict(zip(arguments, scalars, strict=True))
-        return _Step(base, values).states()
+        return _TangentStep(base, values).states()
 
     with_signature(equations, f"{base.name}_dual", base.__doc__, arguments)
     return cell(
@@ -71,7 +71,7 @@ def dual(base: Cell) -> Cell:
     )(equations)  # fmt: skip
 
 
-class _Step:
+class _TangentStep:
     """One step of a cell with tangents: its graph evaluated on the arguments of the dual cell.
 
     Parameters

@@ -36,7 +36,7 @@ class Arguments(ctypes.Structure):
         By field.
     """
 
-    kernels: ClassVar[frozenset[str]]
+    arrays: ClassVar[frozenset[str]]
     held: dict[str, Any]
 
     def set(self, **values: Any) -> None:
@@ -67,7 +67,7 @@ Kind = TypeVar("Kind", bound=type[Arguments])
 def structure(kind: Kind) -> Kind:
     """Give a class of `Arguments` the fields that its annotations name."""
     kind._fields_ = [(field, ctypes.c_int64) for field in kind.__annotations__]
-    kind.kernels = frozenset(field for field, what in kind.__annotations__.items() if what in ("Kernel", Kernel))
+    kind.arrays = frozenset(field for field, what in kind.__annotations__.items() if what in ("Array", Array))
     return kind
 
 
@@ -125,7 +125,7 @@ class Launch(list):
         """
         for record in self:
             for field, *_ in record._fields_:
-                if getattr(record, field) > 0xFFFFFFFF and field not in record.kernels and field not in record.held:
+                if field in record.arrays and getattr(record, field) > 0xFFFFFFFF and field not in record.held:
                     raise RuntimeError(
                         f"the kernel is given an address as {field!r} of memory that nobody holds for it"
                     )
