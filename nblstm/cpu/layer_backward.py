@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from functools import cache
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -14,22 +13,19 @@ from nblstm.buffers import memory
 from nblstm.buffers.batch import Batch
 from nblstm.buffers.each_step import EachStep
 from nblstm.buffers.layout import input_order, recurrent_order
-from nblstm.cells.cell import Cell
-from nblstm.cells.stages import backward_program
 from nblstm.cpu import threads, thresholds
 from nblstm.cpu.arguments import BackwardArguments, GradientArguments, Launch, address, place
 from nblstm.cpu.kernels.backward import backward_by_rows, backward_by_units
 from nblstm.cpu.kernels.barrier import sync_size
 from nblstm.cpu.kernels.gather import gather_rows
 from nblstm.cpu.kernels.gradients import gradients_kernel
-from nblstm.cpu.kernels.pointwise import backward_rows
-from nblstm.cpu.kernels.program import program_table
 from nblstm.cpu.kernels.state_gradients import state_arguments
 from nblstm.cpu.layer_forward import History
 from nblstm.cpu.matrix.gemm import gemm
 from nblstm.cpu.matrix.sparse import sparse_weight_block
 from nblstm.cpu.partition import Sizes, Steps, in_order, partition, row_bounds, whole
 from nblstm.cpu.sample_gradients import sample_gradients
+from nblstm.cpu.tables import backward_table, operand_places
 from nblstm.cpu.weights import PackedWeights
 
 #: Parameters whose gradients are matrix products and sums over rows.
@@ -39,23 +35,6 @@ PARAMETERS = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
 _UNSET: Any = object()
 
 _sparse_blocks: dict[str, int] = {}  # by dtype, once they were asked for
-
-
-@cache
-def backward_table(cell: Cell, dtype: str, H: int) -> tuple[np.ndarray, np.ndarray]:
-    """The program of a step's gradient, see `program_table`."""
-    return program_table(
-        cell, backward_program(cell), H, lambda stage: backward_rows(cell, dtype, stage), backward=True
-    )
-
-
-@cache
-def operand_places(cell: Cell, H: int) -> np.ndarray:
-    """Where in a row of dz the operand of each block of the recurrence is; -1 where it is the first state."""
-    row = backward_program(cell).row
-    operands = {target: link.name for link in cell.graph.links if link.kind == "product" for target in link.targets}
-    fed = cell.preactivations[cell.recurrent_start :]
-    return np.array([row.place(operands[name], H) if operands[name] else -1 for name in fed], np.int64)
 
 
 class _Segment(NamedTuple):

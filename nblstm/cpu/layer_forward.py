@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,16 +10,14 @@ import numpy as np
 from nblstm.buffers import memory
 from nblstm.buffers.batch import Batch
 from nblstm.cells.cell import Cell
-from nblstm.cells.stages import forward_program
 from nblstm.cpu import threads, thresholds
 from nblstm.cpu.arguments import ForwardArguments, Launch, address, place
 from nblstm.cpu.kernels.barrier import sync_size
 from nblstm.cpu.kernels.forward import forward_by_rows, forward_by_units
-from nblstm.cpu.kernels.inputs import BERNOULLI, GIVEN, NORMAL, SIGNAL, X, input_products
-from nblstm.cpu.kernels.pointwise import forward_rows
-from nblstm.cpu.kernels.program import program_table
+from nblstm.cpu.kernels.inputs import input_products
 from nblstm.cpu.matrix.gemm import gemm
 from nblstm.cpu.partition import Sizes, Steps, in_order, partition, steps_ahead
+from nblstm.cpu.tables import forward_table, given_table
 from nblstm.cpu.weights import PackedWeights
 
 
@@ -64,21 +61,6 @@ class History:
         }  # fmt: skip
 
 
-@cache
-def forward_table(
-    cell: Cell, dtype: str, H: int, training: bool, taping: bool = False
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """The program of a step, see `program_table`."""
-    return program_table(
-        cell,
-        forward_program(cell),
-        H,
-        lambda stage: forward_rows(cell, dtype, training, stage, taping),
-        False,
-        training,
-    )
-
-
 def layer_arguments(sizes: Sizes, training: bool, taping: bool = False) -> dict[str, Any]:
     """Arguments of a layer's kernel that are the same for all batches of as many sequences."""
     cell, dtype = sizes.cell, sizes.dtype
@@ -91,15 +73,6 @@ def layer_arguments(sizes: Sizes, training: bool, taping: bool = False) -> dict[
         "y_row": sizes.D * sizes.H, "z_row": sizes.z_row, "input_products": input_products(dtype),
         "gemm": gemm(dtype),
     }  # fmt: skip
-
-
-def given_table(cell: Cell) -> np.ndarray:
-    """The table of what the input kernel copies or draws, see `kernels/inputs.py`; signals without their arrays."""
-    rows = [[X if name == "x" else SIGNAL, 0, 0, 0] for name in cell.given]
-    for own in cell.graph.noise:
-        kind = BERNOULLI if own.kind == "bernoulli" else NORMAL
-        rows.append([kind, min(round(own.p * 2**32), 2**32 - 1), int(own.per == "step"), 0])
-    return np.array(rows, np.int64).reshape(-1, GIVEN)
 
 
 class LayerForward:

@@ -62,7 +62,7 @@ class Asked(NamedTuple):
         if given and given[k] is not None:
             dy = given[k] if dy is None else output_gradient(network, dy, made.batch, made.batched) + given[k]
             given[k] = None
-        rows = [None if one is None else made.rows_of(one) for one in given]
+        rows = [None if one is None else made.layout.rows_of(one) for one in given]
         mask = made.recurrent_factors
         return dy, [
             EachStep(

@@ -159,7 +159,7 @@ def backward(tape: Tape, dy, d_state, asked: Asked | None = None) -> Gradients:
         if asked is not None:
             dy, each = asked.of_layers(network, tape.made, dy)
         kind, dx, d_states = _backward(tape, dy, d_state, flat, True, signals, each)
-        d_signals = tape.made.signals_in_layout(signals) if signals else {}
+        d_signals = _named_signals(tape, signals) if signals else {}
         if network.on_host and flat.nbytes > SMALL:  # what is smaller may wait for the next call
             for layer in tape.made.layers:
                 layer.let_go_parameters()
@@ -170,7 +170,7 @@ def backward(tape: Tape, dy, d_state, asked: Asked | None = None) -> Gradients:
             params = network.layout.views(flat) if kind is None else {k: arrays.returned(own[k], kind) for k in own}
         gradients = Gradients(params, flat, dx, d_states, d_signals)
         if each is not None and each[0].norms is not None:
-            gradients.steps = tape.made.norms_in_layout(each)
+            gradients.steps = tape.made.layout.norms(each)
         return gradients
     finally:
         if context is not None:
@@ -197,7 +197,7 @@ def backward_into(
             return _backward(tape, dy, d_state, flat, input_gradient)[1:]
         rows = tape.made.d_signals()
         _, dx, d_states = _backward(tape, dy, d_state, flat, input_gradient, rows)
-        d_signals.update(tape.made.signals_in_layout(rows))
+        d_signals.update(_named_signals(tape, rows))
         return dx, d_states
     with network.enter():
         target = network.backend.arrays.empty((network.layout.size,), network.numpy_dtype)
@@ -205,6 +205,11 @@ def backward_into(
         if flat is not None:
             flat[...] = network.backend.arrays.on_host(target)
         return _returned(network, kind, dx, d_states)
+
+
+def _named_signals(tape: Tape, d_signals: list[Any]) -> dict[str, Any]:
+    """Gradients of the signals by name, in their layouts."""
+    return dict(zip(tape.network.cell.signals, tape.made.layout.signals(d_signals), strict=True))
 
 
 def per_sample_gradients(tape: Tape, dy, d_state) -> Gradients:
@@ -227,7 +232,7 @@ def per_sample_gradients(tape: Tape, dy, d_state) -> Gradients:
         for b in range(B):
             network.gradients_of(tape.weights, own[b], samples[b])
     params = {name: samples[:, layout.place(name)].reshape(B, *shape) for name, shape in layout.shapes.items()}
-    return Gradients(params, samples, dx, d_states, made.signals_in_layout(d_signals) if d_signals else {})
+    return Gradients(params, samples, dx, d_states, _named_signals(tape, d_signals) if d_signals else {})
 
 
 def _backward(

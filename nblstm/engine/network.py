@@ -181,7 +181,9 @@ class Network:
         """CRC-32 of what decides a reserve's contents: equations, sizes, directions, kinds of dropout."""
         drops = [rate > 0 for rate in (self.dropout, self.input_dropout, self.recurrent_dropout)]
         sizes = self.input_size, self.hidden_size, self.num_layers, self.directions, self.dtype
-        links = [link[:1] + link[2:] for link in self.cell.graph.links]  # the source is the same for n(v), m(v) as for n(v), m(h)
+        links = [
+            link[:1] + link[2:] for link in self.cell.graph.links
+        ]  # the source is the same for n(v), m(v) as for n(v), m(h)
         return crc32(repr((self.cell.source(), links, self.layout.shapes, sizes, drops)).encode())
 
     @cached_property

@@ -12,6 +12,7 @@ import numpy as np
 
 from nblstm.buffers import memory
 from nblstm.buffers.each_step import EachStep
+from nblstm.engine.caller_layout import CallerLayout
 from nblstm.engine.dropout import Dropout
 from nblstm.engine.inputs import set_states
 from nblstm.engine.network import Network
@@ -82,6 +83,7 @@ class Pass:
     ):  # fmt: skip
         # Not the network itself, whose pool has this object: both would wait for the garbage collector.
         self.batch, self.batched, self._training = batch, batched, training
+        self.layout = CallerLayout(batch, batched, network.batch_first)
         self._reordered, self._checkpoint, self._dropped = batch.reordered, checkpoint, dropped
         self._learns, self._initial_places = (
             network.learn_initial_state,
@@ -124,9 +126,8 @@ class Pass:
         ]  # fmt: skip
         self.copies = copies or N * (I + L * features) * self.states.itemsize <= SMALL
         self._shape = (T,) if not batched else (B, T) if network.batch_first else (T, B)
-        self._time_first = not batched or not network.batch_first
         # Memory for x; without, packing gives new memory, or, in inference, the caller's if it is in order.
-        own_x = batch.direct and (training or self.copies or not self._time_first)
+        own_x = batch.direct and (training or self.copies or not self.layout.time_first)
         self.x: Any = self._reserve.get("x")
         if self.x is None:
             self.x = arrays.empty((N, I), dtype) if own_x else None
@@ -164,12 +165,13 @@ class Pass:
     def _set_views(self) -> None:
         """Have views in the caller's layout of memory for x and dy."""
         self._y_shape = (*(self._shape if self.batch.padded else (self.batch.N,)), self._features)
-        self._x_view = self._in_layout(self.x) if self._own_x else None
-        self._dy_view = None if self._dy is None else self._in_layout(self._dy)
+        self._x_view = self.layout.in_layout(self.x) if self._own_x else None
+        self._dy_view = None if self._dy is None else self.layout.in_layout(self._dy)
 
     def arrange(self, batch) -> None:
         """Run over a batch of the same T and B whose lengths are others from now on."""
         self.batch, self._reordered = batch, batch.reordered
+        self.layout.batch = batch
         if not batch.padded:  # what the caller sees has another number of rows
             self.y = None
             self._set_views()
@@ -205,14 +207,14 @@ class Pass:
         """
         rows: Any = self.x
         if signals or self._noise:
-            self._given = self._packed(signals or [])
+            self._given = self.layout.packed_signals(signals or [])
             self.take(self._given, generator)
         if self._training:
             zero = not self._dropout.begin(generator, self.batch, self._all_states) and zero
         if self._dropout.input:
-            rows = self._dropout.on_input(self._time_major(x), self.batch)
+            rows = self._dropout.on_input(self.layout.time_major(x), self.batch)
         elif self._x_view is None:
-            rows = self.batch.pack(self._time_major(x), rows)
+            rows = self.batch.pack(self.layout.time_major(x), rows)
         elif x is not None:
             self._x_view[...] = x
         for k, layer, states, y in self._stages:
@@ -222,14 +224,7 @@ class Pass:
                 y = self._arrays.empty((self.batch.N, self._features), self._dtype)
             rows = layer.forward(weights.layers[k], rows, states, y, zero)
         if rows is not self.y:
-            self.y, self._y_view = rows, self._in_layout(rows) if self.batch.direct else None
-
-    def _packed(self, signals: list[Any]) -> list[np.ndarray]:
-        """Signals as packed rows, (N,) or (N, H)."""
-        of_units = [own.ndim == 2 + self.batch.padded for own in signals]
-        rows = [own if units else own[..., None] for own, units in zip(signals, of_units, strict=True)]
-        rows = [np.ascontiguousarray(self.batch.pack(own) if self.batch.padded else own) for own in rows]
-        return [own if units else own[:, 0] for own, units in zip(rows, of_units, strict=True)]
+            self.y, self._y_view = rows, self.layout.in_layout(rows) if self.batch.direct else None
 
     def take(self, signals: list[np.ndarray], generator: np.random.Generator | None = None) -> None:
         """Give all layers the packed rows that the cell takes with each step, and seeds of its noise."""
@@ -276,7 +271,7 @@ class Pass:
     def outputs(self):
         """Outputs of the last layer in the layout of x, with D H features; 0 beyond each sequence's end."""
         if self._y_view is None:
-            return self._user(self.batch.unpack(self.y[: self.batch.N]))
+            return self.layout.user(self.batch.unpack(self.y[: self.batch.N]))
         return self._y_view.copy() if self.kept and (self._training or self.copies) else self._y_view
 
     def states_at_each_step(self, network: Network) -> tuple[Any, ...]:
@@ -286,28 +281,15 @@ class Pass:
             rows = self.y if name == cell.output else self.layers[-1].states_at_each_step(k)
             rows = rows[: self.batch.N]
             if self._y_view is not None:
-                found.append(self._in_layout(rows).copy())
+                found.append(self.layout.in_layout(rows).copy())
             else:
-                found.append(self._user(np.array(self.batch.unpack(rows))))
+                found.append(self.layout.user(np.array(self.batch.unpack(rows))))
         return tuple(found)
-
-    def rows_of(self, dy):
-        """Packed rows (N, D H) of a gradient in the layout of `outputs`."""
-        return self.batch.d_unpack(self._time_major(dy))
 
     @property
     def recurrent_factors(self):
         """The factors of recurrent dropout, (num_layers D, B, H) in the order of the packed batch; None without."""
         return self._dropout.recurrent
-
-    def norms_in_layout(self, each: list[EachStep]) -> tuple[np.ndarray, ...]:
-        """Norms of the gradients of each state, (num_layers D, T, B); 0 beyond each sequence's end."""
-        found = []
-        for k in range(len(each[0].clips)):
-            rows = np.concatenate([own.norms[k] for own in each]).T  # type: ignore[index]
-            padded = self.batch.d_pack(np.ascontiguousarray(rows)) if self.batch.padded else rows
-            found.append(np.ascontiguousarray(np.moveaxis(padded, -1, 0)))
-        return tuple(found)
 
     def let_go(self) -> None:
         """Hold nothing of the caller's after an inference."""
@@ -326,16 +308,6 @@ class Pass:
     def d_signals(self) -> list[Any]:
         """Memory for the gradients of the signals, for `backward`: zeros, in packed rows."""
         return [np.zeros_like(own) for own in self._given]
-
-    def signals_in_layout(self, d_signals: list[Any]) -> dict[str, Any]:
-        """Gradients of the signals by name, in their layouts; 0 beyond each sequence's end."""
-        found = {}
-        for name, own in zip(self._signals, d_signals, strict=True):
-            rows = own if own.ndim == 2 else own[:, None]
-            if self.batch.padded:
-                rows = self._in_layout(rows) if self.batch.direct else self._user(self.batch.d_pack(rows))
-            found[name] = rows if own.ndim == 2 else rows[..., 0]
-        return found
 
     def backward(
         self, dy, flat, input_gradient: bool = True, d_signals: Sequence[Any] = (),
@@ -367,15 +339,15 @@ class Pass:
             d_states[0] = d_states[-1] = 0
         if dy is None:
             rows = None
-        elif batch.direct and (self.copies or not self._time_first):
+        elif batch.direct and (self.copies or not self.layout.time_first):
             if self._dy is None:
                 own = self._arrays.empty((batch.T * batch.B, self._features), self._dtype)
-                self._dy_view = self._in_layout(own)
+                self._dy_view = self.layout.in_layout(own)
                 self._dy = own  # last, as a signal's handler may raise within the calls above
             self._dy_view[...] = dy
             rows = self._dy
         else:
-            rows = batch.d_unpack(self._time_major(dy))
+            rows = batch.d_unpack(self.layout.time_major(dy))
         for k in reversed(range(len(self.layers))):
             fresh = not k and not self.copies
             wanted = bool(k) or input_gradient
@@ -403,34 +375,16 @@ class Pass:
         if rows is None:
             return None
         if dropout.input:
-            return self._user(dropout.d_on_input(rows, batch))
+            return self.layout.user(dropout.d_on_input(rows, batch))
         if not batch.direct:
-            return self._user(batch.d_pack(rows[: batch.N]))
-        dx = self._in_layout(rows)
+            return self.layout.user(batch.d_pack(rows[: batch.N]))
+        dx = self.layout.in_layout(rows)
         return dx.copy() if self.copies else dx
 
     def takes(self, dy) -> bool:
         """Say whether `backward` can be given this gradient of the outputs as it is."""
         states = self.states
         return type(dy) is type(states) and dy.dtype == states.dtype and dy.shape == self._y_shape
-
-    def _time_major(self, x):
-        """An array in the caller's layout as (T, B, K); packed rows as they are."""
-        if not self.batched:
-            return x[:, None]
-        return x if self._time_first else x.swapaxes(0, 1)
-
-    def _user(self, time_major):
-        """An array (T, B, K) in the caller's layout."""
-        if not self.batched:
-            return time_major[:, 0]
-        return time_major if self._time_first else time_major.swapaxes(0, 1)
-
-    def _in_layout(self, rows):
-        """Packed rows that lie as the caller's do, in the caller's layout, as a view."""
-        if not self.batch.padded:
-            return rows[: self.batch.N]
-        return self._user(rows.reshape(self.batch.T, self.batch.B, rows.shape[1]))
 
     def in_order(self, states, gradient: bool = False) -> tuple:
         """Copy ``states``, or ``d_states`` as the gradient of the initial ones, in the caller's order and shape.

@@ -3,7 +3,7 @@
 from nblstm.arguments.missing import explain_missing_names
 from nblstm.engine.tape import Gradients
 from nblstm.nn import numba_type as _numba_type  # noqa: F401  # what Numba is told
-from nblstm.nn.derivatives import Direction
+from nblstm.nn.direction import Direction
 from nblstm.nn.linear import Linear
 from nblstm.nn.loading import load
 from nblstm.nn.module import Module

@@ -14,10 +14,9 @@ from nblstm.cells.cell import Cell
 from nblstm.cells.projection import projected
 from nblstm.cells.recurrent_dropout import recurrent_dropout as with_recurrent_dropout
 from nblstm.engine import engine, lookup
-from nblstm.engine.asked import Asked
 from nblstm.engine.device import device_for
 from nblstm.engine.network import Network
-from nblstm.engine.tape import Gradients, Tape
+from nblstm.engine.tape import Tape
 from nblstm.nn import compiled, derivatives, device_function, recurrent_arguments
 from nblstm.nn.carried_states import CarriedStates
 from nblstm.nn.module import Module
@@ -26,11 +25,6 @@ from nblstm.nn.stepper import Stepper
 
 def _of_network(name: str) -> property:
     return property(lambda self: getattr(self._network, name), doc="As given.")
-
-
-def _another_tape(tape) -> ValueError:
-    fix = ", or a reserve by name: backward(None, dy, reserve=...)" if isinstance(tape, np.ndarray) else ""
-    return ValueError(f"tape is not from this network's forward(); pass the third of its results{fix}")
 
 
 class Recurrent(Module):
@@ -150,6 +144,7 @@ class Recurrent(Module):
     bidirectional = property(lambda self: self._network.D == 2, doc="As given.")
     reverse = property(lambda self: self._network.directions == (True,), doc="As given.")
     device_function = device_function.device_function
+    backward, per_sample_gradients = derivatives.backward, derivatives.per_sample_gradients
     jvp, hvp = derivatives.jvp, derivatives.hvp
     compiled = compiled.compiled
 
@@ -261,94 +256,6 @@ class Recurrent(Module):
             As for `forward`.
         """
         return lookup.reserve_size(self._network, T, B, lengths, mask, resets, checkpoint)
-
-    def backward(
-        self, tape: Tape | None, dy, dstate=None, *, dstates=None, clip=None, truncate: int | None = None,
-        steps: bool = False, reserve: np.ndarray | None = None,
-    ) -> Gradients:  # fmt: skip
-        """Backpropagation through time.
-
-        Parameters
-        ----------
-        tape : Tape or None
-            From `forward`; None with ``reserve``.
-        dy : array_like or None
-            Gradient of the loss with respect to the outputs, in their shape; None for zeros.
-        dstate : tuple of array_like, optional
-            Gradient with respect to the final states, in their shape.
-        dstates : tuple of array_like, optional
-            Gradient with respect to every state of the last layer at each step, as ``all_states`` gives them; None for
-            zeros. That of the output is added to ``dy``.
-        clip : float, (str, float), array_like of shape (H,), or dict of str to these, optional
-            Limit of the gradient that comes back through a state, for each state or by its name. With ``d_t`` the sum
-            of what step t + 1 gave for state t (behind the last step, ``dstate``), in all layers::
-
-                dL/d state_t = clip(d_t) + dy_t
-
-                c, ("value", c), array c     clip(d) = min(max(d, -c), c), unit by unit
-                ("norm", c)                  clip(d) = d min(1, c / |d|), |d| over the units of a sequence
-
-            (``dy_t`` is what the loss has of the state at step t itself; what c_t gives to h_t is within step t.)
-        truncate : int, optional
-            Truncated BPTT: no gradient flows through the states from step n k to step n k - 1, n = 1, 2, ..., of each
-            sequence, for k = ``truncate``; steps are counted in the order of processing, without masked ones, and from
-            the last reset.
-        steps : bool, default False
-            Whether ``gradients.steps`` has, for each state, the norm over the units of ``dL/d state_t``
-            (num_layers D, T, B).
-        reserve : ndarray, optional
-            What ``forward(..., reserve=)`` has filled, at any address: BPTT from it alone, with the parameters as they
-            are now.
-
-        Returns
-        -------
-        Gradients
-            ``params`` (by name), ``flat`` (all in one buffer), ``x``, ``state`` (of the initial states), ``signals``
-            (by name) and ``steps``.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a shape or dtype does not fit, or the tape is another network's.
-        """
-        if reserve is not None:
-            if tape is not None:
-                raise ValueError("tape and reserve are both given; give None as the tape, or no reserve")
-            tape = lookup.restored(self, reserve)
-        if not isinstance(tape, Tape) or tape.network is not self._network:
-            raise _another_tape(tape)
-        plain = clip is None and truncate is None and dstates is None and steps is False
-        asked = None if plain else Asked(clip, truncate, steps, dstates)
-        gradients = engine.backward(tape, dy, self._to_tuple(dstate), asked)
-        gradients.state = self._from_tuple(gradients.state)
-        return gradients
-
-    def per_sample_gradients(self, tape: Tape, dy, dstate=None) -> Gradients:
-        """Backpropagation through time, with the gradients of the parameters for each sequence.
-
-        The loop over time runs once for all, then the products that give the weights' gradients run sequence by
-        sequence. That takes the memory of B times the parameters. With ``checkpoint`` sums are in another order.
-
-        Parameters
-        ----------
-        tape, dy, dstate
-            As for `backward`.
-
-        Returns
-        -------
-        Gradients
-            As from `backward`, but ``params`` are (B, ...) each, views of ``flat``, which is (B, P).
-
-        Raises
-        ------
-        TypeError, ValueError
-            As from `backward`.
-        """
-        if not isinstance(tape, Tape) or tape.network is not self._network:
-            raise _another_tape(tape)
-        gradients = engine.per_sample_gradients(tape, dy, self._to_tuple(dstate))
-        gradients.state = self._from_tuple(gradients.state)
-        return gradients
 
     def reset_state(self) -> None:
         """Have the next call of a stateful network start with the initial states.
