@@ -61,13 +61,11 @@ for kind, style in KINDS.items():
     errors.semilogy([f"{T:,}" for T in LENGTHS], [error for _, error in trained[kind]], style, marker="o", label=kind)
 errors.axhline(1 / 6, color="gray", linestyle=":", label="always guessing 1")
 errors.set(xlabel="steps T", title=f"Adding problem: mean squared error after {UPDATES} updates")
-x, dy, steps = adding(T, BATCH, np.random.default_rng(3))[0], np.zeros((T, BATCH, UNITS)), np.arange(1, T, T // 50)
+x, dy = adding(T, BATCH, np.random.default_rng(3))[0], np.zeros((T, BATCH, UNITS))
 dy[-1] = 1
-for kind in ("RNN", "LSTM"):  # the gradient of the output h of each step, by going on from there
-    net = network(kind, T, "float64")
-    tapes = [net.forward(x[t:], net(x[:t])[1])[2] for t in steps]
-    norms = [np.linalg.norm(net.backward(tape, dy[t:]).state[0]) for t, tape in zip(steps, tapes, strict=True)]
-    flow.semilogy(steps, norms, KINDS[kind], label=kind)
+for kind in ("RNN", "LSTM"):
+    plots.gradient_flow(network(kind, T, "float64"), x, dy, names="h", label=kind, ax=flow)
+    flow.lines[-1].set_color(KINDS[kind][:2])
 flow.axhline(np.finfo("f4").tiny, color="gray", linestyle=":", label="smallest number of float32")
 flow.set(ylim=(1e-50, 1e5), xlabel="step t", title=f"Before training: |dL/dh$_t$| of a loss at step {T:,}")
 for ax in (flow, errors):

@@ -1,7 +1,6 @@
 """Pictures of networks: gates and states against the network's own outputs and the papers' equations; what is drawn."""
 
 import copy
-import inspect
 
 import numpy as np
 import pytest
@@ -365,9 +364,6 @@ def test_zeros_alone_can_be_drawn():
     message_of(ValueError, lambda: plots.gradient_flow(net, X, None, sequence=B), "sequence is 3; there are 3")
 
 
-@pytest.mark.skipif(
-    "steps" not in inspect.signature(nn.Recurrent.backward).parameters, reason="backward() has no steps= to draw"
-)
 @pytest.mark.parametrize("name", ["lstm", "gru_reset_before", "rnn_tanh"])
 def test_norms_against_central_differences(name):
     """dL/dstate_t of one layer: that of the states with which the oracle goes on from step t, and dy of that step."""

@@ -78,6 +78,7 @@ def trajectory(
     arrays = plan.backend.arrays
     converted, batch, batched = checked_input(plan, x, lengths, mask, None, False)
     given = [arrays.on_host(own).astype(np.float64) for own in checked_signals(plan, signals, batch, batched)]
+    given = [own if own.ndim == 3 else own[..., None] for own in given]
     y = _time_major(plan, arrays.on_host(converted), batched)
     T, B, _ = y.shape
     parameters = {k: v.astype(np.float64) for k, v in plan.kernel_parameters(network.state_dict()).items()}
