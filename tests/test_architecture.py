@@ -25,7 +25,8 @@ ALLOWED = {
     "process": set(),
     "files": {"arguments", "process"},
     "symbolic": {"arguments"},
-    "cells": {"arguments", "symbolic"},
+    "noise": {"arguments", "symbolic"},
+    "cells": {"arguments", "noise", "symbolic"},
     "buffers": {"cells"},
     "codegen": {"process"},
     "cpu": {"arguments", "buffers", "cells", "codegen", "process", "symbolic"},
@@ -56,7 +57,7 @@ ALLOWED = {
     "__init__": {"arguments", "cells", "cpu", "engine", "layers", "models", "nn", "numba_extension", "symbolic"}
     | {"training"}
     | {"activations", "constraints", "initializers", "regularizers", "callbacks", "losses", "metrics", "optimizers"}
-    | {"preprocessing", "saving", "utils", "backend"},
+    | {"noise", "preprocessing", "saving", "utils", "backend"},
     "__main__": {"nblstm", "arguments", "codegen", "cpu", "cuda", "engine", "process"},
 }  # fmt: skip
 

@@ -105,7 +105,7 @@ class _TangentStep:
         return (*map(self._value, new), *map(self._tangent, new))
 
     def _links(self) -> None:
-        """What products and sums give, in an order in which their operands are known."""
+        """Set the results of products and sums, in an order in which their operands are known."""
         base = self._base
         waiting = [link for link in base.graph.links if link.kind != "product" or {*link.targets} & {*base.functions}]
         while waiting:
