@@ -29,24 +29,14 @@ Arrays = dict[str, np.ndarray]
 
 
 class Direction(NamedTuple):
-    """The direction of a derivative: how fast each thing changes that the outputs depend on, None being not at all.
+    """A direction in which is differentiated: the tangents of all that outputs depend on; None is 0.
 
-    Each array has the shape of what it belongs to.
-
-    Parameters
+    Attributes
     ----------
-    params : dict of str to array_like, optional
-        By the names of `state_dict`; parameters that are not among them stay as they are.
-    x : array_like, optional
-    state : tuple of array_like, optional
-        Of the initial states. Where these are learned and ``state`` is not given, they change as in ``params``.
-    signals : dict of str to array_like, optional
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from nblstm import nn
-    >>> direction = nn.Direction(params={"weight_hh_l0": np.ones((12, 4))}, x=np.ones((5, 2, 3)))
+    params : dict of str to array_like
+    x : array_like
+    state : tuple of array_like
+    signals : dict of str to array_like
     """
 
     params: Any = None
@@ -103,15 +93,13 @@ class DualRun:
             raise ValueError(
                 f"derivatives of this kind are for networks on the CPU, and this one is on {plan.device!r}"
             )
-        if not isinstance(direction, Direction):
-            raise TypeError(f"direction is {type(direction).__name__}; give an nn.Direction, as in nn.Direction(x=...)")
         self._real = plan.backend.arrays.real
         x = self._real("x", x, plan.dtype)
         if x.ndim not in (2, 3) or x.shape[-1] != plan.input_size:
             raise ValueError(f"x has shape {x.shape}; give that of the network's input, with I = {plan.input_size}")
         self._batched = x.ndim == 3
-        now, moved = self._time_major(x), self._time_major(self._like("direction.x", direction.x, x))
-        self._tangents = self._named("direction.params", direction.params, network.state_dict(), plan.layout.shapes)
+        now, moved = self._time_major(x), self._time_major(self._like("x", direction.x, x))
+        self._tangents = self._named("params", direction.params, network.state_dict(), plan.layout.shapes)
         self._values = {name: value.astype("f8") for name, value in network.state_dict().items()}
         own, dual = self._kernel_parameters()
         B, S = now.shape[1], len(plan.cell.states)
@@ -232,11 +220,8 @@ class DualRun:
     def _named(self, what: str, given, values: Mapping[str, np.ndarray], names) -> Arrays:
         """Tangents of named arrays, 0 for those that are not given, as float64."""
         given = {} if given is None else given
-        if not isinstance(given, Mapping):
-            raise TypeError(f"{what} is {type(given).__name__}; give a dict of arrays for some of {', '.join(names)}")
-        for name in given:
-            if name not in names:
-                raise ValueError(f"{what} has {validate.unknown(name, names)}")
+        if not isinstance(given, Mapping) or set(given) - set(names):
+            raise ValueError(f"{what} is {validate.came(given)}; give a dict of arrays for some of {', '.join(names)}")
         return {
             name: self._like(f"{what}[{name!r}]", given.get(name), value).astype("f8") for name, value in values.items()
         }
@@ -269,7 +254,7 @@ class DualRun:
             return [np.repeat(each[:, None], B, axis=1) for each in self._plan.initial_states(flat)]
         if d_state is None:
             return [np.zeros(self._plan.states_shape(B)[1:], self._plan.dtype) for _ in self._plan.cell.states]
-        return self._full("direction.state", d_state, B)
+        return self._full("direction's state", d_state, B)
 
     def _full(self, name: str, state, B: int) -> list[np.ndarray]:
         """States that a user gave, of all H units."""
@@ -297,7 +282,7 @@ class DualRun:
                 f"signals is {validate.came(given)}; give a dict of arrays for {', '.join(names) or 'none'}"
             )
         own = {name: self._real(name, value, self._plan.dtype) for name, value in given.items()}
-        moved = self._named("direction.signals", d_signals, own, names)
+        moved = self._named("the direction's signals", d_signals, own, names)
         found = own | {name + TANGENT: value.astype(self._plan.dtype) for name, value in moved.items()}
         return {name: self._time_major(value) for name, value in found.items()}
 
@@ -308,24 +293,25 @@ class DualRun:
 
 
 def jvp(self: Recurrent, x, direction: Direction, state=None, lengths=None, *, signals=None):
-    """Differentiate outputs in a direction: a Jacobian-vector product, by forward mode.
+    """Differentiate the outputs in a direction (forward mode): a Jacobian-vector product.
 
-    With x' for what the direction says of x, and likewise of all others::
+    ::
 
-        d_y  =  d/de network(x + e x', state + e state', signals + e signals'; parameters + e parameters')  at e = 0
+        y'  =  d/de  network(x + e x', parameters + e parameters')   at e = 0
 
-    without dropout and noise, as in inference. It costs about three passes of inference.
+    In inference: no dropout, no noise. It costs about three passes of inference.
 
     Parameters
     ----------
     x, state, lengths, signals
         As for calling the network.
     direction : Direction
+        What x, the parameters and so on change by: ``nn.Direction(params={"weight_hh_l0": ...}, x=...)``.
 
     Returns
     -------
     (y, states), (d_y, d_states)
-        Outputs and final states as from calling the network, and their derivatives in the same shapes.
+        Outputs and final states, as from calling the network, and their derivatives.
 
     Raises
     ------
@@ -342,25 +328,21 @@ def hvp(
 ) -> tuple[Gradients, Gradients]:  # fmt: skip
     """Differentiate the gradient of a loss in a direction: a Hessian-vector product.
 
-    For a loss L of the outputs, with G for the gradient of L with respect to the parameters, x and all others, and x'
-    for what the direction says of x::
-
-        products  =  d/de G(x + e x', parameters + e parameters', ...)  at e = 0
-
-    without dropout and noise; exact, by reverse mode over forward mode, at about six times the cost of a gradient.
+    With ``L = loss(network(x))``, the second result is ``d/de`` of the gradient of L at ``x + e x'`` and
+    ``parameters + e parameters'``: reverse mode over forward mode, exact, at about six times the cost of a gradient.
 
     Parameters
     ----------
     x, direction, state, lengths, signals
         As for `jvp`.
     loss_gradient : callable
-        ``loss_gradient(y, d_y)`` returns two arrays in the shape of y: the gradient g(y) of the loss, and the
-        derivative of g at y in the direction d_y. Of ``((y - t)**2).sum() / 2`` these are ``(y - t, d_y)``.
+        ``loss_gradient(y, d_y)`` returns the loss's gradient with respect to the outputs y, and the derivative of that
+        in the direction d_y: of a squared error ``(y - t)**2 / 2`` that is ``lambda y, d_y: (y - t, d_y)``.
 
     Returns
     -------
     gradients, products : Gradients
-        G, and its derivative in the direction; each with ``params``, ``flat``, ``x``, ``state`` and ``signals``.
+        The gradient of the loss, and its derivative in the direction.
 
     Raises
     ------
@@ -377,7 +359,7 @@ def hvp(
     >>> from nblstm import nn
     >>> net = nn.GRU(3, 4, dtype="float64", seed=0)
     >>> direction = nn.Direction(params={"weight_hh_l0": np.ones((12, 4))})
-    >>> gradients, products = net.hvp(np.ones((5, 2, 3)), direction, lambda y, d_y: (y, d_y))  # of (y**2).sum() / 2
+    >>> gradients, products = net.hvp(np.ones((5, 2, 3)), direction, lambda y, d_y: (y, d_y))
     >>> products.params["weight_ih_l0"].shape
     (12, 3)
     """
