@@ -155,4 +155,7 @@ def test_mistakes():
     x = np.ones((T, B, I))
     message_of(ValueError, lambda: net.jvp(x[..., :2], nn.Direction()), "with I = 4")
     message_of(ValueError, lambda: net.jvp(x, nn.Direction(x=x[:2])), "shape (2, 3, 4)")
-    message_of(ValueError, lambda: net.jvp(x, nn.Direction({"weight": x})), "weight_ih_l0")
+    message_of(ValueError, lambda: net.jvp(x, nn.Direction({"weight": x})), "direction.params has 'weight'")
+    message_of(TypeError, lambda: net.jvp(x, nn.Direction([x])), "direction.params is list; give a dict")
+    message_of(TypeError, lambda: net.jvp(x, {"x": x}), "direction is dict; give an nn.Direction")
+    message_of(TypeError, lambda: net.hvp(x, nn.Direction(), lambda y, d_y: y), "loss_gradient returned ndarray")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nblstm.arguments import validate
 from nblstm.engine import engine, lookup
 from nblstm.engine.asked import Asked
 from nblstm.engine.tape import Gradients, Tape
@@ -98,7 +99,7 @@ def per_sample_gradients(self: Recurrent, tape: Tape, dy, dstate=None) -> Gradie
     Returns
     -------
     Gradients
-        As from `backward`, but ``params`` are (B, ...) each, views of ``flat``, which is (B, P).
+        As from `backward`, but ``params`` are (B, ...) each, views of ``flat``, (B, number of parameters).
 
     Raises
     ------
@@ -113,25 +114,24 @@ def per_sample_gradients(self: Recurrent, tape: Tape, dy, dstate=None) -> Gradie
 
 
 def jvp(self: Recurrent, x, direction: Direction, state=None, lengths=None, *, signals=None):
-    """Differentiate the outputs in a direction (forward mode): a Jacobian-vector product.
+    """Differentiate outputs in a direction: a Jacobian-vector product, by forward mode.
 
-    ::
+    With x' for what the direction says of x, and likewise of all others::
 
-        y'  =  d/de  network(x + e x', parameters + e parameters')   at e = 0
+        d_y  =  d/de network(x + e x', state + e state', signals + e signals'; parameters + e parameters')  at e = 0
 
-    In inference: no dropout, no noise. It costs about three passes of inference.
+    without dropout and noise, as in inference. It costs about three passes of inference.
 
     Parameters
     ----------
     x, state, lengths, signals
         As for calling the network.
     direction : Direction
-        What x, the parameters and so on change by: ``nn.Direction(params={"weight_hh_l0": ...}, x=...)``.
 
     Returns
     -------
     (y, states), (d_y, d_states)
-        Outputs and final states, as from calling the network, and their derivatives.
+        Outputs and final states as from calling the network, and their derivatives in the same shapes.
 
     Raises
     ------
@@ -148,21 +148,25 @@ def hvp(
 ) -> tuple[Gradients, Gradients]:  # fmt: skip
     """Differentiate the gradient of a loss in a direction: a Hessian-vector product.
 
-    With ``L = loss(network(x))``, the second result is ``d/de`` of the gradient of L at ``x + e x'`` and
-    ``parameters + e parameters'``: reverse mode over forward mode, exact, at about six times the cost of a gradient.
+    For a loss L of the outputs, with G for the gradient of L with respect to the parameters, x and all others, and x'
+    for what the direction says of x::
+
+        products  =  d/de G(x + e x', parameters + e parameters', ...)  at e = 0
+
+    without dropout and noise; exact, by reverse mode over forward mode, at about six times the cost of a gradient.
 
     Parameters
     ----------
     x, direction, state, lengths, signals
         As for `jvp`.
     loss_gradient : callable
-        ``loss_gradient(y, d_y)`` returns the loss's gradient with respect to the outputs y, and the derivative of that
-        in the direction d_y: of a squared error ``(y - t)**2 / 2`` that is ``lambda y, d_y: (y - t, d_y)``.
+        ``loss_gradient(y, d_y)`` returns two arrays in the shape of y: the gradient g(y) of the loss, and the
+        derivative of g at y in the direction d_y. Of ``((y - t)**2).sum() / 2`` these are ``(y - t, d_y)``.
 
     Returns
     -------
     gradients, products : Gradients
-        The gradient of the loss, and its derivative in the direction.
+        G, and its derivative in the direction; each with ``params``, ``flat``, ``x``, ``state`` and ``signals``.
 
     Raises
     ------
@@ -179,12 +183,18 @@ def hvp(
     >>> from nblstm import nn
     >>> net = nn.GRU(3, 4, dtype="float64", seed=0)
     >>> direction = nn.Direction(params={"weight_hh_l0": np.ones((12, 4))})
-    >>> gradients, products = net.hvp(np.ones((5, 2, 3)), direction, lambda y, d_y: (y, d_y))
+    >>> gradients, products = net.hvp(np.ones((5, 2, 3)), direction, lambda y, d_y: (y, d_y))  # of (y**2).sum() / 2
     >>> products.params["weight_ih_l0"].shape
     (12, 3)
     """
     found = DualRun(self, x, direction, self._to_tuple(state), lengths, signals)
-    d_y, d_d_y = loss_gradient(found.y, found.d_y)
+    both = loss_gradient(found.y, found.d_y)
+    if not isinstance(both, tuple | list) or len(both) != 2:
+        raise TypeError(
+            f"loss_gradient returned {validate.came(both)}; return two arrays, the loss's gradient and its derivative "
+            "in the direction d_y"
+        )
+    d_y, d_d_y = both
     results = found.gradients(d_d_y, d_y)
     for own in results:
         own.state = self._from_tuple(own.state)

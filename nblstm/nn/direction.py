@@ -6,14 +6,24 @@ from typing import Any, NamedTuple
 
 
 class Direction(NamedTuple):
-    """A direction in which is differentiated: the tangents of all that outputs depend on; None is 0.
+    """The direction of a derivative: how fast each thing changes that the outputs depend on, None being not at all.
 
-    Attributes
+    Each array has the shape of what it belongs to.
+
+    Parameters
     ----------
-    params : dict of str to array_like
-    x : array_like
-    state : tuple of array_like
-    signals : dict of str to array_like
+    params : dict of str to array_like, optional
+        By the names of `state_dict`; parameters that are not among them stay as they are.
+    x : array_like, optional
+    state : tuple of array_like, optional
+        Of the initial states. Where these are learned and ``state`` is not given, they change as in ``params``.
+    signals : dict of str to array_like, optional
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nblstm import nn
+    >>> direction = nn.Direction(params={"weight_hh_l0": np.ones((12, 4))}, x=np.ones((5, 2, 3)))
     """
 
     params: Any = None

@@ -77,13 +77,15 @@ class DualRun:
             raise ValueError(
                 f"derivatives of this kind are for networks on the CPU, and this one is on {plan.device!r}"
             )
+        if not isinstance(direction, Direction):
+            raise TypeError(f"direction is {type(direction).__name__}; give an nn.Direction, as in nn.Direction(x=...)")
         self._real = plan.backend.arrays.real
         x = self._real("x", x, plan.dtype)
         if x.ndim not in (2, 3) or x.shape[-1] != plan.input_size:
             raise ValueError(f"x has shape {x.shape}; give that of the network's input, with I = {plan.input_size}")
         self._batched = x.ndim == 3
-        now, moved = self._time_major(x), self._time_major(self._like("x", direction.x, x))
-        self._tangents = self._named("params", direction.params, network.state_dict(), plan.layout.shapes)
+        now, moved = self._time_major(x), self._time_major(self._like("direction.x", direction.x, x))
+        self._tangents = self._named("direction.params", direction.params, network.state_dict(), plan.layout.shapes)
         self._values = {name: value.astype("f8") for name, value in network.state_dict().items()}
         own, dual = self._kernel_parameters()
         B, S = now.shape[1], len(plan.cell.states)
@@ -204,8 +206,11 @@ class DualRun:
     def _named(self, what: str, given, values: Mapping[str, np.ndarray], names) -> Arrays:
         """Tangents of named arrays, 0 for those that are not given, as float64."""
         given = {} if given is None else given
-        if not isinstance(given, Mapping) or set(given) - set(names):
-            raise ValueError(f"{what} is {validate.came(given)}; give a dict of arrays for some of {', '.join(names)}")
+        if not isinstance(given, Mapping):
+            raise TypeError(f"{what} is {type(given).__name__}; give a dict of arrays for some of {', '.join(names)}")
+        for name in given:
+            if name not in names:
+                raise ValueError(f"{what} has {validate.unknown(name, names)}")
         return {
             name: self._like(f"{what}[{name!r}]", given.get(name), value).astype("f8") for name, value in values.items()
         }
@@ -238,7 +243,7 @@ class DualRun:
             return [np.repeat(each[:, None], B, axis=1) for each in self._plan.initial_states(flat)]
         if d_state is None:
             return [np.zeros(self._plan.states_shape(B)[1:], self._plan.dtype) for _ in self._plan.cell.states]
-        return self._full("direction's state", d_state, B)
+        return self._full("direction.state", d_state, B)
 
     def _full(self, name: str, state, B: int) -> list[np.ndarray]:
         """States that a user gave, of all H units."""
@@ -266,7 +271,7 @@ class DualRun:
                 f"signals is {validate.came(given)}; give a dict of arrays for {', '.join(names) or 'none'}"
             )
         own = {name: self._real(name, value, self._plan.dtype) for name, value in given.items()}
-        moved = self._named("the direction's signals", d_signals, own, names)
+        moved = self._named("direction.signals", d_signals, own, names)
         found = own | {name + TANGENT: value.astype(self._plan.dtype) for name, value in moved.items()}
         return {name: self._time_major(value) for name, value in found.items()}
 

@@ -87,8 +87,9 @@ class Recurrent(Module):
     Notes
     -----
     Parameters are uniform in ±1 / sqrt(H) at first, as in torch: per layer ``weight_ih_l0`` (G H, I),
-    ``weight_hh_l0`` (G H, H), ``bias_ih_l0`` and ``bias_hh_l0`` (G H,), each of the cell's vectors ``p_l0`` (H,);
-    ``_reverse`` is appended for the other direction.
+    ``weight_hh_l0`` (G H, H), ``bias_ih_l0`` and ``bias_hh_l0`` (G H,), each of the cell's vectors ``p_l0`` (H,) and
+    scalars ``alpha_l0`` (1,); ``_reverse`` is appended for the other direction. Gates that only the input or only the
+    recurrence feeds have rows in the ones alone; a ``matrix`` of the cell has parameters of its own for ``weight_hh``.
     """
 
     def __init__(
@@ -182,22 +183,24 @@ class Recurrent(Module):
             Length of each sequence, 0 to T, in any order. Steps beyond it are not computed.
         mask : array_like of bool, in the shape of x without its features, optional
             False where a step is to be skipped: it is not computed, and states stay as they are. Not with ``lengths``.
-        signals : dict of str to array_like, optional
-            What the cell takes with each step beside x, by its names: (T, B), or (T, B, H) for a number for each unit;
-            (B, T, ...) if ``batch_first``, (T, ...) for one sequence.
         resets : array_like of bool, in the shape of x without its features, optional
             True at [t, b] where another sequence begins: before step t of row b its states are set back to the initial
             ones, learned, the cell's ``initial`` or zeros, also at t = 0, where ``state`` is ignored then. Who reads in
             reverse sets them back between the steps t and t-1.
+        signals : dict of str to array_like, optional
+            The cell's signals by name: (T, B), one number for all units of a sequence, or (T, B, H), one for each;
+            (B, T, ...) if ``batch_first``, (T, ...) for one sequence.
         all_states : bool, default False
             Whether ``y`` is a tuple: every state of the last layer at each step, in the cell's order.
 
         Returns
         -------
         y : ndarray, shape (T, B, D H), (B, T, D H) or (T, D H), or a tuple of such
-            Outputs of the last layer; 0 beyond a sequence's length, and at masked steps.
+            Outputs of the last layer; 0 beyond a sequence's length, and at masked steps. Of ``proj_size`` features
+            instead of H, where that is not 0.
         states : tuple of ndarray, each (num_layers D, B, H) or (num_layers D, H)
-            States after each sequence's last step; the initial ones where there is none.
+            States after each sequence's last step; the initial ones where there is none. The first has ``proj_size``
+            features, where that is not 0.
 
         Raises
         ------
