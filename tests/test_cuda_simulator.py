@@ -198,7 +198,7 @@ def test_device_functions_are_plain_python(cell):
     sums = names["preactivations"](z, r, r_second, bias)
     values = dict(zip(cell.preactivations, sums, strict=True)) | dict(zip(cell.states, state, strict=True))
     new, _ = names["cell_forward"](sums, state, ())
-    for gate in cell.second:  # their product has been made: what it multiplied no longer counts
+    for gate in cell.called:  # their product has been made: what it multiplied no longer counts
         values[gate] = lambda operand, known=values[gate]: known
     expected = np.ravel(cell(*(values[name] for name in cell.arguments)))
     np.testing.assert_allclose(new, [float(value) for value in expected], rtol=1e-12)
