@@ -285,6 +285,7 @@ def backward(tape: Tape, dy, d_state, truncate: int | None = None) -> Gradients:
         params = network.layout.views(flat)
         if context is not None:
             dx, d_states = _returned(network, kind, dx, d_states)
+            d_signals = {name: arrays.returned(own, kind) for name, own in d_signals.items()}
             own, flat = params, arrays.returned(flat, kind)
             params = network.layout.views(flat) if kind is None else {k: arrays.returned(own[k], kind) for k in own}
         return Gradients(params, flat, dx, d_states, d_signals)
@@ -340,9 +341,15 @@ def _backward(
         if flat is None or network.kernel_layout is network.layout:
             dx = made.backward(dy, flat, input_gradient, **options)
         else:
-            own = np.empty(network.kernel_layout.size, network.numpy_dtype)
+            arrays = network.backend.arrays
+            own = arrays.empty((network.kernel_layout.size,), network.numpy_dtype)
             dx = made.backward(dy, own, input_gradient, **options)
-            network.gradients_of(tape.weights, own, flat)
+            if network.on_host:
+                network.gradients_of(tape.weights, own, flat)
+            else:
+                found = np.empty(flat.shape, network.numpy_dtype)
+                network.gradients_of(tape.weights, arrays.on_host(own), found)
+                arrays.copy(flat, found)
         return kind, dx, _sliced(network, made.in_order(d_states, True))
 
 

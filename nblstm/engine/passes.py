@@ -219,7 +219,7 @@ class Pass:
     def _take(self, signals: list[Any], generator: np.random.Generator | None) -> None:
         """Give all layers what the cell takes with each step, and seeds of its noise."""
         rows = [self.batch.pack(own) if self.batch.padded else own for own in signals]
-        self._given = [own[:, 0] if own.shape[1] == 1 else own for own in map(np.ascontiguousarray, rows)]
+        self._given = [own[:, 0] if own.shape[1] == 1 else own for own in map(self._arrays.contiguous, rows)]
         seed = int(generator.integers(2**62)) if self._noise and generator is not None else 0
         for k, layer in enumerate(self.layers):
             directions = self._of_layer[k].stop - self._of_layer[k].start
@@ -282,7 +282,7 @@ class Pass:
 
     def d_signals(self) -> list[Any]:
         """Memory for the gradients of the signals, for `backward`: zeros, in packed rows."""
-        return [np.zeros_like(own) for own in self._given]
+        return [self._arrays.zeros(own.shape, self._dtype) for own in self._given]
 
     def signals_in_layout(self, d_signals: list[Any]) -> dict[str, Any]:
         """Gradients of the signals by name, in their layouts; 0 beyond each sequence's end."""
