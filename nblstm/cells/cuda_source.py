@@ -381,10 +381,10 @@ def _work(cell: Cell, backward: bool) -> dict[str, str]:
 
 def _saved(cell: Cell) -> dict[str, str]:
     row = device_saved_row(cell)
-    N, start = len(row.blocks), f"offset(numbers(a.saved), b * {{}} + {len(row.blocks)} * H + {{}})"
-    size = f"({N} * H + {len(row.numbers)})"
-    pointers = {f"saved_{name}": f"offset(numbers(a.saved), b * {size} + {k} * H)" for k, name in enumerate(row.blocks)}
-    return pointers | {f"saved_{name}": start.format(size, k) for k, name in enumerate(row.numbers)}
+    N = len(row.blocks)
+    start = f"offset(numbers(a.saved), (a.first + b) * ({N} * H + {len(row.numbers)}) + "
+    pointers = {f"saved_{name}": f"{start}{k} * H)" for k, name in enumerate(row.blocks)}
+    return pointers | {f"saved_{name}": f"{start}{N} * H + {k})" for k, name in enumerate(row.numbers)}
 
 
 def _forward_arrays(cell: Cell) -> _Arrays:
@@ -401,14 +401,14 @@ def _forward_arrays(cell: Cell) -> _Arrays:
         if p >= start:
             terms[f"product_{name}"] = planes[p - start]
         if p < G:
-            terms[f"fed_{name}"] = f"offset(numbers(a.z), (b * {G} + {p}) * H)"
+            terms[f"fed_{name}"] = f"offset(numbers(a.z), ((a.first + b) * {G} + {p}) * H)"
         terms[f"bias_{name}"] = f"offset(numbers(a.bias), {p} * H)"
         pointers |= terms
         places[name] = " + ".join(f"{term}[u]" for term in terms)
     for k, name in enumerate(cell.signals):
-        pointers[f"at_{name}"] = f"offset(numbers(a.signals), {k} * a.signals_plane + b * H)"
+        pointers[f"at_{name}"] = f"offset(numbers(a.signals), {k} * a.signals_plane + (a.row + b) * H)"
     if cell.takes_x:
-        pointers["at_x"] = "offset(numbers(a.x), b * H)"
+        pointers["at_x"] = "offset(numbers(a.x), (a.row + b) * H)"
     for k, noise in enumerate(cell.graph.noise, len(cell.given)):
         limit = min(round(noise.p * 2**32), 2**32 - 1)
         draw = f"ones(key_{noise.name}, u, {limit})" if noise.kind == "bernoulli" else f"normal(key_{noise.name}, u)"
@@ -418,9 +418,10 @@ def _forward_arrays(cell: Cell) -> _Arrays:
         pointers[f"at_{name}"] = f"offset(numbers(a.state), {k} * a.state_plane + b * H)"
     for k, name in enumerate((*cell.vectors, *cell.scalars)):
         pointers[f"at_{name}"] = f"offset(numbers(a.vectors), {k} * H)"
-    pointers["y"] = "offset(numbers(a.y), b * a.y_row)"
+    pointers["y"] = "offset(numbers(a.y), (a.B + a.first + b) * a.y_row)"
     for k, name in enumerate(cell.taped[1:]):
-        pointers[f"tape_{name}"] = f"offset(numbers(a.other_states), {k} * a.other_states_plane + b * H)"
+        at = f"{k} * a.other_states_plane + (a.B + a.first + b) * H"
+        pointers[f"tape_{name}"] = f"offset(numbers(a.other_states), {at})"
     return _Arrays(pointers | _saved(cell), places, forward_program(cell).row.numbers)
 
 
@@ -435,7 +436,7 @@ def _backward_arrays(cell: Cell) -> _Arrays:
         places[f"d{name}"] = f"at_d{name}[u]"
         places[f"new_{name}"] = f"new_{name}[u]"
     places[f"d{output}"] += " + dy[u]"
-    pointers["dy"] = "offset(numbers(a.dy), b * a.dy_row)"
+    pointers["dy"] = "offset(numbers(a.dy), (a.row + b) * a.dy_row)"
     for prefix, row in (("at", "before"), ("new", "here")):
         pointers[f"{prefix}_{output}"] = f"offset(numbers(a.y), {row} * a.y_row)"
         for k, name in enumerate(others):
@@ -447,8 +448,8 @@ def _backward_arrays(cell: Cell) -> _Arrays:
         pointers[f"at_d{name}"] = f"offset(numbers(a.d_vectors), (b * {V} + {k}) * H)"
     row = (*cell.preactivations, *cell.given)
     for k, name in enumerate(row):
-        pointers[f"at_d{name}"] = f"offset(numbers(a.dz), (b * {len(row)} + {k}) * H)"
+        pointers[f"at_d{name}"] = f"offset(numbers(a.dz), ((a.first + b) * {len(row)} + {k}) * H)"
     for k, name in enumerate(operands(cell)):
-        pointers[f"at_{name}"] = f"offset(numbers(a.operands), {k} * a.operands_plane + b * H)"
+        pointers[f"at_{name}"] = f"offset(numbers(a.operands), {k} * a.operands_plane + (a.first + b) * H)"
         pointers[f"at_d{name}"] = f"offset(numbers(a.d_operands), ({k} * a.B + b) * H)"
     return _Arrays(pointers, places, backward_program(cell).row.numbers)

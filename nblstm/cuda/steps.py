@@ -105,25 +105,28 @@ def forward(runtime, cell: Cell, weights: DeviceWeights, span: Span, z, state, g
     _, D, B, H = state.shape
     work, planes = _workspace(runtime, cell, state, False)
     r = runtime.xp.empty((len(cell.recurrent_gates), B, H), state.dtype)
+    of_step = launches(cell, state.dtype.name, span.kind)
     for d in range(D):
-        x = given.x[d] if given.x.ndim == 3 else given.x
+        arguments = StepForward(
+            rows=0, first=0, row=0, t=0, B=B, H=H, z=z[d], r=r, bias=weights.bias[d], vectors=weights.vectors[d],
+            state=state[:, d], state_plane=state.strides[0] // state.itemsize,
+            x=given.x[d] if given.x.ndim == 3 else given.x, signals=given.signals,
+            signals_plane=given.signals.shape[1] * H, seed=given.seeds[d], lengths=span.batch.device_lengths,
+            reversed=int(given.is_reversed), y=span.y[:, d * H :], y_row=D * H, other_states=span.other_states[d],
+            other_states_plane=span.other_states_plane, saved=span.saved[d], work=work,
+        )  # fmt: skip
+        # Of each launch, the products: what is multiplied, by what, and where the result goes.
+        products = [
+            [(planes[name] if name else state[0, d], weights.w_hh[d, first * H : (first + count) * H].T,
+              r[first : first + count].reshape(B, count * H)) for name, first, count, _ in launch.part.products]
+            for launch in of_step
+        ]  # fmt: skip
         for t, row, rows in _rows_of_steps(span, d):
-            here = row - span.starts[d]
-            arguments = StepForward(
-                rows=rows, B=B, H=H, z=z[d, here:], r=r, bias=weights.bias[d], vectors=weights.vectors[d],
-                state=state[:, d], state_plane=state.strides[0] // state.itemsize,
-                x=x[row:], signals=given.signals[:, row:], signals_plane=given.signals.shape[1] * H,
-                seed=given.seeds[d], t=t, lengths=span.batch.device_lengths, reversed=int(given.is_reversed),
-                y=span.y[B + here :, d * H :], y_row=D * H, other_states=span.other_states[d, :, B + here :],
-                other_states_plane=span.other_states_plane, saved=span.saved[d, here:], work=work,
-            )  # fmt: skip
-            for launch in launches(cell, state.dtype.name, span.kind):
-                for name, first, count, _ in launch.part.products:
-                    operand = planes[name] if name else state[0, d]
-                    rows_of_w = weights.w_hh[d, first * H : (first + count) * H]
-                    out = r[first : first + count].reshape(B, count * H)
-                    runtime.matmul(operand[:rows], rows_of_w.T, out[:rows])
-                _launch(runtime, launch, arguments)
+            told = arguments._replace(rows=rows, first=row - span.starts[d], row=row, t=t)
+            for launch, own in zip(of_step, products, strict=True):
+                for operand, matrix, result in own:
+                    runtime.matmul(operand[:rows], matrix, result[:rows])
+                _launch(runtime, launch, told)
 
 
 def backward(
@@ -149,32 +152,37 @@ def backward(
     """
     _, D, B, H = d_state.shape
     work, _ = _workspace(runtime, cell, d_state, True)
-    names, start = operands(cell), cell.recurrent_start
+    of_step, start = launches(cell, d_state.dtype.name, "backward"), cell.recurrent_start
+    names = operands(cell)
     d_operands = runtime.xp.empty((len(names), B, H), d_state.dtype)
-    dh = runtime.xp.empty((B, H), d_state.dtype)
+    of_name = {f"d{name}": plane for name, plane in zip(names, d_operands, strict=True)}
+    more = runtime.xp.empty((B, H), d_state.dtype)
     for d in range(D):
-        previous = span.previous(d)
+        of_name[""] = d_state[0, d]
+        arguments = StepBackward(
+            rows=0, first=0, row=0, B=B, H=H, d_state=d_state[:, d],
+            d_state_plane=d_state.strides[0] // d_state.itemsize, dy=dy[:, d * H :], dy_row=D * H, saved=span.saved[d],
+            previous=span.previous(d), y=span.y[:, d * H :], y_row=D * H, other_states=span.other_states[d],
+            other_states_plane=span.other_states_plane, vectors=weights.vectors[d], d_vectors=d_vectors[d],
+            dz=dz[d], d_operands=d_operands, operands=operand[d], operands_plane=operand.shape[2] * H, work=work,
+        )  # fmt: skip
+        # Of each launch, the products: the columns of dz, what they are multiplied by, and where the result goes.
+        products = [
+            [(dz[d, :, (start + first) * H : (start + first + count) * H],
+              weights.w_hh[d, first * H : (first + count) * H], of_name[name], adds or not name)
+             for name, first, count, adds in launch.part.products]
+            for launch in of_step
+        ]  # fmt: skip
         for _, row, rows in reversed(_rows_of_steps(span, d)):
             here = row - span.starts[d]
-            arguments = StepBackward(
-                rows=rows, B=B, H=H, d_state=d_state[:, d], d_state_plane=d_state.strides[0] // d_state.itemsize,
-                dy=dy[row:, d * H :], dy_row=D * H, saved=span.saved[d, here:], first=here, previous=previous,
-                y=span.y[:, d * H :], y_row=D * H, other_states=span.other_states[d],
-                other_states_plane=span.other_states_plane, vectors=weights.vectors[d], d_vectors=d_vectors[d],
-                dz=dz[d, here:], d_operands=d_operands, operands=operand[d, :, here:],
-                operands_plane=operand.shape[2] * H, work=work,
-            )  # fmt: skip
-            for launch in launches(cell, d_state.dtype.name, "backward"):
-                for name, first, count, adds in launch.part.products:
-                    from_z = dz[d, here : here + rows, (start + first) * H : (start + first + count) * H]
-                    rows_of_w = weights.w_hh[d, first * H : (first + count) * H]
-                    target = d_operands[names.index(name[1:]), :rows] if name else d_state[0, d, :rows]
-                    if name and not adds:
-                        runtime.matmul(from_z, rows_of_w, target)
+            told = arguments._replace(rows=rows, first=here, row=row)
+            for launch, own in zip(of_step, products, strict=True):
+                for from_z, matrix, result, adds in own:
+                    if adds:
+                        result[:rows] += runtime.matmul(from_z[here : here + rows], matrix, more[:rows])
                     else:
-                        runtime.matmul(from_z, rows_of_w, dh[:rows])
-                        target += dh[:rows]
-                _launch(runtime, launch, arguments)
+                        runtime.matmul(from_z[here : here + rows], matrix, result[:rows])
+                _launch(runtime, launch, told)
 
 
 def _workspace(runtime, cell: Cell, state, backward: bool) -> tuple[Any, dict[str, Any]]:

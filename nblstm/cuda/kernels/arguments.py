@@ -23,26 +23,28 @@ class StepForward(NamedTuple):
     """One step of one direction, forward: pre-activations in, states out."""
 
     rows: int  # sequences that run at this step
+    first: int  # its first row, among the n of the span
+    row: int  # and among the N of the whole batch
+    t: int  # the step, as the batch counts them
     B: int  # rows of arrays that have room for all sequences
     H: int
-    z: Array  # (rows, G H): W_ih x_t
+    z: Array  # (n, G H): W_ih x
     r: Array  # R planes of (B, H), for a product of n gates (B, n H): W_hh h_{t-1}, W_hh operand
     bias: Array  # (P H,)
     vectors: Array  # (V H,)
     state: Array  # S planes of (B, H): states before the step in, after it out
     state_plane: int  # distance between two states
-    x: Array  # (rows, I): the input itself
-    signals: Array  # a plane of (rows, H) for each signal
+    x: Array  # (N, I): the input itself
+    signals: Array  # a plane of (N, H) for each signal
     signals_plane: int
     seed: int  # of this direction's noise
-    t: int  # the step, as the batch counts them
     lengths: Array  # (B,) of int64
     reversed: int  # 1 if sequences are reversed, so that step t of one is lengths[b] - 1 - t of the batch
-    y: Array  # out: the output of each row
+    y: Array  # out: outputs; B rows before the span, then its n packed rows
     y_row: int  # distance between two rows of y
-    other_states: Array  # out, when training: S - 1 planes of (rows, H), the states that are not the output
+    other_states: Array  # out, when training: S - 1 planes of (B + n, H), the states that are not the output
     other_states_plane: int
-    saved: Array  # out, when training: (rows, K H), behind the K H numbers of a row those that all units share
+    saved: Array  # out, when training: (n, K H), behind the K H numbers of a row those that all units share
     work: Array  # what passes between the step's kernels, see `nblstm.cells.cuda_source.work_planes`
 
 
@@ -50,24 +52,25 @@ class StepBackward(NamedTuple):
     """One step of one direction, backward: gradients of the new states in, of pre-activations and old states out."""
 
     rows: int
+    first: int
+    row: int
     B: int
     H: int
     d_state: Array  # S planes of (B, H): in, gradient of the new states; out, of the old, but for W_hh^T dz
     d_state_plane: int
-    dy: Array  # the gradient of each row's output
+    dy: Array  # (N, H): the gradient of outputs
     dy_row: int
-    saved: Array  # (rows, K H), likewise
-    first: int  # this step's first row, among the n of the span
+    saved: Array  # (n, K H), likewise
     previous: Array  # (n,) of int64: for each packed row, where in y and other_states its state before the step is
-    y: Array  # outputs: B rows before the span, then its n packed rows
+    y: Array  # as in `StepForward`
     y_row: int
-    other_states: Array  # S - 1 planes of (B + n, H), likewise
+    other_states: Array
     other_states_plane: int
     vectors: Array  # (V H,)
     d_vectors: Array  # (B, V H): added to
-    dz: Array  # out: (rows, Q H)
+    dz: Array  # out: (n, Q H)
     d_operands: Array  # a plane of (B, H) for each operand of called gates: W_hh^T dz
-    operands: Array  # out, a plane of (rows, H) for each: what their weights multiplied
+    operands: Array  # out, a plane of (n, H) for each: what their weights multiplied
     operands_plane: int
     work: Array
 
