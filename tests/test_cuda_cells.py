@@ -10,7 +10,8 @@ from cuda_simulator import Grid, SimulatedPrimitives, as_generator, pointer_to
 from tolerances import GRADIENT, OUTPUT, assert_close
 
 from nblstm import cell, cells, nn, noise, tanh
-from nblstm.cells.cuda_source import backward_parts, forward_parts, forward_sources
+from nblstm.cells.cuda_source import forward_sources
+from nblstm.cells.step_parts import backward_parts, forward_parts
 from nblstm.cuda.kernels.step import reducing_over_block, shared_numbers
 
 T, B, H = 4, 3, 6
@@ -70,7 +71,10 @@ def test_a_plain_cell_with_scalars(kind):
     check(f"simulated {kind}", plain, "float32", **OPTIONS["ragged"])
 
 
-@pytest.mark.parametrize("matrix", [cells.antisymmetric(0.1), cells.heads(2), cells.low_rank(2), cells.dropconnect(0.3)])
+MATRICES = cells.antisymmetric(0.1), cells.heads(2), cells.low_rank(2), cells.dropconnect(0.3)
+
+
+@pytest.mark.parametrize("matrix", MATRICES, ids=lambda matrix: type(matrix).__name__)
 def test_recurrent_matrices(matrix):
     check("simulated together", cells.lstm.with_matrix(matrix), "float32", **OPTIONS["layers"])
 

@@ -1,10 +1,8 @@
 """Source of CUDA's kernels: functions of tuples, for kernels of a whole sequence; kernels of one step, for any cell.
 
-A step is in parts, each a kernel behind products.
-
-A part begins where a stage needs a product, which a library computes; its kernel does all stages up to the next one. A
-thread computes a row's unit. Where units are added up, a block has a row, and its threads add up with a barrier: what
-they exchange else is in planes (B, H) of a workspace, of which a thread reads what it has written itself.
+A step has a kernel for each of its parts, see `step_parts`. A thread computes a unit of a row. Where units are added
+up, a block has a row and its threads add up, with barriers; whatever else passes from stage to stage, a thread reads
+only what it has written itself.
 
 Names are those of `nblstm.cuda.kernels.arguments`; ``fed_f``, ``product_f`` and ``bias_f`` are the terms of the
 pre-activation f, ``at_...`` other arrays, ``value_...`` numbers that are the same for all units.
@@ -14,20 +12,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from nblstm.cells.source import Function, backward_functions, forward_functions, header, inlined
-from nblstm.cells.stages import (
-    Program,
-    Row,
-    Step,
-    backward_program,
-    forward_program,
-    runs,
-    saved_names,
-    saved_row,
+from nblstm.cells.stages import Program, backward_program, forward_program, saved_names
+from nblstm.cells.step_parts import (
+    Part,
+    backward_parts,
+    device_saved_row,
+    forward_parts,
+    given_names,
+    is_plain,
+    operands,
+    work_planes,
 )
 
 if TYPE_CHECKING:
@@ -36,123 +35,8 @@ if TYPE_CHECKING:
 #: Functions that add up over the units of a row, by the kind of a link.
 REDUCTIONS = {"sum": "sum_over_block", "mean": "sum_over_block", "maximum": "maximum_over_block"}
 
-
-class Product(NamedTuple):
-    """A library's product within a step.
-
-    Attributes
-    ----------
-    operand : str
-        Forward, the plane that is multiplied; backward, what the result is: empty for the first state.
-    first, count : int
-        Blocks of H rows of the recurrent weights, in the order of `Cell.preactivations`.
-    adds : bool
-        Backward, whether it adds to the result of another one.
-    """
-
-    operand: str
-    first: int
-    count: int
-    adds: bool
-
-
-@dataclass
-class Part:
-    """Products, then a kernel.
-
-    Attributes
-    ----------
-    products : list of Product
-    stages : list of int
-        Numbers of the program's stages.
-    copied : list of str
-        What the kernel was given and the products behind it multiply: put in planes.
-    """
-
-    products: list[Product]
-    stages: list[int] = field(default_factory=list)
-    copied: list[str] = field(default_factory=list)
-
-
-def is_plain(cell: Cell) -> bool:
-    """Say if a step is one product, with the first state, and one stage, of nothing but gates and states."""
-    graph = cell.graph
-    return [link.name for link in graph.links] == [""] and not cell.given and not graph.noise
-
-
-@cache
-def device_saved_row(cell: Cell) -> Row:
-    """Names in a row of saved values on a GPU: as on the CPU, but for plain cells all are blocks."""
-    return Row(tuple(saved_names(cell)), ()) if is_plain(cell) else saved_row(cell)
-
-
-def saved_size(cell: Cell, H: int) -> int:
-    """Numbers of a row of saved values."""
-    row = device_saved_row(cell)
-    return len(row.blocks) * H + len(row.numbers)
-
-
-def _given(cell: Cell) -> set[str]:
-    """What a step begins with, beside states: arguments that lie in no plane."""
-    return {*cell.preactivations, *cell.given, *(noise.name for noise in cell.graph.noise)}
-
-
-@cache
-def forward_parts(cell: Cell) -> list[Part]:
-    """The parts of a step."""
-    return _parts(cell, forward_program(cell), _given(cell))
-
-
-@cache
-def backward_parts(cell: Cell) -> list[Part]:
-    """The parts of a step's gradient; the last may have products alone."""
-    return _parts(cell, backward_program(cell), set())
-
-
-def _parts(cell: Cell, program: Program, given: set[str]) -> list[Part]:
-    made = [Part([])]
-    for k, stage in enumerate(program.stages):
-        products = _products(cell, program, stage.links)
-        if products:
-            made[-1].copied += {product.operand: None for product in products if product.operand in given}
-            made.append(Part(products))
-        made[-1].stages.append(k)
-    made.append(Part(_products(cell, program, program.last)))
-    return [part for part in made if part.products or part.stages or part.copied]
-
-
-def _products(cell: Cell, program: Program, links: Iterable[Step]) -> list[Product]:
-    blocks = program.row.blocks
-    return [
-        Product(link.operand, first, count, bool(k)) for link in links if link.kind == "product"
-        for k, (first, count) in enumerate(runs(sorted(blocks.index(f) - cell.recurrent_start for f in link.feeds)))
-    ]  # fmt: skip
-
-
-def work_planes(cell: Cell, backward: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of the workspace's planes (B, H), and of its numbers behind them, (B,) each."""
-    if not backward:
-        row, copied = forward_program(cell).row, [name for part in forward_parts(cell) for name in part.copied]
-        return tuple(name for name in row.blocks if name not in _given(cell) or name in copied), row.numbers
-    row = backward_program(cell).row
-    elsewhere = {f"d{name}" for name in (*cell.preactivations, *cell.given)}
-    elsewhere |= {name for own in operands(cell) for name in (own, f"d{own}")}
-    return tuple(name for name in row.blocks if name not in elsewhere), row.numbers
-
-
-def operands(cell: Cell) -> tuple[str, ...]:
-    """Names of the operands of the called gates' products."""
-    return tuple(link.name for link in cell.graph.links if link.kind == "product" and link.name)
-
-
-@cache
-def recurrent_runs(cell: Cell) -> list[tuple[str, int, int]]:
-    """Consecutive blocks of the recurrent weights with one operand, as (operand, first, count), in order."""
-    fed, found = cell.preactivations[cell.recurrent_start :], []
-    for link in cell.graph.links:
-        if link.kind == "product":
-            found += [(link.name, *run) for run in runs(sorted(map(fed.index, link.targets)))]
-    return sorted(found, key=lambda run: run[1])
+#: Most of these results that a block computes at a time, each of which takes shared memory and registers.
+AT_ONCE = 16
 
 
 # --- tuples -------------------------------------------------------------------------------------------
@@ -182,7 +66,8 @@ def tuple_source(cell: Cell, dtype: str) -> str:
         forward.text,
         backward.text,
         f"def cell_forward(z, state, vector):\n{call(forward, before)}"
-        f"    return ({_listed(f'new_{name}' for name in cell.states)}), ({_listed(f'saved_{name}' for name in saved)})\n",
+        f"    return ({_listed(f'new_{name}' for name in cell.states)}), "
+        f"({_listed(f'saved_{name}' for name in saved)})\n",
         f"def cell_backward(d_new, saved, state, new, vector):\n{call(backward, after)}"
         f"    return ({_listed(f'd{name}' for name in cell.preactivations)}), "
         f"({_listed(f'd{name}_previous' for name in cell.states)}), ({_listed(f'd{name}' for name in vectors)})\n",
@@ -287,7 +172,8 @@ def _sources(
             own = [(k.kind, *((k.feeds[0], k.operand) if backward else (k.operand, k.feeds[0]))) for k in links]
             lines += _over_units(own, arrays, later)
             reduced += own
-            most = max(most, *(sum(REDUCTIONS[kind] == name for kind, _, _ in own) for name in REDUCTIONS.values()))
+            at_once = [sum(REDUCTIONS[kind] == name for kind, _, _ in own) for name in REDUCTIONS.values()]
+            most = max(most, min(AT_ONCE, max(at_once)))
             if function.results:
                 lines += _stage(function, arrays, stores, later)
         if part.copied:
@@ -322,18 +208,21 @@ def _used(pointers: dict[str, str], lines: list[str]) -> list[str]:
 def _over_units(links: list[tuple[str, str, str]], arrays: _Arrays, later: set[str]) -> list[str]:
     """Lines that compute sums, means and maxima, (kind, source, target) each."""
     lines: list[str] = []
-    for name in dict.fromkeys(REDUCTIONS[kind] for kind, _, _ in links):
-        own = [link for link in links if REDUCTIONS[link[0]] == name]
+    for name in dict.fromkeys(REDUCTIONS.values()):
+        of_kind = [link for link in links if REDUCTIONS[link[0]] == name]
         start = "real(0.0)" if name == "sum_over_block" else "lowest"
-        lines += [f"value_{target} = {start}" for _, _, target in own] + ["UNITS"]
-        for _, source, target in own:
-            place = arrays.place(source)
-            more = f"value_{target} + {place}" if start != "lowest" else f"maximum(value_{target}, {place})"
-            lines.append(f"    value_{target} = {more}")
-        values = "".join(f"value_{target}, " for _, _, target in own)
-        lines.append(f"{values}= {name}_{len(own)}(shared, {values.removesuffix(', ')})")
-        lines += [f"value_{target} = value_{target} / real(H)" for kind, _, target in own if kind == "mean"]
-        lines += [f"if thread() == 0: number_{target}[0] = value_{target}" for _, _, target in own if target in later]
+        for own in (of_kind[k : k + AT_ONCE] for k in range(0, len(of_kind), AT_ONCE)):
+            lines += [f"value_{target} = {start}" for _, _, target in own] + ["UNITS"]
+            for _, source, target in own:
+                place = arrays.place(source)
+                more = f"value_{target} + {place}" if start != "lowest" else f"maximum(value_{target}, {place})"
+                lines.append(f"    value_{target} = {more}")
+            values = "".join(f"value_{target}, " for _, _, target in own)
+            lines.append(f"{values}= {name}_{len(own)}(shared, {values.removesuffix(', ')})")
+            lines += [f"value_{target} = value_{target} / real(H)" for kind, _, target in own if kind == "mean"]
+            lines += [
+                f"if thread() == 0: number_{target}[0] = value_{target}" for _, _, target in own if target in later
+            ]
     return lines
 
 
@@ -368,7 +257,7 @@ def _kernel(lines: list[str], over_units: int) -> str:
 
 def _work(cell: Cell, backward: bool) -> dict[str, str]:
     planes, numbers = work_planes(cell, backward)
-    given = {} if backward else _given(cell)
+    given = {} if backward else given_names(cell)
     pointers = {
         f"{'copy' if name in given else 'at'}_{name}": f"offset(numbers(a.work), ({k} * a.B + b) * H)"
         for k, name in enumerate(planes)
@@ -446,9 +335,9 @@ def _backward_arrays(cell: Cell) -> _Arrays:
     for k, name in enumerate((*cell.vectors, *cell.scalars)):
         pointers[f"at_{name}"] = f"offset(numbers(a.vectors), {k} * H)"
         pointers[f"at_d{name}"] = f"offset(numbers(a.d_vectors), (b * {V} + {k}) * H)"
-    row = (*cell.preactivations, *cell.given)
-    for k, name in enumerate(row):
-        pointers[f"at_d{name}"] = f"offset(numbers(a.dz), ((a.first + b) * {len(row)} + {k}) * H)"
+    fed = (*cell.preactivations, *cell.given)
+    for k, name in enumerate(fed):
+        pointers[f"at_d{name}"] = f"offset(numbers(a.dz), ((a.first + b) * {len(fed)} + {k}) * H)"
     for k, name in enumerate(operands(cell)):
         pointers[f"at_{name}"] = f"offset(numbers(a.operands), {k} * a.operands_plane + (a.first + b) * H)"
         pointers[f"at_d{name}"] = f"offset(numbers(a.d_operands), ({k} * a.B + b) * H)"

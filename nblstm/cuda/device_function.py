@@ -19,9 +19,9 @@ from numba import config, types
 
 from nblstm.buffers.layout import add_biases, input_order, recurrent_order, suffix
 from nblstm.cells.cell import Cell
-from nblstm.cells.cuda_source import recurrent_runs
 from nblstm.cells.source import forward_functions, inlined
 from nblstm.cells.stages import Step, forward_program
+from nblstm.cells.step_parts import recurrent_runs
 from nblstm.cuda.kernels.cell_functions import CellSizes
 from nblstm.symbolic.emit import functions_from, symbol
 from nblstm.symbolic.graph import NUMERIC
@@ -35,8 +35,8 @@ def device_function(network: Any, flat: np.ndarray) -> tuple[Any, np.ndarray]:
     H, network = network.hidden_size, network.without_noise
     if network.cell.signals:
         raise ValueError(
-            f"device_function() got the cell {network.cell.name!r}, which takes signals beside x; make each a feature of "
-            "the input, or call the network with device='cuda'"
+            f"device_function() got the cell {network.cell.name!r}, which takes signals beside x; make each a feature "
+            "of the input, or call the network with device='cuda'"
         )
     if network.directions != (False,):
         raise ValueError("device_function() needs a network that reads forwards; others need whole sequences")
@@ -162,7 +162,8 @@ class _Layer:
     def lines(self) -> list[str]:
         """The body of the function."""
         n, H, program = self.n, self.H, forward_program(self.cell)
-        units, lines = f"    for u in range({H}):", [f"    {self.place(name)} = real(0.0)" for name in program.row.numbers]
+        units = f"    for u in range({H}):"
+        lines = [f"    {self.place(name)} = real(0.0)" for name in program.row.numbers]
         lines += ["    # z = W_ih x + b, and W_hh h of the gates that multiply the first state.", units] * bool(n.P)
         lines += [f"        sum_{p} = params[at + u * {n.P} + {p}]" for p in range(n.P)]
         lines += self.multiply(range(n.G), H * n.P, self.I, "real(x[k])")

@@ -11,7 +11,7 @@ from typing import Any
 
 from nblstm.buffers.layout import input_order, recurrent_order, suffix
 from nblstm.cells.cell import Cell
-from nblstm.cells.cuda_source import operands, recurrent_runs
+from nblstm.cells.step_parts import operands, recurrent_runs
 from nblstm.cuda import sequence, steps
 from nblstm.cuda.arrays import DeviceBatch
 from nblstm.cuda.device_weights import DeviceWeights
@@ -182,7 +182,8 @@ class LayerPass:
                 rows = slice(start, start + count)
                 own = dz[d, :count]
                 sums[d].add_input(own[:, : n.G * H], _of(x, d)[rows])
-                sums[d].add_recurrent(own[:, (n.P - n.R) * H : n.P * H], span.recurrent_inputs(d), operand[d, :, :count])
+                from_recurrence = own[:, (n.P - n.R) * H : n.P * H]
+                sums[d].add_recurrent(from_recurrence, span.recurrent_inputs(d), operand[d, :, :count])
                 if dx is not None and n.G:
                     _of(dx, d)[rows] += runtime.matmul(own[:, : n.G * H], weights.w_ih[d])
                 if dx is not None and cell.takes_x:
@@ -195,7 +196,6 @@ class LayerPass:
                 own = d_vectors[d, :, v * H : (v + 1) * H].sum(axis=0)
                 d_parameters[f"{vector}{end}"][...] = own if vector in cell.vectors else own.sum()
         return dx if dx is None or self._reversed is None else dx[..., self._reversed, :]
-
 
     def _add_signal(self, d_signal, rows: slice, own) -> None:
         """Add the gradient of some rows (n, H) of a signal."""

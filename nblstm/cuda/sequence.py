@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from nblstm.cells.cell import Cell
-from nblstm.cells.cuda_source import is_plain
+from nblstm.cells.step_parts import is_plain
 from nblstm.cuda.device_weights import DeviceWeights
 from nblstm.cuda.kernels import sequence_backward, sequence_forward
 from nblstm.cuda.kernels.arguments import Kernel, SequenceArguments

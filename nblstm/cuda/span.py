@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nblstm.cells.cell import Cell
-from nblstm.cells.cuda_source import saved_size
+from nblstm.cells.step_parts import saved_size
 from nblstm.cuda.arrays import DeviceBatch
 
 

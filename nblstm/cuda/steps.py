@@ -6,16 +6,8 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from nblstm.cells.cell import Cell
-from nblstm.cells.cuda_source import (
-    Part,
-    StepSource,
-    backward_parts,
-    backward_sources,
-    forward_parts,
-    forward_sources,
-    operands,
-    work_planes,
-)
+from nblstm.cells.cuda_source import StepSource, backward_sources, forward_sources
+from nblstm.cells.step_parts import Part, backward_parts, forward_parts, operands, work_planes
 from nblstm.cuda.device_weights import DeviceWeights
 from nblstm.cuda.kernels.arguments import Kernel, StepBackward, StepForward
 from nblstm.cuda.kernels.step import shared_numbers, step_kernel

@@ -7,7 +7,8 @@ unit's R gates; backward, a tile is M units, its outputs. A *group* of blocks ha
 in *chunks* of rows. Either one block is a group (*alone*: no other block is waited for), or several are (*together*:
 they exchange what they computed through memory, with a barrier at each step).
 
-T steps, B sequences, H hidden size, R gates that the recurrence feeds, P pre-activations, S states, K saved values, V vectors, D directions.
+T steps, B sequences, H hidden size, R gates that the recurrence feeds, P pre-activations, S states, K saved values, V
+vectors and scalars, D directions.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Forward kernel of a whole span of steps: one launch, in which recurrent weights stay on the chip.
 
-For each step t, row b of the batch, unit u and gate g that the recurrence feeds, of one direction, with k over the H units:
+For each step t, row b of the batch, unit u and gate g of one direction that the recurrence feeds, with k over the H
+units:
 
     r[b,g,u] = sum_k W_hh[g,u,k] h[t-1,b,k]                      h is the first state
     state[t,b,u], saved[t,b,u] = forward(z[t,b,:,u] + r[b,:,u] + bias[:,u], state[t-1,b,u], vectors[:,u])
