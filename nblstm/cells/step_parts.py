@@ -82,7 +82,7 @@ def saved_size(cell: Cell, H: int) -> int:
 
 
 def given_names(cell: Cell) -> set[str]:
-    """What a step begins with, beside states: arguments that lie in no plane."""
+    """Names of what a step begins with, beside states: arguments that lie in no plane."""
     return {*cell.preactivations, *cell.given, *(noise.name for noise in cell.graph.noise)}
 
 

@@ -122,7 +122,7 @@ def step_source(cell: Cell, I: int, H: int, L: int, O: int, dtype: str) -> str:
 
 
 def _planes(cell: Cell) -> list[str]:
-    """What passes from stage to stage for each unit, beside pre-activations and x."""
+    """Names of what passes from stage to stage for each unit, beside pre-activations and x."""
     return [name for name in forward_program(cell).row.blocks if name not in (*cell.preactivations, *cell.given)]
 
 

@@ -34,7 +34,7 @@ class Launch(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What a cell is given with each step, beside the input's products.
+    """Numbers that a cell is given with each step, beside the input's products.
 
     Attributes
     ----------
