@@ -65,11 +65,6 @@ class HostArrays:
         return memory.zeros(shape, dtype)
 
     @staticmethod
-    def contiguous(array: np.ndarray) -> np.ndarray:
-        """The array, or a copy in the order of C."""
-        return np.ascontiguousarray(array)
-
-    @staticmethod
     def copy(target: np.ndarray, values: np.ndarray) -> None:
         """Fill an array."""
         np.copyto(target, values)

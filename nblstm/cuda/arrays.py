@@ -145,10 +145,6 @@ class DeviceArrays:
         """An array of zeros."""
         return self._xp.zeros(shape, dtype)
 
-    def contiguous(self, array):
-        """The array, or a copy in the order of C."""
-        return self._xp.ascontiguousarray(array)
-
     def copy(self, target, values) -> None:
         """Fill an array, from one of this GPU or of NumPy."""
         with self._runtime.active():

@@ -219,7 +219,8 @@ class Pass:
     def _take(self, signals: list[Any], generator: np.random.Generator | None) -> None:
         """Give all layers what the cell takes with each step, and seeds of its noise."""
         rows = [self.batch.pack(own) if self.batch.padded else own for own in signals]
-        self._given = [own[:, 0] if own.shape[1] == 1 else own for own in map(self._arrays.contiguous, rows)]
+        rows = [own if own.flags.c_contiguous else own.copy() for own in rows]
+        self._given = [own[:, 0] if own.shape[1] == 1 else own for own in rows]
         seed = int(generator.integers(2**62)) if self._noise and generator is not None else 0
         for k, layer in enumerate(self.layers):
             directions = self._of_layer[k].stop - self._of_layer[k].start
