@@ -13,9 +13,9 @@ def device_function(self) -> tuple[Any, np.ndarray]:
     Returns
     -------
     step : device function
-        ``y = step(params, x, state)`` advances a state by an input (I,) and returns the outputs (H,), or (P,) with
-        ``proj_size``, of the last layer, a view of the state. It is compiled into the kernel, and is the same object for all networks with this cell,
-        these sizes and this dtype. Its attribute ``state_size`` is the length of a state.
+        ``y = step(params, x, state)`` advances a state by an input (I,) and returns the outputs of the last layer, (H,)
+        or with ``proj_size`` (P,), a view of the state. It is compiled into the kernel, and is the same object for all
+        networks with this cell, these sizes and this dtype. Its attribute ``state_size`` is the length of a state.
     params : ndarray
         The parameters as they are now, in the network's dtype. Its first ``state_size`` numbers are the state before
         the first step.
