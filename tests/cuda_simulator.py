@@ -171,6 +171,7 @@ class SimulatedPrimitives:
 
     def __init__(self, dtype: str):
         self.dtype, self.real = dtype, np.dtype(dtype).type
+        self.uint32, self.uint64, self.int64 = np.uint32, np.uint64, np.int64
         self.functions = functions_for(dtype, lambda function: function, self._power_of_two, self._negative_if_odd)
 
     @staticmethod
@@ -301,9 +302,11 @@ class Thread:
 class Grid:
     """A launch: every thread of every block."""
 
-    def __init__(self, kernel, blocks: int, threads: int, arguments, shared: int, order: random.Random):
+    def __init__(
+        self, kernel, blocks: int, threads: int, arguments, shared: int, order: random.Random, dtype: str = "float32"
+    ):
         self.blocks, self.threads, self.order = blocks, threads, order
-        self.memory = [Memory(np.full(shared, np.nan, np.float32), shared=True) for _ in range(blocks)]
+        self.memory = [Memory(np.full(shared, np.nan, dtype), shared=True) for _ in range(blocks)]
         self.all = [Thread(kernel(*arguments), b, t) for b in range(blocks) for t in range(threads)]
         self.of_block = [self.all[b * threads : (b + 1) * threads] for b in range(blocks)]
 
@@ -385,7 +388,8 @@ class SimulatedRuntime:
         given = kernel.arguments(*(pointer_to(a) if isinstance(a, np.ndarray) else _whole(a) for a in arguments))
         self.launched.append((kernel.name, blocks, threads))
         self.waited = self.waited or cooperative
-        Grid(self._made[kernel], blocks, threads, [given], math.ceil(shared / 4), self.order).run()
+        numbers = math.ceil(shared / np.dtype(kernel.dtype).itemsize)
+        Grid(self._made[kernel], blocks, threads, [given], numbers, self.order, kernel.dtype).run()
 
     def active(self):
         return nullcontext()

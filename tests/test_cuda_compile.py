@@ -4,6 +4,7 @@ import re
 from functools import lru_cache
 
 import pytest
+from cuda_cells import STEPS, plain
 from networks import waves
 
 from nblstm import cells
@@ -49,7 +50,8 @@ def check(kernel, gpu):
     ("cell", "dtype", "gpu"),
     [("lstm", "float32", A100), ("lstm", "float32", H100), ("gru_reset_before", "float32", H100),
      ("lstm_peephole", "float64", H100), ("gru_reset_before", "float64", A100), (waves, "float32", H100),
-     (waves, "float64", A100)],
+     (waves, "float64", A100), *((STEPS[name], "float32", H100) for name in ("normed", "copied", "lstm_zoneout")),
+     (STEPS["all_parts"], "float32", A100), (STEPS["all_parts"], "float64", H100)],
     ids=lambda value: getattr(value, "name", value),
 )  # fmt: skip
 def test_kernels_of_one_step(cell, dtype, gpu):
@@ -76,16 +78,14 @@ class Offline:
 SEQUENCES = [
     ("lstm", H100, 64, 1, 1), ("lstm", H100, 128, 64, 2), ("gru", H100, 100, 33, 1), ("lstm", H100, 768, 16, 1),
     ("gru", H100, 1024, 16, 1), ("rnn_tanh", H100, 512, 128, 1), ("lstm", A100, 64, 16, 2),
-    ("lstm_peephole", A100, 512, 16, 1),
+    ("lstm_peephole", A100, 512, 16, 1), (plain, H100, 256, 16, 1),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
-@pytest.mark.parametrize(
-    ("cell", "gpu", "H", "B", "D"), SEQUENCES, ids=[f"{c}-{g.name}-H{H}-B{B}-D{D}" for c, g, H, B, D in SEQUENCES]
-)
+@pytest.mark.parametrize(("cell", "gpu", "H", "B", "D"), SEQUENCES, ids=lambda value: getattr(value, "name", value))
 def test_kernels_of_a_sequence(cell, gpu, H, B, D, backward):
-    made = getattr(cells, cell)
+    made = getattr(cells, cell) if isinstance(cell, str) else cell
     tiling = choose(gpu, CellSizes.of(made), H, B, D, "float32", backward)
     assert tiling is not None
     kind = "backward" if backward else "training"

@@ -7,11 +7,12 @@ import numba
 import numpy as np
 import pytest
 import reference
+from cuda_cells import STEPS, plain
 from networks import CELLS
 from processes import run_python
 from tolerances import DTYPES, OUTPUT, assert_close
 
-from nblstm import nn
+from nblstm import cell, cells, mean, nn, tanh
 from nblstm.cuda import device_function
 from nblstm.cuda.gpu import A100, H100
 
@@ -19,6 +20,12 @@ cuda = pytest.importorskip("numba.cuda", reason="neither numba.cuda nor numba-cu
 
 #: Steps, rows and inputs.
 T, N, I = 3, 2, 3
+
+
+@cell(gates="a b", states="h", called="b", scalars="alpha")
+def residual(a, b, h, x, alpha):
+    """X itself, and a product of what depends on a sum."""
+    return tanh(a) * x + b(x * h - mean(a)) * alpha
 
 
 def network(name, H=4, num_layers=2, dtype="float64", **options):
@@ -36,7 +43,7 @@ def network(name, H=4, num_layers=2, dtype="float64", **options):
 def kernel_for(lstm):
     """A user's kernel, that of the example in `device_function`, and its parameters."""
     step, params = lstm.device_function()
-    size, real, H = step.state_size, getattr(numba, lstm.dtype), lstm.hidden_size
+    size, real, H = step.state_size, getattr(numba, lstm.dtype), lstm.proj_size or lstm.hidden_size
 
     def roll(params, x, y):
         n = cuda.grid(1)
@@ -55,7 +62,7 @@ def kernel_for(lstm):
 def launched(lstm, x):
     """Outputs (N, T, H) of the kernel."""
     roll, params = kernel_for(lstm)
-    y = np.full((*x.shape[:2], lstm.hidden_size), np.nan, lstm.dtype)
+    y = np.full((*x.shape[:2], lstm.proj_size or lstm.hidden_size), np.nan, lstm.dtype)
     cuda.jit(roll).forall(len(x))(params, x, y)
     return y
 
@@ -80,9 +87,21 @@ def check_all():
     expected, _ = reference.forward(CELLS["lstm"][1], parameters, x.transpose(1, 0, 2), states, num_layers=2)
     assert_close(launched(learned, x), expected.transpose(1, 0, 2), OUTPUT["float64"])
     assert_close(launched(learned, x.astype("f4")), expected.transpose(1, 0, 2), OUTPUT["float32"])
+    check_the_language(x)
     first, second = learned.device_function(), network("lstm")[0].device_function()
     assert first[0] is second[0], "a step is compiled anew for other parameters"
     assert first[0].state_size == 2 * 2 * 4
+
+
+def check_the_language(x):
+    """Stages, sums over units, x itself, scalars, recurrent matrices, projections: as the CPU's engine has them."""
+    made = [(own, {}) for own in (*STEPS.values(), plain) if not own.signals]
+    made += [(cells.lstm.with_matrix(cells.heads(2)), {}), (cells.lstm, {"proj_size": 3}), (residual, {})]
+    for own, options in made:
+        lstm = nn.Recurrent(own, 4 if own.takes_x else I, 4, 2, dtype="float64", device="cpu", seed=0, **options)
+        given = np.concatenate([x, x], -1)[..., : lstm.input_size]
+        expected, _ = lstm(given.transpose(1, 0, 2))
+        assert_close(launched(lstm, given), expected.transpose(1, 0, 2), OUTPUT["float64"])
 
 
 def test_every_cell_in_the_simulator():
@@ -125,6 +144,7 @@ def test_compiled_for_a_gpu(name, H, num_layers, dtype, gpu):
         (nn.LSTM(3, 33, device="cpu"), "got a network of 33 units; one thread computes all of them, so give one of 32"),
         (nn.GRU(3, 8, bidirectional=True, device="cpu"), "needs a network that reads forwards"),
         (nn.GRU(3, 8, reverse=True, device="cpu"), "needs a network that reads forwards"),
+        (nn.Recurrent(STEPS["without_input"], 3, 8, device="cpu"), "'without_input', which takes signals beside x"),
     ],
 )
 def test_networks_that_cannot_step_in_a_thread_are_refused(lstm, message):

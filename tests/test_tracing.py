@@ -278,7 +278,7 @@ def test_all_kinds_of_source_compute_the_same(name):
         of_name = dict(zip(made.arguments, derived, strict=True))
         assert [*dz[b, :, u]] == [of_name[name] for name in made.preactivations]
         assert [*d_before[:, b, u], *d_vectors[b, :, u]] == [of_name[name] for name in (*made.states, *made.vectors)]
-        _, *parts = tuples["cell_backward"]((), d_new, kept, before[:, b, u], new, vectors[:, u])
+        parts = tuples["cell_backward"](d_new, kept, before[:, b, u], new, vectors[:, u])
         assert [*parts[0], *parts[1], *parts[2]] == [*dz[b, :, u], *d_before[:, b, u], *d_vectors[b, :, u]]
 
 

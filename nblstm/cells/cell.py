@@ -10,6 +10,7 @@ from types import FunctionType
 
 from nblstm.cells import pickling
 from nblstm.cells.cell_graph import CellGraph, cell_graph, check_unchanged
+from nblstm.cells.cuda_source import cuda_source
 from nblstm.cells.declaration import check_declaration, initial_values_of, names_of, takes_x
 from nblstm.cells.recurrent_matrix import RecurrentMatrix
 from nblstm.cells.source import source
@@ -193,7 +194,7 @@ class Cell:
         ----------
         kind : {"forward", "backward", "rows", "cuda"}, optional
             The scalar functions of a step or of its gradient; both if not given. ``"rows"`` are the CPU kernels, which
-            apply them to rows of a batch in training; ``"cuda"`` is what CUDA kernels call.
+            apply them to rows of a batch in training; ``"cuda"`` is what CUDA kernels call, or are.
         dtype : {"float32", "float64"}
 
         Returns
@@ -209,7 +210,7 @@ class Cell:
             raise ValueError(f"kind is {kind!r}; give 'forward', 'backward', 'rows', 'cuda', or None for the first two")
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype is {dtype!r}; nblstm computes in float32 or float64, so give one of these")
-        return source(self, kind, dtype)
+        return cuda_source(self, dtype) if kind == "cuda" else source(self, kind, dtype)
 
     def __repr__(self):
         return f"<cell {self.name}: gates {' '.join(self.gates)}, states {' '.join(self.states)}>"

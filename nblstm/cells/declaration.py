@@ -85,7 +85,7 @@ def check_declaration(made: Cell) -> None:
     if len(set(expected)) != len(expected):
         raise CellError(f"cell {made.name!r} uses a name twice among {' '.join(expected)}; give each its own")
     # Names that generated code gives to functions and to values of its own.
-    taken = {*NUMERIC, "real", *(f"d{state}" for state in made.states)}
+    taken = {*NUMERIC, "real", *(f"d{name}" for name in expected)}
     reserved = [name for name in expected if name in taken or re.fullmatch(RESERVED, name)]
     if reserved:
         raise CellError(f"cell {made.name!r} uses the name {reserved[0]!r}, which generated code needs; choose another")

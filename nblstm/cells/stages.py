@@ -293,3 +293,14 @@ def _first_with(stages: list[Stage], levels: _Levels, value: Value) -> Stage:
 def _present(stages: Iterable[Stage]) -> list[Stage]:
     """The stages in which something is done."""
     return [stage for stage in stages if stage.links or stage.results or stage.saved]
+
+
+def runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """Consecutive numbers as their first and how many they are."""
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        if runs and number == sum(runs[-1]):
+            runs[-1] = runs[-1][0], runs[-1][1] + 1
+        else:
+            runs.append((number, 1))
+    return runs

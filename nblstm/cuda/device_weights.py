@@ -19,11 +19,12 @@ class DeviceWeights:
     ----------
     w_ih : device array, shape (D, G H, I)
         Rows by `input_order`.
-    w_hh : device array, shape (D, G H, H)
+    w_hh : device array, shape (D, R H, H)
         Rows by `recurrent_order`.
     bias : device array, shape (D, P H)
         The constant of every pre-activation, ``bias_ih + bias_hh`` where both reach one.
     vectors : device array, shape (D, V H)
+        Vectors, then scalars, H times each.
     tiles : dict
         ``w_hh`` once more for each tiling that has used it, see `tile`.
     """
@@ -68,26 +69,27 @@ class DeviceNetwork:
             self.layers = [self._packed(layer, parameters) for layer in range(self._network.num_layers)]
 
     def _packed(self, layer: int, parameters: dict[str, np.ndarray]) -> DeviceWeights:
-        cell, gates = self._network.cell, self._network.gates
-        G = len(cell.gates)
+        cell, gates, H, dtype = self._network.cell, self._network.gates, self._network.hidden_size, self._network.dtype
+        G, R = len(cell.input_gates), len(cell.recurrent_gates)
+        I = H * self._network.D if layer else self._network.input_size
         w_ih, w_hh, biases, vectors = [], [], [], []
         for direction in range(self._network.D):
             end = suffix(layer, direction)
-            w_x, w_h = parameters[f"weight_ih{end}"], parameters[f"weight_hh{end}"]
-            H = w_h.shape[1]
-            w_ih.append(w_x.reshape(G, H, -1)[input_order(cell, gates)].reshape(w_x.shape))
-            w_hh.append(w_h.reshape(G, H, H)[recurrent_order(cell, gates)].reshape(w_h.shape))
-            bias = np.empty((len(cell.preactivations), H), w_h.dtype)
+            w_x = parameters[f"weight_ih{end}"] if G else np.empty(0, dtype)
+            w_h = parameters[f"weight_hh{end}"] if R else np.empty(0, dtype)
+            w_ih.append(w_x.reshape(G, H, I)[input_order(cell, gates)].reshape(G * H, I))
+            w_hh.append(w_h.reshape(R, H, H)[recurrent_order(cell, gates)].reshape(R * H, H))
+            bias = np.empty((len(cell.preactivations), H), dtype)
             add_biases(cell, gates, parameters.get(f"bias_ih{end}"), parameters.get(f"bias_hh{end}"), bias)
             biases.append(bias.reshape(-1))
-            own = [parameters[f"{name}{end}"] for name in cell.vectors]
-            vectors.append(np.concatenate([*own, np.empty(0, w_h.dtype)]))
+            own = [np.broadcast_to(parameters[f"{name}{end}"], H) for name in (*cell.vectors, *cell.scalars)]
+            vectors.append(np.concatenate([*own, np.empty(0, dtype)]))
         arrays = map(np.stack, (w_ih, w_hh, biases, vectors))
         return DeviceWeights(*map(self._runtime.device_array, arrays))
 
 
 def tile(xp, w_hh, v: Tiling, backward: bool):
-    """Recurrent weights (D, G H, H) as ``(D, blocks, quads, outputs, tiles, lanes, 4)``, filled up with zeros.
+    """Recurrent weights (D, R H, H) as ``(D, blocks, quads, outputs, tiles, lanes, 4)``, filled up with zeros.
 
     Neighbouring threads then read neighbouring quads. Forward, output o of tile j is gate o of unit j. Backward it is
     unit ``j * outputs + o``, and the inner dimension are the columns of all gates.
@@ -95,7 +97,7 @@ def tile(xp, w_hh, v: Tiling, backward: bool):
     D, columns, H = w_hh.shape
     tiles = v.blocks * v.tiles
     if backward:
-        rows, inner = w_hh.transpose(0, 2, 1)[:, None], columns  # (D, 1, H, G H)
+        rows, inner = w_hh.transpose(0, 2, 1)[:, None], columns  # (D, 1, H, R H)
         filled = xp.zeros((D, 1, tiles * v.outputs, v.inner), w_hh.dtype)
     else:
         rows, inner = w_hh.reshape(D, v.outputs, H, H), H

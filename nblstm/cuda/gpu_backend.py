@@ -38,7 +38,6 @@ class GpuBackend:
 
     def packed(self, network, parameters: dict, training: bool) -> DeviceNetwork:
         """Weights of a network on the GPU; to be filled by its `pack`."""
-        network.cell.check_known("CUDA", ("called gates",))
         return DeviceNetwork(self.runtime, network)
 
     def layer_pass(self, network, batch, layer: int, I: int, states, training: bool, checkpoint, own) -> LayerPass:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from nblstm.cells.cell import Cell
+from nblstm.cells.step_parts import is_plain
 from nblstm.cuda.device_weights import DeviceWeights
 from nblstm.cuda.kernels import sequence_backward, sequence_forward
 from nblstm.cuda.kernels.arguments import Kernel, SequenceArguments
@@ -19,8 +20,8 @@ from nblstm.symbolic.emit import symbol
 def tiling_for(gpu, cell: Cell, state, backward: bool) -> Tiling | None:
     """Choose the tiling for states (S, D, B, H); None where steps are launched one by one."""
     _, D, B, H = state.shape
-    if cell.called:
-        return None  # a second product needs a second exchange in each step
+    if not is_plain(cell):
+        return None  # a further product, or a sum over units, needs a further exchange in each step
     return choose(gpu, CellSizes.of(cell), H, B, D, state.dtype.name, backward)
 
 

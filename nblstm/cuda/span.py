@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nblstm.cells.cell import Cell
+from nblstm.cells.step_parts import saved_size
 from nblstm.cuda.arrays import DeviceBatch
 
 
@@ -28,7 +29,7 @@ class Span:
     other_states : device array, shape (D, S - 1, B + n, H)
         The states that are not the output, likewise; in the order of `Cell.taped`.
     saved : device array, shape (D, n, K H)
-        Values that the cell saves for BPTT.
+        Values that the cell saves for BPTT, behind them those that all units share.
     """
 
     cell: Cell
@@ -53,7 +54,7 @@ class Span:
         n = max(counts)
         y = xp.empty((B + n, D * H), state.dtype)
         other_states = xp.empty((D, S - 1, B + n, H) if training else (D, 1, B + n, 0), state.dtype)
-        saved = xp.empty((D, n, len(cell.graph.saved) * H if training else 0), state.dtype)
+        saved = xp.empty((D, n, saved_size(cell, H) if training else 0), state.dtype)
         if training:
             output, *others = (cell.states.index(name) for name in cell.taped)
             y[:B] = state[output].swapaxes(0, 1).reshape(B, D * H)

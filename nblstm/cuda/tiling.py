@@ -3,11 +3,12 @@
 Such a kernel multiplies, at each step, rows of the batch by recurrent weights that it keeps on the chip. A *tile* of
 ``lanes`` threads computes ``outputs`` numbers of ``rows`` rows at a time; each lane has a slice of the inner dimension,
 in *quads* of 4 numbers, and lanes add up their sums by shuffles. Forward, a tile is one unit and its outputs are the
-unit's G gates; backward, a tile is M units, its outputs. A *group* of blocks has all units of a *slice* of the batch,
+unit's R gates; backward, a tile is M units, its outputs. A *group* of blocks has all units of a *slice* of the batch,
 in *chunks* of rows. Either one block is a group (*alone*: no other block is waited for), or several are (*together*:
 they exchange what they computed through memory, with a barrier at each step).
 
-T steps, B sequences, H hidden size, G gates, P pre-activations, S states, K saved values, V vectors, D directions.
+T steps, B sequences, H hidden size, R gates that the recurrence feeds, P pre-activations, S states, K saved values, V
+vectors and scalars, D directions.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Tiling:
     hidden, directions : int
         H and D, which are compiled in: distances between numbers are then part of instructions.
     outputs : int
-        Numbers that a tile computes of each row: G forward, M units backward.
+        Numbers that a tile computes of each row: R forward, M units backward.
     lanes : int
         Threads of a tile: a power of 2 up to 32.
     quads : int
@@ -87,7 +88,7 @@ class Tiling:
 
     @property
     def inner(self) -> int:
-        """The inner dimension, filled up with zeros: H forward, G H backward."""
+        """The inner dimension, filled up with zeros: H forward, R H backward."""
         return 4 * self.lanes * self.quads
 
     @property
@@ -168,16 +169,16 @@ def cost(gpu: Gpu, v: Tiling) -> float:
 def cost_of_steps(gpu: Gpu, n: CellSizes, H: int, B: int, D: int) -> float:
     """Estimated cycles of one step in launches of its own and a library's product, one direction after the other."""
     multiply_adds = gpu.multiprocessors * MULTIPLY_ADDS_PER_CYCLE * LIBRARY_EFFICIENCY
-    return D * (STEP_CYCLES + B * n.G * H * H / multiply_adds)
+    return D * (STEP_CYCLES + B * n.R * H * H / multiply_adds)
 
 
 def candidates(gpu: Gpu, n: CellSizes, H: int, B: int, D: int, backward: bool) -> Iterator[Tiling]:
     """Every tiling that fits."""
-    inner = n.G * H if backward else H
+    inner = n.R * H if backward else H
     for lanes in LANES:
         quads = -(-inner // (4 * lanes))
         for units in UNITS if backward else (1,):
-            outputs = units if backward else n.G
+            outputs = units if backward else n.R
             for rows in ROWS:
                 if rows * units > lanes or rows >= 2 * _power_of_two(B):
                     continue  # each lane ends with the sums of one row, of one unit

@@ -52,7 +52,8 @@ class CallerLayout:
         """Signals (T, B) or (T, B, H) as packed rows, (N,) or (N, H)."""
         of_units = [own.ndim == 2 + self.batch.padded for own in signals]
         rows = [own if units else own[..., None] for own, units in zip(signals, of_units, strict=True)]
-        rows = [np.ascontiguousarray(self.batch.pack(own) if self.batch.padded else own) for own in rows]
+        rows = [self.batch.pack(own) if self.batch.padded else own for own in rows]
+        rows = [own if own.flags.c_contiguous else own.copy() for own in rows]
         return [own if units else own[:, 0] for own, units in zip(rows, of_units, strict=True)]
 
     def signals(self, rows: Sequence[np.ndarray]) -> list[Any]:

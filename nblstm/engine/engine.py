@@ -166,6 +166,7 @@ def backward(tape: Tape, dy, d_state, asked: Asked | None = None) -> Gradients:
         params = network.layout.views(flat)
         if context is not None:
             dx, d_states = _returned(network, kind, dx, d_states)
+            d_signals = {name: arrays.returned(own, kind) for name, own in d_signals.items()}
             own, flat = params, arrays.returned(flat, kind)
             params = network.layout.views(flat) if kind is None else {k: arrays.returned(own[k], kind) for k in own}
         gradients = Gradients(params, flat, dx, d_states, d_signals)
@@ -200,10 +201,14 @@ def backward_into(
         d_signals.update(_named_signals(tape, rows))
         return dx, d_states
     with network.enter():
-        target = network.backend.arrays.empty((network.layout.size,), network.numpy_dtype)
-        kind, dx, d_states = _backward(tape, dy, d_state, target, input_gradient)
+        arrays = network.backend.arrays
+        target = arrays.empty((network.layout.size,), network.numpy_dtype)
+        rows = [] if d_signals is None else tape.made.d_signals()
+        kind, dx, d_states = _backward(tape, dy, d_state, target, input_gradient, rows)
         if flat is not None:
-            flat[...] = network.backend.arrays.on_host(target)
+            flat[...] = arrays.on_host(target)
+        if d_signals is not None:
+            d_signals.update({name: arrays.returned(own, kind) for name, own in _named_signals(tape, rows).items()})
         return _returned(network, kind, dx, d_states)
 
 
@@ -256,9 +261,15 @@ def _backward(
         if flat is None or network.kernel_layout is network.layout:
             dx = made.backward(dy, flat, input_gradient, d_signals, each, samples)
         else:
-            own = np.empty(network.kernel_layout.size, network.numpy_dtype)
+            arrays = network.backend.arrays
+            own = arrays.empty((network.kernel_layout.size,), network.numpy_dtype)
             dx = made.backward(dy, own, input_gradient, d_signals, each)
-            network.gradients_of(tape.weights, own, flat)
+            if network.on_host:
+                network.gradients_of(tape.weights, own, flat)
+            else:
+                found = np.empty(flat.shape, network.numpy_dtype)
+                network.gradients_of(tape.weights, arrays.on_host(own), found)
+                arrays.copy(flat, found)
         return kind, dx, _sliced(network, made.in_order(d_states, True))
 
 

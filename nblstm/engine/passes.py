@@ -307,7 +307,7 @@ class Pass:
 
     def d_signals(self) -> list[Any]:
         """Memory for the gradients of the signals, for `backward`: zeros, in packed rows."""
-        return [np.zeros_like(own) for own in self._given]
+        return [self._arrays.zeros(own.shape, self._dtype) for own in self._given]
 
     def backward(
         self, dy, flat, input_gradient: bool = True, d_signals: Sequence[Any] = (),
@@ -352,8 +352,8 @@ class Pass:
             fresh = not k and not self.copies
             wanted = bool(k) or input_gradient
             layer, d_own = self.layers[k], self._d_states_of_layer[k]
-            if each is None and samples is None and not d_signals:
-                rows = layer.backward(rows, d_own, flat, wanted, fresh)
+            if each is None and samples is None:
+                rows = layer.backward(rows, d_own, flat, wanted, fresh, d_signals)
             else:
                 own = None if each is None else each[k]
                 rows = layer.backward(rows, d_own, flat, wanted, fresh, d_signals, own, samples)

@@ -55,6 +55,6 @@ def of_outputs(y: np.ndarray, network: Any) -> np.ndarray:
 
 def to_outputs(dy: np.ndarray, network: Any) -> np.ndarray:
     """The gradient of outputs of H features for each direction, from that of P."""
-    made = np.zeros((*dy.shape[:-1], network.D, network.hidden_size), dy.dtype)
+    made = network.backend.arrays.zeros((*dy.shape[:-1], network.D, network.hidden_size), dy.dtype)
     made[..., : network.proj_size] = dy.reshape(*dy.shape[:-1], network.D, -1)
     return made.reshape(*dy.shape[:-1], -1)

@@ -13,9 +13,9 @@ def device_function(self) -> tuple[Any, np.ndarray]:
     Returns
     -------
     step : device function
-        ``y = step(params, x, state)`` advances a state by an input (I,) and returns the outputs (H,) of the last layer,
-        a view of the state. It is compiled into the kernel, and is the same object for all networks with this cell,
-        these sizes and this dtype. Its attribute ``state_size`` is the length of a state.
+        ``y = step(params, x, state)`` advances a state by an input (I,) and returns the outputs of the last layer, (H,)
+        or with ``proj_size`` (P,), a view of the state. It is compiled into the kernel, and is the same object for all
+        networks with this cell, these sizes and this dtype. Its attribute ``state_size`` is the length of a state.
     params : ndarray
         The parameters as they are now, in the network's dtype. Its first ``state_size`` numbers are the state before
         the first step.
@@ -23,7 +23,7 @@ def device_function(self) -> tuple[Any, np.ndarray]:
     Raises
     ------
     ValueError
-        If the network has more than 32 units, is bidirectional or reads in reverse.
+        If the network has more than 32 units, is bidirectional, reads in reverse, or its cell takes signals.
     RuntimeError
         If numba-cuda is not installed. `numba.cuda`'s simulator needs no more than Numba.
 

@@ -9,8 +9,8 @@ Behind them a row of z has what else the cell is given with each step, copied fr
 ``signals``, and the distances between its rows and between units; of noise the probability of 1 times 2**32, and 1
 where each step has numbers of its own.
 
-Noise is a hash of seed, step, sequence and unit: of 64 bits for the first three (splitmix64, Steele et al. 2014), then
-of 32 bits for units (lowbias32, Wellons 2018). Normal numbers are made of two by the formula of Box & Muller (1958).
+Noise is a hash of seed, step, sequence and unit, see `nblstm.codegen.hashing`. Normal numbers are made of two by the
+formula of Box & Muller (1958).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from functools import cache
 from numba import types
 
 from nblstm.codegen.compiler import compiled
+from nblstm.codegen.hashing import hash_functions
 from nblstm.codegen.intrinsics import call, distinct, larger, offset, pointer_to, smaller
 from nblstm.codegen.scalar import scalar_functions
 from nblstm.codegen.target import inlined
@@ -46,6 +47,7 @@ def input_products(dtype: str) -> int:
         integer, uint32, uint64, int32 = types.int64, types.uint32, types.uint64, types.int32
         log, sqrt, cos = (scalar_functions(dtype)[name] for name in ("log", "sqrt", "cos"))
         nonzeros, next_nonzero, add_multiple = sparse_functions(dtype)
+        row_key, hashed = hash_functions(inlined, uint32, uint64)
 
         @inlined
         def sparse_row(args, x, z, u0, width, blocks):
@@ -70,21 +72,6 @@ def input_products(dtype: str) -> int:
             distinct()
             for u in range(units):
                 target[u] = source[u]
-
-        @inlined
-        def mixed(number):
-            """A hash of 64 bits."""
-            number = (number ^ (number >> uint64(30))) * uint64(0xBF58476D1CE4E5B9)
-            number = (number ^ (number >> uint64(27))) * uint64(0x94D049BB133111EB)
-            return number ^ (number >> uint64(31))
-
-        @inlined
-        def hashed(key, u):
-            """A hash of 32 bits, by the key of a row and the unit."""
-            bits = uint32(key) + uint32(u) * uint32(0x9E3779B9)
-            bits = uint32((bits ^ (bits >> uint32(16))) * uint32(0x21F0AAAD))
-            bits = uint32((bits ^ (bits >> uint32(15))) * uint32(0x735A2D97))
-            return uint32(bits ^ (bits >> uint32(15)))
 
         @inlined
         def ones(units, u0, key, limit, target):
@@ -117,8 +104,7 @@ def input_products(dtype: str) -> int:
                         z[u] = source[0]
             else:
                 step = t + 1 if told[2] else 0
-                key = mixed(uint64(args.seed) + uint64(number) * uint64(0x9E3779B97F4A7C15))
-                key = mixed(key + uint64(step) * uint64(0xD1342543DE82EF95) + uint64(b) * uint64(0xA0761D6478BD642F))
+                key = row_key(args.seed, number, step, b)
                 if told[0] == BERNOULLI:
                     ones(u1 - u0, u0, key, uint32(told[1]), offset(z, u0))
                 else:

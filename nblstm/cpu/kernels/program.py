@@ -12,12 +12,12 @@ more stage has what follows the last.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from nblstm.cells.cell import Cell
-from nblstm.cells.stages import Program, Step
+from nblstm.cells.stages import Program, Step, runs
 
 OPERATION, SOURCE, TARGET, FIRST, WIDTH, KERNEL = range(6)
 LENGTH = 6
@@ -68,15 +68,4 @@ def _link(cell: Cell, program: Program, link: Step, H: int, backward: bool) -> l
         return [[KINDS[link.kind], source, target, 0, 0, 0]]
     places = sorted(program.row.blocks.index(name) - cell.recurrent_start for name in link.feeds)
     source, target = (0, operand) if backward else (operand, 0)
-    return [[PRODUCT, source, target, first * H, count * H, 0] for first, count in _runs(places)]
-
-
-def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
-    """Consecutive numbers as their first and how many they are."""
-    runs: list[tuple[int, int]] = []
-    for number in numbers:
-        if runs and number == sum(runs[-1]):
-            runs[-1] = runs[-1][0], runs[-1][1] + 1
-        else:
-            runs.append((number, 1))
-    return runs
+    return [[PRODUCT, source, target, first * H, count * H, 0] for first, count in runs(places)]

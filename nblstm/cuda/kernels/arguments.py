@@ -3,9 +3,10 @@
 To tell a kernel something more, add a field here, and its value where the tuple is made: `nblstm.cuda.steps` for the
 kernels of one step, `nblstm.cuda.sequence` for those of a whole sequence.
 
-Letters: T steps, B sequences, H hidden size, D directions, G gates, P pre-activations (a split gate has two), C gates
-with a second product, S states, K saved values, V vectors, n packed rows of the span of steps. ``d`` before a name is
-its gradient. Distances are counted in numbers, not in bytes.
+Letters: T steps, B sequences, H hidden size, D directions, G gates that the input feeds, R those that the recurrence
+feeds, P pre-activations (a split gate has two), Q these and x and signals, S states, K saved values, V vectors and
+scalars, n packed rows of the span of steps. ``d`` before a name is its gradient. Distances are counted in numbers, not
+in bytes.
 """
 
 from __future__ import annotations
@@ -22,44 +23,56 @@ class StepForward(NamedTuple):
     """One step of one direction, forward: pre-activations in, states out."""
 
     rows: int  # sequences that run at this step
+    first: int  # its first row, among the n of the span
+    row: int  # and among the N of the whole batch
+    t: int  # the step, as the batch counts them
+    B: int  # rows of arrays that have room for all sequences
     H: int
-    z: Array  # (rows, G H): W_ih x_t
-    r: Array  # (rows, (G - C) H): W_hh h_{t-1}
-    r_second: Array  # (rows, C H): W_hh operand
+    z: Array  # (n, G H): W_ih x
+    r: Array  # R planes of (B, H), for a product of n gates (B, n H): W_hh h_{t-1}, W_hh operand
     bias: Array  # (P H,)
     vectors: Array  # (V H,)
     state: Array  # S planes of (B, H): states before the step in, after it out
     state_plane: int  # distance between two states
-    operand: Array  # out, of the kernel before the second product: (rows, H)
-    y: Array  # out: the output of each row
+    x: Array  # (N, I): the input itself
+    signals: Array  # a plane of (N, H) for each signal
+    signals_plane: int
+    seed: int  # of this direction's noise
+    lengths: Array  # (B,) of int64
+    reversed: int  # 1 if sequences are reversed, so that step t of one is lengths[b] - 1 - t of the batch
+    y: Array  # out: outputs; B rows before the span, then its n packed rows
     y_row: int  # distance between two rows of y
-    other_states: Array  # out, when training: S - 1 planes of (rows, H), the states that are not the output
+    other_states: Array  # out, when training: S - 1 planes of (B + n, H), the states that are not the output
     other_states_plane: int
-    saved: Array  # out, when training: (rows, K H)
+    saved: Array  # out, when training: (n, K H), behind the K H numbers of a row those that all units share
+    work: Array  # what passes between the step's kernels, see `nblstm.cells.cuda_source.work_planes`
 
 
 class StepBackward(NamedTuple):
     """One step of one direction, backward: gradients of the new states in, of pre-activations and old states out."""
 
     rows: int
+    first: int
+    row: int
+    B: int
     H: int
     d_state: Array  # S planes of (B, H): in, gradient of the new states; out, of the old, but for W_hh^T dz
     d_state_plane: int
-    dy: Array  # the gradient of each row's output
+    dy: Array  # (N, H): the gradient of outputs
     dy_row: int
-    saved: Array  # (rows, K H)
-    first: int  # this step's first row, among the n of the span
+    saved: Array  # (n, K H), likewise
     previous: Array  # (n,) of int64: for each packed row, where in y and other_states its state before the step is
-    y: Array  # outputs: B rows before the span, then its n packed rows
+    y: Array  # as in `StepForward`
     y_row: int
-    other_states: Array  # S - 1 planes of (B + n, H), likewise
+    other_states: Array
     other_states_plane: int
-    B: int
     vectors: Array  # (V H,)
     d_vectors: Array  # (B, V H): added to
-    dz: Array  # out: (rows, P H)
-    d_operand: Array  # (rows, H): W_hh^T dz of the second gates, read by the kernel behind that product
-    operand: Array  # out, if there is a second product: (rows, H), what its weights multiplied
+    dz: Array  # out: (n, Q H)
+    d_operands: Array  # a plane of (B, H) for each operand of called gates: W_hh^T dz
+    operands: Array  # out, a plane of (n, H) for each: what their weights multiplied
+    operands_plane: int
+    work: Array
 
 
 class SequenceArguments(NamedTuple):
@@ -100,7 +113,7 @@ class SequenceArguments(NamedTuple):
     dy: Array = 0  # (N, D H), of all packed rows of the batch
     previous_0: Array = 0  # (n,) of int64: for each packed row, where its state before the step is, in direction 0
     previous_1: Array = 0  # in direction 1
-    dz: Array = 0  # out: (D, n, P H)
+    dz: Array = 0  # out: (D, n, P H); these cells have no Q beyond P
     d_vectors: Array = 0  # (D, B, V H): added to
 
 

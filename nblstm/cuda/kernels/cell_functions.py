@@ -1,8 +1,8 @@
-"""Device functions of one cell, generated as text: its equations on tuples, and what else depends on its states.
+"""Device functions of a plain cell, generated as text: its equations on tuples, and what else depends on its states.
 
-Kernels hold the numbers of one unit and one row in tuples, which live in registers: ``z`` are its pre-activations in
-the order of `Cell.preactivations`, ``state`` and ``new`` its states before and after the step, ``saved`` what BPTT
-reads, ``vector`` its learned vectors.
+Kernels of a whole sequence hold the numbers of one unit and one row in tuples, which live in registers: ``z`` are its
+pre-activations in the order of `Cell.preactivations`, ``state`` and ``new`` its states before and after the step,
+``saved`` what BPTT reads, ``vector`` its learned vectors and scalars.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 from nblstm.cells.cell import Cell
-from nblstm.cells.source import forward_functions, tuple_source
+from nblstm.cells.cuda_source import tuple_source
 from nblstm.symbolic.emit import functions_from, symbol
 
 
@@ -22,47 +22,35 @@ class CellSizes:
 
     Attributes
     ----------
-    G : int
-        Gates.
+    G, R : int
+        Gates that the input feeds, and those that the recurrence feeds.
     P : int
-        Pre-activations: a split gate has two.
-    C : int
-        Gates with a second product.
+        Pre-activations: a split gate has two. The first G and the last R are fed.
     S : int
         States.
     K : int
         Values saved for BPTT.
     V : int
-        Vectors.
-    early : int
-        Saved values that are known before the second product.
+        Vectors, and scalars.
     output : int
         Index of the state that is the output.
     """
 
     G: int
+    R: int
     P: int
-    C: int
     S: int
     K: int
     V: int
-    early: int
     output: int
 
     @classmethod
     def of(cls, cell: Cell) -> CellSizes:
         """Count what a cell has."""
-        early = len(forward_functions(cell, keep=False)[0].results) - 1 if cell.called else 0
         return cls(
-            G=len(cell.gates), P=len(cell.preactivations), C=len(cell.called), S=len(cell.states),
-            K=len(cell.graph.saved), V=len(cell.vectors), early=early,
-            output=cell.states.index(cell.output),
+            G=len(cell.input_gates), R=len(cell.recurrent_gates), P=len(cell.preactivations), S=len(cell.states),
+            K=len(cell.graph.saved), V=len(cell.vectors) + len(cell.scalars), output=cell.states.index(cell.output),
         )  # fmt: skip
-
-    @property
-    def split(self) -> int:
-        """Split gates, whose two halves arrive as two pre-activations."""
-        return self.P - self.G
 
 
 def cell_functions(cell: Cell, p) -> SimpleNamespace:
@@ -82,19 +70,19 @@ def cell_source(cell: Cell, dtype: str) -> str:
 
 def _arithmetic(n: CellSizes) -> list[str]:
     """Sums and selections of tuples, whose elements depend on which gates and states a cell has."""
-    recurrent = [None] * n.split + _items("r_second", n.C) + _items("r", n.P - n.split - n.C)
-    parts = zip(recurrent, _items("z", n.G) + [None] * n.split, _items("bias", n.P), strict=True)
+    recurrent, fed = [None] * (n.P - n.R) + _items("r", n.R), _items("z", n.G) + [None] * (n.P - n.G)
+    parts = zip(recurrent, fed, _items("bias", n.P), strict=True)
     others = [k for k in range(n.S) if k != n.output]
     joined = _items("others", n.S - 1)
     joined.insert(n.output, "y")
     return [
         # W_hh h + W_ih x + bias, each where it reaches.
-        _function("preactivations", "z, r, r_second, bias", (" + ".join(filter(None, p)) for p in parts)),
+        _function("preactivations", "z, r, bias", (" + ".join(filter(None, p)) for p in parts)),
         # The states but the output, which the outputs themselves hold; and the inverse.
         _function("select_other_states", "state", (f"state[{k}]" for k in others)),
         _function("join_states", "y, others", joined),
         # The gradients of pre-activations that the recurrence feeds: dz of W_hh.
-        _function("select_recurrent", "dz", _items("dz", n.P)[n.split :]),
+        _function("select_recurrent", "dz", _items("dz", n.P)[n.P - n.R :]),
         # The output has another user: d_state of it + dy. The first state recurs: d_state of it + dh.
         _function("add_dy", "d_state, dy", _added("d_state", n.S, n.output, "dy")),
         _function("add_dh", "d_state, dh", _added("d_state", n.S, 0, "dh")),

@@ -28,6 +28,8 @@ class Primitives:
     ----------
     functions : dict
         Scalar functions of the emitted equations, by name.
+    real, uint32, uint64, int64 : type of Numba's
+        This dtype, and integers; as functions they convert.
     numbers, integers, words : callable
         ``numbers(address)``: pointer into global memory, to this dtype, int64 or int32.
     shared : callable
@@ -43,6 +45,7 @@ class Primitives:
 
     def __init__(self, dtype: str):
         self.dtype, self.real = dtype, getattr(types, dtype)
+        self.uint32, self.uint64, self.int64 = types.uint32, types.uint64, types.int64
         self.functions = functions_for(dtype, inlined, instructions.power_of_two, instructions.negative_if_odd)
         self.numbers = instructions.pointer(self.real)
         self.integers, self.words = instructions.pointer(types.int64), instructions.pointer(types.int32)

@@ -9,7 +9,7 @@ For each step t from the last, row b of the batch, unit u and gate g of one dire
 
 Letters and arguments `a` are those of `nblstm.cuda.kernels.arguments`. Who has what is as in `sequence_forward`, but:
 
-    tile        M units (`Tiling.outputs`) of the transposed matrix, whose inner dimension are the G H rows of W_hh
+    tile        M units (`Tiling.outputs`) of the transposed matrix, whose inner dimension are the R H rows of W_hh
     thread      its slice of the sums of M units and `rows` rows; then one unit and one row of them
 
     registers   some quads of W_hh^T, vectors, d_vectors; d_state of this unit and row, if there is one chunk
@@ -41,7 +41,7 @@ from nblstm.cuda.tiling import Tiling
 def backward_kernel(p, cell: Cell, v: Tiling):
     """The kernel of a cell and a tiling; its argument is a `SequenceArguments`."""
     n, f = CellSizes.of(cell), cell_functions(cell, p)
-    G, P, S, K, V, M = n.G, n.P, n.S, n.K, n.V, v.outputs
+    R, P, S, K, V, M = n.R, n.P, n.S, n.K, n.V, v.outputs
     H, D, ROWS, BLOCK_WEIGHTS = v.hidden, v.directions, v.rows, v.block_weights
     numbers, integers, offset, thread, shared_memory = p.numbers, p.integers, p.offset, p.thread, p.shared
     locate_thread, locate_row, steps = locating_threads(p, v, M), locating_rows(p), steps_of_group(p)
@@ -50,9 +50,9 @@ def backward_kernel(p, cell: Cell, v: Tiling):
     exchange_of, place_in, gather, arrive, wait = exchanging(p, v)
     keep_states, kept_states = keeping_states(p, v)
     load_states, load_saved, load_vectors = p.load(S), p.load(K), p.load(V)
-    store_states, store_z, store_vectors, store_gates = p.store(S), p.store(P), p.store(V), p.store(G)
-    choose, choose_gates, choose_vectors = p.choose(S), p.choose(G), p.choose(V)
-    no_gates, no_vectors = p.zeros(G), p.zeros(V)
+    store_states, store_z, store_vectors, store_gates = p.store(S), p.store(P), p.store(V), p.store(R)
+    choose, choose_gates, choose_vectors = p.choose(S), p.choose(R), p.choose(V)
+    no_gates, no_vectors = p.zeros(R), p.zeros(V)
     cell_backward, select_recurrent = f.cell_backward, f.select_recurrent
     add_dy, add_dh, add_vectors, states_at = f.add_dy, f.add_dh, f.add_vectors, reading_states(p, n, f, v)
 
@@ -89,7 +89,7 @@ def backward_kernel(p, cell: Cell, v: Tiling):
                 # dz, d_state[t-1], dv = gradient of the step by d_state[t] + dy[t]
                 d_state = kept_states(shared, tid, chunk, d_state)
                 d_new = add_dy(d_state, numbers(a.dy)[((start + row) * D + d) * H + u])
-                _, dz, d_old, dv = cell_backward((), d_new, saved, state, new, vector)
+                dz, d_old, dv = cell_backward(d_new, saved, state, new, vector)
                 # d_state and d_vectors stay as they are where the sequence has ended.
                 d_state = choose(running, d_old, d_state)
                 d_vector = choose_vectors(running, add_vectors(d_vector, dv), d_vector)

@@ -1,6 +1,7 @@
 """Forward kernel of a whole span of steps: one launch, in which recurrent weights stay on the chip.
 
-For each step t, row b of the batch, unit u and gate g of one direction, with k over the H units:
+For each step t, row b of the batch, unit u and gate g of one direction that the recurrence feeds, with k over the H
+units:
 
     r[b,g,u] = sum_k W_hh[g,u,k] h[t-1,b,k]                      h is the first state
     state[t,b,u], saved[t,b,u] = forward(z[t,b,:,u] + r[b,:,u] + bias[:,u], state[t-1,b,u], vectors[:,u])
@@ -10,7 +11,7 @@ Letters and arguments `a` are those of `nblstm.cuda.kernels.arguments`. Who has 
     group       all units of a slice of chunks * rows rows, in one direction: one block, or several that exchange h
     block       a part of the units
     tile        one unit: `lanes` threads, of which each multiplies its slice of k, in quads of 4 numbers
-    thread      its slice of the sums of all G gates and `rows` rows; then, when the lanes have added up, one row. Lanes
+    thread      its slice of the sums of all R gates and `rows` rows; then, when the lanes have added up, one row. Lanes
                 beyond the rows repeat what a neighbour computes; only the `owner` of a unit and a row stores it.
 
     registers   some quads of weights, biases, vectors; the states of this unit and row, if there is one chunk
@@ -44,10 +45,11 @@ from nblstm.cuda.tiling import Tiling
 def forward_kernel(p, cell: Cell, v: Tiling, training: bool):
     """The kernel of a cell and a tiling; its argument is a `SequenceArguments`."""
     n, f = CellSizes.of(cell), cell_functions(cell, p)
-    G, P, S, V, H, D, ROWS, BLOCK_WEIGHTS = n.G, n.P, n.S, n.V, v.hidden, v.directions, v.rows, v.block_weights
+    G, R, P, S, V, H, D, ROWS = n.G, n.R, n.P, n.S, n.V, v.hidden, v.directions, v.rows
+    BLOCK_WEIGHTS = v.block_weights
     numbers, offset, thread, shared_memory = p.numbers, p.offset, p.thread, p.shared
     locate_thread, locate_row, steps = locating_threads(p, v, 1), locating_rows(p), steps_of_group(p)
-    keep_weights, multiply, reduce = keeping_weights(p, v), multiplying(p, v), reducing_over_lanes(p, v.lanes, ROWS, G)
+    keep_weights, multiply, reduce = keeping_weights(p, v), multiplying(p, v), reducing_over_lanes(p, v.lanes, ROWS, R)
     exchange_of, place_in, gather, arrive, wait = exchanging(p, v)
     keep_states, kept_states = keeping_states(p, v)
     load_gates, load_biases, load_states, load_vectors = p.load(G), p.load(P), p.load(S), p.load(V)
@@ -93,7 +95,7 @@ def forward_kernel(p, cell: Cell, v: Tiling, training: bool):
                 r = reduce(multiply(weights, shared, h, tid, lane, a.quads), lane)
                 # state[t] = forward(z + r + bias, state[t-1]), or state[t-1] where the sequence has ended.
                 state = kept_states(shared, tid, chunk, state)
-                new, saved = cell_forward(preactivations(z, r, (), bias), state, vector)
+                new, saved = cell_forward(preactivations(z, r, bias), state, vector)
                 state = choose(running, new, state)
                 keep_states(shared, tid, chunk, state)
                 # h[t] for the next step; y[t], and what BPTT needs, for the caller.
