@@ -294,10 +294,10 @@ def test_source_reads_as_it_would_be_written():
 
 
 def test_names_of_values_avoid_those_of_gates():
-    @cell(gates="a sigmoid_a da", states="h h_previous")
-    def crowded(a, sigmoid_a, da, h, h_previous):
-        h = sigmoid(a) * sigmoid_a + da * sigmoid(sigmoid_a) * h
-        return h, h * h_previous * da
+    @cell(gates="a sigmoid_a db", states="h h_previous")
+    def crowded(a, sigmoid_a, db, h, h_previous):
+        h = sigmoid(a) * sigmoid_a + db * sigmoid(sigmoid_a) * h
+        return h, h * h_previous * db
 
     names = {**RUNNING, "real": float}
     exec(crowded.source(dtype="float64"), names)

@@ -13,6 +13,8 @@ from tolerances import DTYPES, GRADIENT, OUTPUT, assert_close
 import nblstm
 from nblstm import cell, cells, nn, sigmoid, tanh
 from nblstm.cells import recurrent_dropout
+from nblstm.cells.source import backward_functions, forward_functions
+from nblstm.cells.stages import forward_program
 
 SMALL = Case(T=3, B=2, I=3, H=5)
 RAGGED = Case(T=4, B=3, I=3, H=7, num_layers=2, bidirectional=True, lengths=(2, 0, 4))
@@ -151,30 +153,36 @@ def test_source_runs(name):
     made, oracle = OWN.get(name) or (cells.gru_reset_before, reference.CELLS["gru_reset_before"])
     namespace = {f: lambda x, f=f: float(reference.FUNCTIONS[f](x)) for f in ("tanh", "sigmoid")} | {"real": float}
     exec(compile(made.source(dtype="float64"), f"<{name}>", "exec"), namespace)
-    rng, early = np.random.default_rng(3), made.graph.saved_early
+    rng = np.random.default_rng(3)
     scalars = dict(zip(made.arguments, rng.normal(size=len(made.arguments)), strict=True))
-    weights = dict(zip(made.second, rng.normal(size=len(made.second)), strict=True))
+    weights = dict(zip(made.called, rng.normal(size=len(made.called)), strict=True))
 
     def stepped(changed):
         gates = {g: lambda v, g=g: changed[g] + weights[g] * v for g in weights}
         return np.ravel(oracle.step(*(changed | gates).values()))
 
-    first = {name: value for name, value in scalars.items() if name not in weights}
-    operand, *saved = namespace["operand"](*first.values())
-    assert len(saved) == early
-    full = scalars | {g: scalars[g] + w * operand for g, w in weights.items()}
-    results = namespace["forward"](*full.values())
-    n = len(made.states)
-    np.testing.assert_allclose(results[:n], stepped(scalars), rtol=1e-13)
+    def called(function, values):
+        code = namespace[function.name]
+        results = code(*(values[name] for name in function.arguments))
+        return dict(zip((name.removeprefix("saved_") for name in function.results), results, strict=True))
 
-    d_states = rng.normal(size=n)
-    known = [*d_states, *saved, *results[n:], *(scalars[s] for s in made.states), *results[:n],
-             *(scalars[v] for v in made.vectors)]  # fmt: skip
-    d_second = dict(zip(made.second, namespace["backward_second"](*known), strict=True))
-    d_operand = sum(weights[g] * d for g, d in d_second.items())
-    again, *d_first = namespace["backward"](d_operand, *known)
-    assert again == pytest.approx(operand, rel=1e-13)
-    derived = d_second | dict(zip(first, d_first, strict=True))
+    first, second = forward_functions(made)
+    values = scalars | called(first, scalars)
+    values |= {g: scalars[g] + w * values["operand_1"] for g, w in weights.items()}
+    values |= called(second, values)
+    np.testing.assert_allclose([values[f"new_{name}"] for name in made.states], stepped(scalars), rtol=1e-13)
+
+    d_states = rng.normal(size=len(made.states))
+    operand = values["operand_1"]
+    values |= dict(zip((f"d{name}" for name in made.states), d_states, strict=True))
+    second, first = backward_functions(made)
+    derived = called(second, values)
+    values["doperand_1"] = sum(weights[g] * derived[f"d{g}"] for g in weights)
+    derived |= called(first, values)
+    assert derived["operand_1"] == pytest.approx(operand, rel=1e-13)
+    derived = {
+        name: derived[f"d{name}_previous" if name in made.states else f"d{name}"] for name in made.arguments
+    }  # fmt: skip
     for argument in made.arguments:
         above, below = (stepped(scalars | {argument: scalars[argument] + delta}) for delta in (1e-5, -1e-5))
         assert derived[argument] == pytest.approx(float(d_states @ (above - below)) / 2e-5, rel=1e-7, abs=1e-9)
@@ -183,5 +191,5 @@ def test_source_runs(name):
 def test_columns_of_each_product_lie_side_by_side():
     assert everything.preactivations == ("k_x", "n", "m", "r", "k_h")
     assert everything.arguments == ("k_x", "k_h", "n", "r", "m", "h", "s", "p")
-    assert everything.stages == 2
-    assert cells.gru.stages == 1
+    assert len(forward_program(everything).stages) == 2
+    assert len(forward_program(cells.gru).stages) == 1
