@@ -228,9 +228,9 @@ def _needs_host(network: Network) -> None:
 def _pass_in(network: Network, reserve, x, lengths, mask, hold: bool, form: Form) -> tuple[Any, Any, Pass, None]:
     """Make a pass in the caller's memory; results as of `_pass_for`."""
     _needs_host(network)
-    if network.cell.signals or (form.noise and form.checkpoint):
-        what = "signals" if network.cell.signals else "noise and checkpoint="
-        raise ValueError(f"reserve is not for a cell with {what}; leave it out, and keep the tape")
+    if form.checkpoint and (network.cell.signals or form.noise):
+        what = "signals" if network.cell.signals else "noise"
+        raise ValueError(f"reserve is not for checkpoint= and a cell with {what}; leave one out, and keep the tape")
     x, batch, batched = checked_input(network, x, lengths, mask, hold)
     block = checked_reserve(reserve, memory.size_of(reserve_shapes(network, batch, batch.N, *form[1:])), True)
     return x, None, Pass(network, batch, batched, *form, reserve=block), None
@@ -255,7 +255,7 @@ def restored(module: Any, reserve) -> Tape:
     made = Pass(network, batch, bool(header.batched), *form, reserve=block)
     made.learned = bool(header.learned)
     weights = weights_of(module, True)
-    made.attach(weights, bool(header.active))
+    made.attach(weights, bool(header.active), header.wide)
     return Tape(network, made, weights, None)
 
 
@@ -297,8 +297,12 @@ def backward(tape: Tape, dy, d_state) -> Gradients:
             context.close()
 
 
-def backward_into(tape: Tape, dy, d_state, flat: np.ndarray | None, input_gradient: bool) -> tuple[Any, tuple]:
+def backward_into(
+    tape: Tape, dy, d_state, flat: np.ndarray | None, input_gradient: bool, d_signals: dict[str, Any] | None = None
+) -> tuple[Any, tuple]:
     """Run BPTT as `backward` does; the gradients of the parameters go to ``flat`` of NumPy's, or nowhere for None.
+
+    ``d_signals`` is given those of the signals, on the CPU; they are not computed for None.
 
     Returns
     -------
@@ -309,7 +313,11 @@ def backward_into(tape: Tape, dy, d_state, flat: np.ndarray | None, input_gradie
     """
     network = tape.network
     if network.on_host:
-        return _backward(tape, dy, d_state, flat, input_gradient)[1:]
+        rows = () if d_signals is None else tape.made.d_signals()
+        results = _backward(tape, dy, d_state, flat, input_gradient, rows)[1:]
+        if d_signals is not None:
+            d_signals |= tape.made.signals_in_layout(rows)
+        return results
     with network.enter():
         target = network.backend.arrays.empty((network.layout.size,), network.numpy_dtype)
         kind, dx, d_states = _backward(tape, dy, d_state, target, input_gradient)

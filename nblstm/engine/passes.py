@@ -109,7 +109,7 @@ class Pass:
         network = network.variant(dropped, noise)
         self._signals, self._noise = network.cell.signals, noise
         self.is_given = noise or bool(self._signals)
-        self._given: list[Any] = []
+        self._given_shapes: list[tuple[int, ...]] = []  # of the signals, in packed rows
         self._all_states = arrays.zeros(network.states_shape(B), dtype)
         self._core = slice(1, -1) if dropped else slice(None)  # without those that recurrent dropout adds
         self.states = self._all_states[self._core]
@@ -226,12 +226,13 @@ class Pass:
     def _take(self, signals: list[Any], generator: np.random.Generator | None) -> None:
         """Give all layers what the cell takes with each step, and seeds of its noise."""
         rows = [self.batch.pack(own) if self.batch.padded else own for own in signals]
-        self._given = [own[:, 0] if own.shape[1] == 1 else own for own in map(np.ascontiguousarray, rows)]
+        given = [own[:, 0] if own.shape[1] == 1 else own for own in map(np.ascontiguousarray, rows)]
+        self._given_shapes = [own.shape for own in given]
         seed = int(generator.integers(2**62)) if self._noise and generator is not None else 0
         for k, layer in enumerate(self.layers):
             directions = self._of_layer[k].stop - self._of_layer[k].start
             places = range(k * directions, (k + 1) * directions)
-            layer.take(self._given, [(seed + place * 0x632BE59BD9B4E019) & (2**63 - 1) for place in places])
+            layer.take(given, [(seed + place * 0x632BE59BD9B4E019) & (2**63 - 1) for place in places])
 
     def seal(self, network: Network, active: bool) -> None:
         """Write into the caller's reserve what it is of; see `engine.reserve`."""
@@ -241,6 +242,7 @@ class Pass:
         self._header[:] = sealed(
             network.mark, batch.T, batch.B, self.batched, self._checkpoint or 0, self._dropped, active,
             self.learned, masked, masked and batch.hold, self._noise,
+            sum(1 << k for k, shape in enumerate(self._given_shapes) if len(shape) == 2),
         )  # fmt: skip
         self._filled = self._header.tobytes()
         if masked:
@@ -253,9 +255,10 @@ class Pass:
         if self._header is not None and self._header.tobytes() != self._filled:
             raise ValueError("reserve was filled by another forward(), or overwritten, since this tape's; run it again")
 
-    def attach(self, weights: Weights, active: bool) -> None:
-        """Take for BPTT what is in the reserve, with or without dropout."""
-        rows = self._reserve["x"]
+    def attach(self, weights: Weights, active: bool, wide: int) -> None:
+        """Take for BPTT what is in the reserve, with or without dropout; see `Header` on ``wide``."""
+        rows, N, H = self._reserve["x"], self.batch.N, self.states.shape[-1]
+        self._given_shapes = [(N, H) if wide >> k & 1 else (N,) for k in range(len(self._signals))]
         if active:
             self._dropout.attach()
         if rows.ndim == 3 and not self._dropout.input:
@@ -287,7 +290,7 @@ class Pass:
 
     def d_signals(self) -> list[Any]:
         """Memory for the gradients of the signals, for `backward`: zeros, in packed rows."""
-        return [np.zeros_like(own) for own in self._given]
+        return [np.zeros(shape, self._dtype) for shape in self._given_shapes]
 
     def signals_in_layout(self, d_signals: list[Any]) -> dict[str, Any]:
         """Gradients of the signals by name, in their layouts; 0 beyond each sequence's end."""

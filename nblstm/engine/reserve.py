@@ -60,6 +60,8 @@ class Header(NamedTuple):
         1 with a mask; 1 if outputs of masked steps are those of the steps before them.
     noise : int
         1 if the cell drew noise.
+    wide : int
+        Bit k is 1 if signal k has a number for each unit.
     checksum : int
         CRC-32 of the numbers before it.
     """
@@ -77,6 +79,7 @@ class Header(NamedTuple):
     masked: int
     hold: int
     noise: int
+    wide: int
     checksum: int
 
 
@@ -85,16 +88,16 @@ HEADER_SIZE = memory.size_of(HEADER)
 
 
 def sealed(mark: int, *values: int) -> np.ndarray:
-    """A header of those values, from T to hold, as numbers."""
+    """A header of those values, from T to wide, as numbers."""
     fill = int.from_bytes(os.urandom(7), "little")
     numbers = np.array([MAGIC, mark, fill, *values, 0], "int64")
     numbers[-1] = crc32(numbers[:-1].tobytes())
     return numbers
 
 
-def reproducible(network: Network, block: np.ndarray, batch: Any) -> None:
+def reproducible(network: Network, block: np.ndarray, batch: Any, noise: bool) -> None:
     """Make a filled reserve the same bytes for the same pass: no random number, and 0 where no array is."""
-    memory.zero_gaps(block, reserve_shapes(network, batch, batch.N, None, False, False))
+    memory.zero_gaps(block, reserve_shapes(network, batch, batch.N, None, False, noise))
     numbers = memory.cut(block, HEADER)["header"]
     numbers[Header._fields.index("fill")] = 0
     numbers[-1] = crc32(numbers[:-1].tobytes())

@@ -20,7 +20,7 @@ from nblstm.engine.network import Network
 from nblstm.nn import device_function
 from nblstm.nn.carried_states import CarriedStates
 from nblstm.nn.module import Module, uniform
-from nblstm.nn.recurrent_arguments import check_vectors, directions_of, layers_of, projection_of
+from nblstm.nn.recurrent_arguments import check_vectors, check_x, directions_of, layers_of, projection_of
 from nblstm.nn.stepper import Stepper
 
 if TYPE_CHECKING:
@@ -124,11 +124,7 @@ class Recurrent(Module):
                 cell, input_size, hidden_size, num_layers, len(directions), self.bias, learns, proj_size
             ),
         )  # fmt: skip
-        if cell.takes_x and {input_size, *(hidden_size * len(directions),) * (num_layers > 1)} != {hidden_size}:
-            raise ValueError(
-                f"the cell {cell.name!r} takes x itself, one feature for each unit; give input_size = hidden_size"
-                f"{', one layer or one direction' * (len(directions) > 1)}, not {input_size} and {hidden_size}"
-            )
+        check_x(cell, input_size, hidden_size, num_layers, len(directions), proj_size)
         validate.initial_values(cell, self._network.dtype)
         if self.dropout and self.num_layers == 1:
             warnings.warn(
