@@ -30,7 +30,7 @@ TWICE = (
 
 
 class Recurrence(torch.autograd.Function):
-    """``y, *states = Recurrence.apply(weights, lengths, seed, given, x, *states, *parameters)``.
+    """``y, *states = Recurrence.apply(weights, lengths, seed, given, x, *states, *signals, *parameters)``.
 
     ``given`` is the number of initial states that are given, all or none; ``weights`` are the parameters as `Weights`.
     """
@@ -40,7 +40,10 @@ class Recurrence(torch.autograd.Function):
         """Run a training pass; ``lengths`` and ``seed`` are those of `infer` and of dropout."""
         generator = None if seed is None else np.random.default_rng(seed)
         state = arrays_of(tensors[:given]) if given else None
-        y, states, tape = engine.forward(weights, array_of(x), state, lengths, generator=generator)
+        signals = weights.signals(tensors[given:])
+        y, states, tape = engine.forward(
+            weights, array_of(x), state, lengths, generator=generator, signals=signals
+        )
         if tape.made.kept:
             y.flags.writeable = True  # a copy
         else:
@@ -70,15 +73,20 @@ class Recurrence(torch.autograd.Function):
             held = ctx.held
         tape, given, wanted = held.tape, ctx.given, ctx.needs_input_grad
         network: Network = tape.network
-        flat = memory.empty((network.layout.size,), network.numpy_dtype) if True in wanted[5 + given :] else None
+        start = given + len(network.cell.signals)
+        flat = memory.empty((network.layout.size,), network.numpy_dtype) if True in wanted[5 + start :] else None
+        d_signals: dict[str, np.ndarray] | None = {} if True in wanted[5 + given : 5 + start] else None
         dx, d_initial = engine.backward_into(
-            tape, None if dy is None else dy.detach().resolve_neg().numpy(), arrays_of(d_states), flat, wanted[4]
-        )
+            tape, None if dy is None else dy.detach().resolve_neg().numpy(), arrays_of(d_states), flat, wanted[4],
+            d_signals,
+        )  # fmt: skip
         gradients: list[Tensor | None] = [None] * (len(held.sources) - 1)
         if given:
             gradients[:given] = map(torch.from_numpy, d_initial)
+        if d_signals is not None:
+            gradients[given:start] = map(torch.from_numpy, d_signals.values())
         if flat is not None:
-            gradients[given:] = gradients_of(flat, network)
+            gradients[start:] = gradients_of(flat, network)
         found = (None if dx is None else torch.from_numpy(dx), *gradients)
         if torch.is_grad_enabled():  # create_graph=True
             found = Once.apply(len(found), *found, *held.sources)
@@ -110,10 +118,10 @@ class Once(torch.autograd.Function):
         raise RuntimeError(TWICE)
 
 
-def inferred(weights: Weights, x: Tensor, states, lengths: Any) -> tuple[Tensor, ...]:
+def inferred(weights: Weights, x: Tensor, states, signals, lengths: Any) -> tuple[Tensor, ...]:
     """Run a pass that no gradient will follow."""
     state = arrays_of(states) if states else None
-    y, states = engine.infer(weights, array_of(x), state, lengths)
+    y, states = engine.infer(weights, array_of(x), state, lengths, signals=weights.signals(signals))
     return torch.from_numpy(y), *[torch.from_numpy(state) for state in states]
 
 
