@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from nblstm.cells.cell import Cell
 
 
+#: What `as_data` has as ``more`` for a cell of gates, states and vectors alone.
+NOTHING_MORE = {"names": [[], [], [], []], "takes_x": False, "matrix": None, "noisy": True}
+
+
 def reduce(cell: Cell) -> tuple:
     """The result of ``cell.__reduce__``."""
     if _importable(cell.place[0]) and found_at(*cell.place) is cell:
