@@ -67,7 +67,11 @@ def dual(module):
         (TypeError, lambda: LSTM(X, lengths=torch.tensor([6.0, 1, 0, 2])), ["lengths are torch.float32"]),
         (RuntimeError, lambda: nbt.LSTM(3, 5, device="meta")(X), ["weight_ih_l0", "meta"]),
         (ValueError, lambda: nbt.LSTM(3, 5, proj_size=5), ["proj_size is 5", "fewer features"]),
-        (ValueError, lambda: nbt.LSTM(3, 5, proj_size=2)(X, (torch.zeros(1, 4, 5),) * 2), ["hx 'h'", "(1, 4, 2)", "P)"]),
+        (
+            ValueError,
+            lambda: nbt.LSTM(3, 5, proj_size=2)(X, (torch.zeros(1, 4, 5),) * 2),
+            ["hx 'h'", "(1, 4, 2)", "P)"],
+        ),
         (ValueError, lambda: nbt.LSTM(3, 0), ["hidden_size is 0"]),
         (ValueError, lambda: nbt.LSTM(3, 5, dropout=1.0), ["dropout is 1.0"]),
         (ValueError, lambda: nbt.LSTM(3, 5, dtype=torch.int8), ["torch.int8", "torch.float32"]),

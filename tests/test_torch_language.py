@@ -75,7 +75,9 @@ def test_against_the_reference(own, options, lengths):
         alike(first, nbt.reference(ours)(x, None, lengths, signals=signals)[:1])
 
 
-@pytest.mark.parametrize("own", [timed, highway, normed, noisy, cells.gru, cells.lstm_peephole], ids=lambda own: own.name)
+@pytest.mark.parametrize(
+    "own", [timed, highway, normed, noisy, cells.gru, cells.lstm_peephole], ids=lambda own: own.name
+)
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_projections_against_the_reference(own, options):
     if own.takes_x and options.get("num_layers"):
@@ -140,7 +142,9 @@ def test_packed_sequences():
             leaves = [*rows, *(step for steps in each.values() for step in steps), *ours.parameters()]
             found = []
             for module, signals in (
-                (ours, packed), (nbt.reference(ours), packed), (ours, {name: value.data for name, value in packed.items()})
+                (ours, packed),
+                (nbt.reference(ours), packed),
+                (ours, {name: value.data for name, value in packed.items()}),
             ):
                 y, states = module(x, signals=signals)
                 loss = y.data.sin().sum() + sum(state.square().sum() for state in states)

@@ -313,7 +313,7 @@ def backward_into(
     """
     network = tape.network
     if network.on_host:
-        rows = () if d_signals is None else tape.made.d_signals()
+        rows: Any = () if d_signals is None else tape.made.d_signals()
         results = _backward(tape, dy, d_state, flat, input_gradient, rows)[1:]
         if d_signals is not None:
             d_signals |= tape.made.signals_in_layout(rows)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from nblstm.buffers import memory
 from nblstm.buffers.batch import PackedBatch
@@ -29,6 +30,28 @@ TWICE = (
 )
 
 
+_PLAIN = (Tensor, Parameter)
+
+
+def by_operators(x: Tensor) -> bool:
+    """Say if something looks at tensors only: a compiler, an exporter, hooks of what autograd saves, modes."""
+    if torch.compiler.is_compiling() or type(x) not in _PLAIN or x.is_meta:
+        return True
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        raise RuntimeError(
+            "a transform of torch.func meets a module of nblstm.torch, whose kernels it can't look into; give it "
+            "nblstm.torch.reference(module), the same equations as operations of torch"
+        )
+    return hooks_of_saved_tensors(True) is not None or torch._C._len_torch_dispatch_stack() > 0
+
+
+def any_gradient(x: Tensor, *others: list[Tensor]) -> bool:
+    """Say if autograd will want a gradient."""
+    if not torch.is_grad_enabled():
+        return False
+    return x.requires_grad or any(tensor.requires_grad for tensors in others for tensor in tensors)
+
+
 class Recurrence(torch.autograd.Function):
     """``y, *states = Recurrence.apply(weights, lengths, seed, given, x, *states, *signals, *parameters)``.
 
@@ -41,9 +64,7 @@ class Recurrence(torch.autograd.Function):
         generator = None if seed is None else np.random.default_rng(seed)
         state = arrays_of(tensors[:given]) if given else None
         signals = weights.signals(tensors[given:])
-        y, states, tape = engine.forward(
-            weights, array_of(x), state, lengths, generator=generator, signals=signals
-        )
+        y, states, tape = engine.forward(weights, array_of(x), state, lengths, generator=generator, signals=signals)
         if tape.made.kept:
             y.flags.writeable = True  # a copy
         else:

@@ -19,7 +19,7 @@ from nblstm.process.show import warn
 from nblstm.torch import operators  # noqa: F401  # defines them
 from nblstm.torch.checks import check_input, check_lengths, check_states, converted, signals_of
 from nblstm.torch.description import described, network_of
-from nblstm.torch.eager import Recurrence, hooks_of_saved_tensors, inferred, packed_batch
+from nblstm.torch.eager import Recurrence, any_gradient, by_operators, inferred, packed_batch
 from nblstm.torch.streaming import Stepper
 from nblstm.torch.tensors import COMPUTED, DTYPES, Weights
 from nblstm.torch.threads import follow
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from nblstm.numba_extension.compiled_network import CompiledNetwork
 
 JIT = "torch.jit can't trace or script a module of nblstm.torch; use torch.export or torch.compile"
-_PLAIN = (Tensor, Parameter)
 
 #: Rows, steps times sequences, of an inference that takes `Weights.settled`; with more, to pack is little of it.
 FEW_ROWS = 16
@@ -85,9 +84,7 @@ class Recurrent(Module):
         self.bias, self.batch_first = validate.flag("bias", bias), validate.flag("batch_first", batch_first)
         self.bidirectional = validate.flag("bidirectional", bidirectional)
         self.proj_size = projection_of(proj_size, self.hidden_size)
-        check_x(
-            cell, self.input_size, self.hidden_size, self.num_layers, 1 + self.bidirectional, self.proj_size
-        )
+        check_x(cell, self.input_size, self.hidden_size, self.num_layers, 1 + self.bidirectional, self.proj_size)
         self._weights: Weights | None = None  # of the last pass
         self._frozen: Weights | None = None
         self.dropout = dropout
@@ -120,7 +117,10 @@ class Recurrent(Module):
         }
         self._network = network = self._networks[torch.float32]  # for what no dtype changes
         # Not cached properties, whose locks dynamo can't look into.
-        self._noisy, self._state_sizes = network.is_noisy, dict(zip(network.cell.states, network.state_sizes, strict=True))
+        self._noisy, self._state_sizes = (
+            network.is_noisy,
+            dict(zip(network.cell.states, network.state_sizes, strict=True)),
+        )
         self._texts = {dtype: described(network) for dtype, network in self._networks.items()}
         self._names = list(self._network.layout.shapes)
 
@@ -209,7 +209,7 @@ class Recurrent(Module):
             steps = [signal.unsqueeze(1) for signal in steps]
         elif turned:
             x, steps = x.transpose(0, 1), [signal.transpose(0, 1) for signal in steps]
-        if self._by_operators(x):
+        if by_operators(x):
             y, *final = self._operated(x, states, steps, tensors, lengths, packed)
         else:
             y, *final = self._computed(x, states, steps, tensors, lengths, packed)
@@ -223,18 +223,6 @@ class Recurrent(Module):
             y = PackedSequence(y, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
         return y, final[0] if self._bare_state else tuple(final)
 
-    @staticmethod
-    def _by_operators(x: Tensor) -> bool:
-        """Say if something looks at tensors only: a compiler, an exporter, hooks of what autograd saves, modes."""
-        if torch.compiler.is_compiling() or type(x) not in _PLAIN or x.is_meta:
-            return True
-        if torch._C._functorch.peek_interpreter_stack() is not None:
-            raise RuntimeError(
-                "a transform of torch.func meets a module of nblstm.torch, whose kernels it can't look into; give it "
-                "nblstm.torch.reference(module), the same equations as operations of torch"
-            )
-        return hooks_of_saved_tensors(True) is not None or torch._C._len_torch_dispatch_stack() > 0
-
     def _computed(
         self, x: Tensor, states: list[Tensor], signals: list[Tensor], tensors: list[Tensor], lengths: Any, packed: Any
     ):
@@ -246,7 +234,7 @@ class Recurrent(Module):
         elif isinstance(lengths, Tensor):
             lengths = lengths.cpu().numpy()
         seed = int(self._drawn_seed()) if self._drops() else None
-        trains = seed is not None or _any_gradient(x, states, signals, tensors)
+        trains = seed is not None or any_gradient(x, states, signals, tensors)
         weights = self._weights if trains or self._frozen is None else self._frozen
         if weights is None or not weights.are(network, tensors):
             self._weights = weights = Weights(network, tensors)
@@ -269,7 +257,7 @@ class Recurrent(Module):
             check_lengths(lengths)
             lengths = lengths.to(torch.int64)
         text, seed = self._texts[x.dtype], self._drawn_seed() if self._drops() else None
-        if seed is not None or _any_gradient(x, states, signals, tensors):
+        if seed is not None or any_gradient(x, states, signals, tensors):
             dropout = 0.0 if seed is None else self._dropout
             y, *final, _ = torch.ops.nblstm.forward(x, states, signals, tensors, lengths, seed, dropout, text)
         else:
@@ -340,17 +328,9 @@ class Recurrent(Module):
 
     def __getstate__(self) -> dict:
         """Return all but the networks, which are made again, and hold memory."""
-        return {k: v for k, v in vars(self).items() if k not in ("_networks", "_network", "_noisy", "_state_sizes", "_texts", "_names")} | {
-            "_weights": None, "_frozen": None
-        }  # fmt: skip
+        made = "_networks", "_network", "_noisy", "_state_sizes", "_texts", "_names"
+        return {k: v for k, v in vars(self).items() if k not in made} | {"_weights": None, "_frozen": None}
 
     def __setstate__(self, state: dict) -> None:
         super().__setstate__(state)
         self._make_networks()
-
-
-def _any_gradient(x: Tensor, *others: list[Tensor]) -> bool:
-    """Say if autograd will want a gradient."""
-    if not torch.is_grad_enabled():
-        return False
-    return x.requires_grad or any(tensor.requires_grad for tensors in others for tensor in tensors)

@@ -210,7 +210,7 @@ class Reference(Module):
         return y, states
 
     def _layer(self, cell: Cell, x: Tensor, signals: dict[str, Tensor], end: str) -> _Layer:
-        """What the steps of one direction of a layer have in common."""
+        """Prepare the steps of one direction of a layer."""
         module, H = self.module, self.module.hidden_size
 
         def parameter(name: str) -> Tensor | None:
@@ -233,7 +233,9 @@ class Reference(Module):
         if module.proj_size:
             matrices[GATE] = getattr(module, f"weight_hr{end}")
         shared = {name: getattr(module, name + end) for name in (*cell.vectors, *cell.scalars)}
-        shared |= {noise.name: self._drawn(noise, x, x.shape[1]) for noise in cell.graph.noise if noise.per == "sequence"}
+        shared |= {
+            noise.name: self._drawn(noise, x, x.shape[1]) for noise in cell.graph.noise if noise.per == "sequence"
+        }
         given = signals | ({"x": x} if cell.takes_x else {})
         return _Layer(matrices, by_gate(recurrent, parameter("bias_hh")), from_input, shared, given)
 
@@ -270,8 +272,7 @@ class Reference(Module):
                 known[Value("input", name)] = z
         # A state that is a constant, or one number for all units, still has a shape.
         return [
-            new.expand_as(before)
-            for new, before in zip(evaluated(graph.states, known, states[0]), states, strict=True)
+            new.expand_as(before) for new, before in zip(evaluated(graph.states, known, states[0]), states, strict=True)
         ]
 
 

@@ -49,7 +49,7 @@ class Stack:
 
     @property
     def cell_in_file(self) -> Any:
-        """What a file says of the cell."""
+        """Description of the cell in a file."""
         data = cell_as_data(self.base or self.network.cell)
         return {"projected": data} if self.network.proj_size else data
 

@@ -77,7 +77,7 @@ class ScanWeights:
 
     @staticmethod
     def keys(link: Link) -> tuple[str, str]:
-        """What the weights of a product and their biases are called here."""
+        """Names of the weights of a product and of their biases."""
         return (f"R_{link.name}", f"b_{link.name}") if link.name else ("R", "b_h")
 
     def has_bias(self, link: Link) -> bool:
