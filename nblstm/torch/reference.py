@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from nblstm.buffers.layout import suffix
 from nblstm.cells.cell import Cell
 from nblstm.cells.projection import GATE
-from nblstm.cells.recurrent_matrix import antisymmetric, heads, low_rank
+from nblstm.cells.recurrent_matrix import antisymmetric, heads
 from nblstm.symbolic.graph import Value, topological
 from nblstm.symbolic.recorder import Noise
 from nblstm.torch.checks import signals_of
@@ -74,22 +74,18 @@ OVER_UNITS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def _antisymmetric(matrix: antisymmetric, weight_hh: Tensor, G: int, H: int) -> Tensor:
-    W = weight_hh.reshape(G, H, H)
+def _antisymmetric(matrix: antisymmetric, parameters: dict[str, Tensor], G: int, H: int) -> Tensor:
+    W = parameters["weight_hh"].reshape(G, H, H)
     return W - W.transpose(1, 2) - matrix.gamma * torch.eye(H, dtype=W.dtype, device=W.device)
 
 
-def _heads(matrix: heads, weight_hh: Tensor, G: int, H: int) -> Tensor:
-    blocks = weight_hh.reshape(G, matrix.count, H // matrix.count, -1)
+def _heads(matrix: heads, parameters: dict[str, Tensor], G: int, H: int) -> Tensor:
+    blocks = parameters["weight_hh"].reshape(G, matrix.count, H // matrix.count, -1)
     return torch.stack([torch.block_diag(*gate) for gate in blocks])
 
 
-def _low_rank(matrix: low_rank, weight_hh: Tensor, weight_hh_right: Tensor, G: int, H: int) -> Tensor:
-    return weight_hh.reshape(G, H, matrix.rank) @ weight_hh_right.reshape(G, matrix.rank, H)
-
-
-#: Recurrent weights (G, H, H) of the parameters of each kind of matrix; see `RecurrentMatrix.weights`.
-MATRICES: dict[type, Callable[..., Tensor]] = {antisymmetric: _antisymmetric, heads: _heads, low_rank: _low_rank}
+#: Recurrent weights (G, H, H) of parameters as `RecurrentMatrix.weights`, where that makes arrays of NumPy's own.
+MATRICES: dict[type, Callable[..., Any]] = {antisymmetric: _antisymmetric, heads: _heads}
 
 
 @dataclass
@@ -227,8 +223,9 @@ class Reference(Module):
         if cell.matrix is None:
             matrices = by_gate(recurrent, parameter("weight_hh"))
         else:
-            names = cell.matrix.shapes(len(recurrent), H)
-            made = MATRICES[type(cell.matrix)](cell.matrix, *[parameter(name) for name in names], len(recurrent), H)
+            own = {name: parameter(name) for name in cell.matrix.shapes(len(recurrent), H)}
+            weights = MATRICES.get(type(cell.matrix), type(cell.matrix).weights)
+            made = weights(cell.matrix, own, len(recurrent), H)
             matrices = dict(zip(recurrent, made, strict=True))
         if module.proj_size:
             matrices[GATE] = getattr(module, f"weight_hr{end}")
