@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.networks import CELLS, DEVICES, ready, wait
-from benchmarks.shapes import CHARACTERS, OWN_CELL, RAGGED, STEPS
+from benchmarks.shapes import CHARACTERS, CUT, OWN_CELL, RAGGED, STEPS
 
 
 class Step:
@@ -89,4 +89,30 @@ class OwnCell:
     def time_training(self, cell, device):
         tape = self.net.forward(self.x)[2]
         self.net.backward(tape, self.dy)
+        wait(device)
+
+
+class Cut:
+    """Sequences with resets every 20 steps in the mean, and truncated BPTT, beside the plain network."""
+
+    params = (("plain", "resets", "truncated"), DEVICES)
+    param_names = ("kind", "device")
+    timeout = 120
+
+    def setup(self, kind, device):
+        if kind == "truncated" and device != "cpu":
+            raise NotImplementedError("truncated BPTT is for the CPU")
+        self.net, self.x, self.dy = ready(CUT, "LSTM", device)
+        resets = np.random.default_rng(1).random((CUT.T, CUT.B)) < 0.05
+        self.given = {"resets": resets} if kind == "resets" else {}
+        self.truncate = {"truncate": 20} if kind == "truncated" else {}
+        self.time_training(kind, device)
+
+    def time_inference(self, kind, device):
+        self.net(self.x, **self.given)
+        wait(device)
+
+    def time_training(self, kind, device):
+        tape = self.net.forward(self.x, **self.given)[2]
+        self.net.backward(tape, self.dy, **self.truncate)
         wait(device)

@@ -55,6 +55,9 @@ IN_TORCH = {shape.name: shape for shape in (Shape("long", 500, 8, 32, 32), Shape
 #: Batches of sequences of different lengths.
 RAGGED = {"ragged": Shape("ragged", 100, 32, 64, 128), "mid": SHAPES["mid"], "large": SHAPES["large"]}
 
+#: Sequences that are cut by resets.
+CUT = Shape("cut", 100, 32, 128, 128)
+
 #: Text, character by character, as examples/generate_text.py reads it: a window, and a batch of them.
 CHARACTERS = {shape.name: shape for shape in (Shape("one", 40, 1, 103, 128), Shape("batch", 40, 128, 103, 128))}
 

@@ -63,73 +63,21 @@ if TYPE_CHECKING:
         training,
         utils,
     )
+    from nblstm.activations import activation
     from nblstm.layers import Input
     from nblstm.models import Sequential
+    from nblstm.training.losses.own_loss import loss
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Cell",
-    "CellError",
-    "Input",
-    "Sequential",
-    "abs",
-    "activations",
-    "backend",
-    "callbacks",
-    "cell",
-    "cells",
-    "clip",
-    "constraints",
-    "cos",
-    "device",
-    "elu",
-    "erf",
-    "exp",
-    "exp2",
-    "gelu",
-    "hard_sigmoid",
-    "hard_tanh",
-    "initializers",
-    "layer_norm",
-    "layers",
-    "leaky_relu",
-    "log",
-    "log2",
-    "losses",
-    "maximum",
-    "mean",
-    "metrics",
-    "minimum",
-    "models",
-    "nn",
-    "noise",
-    "num_threads",
-    "optimizers",
-    "preprocessing",
-    "regularizers",
-    "relu",
-    "round",
-    "saving",
-    "selu",
-    "set_device",
-    "set_num_threads",
-    "set_random_seed",
-    "sigmoid",
-    "sign",
-    "sin",
-    "softmax",
-    "softplus",
-    "softsign",
-    "sqrt",
-    "stop_gradient",
-    "sum",
-    "swish",
-    "tanh",
-    "training",
-    "utils",
-    "warmup",
-    "where",
+    "Cell", "CellError", "Input", "Sequential", "abs", "activation", "activations", "backend", "callbacks",
+    "cell", "cells", "clip", "constraints", "cos", "device", "elu", "erf", "exp", "exp2", "gelu",
+    "hard_sigmoid", "hard_tanh", "initializers", "layer_norm", "layers", "leaky_relu", "log", "log2", "loss",
+    "losses", "maximum", "mean", "metrics", "minimum", "models", "nn", "noise", "num_threads", "optimizers",
+    "preprocessing", "regularizers", "relu", "round", "saving", "selu", "set_device", "set_num_threads",
+    "set_random_seed", "sigmoid", "sign", "sin", "softmax", "softplus", "softsign", "sqrt", "stop_gradient",
+    "sum", "swish", "tanh", "training", "utils", "warmup", "where",
 ]  # fmt: skip
 
 #: What is imported when it is first asked for, and whence: half of the time that importing all of nblstm takes.
@@ -138,7 +86,8 @@ _LATER = {
         ("activations", "backend", "callbacks", "constraints", "initializers", "layers", "losses", "metrics", "models",
          "noise", "optimizers", "preprocessing", "regularizers", "saving", "training", "utils")
     ),
-    "Input": "nblstm.layers", "Sequential": "nblstm.models",
+    "Input": "nblstm.layers", "Sequential": "nblstm.models", "activation": "nblstm.activations",
+    "loss": "nblstm.training.losses.own_loss",
 }  # fmt: skip
 
 

@@ -6,21 +6,26 @@ which act on rows, are formulas.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 
-from nblstm.arguments import custom, validate
+from nblstm.arguments import custom, signatures, validate
 from nblstm.arguments.missing import explain_missing_names
 from nblstm.symbolic import as_text, functions
 from nblstm.symbolic.elementwise import Array, ArrayFunctions, array_functions, traced
 from nblstm.symbolic.emit import emit_function
+from nblstm.symbolic.graph import Value
+from nblstm.symbolic.importable import imported, is_found_elsewhere
+from nblstm.symbolic.unsupported import CellError
 
 __all__ = [
-    "ActivationFunction", "elu", "exponential", "gelu", "get", "hard_sigmoid", "hard_sigmoid_keras2", "hard_silu",
-    "hard_swish", "hard_tanh", "leaky_relu", "linear", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu",
-    "sigmoid", "silu", "softmax", "softplus", "softsign", "swish", "tanh",
+    "ActivationFunction", "activation", "elu", "exponential", "gelu", "get", "hard_sigmoid", "hard_sigmoid_keras2",
+    "hard_silu", "hard_swish", "hard_tanh", "leaky_relu", "linear", "log_sigmoid", "log_softmax", "mish", "relu",
+    "relu6", "selu", "sigmoid", "silu", "softmax", "softplus", "softsign", "swish", "tanh",
 ]  # fmt: skip
 
 
@@ -64,6 +69,9 @@ class ActivationFunction:
     (array([8.]), array([12.]))
     """
 
+    #: Module and qualified name of the equation's definition, if the decorator `activation` has made it.
+    place: tuple[str, str]
+
     def __init__(
         self, name: str, value: Callable[[Array], Array] | None = None,
         pullback: Callable[[Array, Array], Array] | None = None, keeps: str = "output",
@@ -90,8 +98,10 @@ class ActivationFunction:
         return array_functions(self.name, self.scalar)
 
     @np.errstate(under="ignore")
-    def __call__(self, x) -> Array:
-        """The activation of an array."""
+    def __call__(self, x) -> Any:
+        """The activation of an array; in the equations of a cell, of a loss or of another activation, of a scalar."""
+        if isinstance(x, Value):
+            return functions.activation(self)(x)
         x = validate.number_array("x", x)
         return self._functions.value(x if x.dtype.kind == "f" else x.astype(np.float32))
 
@@ -127,9 +137,15 @@ class ActivationFunction:
         return self
 
     def __reduce__(self):
-        """By the name of a known one; of the user's own by its equation, but given arrays' functions by their names."""
+        """By the name of a known one; of the user's own by its equation, but given arrays' functions by their names.
+
+        What the decorator `activation` has made goes by the name of its variable, if any process can import it.
+        """
         if FUNCTIONS.get(self.name) is self:
             return get, (self.name,)
+        place = getattr(self, "place", None)
+        if place is not None and is_found_elsewhere(self, place):
+            return _by_name, place
         value = self.name, self._given, self._equations_text
         if self._given is None:
             as_text.remember(value, self)
@@ -145,6 +161,11 @@ class ActivationFunction:
             raise TypeError(
                 f"the activation {self.name!r} is your own and cannot be saved; give it a name like that of a function"
             ) from None
+
+
+def _by_name(module: str, name: str) -> ActivationFunction:
+    """Import the activation."""
+    return imported(ActivationFunction, "an activation", module, name)
 
 
 def _by_value(name: str, given: ArrayFunctions | None, text: str | None) -> ActivationFunction:
@@ -165,6 +186,63 @@ def _alike(one, other) -> bool:
     if one is other or not (isinstance(one, ActivationFunction) and isinstance(other, ActivationFunction)):
         return one is other
     return one._given == other._given and one._equations_text == other._equations_text
+
+
+def activation(equation: Callable | None = None, *, name: str | None = None) -> Any:
+    """Make an activation of its equation of one number; the gradient is derived, and recurrent layers compile both.
+
+    The function takes a scalar and returns one, by operators and the functions that `nblstm` exports. It runs on
+    symbols, a few times: what it reads from elsewhere, such as a variable, counts as it was then.
+
+    Parameters
+    ----------
+    equation : callable
+    name : str, optional
+        That of the function if not given.
+
+    Returns
+    -------
+    ActivationFunction
+        For layers' ``activation=``, for arrays, and for the equations of cells; without an equation, the decorator that
+        makes it.
+
+    Raises
+    ------
+    CellError
+        If the function does not take one argument. What it does is checked when it is traced.
+
+    Examples
+    --------
+    >>> import nblstm
+    >>> @nblstm.activation
+    ... def bent_identity(x):
+    ...     return (nblstm.sqrt(x**2 + 1) - 1) / 2 + x
+    >>> nblstm.layers.LSTM(8, activation=bent_identity).activation
+    <activation bent_identity>
+    """
+
+    def decorate(equation: Callable) -> ActivationFunction:
+        if not callable(equation):
+            raise CellError(f"activation() decorates {equation!r}; put it above a function of a scalar")
+        given = getattr(equation, "__name__", None) if name is None else name
+        if not (isinstance(given, str) and given):
+            raise CellError(f"name of the activation is {given!r}; give one, as in nblstm.activation(..., name='mine')")
+        try:
+            arguments = inspect.signature(equation).parameters.values()
+        except (TypeError, ValueError):
+            raise CellError(f"the activation {given!r} is {equation!r}; write a function of a scalar") from None
+        needed = [a.name for a in arguments if a.default is a.empty and a.kind not in (a.VAR_KEYWORD, a.VAR_POSITIONAL)]
+        if len(needed) != 1 or not signatures.takes(equation, 1):
+            raise CellError(
+                f"the activation {given!r} has the arguments {', '.join(needed) or 'none'}; let it take one number, x, "
+                "and make it in a function that takes the others"
+            )
+        made = ActivationFunction(given, scalar=equation)
+        made.place = getattr(equation, "__module__", ""), getattr(equation, "__qualname__", given)
+        made.__doc__ = equation.__doc__
+        return made
+
+    return decorate if equation is None else decorate(equation)
 
 
 def _softmax(x):
@@ -229,7 +307,8 @@ def get(identifier) -> ActivationFunction:
         return identifier
     if not isinstance(identifier, str):
         raise TypeError(
-            f"the activation is {identifier!r}; give a name or an ActivationFunction, which has its gradient"
+            f"the activation is {identifier!r}; give a name or an ActivationFunction, such as the decorator "
+            "nblstm.activation makes of an equation"
         )
     found = custom.named("activation", identifier, FUNCTIONS)
     if not isinstance(found, ActivationFunction):

@@ -47,6 +47,7 @@ ALLOWED = {
     | {"constraints", "initializers", "regularizers"},
     **{name: {"arguments", "training"} for name in KERAS_NAMES},
     "preprocessing": {"arguments", "training"},
+    "plots": {"arguments", "buffers", "cells", "engine", "layers", "models", "nn", "symbolic"},
     "sklearn": {"arguments", "cells", "files", "layers", "models", "training"},
     "utils": {"arguments", "layers", "preprocessing", "training"},
     "backend": {"arguments", "training", "layers"},
@@ -77,8 +78,8 @@ IN_FUNCTIONS = {
 #: Files that import modules by names: public names at their first use, the device's package, a pickled cell's module, a
 #: cache's sources, a process's task.
 BY_NAME = {
-    "__init__.py", "__main__.py", "engine/device.py", "cuda/gpu.py", "cells/pickling.py", "codegen/cache.py",
-    "codegen/background.py", "arguments/missing.py",
+    "__init__.py", "__main__.py", "engine/device.py", "cuda/gpu.py", "symbolic/importable.py", "codegen/cache.py",
+    "codegen/background.py", "arguments/missing.py", "cells/__init__.py",
 }  # fmt: skip
 
 #: Libraries that any part may import; all others are foreign.
@@ -205,6 +206,8 @@ def test_libraries(file):
         known = {"nblstm", *LIBRARIES, *sys.stdlib_module_names} | (OPTIONAL if in_function else set())
         if part_of(file) in ("torch", "onnx", "sklearn"):
             known |= {part_of(file)}
+        if part_of(file) == "plots":
+            known |= {"matplotlib"}
         if part_of(file) == "onnx":
             known |= {"google"}  # protobuf, by which it reads files
         if part_of(file) == "cuda":

@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import re
 import threading
 
 import numpy as np
@@ -222,22 +223,36 @@ def test_history_of_some_validations():
     assert again.state() == history.state()
 
 
+def test_history_in_a_notebook():
+    history = callbacks.History()
+    for epoch, loss in enumerate((3.0, 1.0, 2.0)):
+        history.on_epoch_end(epoch, {"loss": loss, "a<b": 0.5, "each": np.ones(2)})
+    shown = history._repr_html_()
+    assert shown.startswith("<div>3 epochs<table>")
+    [row] = re.findall(r"<tr><th>loss</th>(.*?)</tr>", shown)
+    assert re.findall(r">([\d.]+)<", row) == ["3", "1", "3", "2"]
+    assert "a&lt;b" in shown
+    assert "each" not in shown  # it has several values in each epoch
+    assert callbacks.History()._repr_html_().startswith("<div>0 epochs")
+
+
 def test_plot():
-    figures = pytest.importorskip("matplotlib.figure")
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("Agg")
     history = fit(epochs=5, validation_split=0.2, validation_freq=2)
-    figure = history.plot()
-    assert isinstance(figure, figures.Figure)
-    loss, _ = figure.axes
+    loss = history.plot("loss")
     assert [line.get_label() for line in loss.lines] == ["loss", "val_loss"]
     assert list(loss.lines[1].get_xdata()) == [2, 4]
     assert loss.lines[0].get_color() == loss.lines[1].get_color()
     for epochs in (2, 3, 5, 300):
         loss.set_xlim(1, epochs)
         assert all(tick == int(tick) for tick in loss.get_xticks())  # there is no epoch 1.25
-    assert history.plot("loss", ax=figure.axes[1]) is figure
-    matplotlib.pyplot.close(figure)
+    axes = history.plot()
+    assert axes.figure is not loss.figure
+    assert [line.get_label() for line in axes.lines] == ["loss", "val_loss", "mae", "val_mae"]
+    assert history.plot(metrics=["mae"], ax=loss) is loss
+    assert len(loss.lines) == 4
+    matplotlib.pyplot.close("all")
     message_of(ValueError, lambda: history.plot(["acc"]), "'acc' is not in the history, which has loss, mae")
     message_of(ValueError, callbacks.History().plot, "nothing is not in the history, which has no epoch")
 

@@ -164,7 +164,7 @@ def test_what_changes_from_run_to_run(equations):
     assert "as a state, as the mask of nblstm.cells.recurrent_dropout" in message
 
 
-def test_second_operands_that_change():
+def test_operands_that_change():
     assert "each time it runs" in tried(lambda a, b, h: b(h * GENERATOR.random()) * a, called="b")
 
 
@@ -261,7 +261,7 @@ def test_results_that_are_no_scalars(result):
     assert "return" in tried(lambda a, b, h: result)
 
 
-# --- second gates ---------------------------------------------------------------------------------
+# --- called gates ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_results_that_are_no_scalars(result):
         lambda a, b, h: ~b,
         lambda a, b, h: 2**b,
         lambda a, b, h: int(b) * a,
-        lambda a, b, h: round(b, 2),
+        lambda a, b, h: round(b),
         lambda a, b, h: divmod(b, 2)[0],
         lambda a, b, h: 1 in b,
         lambda a, b, h: operator.setitem(b, 0, a),
@@ -299,24 +299,27 @@ def test_results_that_are_no_scalars(result):
         lambda a, b, h: b << a,
     ],
 )
-def test_second_gates_are_no_numbers(equations):
-    assert "uses the second gate 'b' as a number; call it" in tried(equations, called="b")
+def test_called_gates_are_no_numbers(equations):
+    said = "uses the called gate 'b' as a number; call it with what its weights multiply"
+    assert said in tried(equations, called="b")
 
 
-def test_second_gates_that_are_not_called():
-    assert "never calls its second gate 'b'" in tried(lambda a, b, h: tanh(a) * h, called="b")
-    assert "returns SecondGate" in tried(lambda a, b, h: b, called="b")
+def test_called_gates_that_are_not_called():
+    assert "never calls its gate 'b'; call it with what its weights multiply" in tried(
+        lambda a, b, h: tanh(a) * h, called="b"
+    )
+    assert "returns CalledGate" in tried(lambda a, b, h: b, called="b")
 
 
-def test_first_gates_are_no_functions():
+def test_other_gates_are_no_functions():
     assert "only gates named in called= are" in tried(lambda a, b, h: a(h) + b(h), called="b")
     assert "only gates named in called= are" in tried(lambda a, b, h: a(h) + b)
 
 
 def test_operands():
-    assert "gives the second gate 'b' two operands" in tried(lambda a, b, h: b(h) + b(a * h), called="b")
-    assert "'a' and 'b' different operands" in tried(lambda a, b, h: a(h) + b(2 * h), called="a b")
-    assert "'a' and 'b' different operands" in tried(lambda a, b, h: b(h * a(h)), called="a b")  # no third product
+    assert "gives the gate 'b' two operands; its weights multiply one in each step" in tried(
+        lambda a, b, h: b(h) + b(a * h), called="b"
+    )
     assert "str 'h'; only numbers can be" in tried(lambda a, b, h: b("h"), called="b")
 
 
@@ -349,17 +352,27 @@ def test_reserved_names(name):
         (dict(states=""), "at least one gate and one state"),
         (dict(gates="a a"), "twice"),
         (dict(gates="a h"), "twice"),
-        (dict(split="z"), "splits 'z', which is not one of its gates"),
-        (dict(called="z"), "takes as second gate 'z', which is not one of its gates"),
-        (dict(called="b", split="b"), "splits its second gate 'b'"),
-        (dict(called="h"), "'h', which is not one of its gates"),
-        (dict(gates="operand b", called="b"), "uses the name 'operand'"),
+        (dict(split="z"), "has split='z', which is not one of its gates"),
+        (dict(called="z"), "has called='z', which is not one of its gates"),
+        (dict(input_only="a z"), "has input_only='z', which is not one of its gates"),
+        (dict(recurrent_only="h"), "has recurrent_only='h', which is not one of its gates"),
+        (dict(split="b", input_only="b"), "has 'b' in split and in input_only, which exclude each other"),
+        (dict(split="b", recurrent_only="b"), "has 'b' in split and in recurrent_only, which exclude each other"),
+        (dict(input_only="a b", recurrent_only="b"), "has 'b' in input_only and in recurrent_only, which exclude"),
+        (dict(called="b", input_only="b"), "has 'b' in called and in input_only, which exclude each other"),
+        (dict(signals="b"), "uses a name twice"),
+        (dict(scalars="a"), "uses a name twice"),
+        (dict(scalars="bias_hh"), "has a vector or scalar 'bias_hh', as networks name a parameter of theirs"),
+        (dict(matrix="orthogonal"), "has matrix='orthogonal'; give one of nblstm.cells, such as antisymmetric(0.01)"),
+        (dict(gates="operand_1 b", called="b"), "uses the name 'operand_1', which generated code needs"),
+        (dict(gates="kept_1 b"), "uses the name 'kept_1', which generated code needs"),
+        (dict(signals="mean_1"), "uses the name 'mean_1', which generated code needs"),
         (dict(gates="a 1b"), "'1b'"),
         (dict(gates="a if"), "'if'"),
         (dict(gates="a __debug__"), "'__debug__'"),
         (dict(gates="µ μ"), "uses a name twice"),  # Python reads both signs as the same letter
         (dict(gates="ﬁ fi"), "uses a name twice"),
-        (dict(gates="a b", vectors="weight_ih"), "has a vector named 'weight_ih', as networks name"),
+        (dict(gates="a b", vectors="weight_ih"), "has a vector or scalar 'weight_ih', as networks name"),
         (dict(gates=["a", "b"]), "in one string"),
         (dict(vectors=3), "in one string"),
         (dict(output="c"), "has the output 'c'; name one of its states, h"),

@@ -276,6 +276,10 @@ COMPARED = {
         lambda a, h: where((a > 0.1) * (h <= a) > 0, a, h * a),
         lambda a, h: np.where((a > 0.1) & (h <= a), a, h * a),
     ),
+    "product": (
+        lambda a, h: where((a > 0.1) * (h <= a) * (h < 0.3), a, h * a),
+        lambda a, h: np.where((a > 0.1) & (h <= a) & (h < 0.3), a, h * a),
+    ),
     "complement": (
         lambda a, h: (1 - (a > h)) * tanh(a) + (a >= h) / 2 - (-(h < a)),
         lambda a, h: held(a <= h) * np.tanh(a) + held(a >= h) / 2 + held(h < a),

@@ -343,7 +343,8 @@ def test_descriptions_that_do_harm(tmp_path):
 
 
 KINDS = {
-    "m.safetensors": mutations.mutated_safetensors, "m.npz": mutations.mutated_zip,
+    "m.safetensors": mutations.mutated_safetensors, "m.stack.safetensors": mutations.mutated_safetensors,
+    "m.npz": mutations.mutated_zip,
     "types.pt": mutations.mutated_zip, "types_older.pt": mutations.mutated_older, "m.pt": mutations.mutated_zip,
 }  # fmt: skip
 
@@ -357,6 +358,8 @@ def test_mutations(kind, tmp_path):
         return tanh(z + h)
 
     network = nn.Recurrent(plain, 2, 3, seed=0)
+    if "stack" in kind:
+        network = nn.Stack([network, nn.GRU(3, 3, seed=1)], residual=True, dropout=0.1)
     path, chance = tmp_path / kind, random.Random(zlib.crc32(kind.encode()))
     if kind == "m.pt":
         state = network.state_dict()

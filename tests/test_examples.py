@@ -21,19 +21,22 @@ RESULTS = {
     "generate_text": r"Held out: perplexity ([\d.]+) per character, of (\d+) characters",
     "forecast_months": r"from 12 months +([\d.]+)",
     "forecast_with_intervals": r"Held out: ([\d.]+) ppm .*, (\d+)% of weeks in the 80 % interval",
+    "forecast_distribution": r"year before ([\d.]+), normal ([\d.]+), mixture ([\d.]+), student ([\d.]+)",
     "spoken_vowels": r"Held out: ([\d.]+)% of 370 utterances are right",
     "swing_up": r"Held out: (\d+) of 10 swing-ups end upright",
     "read_from_torch": r"Held out: ([\d.]+)% of 360 digits are right",
+    "vanishing_gradient": r"RNN +([\d.]+).*\s+LSTM +([\d.]+) +([\d.]+).*\s+LSTM, clipped +([\d.]+) +([\d.]+)",
     "own_cell_in_torch": r"differ by at most (\S+)[\s\S]*Held out: ([\d.]+)% of 360 digits are right",
 }
 
 #: These take more than a few seconds without ``--quick``.
 LONGER = {
     "code_or_prose", "moving_digits", "digits_row_by_row", "generate_text", "spoken_vowels", "forecast_with_intervals",
+    "vanishing_gradient",
 }  # fmt: skip
 
-#: These are for one cell and have no options.
-ONE_CELL = {"swing_up", "read_from_torch", "own_cell_in_torch"}
+#: These have no ``--cell``: they are for one, or for several at once.
+ONE_CELL = {"swing_up", "forecast_distribution", "read_from_torch", "own_cell_in_torch", "vanishing_gradient"}
 
 #: What tells that a program has learned: better than chance, than the change of a year before (0.392 ppm), and than the
 #: year before with its growth (0.763 ppm).
@@ -45,9 +48,11 @@ LEARNED = {
     "generate_text": lambda perplexity, characters: perplexity < 15,
     "forecast_months": lambda error: error < 0.35,
     "forecast_with_intervals": lambda error, inside: error < 0.763 and 60 < inside < 95,
+    "forecast_distribution": lambda before, *ours: max(ours) < before,
     "spoken_vowels": lambda right: right > 92,
     "swing_up": lambda upright: upright >= 8,
     "read_from_torch": lambda right: right > 90,
+    "vanishing_gradient": lambda rnn, *lstms: rnn > 0.1 > 10 * max(lstms),
     "own_cell_in_torch": lambda apart, right: apart < 1e-5 and right > 80,
 }
 

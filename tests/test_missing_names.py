@@ -105,7 +105,7 @@ def test_a_module_that_is_being_imported_is_found(monkeypatch):
         nblstm.layers.half_done  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["onnx", "sklearn", "torch"])
+@pytest.mark.parametrize("name", ["onnx", "plots", "sklearn", "torch"])
 def test_modules_that_are_imported_by_their_names(name):
     """Their libraries need not be there: nothing of them is imported."""
     code = f"import nblstm\ntry:\n    nblstm.{name}\nexcept AttributeError as error:\n    print(error)"

@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import kinds_of_cells
 import numba
 import numpy as np
 import pytest
@@ -220,7 +221,7 @@ def test_a_cell_is_the_oracles():
     np.testing.assert_allclose(run(gates, 0.1, -0.2), expected, rtol=1e-13)
 
 
-def test_a_second_gate_is_a_function():
+def test_a_called_gate_is_a_function():
     @njit
     def by_name(r, z, h):
         return cells.gru_reset_before(r, z, linear, h)
@@ -235,6 +236,33 @@ def test_a_second_gate_is_a_function():
     assert math.isclose(by_name(0.1, -0.2, 0.3), expected, rel_tol=1e-14)
     assert math.isclose(on_the_spot(0.1, -0.2, 0.3), expected, rel_tol=1e-14)
     assert math.isclose(by_name(np.float32(0.1), np.float32(-0.2), np.float32(0.3)), expected, rel_tol=1e-6)
+
+
+UNITS = "layer_norm_lstm", "attention", "everything"
+
+
+@pytest.mark.parametrize("name", [name for name in kinds_of_cells.CELLS if name not in UNITS])
+def test_cells_of_all_kinds(name):
+    """Several called gates, x, signals, scalars; noise is its mean."""
+    of = kinds_of_cells.CELLS[name]
+    source = ", ".join(f"lambda v: 0.3 * v + {k + 1}" if name in of.functions else f"numbers[{k}]"
+                       for k, name in enumerate(of.arguments))  # fmt: skip
+    scope = {"of": of}
+    exec(f"def step(numbers):\n    return of({source})", scope)
+    for dtype, tolerance in OUTPUT.items():
+        numbers = np.random.default_rng(1).uniform(-1, 1, len(of.arguments)).astype(dtype)
+        result, expected = njit(scope["step"])(numbers), scope["step"](numbers.astype("f8"))
+        np.testing.assert_allclose(result, expected, rtol=tolerance * 10)
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_cells_with_sums_over_units_are_refused(name):
+    of = kinds_of_cells.CELLS[name]
+    numbers = [0.1 if name not in of.functions else linear for name in of.arguments]
+    with pytest.raises(numba.TypingError, match=f"the cell '{name}' has sums over units, and is called on the numbers"):
+        njit(lambda *numbers: of(*numbers))(*numbers)
+    with pytest.raises(CellError, match=r"^m\w+ is for the equations of a cell, where units stand side by"):
+        of(*(0.1 if number is linear else number for number in numbers))
 
 
 def test_cells_of_one_name_are_told_apart_and_can_be_arguments():
@@ -381,7 +409,7 @@ def test_an_argument_that_is_no_number_is_refused_in_one_sentence():
     assert "missing a required argument" in refused(lambda x: cells.lstm(x, x), 1.0)
     assert "missing a required argument: 'b'" in refused(lambda x: nblstm.maximum(x), 1.0)
     assert (
-        "the cell 'gru_reset_before' got float64 for its second gate 'n'; give a function compiled by @njit, from its "
+        "the cell 'gru_reset_before' got float64 for its called gate 'n'; give a function compiled by @njit, from its "
         "operand to its pre-activation"
     ) in refused(lambda x: cells.gru_reset_before(x, x, x, x), 1.0)
 

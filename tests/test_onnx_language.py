@@ -240,5 +240,6 @@ def test_lstms_with_more_are_no_lstm(uses):
 
 
 def test_models_have_no_signals():
-    model = Sequential([layers.RNN(timed, 5)], seed=0)
-    message_of(ValueError, lambda: (model.build((None, None, 3)), nblstm.onnx.export(model)), "signals")
+    model = Sequential([layers.RNN(timed, 5, signals={"dt": 1, "keep": 2})], seed=0)
+    model.build((None, None, 3))
+    message_of(ValueError, lambda: nblstm.onnx.export(model), "has a cell with signals, dt, keep")

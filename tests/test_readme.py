@@ -15,8 +15,8 @@ from nblstm.arguments import custom
 NOT_KERAS = {
     "ActivationFunction", "AvgPool1D", "AvgPool2D", "Configured", "Convolution1D", "Convolution2D", "GlobalAvgPool1D",
     "GlobalMaxPool1D", "Initializer", "InputLayer", "Layer", "Loss", "LossFunction", "LossMetric", "MaxPool1D",
-    "MaxPool2D", "Metric", "MetricFunction", "Optimizer", "Parameter", "Quantile", "Recurrent", "Regularizer",
-    "Sequence", "Stepper", "Tape",
+    "MaxPool2D", "Metric", "MetricFunction", "Optimizer", "OwnLoss", "Parameter", "Quantile", "Recurrent",
+    "Regularizer", "Sequence", "Stepper", "Tape",
 }  # fmt: skip
 
 ROOT = Path(__file__).parents[1]

@@ -11,6 +11,7 @@ from nblstm import nn
 T, B, I, H = 7, 3, 4, 5
 LENGTHS = [4, 7, 0]
 MASK = np.random.default_rng(5).random((T, B)) < 0.6
+RESETS = np.random.default_rng(6).random((T, B)) < 0.3
 
 
 def made(cell="lstm", seed=0, **options):
@@ -35,8 +36,17 @@ def assert_same(found, expected):
 @pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before", "lstm_peephole"])
 @pytest.mark.parametrize(
     "given",
-    [{}, {"lengths": LENGTHS}, {"checkpoint": 3}, {"lengths": LENGTHS, "checkpoint": 2}, {"mask": MASK}],
-    ids=["plain", "lengths", "checkpoint", "both", "mask"],
+    [
+        {},
+        {"lengths": LENGTHS},
+        {"checkpoint": 3},
+        {"lengths": LENGTHS, "checkpoint": 2},
+        {"mask": MASK},
+        {"resets": RESETS},
+        {"resets": RESETS, "lengths": LENGTHS, "checkpoint": 2},
+        {"resets": RESETS, "mask": MASK},
+    ],
+    ids=["plain", "lengths", "checkpoint", "both", "mask", "resets", "resets, lengths", "resets, mask"],
 )
 @pytest.mark.parametrize(
     "options",
@@ -50,7 +60,9 @@ def assert_same(found, expected):
 def test_the_same_bits_as_without(cell, given, options):
     """From the tape, and from a copy of the reserve alone, once the first is overwritten."""
     net, other, x, dy = made(cell, **options)
-    given = {name: value.T if name == "mask" and net.batch_first else value for name, value in given.items()}
+    given = {
+        name: value.T if name in ("mask", "resets") and net.batch_first else value for name, value in given.items()
+    }
     y, states, tape = net.forward(x, **given)
     expected = results(net.backward(tape, dy))
     reserve = np.full(other.reserve_size(T, B, **given), 255, "uint8")

@@ -95,6 +95,15 @@ def test_what_is_not_trained_stays():
     assert [w.shape for w in model.trainable_weights] == [(4, 2), (2,)]
 
 
+def test_a_model_in_a_notebook():
+    model = Sequential([Input((4,)), Dense(3, name="a<b")], name="small")
+    shown = model._repr_html_()
+    assert "<b>small</b>" in shown
+    for text in ("a&lt;b (Dense)", "(None, 3)", "15", "Total params: 15 (60.00 B)"):
+        assert f">{text}<" in shown
+    assert "not built" in Sequential([Dense(1)])._repr_html_()
+
+
 def test_summary(capsys):
     model = Sequential(
         [TimeDistributed(Dense(3, name="d"), name="t", input_shape=(None, 2)), Flatten(name="f")], name="m"

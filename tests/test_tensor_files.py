@@ -241,9 +241,6 @@ def test_what_does_not_fit_says_what_would(tmp_path):
         ("weight_ih_l0' has shape (16, 3)", "(20, 3)"): lambda: nn.LSTM(3, 5, 2, bidirectional=True).load(
             path, LSTM_PREFIX
         ),
-        ("has projections, weight_hr_l0", "proj_size=0"): lambda: nn.load(
-            written(tmp_path / "p.npz", weight_hh_l0=np.ones((8, 1)), weight_hr_l0=np.ones((1, 2)))
-        ),
         ("of 5 gates", "give cell"): lambda: nn.load(written(tmp_path / "g.npz", weight_hh_l0=np.ones((10, 2)))),
         ("no matrix 'weight_ih_l0'",): lambda: nn.load(written(tmp_path / "h.npz", weight_hh_l0=np.ones((8, 2)))),
         ("no matrix 'weight'",): lambda: nn.load(written(tmp_path / "w.npz", weight=np.ones(3))),

@@ -4,6 +4,7 @@ import copy
 import io
 import warnings
 
+import kinds_of_cells
 import numpy as np
 import pytest
 
@@ -434,6 +435,24 @@ def test_streaming_and_numpy():
             with torch.enable_grad():
                 assert not torch.equal(ours(x)[0], wanted)  # passes for gradients have the parameters as they are
         assert not torch.equal(ours(x)[0], wanted)
+
+
+def test_streaming_with_signals():
+    made = kinds_of_cells.CELLS["decay"]
+    for ours in (nbt.Recurrent(made, 3, 6), nbt.Recurrent(made, 3, 6).bfloat16()):
+        dtype, network = ours.weight_ih_l0.dtype, ours.to_nn()
+        x, dt, keep = torch.rand(4, 1, 3).to(dtype), torch.rand(4, 1).to(dtype), torch.rand(4, 1, 6).to(dtype)
+        step, theirs = ours.stepper(), network.stepper()
+        for t in range(4):
+            y = step(x[t], signals={"dt": dt[t], "keep": keep[t]})
+            numbers = {"dt": dt[t].float().numpy(), "keep": keep[t].float().numpy()}
+            assert torch.equal(y, torch.from_numpy(theirs(x[t].float().numpy(), signals=numbers)).to(dtype))
+        one = step(x[0, 0], signals={"dt": 0.5, "keep": keep[0, 0]})
+        assert one.shape == (6,)
+        with pytest.raises(TypeError, match=r"^signals\['dt'\] is list; give a tensor of torch"):
+            step(x[0], signals={"dt": [0.5], "keep": 1.0})
+        with pytest.raises(ValueError, match=r"^signals has none; give a dict of arrays for 'dt', 'keep'"):
+            step(x[0])
 
 
 def test_repr():

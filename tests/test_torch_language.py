@@ -13,7 +13,7 @@ from messages import message_of  # noqa: E402
 from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence  # noqa: E402
 
 import nblstm.torch as nbt  # noqa: E402
-from nblstm import cells, nn  # noqa: E402
+from nblstm import cell, cells, nn, noise  # noqa: E402
 
 F64 = torch.float64
 T, B, I, H = 6, 4, 3, 4
@@ -229,6 +229,75 @@ def test_noise_is_torch_s_generator_s():
     assert torch.equal(ours(x)[0], ours(x)[0])
     alike([reference(x)[0]], [ours(x)[0]], 1e-5)
     assert torch.equal(torch.from_numpy(ours.to_nn()(x.numpy())[0]), ours(x)[0])
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own
+def test_dropped_connections_are_those_of_the_forward_pass():
+    """Eager, by operators and compiled: gradients are differences of the outputs under the same seed."""
+    module = nbt.Recurrent(cells.lstm.with_matrix(cells.dropconnect(0.5)), I, H, 2, bidirectional=True, dtype=F64)
+    x = torch.randn(5, 3, I, dtype=F64, requires_grad=True)
+    torch._dynamo.reset()
+
+    def loss(call):
+        torch.manual_seed(5)
+        return call(x)[0].sin().sum()
+
+    def hooked(x):
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor):
+            return module(x)
+
+    weight = module.weight_hh_l0
+    for call in (module, hooked, torch.compile(module, backend="aot_eager", fullgraph=True)):
+        value = loss(call)
+        dx, dW = torch.autograd.grad(value, [x, weight])
+        assert 0.2 < (dW == 0).double().mean() < 0.8
+        for tensor, gradient, row in ((x, dx, 0), (weight, dW, int((dW[:, 0] != 0).nonzero()[0]))):
+            at, ends = tensor.detach().reshape(len(tensor), -1), []
+            for step in (1e-5, -2e-5, 1e-5):
+                at[row, 0] += step
+                ends.append(loss(module).item())
+            assert abs((ends[0] - ends[1]) / 2e-5 - gradient.reshape(len(tensor), -1)[row, 0].item()) < 1e-8
+        assert value.item() == pytest.approx(ends[2], rel=1e-12)
+    reference = nbt.reference(module)
+    zeros = [torch.autograd.grad(loss(reference), weight)[0] == 0 for _ in range(2)]
+    assert torch.equal(*zeros)
+    assert 0.2 < zeros[0].double().mean() < 0.8
+    assert not torch.equal(module(x)[0], module(x)[0])
+    module.eval()
+    assert torch.equal(loss(module), loss(hooked))
+    alike([loss(module)], [loss(reference)])
+    torch._dynamo.reset()
+
+
+def test_signals_and_resets():
+    """Eager and by operators against the equations; noise that lasts for a sequence is another one behind a reset."""
+    module = module_of(timed, num_layers=2, bidirectional=True)
+    x, signals = given_of(module)
+    resets = torch.rand(T, B, generator=torch.Generator().manual_seed(2)) < 0.3
+
+    def called(module):
+        def call(x, hx, lengths, signals):
+            return module(x, hx, lengths, resets, signals=signals)
+
+        return call
+
+    for lengths in (None, [6, 0, 2, 5]):
+        hx = states_of(module)
+        wanted = results(called(nbt.reference(module)), module.parameters(), x, signals, hx, lengths)
+        alike(results(called(module), module.parameters(), x, signals, hx, lengths), wanted)
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor):
+            alike(results(called(module), module.parameters(), x, signals, hx, lengths), wanted)
+
+    @cell(gates="a", states="h")
+    def masked(a, h):
+        return noise.bernoulli(0.5, per="sequence") + 0 * a
+
+    module, resets = nbt.Recurrent(masked, 1, 50), torch.tensor([False, False, True, False])[:, None]
+    for own in (module, nbt.reference(module)):
+        y = own(torch.zeros(4, 1, 1), resets=resets)[0]
+        assert torch.equal(y[0], y[1])
+        assert not torch.equal(y[1], y[2])
+        assert torch.equal(y[2], y[3])
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")  # by torch

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint  # noqa: E402
 
 import nblstm.torch as nbt  # noqa: E402
 from nblstm import cell, cells, sigmoid, tanh  # noqa: E402
-from nblstm.engine.engine import TRAINING  # noqa: E402
+from nblstm.engine.lookup import TRAINING  # noqa: E402
 from nblstm.torch.description import described, network_from  # noqa: E402
 
 F64 = torch.float64

@@ -27,6 +27,7 @@ from nblstm import (
     tanh,
     where,
 )
+from nblstm.cells.stages import saved_names
 from nblstm.symbolic import functions
 from nblstm.symbolic.differentiate import gradients
 from nblstm.symbolic.emit import OPERATORS, Dialect, Form, emit_function
@@ -193,11 +194,26 @@ def test_expensive_functions_are_never_computed_twice():
 
 # --- source ---------------------------------------------------------------------------------------
 
+
+def by_name(function, values):
+    """Call a generated function, whose arguments are those that it needs."""
+    return function(*(values[name] for name in function.__code__.co_varnames[: function.__code__.co_argcount]))
+
+
+def backward_values(made, results, d_states, scalars):
+    """What a generated backward function may be given, by name: ``results`` are new states and saved values."""
+    n = len(made.states)
+    values = {f"d{name}": d for name, d in zip(made.states, d_states, strict=True)}
+    values |= dict(zip(saved_names(made), results[n:], strict=True))
+    values |= {name: scalars[name] for name in (*made.states, *made.vectors)}
+    return values | {f"new_{name}": new for name, new in zip(made.states, results, strict=False)}
+
+
 RUNNING = {name: lambda *x, f=f: float(f(*x)) for name, f in NUMERIC.items()}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", [name for name, (made, _) in CELLS.items() if made.stages == 1])
+@pytest.mark.parametrize("name", [name for name, (made, _) in CELLS.items() if not made.functions])
 def test_source_runs(name, dtype):
     made, oracle = CELLS[name]
     source = made.source(dtype=dtype)
@@ -209,12 +225,11 @@ def test_source_runs(name, dtype):
     rng = np.random.default_rng(3)
     scalars = dict(zip(made.arguments, rng.normal(size=len(made.arguments)), strict=True))
     n = len(made.states)
-    results = namespace["forward"](*scalars.values())
+    results = by_name(namespace["forward"], scalars)
     np.testing.assert_allclose(results[:n], np.ravel(oracle.step(*scalars.values())), rtol=1e-13)
 
     d_states = rng.normal(size=n)
-    previous, vectors = [scalars[s] for s in made.states], [scalars[v] for v in made.vectors]
-    derived = namespace["backward"](*d_states, *results[n:], *previous, *results[:n], *vectors)
+    derived = by_name(namespace["backward"], backward_values(made, results, d_states, scalars))
     for k, argument in enumerate(made.arguments):
         above = oracle.step(*(scalars | {argument: scalars[argument] + 1e-5}).values())
         below = oracle.step(*(scalars | {argument: scalars[argument] - 1e-5}).values())
@@ -240,7 +255,7 @@ def test_all_kinds_of_source_compute_the_same(name):
     z, state, vectors = (rng.normal(size=shape) for shape in ((rows, P, H), (S, rows, H), (V, H)))
     before, y, tape, saved = state.copy(), np.zeros((rows, H)), np.zeros((S - 1, rows, H)), np.zeros((rows, K, H))
     flat = [array.reshape(-1) for array in (z, state, vectors, y, tape, saved)]
-    forward["rows"](rows, H, H, flat[0], P * H, flat[1], rows * H, H, flat[2], flat[3], H, flat[4], rows * H, H,
+    forward["rows"](rows, 0, H, H, flat[0], P * H, flat[1], rows * H, H, flat[2], flat[3], H, flat[4], rows * H, H,
                     flat[5], K * H)  # fmt: skip
     d_state, dy = rng.normal(size=(S, rows, H)), rng.normal(size=(rows, H))
     d_before, d_vectors, dz = d_state.copy(), np.zeros((rows, V, H)), np.zeros((rows, P, H))
@@ -248,18 +263,18 @@ def test_all_kinds_of_source_compute_the_same(name):
     y_all, tape_all = before[order[0]].copy(), before[order[1:]].copy()
     flat = [a.reshape(-1) for a in (d_before, dy, saved, y, tape, y_all, tape_all, vectors, d_vectors, dz)]
     # Previous states are planes of their own here: those of step 0.
-    backward["rows"](rows, H, H, flat[0], rows * H, H, flat[1], H, flat[2], K * H, flat[3], H, flat[4], rows * H, H,
+    backward["rows"](rows, 0, H, H, flat[0], rows * H, H, flat[1], H, flat[2], K * H, flat[3], H, flat[4], rows * H, H,
                      flat[5], flat[6], np.arange(rows), flat[7], flat[8], V * H, flat[9], P * H)  # fmt: skip
     for b, u in np.ndindex(rows, H):
         of_name = dict(zip(made.preactivations, z[b, :, u], strict=True))
         of_name |= dict(zip(made.states, before[:, b, u], strict=True))
         of_name |= dict(zip(made.vectors, vectors[:, u], strict=True))
-        results = scalar["forward"](*(of_name[name] for name in made.arguments))
+        results = by_name(scalar["forward"], of_name)
         assert [*state[:, b, u], *saved[b, :, u]] == [*results]
         new, kept = tuples["cell_forward"](z[b, :, u], before[:, b, u], vectors[:, u])
         assert [*new, *kept] == [*results]
         d_new = d_state[:, b, u] + dy[b, u] * (np.arange(S) == order[0])
-        derived = scalar["backward"](*d_new, *kept, *before[:, b, u], *new, *vectors[:, u])
+        derived = by_name(scalar["backward"], backward_values(made, results, d_new, of_name))
         of_name = dict(zip(made.arguments, derived, strict=True))
         assert [*dz[b, :, u]] == [of_name[name] for name in made.preactivations]
         assert [*d_before[:, b, u], *d_vectors[b, :, u]] == [of_name[name] for name in (*made.states, *made.vectors)]
@@ -288,9 +303,9 @@ def test_names_of_values_avoid_those_of_gates():
     exec(crowded.source(dtype="float64"), names)
     values = dict(zip(crowded.arguments, (0.3, -0.2, 0.7, 0.4, -0.6), strict=True))
     new = crowded(*values.values())
-    results = names["forward"](*values.values())
+    results = by_name(names["forward"], values)
     assert results[:2] == pytest.approx(new, rel=1e-14)
-    derived = names["backward"](1.0, 0.5, *results[2:], values["h"], values["h_previous"], *results[:2])
+    derived = by_name(names["backward"], backward_values(crowded, results, (1.0, 0.5), values))
     for derivative, name in zip(derived, values, strict=True):
         above, below = (crowded(*(values | {name: values[name] + delta}).values()) for delta in (1e-5, -1e-5))
         assert derivative == pytest.approx(((above[0] - below[0]) + 0.5 * (above[1] - below[1])) / 2e-5, rel=1e-8)

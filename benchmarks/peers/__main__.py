@@ -8,19 +8,23 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.peers import markdown, program_times, startup
+from benchmarks.peers import markdown, program_times, startup, tables
+from benchmarks.peers.options import options
 from benchmarks.peers.processes import Contest
 from benchmarks.peers.programs import PROGRAMS
-from benchmarks.peers.tables import KINDS, PEERS
+from benchmarks.peers.zoo import zoo
 
 CELLS = ("lstm", "gru", "rnn")
+
+#: Kinds of work that are tables, by their names on the command line.
+KINDS = {**tables.KINDS, "zoo": zoo, "options": options}
 
 
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=(__doc__ or "").replace("``", ""))
     kinds = [*KINDS, "startup", "programs"]
-    contenders = ["nblstm", "nblstm_torch", "nblstm_onnx", *PEERS, *program_times.PEERS]
+    contenders = ["nblstm", "nblstm_torch", "nblstm_onnx", *tables.PEERS, "torchrecurrent", *program_times.PEERS]
     parser.add_argument("--kinds", nargs="+", choices=kinds, default=kinds, help="what to measure (default: all)")
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=CELLS)
     parser.add_argument("--programs", nargs="+", choices=PROGRAMS, default=list(PROGRAMS), metavar="NAME",

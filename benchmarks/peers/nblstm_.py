@@ -8,8 +8,10 @@ import numpy as np
 
 import nblstm
 from benchmarks.networks import peephole
+from benchmarks.peers.options import network_with
 from benchmarks.peers.work import Data, Work, trained
-from benchmarks.shapes import multiply_adds
+from benchmarks.peers.zoo import cell_of
+from benchmarks.shapes import GATES, multiply_adds
 from nblstm.cpu.threads import num_threads, set_num_threads
 
 
@@ -25,18 +27,24 @@ class Contender:
     """Each method is one piece of work, timed as it stands."""
 
     def __init__(self, work: Work, data: Data, training: bool):
-        self.work, self.data = work, data
-        if work.cell == "peephole":
+        self.work, self.data, self.given = work, data, {}
+        if work.option:
+            self.net, self.given = network_with(work.option, work, data)
+        elif work.cell == "peephole":
             self.net = nblstm.nn.Recurrent(peephole, work.I, work.H)
-        else:
+        elif work.cell in GATES:
             self.net = getattr(nblstm.nn, work.cell.upper())(work.I, work.H)
-        self.net.load_state_dict(data.weights)
+        else:
+            self.net = nblstm.nn.Recurrent(cell_of(work.cell), work.I, work.H, seed=0)
+        self.net.load_state_dict({**self.net.state_dict(), **data.weights})
         one_state = work.cell in ("gru", "rnn")
         self.state = data.state[0] if one_state else data.state
         self.dstate = data.dstate[0] if one_state else data.dstate
+        if work.cell not in GATES:
+            self.state = self.dstate = None
 
     def inference(self):
-        return self.net(self.data.x)
+        return self.net(self.data.x, **self.given)
 
     def training(self):
         return self._train(None)
@@ -52,7 +60,7 @@ class Contender:
         return self._train(self.data.lengths)
 
     def _train(self, lengths):
-        y, state, tape = self.net.forward(self.data.x, self.state, lengths)
+        y, state, tape = self.net.forward(self.data.x, self.state, lengths, **self.given)
         return y, state, self.net.backward(tape, self.data.dy, self.dstate)
 
     def _touch(self):
@@ -77,7 +85,7 @@ class Contender:
         """A result as named arrays, for comparison."""
         if method == "step":
             return {"y": result}
-        if method == "fma_peak":
+        if method == "fma_peak" or self.work.cell not in GATES:
             return {}
         y, state, *gradients = result
         states = state if isinstance(state, tuple) else (state,)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,10 +17,12 @@ class Work:
     Attributes
     ----------
     cell : str
-        ``"lstm"``, ``"gru"``, ``"rnn"``, or ``"peephole"``, the user's own cell.
+        ``"lstm"``, ``"gru"``, ``"rnn"``, or ``"peephole"``, the user's own cell; or a module of torchrecurrent's.
     T, B, I, H : int
     order : str
         Of the sequences in a ragged batch: ``"unsorted"`` or ``"sorted"`` by length, longest first.
+    option : str
+        What the network has beside, see `options`; the numbers are the same.
     """
 
     cell: str
@@ -29,6 +31,7 @@ class Work:
     I: int
     H: int
     order: str = "unsorted"
+    option: str = field(default="", repr=False)
 
     @classmethod
     def of(cls, shape: Shape, cell: str = "lstm", order: str = "unsorted") -> Work:
@@ -47,7 +50,8 @@ class Data:
     Attributes
     ----------
     weights : dict of str to ndarray
-        Under torch's names and in torch's order of gates; the own cell's peepholes are ``p_i_l0`` ... (H,).
+        Under torch's names and in torch's order of gates; the own cell's peepholes are ``p_i_l0`` ... (H,). None for
+        a module of torchrecurrent's.
     x, dy : ndarray, shape (T, B, I) and (T, B, H)
     state, dstate : tuple of ndarray, each (1, B, H)
         Initial states, and the gradient with respect to the final ones.
@@ -66,8 +70,11 @@ class Data:
 def data(work: Work) -> Data:
     """Random numbers for a piece of work; equal for equal work, in any process."""
     generator = np.random.default_rng(zlib.crc32(repr(work).encode()))
-    T, B, I, H, G = work.T, work.B, work.I, work.H, GATES[work.cell]
-    shapes = {"weight_ih_l0": (G * H, I), "weight_hh_l0": (G * H, H), "bias_ih_l0": (G * H,), "bias_hh_l0": (G * H,)}
+    T, B, I, H, G = work.T, work.B, work.I, work.H, GATES.get(work.cell)
+    shapes: dict[str, tuple[int, ...]] = {}
+    if G is not None:
+        shapes = {"weight_ih_l0": (G * H, I), "weight_hh_l0": (G * H, H), "bias_ih_l0": (G * H,)}
+        shapes |= {"bias_hh_l0": (G * H,)}
     if work.cell == "peephole":
         shapes |= {f"p_{gate}_l0": (H,) for gate in "ifo"}
     bound = H**-0.5

@@ -105,6 +105,8 @@ def plain(name: str, value) -> Any:
         return value.item()
     if isinstance(value, tuple | list):
         return [plain(name, entry) for entry in value]
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {key: plain(name, entry) for key, entry in value.items()}
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if hasattr(value, "get_config") and not isinstance(value, type):
@@ -167,6 +169,8 @@ class Registry:
         found = custom.named(self.kind, name, self.classes, self.shown, by=self._by)
         if isinstance(found, type):
             found = found.from_config(config) if hasattr(found, "from_config") else found(**config)
+        elif self._fits(found) and hasattr(found, "replace"):
+            found = found.replace(**config)
         elif config and self._fits(found):
             raise TypeError(f"{name!r} is no class of a {self.kind}; give its name alone, or what get_config() gave")
         if not self._fits(found):

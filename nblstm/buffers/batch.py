@@ -38,6 +38,10 @@ class Batch:
     """
 
     order: np.ndarray | None = None
+    #: Whether packed rows are gathered by an index, as with a mask; see `GatheredBatch`.
+    gathered = False
+    #: Whether states are set back to the initial ones within a sequence, see `ResetBatch`.
+    restarts = False
     #: Whether the caller's x, y and their gradients are padded, (T, B, K), rather than packed rows (N, K).
     padded = True
 
@@ -86,6 +90,11 @@ class Batch:
     def packed(self) -> Batch:
         """The batch as kernels see it; see `MaskedBatch`."""
         return self
+
+    @property
+    def reordered(self) -> bool:
+        """True if kernels have the states in another order than the caller."""
+        return self.order is not None
 
     @property
     def steps(self) -> int:
@@ -141,6 +150,18 @@ class Batch:
     def unsort(self, state: np.ndarray) -> np.ndarray:
         """States (..., B, H) in the caller's order."""
         return state if self.order is None else np.take(state, self.rank, axis=-2)
+
+    def d_sort(self, d_state: np.ndarray) -> np.ndarray:
+        """The gradient of `sort`."""
+        return self.unsort(d_state)
+
+    def d_unsort(self, d_state: np.ndarray) -> np.ndarray:
+        """The gradient of `unsort`."""
+        return self.sort(d_state)
+
+    def d_initial(self, d_state: np.ndarray, all_begin: bool) -> np.ndarray:
+        """Gradients (..., n, H) of the initial states of the n sequences that began with them: all or none."""
+        return self.unsort(d_state) if all_begin else d_state[..., :0, :]
 
 
 class PackedBatch(Batch):

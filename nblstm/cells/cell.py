@@ -14,6 +14,7 @@ from nblstm.cells.declaration import check_declaration, initial_values_of, names
 from nblstm.cells.recurrent_matrix import RecurrentMatrix
 from nblstm.cells.source import source
 from nblstm.symbolic.graph import topological
+from nblstm.symbolic.recorder import is_recording, recording
 from nblstm.symbolic.unsupported import CellError
 
 #: Kinds of generated source, see `Cell.source`.
@@ -65,9 +66,12 @@ class Cell:
     def __call__(self, *scalars):
         """Evaluate the equations once, on plain numbers: the new states, as the function returns them.
 
-        For a gate in ``called``, give a function from its operand to its pre-activation.
+        For a gate in ``called``, give a function from its operand to its pre-activation. Noise is its mean.
         """
-        return self.equations(*scalars)
+        if is_recording():
+            return self.equations(*scalars)
+        with recording(False, units=False):
+            return self.equations(*scalars)
 
     @cached_property
     def arguments(self) -> tuple[str, ...]:
@@ -123,10 +127,14 @@ class Cell:
         """True if all states are 0 before the first step, unless something else is given."""
         return not any(self.initial)
 
-    @cached_property
+    @property
     def without_noise(self) -> Cell:
         """The cell in inference: the same where its equations draw no noise."""
-        return replace(self, noisy=False) if self.graph.noise else self
+        return self._without_noise if self.graph.noise else self
+
+    @cached_property
+    def _without_noise(self) -> Cell:
+        return replace(self, noisy=False)
 
     @cached_property
     def graph(self) -> CellGraph:
@@ -142,6 +150,9 @@ class Cell:
             "gates without an input": self.recurrent_only, "gates without a recurrence": self.input_only,
             "a called half of a split gate": [g for g in self.called if g in self.split],
             "called gates": self.called, "several operands": graph.operands[1:],
+            "a called gate of the first state itself": [
+                name for link in graph.links if not link.name for name in link.targets if name in self.functions
+            ],
             "an operand of gates that are called": [
                 value for value in graph.operands if {node.args[0] for node in topological([value])} & {*self.functions}
             ],
@@ -149,6 +160,12 @@ class Cell:
             "a recurrent matrix of its own": self.matrix is not None,
         }  # fmt: skip
         return tuple(part for part, used in found.items() if used)
+
+    def with_matrix(self, matrix: RecurrentMatrix | None) -> Cell:
+        """The same equations with recurrent weights made by a matrix, such as `cells.dropconnect`."""
+        if matrix is not None and not isinstance(matrix, RecurrentMatrix):
+            raise CellError(f"with_matrix got {matrix!r}; give one of nblstm.cells, such as antisymmetric(0.01)")
+        return replace(self, matrix=matrix)
 
     def check_known(self, where: str, known: Collection[str]) -> None:
         """Raise ValueError if the equations use a part of the language that ``where`` does not know."""

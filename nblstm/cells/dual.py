@@ -1,12 +1,12 @@
 """A cell with its tangent, as a transformation of a cell: the forward mode of differentiation.
 
-With a dot for the derivative in a direction, of the weights, the input and everything else, a gate a = W x + R h + b has
+With a' for the derivative in a direction, of weights, input and everything else, a gate a = W x + R h + b has
 
     a'  =  W' x + W x'  +  R' h + R h'  +  b'
 
 so it becomes three gates of a network with inputs ``[x, x']``: ``a`` itself, ``a_tangent`` with weights ``[W', W]``,
-``R'`` and ``b'``, and ``a_moved``, a product of R with h' alone. The equations follow by the chain rule from the graph of
-the cell. As the result is a cell, BPTT through it is the second derivative.
+``R'`` and ``b'``, and ``a_moved``, a product of R with h' alone. The equations follow by the chain rule from the graph
+of the cell. As the result is a cell, BPTT through it is the second derivative.
 
 References
 ----------
@@ -42,7 +42,9 @@ def dual(base: Cell) -> Cell:
     """
     if base.graph.noise:
         raise CellError(f"the cell {base.name!r} draws noise, which has no derivative; take cell.without_noise")
-    gates = [own for g in base.gates for own in (g, g + TANGENT, g + MOVED) if own != g + MOVED or g in base.recurrent_gates]
+    gates = [
+        own for g in base.gates for own in (g, g + TANGENT, g + MOVED) if own != g + MOVED or g in base.recurrent_gates
+    ]
     moved = tuple(g + MOVED for g in base.recurrent_gates)
     tangents = lambda names: tuple(name + end for end in ("", TANGENT) for name in names)  # noqa: E731
     split = tuple(own for g in base.split for own in (g, g + TANGENT))
@@ -57,7 +59,7 @@ def dual(base: Cell) -> Cell:
 
     def equations(*scalars):
         values = dict(zip(arguments, scalars, strict=True))
-        return _Step(base, values).states()
+        return _TangentStep(base, values).states()
 
     with_signature(equations, f"{base.name}_dual", base.__doc__, arguments)
     return cell(
@@ -69,7 +71,7 @@ def dual(base: Cell) -> Cell:
     )(equations)  # fmt: skip
 
 
-class _Step:
+class _TangentStep:
     """One step of a cell with tangents: its graph evaluated on the arguments of the dual cell.
 
     Parameters
@@ -85,10 +87,10 @@ class _Step:
         self._tangents: dict[Value, Value] = {}
         gates = {**{g: g for g in base.gates}, **{f"{g}_h": g for g in base.split}}
         for name in base.arguments:
-            node, own, end = Value("input", name), arguments.get("own_x" if name == "x" else name), TANGENT
             if name in base.functions:
                 continue  # with its link
-            self._values[node] = own
+            node, end = Value("input", name), TANGENT
+            self._values[node] = arguments["own_x" if name == "x" else name]
             half = name[-2:] if gates.get(name[:-2]) and name[:-2] in base.split else ""
             tangent = f"{name.removesuffix(half)}{end}{half}" if half else ("own_x" if name == "x" else name) + end
             self._tangents[node] = arguments[tangent]

@@ -1,45 +1,80 @@
-"""Source of a cell's local derivatives: of each new state of a unit with respect to that unit's own arguments.
+"""Source of a cell's local derivatives: of what a unit computes with respect to that unit's own numbers.
 
-Units depend on each other through matrix products alone, so with these and the weights the chain rule gives the
-derivatives of a whole step.
+Units depend on each other through links alone, through products and sums over units, so with these and the weights the
+chain rule gives the derivatives of a whole step.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nblstm.cells.source import inlined
+from nblstm.cells.stages import forward_program
 from nblstm.symbolic.differentiate import gradients
 from nblstm.symbolic.emit import emit_function
-from nblstm.symbolic.graph import ONE
+from nblstm.symbolic.graph import ONE, Value
 
 if TYPE_CHECKING:
     from nblstm.cells.cell import Cell
 
-#: Arguments of ``rows``: the pre-activations (P, H), the states before the step, ``plane`` apart, and the vectors; out:
-#: the derivatives of each new state, and of the operand if there is one, a block (P + S, H) for each.
+#: Arguments of ``rows``: a row of the workspace after the step, the states before it, ``plane`` apart, and the vectors
+#: and scalars; out: the derivatives of each of `computed` by each of `variables`, a block of H for each pair.
 LOCAL_JACOBIAN = "H", "z", "state", "plane", "vectors", "derivatives"
 
 
+class Computed(NamedTuple):
+    """A number of each unit that has derivatives: the operand of a link, or a new state.
+
+    Attributes
+    ----------
+    kind : {"product", "sum", "mean", "state"}
+    value : Value
+    feeds : tuple of str
+        Arguments that a product feeds, the name of a sum or a mean, or that of the state.
+    """
+
+    kind: str
+    value: Value
+    feeds: tuple[str, ...]
+
+
+def computed(cell: Cell) -> list[Computed]:
+    """Operands of links and new states, in the order of a step: no maxima, which are constants, nor the first state."""
+    links = {link.targets: link for link in cell.graph.links if link.name and link.kind != "maximum"}
+    steps = [step.feeds for stage in forward_program(cell).stages for step in stage.links if step.feeds in links]
+    found = [Computed(links[feeds].kind, links[feeds].operand, feeds) for feeds in steps]
+    states = zip(cell.states, cell.graph.states, strict=True)
+    return [*found, *(Computed("state", value, (name,)) for name, value in states)]
+
+
+def variables(cell: Cell) -> tuple[str, ...]:
+    """Names of pre-activations, states, x itself and signals, then of sums and means: derivatives are by these."""
+    results = [name for kind, _, feeds in computed(cell) if kind in ("sum", "mean") for name in feeds]
+    return (*cell.preactivations, *cell.states, *cell.given, *results)
+
+
 def local_jacobian_source(cell: Cell, dtype: str) -> str:
-    """Source of ``rows``, see `LOCAL_JACOBIAN`; a block is in the order of pre-activations, then states."""
-    graph, inputs = cell.graph, {node: node.args[0] for node in cell.graph.inputs}
-    by_name = {name: node for node, name in inputs.items()}
-    places = {name: f"z[{k} * H + u]" for k, name in enumerate(cell.preactivations)}
+    """Source of ``rows``, see `LOCAL_JACOBIAN`."""
+    by, vectors = variables(cell), (*cell.vectors, *cell.scalars)
+    blocks, numbers = forward_program(cell).row
+    places = {name: f"z[{k} * H + u]" for k, name in enumerate(blocks)}
+    places |= {name: f"z[{len(blocks)} * H + {k}]" for k, name in enumerate(numbers)}
     places |= {name: f"state[{k} * plane + u]" for k, name in enumerate(cell.states)}
-    places |= {name: f"vectors[{k} * H + u]" for k, name in enumerate(cell.vectors)}
-    of = (*cell.preactivations, *cell.states)
-    names = [f"d{new}_{name}" for new in (*cell.states, *("operand",) * bool(cell.called)) for name in of]
-    results = [node for new in graph.states for node in gradients([new], [ONE], [by_name[name] for name in of])]
-    for operand in graph.operands:
-        results += gradients([operand], [ONE], [by_name[name] for name in of])
-    function = emit_function("derivatives_of", cell.arguments, inputs, list(zip(names, results, strict=True)))
-    given = ", ".join(places[name] for name in cell.arguments)
-    computed = "".join(f"d_{k}, " for k in range(len(names)))
-    stores = "".join(f"        derivatives[{k} * H + u] = d_{k}\n" for k in range(len(names)))
+    places |= {name: f"vectors[{k} * H + u]" for k, name in enumerate(vectors)}
+    maxima = [link.targets[0] for link in cell.graph.links if link.kind == "maximum"]
+    arguments = [*by, *vectors, *maxima]
+    inputs = {Value("input", name): name for name in arguments}
+    results = [
+        (f"d{'_'.join(own.feeds)}_by_{name}", value) for own in computed(cell)
+        for name, value in zip(by, gradients([own.value], [ONE], [Value("input", name) for name in by]), strict=True)
+    ]  # fmt: skip
+    function = emit_function("derivatives_of", arguments, inputs, results)
+    given = ", ".join(places[name] for name in arguments)
+    values = "".join(f"d_{k}, " for k in range(len(results)))
+    stores = "".join(f"        derivatives[{k} * H + u] = d_{k}\n" for k in range(len(results)))
     rows = (
         f"def rows({', '.join(LOCAL_JACOBIAN)}):\n    distinct()\n    for u in range(H):\n"
-        f"        {computed}= derivatives_of({given})\n{stores}"
+        f"        {values}= derivatives_of({given})\n{stores}"
     )
     head = f"# Generated by nblstm from the cell {cell.name!r}, for {dtype}."
     return "\n\n".join([head, *inlined([function]), rows])

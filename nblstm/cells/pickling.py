@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import keyword
-import sys
-from importlib import import_module
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from nblstm.cells.recurrent_matrix import matrix_from_data
 from nblstm.symbolic.as_text import DIALECT, check_text, equations_from, known, remember
 from nblstm.symbolic.emit import emit_function
 from nblstm.symbolic.graph import Value, topological
+from nblstm.symbolic.importable import found_at, imported, is_found_elsewhere
 from nblstm.symbolic.recorder import PER
 
 if TYPE_CHECKING:
@@ -24,24 +22,11 @@ NOTHING_MORE = {"names": [[], [], [], []], "takes_x": False, "matrix": None, "no
 
 def reduce(cell: Cell) -> tuple:
     """The result of ``cell.__reduce__``."""
-    if _importable(cell.place[0]) and found_at(*cell.place) is cell:
+    if is_found_elsewhere(cell, cell.place):
         return _by_name, (type(cell), *cell.place)
     value = _value(cell)
     remember(value, cell)
     return _by_value, (type(cell), *value, cell.place, cell.__doc__)
-
-
-def _importable(module: str) -> bool:
-    """Say if another process finds a module under its name: it is no script or notebook, nor what `exec` made."""
-    return module not in ("__main__", "__mp_main__") and getattr(sys.modules.get(module), "__spec__", None) is not None
-
-
-def found_at(module: str, name: str):
-    """The object of that name in a module of this process, or in a class there; None if there is none."""
-    try:
-        return attrgetter(name)(sys.modules.get(module))
-    except AttributeError:
-        return None
 
 
 def alike(one, other) -> bool:
@@ -57,10 +42,7 @@ def _value(cell: Cell) -> tuple:
 
 def _by_name(kind: type[Cell], module: str, name: str) -> Cell:
     """Import the cell."""
-    found = attrgetter(name)(import_module(module))
-    if not isinstance(found, kind):
-        raise TypeError(f"{module}.{name} is {found!r} here, but was a cell where it was pickled; define it as that")
-    return found
+    return imported(kind, "a cell", module, name)
 
 
 def _by_value(kind: Any, declared: tuple, text: str, place: tuple[str, str], doc: str | None) -> Cell:

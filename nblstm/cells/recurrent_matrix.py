@@ -20,8 +20,12 @@ class RecurrentMatrix:
 
     kinds: ClassVar[dict[str, type[RecurrentMatrix]]] = {}
 
+    #: Whether training draws a matrix anew in each pass.
+    is_noisy: ClassVar[bool] = False
+
     def __init_subclass__(cls):
-        RecurrentMatrix.kinds[cls.__name__] = cls
+        if not cls.__name__.startswith("_"):
+            RecurrentMatrix.kinds[cls.__name__] = cls
 
     def shapes(self, G: int, H: int) -> dict[str, tuple[int, ...]]:
         """Shapes of its parameters by name.
@@ -40,6 +44,10 @@ class RecurrentMatrix:
     def gradients(self, parameters: Arrays, dR: np.ndarray) -> Arrays:
         """Gradients of the parameters, from that of R (G, H, H)."""
         raise NotImplementedError
+
+    def drawn(self, generator: np.random.Generator, G: int, H: int) -> RecurrentMatrix:
+        """The matrix of one training pass of one layer and direction; itself where nothing is drawn."""
+        return self
 
     def as_data(self) -> dict[str, Any]:
         """Its name and numbers, for files."""
@@ -118,6 +126,62 @@ class heads(RecurrentMatrix):  # noqa: N801  # an argument, such as matrix=heads
         G, H, _ = dR.shape
         blocks = dR.reshape(G, self.count, H // self.count, self.count, H // self.count)
         return {"weight_hh": np.stack([blocks[:, k, :, k] for k in range(self.count)], axis=1)}
+
+
+@dataclass(frozen=True)
+class dropconnect(RecurrentMatrix):  # noqa: N801  # an argument, such as matrix=dropconnect(0.3)
+    """``R = mask * W / (1 - p)`` in training, the mask drawn for each pass; W in inference (Wan et al. 2013).
+
+    Of weights of the recurrence as in haste and in the AWD-LSTM (Merity et al. 2018): all steps and sequences of a pass
+    have the same mask.
+
+    Parameters
+    ----------
+    p : float
+        Probability that a weight is 0, below 1.
+    """
+
+    p: float
+    is_noisy: ClassVar[bool] = True
+
+    def __post_init__(self):
+        validate.probability("p", self.p)
+
+    def shapes(self, G: int, H: int) -> dict[str, tuple[int, ...]]:
+        """``weight_hh`` (G H, H)."""
+        return {"weight_hh": (G * H, H)}
+
+    def drawn(self, generator: np.random.Generator, G: int, H: int) -> RecurrentMatrix:
+        """A mask of ones and zeros, scaled."""
+        return _Masked((generator.random((G, H, H), np.float32) >= self.p) * np.float32(1 / (1 - self.p)))
+
+    def weights(self, parameters: Arrays, G: int, H: int) -> np.ndarray:
+        """W."""
+        return parameters["weight_hh"].reshape(G, H, H)
+
+    def gradients(self, parameters: Arrays, dR: np.ndarray) -> Arrays:
+        """The gradient dR itself."""
+        return {"weight_hh": dR}
+
+
+class _Masked(RecurrentMatrix):
+    """The matrix of one pass with `dropconnect`.
+
+    Parameters
+    ----------
+    mask : ndarray, shape (G, H, H)
+    """
+
+    def __init__(self, mask: np.ndarray):
+        self._mask = mask
+
+    def weights(self, parameters: Arrays, G: int, H: int) -> np.ndarray:
+        """The mask times W."""
+        return self._mask * parameters["weight_hh"].reshape(G, H, H)
+
+    def gradients(self, parameters: Arrays, dR: np.ndarray) -> Arrays:
+        """The mask times dR."""
+        return {"weight_hh": self._mask * dR}
 
 
 @dataclass(frozen=True)

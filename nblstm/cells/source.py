@@ -10,10 +10,10 @@ Each stage of a step, see `stages.py`, is a function: forward ``forward_1``, ``f
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from nblstm.cells.stages import Program, Stage, backward_program, forward_program, saved_names
+from nblstm.cells.stages import Program, Row, Stage, backward_program, forward_program, saved_names, saved_row
 from nblstm.symbolic.differentiate import gradients
 from nblstm.symbolic.emit import emit_function
 from nblstm.symbolic.graph import topological
@@ -21,21 +21,21 @@ from nblstm.symbolic.graph import topological
 if TYPE_CHECKING:
     from nblstm.cells.cell import Cell
 
-#: Arguments of forward ``rows``; strides and sizes are int64, counted in elements. The first ``units`` of each row's H
-#: units are computed.
+#: Arguments of forward ``rows``; strides and sizes are int64, counted in elements. Of each row's H units so many
+#: ``units`` are computed, from ``first`` on, to which the addresses point.
 FORWARD = (
-    "rows", "units", "H",
-    "z", "z_row",  # the workspace, one block of H per entry of `Program.blocks`
+    "rows", "first", "units", "H",
+    "z", "z_row",  # the workspace, see `Program.row`
     "state", "state_plane", "state_row",  # states, one plane each: previous in, new out
     "vectors",  # and scalars, one block of H each
     "y", "y_row",  # out: the state that is the output
     "tape", "tape_plane", "tape_row",  # out, when training: the other states, see Cell.taped
-    "saved", "saved_row",  # out, when training: one block of H per saved value
+    "saved", "saved_row",  # out, when training, see `saved_row`
 )  # fmt: skip
 
 #: Arguments of backward ``rows``.
 BACKWARD = (
-    "rows", "units", "H",
+    "rows", "first", "units", "H",
     "d_state", "d_state_plane", "d_state_row",  # gradient of new states in, of previous states out
     "dy", "dy_row",  # gradient of the output
     "saved", "saved_row",
@@ -101,21 +101,30 @@ def _header(cell: Cell, dtype: str) -> str:
 # --- rows ---------------------------------------------------------------------------------------------
 
 
-def forward_rows_source(cell: Cell, dtype: str, training: bool, stage: int) -> str:
-    """Source of ``rows``, which applies a stage of a cell to rows of a batch; see `FORWARD` for its arguments."""
+def forward_rows_source(cell: Cell, dtype: str, training: bool, stage: int, taping: bool = False) -> str:
+    """Source of ``rows``, which applies a stage of a cell to rows of a batch; see `FORWARD` for its arguments.
+
+    With ``taping`` it writes the tape without training too.
+    """
     output, *others = cell.taped
     function = forward_functions(cell, training)[stage]
-    arrays = _forward_arrays(cell, training)
+    arrays = _forward_arrays(cell, training, taping)
+    numbers = {*forward_program(cell).row.numbers, *(f"saved_{name}" for name in saved_row(cell).numbers)}
     stores = []
+
+    def index(name: str) -> str:
+        return "0" if name in numbers else "u"
+
     for result in function.results:
         name = result.removeprefix("new_")
         array = f"at_{name}" if name != result else result if result.startswith("saved_") else _array(result)
-        stores.append(f"{array}[u] = to_{result}")
+        stores.append(f"{array}[{index(result)}] = to_{result}")
         if result == f"new_{output}":
             stores.append(f"y[u] = to_{result}")
-        if name in others and training:
+        if name in others and (training or taping):
             stores.append(f"tape_{name}[u] = to_{result}")
-    return _rows_source(cell, dtype, FORWARD, arrays, function, stores, {})
+    places = {name: f"{_array(name)}[0]" for name in numbers}
+    return _rows_source(cell, dtype, FORWARD, arrays, function, stores, places)
 
 
 def backward_rows_source(cell: Cell, dtype: str, stage: int) -> str:
@@ -123,7 +132,9 @@ def backward_rows_source(cell: Cell, dtype: str, stage: int) -> str:
     program, function = backward_program(cell), backward_functions(cell)[stage]
     places = {f"d{name}": f"state_d{name}[u]{' + dy[u]' * (name == cell.output)}" for name in cell.states}
     places |= {f"new_{name}": f"new_{name}[u]" for name in cell.states}
-    places |= {name: f"saved_{name}[u]" for name in saved_names(cell)}
+    places |= {name: f"{_array(name)}[0]" for name in program.row.numbers}
+    places |= {name: f"saved_{name}[u]" for name in saved_row(cell).blocks}
+    places |= {name: f"saved_{name}[0]" for name in saved_row(cell).numbers}
     # What the next stage's products add to begins as 0.
     following = program.stages[stage + 1].links if stage + 1 < len(program.stages) else []
     stores = [f"{link.operand}[u] = real(0.0)" for link in following if link.kind == "product"]
@@ -131,24 +142,32 @@ def backward_rows_source(cell: Cell, dtype: str, stage: int) -> str:
         name = result.removesuffix("_previous")[1:]
         target = f"state_d{name}" if result != f"d{name}" and name in cell.states else _array(result)
         adds = name in (*cell.vectors, *cell.scalars) and result == f"d{name}"
-        stores.append(f"{target}[u] {'+=' if adds else '='} to_{result}")
+        stores.append(f"{target}[{'0' if result in program.row.numbers else 'u'}] {'+=' if adds else '='} to_{result}")
     return _rows_source(cell, dtype, BACKWARD, _backward_arrays(cell), function, stores, places)
 
 
-def _forward_arrays(cell: Cell, training: bool) -> dict[str, str]:
+def _forward_arrays(cell: Cell, training: bool, taping: bool) -> dict[str, str]:
     """Start of each array in row b."""
-    arrays = {_array(name): f"offset(z, b * z_row + {k} * H)" for k, name in enumerate(forward_program(cell).blocks)}
+    arrays = _row_arrays(forward_program(cell).row, "z", _array)
     arrays["y"] = "offset(y, b * y_row)"
     for k, name in enumerate(cell.states):
         arrays[f"at_{name}"] = f"offset(state, {k} * state_plane + b * state_row)"
     for k, name in enumerate((*cell.vectors, *cell.scalars)):
         arrays[f"at_{name}"] = f"offset(vectors, {k} * H)"
-    if training:
+    if training or taping:
         for k, name in enumerate(cell.taped[1:]):
             arrays[f"tape_{name}"] = f"offset(tape, {k} * tape_plane + b * tape_row)"
-        for k, name in enumerate(saved_names(cell)):
-            arrays[f"saved_{name}"] = f"offset(saved, b * saved_row + {k} * H)"
+    if training:
+        arrays |= _row_arrays(saved_row(cell), "saved", lambda name: f"saved_{name}")
     return arrays
+
+
+def _row_arrays(row: Row, array: str, named: Callable[[str], str]) -> dict[str, str]:
+    """Start of each block and number of a row b; the row's address is that of its unit ``first``."""
+    start, N = f"offset({array}, b * {array}_row + ", len(row.blocks)
+    return {named(name): f"{start}{k} * H)" for k, name in enumerate(row.blocks)} | {
+        named(name): f"{start}{N} * H + {k} - first)" for k, name in enumerate(row.numbers)
+    }
 
 
 def _backward_arrays(cell: Cell) -> dict[str, str]:
@@ -158,8 +177,7 @@ def _backward_arrays(cell: Cell) -> dict[str, str]:
     for k, name in enumerate(cell.states):
         arrays[f"state_d{name}"] = f"offset(d_state, {k} * d_state_plane + b * d_state_row)"
     arrays["dy"] = "offset(dy, b * dy_row)"
-    for k, name in enumerate(saved_names(cell)):
-        arrays[f"saved_{name}"] = f"offset(saved, b * saved_row + {k} * H)"
+    arrays |= _row_arrays(saved_row(cell), "saved", lambda name: f"saved_{name}")
     arrays[f"at_{output}"] = "offset(y_all, previous[b] * y_row)"
     arrays[f"new_{output}"] = "offset(y, b * y_row)"
     for k, name in enumerate(others):
@@ -168,9 +186,7 @@ def _backward_arrays(cell: Cell) -> dict[str, str]:
     for k, name in enumerate((*cell.vectors, *cell.scalars)):
         arrays[f"at_{name}"] = f"offset(vectors, {k} * H)"
         arrays[f"at_d{name}"] = f"offset(d_vectors, b * d_vectors_row + {k} * H)"
-    for k, name in enumerate(backward_program(cell).blocks):
-        arrays[_array(name)] = f"offset(dz, b * dz_row + {k} * H)"
-    return arrays
+    return arrays | _row_arrays(backward_program(cell).row, "dz", _array)
 
 
 def _rows_source(cell: Cell, dtype: str, kernel, arrays, function: Function, stores: list[str], places) -> str:
@@ -275,6 +291,6 @@ def source(cell: Cell, kind: str | None, dtype: str) -> str:
     return "\n\n".join([_header(cell, dtype), *(function.text for function in functions if function.text)])
 
 
-def computing(program: Program) -> list[int]:
-    """The stages that compute anything, beside links."""
-    return [k for k, stage in enumerate(program.stages) if stage.results or stage.saved]
+def computing(program: Program, saving: bool = True) -> list[int]:
+    """The stages that compute anything, beside links: in inference nothing is computed to be saved."""
+    return [k for k, stage in enumerate(program.stages) if stage.results or (stage.saved and saving)]

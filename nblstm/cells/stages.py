@@ -11,7 +11,7 @@ later stage finds what depends on it in a block (``kept_1``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -62,20 +62,45 @@ class Stage:
     known: dict[Value, str] = field(default_factory=dict)
 
 
+class Row(NamedTuple):
+    """Names of what lies in a row of the workspace, or of saved values.
+
+    Attributes
+    ----------
+    blocks : tuple of str
+        Values with a number for each unit: a block of H.
+    numbers : tuple of str
+        Behind them, values that are the same for all units, such as sums: one number.
+    """
+
+    blocks: tuple[str, ...]
+    numbers: tuple[str, ...]
+
+    def size(self, H: int) -> int:
+        """Numbers of a row, a multiple of 16 more than its blocks."""
+        return len(self.blocks) * H + -(-len(self.numbers) // 16) * 16
+
+    def place(self, name: str, H: int) -> int:
+        """Where a value begins."""
+        if name in self.blocks:
+            return self.blocks.index(name) * H
+        return len(self.blocks) * H + self.numbers.index(name)
+
+
 class Program(NamedTuple):
     """One step of a cell, forward or backward.
 
     Attributes
     ----------
     stages : list of Stage
-    blocks : tuple of str
-        The blocks of a row of the workspace.
+    row : Row
+        Of the workspace.
     last : list of Step
         Links after the last stage: backward, the product for the first state.
     """
 
     stages: list[Stage]
-    blocks: tuple[str, ...]
+    row: Row
     last: list[Step]
 
 
@@ -87,6 +112,33 @@ def saved_names(cell: Cell) -> list[str]:
     named |= {node: f"new_{name}" for name, node in zip(cell.states, graph.states, strict=True) if node not in named}
     taken = {*named.values(), *(f"{d}{name}" for name in cell.states for d in ("d", "new_"))}
     return [named[node] if node in named else unused(meaning(node, named), taken) for node in graph.saved]
+
+
+@cache
+def saved_row(cell: Cell) -> Row:
+    """Names in a row of saved values."""
+    same = _same_for_all(cell, provided(cell))
+    names = dict(zip(saved_names(cell), map(same, cell.graph.saved), strict=True))
+    return Row(tuple(name for name in names if not names[name]), tuple(name for name in names if names[name]))
+
+
+def _same_for_all(cell: Cell, numbers: Iterable[str]) -> Callable[[Value], bool]:
+    """A function that tells whether a value is the same for all units, as these numbers are."""
+    leaves = {Value("input", name) for name in (*numbers, *cell.scalars)} - _noise(cell)
+    known: dict[Value, bool] = {}
+
+    def same(value: Value) -> bool:
+        for node in topological([value], leaves=known):
+            if node not in known:
+                inputs = [known[operand] for operand in node.operands]
+                known[node] = node in leaves or node.op == "constant" or (bool(inputs) and all(inputs))
+        return known[value]
+
+    return same
+
+
+def _noise(cell: Cell) -> set[Value]:
+    return {Value("input", noise.name) for noise in cell.graph.noise}
 
 
 def provided(cell: Cell) -> tuple[str, ...]:
@@ -102,29 +154,32 @@ def provided(cell: Cell) -> tuple[str, ...]:
 def forward_program(cell: Cell, keep: bool = True) -> Program:
     """The stages of a step forward; results are called ``new_h``, operands ``operand_1``.
 
-    Without ``keep``, no stage is given what an earlier one has computed, but for operands and saved values.
+    Without ``keep``, no stage is given what an earlier one has computed, but for saved values and operands, which all
+    are computed, even where one is an argument.
     """
     graph = cell.graph
     levels = _Levels([([k.operand], [Value("input", target) for target in k.targets]) for k in graph.links])
     last = max(levels.last, *map(levels.of, graph.states))
     stages = [Stage() for _ in range(last + 1)]
-    own = [*cell.preactivations, *cell.given, *(noise.name for noise in graph.noise)]
-    blocks = [*own, *(link.targets[0] for link in graph.links if link.kind != "product")]
-    leaves = set(blocks)
+    blocks = [*cell.preactivations, *cell.given, *(noise.name for noise in graph.noise)]
+    numbers = [link.targets[0] for link in graph.links if link.kind != "product"]
+    leaves, given = {*blocks}, {*blocks, *numbers}
     for link in graph.links:
         level, operand = levels.of(link.operand), link.name
-        if link.operand.op == "input" and link.operand.args[0] in leaves:
+        if keep and link.operand.op == "input" and link.operand.args[0] in leaves:
             operand = link.operand.args[0]  # it lies in a block already
         elif link.name:
             stages[level].results[operand] = link.operand
             blocks.append(operand)
         stages[level + 1].links.append(Step(link.kind, operand, link.targets))
     stages[last].results |= {f"new_{name}": value for name, value in zip(cell.states, graph.states, strict=True)}
-    known = {Value("input", name): name for name in (*cell.states, *cell.vectors, *cell.scalars, *leaves)}
-    _set_known(stages, levels, known, blocks if keep else None)
+    known = {Value("input", name): name for name in (*cell.states, *cell.vectors, *cell.scalars, *given)}
+    row = _set_known(stages, levels, known, blocks, numbers, _same_for_all(cell, numbers), keep)
     for name, value in zip(saved_names(cell), graph.saved, strict=True):
         _first_with(stages, levels, value).saved[name] = value
-    return Program(_present(stages), tuple(blocks), [])
+    # Threads that share the units of a row meet between stages: what a link reads of other units lies in the row then.
+    waits = len(stages) > 1 and any(link.operand in leaves for link in stages[1].links)
+    return Program([*stages[:waits], *_present(stages[waits:])], row, [])
 
 
 @cache
@@ -142,12 +197,16 @@ def backward_program(cell: Cell, keep: bool = True) -> Program:
     levels = _Levels([([d[target] for target in link.targets], [d_operand]) for link, d_operand in links])
     last = max(levels.last, *map(levels.of, d.values()))
     stages = [Stage() for _ in range(last + 1)]
-    blocks = [f"d{name}" for name in (*cell.preactivations, *cell.given)]
+    blocks, numbers = [f"d{name}" for name in (*cell.preactivations, *cell.given)], []
     for link, d_operand in links:
         level, feeds = levels.of(d_operand) - 1, tuple(f"d{name}" for name in link.targets)
         stages[level].results |= {f"d{name}": d[name] for name in link.targets}
         stages[level + 1].links.append(Step(link.kind, d_operand.args[0], feeds))
-        blocks += [*(() if link.kind == "product" else feeds), d_operand.args[0]]
+        if link.kind == "product":
+            blocks.append(d_operand.args[0])
+        else:
+            blocks += feeds
+            numbers.append(d_operand.args[0])
     done = {name for stage in stages for name in stage.results}
     for link, _ in links:
         if link.kind == "product":
@@ -160,9 +219,10 @@ def backward_program(cell: Cell, keep: bool = True) -> Program:
     known |= dict(zip(graph.saved, saved_names(cell), strict=True))
     known |= {Value("input", name): name for name in (*cell.states, *cell.vectors, *cell.scalars)}
     known |= {node: node.args[0] for node in (*graph.d_states, *(d_operand for _, d_operand in links))}
-    _set_known(stages, levels, known, blocks if keep else None)
+    same = _same_for_all(cell, (*provided(cell), *numbers))
+    row = _set_known(stages, levels, known, blocks, numbers, same, keep)
     first = [Step("product", "", tuple(f"d{name}" for name in k.targets)) for k in graph.links if not k.name]
-    return Program(_present(stages), tuple(blocks), first)
+    return Program(_present(stages), row, first)
 
 
 class _Levels:
@@ -198,8 +258,11 @@ class _Levels:
         return self._of[value]
 
 
-def _set_known(stages: list[Stage], levels: _Levels, known: dict[Value, str], blocks: list[str] | None) -> None:
-    """Set what each stage's function is given; what an earlier stage has computed at a price is kept in a block."""
+def _set_known(
+    stages: list[Stage], levels: _Levels, known: dict[Value, str], blocks: list[str], numbers: list[str],
+    same: Callable[[Value], bool], keep: bool,
+) -> Row:  # fmt: skip
+    """Set what each stage's function is given; what an earlier stage has computed at a price is kept in the row."""
     computed: set[Value] = set()
     kept: list[tuple[int, Value, str]] = []
     for s, stage in enumerate(stages):
@@ -207,15 +270,16 @@ def _set_known(stages: list[Stage], levels: _Levels, known: dict[Value, str], bl
         results = list(stage.results.values())
         early = [node for node in topological(results, leaves=have) if node not in have and levels.of(node) < s]
         free = {*have, *(node for node in early if node.op in EXPENSIVE and node not in computed)}
-        for value in values_to_save(early, results, free) if early and blocks is not None else ():
+        for value in values_to_save(early, results, free) if early and keep else ():
             name = f"kept_{len(kept) + 1}"
             kept.append((levels.of(value), value, name))
-            blocks.append(name)  # type: ignore[union-attr]
+            (numbers if same(value) else blocks).append(name)
         have |= {value: name for at, value, name in kept if at < s}
         computed.update(node for node in topological(results, leaves=have) if node not in have)
     for s, stage in enumerate(stages):
         stage.known = {**known, **{value: name for at, value, name in kept if at < s}}
         stage.results = {**{name: value for at, value, name in kept if at == s}, **stage.results}
+    return Row(tuple(blocks), tuple(numbers))
 
 
 def _first_with(stages: list[Stage], levels: _Levels, value: Value) -> Stage:

@@ -97,10 +97,17 @@ def scalar_functions(dtype: str, compiled: Callable = inlined) -> dict:
     Returns
     -------
     dict of str to Numba dispatcher
-        ``exp expm1 exp2 log log1p log2 sqrt abs sign round sigmoid tanh sin cos erf minimum maximum clip``, each from
-        scalars of ``dtype`` to one.
+        ``exp expm1 exp2 log log1p log2 sqrt rsqrt abs sign round sigmoid tanh sin cos erf minimum maximum clip``, each
+        from scalars of ``dtype`` to one.
     """
-    own = logarithms(dtype, compiled) | {"sqrt": square_root, "round": rounded}
+    real = np.dtype(dtype).type
+    ONE = real(1)
+
+    @compiled
+    def rsqrt(x):
+        return ONE / square_root(x)
+
+    own = logarithms(dtype, compiled) | {"sqrt": square_root, "rsqrt": rsqrt, "round": rounded}
     return functions_for(dtype, compiled, power_of_two, negative_if_odd) | own
 
 
@@ -242,9 +249,13 @@ def functions_for(dtype: str, compiled: Callable, power_of_two: Callable, negati
     def sqrt(x):
         return real(math.sqrt(x))
 
+    @compiled
+    def rsqrt(x):
+        return ONE / real(math.sqrt(x))
+
     return {
         "exp": exp, "expm1": expm1, "exp2": exp2, "log": log, "log1p": log1p, "log2": log2, "sqrt": sqrt,
-        "abs": absolute, "sign": sign, "round": round, "sigmoid": sigmoid, "tanh": tanh,
+        "rsqrt": rsqrt, "abs": absolute, "sign": sign, "round": round, "sigmoid": sigmoid, "tanh": tanh,
         "minimum": minimum, "maximum": maximum, "clip": clip,
         "erf": _erf(dtype, compiled, expm1_of_negative), **sine_functions(dtype, compiled, negative_if_odd),
     }  # fmt: skip

@@ -36,7 +36,7 @@ class Arguments(ctypes.Structure):
         By field.
     """
 
-    kernels: ClassVar[frozenset[str]]
+    arrays: ClassVar[frozenset[str]]
     held: dict[str, Any]
 
     def set(self, **values: Any) -> None:
@@ -67,7 +67,7 @@ Kind = TypeVar("Kind", bound=type[Arguments])
 def structure(kind: Kind) -> Kind:
     """Give a class of `Arguments` the fields that its annotations name."""
     kind._fields_ = [(field, ctypes.c_int64) for field in kind.__annotations__]
-    kind.kernels = frozenset(field for field, what in kind.__annotations__.items() if what in ("Kernel", Kernel))
+    kind.arrays = frozenset(field for field, what in kind.__annotations__.items() if what in ("Array", Array))
     return kind
 
 
@@ -109,6 +109,12 @@ class Launch(list):
             record.held[field] = array
             at += step
 
+    def columns(self) -> dict[str, np.ndarray]:
+        """Each field of all structures, as an array (count,) that may be written to."""
+        kind = type(self[0])
+        table = np.frombuffer(memoryview(self._memory), np.int64).reshape(len(self), -1)
+        return {field: table[:, k] for k, (field, *_) in enumerate(kind._fields_)}
+
     def check(self) -> None:
         """Check that each address is of an array that is held; see `memory.CHECKED`.
 
@@ -119,7 +125,7 @@ class Launch(list):
         """
         for record in self:
             for field, *_ in record._fields_:
-                if getattr(record, field) > 0xFFFFFFFF and field not in record.kernels and field not in record.held:
+                if field in record.arrays and getattr(record, field) > 0xFFFFFFFF and field not in record.held:
                     raise RuntimeError(
                         f"the kernel is given an address as {field!r} of memory that nobody holds for it"
                     )
@@ -174,6 +180,7 @@ class ForwardArguments(Arguments):
     given: Array
     givens: int
     given_start: int
+    signals: int  # what the addresses of signals count from
     seed: int  # what is copied into z with each step, or drawn; see `kernels/inputs.py`
     reverse: int  # 1: from the last step to the first
     first: int
@@ -248,6 +255,12 @@ class BackwardArguments(Arguments):
     dz_start: int  # dz holds packed rows from dz_start on
     sync: Array
     gemm: Kernel
+    state_gradients: Kernel  # 0 for none
+    told: Array
+    told_states: int
+    lengths: Array
+    truncate: int
+    mask: Array  # see `kernels/state_gradients.py`
 
 
 @structure

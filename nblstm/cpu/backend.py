@@ -46,16 +46,17 @@ class Backend:
 
     @staticmethod
     def layer_pass(
-        network, batch, layer: int, I: int, states: np.ndarray, training: bool, checkpoint, own: dict[str, np.ndarray]
-    ) -> LayerForward | LayerTraining:
+        network, batch, layer: int, I: int, states: np.ndarray, training: bool, checkpoint, own: dict[str, np.ndarray],
+        every_state: bool = False,
+    ) -> LayerForward | LayerTraining:  # fmt: skip
         """A pass through one layer of a network."""
         dtype = DTYPES[states.itemsize]
         compile_in_background(dtype, training)
         if training:
             compile_backward_while_waiting(network.cell, dtype)
-            return LayerTraining(network, batch, layer, I, states, checkpoint, own)
+            return LayerTraining(network, batch, layer, I, states, checkpoint, own, every_state)
         sizes = Sizes.of(network, I, states)
-        return LayerForward(sizes, batch, [(0, batch.steps)] * sizes.D, None)
+        return LayerForward(sizes, batch, [(0, batch.steps)] * sizes.D, None, every_state)
 
     @staticmethod
     def reserve_shapes(network, batch, rows: int, checkpoint: int | None) -> dict[str, tuple[int, ...]]:

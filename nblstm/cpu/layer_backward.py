@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from functools import cache
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -12,21 +11,21 @@ import numpy as np
 
 from nblstm.buffers import memory
 from nblstm.buffers.batch import Batch
+from nblstm.buffers.each_step import EachStep
 from nblstm.buffers.layout import input_order, recurrent_order
-from nblstm.cells.cell import Cell
-from nblstm.cells.stages import backward_program
 from nblstm.cpu import threads, thresholds
 from nblstm.cpu.arguments import BackwardArguments, GradientArguments, Launch, address, place
 from nblstm.cpu.kernels.backward import backward_by_rows, backward_by_units
 from nblstm.cpu.kernels.barrier import sync_size
 from nblstm.cpu.kernels.gather import gather_rows
 from nblstm.cpu.kernels.gradients import gradients_kernel
-from nblstm.cpu.kernels.pointwise import backward_rows
-from nblstm.cpu.kernels.program import program_table
+from nblstm.cpu.kernels.state_gradients import state_arguments
 from nblstm.cpu.layer_forward import History
 from nblstm.cpu.matrix.gemm import gemm
 from nblstm.cpu.matrix.sparse import sparse_weight_block
 from nblstm.cpu.partition import Sizes, Steps, in_order, partition, row_bounds, whole
+from nblstm.cpu.sample_gradients import sample_gradients
+from nblstm.cpu.tables import backward_table, operand_places
 from nblstm.cpu.weights import PackedWeights
 
 #: Parameters whose gradients are matrix products and sums over rows.
@@ -36,23 +35,6 @@ PARAMETERS = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
 _UNSET: Any = object()
 
 _sparse_blocks: dict[str, int] = {}  # by dtype, once they were asked for
-
-
-@cache
-def backward_table(cell: Cell, dtype: str, H: int) -> tuple[np.ndarray, np.ndarray]:
-    """The program of a step's gradient, see `program_table`."""
-    return program_table(
-        cell, backward_program(cell), H, lambda stage: backward_rows(cell, dtype, stage), backward=True
-    )
-
-
-@cache
-def operand_places(cell: Cell, H: int) -> np.ndarray:
-    """Where in a row of dz the operand of each block of the recurrence is; -1 where it is the first state."""
-    blocks = backward_program(cell).blocks
-    operands = {target: link.name for link in cell.graph.links if link.kind == "product" for target in link.targets}
-    fed = cell.preactivations[cell.recurrent_start :]
-    return np.array([blocks.index(operands[name]) * H if operands[name] else -1 for name in fed], np.int64)
 
 
 class _Segment(NamedTuple):
@@ -97,15 +79,19 @@ class LayerBackward:
         self._segments: list[_Segment] = []
         self._targets: list[tuple[GradientArguments, str, int]] = []
         self._flat: Any = _UNSET
+        self._whole_rows = self._joined = self._asking = False
         self.arrange(batch, segments)
         started.update(d for segment in self._segments for d in segment.directions)
 
     def arrange(self, batch: Batch, segments: list[list[Steps]]) -> None:
         """Set what depends on the lengths of a batch of T steps and B sequences."""
         sizes = self._sizes
+        self._batch, self._steps = batch, segments
+        if self._joined:
+            segments = [[whole(group)] if group else [] for group in segments]
         self._in_place = [batch.uniform and not reverse for reverse in sizes.directions]
         self._serial = sizes.is_serial(batch, thresholds.SERIAL_WORK_GRADIENTS)
-        self._cut = partition(batch, sizes.H, sizes.columns, sizes.D, self._serial)
+        self._cut = partition(batch, sizes.H, sizes.columns, sizes.D, self._serial, self._whole_rows)
         loop = backward_by_units if self._cut.by_units else backward_by_rows
         self._kernels = loop(sizes.dtype), gradients_kernel(sizes.dtype)
         self._previous = [
@@ -200,6 +186,7 @@ class LayerBackward:
     def launch(
         self, weights: list[PackedWeights], x: np.ndarray, dy: np.ndarray | None, d_state: np.ndarray,
         d_vectors: np.ndarray | None, dx: np.ndarray | None, flat: np.ndarray | None, d_signals: Sequence[np.ndarray],
+        each: EachStep | None = None, samples: np.ndarray | None = None,
     ) -> None:  # fmt: skip
         """Run the kernels: for each segment the loop over time, then the gradients that follow from it.
 
@@ -217,7 +204,14 @@ class LayerBackward:
             Gradients of all parameters, which are set; None if they are not wanted.
         d_signals : list of ndarray, each (N,) or (N, H)
             Gradients of the signals, which are added to; empty if they are not wanted.
+        each : EachStep, optional
+        samples : ndarray, shape (B, P), optional
+            Gradients of all parameters for each sequence, in the caller's order, which are added to.
         """
+        if each is not None or samples is not None or self._asking:
+            self._ask(each, samples is not None, dy)
+            if each is not None:
+                dy = None  # it is among what is given
         # Arrays are mostly those of the call before; see `LayerForward.forward`.
         if weights is not self._weights:
             self._weights = None
@@ -252,13 +246,17 @@ class LayerBackward:
             threads.run(loop_kernel, segment.loop, self._cut.parts * len(segment.directions), serial=serial)
             for k, own in enumerate(segment.gradients):
                 d = segment.directions[k]
-                if not self._in_place[d] and flat is not None:
+                if not self._in_place[d] and not (flat is None and samples is None):
                     (lo, hi), history = segment.rows[k], self._histories[d]
                     h = gather_rows(history.by_state[0], self._previous[d][lo - history.start : hi - history.start])
                     own[0].set(h=h, h_row=h.shape[1])
                 threads.run(gradients_kernel, own, own[0].parts, serial=serial)
+                if samples is not None:
+                    self._of_samples(segment, k, x if x.ndim == 2 else x[d], samples)
             for k, d in enumerate(segment.directions if d_signals else ()):
                 self._add_signals(segment.rows[k], self._dz[d], d_signals)
+        if each is not None:
+            self._point_at_states(None, None)  # what is asked for refers to the caller's arrays
         if self._asked[0]:
             dtype = self._sizes.dtype
             _sparse_blocks[dtype] = sparse_weight_block(dtype)
@@ -267,6 +265,14 @@ class LayerBackward:
                 for own in segment.gradients:
                     own[0].sparse_block = _sparse_blocks[dtype]
 
+    def _of_samples(self, segment: _Segment, k: int, x: np.ndarray, samples: np.ndarray) -> None:
+        """Add the gradients of the parameters for each sequence."""
+        (lo, hi), d, [whole] = segment.rows[k], segment.directions[k], segment.gradients[k]
+        arrays = {"dz": self._dz[d][: hi - lo], "x": x[lo:hi], "h": whole.held["h"][: hi - lo]}
+        places = {f"d_{name}": start for name, start in zip(PARAMETERS, self._places[d], strict=True)}
+        made = sample_gradients(whole, self._weight_parts, self._batch, lo, arrays, samples, places)
+        threads.run(self._kernels[1], made, self._weight_parts * len(made), serial=self._serial)
+
     def _add_signals(self, rows: tuple[int, int], dz: np.ndarray, d_signals: Sequence[np.ndarray]) -> None:
         """Add what a segment's rows of dz have for the signals."""
         (lo, hi), H, cell = rows, self._sizes.H, self._sizes.cell
@@ -274,6 +280,22 @@ class LayerBackward:
         for k, d_signal in enumerate(d_signals, first):
             own = dz[: hi - lo, k * H : (k + 1) * H]
             d_signal[lo:hi] += own if d_signal.ndim == 2 else own.sum(axis=1)
+
+    def _ask(self, each: EachStep | None, joined: bool, dy: np.ndarray | None) -> None:
+        """Have the loop over time do at each step what is asked for, with all steps in one segment if ``joined``."""
+        whole_rows = each is not None and each.whole_rows
+        self._asking = True
+        if whole_rows is not self._whole_rows or joined is not self._joined:
+            self._whole_rows, self._joined = whole_rows, joined
+            self.arrange(self._batch, self._steps)
+        self._point_at_states(each, dy)
+        self._asking = each is not None or joined
+
+    def _point_at_states(self, each: EachStep | None, dy: np.ndarray | None) -> None:
+        sizes = self._sizes
+        for segment in self._segments:
+            for told, d in zip(segment.loop, segment.directions, strict=True):
+                told.set(**state_arguments(each, sizes.cell, sizes.dtype, sizes.H, self._batch, dy, d))
 
     def _point_at(self, x: np.ndarray, d_state: np.ndarray, d_vectors: np.ndarray | None) -> None:
         I, item, x_next = self._sizes.I, self._sizes.item, x.strides[0] if x.ndim == 3 else 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,16 +10,14 @@ import numpy as np
 from nblstm.buffers import memory
 from nblstm.buffers.batch import Batch
 from nblstm.cells.cell import Cell
-from nblstm.cells.stages import forward_program
 from nblstm.cpu import threads, thresholds
 from nblstm.cpu.arguments import ForwardArguments, Launch, address, place
 from nblstm.cpu.kernels.barrier import sync_size
 from nblstm.cpu.kernels.forward import forward_by_rows, forward_by_units
-from nblstm.cpu.kernels.inputs import BERNOULLI, GIVEN, NORMAL, SIGNAL, X, input_products
-from nblstm.cpu.kernels.pointwise import forward_rows
-from nblstm.cpu.kernels.program import program_table
+from nblstm.cpu.kernels.inputs import input_products
 from nblstm.cpu.matrix.gemm import gemm
 from nblstm.cpu.partition import Sizes, Steps, in_order, partition, steps_ahead
+from nblstm.cpu.tables import forward_table, given_table
 from nblstm.cpu.weights import PackedWeights
 
 
@@ -64,18 +61,10 @@ class History:
         }  # fmt: skip
 
 
-@cache
-def forward_table(cell: Cell, dtype: str, H: int, training: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The program of a step, see `program_table`."""
-    return program_table(
-        cell, forward_program(cell), H, lambda stage: forward_rows(cell, dtype, training, stage), backward=False
-    )
-
-
-def layer_arguments(sizes: Sizes, training: bool) -> dict[str, Any]:
+def layer_arguments(sizes: Sizes, training: bool, taping: bool = False) -> dict[str, Any]:
     """Arguments of a layer's kernel that are the same for all batches of as many sequences."""
     cell, dtype = sizes.cell, sizes.dtype
-    instructions, starts = forward_table(cell, dtype, sizes.H, training)
+    instructions, starts = forward_table(cell, dtype, sizes.H, training, taping)
     return {
         "I": sizes.I, "H": sizes.H, "input_columns": sizes.input_columns, "recurrent_columns": sizes.columns,
         "recurrent_start": cell.recurrent_start * sizes.H, "program": instructions, "stage_starts": starts,
@@ -84,15 +73,6 @@ def layer_arguments(sizes: Sizes, training: bool) -> dict[str, Any]:
         "y_row": sizes.D * sizes.H, "z_row": sizes.z_row, "input_products": input_products(dtype),
         "gemm": gemm(dtype),
     }  # fmt: skip
-
-
-def given_table(cell: Cell) -> np.ndarray:
-    """The table of what the input kernel copies or draws, see `kernels/inputs.py`; signals without their arrays."""
-    rows = [[X if name == "x" else SIGNAL, 0, 0, 0] for name in cell.given]
-    for own in cell.graph.noise:
-        kind = BERNOULLI if own.kind == "bernoulli" else NORMAL
-        rows.append([kind, min(round(own.p * 2**32), 2**32 - 1), int(own.per == "step"), 0])
-    return np.array(rows, np.int64).reshape(-1, GIVEN)
 
 
 class LayerForward:
@@ -106,15 +86,28 @@ class LayerForward:
         Of each direction.
     histories : list of History, or None
         For training: where each direction keeps what BPTT needs. Without, `forward` is given ``y``.
+    every_state : bool, default False
+        Without histories, whether the states of each step are kept for `states_at_each_step`.
     """
 
-    def __init__(self, sizes: Sizes, batch: Batch, steps: list[Steps], histories: list[History] | None):
+    def __init__(
+        self, sizes: Sizes, batch: Batch, steps: list[Steps], histories: list[History] | None,
+        every_state: bool = False,
+    ):  # fmt: skip
         self._sizes = sizes
         D, dtype, training = sizes.D, sizes.dtype, histories is not None
         self._arguments = Launch(ForwardArguments, D)
+        others = len(sizes.cell.states) - 1 if every_state else 0
+        self._tape: np.ndarray | None = None
         for d, record in enumerate(self._arguments):
-            record.set(**layer_arguments(sizes, training) | (histories[d].fields(sizes.B) if histories else {}))
+            record.set(**layer_arguments(sizes, training, others > 0))
+            record.set(**histories[d].fields(sizes.B) if histories else {})
         self._z = np.empty((D, 0), dtype)
+        if others:
+            rows = batch.T * batch.B  # room for all lengths
+            self._tape = memory.empty((others, D, rows, sizes.H), dtype)
+            for d, record in enumerate(self._arguments):
+                record.set(tape=self._tape[0, d], tape_plane=D * rows * sizes.H, tape_row=sizes.H)
         self.arrange(batch, steps)
         self._weights: list[PackedWeights] | None = None
         self._x: np.ndarray | None = None
@@ -157,7 +150,8 @@ class LayerForward:
         if work.by_units:
             self._h = memory.empty((sizes.D, 2, sizes.B, sizes.H), sizes.dtype)
             self._sync = memory.empty((sizes.D, sync_size(parts)), np.int64)
-        self.nbytes = self._z.nbytes + (self._h.nbytes + self._sync.nbytes if work.by_units else 0)
+        self.nbytes = self._z.nbytes + (0 if self._tape is None else self._tape.nbytes)
+        self.nbytes += self._h.nbytes + self._sync.nbytes if work.by_units else 0
         sparse = thresholds.sparse_limit(sizes.I, max(1, sizes.input_columns // (parts if work.by_units else 1)))
         for d, record in enumerate(self._arguments):
             record.set(
@@ -216,6 +210,13 @@ class LayerForward:
             self._sync.fill(0)
         threads.run(self._kernel, self._arguments, self._parts, serial=self._serial)
         return y
+
+    def states_at_each_step(self, k: int) -> np.ndarray:
+        """State k, in the cell's order and not the output, after each packed row (N, D H)."""
+        cell = self._sizes.cell
+        assert self._tape is not None
+        own = self._tape[cell.taped.index(cell.states[k]) - 1]
+        return own[0] if len(own) == 1 else np.concatenate(list(own), axis=1)
 
     def let_go(self) -> None:
         """Hold inputs and outputs of an inference no longer; they are the caller's."""

@@ -8,8 +8,10 @@ import numpy as np
 
 from nblstm.buffers import memory
 from nblstm.buffers.batch import Batch
+from nblstm.buffers.each_step import EachStep
 from nblstm.buffers.layout import suffix
 from nblstm.cells.cell import Cell
+from nblstm.cells.stages import saved_row
 from nblstm.cpu.layer_backward import PARAMETERS, LayerBackward
 from nblstm.cpu.layer_forward import History, LayerForward
 from nblstm.cpu.partition import Sizes, Steps, spans, whole
@@ -20,7 +22,7 @@ def history_shapes(cell: Cell, B: int, H: int, D: int, rows: int) -> dict[str, t
     """Shapes of what a layer's BPTT reads of so many packed rows, of D directions: see `History`."""
     return {
         "y": (B + rows, D * H), "states": (D, len(cell.states) - 1, B + rows, H),
-        "saved": (D, rows, len(cell.graph.saved) * H),
+        "saved": (D, rows, saved_row(cell).size(H)),
     }  # fmt: skip
 
 
@@ -108,6 +110,8 @@ class LayerTraining:
         Keep only the states about every so many steps, and compute the rest again in BPTT.
     own : dict of str to ndarray
         Of the shapes of `shapes`: what is kept for BPTT.
+    every_state : bool, default False
+        With ``checkpoint``, whether all states at each step are kept for `states_at_each_step`.
 
     Attributes
     ----------
@@ -126,7 +130,7 @@ class LayerTraining:
 
     def __init__(
         self, network, batch: Batch, layer: int, I: int, states: np.ndarray, checkpoint: int | None,
-        own: dict[str, np.ndarray],
+        own: dict[str, np.ndarray], every_state: bool = False,
     ):  # fmt: skip
         self._sizes = sizes = Sizes.of(network, I, states)
         layout, directions = network.kernel_layout, network.directions
@@ -145,6 +149,9 @@ class LayerTraining:
         else:
             self._rows = len(own["y"])
             self._spans, self._marks, self.y = spans(batch, directions, checkpoint), own["marks"], own["y"]
+        self._every: np.ndarray | None = None
+        if every_state and checkpoint is not None:
+            self._every = memory.empty((len(sizes.cell.states), self._rows, sizes.D * sizes.H), sizes.dtype)
 
     @property
     def nbytes(self) -> int:
@@ -205,6 +212,16 @@ class LayerTraining:
             span.forward(weights, x, states, False)
             for d, (lo, hi) in enumerate(span.rows):
                 self.y[lo:hi, d * H : (d + 1) * H] = span.histories[d].y[B:]
+                for k, state in enumerate(span.histories[d].by_state if self._every is not None else ()):
+                    self._every[k, lo:hi, d * H : (d + 1) * H] = state[B:]  # type: ignore[index]
+
+    def states_at_each_step(self, k: int) -> np.ndarray:
+        """State k, in the cell's order, after each packed row (N, D H)."""
+        if self._every is not None:
+            return self._every[k]
+        assert self._span is not None
+        B, found = self._sizes.B, [history.by_state[k] for history in self._span.histories]
+        return found[0][B:] if len(found) == 1 else np.concatenate([state[B:] for state in found], axis=1)
 
     def _new_span(self, segments: list[list[Steps]]) -> _Span:
         """A span of a pass with checkpoints."""
@@ -232,7 +249,7 @@ class LayerTraining:
 
     def backward(
         self, dy: np.ndarray | None, d_states: np.ndarray, flat: np.ndarray | None, input_gradient: bool, fresh: bool,
-        d_signals: Sequence[np.ndarray] = (),
+        d_signals: Sequence[np.ndarray] = (), each: EachStep | None = None, samples: np.ndarray | None = None,
     ) -> np.ndarray | None:  # fmt: skip
         """Run BPTT.
 
@@ -250,6 +267,10 @@ class LayerTraining:
             Whether dx is to be in memory of its own, not of this pass.
         d_signals : sequence of ndarray, each (N,) or (N, H)
             Gradients of the signals, which are added to; empty if they are not wanted.
+        each : EachStep, optional
+            What is to be done with the gradients of each step's states.
+        samples : ndarray, shape (B, P), optional
+            Gradients of all parameters for each sequence, in the caller's order; this layer's are added to.
 
         Returns
         -------
@@ -270,14 +291,14 @@ class LayerTraining:
             self._d_vectors = np.zeros((D, B, (len(cell.vectors) + len(cell.scalars)) * H), x.dtype)
         if self._span is not None:
             made = self._span.bptt or self._span.begin_backward(self._places, set())
-            made.launch(self._weights, x, dy, d_states, self._d_vectors, dx, flat, d_signals)
+            made.launch(self._weights, x, dy, d_states, self._d_vectors, dx, flat, d_signals, each, samples)
         else:
             started: set[int] = set()
             for segments, mark in zip(reversed(self._spans), self._marks[::-1], strict=True):
                 span = self._new_span(segments)
                 span.forward(self._weights, x, self._like_all_layers(mark), False)  # the same bits as before
                 made = span.begin_backward(self._places, started)
-                made.launch(self._weights, x, dy, d_states, self._d_vectors, dx, flat, d_signals)
+                made.launch(self._weights, x, dy, d_states, self._d_vectors, dx, flat, d_signals, each, samples)
         if flat is not None and not self._batch.N:  # no kernel has set them
             for d in range(D):
                 for name in PARAMETERS:
@@ -287,6 +308,13 @@ class LayerTraining:
                 for name, total in zip((*cell.vectors, *cell.scalars), totals.reshape(-1, H), strict=True):
                     own = total if name in cell.vectors else total.sum()
                     flat[self._layout.place(name + suffix(self._layer, d))] = own
+        if samples is not None and self._d_vectors is not None:
+            order = slice(None) if self._batch.order is None else self._batch.order
+            for d, by_row in enumerate(self._d_vectors):
+                for k, name in enumerate((*cell.vectors, *cell.scalars)):
+                    part = by_row[:, k * H : (k + 1) * H]
+                    place = self._layout.place(name + suffix(self._layer, d))
+                    samples[order, place] = part if name in cell.vectors else part.sum(axis=1, keepdims=True)
         if dx is None or x.ndim == 3:
             return dx
         if D == 1:

@@ -63,12 +63,12 @@ class Sizes(NamedTuple):
     @property
     def z_row(self) -> int:
         """Numbers of a row of the workspace forward."""
-        return len(forward_program(self.cell).blocks) * self.H
+        return forward_program(self.cell).row.size(self.H)
 
     @property
     def dz_row(self) -> int:
         """Numbers of a row of the workspace backward."""
-        return len(backward_program(self.cell).blocks) * self.H
+        return backward_program(self.cell).row.size(self.H)
 
     def is_serial(self, batch: Batch, limit_few_rows: int) -> bool:
         """Say whether a pass is too little work for threads; ``limit_few_rows`` is the limit where rows are few."""
@@ -99,7 +99,9 @@ class Partition(NamedTuple):
         return len(self.bounds) - 1
 
 
-def partition(batch: Batch, H: int, columns: int, directions: int, serial: bool) -> Partition:
+def partition(
+    batch: Batch, H: int, columns: int, directions: int, serial: bool, whole_rows: bool = False
+) -> Partition:  # fmt: skip
     """Cut a recurrence for the number of threads.
 
     Parameters
@@ -111,11 +113,13 @@ def partition(batch: Batch, H: int, columns: int, directions: int, serial: bool)
         Each has its share of the threads.
     serial : bool
         One part: the calling thread does it all.
+    whole_rows : bool
+        Whether a part needs all units of its rows.
     """
     threads_each = -(-threads.num_threads() // directions)
     if serial or threads_each < 2:
         return Partition(False, np.array([0, batch.B], np.int64), batch.B)
-    few_rows = thresholds.ROWS_PER_THREAD * threads_each > batch.B
+    few_rows = thresholds.ROWS_PER_THREAD * threads_each > batch.B and not whole_rows
     if few_rows and (batch.T == 1 or columns * H > thresholds.SHARED_STEP_WORK):
         # More threads than cores would wait in every step for those that do not run: eight on two cores took 19 ms for
         # 100 steps of H = 512, and take 3.8 as two parts.

@@ -17,6 +17,7 @@ from nblstm.cpu.kernels.gather import gather_kernel, pack_rows_kernel
 from nblstm.cpu.kernels.gradients import gradients_kernel
 from nblstm.cpu.kernels.inputs import input_products
 from nblstm.cpu.kernels.pointwise import backward_rows, forward_rows
+from nblstm.cpu.kernels.state_gradients import state_gradients_kernel
 from nblstm.cpu.matrix.gemm import gemm
 from nblstm.cpu.matrix.sparse import sparse_weight_block
 from nblstm.cpu.weights import pack_kernel
@@ -54,10 +55,13 @@ def compile_kernels(cell: Cell, dtype: str) -> None:
         kernel(dtype)
     gather_kernel(dtype)
     pack_rows_kernel(dtype)
+    state_gradients_kernel(dtype)
     for loop in (forward_by_rows, forward_by_units, backward_by_rows, backward_by_units):
         loop(dtype)
-    for stage in computing(forward_program(cell)):
-        forward_rows(cell, dtype, False, stage)
-        forward_rows(cell, dtype, True, stage)
+    for training in (False, True):
+        for stage in computing(forward_program(cell), training):
+            forward_rows(cell, dtype, training, stage)
+            if len(cell.states) > 1 and not training:
+                forward_rows(cell, dtype, False, stage, taping=True)
     for stage in computing(backward_program(cell)):
         backward_rows(cell, dtype, stage)

@@ -51,7 +51,8 @@ class PackedWeights:
         self, cell: Cell, parameters: dict[str, np.ndarray], H: int, layer: int, direction: int,
         gates: tuple[str, ...], training: bool,
     ):  # fmt: skip
-        end, dtype = suffix(layer, direction), next(iter(parameters.values())).dtype
+        end = suffix(layer, direction)
+        dtype = next(iter(parameters.values()), np.empty(0, np.float32)).dtype  # with no parameters, all here is empty
         item, none = dtype.itemsize, np.empty((0, 0), dtype)
         w_ih, w_hh = (parameters.get(f"weight_{which}{end}", none) for which in ("ih", "hh"))
         self._cell, self._gates = cell, gates

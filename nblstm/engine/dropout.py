@@ -35,8 +35,8 @@ class Dropout:
     ----------
     input : list of array, shape (B, 1, I)
         Factors of a sequence's features, in all its steps, for each direction.
-    recurrent : array, shape (num_layers D, B, H), or None
-        Factors of the first state on its way into the recurrent product, in the order of the packed batch.
+    recurrent : array, shape (num_layers D, P, H), or None
+        Factors of the first state on its way into the recurrent product, for the P sequences of the packed batch.
     between : list of array, shape (N, D H)
         Factors of the outputs of each layer but the last.
     """
@@ -61,8 +61,8 @@ class Dropout:
         Parameters
         ----------
         generator : Generator or None
-        batch : Batch or MaskedBatch
-        states : array, shape (S, num_layers D, B, H)
+        batch : Batch, MaskedBatch or ResetBatch
+        states : array, shape (S, num_layers D, P, H)
             All states before the first step; those of recurrent dropout are set.
 
         Returns

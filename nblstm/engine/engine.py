@@ -1,101 +1,29 @@
-"""Forward and backward of a recurrent network on arrays as users have them.
+"""Forward and backward of a network on arrays as users have them.
 
-A call begins with the look-up of a pass for an input of this shape. Where there is one, the input fits, and the pass
-runs; else the input is checked, and a pass is made. From the second call of a shape on, the pool has one.
+A call begins with the look-up of a pass for an input of this shape, see `lookup`. Where there is one, the input fits,
+and the pass runs; else the input is checked, and a pass is made. From the second call of a shape on, the pool has one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy import ndarray
 
 from nblstm.arguments import validate
-from nblstm.buffers import memory
-from nblstm.buffers.pool import FreeList
-from nblstm.engine.inputs import (
-    checked_batch,
-    checked_input,
-    checked_signals,
-    output_gradient,
-    set_gradients,
-    steps_and_sequences,
-)
-from nblstm.engine.network import Network, Weights, weights_of
-from nblstm.engine.passes import SMALL, Pass
+from nblstm.engine.asked import Asked
+from nblstm.engine.inputs import checked_signals, output_gradient, set_gradients
+from nblstm.engine.lookup import INFERENCE, TRAINING, Form, pass_for, pass_in, with_every_state
+from nblstm.engine.network import Network
+from nblstm.engine.passes import SMALL
 from nblstm.engine.projection import of_outputs, to_outputs
-from nblstm.engine.reserve import HEADER_SIZE, batch_of, checked_reserve, header_of, largest_reserve, reserve_shapes
-
-
-class Form(NamedTuple):
-    """Form of a pass: for training or not, steps between checkpoints, with recurrent dropout, with the cell's noise."""
-
-    training: bool
-    checkpoint: int | None = None
-    recurrent_dropout: bool = False
-    noise: bool = False
-
-
-INFERENCE, TRAINING = Form(False), Form(True)
-
-
-@dataclass(slots=True, eq=False)
-class Gradients:
-    """Gradients of a loss.
-
-    Attributes
-    ----------
-    params : dict of str to ndarray
-        By parameter name, each a view of ``flat``.
-    flat : ndarray
-        All of them in one buffer, in the order of the network's own.
-    x : ndarray or None
-        With respect to the input, in its shape.
-    state : tuple of ndarray
-        With respect to the initial states.
-    signals : dict of str to ndarray
-        With respect to the signals of the cell, in their shapes.
-    """
-
-    params: dict[str, np.ndarray]
-    flat: np.ndarray
-    x: np.ndarray | None = None
-    state: tuple[np.ndarray, ...] = ()
-    signals: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def __repr__(self):
-        shapes = ", ".join(f"{name} {value.shape}" for name, value in self.params.items())
-        return f"<Gradients of {shapes or 'no parameters'}>"
-
-
-class Tape:
-    """A training pass on loan, for `backward`, any number of times; when this is gone, the pass is used again.
-
-    Attributes
-    ----------
-    network : Network
-    made : Pass
-    weights : Weights
-        Of the forward pass.
-    kind : object
-        On another device than the CPU, the kind of array that the input was.
-    """
-
-    def __init__(self, network: Network, made: Pass, weights: Weights, free: FreeList | None):
-        self.network, self.made, self.weights, self.kind = network, made, weights, None
-        self._loan = free.lend(made, self) if made.kept and free is not None else None
-
-    def __repr__(self):
-        return f"<Tape of {self.network.cell.name}, T={self.made.batch.T}, B={self.made.batch.B}>"
-
-    def __reduce__(self):
-        raise TypeError("a tape cannot be copied or pickled, as it belongs to one network; run its forward() again")
+from nblstm.engine.tape import Gradients, Tape
+from nblstm.engine.weights import weights_of
 
 
 def infer(
-    module: Any, x, state, lengths=None, mask=None, *, hold: bool = False, outputs: bool = True, signals=None
+    module: Any, x, state, lengths=None, mask=None, resets=None, *, hold: bool = False, outputs: bool = True,
+    signals=None, all_states: bool = False,
 ):  # fmt: skip
     """Run a network over a batch of sequences.
 
@@ -109,12 +37,16 @@ def infer(
     lengths : array_like of int, shape (B,), optional, or PackedBatch with x (N, I) and y (N, D H)
     mask : array_like of bool, in the layout of ``x``, optional
         False where a step is to be skipped: states stay as they are.
+    resets : array_like of bool, in the layout of ``x``, optional
+        True where a step begins with the initial states; see `ResetBatch`.
     hold : bool, default False
         Whether the output of a masked step is that of the step before it, rather than 0.
     outputs : bool, default True
         Whether those of all steps are wanted; otherwise None stands for them.
     signals : dict of str to array_like, optional
         What the cell takes with each step beside x: (T, B) or (T, B, H), in the layout of ``x``.
+    all_states : bool, default False
+        Whether ``y`` is a tuple: each state of the last layer at each step.
 
     Returns
     -------
@@ -124,12 +56,14 @@ def infer(
     network = module._network
     context = None if network.on_host else network.enter()
     try:
-        x, kind, made, free = _pass_for(network, x, lengths, mask, hold, INFERENCE)
+        form = INFERENCE if not all_states else with_every_state(network, INFERENCE)
+        x, kind, made, free = pass_for(network, x, lengths, mask, resets, hold, form)
         zero = made.start(network, module._flat, state)
         if signals is not None or made.is_given:
             signals = checked_signals(network, signals, made.batch, made.batched)
         made.forward(weights_of(module, False), x, zero, None, signals)
-        y, states = made.outputs() if outputs else None, made.in_order(made.states)
+        y: Any = made.states_at_each_step(network) if all_states else made.outputs() if outputs else None
+        states = made.in_order(made.states)
         if network.proj_size:
             y, states = _projected(network, y, states)
         if free is not None:
@@ -143,14 +77,14 @@ def infer(
 
 
 def forward(
-    module: Any, x, state, lengths=None, mask=None, *, generator=None, checkpoint: int | None = None,
-    hold: bool = False, outputs: bool = True, reserve=None, signals=None,
+    module: Any, x, state, lengths=None, mask=None, resets=None, *, generator=None, checkpoint: int | None = None,
+    hold: bool = False, outputs: bool = True, reserve=None, signals=None, all_states: bool = False,
 ):  # fmt: skip
     """Run a network as `infer` does, in training: with what `backward` needs.
 
     Parameters
     ----------
-    module, x, state, lengths, mask, hold, outputs, signals
+    module, x, state, lengths, mask, resets, hold, outputs, signals, all_states
         As for `infer`.
     generator : Generator, optional
         Draws the dropout; there is none without.
@@ -172,27 +106,30 @@ def forward(
     if checkpoint is not None or generator is not None:
         noise = generator is not None and network.is_noisy
         form = Form(True, checkpoint, generator is not None and network.recurrent_dropout > 0, noise)
+    if all_states:
+        form = with_every_state(network, form)
     context = None if network.on_host else network.enter()
     try:
         if reserve is None:
-            x, kind, made, free = _pass_for(network, x, lengths, mask, hold, form)
+            x, kind, made, free = pass_for(network, x, lengths, mask, resets, hold, form)
         else:
-            x, kind, made, free = _pass_in(network, reserve, x, lengths, mask, hold, form)
+            x, kind, made, free = pass_in(network, reserve, x, lengths, mask, resets, hold, form)
         zero = made.start(network, module._flat, state)
         if signals is not None or made.is_given:
             signals = checked_signals(network, signals, made.batch, made.batched)
-        weights = weights_of(module, True)
+        weights = weights_of(module, True, generator)
         made.forward(weights, x, zero, generator, signals)
-        y, states = made.outputs() if outputs else None, made.in_order(made.states)
+        y: Any = made.states_at_each_step(network) if all_states else made.outputs() if outputs else None
+        states = made.in_order(made.states)
         if network.proj_size:
             y, states = _projected(network, y, states)
         tape = Tape(network, made, weights, free)
         if reserve is not None:
-            made.seal(network, generator is not None)
+            made.seal(network, generator is not None, weights.seed)
         if context is not None:
             tape.kind = kind
             return *_returned(network, kind, y if y is None or kind is None else y.copy(), states), tape
-        if y is not None:
+        if y is not None and not all_states:
             y.flags.writeable = False  # large ones are read by BPTT again
         return y, states, tape
     finally:
@@ -200,67 +137,8 @@ def forward(
             context.close()
 
 
-def reserve_size(network: Network, T: int, B: int, lengths=None, mask=None, checkpoint: int | None = None) -> int:
-    """Bytes of the reserve of a training pass.
-
-    Parameters
-    ----------
-    network : Network
-    T, B : int
-        Steps and sequences of the padded batch.
-    lengths, mask, checkpoint
-        As for `forward`.
-    """
-    T, B = validate.whole_number("T", T), validate.whole_number("B", B)
-    if checkpoint is not None:
-        checkpoint = validate.positive_integer("checkpoint", checkpoint)
-    _needs_host(network)
-    shape = (T,) if B == 1 and np.ndim(mask) == 1 else (B, T) if network.batch_first else (T, B)  # (T,) without a batch
-    batch = checked_batch(network, shape, lengths, mask, False)
-    return largest_reserve(network, batch, batch.N, checkpoint)
-
-
-def _needs_host(network: Network) -> None:
-    if not network.on_host:
-        raise ValueError(f"a reserve is for networks on the CPU, and this one is on {network.device!r}; do without")
-
-
-def _pass_in(network: Network, reserve, x, lengths, mask, hold: bool, form: Form) -> tuple[Any, Any, Pass, None]:
-    """Make a pass in the caller's memory; results as of `_pass_for`."""
-    _needs_host(network)
-    if form.checkpoint and (network.cell.signals or form.noise):
-        what = "signals" if network.cell.signals else "noise"
-        raise ValueError(f"reserve is not for checkpoint= and a cell with {what}; leave one out, and keep the tape")
-    x, batch, batched = checked_input(network, x, lengths, mask, hold)
-    block = checked_reserve(reserve, memory.size_of(reserve_shapes(network, batch, batch.N, *form[1:])), True)
-    return x, None, Pass(network, batch, batched, *form, reserve=block), None
-
-
-def restored(module: Any, reserve) -> Tape:
-    """A tape of what a forward pass has left in a reserve, here or in memory that was copied from there.
-
-    Parameters
-    ----------
-    module : Module
-        Whose parameters are those of the forward pass.
-    reserve : ndarray
-    """
-    network = module._network
-    _needs_host(network)
-    block = checked_reserve(reserve, HEADER_SIZE, False)
-    header = header_of(network, block)
-    batch = batch_of(network, header, block)
-    form = Form(True, header.checkpoint or None, bool(header.dropped), bool(header.noise))
-    checked_reserve(reserve, memory.size_of(reserve_shapes(network, batch, batch.N, *form[1:])), False)
-    made = Pass(network, batch, bool(header.batched), *form, reserve=block)
-    made.learned = bool(header.learned)
-    weights = weights_of(module, True)
-    made.attach(weights, bool(header.active), header.wide)
-    return Tape(network, made, weights, None)
-
-
-def backward(tape: Tape, dy, d_state) -> Gradients:
-    """Run BPTT, after `forward`.
+def backward(tape: Tape, dy, d_state, asked: Asked | None = None) -> Gradients:
+    """Run BPTT, after `forward`; the gradients are in arrays of their own.
 
     Parameters
     ----------
@@ -269,20 +147,19 @@ def backward(tape: Tape, dy, d_state) -> Gradients:
         Gradient with respect to the outputs, in their shape; None for zeros.
     d_state : tuple of array_like or None
         Gradient with respect to the final states; None for zeros, also within the tuple.
-
-    Returns
-    -------
-    Gradients
-        In arrays of their own.
+    asked : Asked, optional
+        What is to be done with the gradients of each step's states.
     """
     network = tape.network
     context = None if network.on_host else network.enter()
     try:
         arrays = network.backend.arrays
         flat = arrays.empty((network.layout.size,), network.numpy_dtype)
-        signals = tape.made.d_signals() if tape.made.is_given else ()
-        kind, dx, d_states = _backward(tape, dy, d_state, flat, True, signals)
-        d_signals = tape.made.signals_in_layout(signals) if signals else {}
+        signals, each = tape.made.d_signals() if tape.made.is_given else (), None
+        if asked is not None:
+            dy, each = asked.of_layers(network, tape.made, dy)
+        kind, dx, d_states = _backward(tape, dy, d_state, flat, True, signals, each)
+        d_signals = _named_signals(tape, signals) if signals else {}
         if network.on_host and flat.nbytes > SMALL:  # what is smaller may wait for the next call
             for layer in tape.made.layers:
                 layer.let_go_parameters()
@@ -291,7 +168,10 @@ def backward(tape: Tape, dy, d_state) -> Gradients:
             dx, d_states = _returned(network, kind, dx, d_states)
             own, flat = params, arrays.returned(flat, kind)
             params = network.layout.views(flat) if kind is None else {k: arrays.returned(own[k], kind) for k in own}
-        return Gradients(params, flat, dx, d_states, d_signals)
+        gradients = Gradients(params, flat, dx, d_states, d_signals)
+        if each is not None and each[0].norms is not None:
+            gradients.steps = tape.made.layout.norms(each)
+        return gradients
     finally:
         if context is not None:
             context.close()
@@ -302,7 +182,7 @@ def backward_into(
 ) -> tuple[Any, tuple]:
     """Run BPTT as `backward` does; the gradients of the parameters go to ``flat`` of NumPy's, or nowhere for None.
 
-    ``d_signals`` is given those of the signals, on the CPU; they are not computed for None.
+    Those of the signals are put into ``d_signals``, unless it is None.
 
     Returns
     -------
@@ -313,11 +193,12 @@ def backward_into(
     """
     network = tape.network
     if network.on_host:
-        rows: Any = () if d_signals is None else tape.made.d_signals()
-        results = _backward(tape, dy, d_state, flat, input_gradient, rows)[1:]
-        if d_signals is not None:
-            d_signals |= tape.made.signals_in_layout(rows)
-        return results
+        if d_signals is None:
+            return _backward(tape, dy, d_state, flat, input_gradient)[1:]
+        rows = tape.made.d_signals()
+        _, dx, d_states = _backward(tape, dy, d_state, flat, input_gradient, rows)
+        d_signals.update(_named_signals(tape, rows))
+        return dx, d_states
     with network.enter():
         target = network.backend.arrays.empty((network.layout.size,), network.numpy_dtype)
         kind, dx, d_states = _backward(tape, dy, d_state, target, input_gradient)
@@ -326,7 +207,37 @@ def backward_into(
         return _returned(network, kind, dx, d_states)
 
 
-def _backward(tape: Tape, dy, d_state, flat, input_gradient: bool, d_signals=()) -> tuple[Any, Any, tuple]:
+def _named_signals(tape: Tape, d_signals: list[Any]) -> dict[str, Any]:
+    """Gradients of the signals by name, in their layouts."""
+    return dict(zip(tape.network.cell.signals, tape.made.layout.signals(d_signals), strict=True))
+
+
+def per_sample_gradients(tape: Tape, dy, d_state) -> Gradients:
+    """Run BPTT as `backward` does; gradients of the parameters are those of each sequence, (B, ...)."""
+    network, made = tape.network, tape.made
+    B, layout = made.batch.B, network.layout
+    if not network.on_host:
+        raise ValueError(
+            f"per-sample gradients are for networks on the CPU, and this one is on {network.device!r}; run backward() "
+            "for each sequence"
+        )
+    if made.batch.packed.B != B:
+        raise ValueError("per-sample gradients are not for a pass with resets; run backward() for each sequence")
+    own = np.zeros((B, network.kernel_layout.size), network.numpy_dtype)
+    d_signals = made.d_signals()
+    _, dx, d_states = _backward(tape, dy, d_state, None, True, d_signals, None, own)
+    samples = own
+    if network.kernel_layout is not layout:
+        samples = np.empty((B, layout.size), network.numpy_dtype)
+        for b in range(B):
+            network.gradients_of(tape.weights, own[b], samples[b])
+    params = {name: samples[:, layout.place(name)].reshape(B, *shape) for name, shape in layout.shapes.items()}
+    return Gradients(params, samples, dx, d_states, _named_signals(tape, d_signals) if d_signals else {})
+
+
+def _backward(
+    tape: Tape, dy, d_state, flat, input_gradient: bool, d_signals=(), each=None, samples=None
+) -> tuple[Any, Any, tuple]:  # fmt: skip
     network, made, kind = tape.network, tape.made, tape.kind
     made.check_reserve()
     if dy is not None and (network.proj_size or not (network.on_host and made.takes(dy))):
@@ -343,17 +254,21 @@ def _backward(tape: Tape, dy, d_state, flat, input_gradient: bool, d_signals=())
         else:
             set_gradients(network, d_states, d_state, made.batch, made.batched)
         if flat is None or network.kernel_layout is network.layout:
-            dx = made.backward(dy, flat, input_gradient, d_signals)
-            return kind, dx, _sliced(network, made.in_order(d_states))
-        own = np.empty(network.kernel_layout.size, network.numpy_dtype)
-        dx = made.backward(dy, own, input_gradient, d_signals)
-        network.gradients_of(tape.weights.parameters, own, flat)
-        return kind, dx, _sliced(network, made.in_order(d_states))
+            dx = made.backward(dy, flat, input_gradient, d_signals, each, samples)
+        else:
+            own = np.empty(network.kernel_layout.size, network.numpy_dtype)
+            dx = made.backward(dy, own, input_gradient, d_signals, each)
+            network.gradients_of(tape.weights, own, flat)
+        return kind, dx, _sliced(network, made.in_order(d_states, True))
 
 
 def _projected(network: Network, y, states: tuple) -> tuple[Any, tuple]:
-    """Outputs and states of P features, from those of H."""
-    return None if y is None else of_outputs(y, network), _sliced(network, states)
+    """Outputs, or every state at each step, and states of P features, from those of H."""
+    if isinstance(y, tuple):
+        y = (of_outputs(y[0], network), *y[1:])
+    elif y is not None:
+        y = of_outputs(y, network)
+    return y, _sliced(network, states)
 
 
 def _sliced(network: Network, states: tuple) -> tuple:
@@ -366,37 +281,3 @@ def _returned(network: Network, kind, array, states: tuple) -> tuple[Any, tuple]
     network.backend.finish()
     returned = network.backend.arrays.returned
     return None if array is None else returned(array, kind), tuple([returned(state, kind) for state in states])
-
-
-def _pass_for(network: Network, x, lengths, mask, hold: bool, form: Form) -> tuple[Any, Any, Pass, FreeList | None]:
-    """A pass for an input: the input as the pass takes it, its kind of array, the pass, and where that came from."""
-    if lengths is None and mask is None and type(x) is ndarray and x.dtype == network.numpy_dtype:
-        free = network.pool.get((x.shape, form))
-        if free is not None:
-            made = free.take()
-            if made is None:
-                batch = network.backend.arrays.batch(*steps_and_sequences(network, x.shape), None)
-                made = _made(network, free, batch, x.ndim == 3, form)
-            return x, None, made, free
-    kind = network.backend.arrays.kind(x)
-    x, batch, batched = checked_input(network, x, lengths, mask, hold)
-    free, alike = None, batch.direct and batch.padded
-    if network.on_host and form.checkpoint is None:
-        if alike:
-            free = network.pool.second((x.shape, form))
-        elif not form.training or Pass.can_be_arranged(batch, form.checkpoint):
-            free = network.pool.second((x.shape if batch.padded else (batch.T, batch.B), "lengths", form))
-    made = None if free is None else free.take()
-    if made is None:
-        made = _made(network, free, batch, batched, form)
-    elif not alike:
-        made.arrange(batch)
-    return x, kind, made, free
-
-
-def _made(network: Network, free: FreeList | None, batch, batched: bool, form: Form) -> Pass:
-    made = Pass(network, batch, batched, *form)
-    if free is not None:
-        free.add(made)
-        made.kept = free.keeps
-    return made

@@ -10,14 +10,17 @@ import numpy as np
 from nblstm.arguments import validate
 from nblstm.buffers.batch import PackedBatch
 from nblstm.buffers.masks import MaskedBatch
+from nblstm.buffers.resets import ResetBatch
 from nblstm.engine.network import Network
 
 
-def checked_input(network: Network, x, lengths, mask, hold: bool) -> tuple[Any, Any, bool]:
+def checked_input(network: Network, x, lengths, mask, resets, hold: bool) -> tuple[Any, Any, bool]:
     """An input as an array of the network's dtype and device, its `Batch`, and whether it has a batch dimension."""
     arrays = network.backend.arrays
     x = arrays.real("x", x, network.dtype)
     if isinstance(lengths, PackedBatch):
+        if resets is not None:
+            raise ValueError("resets are given beside packed rows; give a padded x with lengths")
         return validate.shaped("x", x, (lengths.N, network.input_size), "(N, I)"), lengths, True
     order = "(B, T, I)" if network.batch_first else "(T, B, I)"
     if x.ndim not in (2, 3):
@@ -27,25 +30,38 @@ def checked_input(network: Network, x, lengths, mask, hold: bool) -> tuple[Any, 
             f"x has {x.shape[-1]} features, shape {x.shape}; this network was made for input_size="
             f"{network.input_size}, so give {order} with I = {network.input_size}"
         )
-    return x, checked_batch(network, x.shape[:-1], lengths, mask, hold), x.ndim == 3
+    return x, checked_batch(network, x.shape[:-1], lengths, mask, resets, hold), x.ndim == 3
 
 
-def checked_batch(network: Network, shape: tuple[int, ...], lengths, mask, hold: bool) -> Any:
+def checked_batch(network: Network, shape: tuple[int, ...], lengths, mask, resets, hold: bool) -> Any:
     """Arrange a batch; ``shape`` is that of the input without its features."""
     arrays = network.backend.arrays
     T, B = steps_and_sequences(network, (*shape, 0))
     if mask is not None:
         if lengths is not None:
             raise ValueError("lengths and mask are both given; give one, as a mask says which steps are valid")
-        mask = _time_major_mask(network, arrays.on_host(mask), shape)
-        if not mask.all():
-            return MaskedBatch(mask, hold, network.directions[0], arrays)
+        mask = _time_major_flags(network, "mask", arrays.on_host(mask), shape, "counts")
+        if mask.all():
+            mask = None
     lengths = validate.lengths_array(arrays.on_host(lengths), B, T)
-    return arrays.batch(T, B, lengths)
+    if resets is not None:
+        resets = _time_major_flags(network, "resets", arrays.on_host(resets), shape, "begins with the initial states")
+        if resets.any():
+            return ResetBatch(resets, mask, lengths, hold, network.directions, arrays)
+    return arrays.batch(T, B, lengths) if mask is None else MaskedBatch(mask, hold, network.directions[0], arrays)
+
+
+def check_names(network: Network, signals) -> None:
+    """Raise ValueError if the signals that are given are not those of the cell, by their names."""
+    names, given = network.cell.signals, {} if signals is None else signals
+    if not isinstance(given, Mapping) or set(given) != set(names):
+        came = f"{', '.join(map(repr, given)) or 'none'}" if isinstance(given, Mapping) else type(given).__name__
+        wanted = f"a dict of arrays for {', '.join(map(repr, names))}" if names else "none, as the cell has none"
+        raise ValueError(f"signals has {came}; give {wanted}")
 
 
 def checked_signals(network: Network, signals, batch, batched: bool) -> list[Any]:
-    """The signals of the cell as arrays (T, B, 1) or (T, B, H), or packed rows, in the cell's order.
+    """The signals of the cell as arrays (T, B) or (T, B, H), or packed rows, in the cell's order.
 
     Raises
     ------
@@ -53,35 +69,30 @@ def checked_signals(network: Network, signals, batch, batched: bool) -> list[Any
         If one is missing, unknown, or of another shape.
     """
     names, H, arrays = network.cell.signals, network.hidden_size, network.backend.arrays
-    given = {} if signals is None else signals
-    if not isinstance(given, Mapping) or set(given) != set(names):
-        came = f"{', '.join(map(repr, given)) or 'none'}" if isinstance(given, Mapping) else type(given).__name__
-        wanted = f"a dict of arrays for {', '.join(map(repr, names))}" if names else "none, as the cell has none"
-        raise ValueError(f"signals has {came}; give {wanted}")
+    check_names(network, signals)
     T, B = batch.T, batch.B
     shape = (batch.N,) if not batch.padded else (T,) if not batched else (B, T) if network.batch_first else (T, B)
     meaning = "N" if not batch.padded else "T" if not batched else "B, T" if network.batch_first else "T, B"
     made = []
     for name in names:
-        array = arrays.real(f"signals[{name!r}]", given[name], network.dtype)
+        array = arrays.real(f"signals[{name!r}]", signals[name], network.dtype)
         if array.shape not in (shape, (*shape, H)):
             raise ValueError(
                 f"signal {name!r} has shape {array.shape}; give ({meaning}), {shape}, or ({meaning}, H), {(*shape, H)}"
             )
-        array = array[..., None] if array.shape == shape else array
         if batch.padded:
             array = array[:, None] if not batched else array.swapaxes(0, 1) if network.batch_first else array
         made.append(array)
     return made
 
 
-def _time_major_mask(network: Network, mask, shape: tuple[int, ...]) -> np.ndarray:
-    """A mask in the layout of x as an array (T, B)."""
-    array = validate.plain_array("mask", mask)
+def _time_major_flags(network: Network, name: str, flags, shape: tuple[int, ...], verb: str) -> np.ndarray:
+    """A mask or resets in the layout of x as an array (T, B)."""
+    array = validate.plain_array(name, flags)
     if array.dtype.kind not in "biu":
-        raise TypeError(f"mask has dtype {array.dtype}; give bools, True where a step counts")
+        raise TypeError(f"{name} has dtype {array.dtype}; give bools, True where a step {verb}")
     meaning = "(T,)" if len(shape) == 1 else "(B, T)" if network.batch_first else "(T, B)"
-    array = validate.shaped("mask", array, shape, meaning).astype(bool, copy=False)
+    array = validate.shaped(name, array, shape, meaning).astype(bool, copy=False)
     return array[:, None] if len(shape) == 1 else array.T if network.batch_first else array
 
 
@@ -104,7 +115,7 @@ def set_states(network: Network, flat, target, given, batch, batched: bool) -> b
         Is set.
     given : tuple of array_like or None
         By a user; None for the initial states.
-    batch : Batch
+    batch : Batch, MaskedBatch or ResetBatch
     batched : bool
         Whether what is given has a batch dimension.
 
@@ -125,18 +136,20 @@ def set_states(network: Network, flat, target, given, batch, batched: bool) -> b
                 f"state is {given!r}, and its parts are arrays; if these are lengths, give lengths={given!r}"
             )
         target[...] = batch.sort(state_array(network, given, batch.B, batched, "state"))
+        if batch.restarts:
+            batch.restart(target, network.backend.arrays.from_host(network.initial_states(flat)))
     return False
 
 
 def set_gradients(network: Network, target, given, batch, batched: bool) -> None:
     """Set the gradients of final states (S, num_layers D, B, H) to what a user gave, in a tuple with None for zeros."""
     if network.proj_size or not (network.on_host and _copied(target, given, batch, batched, True)):
-        target[...] = batch.sort(state_array(network, given, batch.B, batched, "dstate"))
+        target[...] = batch.d_unsort(state_array(network, given, batch.B, batched, "dstate"))
 
 
 def _copied(target, given, batch, batched: bool, none_is_zero: bool = False) -> bool:
     """Copy states that need no conversion: arrays of the target's kind, dtype and shape."""
-    if not (batched and batch.packed.order is None and type(given) is tuple and len(given) == len(target)):
+    if not (batched and not batch.reordered and type(given) is tuple and len(given) == len(target)):
         return False
     kind, dtype, shape = type(target), target.dtype, target.shape[1:]
     for value in given:
@@ -181,14 +194,14 @@ def state_array(network: Network, state, B: int, batched: bool, name: str):
     return result
 
 
-def output_gradient(network: Network, dy, batch, batched: bool):
-    """The gradient of outputs as an array of the network's dtype and device."""
-    T, B, features = batch.T, batch.B, network.output_size * network.D
-    dy = network.backend.arrays.real("dy", dy, network.dtype)
+def output_gradient(network: Network, dy, batch, batched: bool, name: str = "dy", size: int | None = None):
+    """The gradient of outputs, or of states at each step, as an array of the network's dtype and device."""
+    T, B, features = batch.T, batch.B, (size or network.output_size) * network.D
+    dy = network.backend.arrays.real(name, dy, network.dtype)
     if not batch.padded:
-        return validate.shaped("dy", dy, (batch.N, features), "that of y, (N, D * H)")
+        return validate.shaped(name, dy, (batch.N, features), "that of y, (N, D * H)")
     if not batched:
-        return validate.shaped("dy", dy, (T, features), "that of y, (T, D * H)")
+        return validate.shaped(name, dy, (T, features), "that of y, (T, D * H)")
     if network.batch_first:
-        return validate.shaped("dy", dy, (B, T, features), "that of y, (B, T, D * H)")
-    return validate.shaped("dy", dy, (T, B, features), "that of y, (T, B, D * H)")
+        return validate.shaped(name, dy, (B, T, features), "that of y, (B, T, D * H)")
+    return validate.shaped(name, dy, (T, B, features), "that of y, (T, B, D * H)")

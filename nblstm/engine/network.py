@@ -97,15 +97,24 @@ class Network:
         """The same with recurrent dropout in its cell, which has further states, but no other parameters."""
         return replace(self, cell=recurrent_dropout(self.cell))
 
-    @cached_property
+    @property
     def without_noise(self) -> Network:
         """The same in inference, where the cell draws no noise."""
-        return replace(self, cell=self.cell.without_noise) if self.is_noisy else self
+        return self._without_noise if self.is_noisy else self  # not kept: a network that has itself goes by gc alone
+
+    @cached_property
+    def _without_noise(self) -> Network:
+        return replace(self, cell=self.cell.without_noise)
 
     @cached_property
     def is_noisy(self) -> bool:
         """True if the cell draws noise in training."""
-        return self.cell.without_noise is not self.cell
+        return bool(self.cell.graph.noise)
+
+    @cached_property
+    def in_float64(self) -> Network:
+        """The same in float64."""
+        return replace(self, dtype="float64")
 
     def variant(self, dropped: bool, noise: bool) -> Network:
         """The network that a pass runs: with recurrent dropout or without, with noise or without."""
@@ -132,27 +141,36 @@ class Network:
         """Endings of the names of all layers' and directions' parameters."""
         return [suffix(layer, d) for layer in range(self.num_layers) for d in range(self.D)]
 
-    def kernel_parameters(self, parameters: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The parameters of `kernel_layout`, from those of `layout`; each contiguous."""
+    def matrices(self, generator: np.random.Generator | None = None) -> list[Any]:
+        """The recurrent matrix of each layer and direction, drawn by a generator where it is noisy."""
         matrix, G, H = self.cell.matrix, len(self.cell.recurrent_gates), self.hidden_size
+        return [
+            matrix if matrix is None or generator is None else matrix.drawn(generator, G, H) for _ in self._ends
+        ]  # fmt: skip
+
+    def kernel_parameters(
+        self, parameters: dict[str, np.ndarray], matrices: list[Any] | None = None
+    ) -> dict[str, np.ndarray]:
+        """The parameters of `kernel_layout`, from those of `layout`; each contiguous."""
+        G, H = len(self.cell.recurrent_gates), self.hidden_size
         if self.kernel_layout is self.layout:
             return parameters
-        if matrix is None:
+        if self.cell.matrix is None:
             return padded(parameters, self)
         made = {name: parameters[name] for name in self.kernel_layout.shapes if name in parameters}
-        for end in self._ends:
+        for end, matrix in zip(self._ends, matrices or self.matrices(), strict=True):
             R = matrix.weights(self._of_matrix(parameters, end), G, H)
             made[f"weight_hh{end}"] = np.ascontiguousarray(R.reshape(G * H, H), self.dtype)
         return made
 
-    def gradients_of(self, parameters: dict[str, np.ndarray], kernel_flat: np.ndarray, flat: np.ndarray) -> None:
+    def gradients_of(self, weights: Any, kernel_flat: np.ndarray, flat: np.ndarray) -> None:
         """Set the gradients of the parameters of `layout` from those of `kernel_layout`."""
-        matrix, G, H = self.cell.matrix, len(self.cell.recurrent_gates), self.hidden_size
+        G, H, parameters = len(self.cell.recurrent_gates), self.hidden_size, weights.parameters
         found, target = self.kernel_layout.views(kernel_flat), self.layout.views(flat)
-        if matrix is None:
+        if self.cell.matrix is None:
             found = unpadded(found, self)
         else:
-            for end in self._ends:
+            for end, matrix in zip(self._ends, weights.matrices, strict=True):
                 own = matrix.gradients(self._of_matrix(parameters, end), found[f"weight_hh{end}"].reshape(G, H, H))
                 found |= {name + end: array for name, array in own.items()}
         for name, array in target.items():
@@ -163,7 +181,11 @@ class Network:
         """CRC-32 of what decides a reserve's contents: equations, sizes, directions, kinds of dropout."""
         drops = [rate > 0 for rate in (self.dropout, self.input_dropout, self.recurrent_dropout)]
         sizes = self.input_size, self.hidden_size, self.num_layers, self.directions, self.dtype
-        return crc32(repr((self.cell.source(), self.layout.shapes, sizes, drops)).encode())
+        links = [
+            link[:1] + link[2:] for link in self.cell.graph.links
+        ]  # the source is the same for n(v), m(v) as for n(v), m(h)
+        matrix = self.cell.matrix and self.cell.matrix.as_data()
+        return crc32(repr((self.cell.source(), links, matrix, self.layout.shapes, sizes, drops)).encode())
 
     @cached_property
     def starts_at_zero(self) -> bool:
@@ -206,75 +228,3 @@ class Network:
 
     def __reduce__(self):
         return Network, tuple(getattr(self, field.name) for field in fields(self))
-
-
-class Weights:
-    """The parameters at one moment, as the device's kernels read them.
-
-    Attributes
-    ----------
-    layers : list
-        By layer.
-    parameters : dict of str to ndarray
-        What recurrent matrices are made of; empty if they are parameters themselves.
-    """
-
-    def __init__(self, layers: list, parameters: dict[str, np.ndarray]):
-        self.layers, self.parameters = layers, parameters
-        self.loan: object = None
-
-
-def packed(network: Network, parameters: dict[str, np.ndarray], training: bool) -> Weights:
-    """Pack the parameters as they are now.
-
-    Parameters
-    ----------
-    network : Network
-    parameters : dict of str to ndarray
-        By torch's names, each C-contiguous and of the network's dtype.
-    training : bool
-        Whether for training, where BPTT follows, or for inference.
-
-    Returns
-    -------
-    Weights
-        Their memory is used again when they are gone.
-    """
-    made_of = (
-        {} if network.kernel_layout is network.layout else {name: array.copy() for name, array in parameters.items()}
-    )
-    parameters = network.kernel_parameters(parameters)
-    key = "weights", training
-    free = network.pool.get(key) or network.pool.second(key)
-    own: Any = None if free is None else free.take()
-    if own is None:
-        own = network.backend.packed(network, parameters, training)
-        if free is not None:
-            free.add(own)
-    own.pack(parameters)
-    weights = Weights(own.layers, made_of)
-    if free is not None and free.keeps:
-        weights.loan = free.lend(own, weights)
-    return weights
-
-
-def _named(module: Any) -> dict[str, np.ndarray]:
-    """The parameters of a module's network, the same dict for as long as they are in the same memory."""
-    if module._named is None:
-        module._named = module._network.layout.views(module._flat)
-    return module._named
-
-
-def weights_of(module: Any, training: bool) -> Weights:
-    """The weights of a module's network, packed anew when the parameters may have changed.
-
-    Parameters
-    ----------
-    module : Module
-        With ``_network``, and what it derives from its parameters.
-    training : bool
-    """
-    weights = None if module._lent else module._cache.get(training)
-    if weights is None:
-        weights = module._derived(training, lambda _: packed(module._network, _named(module), training))
-    return weights

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from nblstm.buffers import memory
-from nblstm.buffers.masks import MaskedBatch
+from nblstm.buffers.each_step import EachStep
+from nblstm.engine.caller_layout import CallerLayout
 from nblstm.engine.dropout import Dropout
 from nblstm.engine.inputs import set_states
-from nblstm.engine.network import Network, Weights
+from nblstm.engine.network import Network
 from nblstm.engine.reserve import Reserve, reserve_shapes, sealed
+from nblstm.engine.weights import Weights
 from nblstm.process import locks
 
 #: Inputs and outputs of no more bytes than this in all are copied into a pass's own memory and out of it: 0.2 us for an
@@ -34,7 +36,7 @@ class Pass:
     Parameters
     ----------
     network : Network
-    batch : Batch or MaskedBatch
+    batch : Batch, MaskedBatch or ResetBatch
     batched : bool
         Whether inputs have a batch dimension, (T, B, I) or (B, T, I); else they are (T, I).
     training : bool
@@ -45,6 +47,8 @@ class Pass:
         Whether the cell is that of recurrent dropout, see `Network.with_recurrent_dropout`.
     noise : bool, default False
         Whether the cell draws noise.
+    every_state : bool, default False
+        Whether the states of the last layer are kept at each step, where they are not kept for BPTT.
     copies : bool, default False
         Whether inputs and outputs are copied into and out of memory of its own even if they are not `SMALL`.
     reserve : ndarray, optional
@@ -56,8 +60,8 @@ class Pass:
         Its own memory for packed inputs.
     y : array, shape (N, D H)
         Packed outputs of the last `forward`.
-    states : array, shape (S, num_layers D, B, H)
-        States before the first step, after `forward` those after the last, in the order of the packed batch.
+    states : array, shape (S, num_layers D, P, H)
+        States before the first step, after `forward` those after the last, of each sequence of the packed batch.
     d_states : array of the same shape
         Gradients with respect to the states after the last step, after `backward` to those before the first.
     copies : bool
@@ -74,24 +78,21 @@ class Pass:
 
     def __init__(
         self, network: Network, batch: Any, batched: bool, training: bool, checkpoint: int | None = None,
-        dropped: bool = False, noise: bool = False, copies: bool = False, reserve: np.ndarray | None = None,
+        dropped: bool = False, noise: bool = False, every_state: bool = False, copies: bool = False,
+        reserve: np.ndarray | None = None,
     ):  # fmt: skip
         # Not the network itself, whose pool has this object: both would wait for the garbage collector.
         self.batch, self.batched, self._training = batch, batched, training
-        self._sorted, self._checkpoint, self._dropped = batch.packed.order is not None, checkpoint, dropped
+        self.layout = CallerLayout(batch, batched, network.batch_first)
+        self._reordered, self._checkpoint, self._dropped = batch.reordered, checkpoint, dropped
         self._learns, self._initial_places = (
             network.learn_initial_state,
             network.initial_places_in(network.kernel_layout),
         )
         self._starts_at_zero = network.starts_at_zero
-        arrays, I, D, L, dtype = (
-            network.backend.arrays,
-            network.input_size,
-            network.D,
-            network.num_layers,
-            network.dtype,
-        )
-        T, B, features = batch.T, batch.B, D * network.hidden_size
+        arrays, dtype = network.backend.arrays, network.dtype
+        I, D, L = network.input_size, network.D, network.num_layers
+        T, B, features = batch.T, batch.B, D * network.hidden_size  # of the caller's batch
         N = T * B
         self._arrays, self._dtype, self._features = arrays, dtype, features
         self.kept, self.learned = reserve is not None, False
@@ -110,7 +111,7 @@ class Pass:
         self._signals, self._noise = network.cell.signals, noise
         self.is_given = noise or bool(self._signals)
         self._given_shapes: list[tuple[int, ...]] = []  # of the signals, in packed rows
-        self._all_states = arrays.zeros(network.states_shape(B), dtype)
+        self._all_states = arrays.zeros(network.states_shape(batch.packed.B), dtype)
         self._core = slice(1, -1) if dropped else slice(None)  # without those that recurrent dropout adds
         self.states = self._all_states[self._core]
         self._of_layer = [slice(k * D, (k + 1) * D) for k in range(L)]
@@ -119,14 +120,14 @@ class Pass:
             network.backend.layer_pass(
                 network, batch.packed, k, features if k else I, self._states_of_layer[k], training, checkpoint,
                 {name: self._reserve.get(f"{name}_{k}") for name in ("y", "states", "saved", "marks")},
+                **{"every_state": True} if every_state and k == L - 1 else {},
             )
             for k in range(L)
         ]  # fmt: skip
         self.copies = copies or N * (I + L * features) * self.states.itemsize <= SMALL
         self._shape = (T,) if not batched else (B, T) if network.batch_first else (T, B)
-        self._time_first = not batched or not network.batch_first
         # Memory for x; without, packing gives new memory, or, in inference, the caller's if it is in order.
-        own_x = batch.direct and (training or self.copies or not self._time_first)
+        own_x = batch.direct and (training or self.copies or not self.layout.time_first)
         self.x: Any = self._reserve.get("x")
         if self.x is None:
             self.x = arrays.empty((N, I), dtype) if own_x else None
@@ -164,12 +165,13 @@ class Pass:
     def _set_views(self) -> None:
         """Have views in the caller's layout of memory for x and dy."""
         self._y_shape = (*(self._shape if self.batch.padded else (self.batch.N,)), self._features)
-        self._x_view = self._in_layout(self.x) if self._own_x else None
-        self._dy_view = None if self._dy is None else self._in_layout(self._dy)
+        self._x_view = self.layout.in_layout(self.x) if self._own_x else None
+        self._dy_view = None if self._dy is None else self.layout.in_layout(self._dy)
 
     def arrange(self, batch) -> None:
         """Run over a batch of the same T and B whose lengths are others from now on."""
-        self.batch, self._sorted = batch, batch.packed.order is not None
+        self.batch, self._reordered = batch, batch.reordered
+        self.layout.batch = batch
         if not batch.padded:  # what the caller sees has another number of rows
             self.y = None
             self._set_views()
@@ -200,18 +202,20 @@ class Pass:
             Whether all states are 0.
         generator : Generator, optional
             Draws the dropout.
-        signals : list of array, each (T, B, 1) or (T, B, H), or None
+        signals : list of array, each (T, B) or (T, B, H), or None
             See `checked_signals`.
         """
         rows: Any = self.x
-        if self.is_given:
-            self._take(signals or [], generator)
+        if signals or self._noise:
+            given = self.layout.packed_signals(signals or [])
+            self._given_shapes = [own.shape for own in given]
+            self.take(given, generator)
         if self._training:
             zero = not self._dropout.begin(generator, self.batch, self._all_states) and zero
         if self._dropout.input:
-            rows = self._dropout.on_input(self._time_major(x), self.batch)
+            rows = self._dropout.on_input(self.layout.time_major(x), self.batch)
         elif self._x_view is None:
-            rows = self.batch.pack(self._time_major(x), rows)
+            rows = self.batch.pack(self.layout.time_major(x), rows)
         elif x is not None:
             self._x_view[...] = x
         for k, layer, states, y in self._stages:
@@ -221,32 +225,31 @@ class Pass:
                 y = self._arrays.empty((self.batch.N, self._features), self._dtype)
             rows = layer.forward(weights.layers[k], rows, states, y, zero)
         if rows is not self.y:
-            self.y, self._y_view = rows, self._in_layout(rows) if self.batch.direct else None
+            self.y, self._y_view = rows, self.layout.in_layout(rows) if self.batch.direct else None
 
-    def _take(self, signals: list[Any], generator: np.random.Generator | None) -> None:
-        """Give all layers what the cell takes with each step, and seeds of its noise."""
-        rows = [self.batch.pack(own) if self.batch.padded else own for own in signals]
-        given = [own[:, 0] if own.shape[1] == 1 else own for own in map(np.ascontiguousarray, rows)]
-        self._given_shapes = [own.shape for own in given]
+    def take(self, signals: list[np.ndarray], generator: np.random.Generator | None = None) -> None:
+        """Give all layers the packed rows that the cell takes with each step, and seeds of its noise."""
         seed = int(generator.integers(2**62)) if self._noise and generator is not None else 0
         for k, layer in enumerate(self.layers):
             directions = self._of_layer[k].stop - self._of_layer[k].start
             places = range(k * directions, (k + 1) * directions)
-            layer.take(given, [(seed + place * 0x632BE59BD9B4E019) & (2**63 - 1) for place in places])
+            layer.take(signals, [(seed + place * 0x632BE59BD9B4E019) & (2**63 - 1) for place in places])
 
-    def seal(self, network: Network, active: bool) -> None:
-        """Write into the caller's reserve what it is of; see `engine.reserve`."""
+    def seal(self, network: Network, active: bool, drawn: int) -> None:
+        """Write into the caller's reserve what it is of; see `Header` on ``drawn``."""
         batch, own = self.batch, self._reserve
-        masked = isinstance(batch, MaskedBatch)
+        masked = batch.gathered
         self._header = own["header"]
         self._header[:] = sealed(
             network.mark, batch.T, batch.B, self.batched, self._checkpoint or 0, self._dropped, active,
-            self.learned, masked, masked and batch.hold, self._noise,
-            sum(1 << k for k, shape in enumerate(self._given_shapes) if len(shape) == 2),
+            self.learned, masked, masked and batch.hold, batch.restarts, self._noise,
+            sum(1 << k for k, shape in enumerate(self._given_shapes) if len(shape) == 2), drawn,
         )  # fmt: skip
         self._filled = self._header.tobytes()
         if masked:
             own["mask"][...] = batch.mask
+            if batch.restarts:
+                own["resets"][...] = batch.resets
         else:
             own["lengths"][:] = batch.unsort(batch.lengths[:, None])[:, 0]
 
@@ -271,8 +274,25 @@ class Pass:
     def outputs(self):
         """Outputs of the last layer in the layout of x, with D H features; 0 beyond each sequence's end."""
         if self._y_view is None:
-            return self._user(self.batch.unpack(self.y[: self.batch.N]))
+            return self.layout.user(self.batch.unpack(self.y[: self.batch.N]))
         return self._y_view.copy() if self.kept and (self._training or self.copies) else self._y_view
+
+    def states_at_each_step(self, network: Network) -> tuple[Any, ...]:
+        """Each state of the last layer, in the layout of `outputs`, in arrays of their own."""
+        cell, found = network.cell, []
+        for k, name in enumerate(cell.states, self._core.start or 0):
+            rows = self.y if name == cell.output else self.layers[-1].states_at_each_step(k)
+            rows = rows[: self.batch.N]
+            if self._y_view is not None:
+                found.append(self.layout.in_layout(rows).copy())
+            else:
+                found.append(self.layout.user(np.array(self.batch.unpack(rows))))
+        return tuple(found)
+
+    @property
+    def recurrent_factors(self):
+        """The factors of recurrent dropout, (num_layers D, B, H) in the order of the packed batch; None without."""
+        return self._dropout.recurrent
 
     def let_go(self) -> None:
         """Hold nothing of the caller's after an inference."""
@@ -292,17 +312,10 @@ class Pass:
         """Memory for the gradients of the signals, for `backward`: zeros, in packed rows."""
         return [np.zeros(shape, self._dtype) for shape in self._given_shapes]
 
-    def signals_in_layout(self, d_signals: list[Any]) -> dict[str, Any]:
-        """Gradients of the signals by name, in their layouts; 0 beyond each sequence's end."""
-        found = {}
-        for name, own in zip(self._signals, d_signals, strict=True):
-            rows = own if own.ndim == 2 else own[:, None]
-            if self.batch.padded:
-                rows = self._in_layout(rows) if self.batch.direct else self._user(self.batch.d_pack(rows))
-            found[name] = rows if own.ndim == 2 else rows[..., 0]
-        return found
-
-    def backward(self, dy, flat, input_gradient: bool = True, d_signals: Sequence[Any] = ()):
+    def backward(
+        self, dy, flat, input_gradient: bool = True, d_signals: Sequence[Any] = (),
+        each: list[EachStep] | None = None, samples: np.ndarray | None = None,
+    ):  # fmt: skip
         """Run BPTT from ``d_states``, after `forward`.
 
         Parameters
@@ -315,6 +328,10 @@ class Pass:
             Whether dx is wanted.
         d_signals : sequence of array
             Memory of `d_signals`, which is added to; empty if they are not wanted.
+        each : list of EachStep, optional
+            What each layer does with the gradients of its states.
+        samples : ndarray, shape (B, P), optional
+            Zeros: where the gradients of all parameters go for each sequence.
 
         Returns
         -------
@@ -325,19 +342,24 @@ class Pass:
             d_states[0] = d_states[-1] = 0
         if dy is None:
             rows = None
-        elif batch.direct and (self.copies or not self._time_first):
+        elif batch.direct and (self.copies or not self.layout.time_first):
             if self._dy is None:
                 own = self._arrays.empty((batch.T * batch.B, self._features), self._dtype)
-                self._dy_view = self._in_layout(own)
+                self._dy_view = self.layout.in_layout(own)
                 self._dy = own  # last, as a signal's handler may raise within the calls above
             self._dy_view[...] = dy
             rows = self._dy
         else:
-            rows = batch.d_unpack(self._time_major(dy))
+            rows = batch.d_unpack(self.layout.time_major(dy))
         for k in reversed(range(len(self.layers))):
             fresh = not k and not self.copies
             wanted = bool(k) or input_gradient
-            rows = self.layers[k].backward(rows, self._d_states_of_layer[k], flat, wanted, fresh, d_signals)
+            layer, d_own = self.layers[k], self._d_states_of_layer[k]
+            if each is None and samples is None and not d_signals:
+                rows = layer.backward(rows, d_own, flat, wanted, fresh)
+            else:
+                own = None if each is None else each[k]
+                rows = layer.backward(rows, d_own, flat, wanted, fresh, d_signals, own, samples)
             if k and dropout.between:
                 rows = rows[: batch.N] * dropout.between[k - 1]
         if not self.copies:
@@ -345,16 +367,21 @@ class Pass:
             self.layers[-1].let_go_gradients()
         dropout.d_recurrent(d_states)
         if self._learns and flat is not None:
+            d_initial = batch.d_initial(self.d_states, self.learned)
+            for places, d_state in zip(self._initial_places, d_initial, strict=True):
+                for place, own in zip(places, d_state, strict=True):
+                    flat[place] = own.sum(axis=0)
+        if self.learned and samples is not None:
             for places, d_state in zip(self._initial_places, batch.unsort(self.d_states), strict=True):
                 for place, own in zip(places, d_state, strict=True):
-                    flat[place] = own.sum(axis=0) if self.learned else 0
+                    samples[:, place] = own
         if rows is None:
             return None
         if dropout.input:
-            return self._user(dropout.d_on_input(rows, batch))
+            return self.layout.user(dropout.d_on_input(rows, batch))
         if not batch.direct:
-            return self._user(batch.d_pack(rows[: batch.N]))
-        dx = self._in_layout(rows)
+            return self.layout.user(batch.d_pack(rows[: batch.N]))
+        dx = self.layout.in_layout(rows)
         return dx.copy() if self.copies else dx
 
     def takes(self, dy) -> bool:
@@ -362,27 +389,15 @@ class Pass:
         states = self.states
         return type(dy) is type(states) and dy.dtype == states.dtype and dy.shape == self._y_shape
 
-    def _time_major(self, x):
-        """An array in the caller's layout as (T, B, K); packed rows as they are."""
-        if not self.batched:
-            return x[:, None]
-        return x if self._time_first else x.swapaxes(0, 1)
+    def in_order(self, states, gradient: bool = False) -> tuple:
+        """Copy ``states``, or ``d_states`` as the gradient of the initial ones, in the caller's order and shape.
 
-    def _user(self, time_major):
-        """An array (T, B, K) in the caller's layout."""
-        if not self.batched:
-            return time_major[:, 0]
-        return time_major if self._time_first else time_major.swapaxes(0, 1)
-
-    def _in_layout(self, rows):
-        """Packed rows that lie as the caller's do, in the caller's layout, as a view."""
-        if not self.batch.padded:
-            return rows[: self.batch.N]
-        return self._user(rows.reshape(self.batch.T, self.batch.B, rows.shape[1]))
-
-    def in_order(self, states) -> tuple:
-        """Copy ``states`` or ``d_states`` in the caller's order, each (num_layers D, B, H) or (num_layers D, H)."""
-        copy = self.batch.unsort(states) if self._sorted else states.copy()
+        Each of them is (num_layers D, B, H), or (num_layers D, H) for an input with no batch dimension.
+        """
+        if self._reordered:
+            copy = self.batch.d_sort(states) if gradient else self.batch.unsort(states)
+        else:
+            copy = states.copy()
         if not self.batched:
             copy = copy[:, :, 0]
         if len(copy) == 2:  # as most cells have: half the time of a loop, 0.4 us

@@ -14,6 +14,8 @@ import numpy as np
 
 from nblstm.buffers import memory
 from nblstm.buffers.masks import MaskedBatch
+from nblstm.buffers.resets import ResetBatch
+from nblstm.cells.stages import saved_row
 from nblstm.engine.network import Network
 
 
@@ -58,10 +60,14 @@ class Header(NamedTuple):
         1 if the pass began with the learned states.
     masked, hold : int
         1 with a mask; 1 if outputs of masked steps are those of the steps before them.
+    restarts : int
+        1 with resets, and then with a mask too.
     noise : int
         1 if the cell drew noise.
     wide : int
         Bit k is 1 if signal k has a number for each unit.
+    drawn : int
+        Seed of recurrent matrices that were drawn for this pass; 0 for none.
     checksum : int
         CRC-32 of the numbers before it.
     """
@@ -78,8 +84,10 @@ class Header(NamedTuple):
     learned: int
     masked: int
     hold: int
+    restarts: int
     noise: int
     wide: int
+    drawn: int
     checksum: int
 
 
@@ -88,7 +96,7 @@ HEADER_SIZE = memory.size_of(HEADER)
 
 
 def sealed(mark: int, *values: int) -> np.ndarray:
-    """A header of those values, from T to wide, as numbers."""
+    """A header of those values, from T to drawn, as numbers."""
     fill = int.from_bytes(os.urandom(7), "little")
     numbers = np.array([MAGIC, mark, fill, *values, 0], "int64")
     numbers[-1] = crc32(numbers[:-1].tobytes())
@@ -97,15 +105,21 @@ def sealed(mark: int, *values: int) -> np.ndarray:
 
 def reproducible(network: Network, block: np.ndarray, batch: Any, noise: bool) -> None:
     """Make a filled reserve the same bytes for the same pass: no random number, and 0 where no array is."""
-    memory.zero_gaps(block, reserve_shapes(network, batch, batch.N, None, False, noise))
+    shapes = reserve_shapes(network, batch, batch.N, None, False, noise)
+    memory.zero_gaps(block, shapes)
+    row, arrays = saved_row(network.variant(False, noise).cell), memory.cut(block, shapes)
+    if row.numbers:  # behind them is room
+        for k in range(network.num_layers):
+            arrays[f"saved_{k}"][..., len(row.blocks) * network.hidden_size + len(row.numbers) :] = 0
     numbers = memory.cut(block, HEADER)["header"]
     numbers[Header._fields.index("fill")] = 0
     numbers[-1] = crc32(numbers[:-1].tobytes())
 
 
-def _first_shapes(T: int, B: int, masked: bool) -> Shapes:
+def _first_shapes(T: int, B: int, masked: bool, restarts: bool) -> Shapes:
     """Shapes of the arrays that say what the others are of."""
-    return HEADER | {"lengths": ((B,), "int64")} | ({"mask": ((T, B), "bool")} if masked else {})
+    flags = ["mask"] * masked + ["resets"] * restarts
+    return HEADER | {"lengths": ((B,), "int64")} | dict.fromkeys(flags, ((T, B), "bool"))
 
 
 def reserve_shapes(
@@ -113,13 +127,13 @@ def reserve_shapes(
 ) -> Shapes:
     """Shapes and dtypes of a reserve's arrays, for a batch of so many packed rows."""
     T, B, D, H, dtype = batch.T, batch.B, network.D, network.hidden_size, network.dtype
-    found = _first_shapes(T, B, isinstance(batch, MaskedBatch))
+    found = _first_shapes(T, B, batch.gathered, batch.restarts)
     x = (rows, network.input_size)
     found["x"] = ((D, *x), dtype) if network.input_dropout and D > 1 else (x, dtype)
     if network.input_dropout:
         found["input_factors"] = ((D, B, 1, network.input_size), dtype)
     if dropped:
-        found["recurrent_factors"] = ((network.num_layers * D, B, H), dtype)
+        found["recurrent_factors"] = ((network.num_layers * D, batch.packed.B, H), dtype)
     kept = network.backend.reserve_shapes(network.variant(dropped, noise), batch.packed, rows, checkpoint)
     for k in range(network.num_layers):
         if k and network.dropout:
@@ -168,12 +182,15 @@ def batch_of(network: Network, header: Header, block: np.ndarray) -> Any:
         If it is damaged.
     """
     T, B = header.T, header.B
-    first = _first_shapes(T, B, bool(header.masked))
+    first = _first_shapes(T, B, bool(header.masked), bool(header.restarts))
     if memory.size_of(first) > len(block):
         raise ValueError("reserve has lost its end; give what forward(..., reserve=) has filled")
     arrays, found = network.backend.arrays, memory.cut(block, first)
+    hold = bool(header.hold)
+    if header.restarts:
+        return ResetBatch(found["resets"].copy(), found["mask"].copy(), None, hold, network.directions, arrays)
     if header.masked:
-        return MaskedBatch(found["mask"].copy(), bool(header.hold), network.directions[0], arrays)
+        return MaskedBatch(found["mask"].copy(), hold, network.directions[0], arrays)
     lengths = found["lengths"].copy()
     if ((lengths < 0) | (lengths > T)).any():
         raise ValueError("reserve was overwritten; give what forward(..., reserve=) has filled")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from nblstm.arguments import validate
@@ -62,6 +63,19 @@ def _table(model: Sequential, line_length: int | None = None) -> str:
     lines += [line(row) for row in rows]
     lines.append(rule("└", "┴", "┘"))
     return "\n".join(lines + _totals(model))
+
+
+def html(model: Sequential) -> str:
+    """The table of `summary`, for notebooks."""
+
+    def line(cells, tag: str) -> str:
+        aligned = zip(cells, ("left", "left", "right"), strict=True)
+        return "".join(f'<{tag} style="text-align: {side}">{escape(text)}</{tag}>' for text, side in aligned)
+
+    rows = [line(HEADINGS, "th"), *(line(_row(layer), "td") for layer in model.layers)]
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    totals = "<br>".join(map(escape, _totals(model)))
+    return f"<div><b>{escape(model.name)}</b><table>{body}</table>{totals}</div>"
 
 
 def _row(layer: Any) -> tuple[str, str, str]:

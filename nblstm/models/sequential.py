@@ -12,7 +12,7 @@ from nblstm.arguments import seeds, signatures, validate
 from nblstm.layers import InputLayer, Layer
 from nblstm.layers.base.names import name_or_automatic
 from nblstm.layers.base.shapes import Shape, batch_shape
-from nblstm.models import data, files, fitting, overview, snapshot, step
+from nblstm.models import data, files, fitting, lr_finder, overview, snapshot, step
 from nblstm.models.compiled import Compiled, stepper
 from nblstm.models.step import Roles
 from nblstm.nn import Gradients
@@ -67,9 +67,10 @@ class Sequential(signatures.KnownArguments):
     train_step, test_step = step.train_step, step.test_step
     compile, fit, evaluate, predict = fitting.compile, fitting.fit, fitting.evaluate, fitting.predict
     train_on_batch, test_on_batch = fitting.train_on_batch, fitting.test_on_batch
-    predict_on_batch, warmup = fitting.predict_on_batch, fitting.warmup
+    predict_on_batch, warmup, lr_find = fitting.predict_on_batch, fitting.warmup, lr_finder.lr_find
     reset_metrics, logs = fitting.reset_metrics, fitting.logs
     get_layer, count_params, summary = overview.get_layer, overview.count_params, overview.summary
+    _repr_html_ = overview.html
     get_weights, set_weights = snapshot.get_weights, snapshot.set_weights
     state, load_state = snapshot.state, snapshot.load_state
     unchanged_if_it_fails = snapshot.unchanged_if_it_fails

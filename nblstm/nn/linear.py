@@ -7,7 +7,7 @@ import numpy as np
 from nblstm.arguments import seeds, validate
 from nblstm.arguments.validate import DTypeLike
 from nblstm.buffers.layout import Layout
-from nblstm.engine.engine import Gradients
+from nblstm.engine.tape import Gradients
 from nblstm.nn.module import Module, uniform
 from nblstm.process import blas
 

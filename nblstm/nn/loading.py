@@ -13,6 +13,7 @@ from nblstm.arguments import validate
 from nblstm.buffers.layout import recurrent_layout
 from nblstm.cells import gru, lstm, pickling, rnn_relu, rnn_tanh
 from nblstm.cells.cell import Cell
+from nblstm.cells.projection import projected
 from nblstm.engine.device import device_for
 from nblstm.files import content, tensors
 from nblstm.nn import parameter_files
@@ -20,6 +21,7 @@ from nblstm.nn.linear import Linear
 from nblstm.nn.named import GRU, LSTM, RNN
 from nblstm.nn.recurrent import Recurrent
 from nblstm.nn.recurrent_arguments import layers_of
+from nblstm.nn.stack import Stack
 
 #: The cell of each number of gates, where nothing else tells it: torch's files.
 _BY_GATES = {4: lstm, 3: gru, 1: rnn_tanh}
@@ -30,7 +32,10 @@ _CLASSES: dict[Cell, tuple[type[Recurrent], dict[str, Any]]] = {
 }  # fmt: skip
 
 #: Arguments that names and shapes of parameters tell.
-_SIZES = "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "learn_initial_state", "dtype"
+_SIZES = "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size", "learn_initial_state", "dtype"
+
+#: Names of the parameters in a Stack.
+_OF_LAYER = re.compile(r"(\d{1,5})\.([^.]+)$")
 
 #: Longest description of a network that is read.
 _LONGEST = 100_000
@@ -56,7 +61,7 @@ def load(
 
     Returns
     -------
-    LSTM, GRU, RNN, Recurrent or Linear
+    LSTM, GRU, RNN, Recurrent, Stack or Linear
         A cell of your own needs not be defined: its equations are in the file.
 
     Raises
@@ -83,18 +88,24 @@ def load(
     given = {"device": device_for(device)}
 
     def choose(names: list[str]) -> list[str]:
+        if not prefix and {"0.weight_hh_l0"} == {"0.weight_hh_l0", "weight_hh_l0", "weight"} & set(names):
+            return [name for name in names if _OF_LAYER.match(name)]  # a Stack, if its description says so
         found = [name for name in names if name.startswith(prefix) and "." not in name.removeprefix(prefix)]
-        if not {prefix + "weight_hh_l0", prefix + "weight"} & set(found):
+        if prefix + "weight" not in found and not any(name.endswith("_l0") for name in found):
             fitting = parameter_files.prefixes(names, "weight_hh_l0") or parameter_files.prefixes(names, "weight")
             raise parameter_files.need_prefix(text, prefix, fitting, "recurrent or linear network")
-        parameter_files.refuse_projections(text, [name.removeprefix(prefix) for name in found])
         return found
 
     arrays, metadata = tensors.read(path, choose)
     state = {name.removeprefix(prefix): array for name, array in arrays.items()}
+    if "0.weight_hh_l0" in state and parameter_files.KEY not in metadata:  # whether there are sums, nothing says
+        fitting = parameter_files.prefixes(state, "weight_hh_l0")
+        raise parameter_files.need_prefix(text, prefix, fitting, "recurrent or linear network")
     try:
         saved = {} if prefix else _description(metadata.get(parameter_files.KEY))
-        if "weight_hh_l0" not in state:
+        if saved.get("class_name") == "Stack":
+            return _stack(text, state, saved["config"], cell, batch_first, given)
+        if "weight" in state:
             return _linear(state, cell, batch_first)
         return _recurrent(text, state, saved, cell, batch_first, given)
     except content.FAULTS as error:
@@ -120,9 +131,9 @@ def _recurrent(
     kind, options = _kind(saved, state, cell), dict(options)
     cls, more = _CLASSES.get(kind, (Recurrent, {"cell": kind}))
     options |= more
-    sizes = _sizes(path, kind, state)
+    config = saved["config"] if saved else {}
+    sizes = _sizes(path, kind, state, config)
     if saved:
-        config = saved["config"]
         wrong = [name for name in _SIZES if config.get(name) != sizes[name]]
         if wrong:
             raise ValueError(f"its {wrong[0]} is {config.get(wrong[0])!r}, and that of its arrays {sizes[wrong[0]]!r}")
@@ -150,24 +161,57 @@ def _kind(saved: dict[str, Any], state: Mapping[str, np.ndarray], given: Cell | 
         if given is not None and not pickling.alike(given, found):
             raise ValueError(f"it has a network of the cell {found.name!r} and not of {given.name!r}; leave out cell")
         return found if given is None else given
-    rows, H = _matrix(state, "weight_hh_l0")
+    rows = _matrix(state, "weight_hh_l0")[0]
+    H = _matrix(state, "weight_hr_l0" if "weight_hr_l0" in state else "weight_hh_l0")[1]
     gates = rows / H if H else 0
     if given is None and gates not in _BY_GATES:
         raise ValueError(f"weight_hh_l0 has shape {(rows, H)}, of {gates:g} gates; give cell, its equations")
     return given or _BY_GATES[int(gates)]
 
 
-def _sizes(path: str, cell: Cell, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The arguments of `Recurrent` that parameters by name tell, whose names and shapes are those of this cell."""
-    I, H = _matrix(state, "weight_ih_l0")[1], _matrix(state, "weight_hh_l0")[1]
-    layers = {int(found[1]) for name in state if (found := re.fullmatch(r"weight_hh_l(\d{1,9})", name))}
-    L, bias, both = layers_of(len(layers)), "bias_ih_l0" in state, "weight_hh_l0_reverse" in state
-    learns = f"initial_{cell.states[0]}_l0" in state
-    layout = recurrent_layout(cell, I, H, L, 2 if both else 1, bias, learns)
+def _sizes(path: str, cell: Cell, state: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `Recurrent` that parameters by name tell, whose names and shapes are those of this cell.
+
+    Sizes that no matrix tells, as of a cell without a recurrence, are those of the description.
+    """
+    P = _matrix(state, "weight_hr_l0")[0] if "weight_hr_l0" in state else 0
+    made = projected(cell) if P else cell
+    H = config.get("hidden_size", 0)
+    if P or (made.matrix is None and made.recurrent_gates):
+        H = _matrix(state, "weight_hr_l0" if P else "weight_hh_l0")[1]
+    I = _matrix(state, "weight_ih_l0")[1] if made.input_gates else config.get("input_size", H)
+    for name, size in (("hidden_size", H), ("input_size", I)):
+        validate.positive_integer(name, size)
+    layers = {int(found[1]) for name in state if (found := re.fullmatch(r"\w+?_l(\d{1,9})", name))}
+    both = any(name.endswith("_l0_reverse") for name in state)
+    L, bias = layers_of(len(layers)), bool({"bias_ih_l0", "bias_hh_l0"} & {*state})
+    learns = f"initial_{made.states[0]}_l0" in state
+    layout = recurrent_layout(made, I, H, L, 2 if both else 1, bias, learns, P)
     parameter_files.check_names(path, state, "", layout.shapes)
     for name, shape in layout.shapes.items():
         validate.shaped(f"parameter {name!r}", state[name], shape, f"that of a network of the cell {cell.name!r}")
-    return dict(zip(_SIZES, (I, H, L, bias, both, learns, _dtype(state)), strict=True))
+    return dict(zip(_SIZES, (I, H, L, bias, both, P, learns, _dtype(state)), strict=True))
+
+
+def _stack(
+    path: str, state: dict[str, np.ndarray], config: Any, cell: Cell | None, batch_first: bool | None,
+    options: dict[str, Any],
+) -> Stack:  # fmt: skip
+    """The stack of parameters by name and layer."""
+    if cell is not None:
+        raise ValueError("it has a Stack, whose layers have cells of their own; leave out cell")
+    content.expect("the description of its network", config, layers=list, residual=bool, dropout=float)
+    own: list[dict[str, np.ndarray]] = [{} for _ in config["layers"]]
+    for name, array in state.items():
+        found = _OF_LAYER.match(name)
+        if found is None or int(found[1]) >= len(own):
+            raise ValueError(f"it has {name!r}, and its description {len(own)} layers")
+        own[int(found[1])][found[2]] = array
+    layers = []
+    for k, (arrays, saved) in enumerate(zip(own, config["layers"], strict=True)):
+        content.expect(f"layer {k}", saved, class_name=str, config=dict)
+        layers.append(_recurrent(path, arrays, saved, None, batch_first, options))
+    return Stack(layers, residual=config["residual"], dropout=config["dropout"])
 
 
 def _linear(state: dict[str, np.ndarray], cell: Cell | None, batch_first: bool | None) -> Linear:

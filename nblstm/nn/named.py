@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from nblstm.arguments import signatures
+from nblstm.arguments import signatures, validate
 from nblstm.arguments.validate import DTypeLike
 from nblstm.cells.gru import gru
 from nblstm.cells.lstm import lstm
@@ -25,13 +26,20 @@ class LSTM(Recurrent):
     Parameters
     ----------
     input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, reverse, \
-    recurrent_dropout, learn_initial_state, stateful, dtype, device, seed
+    recurrent_dropout, learn_initial_state, stateful
         See `Recurrent`. Gates are in torch's order i, f, g, o.
+    forget_bias : float, default 0.0
+        What is added to the forget gate's ``bias_ih`` at first: ``initial_bias={"f": forget_bias}``. With 1.0 the cell
+        remembers from the beginning.
+    initial_bias, dtype, device, seed
+        See `Recurrent`.
 
     References
     ----------
     S. Hochreiter and J. Schmidhuber, "Long short-term memory", Neural Computation 9(8), 1997.
     F. Gers, J. Schmidhuber and F. Cummins, "Learning to forget", Neural Computation 12(10), 2000.
+    R. Jozefowicz, W. Zaremba and I. Sutskever, "An empirical exploration of recurrent network architectures", ICML
+    2015, for ``forget_bias``.
 
     Examples
     --------
@@ -47,8 +55,15 @@ class LSTM(Recurrent):
         self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
         dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, *, reverse: bool = False,
         recurrent_dropout: float = 0.0, learn_initial_state: bool = False, stateful: bool = False,
+        forget_bias: float = 0.0,
+        initial_bias: Mapping[str, float] | None = None,
         dtype: DTypeLike = "float32", device: str | None = None, seed: int | None = None,
     ):  # fmt: skip
+        forget_bias = validate.number("forget_bias", forget_bias)
+        if forget_bias and (initial_bias or not bias):
+            other = "initial_bias is given too" if initial_bias else "bias is False, so no bias begins with it"
+            raise ValueError(f"forget_bias is {forget_bias} and {other}; leave one out")
+        initial_bias = {"f": forget_bias} if forget_bias else initial_bias
         super().__init__(lstm, **signatures.passed_on(Recurrent, locals()))
 
 
@@ -66,7 +81,7 @@ class GRU(Recurrent):
     Parameters
     ----------
     input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, reverse, \
-    recurrent_dropout, learn_initial_state, stateful, dtype, device, seed
+    recurrent_dropout, learn_initial_state, stateful, initial_bias, dtype, device, seed
         See `Recurrent`. Gates are in torch's order r, z, n.
 
     References
@@ -80,6 +95,7 @@ class GRU(Recurrent):
         self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
         dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, *, reverse: bool = False,
         recurrent_dropout: float = 0.0, learn_initial_state: bool = False, stateful: bool = False,
+        initial_bias: Mapping[str, float] | None = None,
         dtype: DTypeLike = "float32", device: str | None = None, seed: int | None = None,
     ):  # fmt: skip
         super().__init__(gru, **signatures.passed_on(Recurrent, locals()))
@@ -96,7 +112,7 @@ class RNN(Recurrent):
     ----------
     nonlinearity : {"tanh", "relu"}
     input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, reverse, \
-    recurrent_dropout, learn_initial_state, stateful, dtype, device, seed
+    recurrent_dropout, learn_initial_state, stateful, initial_bias, dtype, device, seed
         See `Recurrent`.
 
     References
@@ -111,7 +127,9 @@ class RNN(Recurrent):
         self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,
         batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0,
         *, reverse: bool = False, recurrent_dropout: float = 0.0, learn_initial_state: bool = False,
-        stateful: bool = False, dtype: DTypeLike = "float32", device: str | None = None, seed: int | None = None,
+        stateful: bool = False,
+        initial_bias: Mapping[str, float] | None = None, dtype: DTypeLike = "float32",
+        device: str | None = None, seed: int | None = None,
     ):  # fmt: skip
         cells = {"tanh": rnn_tanh, "relu": rnn_relu}
         if nonlinearity not in cells:

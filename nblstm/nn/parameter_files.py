@@ -22,7 +22,7 @@ KEY = "nblstm"
 LONGEST_EQUATIONS = 10_000
 
 #: Arguments of constructors that no file has: where a network is computed, and what its first values were drawn from.
-_UNSAVED = "device", "seed"
+_UNSAVED = "device", "seed", "initial_bias", "forget_bias"
 
 
 def save(module: Module, path) -> None:
@@ -71,7 +71,6 @@ def check_names(path: str, names: Iterable[str], prefix: str, needed: Iterable[s
     unknown = sorted(name for name in under.difference(needed) if "." not in name)
     if not missing and not unknown:
         return
-    refuse_projections(path, unknown)
     fitting = [other for other in prefixes(known, needed[0]) if all(other + name in known for name in needed)]
     if missing and fitting:
         raise ValueError(f"{path!r} has no such parameters under the prefix {prefix!r}; give {_choice(fitting)}")
@@ -82,13 +81,6 @@ def check_names(path: str, names: Iterable[str], prefix: str, needed: Iterable[s
         f"{path!r} {' and '.join(parts)}, under the prefix {prefix!r}; load it into a network of the same kind and "
         "sizes, or give another prefix"
     )
-
-
-def refuse_projections(path: str, names: Iterable[str]) -> None:
-    """Refuse a network of torch's with ``proj_size``."""
-    found = [name for name in names if name.startswith("weight_hr_l")]
-    if found:
-        raise ValueError(f"{path!r} has projections, {found[0]}, and nblstm has none; train with proj_size=0")
 
 
 def prefixes(names: Iterable[str], ending: str) -> list[str]:
@@ -117,6 +109,8 @@ def description(module: Module) -> dict[str, Any] | None:
         return None
     names = [name for name in signatures.constructor(cls).parameters if name not in _UNSAVED]
     config = {name: getattr(module, name) for name in names}
+    if "layers" in config:
+        config["layers"] = [description(layer) for layer in config["layers"]]
     if "cell" in config:
         config["cell"] = cell_as_data(config["cell"])
     return {"class_name": cls.__name__, "config": config}

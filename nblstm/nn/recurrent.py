@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,18 +13,14 @@ from nblstm.buffers.layout import recurrent_layout
 from nblstm.cells.cell import Cell
 from nblstm.cells.projection import projected
 from nblstm.cells.recurrent_dropout import recurrent_dropout as with_recurrent_dropout
-from nblstm.engine import engine
+from nblstm.engine import engine, lookup
 from nblstm.engine.device import device_for
-from nblstm.engine.engine import Gradients, Tape
 from nblstm.engine.network import Network
-from nblstm.nn import device_function
+from nblstm.engine.tape import Tape
+from nblstm.nn import compiled, derivatives, device_function, recurrent_arguments
 from nblstm.nn.carried_states import CarriedStates
-from nblstm.nn.module import Module, uniform
-from nblstm.nn.recurrent_arguments import check_vectors, check_x, directions_of, layers_of, projection_of
+from nblstm.nn.module import Module
 from nblstm.nn.stepper import Stepper
-
-if TYPE_CHECKING:
-    from nblstm.numba_extension.compiled_network import CompiledNetwork
 
 
 def _of_network(name: str) -> property:
@@ -66,6 +62,8 @@ class Recurrent(Module):
     stateful : bool, default False
         Whether a call starts with the states that the one before it ended with, sequence by sequence, unless it is
         given others, until `reset_state`. Gradients end where a call begins.
+    initial_bias : dict of str to float, optional
+        By gate what is added to its ``bias_ih`` at first: ``{"f": 1.0}`` has an LSTM remember (Jozefowicz et al. 2015).
     dtype : {"float32", "float64"}
         In which everything is computed.
     device : str, optional
@@ -96,24 +94,26 @@ class Recurrent(Module):
     def __init__(
         self, cell: Cell, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True,
         batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0,
-        *, reverse: bool = False, recurrent_dropout: float = 0.0,
-        learn_initial_state: bool = False, stateful: bool = False, dtype: DTypeLike = "float32",
+        *, reverse: bool = False, recurrent_dropout: float = 0.0, learn_initial_state: bool = False,
+        stateful: bool = False, initial_bias: Mapping[str, float] | None = None, dtype: DTypeLike = "float32",
         device: str | None = None, seed: int | None = None,
     ):  # fmt: skip
         if not isinstance(cell, Cell):
             raise TypeError(f"cell is {cell!r}; give a cell made by the decorator nblstm.cell, or one of nblstm.cells")
         input_size = validate.positive_integer("input_size", input_size)
         hidden_size = validate.positive_integer("hidden_size", hidden_size)
-        num_layers = layers_of(num_layers)
-        directions = directions_of(bidirectional, reverse)
+        num_layers = recurrent_arguments.layers_of(num_layers)
+        directions = recurrent_arguments.directions_of(bidirectional, reverse)
         self.bias, self.stateful = validate.flag("bias", bias), validate.flag("stateful", stateful)
         learns = validate.flag("learn_initial_state", learn_initial_state)
         if learns:
-            check_vectors(cell)
+            recurrent_arguments.check_vectors(cell)
         cell.check()
-        self._cell, proj_size = cell, projection_of(proj_size, hidden_size)
+        added = recurrent_arguments.initial_bias_of(cell, self.bias, initial_bias)
+        self._cell, proj_size = cell, recurrent_arguments.projection_of(proj_size, hidden_size)
         if proj_size:
             cell = projected(cell)
+        recurrent_arguments.check_x(cell, input_size, hidden_size, num_layers, len(directions), proj_size)
         self._network = Network(
             cell=cell, input_size=input_size, hidden_size=hidden_size, proj_size=proj_size, num_layers=num_layers,
             directions=directions, batch_first=validate.flag("batch_first", batch_first),
@@ -124,22 +124,13 @@ class Recurrent(Module):
                 cell, input_size, hidden_size, num_layers, len(directions), self.bias, learns, proj_size
             ),
         )  # fmt: skip
-        check_x(cell, input_size, hidden_size, num_layers, len(directions), proj_size)
         validate.initial_values(cell, self._network.dtype)
-        if self.dropout and self.num_layers == 1:
-            warnings.warn(
-                f"dropout is {self.dropout} and num_layers is 1; it acts between layers, so it does nothing here",
-                stacklevel=2 if type(self) is Recurrent else 3,
-            )
+        recurrent_arguments.warn_of_dropout(self.dropout, num_layers, 2 if type(self) is Recurrent else 3)
         initial, self._generator = seeds.generator(seed).spawn(2)
-        layout = self._network.layout
-        flat = uniform(layout, self._network.hidden_size, initial, self._network.dtype)
-        for value, places in zip(cell.initial, self._network.initial_places, strict=True):
-            for place in places:
-                flat[place] = value
         self._carried = CarriedStates(self.batch_first) if self.stateful else None
         self._bare_state = self._bare_state and len(cell.states) == 1
-        super().__init__(layout, flat)
+        flat = recurrent_arguments.initial_parameters(self._network, initial, added)
+        super().__init__(self._network.layout, flat)
 
     cell = property(lambda self: self._cell, doc="As given.")
     input_size = _of_network("input_size")
@@ -153,6 +144,9 @@ class Recurrent(Module):
     bidirectional = property(lambda self: self._network.D == 2, doc="As given.")
     reverse = property(lambda self: self._network.directions == (True,), doc="As given.")
     device_function = device_function.device_function
+    backward, per_sample_gradients = derivatives.backward, derivatives.per_sample_gradients
+    jvp, hvp = derivatives.jvp, derivatives.hvp
+    compiled = compiled.compiled
 
     #: Whether the only state is given and returned bare, not in a tuple.
     _bare_state: bool = False
@@ -171,7 +165,9 @@ class Recurrent(Module):
         changed = [f"{name}={v!r}" for name, v in options.items() if v != defaults.get(name, "float32")]
         return f"{type(self).__name__}({', '.join([*given, *changed])})"
 
-    def __call__(self, x, state=None, lengths=None, *, mask=None, signals=None) -> tuple[np.ndarray, Any]:
+    def __call__(
+        self, x, state=None, lengths=None, *, mask=None, resets=None, signals=None, all_states: bool = False
+    ) -> tuple[Any, Any]:  # fmt: skip
         """Inference.
 
         Parameters
@@ -189,10 +185,16 @@ class Recurrent(Module):
         signals : dict of str to array_like, optional
             What the cell takes with each step beside x, by its names: (T, B), or (T, B, H) for a number for each unit;
             (B, T, ...) if ``batch_first``, (T, ...) for one sequence.
+        resets : array_like of bool, in the shape of x without its features, optional
+            True at [t, b] where another sequence begins: before step t of row b its states are set back to the initial
+            ones, learned, the cell's ``initial`` or zeros, also at t = 0, where ``state`` is ignored then. Who reads in
+            reverse sets them back between the steps t and t-1.
+        all_states : bool, default False
+            Whether ``y`` is a tuple: every state of the last layer at each step, in the cell's order.
 
         Returns
         -------
-        y : ndarray, shape (T, B, D H), (B, T, D H) or (T, D H)
+        y : ndarray, shape (T, B, D H), (B, T, D H) or (T, D H), or a tuple of such
             Outputs of the last layer; 0 beyond a sequence's length, and at masked steps.
         states : tuple of ndarray, each (num_layers D, B, H) or (num_layers D, H)
             States after each sequence's last step; the initial ones where there is none.
@@ -202,20 +204,22 @@ class Recurrent(Module):
         TypeError, ValueError
             If a shape, dtype or length does not fit, or a stateful network gets another number of sequences.
         """
-        y, states = engine.infer(self, x, self._start(x, state), lengths, mask, signals=signals)
+        y, states = engine.infer(
+            self, x, self._start(x, state), lengths, mask, resets, signals=signals, all_states=all_states
+        )
         if self._carried is not None:
             self._carried.take(states)
         return y, self._from_tuple(states)
 
     def forward(
-        self, x, state=None, lengths=None, *, mask=None, signals=None, checkpoint: int | None = None,
-        reserve: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, Any, Tape]:  # fmt: skip
+        self, x, state=None, lengths=None, *, mask=None, resets=None, signals=None, checkpoint: int | None = None,
+        reserve: np.ndarray | None = None, all_states: bool = False,
+    ) -> tuple[Any, Any, Tape]:  # fmt: skip
         """Training, ``y, states, tape = network.forward(x)``: with dropout, and with what `backward` needs.
 
         Parameters
         ----------
-        x, state, lengths, mask, signals
+        x, state, lengths, mask, resets, signals, all_states
             As for calling the network.
         checkpoint : int, optional
             For sequences too long for memory: the tape keeps the states about every so many steps (cut where
@@ -232,61 +236,26 @@ class Recurrent(Module):
             For `backward`, which uses the parameters as they are now.
         """
         y, states, tape = engine.forward(
-            self, x, self._start(x, state), lengths, mask, generator=self._generator, checkpoint=checkpoint,
-            reserve=reserve, signals=signals,
+            self, x, self._start(x, state), lengths, mask, resets, generator=self._generator, checkpoint=checkpoint,
+            reserve=reserve, signals=signals, all_states=all_states,
         )  # fmt: skip
         if self._carried is not None:
             self._carried.take(states)
         return y, self._from_tuple(states), tape
 
-    def reserve_size(self, T: int, B: int, lengths=None, *, mask=None, checkpoint: int | None = None) -> int:
+    def reserve_size(
+        self, T: int, B: int, lengths=None, *, mask=None, resets=None, checkpoint: int | None = None
+    ) -> int:
         """Bytes that ``forward(..., reserve=)`` needs.
 
         Parameters
         ----------
         T, B : int
             Steps and sequences of the input.
-        lengths, mask, checkpoint
+        lengths, mask, resets, checkpoint
             As for `forward`.
         """
-        return engine.reserve_size(self._network, T, B, lengths, mask, checkpoint)
-
-    def backward(self, tape: Tape | None, dy, dstate=None, *, reserve: np.ndarray | None = None) -> Gradients:
-        """Backpropagation through time.
-
-        Parameters
-        ----------
-        tape : Tape or None
-            From `forward`; None with ``reserve``.
-        dy : array_like or None
-            Gradient of the loss with respect to the outputs, in their shape; None for zeros.
-        dstate : tuple of array_like, optional
-            Gradient with respect to the final states, in their shape.
-        reserve : ndarray, optional
-            What ``forward(..., reserve=)`` has filled, at any address: BPTT from it alone, with the parameters as they
-            are now.
-
-        Returns
-        -------
-        Gradients
-            ``params`` (by name), ``flat`` (all in one buffer), ``x``, ``state`` (of the initial states) and
-            ``signals`` (by name).
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a shape or dtype does not fit, or the tape is another network's.
-        """
-        if reserve is not None:
-            if tape is not None:
-                raise ValueError("tape and reserve are both given; give None as the tape, or no reserve")
-            tape = engine.restored(self, reserve)
-        if not isinstance(tape, Tape) or tape.network is not self._network:
-            fix = ", or a reserve by name: backward(None, dy, reserve=...)" if isinstance(tape, np.ndarray) else ""
-            raise ValueError(f"tape is not from this network's forward(); pass the third of its results{fix}")
-        gradients = engine.backward(tape, dy, self._to_tuple(dstate))
-        gradients.state = self._from_tuple(gradients.state)
-        return gradients
+        return lookup.reserve_size(self._network, T, B, lengths, mask, resets, checkpoint)
 
     def reset_state(self) -> None:
         """Have the next call of a stateful network start with the initial states.
@@ -341,28 +310,3 @@ class Recurrent(Module):
             If the network is bidirectional or reads in reverse: it would need the future.
         """
         return Stepper(self, batch_size)
-
-    def compiled(self, batch_size: int = 1) -> CompiledNetwork:
-        """Make a value of the network for functions under `numba.njit`, with its parameters as they are now.
-
-        Such a function takes it as an argument and steps with it: ``s = net.zero_state()``, ``y = net.step(x, s)``.
-
-        Parameters
-        ----------
-        batch_size : int, default 1
-            Rows (B) that step together.
-
-        Returns
-        -------
-        CompiledNetwork
-            On the CPU, whichever device the network is on.
-
-        Raises
-        ------
-        ValueError
-            If the network is bidirectional or reads in reverse: it would need the future.
-        """
-        from nblstm.numba_extension.compiled_network import CompiledNetwork
-        from nblstm.numba_extension.recurrent_part import RecurrentPart
-
-        return CompiledNetwork([RecurrentPart.of(self)], batch_size, "bare" if self._bare_state else "tuple")

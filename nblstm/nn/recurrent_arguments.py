@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+
 from nblstm.arguments import validate
+from nblstm.buffers.layout import suffix
 from nblstm.cells.cell import Cell
+from nblstm.engine.network import Network
+from nblstm.nn.module import uniform
 
 #: A network with more layers is a mistake, and naming its parameters alone would take minutes and more.
 MOST_LAYERS = 10_000
@@ -51,3 +59,46 @@ def check_vectors(cell: Cell) -> None:
     if taken:
         name = min(taken)
         raise ValueError(f"cell {cell.name!r} has a vector named {name!r}, as a learned state is; give it another name")
+
+
+def warn_of_dropout(dropout: float, num_layers: int, stacklevel: int, one: str = "num_layers is 1") -> None:
+    """Warn where dropout between layers is asked for, and there is nothing between them."""
+    if dropout and num_layers == 1:
+        warnings.warn(
+            f"dropout is {dropout} and {one}; it acts between layers, so it does nothing here",
+            stacklevel=stacklevel + 1,
+        )
+
+
+def initial_bias_of(cell: Cell, bias: bool, given: Mapping[str, float] | None) -> dict[str, float]:
+    """For some gates what is added to their initial biases, as a user gave it."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            f"initial_bias is {given!r}; give a dict of gates to numbers, such as {{{cell.gates[0]!r}: 1.0}}"
+        )
+    if given and not bias:
+        raise ValueError(
+            f"initial_bias is {given!r} and bias is False, so there is no bias to begin with it; leave one out"
+        )
+    unknown = [gate for gate in given if gate not in cell.gates]
+    if unknown:
+        raise ValueError(f"initial_bias has {unknown[0]!r}; the gates of {cell.name!r} are {', '.join(cell.gates)}")
+    return {gate: validate.number(f"initial_bias[{gate!r}]", value) for gate, value in given.items()}
+
+
+def initial_parameters(network: Network, generator: np.random.Generator, initial_bias: dict[str, float]) -> np.ndarray:
+    """Draw parameters as torch does, and set what does not begin at random."""
+    layout, H, cell = network.layout, network.hidden_size, network.cell
+    flat = uniform(layout, H, generator, network.dtype)
+    for value, places in zip(cell.initial, network.initial_places, strict=True):
+        for place in places:
+            flat[place] = value
+    for gate, value in initial_bias.items():
+        for layer in range(network.num_layers):
+            for direction in range(network.D):
+                which, fed = ("ih", cell.input_gates) if gate in cell.input_gates else ("hh", cell.recurrent_gates)
+                start = layout.place(f"bias_{which}{suffix(layer, direction)}").start + fed.index(gate) * H
+                flat[start : start + H] += value
+    return flat

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.engine.inputs import set_states
-from nblstm.engine.network import Network, weights_of
+from nblstm.engine.inputs import check_names, set_states
+from nblstm.engine.network import Network
 from nblstm.engine.passes import Pass
+from nblstm.engine.weights import weights_of
 
 
 class Stepper:
@@ -30,6 +31,10 @@ class Stepper:
         self._B = validate.positive_integer("batch_size", batch_size)
         self._arrays = network.backend.arrays
         self._shape, self._dtype = (self._B, network.input_size), network.numpy_dtype
+        #: Memory of the signals, of which each row and unit has its own number.
+        self._signals = {
+            name: np.zeros((self._B, network.hidden_size), network.numpy_dtype) for name in network.cell.signals
+        }
         with network.backend.active():
             self._pass = self._new_pass()
             set_states(network, module._flat, self._pass.states, None, self._pass.batch, True)
@@ -40,23 +45,31 @@ class Stepper:
 
     def _new_pass(self) -> Pass:
         self._threads = self._network.backend.num_threads()
-        return Pass(self._network, self._arrays.batch(1, self._B, None), True, False, copies=True)
+        made = Pass(self._network, self._arrays.batch(1, self._B, None), True, False, copies=True)
+        if self._signals:
+            made.take(list(self._signals.values()))
+        return made
 
     def __reduce__(self):
         return _resumed, (type(self), self._module, self._B, self.state)
 
-    def __call__(self, x_t) -> np.ndarray:
+    def __call__(self, x_t, signals=None) -> np.ndarray:
         """Advance by one step.
 
         Parameters
         ----------
         x_t : array_like, shape (B, I), or (I,) where B is 1
+        signals : dict of str to array_like, optional
+            What the cell takes beside x, by its names: (B,), or (B, H) for a number for each unit, (H,) where B is 1;
+            or one number for all.
 
         Returns
         -------
         ndarray, shape (B, H), or (H,) for an input (I,)
             Outputs of the last layer; valid until the next step.
         """
+        if signals is not None or self._signals:
+            return self._step_with(x_t, signals)
         if type(x_t) is np.ndarray and x_t.shape == self._shape and x_t.dtype == self._dtype:
             return self._step(x_t, None)
         with self._network.backend.active():
@@ -65,6 +78,30 @@ class Stepper:
             if x_t.ndim == 1 and self._B == 1:
                 return self._step(validate.shaped("x_t", x_t, self._shape[1:], "(I,)")[None], kind)[0]
             return self._step(validate.shaped("x_t", x_t, self._shape, "(B, I)"), kind)
+
+    def _checked(self, signals) -> list[np.ndarray]:
+        """Arrays that fit (B, H), one for each signal."""
+        check_names(self._network, signals)
+        B, H, made = self._B, self._network.hidden_size, []
+        for name in self._signals:
+            array = signals[name]
+            if type(array) is not np.ndarray:
+                array = self._arrays.real(f"signals[{name!r}]", array, self._network.dtype)
+            if array.shape not in ((), (B,), (B, H)) and not (B == 1 and array.shape == (H,)):
+                needed = f"a number, (B,) = {(B,)}, or (B, H) = {(B, H)}{f', or (H,) = {(H,)}' * (B == 1)}"
+                raise ValueError(f"signals[{name!r}] has shape {array.shape}; give {needed}")
+            made.append(array[:, None] if array.shape == (B,) else array)
+        return made
+
+    def _step_with(self, x_t, signals):
+        """Take one step with signals."""
+        arrays = self._checked(signals)
+        x_t = self._arrays.real("x_t", x_t, self._network.dtype)
+        single = x_t.ndim == 1 and self._B == 1
+        x_t = validate.shaped("x_t", x_t, self._shape[1:] if single else self._shape, "(I,)" if single else "(B, I)")
+        for own, array in zip(self._signals.values(), arrays, strict=True):
+            own[...] = array
+        return self._step(x_t[None], None)[0] if single else self._step(x_t, None)
 
     def _step(self, x_t, kind):
         """Take one step from an array (B, I) of this network's dtype."""
@@ -117,17 +154,48 @@ class Stepper:
     def state(self, state):
         self.reset(state)
 
-    def reset(self, state=None) -> None:
-        """Set the states, to the cell's initial ones, mostly zeros, if not given.
+    def reset(self, state=None, rows=None) -> None:
+        """Set the states, to the initial ones, learned, the cell's or zeros, if not given.
 
         Parameters
         ----------
         state : tuple of array_like, optional
             As for calling the network: each (num_layers, B, H).
+        rows : array_like of bool, shape (B,), or of int, optional
+            Of which rows, such as those whose episode has ended; all if not given.
         """
+        self._set(self._module._to_tuple(state), rows)
+
+    def _set(self, state: tuple | None, rows) -> None:
+        """Set the states of some rows, or of all for None; to the initial ones where ``state`` is None."""
+        chosen = None if rows is None else self._numbers(rows)
+        if state is None and chosen is not None and not chosen.size:  # in most steps of a stream no row begins anew
+            return
         with self._network.backend.active():
-            state = self._module._to_tuple(state)
-            set_states(self._network, self._module._flat, self._pass.states, state, self._pass.batch, True)
+            made = self._pass
+            target = made.states if chosen is None else self._arrays.empty(made.states.shape, self._dtype)
+            set_states(self._network, self._module._flat, target, state, made.batch, True)
+            if chosen is not None:
+                chosen = self._arrays.index(chosen)
+                made.states[:, :, chosen] = target[:, :, chosen]
+
+    def _numbers(self, rows) -> np.ndarray:
+        """The numbers of the rows that a user chose."""
+        array = validate.plain_array("rows", self._arrays.on_host(rows))
+        if not array.size and array.ndim == 1:
+            return np.zeros(0, np.int64)
+        if array.dtype.kind not in "biu":
+            raise TypeError(
+                f"rows has dtype {array.dtype}; give a bool for each of the {self._B} rows, or their numbers"
+            )
+        if array.dtype.kind == "b":
+            return np.flatnonzero(validate.shaped("rows", array, (self._B,), "(B,)"))
+        if array.ndim != 1:
+            raise ValueError(f"rows has shape {array.shape}; give the numbers of some rows, as a list")
+        wrong = array[(array < -self._B) | (array >= self._B)]
+        if wrong.size:
+            raise ValueError(f"rows has {wrong[0]}; give numbers from 0 to {self._B - 1}")
+        return array.astype(np.int64) % self._B
 
 
 def _resumed(cls: type[Stepper], module, batch_size: int, state) -> Stepper:

@@ -31,6 +31,9 @@ class NetworkHeader(Arguments):
     num_layers: int  # recurrent layers
     vocabulary: int  # where the input is indices, how many there are; else 0
     first_index: int  # 1 where the index 0 is padding
+    num_signals: int  # of the cell, that a step is given; each is one of ``signal_units`` numbers
+    signal_units: int
+    signals: int  # where in the state they are put
     x: int  # where in the state an input is put that must be converted
     y: int  # where in the state the outputs are
     initial: Array  # the states before the first step
@@ -105,6 +108,10 @@ class Part(Protocol):
         """1 where the index 0 is padding, and no step; else 0."""
 
     @property
+    def num_signals(self) -> int:
+        """Signals that a step is given beside its input, for all layers of the part, which is then alone."""
+
+    @property
     def architecture(self) -> str:
         """Text that is equal where all but the parameters is."""
 
@@ -132,8 +139,8 @@ class Part(Protocol):
             Of `arrays`, in the block.
         """
 
-    def jacobians(self, states: int) -> list[StageJacobian]:
-        """Derivatives of each of its stages for one row; ``states`` is where its own begin in the state."""
+    def jacobians(self, states: int, addresses: list[int]) -> list[StageJacobian]:
+        """Derivatives of each of its stages for one row; arguments are as for `stages`."""
 
 
 def up(size: int) -> int:
@@ -171,11 +178,13 @@ class Block:
         table = np.array(self.layers or [LayerStates(0, 0, 0, 0)], np.int64)
         arrays = [states, table, *(array for own in of_parts for array in own)]
 
+        def by_part(addresses: list[int]) -> list[list[int]]:
+            left = iter(addresses)
+            return [[next(left) for _ in own] for own in of_parts]
+
         def stages_with(addresses: list[int]) -> list[Stage]:
-            left, made = iter(addresses), []
-            for part, place, own in zip(parts, self._places, of_parts, strict=True):
-                made += part.stages(B, *place, [next(left) for _ in own])
-            return made
+            each = zip(parts, self._places, by_part(addresses), strict=True)
+            return [stage for part, place, own in each for stage in part.stages(B, *place, own)]
 
         # Arguments of stages have addresses of the weights, which lie behind them: so stages are made twice.
         stages = stages_with([0] * len(arrays))
@@ -195,11 +204,13 @@ class Block:
         fields = dict(
             step=step, batch_size=B, input_size=first.input_size, output_size=last.output_size, state_size=state_size,
             recurrent_size=states.size, num_layers=len(self.layers), vocabulary=first.vocabulary,
-            first_index=first.first_index, x=states.size, y=stages[-1].y // states.itemsize, initial=places[0],
+            first_index=first.first_index, num_signals=first.num_signals, signal_units=first.output_size,
+            signals=self._places[0][1], x=states.size, y=stages[-1].y // states.itemsize, initial=places[0],
             layers=places[1], num_stages=len(stages), stages=rows,
         )  # fmt: skip
         if B == 1:
-            own = [own for part, (begin, _) in zip(parts, self._places, strict=True) for own in part.jacobians(begin)]
+            each = zip(parts, self._places, by_part(places[2:]), strict=True)
+            own = [derived for part, (begin, _), at in each for derived in part.jacobians(begin, at)]
             inputs = 0 if first.vocabulary else first.input_size
             made, found = jacobian_arguments(own, told[:, 1:].tolist(), states.size, inputs)
             ctypes.memmove(derivatives, made, len(made))

@@ -15,7 +15,14 @@ from nblstm.numba_extension.block import Block, Part
 from nblstm.numba_extension.jacobian_kernels import jacobian_kernel
 from nblstm.numba_extension.kernels import step_kernel
 from nblstm.numba_extension.network_type import has_type
-from nblstm.numba_extension.step_errors import NO_SUCH_STATE, InputError, JacobianError, StateError, UnknownIndexError
+from nblstm.numba_extension.step_errors import (
+    NO_SUCH_STATE,
+    InputError,
+    JacobianError,
+    SignalError,
+    StateError,
+    UnknownIndexError,
+)
 
 #: Form in which Python gets the states: nn's tuple, the one state bare, or a tuple for each layer.
 Form = Literal["tuple", "bare", "layers"]
@@ -48,6 +55,8 @@ class CompiledNetwork:
         Numbers of these states: ``s[:net.recurrent_size]``.
     num_layers* : int
         Recurrent layers.
+    num_signals* : int
+        Signals that a step is given beside x. A Sequential has them among the columns of x.
     dtype* : str
         Of states, inputs and outputs.
 
@@ -59,6 +68,8 @@ class CompiledNetwork:
     """
 
     def __init__(self, parts: list[Part], batch_size: int, form: Form):
+        if len(parts) > 1 and any(part.num_signals for part in parts):
+            raise ValueError("a stack whose cells take signals cannot be compiled; compile its layers one by one")
         self._parts, self._form = parts, form
         B = validate.positive_integer("batch_size", batch_size)
         self._block = Block(parts, B, step_kernel(), jacobian_kernel(parts[0].dtype) if B == 1 else 0)
@@ -73,6 +84,7 @@ class CompiledNetwork:
     state_size = _of_header("state_size", "Numbers of a state.")
     recurrent_size = _of_header("recurrent_size", "Numbers of the layers' states, with which a state begins.")
     num_layers = _of_header("num_layers", "Recurrent layers.")
+    num_signals = _of_header("num_signals", "Signals that a step is given beside x.")
     dtype = property(lambda self: self._dtype.name, doc="Of states, inputs and outputs.")
 
     def __repr__(self):
@@ -117,7 +129,7 @@ class CompiledNetwork:
         self._check_state(s)
         s[: self.recurrent_size] = self._block.initial
 
-    def step(self, x, s: np.ndarray) -> np.ndarray:
+    def step(self, x, s: np.ndarray, signals=None) -> np.ndarray:
         """Advance a state by one step.
 
         Parameters
@@ -126,6 +138,8 @@ class CompiledNetwork:
             Of float32 or float64. For a network that begins with an Embedding: an index, or a 1-D array (B,) of them.
         s : ndarray, shape (state_size,)
             From `zero_state`; is changed.
+        signals : ndarray, shape (K,) where B is 1, or (B, K); (K, H) or (B, K, H) with a number for each unit
+            What a cell with K signals takes beside x, in its order; of float32 or float64.
 
         Returns
         -------
@@ -135,7 +149,7 @@ class CompiledNetwork:
         Raises
         ------
         ValueError
-            If x or s has another shape, or an index is out of range.
+            If x, s or signals has another shape, or an index is out of range.
         TypeError
             If one has another dtype; in compiled functions at compilation.
         """
@@ -144,6 +158,8 @@ class CompiledNetwork:
         x = np.asarray(x)
         flat = x.ndim == (0 if vocabulary else 1)
         self._check_input(x)
+        if signals is not None or header["num_signals"]:
+            self._put_signals(signals, s)
         if vocabulary:
             target = s[header["x"] : header["x"] + B].view(f"i{self._dtype.itemsize}")
             target[...] = x
@@ -154,13 +170,13 @@ class CompiledNetwork:
         y = s[header["y"] : header["y"] + B * header["output_size"]]
         return y if flat else y.reshape(B, -1)
 
-    def jacobian(self, x, s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def jacobian(self, x, s: np.ndarray, signals=None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The state-space matrices of a step at (x, s): ``A = ds'/ds``, ``B = ds'/dx``, ``C = dy/ds``, ``D = dy/dx``.
 
         Parameters
         ----------
-        x, s
-            As for `step` of one row: ``s`` is not changed.
+        x, s, signals
+            As for `step` of one row: ``s`` is not changed. Signals are constants.
 
         Returns
         -------
@@ -178,7 +194,7 @@ class CompiledNetwork:
             raise JacobianError(self.batch_size)
         self._check_state(s)
         t = s.copy()
-        self.step(x, t)
+        self.step(x, t, signals)
         x = t if header["vocabulary"] else np.array(x, self._dtype, order="C")
         n, I, O = self.recurrent_size, header["jacobian_columns"] - self.recurrent_size, self.output_size
         A, B, C, D = (np.empty(shape, self._dtype) for shape in ((n, n), (n, I), (O, n), (O, I)))
@@ -199,6 +215,21 @@ class CompiledNetwork:
             wrong = x[(x < first) | (x >= vocabulary)].ravel()
             if wrong.size:
                 raise UnknownIndexError(int(wrong[0]), first, vocabulary)
+
+    def _put_signals(self, signals, s: np.ndarray) -> None:
+        """Put a number for each row, signal and unit into a state."""
+        header, B, K, H = self._header, self.batch_size, self.num_signals, self._header["signal_units"]
+        if signals is None:
+            raise SignalError((), K, B, H)
+        array = np.asarray(signals)
+        if array.ndim == 0 or array.dtype not in (np.float32, np.float64):
+            came = f"{array.dtype} of {array.ndim} dimensions"
+            raise TypeError(f"signals has {came}; give an array of float32 or float64")
+        shapes = [(B, K), (B, K, H)] + [(K,), (K, H)] * (B == 1)
+        if not K or array.shape not in shapes:
+            raise SignalError(array.shape, K, B, H)
+        array = array[..., None] if array.shape in ((K,), (B, K)) else array
+        s[header["signals"] :][: B * K * H].reshape(B, K, H)[...] = array
 
     def _check_state(self, s) -> None:
         if not isinstance(s, np.ndarray) or s.dtype != self._dtype:

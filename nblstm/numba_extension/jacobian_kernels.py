@@ -22,7 +22,7 @@ from nblstm.cpu.arguments import ForwardArguments, pointer_type
 from nblstm.cpu.matrix.blocks import panel_columns
 from nblstm.numba_extension.block import NetworkHeader
 from nblstm.numba_extension.implementation import implementation
-from nblstm.numba_extension.jacobian_arguments import JacobianArguments
+from nblstm.numba_extension.jacobian_arguments import MEAN, STATE, SUM, JacobianArguments
 from nblstm.numba_extension.kernels import STATE_AT, Z_AT
 from nblstm.symbolic.emit import functions_from, symbol
 
@@ -32,9 +32,9 @@ STAGE = pointer_type(JacobianArguments), types.int64, types.int64, types.int64, 
 KERNEL, OUTPUTS = ([field for field, *_ in JacobianArguments._fields_].index(name) for name in ("kernel", "outputs"))
 SIZE = ctypes.sizeof(JacobianArguments)
 
-_I, _H, _W_X, _W_H, _VECTORS, _SECOND, _PLANE = map(
+_I, _H, _W_X, _W_H, _VECTORS, _PLANE, _START = map(
     [field for field, *_ in ForwardArguments._fields_].index,
-    ("I", "H", "w_x", "w_h", "vectors", "second_columns", "state_plane"),
+    ("I", "H", "w_x", "w_h", "vectors", "state_plane", "recurrent_start"),
 )
 
 
@@ -111,78 +111,108 @@ def local_jacobian(cell: Cell, dtype: str) -> int:
 def layer_jacobian(dtype: str) -> int:
     """Address of the stage that is a recurrent layer.
 
-    With the local derivatives d of a new state, for its unit u, and the rows X of the input,
+    With the local derivatives d of what unit u computes, operands of links and new states, and the rows X of the input,
 
-        row  =  sum_p d[p, u] W_ih[p, u] X  +  (sum_p d[p, u] W_hh[p, u] at h  +  d[states, u]  in the states' columns)
+        row  =  sum_p d[p, u] W_ih[p, u] X  +  sum_p d[p, u] W_hh[p, u] operand's rows
+                +  d[states, u]  +  d[x, u] X[u]  +  d[signals, u] signals' rows  +  d[sums, u] sums' rows
 
-    and where the second product multiplies an operand, whose rows are computed likewise,
-
-        row +=  sum_p d[p, u] W_hh[p, u] operand's rows,  over second gates p.
+    where a state, an operand too, is a 1 in its column. The row of a sum is that of its operand, added up over units.
     """
 
     def make():
         real, integer, PANEL, add_row = getattr(types, dtype), types.int64, panel_columns(dtype), row_addition()
 
         @inlined
-        def combined(own, d, u, H, weights, K, first, last, skipped, sums):
-            """``sums = sum_p d[p, u] W[p, u]`` over pre-activations p; the panels' columns begin with ``skipped``."""
+        def combined(d, u, H, weights, K, first, last, sums):
+            """``sums = sum_p d[p, u] W[p, u]`` over blocks p of the panels' columns, with whose first d begins."""
             for k in range(K):
                 sums[k] = 0
             for p in range(first, last):
-                factor, column = d[p * H + u], (p - skipped) * H + u
+                factor, column = d[p * H + u], p * H + u
                 if factor != 0:
                     w = offset(weights, column // PANEL * PANEL * K + column % PANEL)
                     for k in range(K):
                         sums[k] += factor * w[k * PANEL]
 
         @inlined
-        def row(own, args, d, u, J, target, sums):
-            """Write a row without its second product."""
-            I, H, columns = args[_I], args[_H], own.columns
-            for c in range(columns):
-                target[c] = 0
-            # W_ih X
-            combined(own, d, u, H, pointer_to(args[_W_X], real), I, 0, own.fed, 0, sums)
+        def add_input(own, k, factor, J, target):
+            """Add the row of the input's feature k, in the first stage a 1 in its column."""
+            if own.first:
+                target[own.n + k] += factor
+            elif factor != 0:
+                add_row(own.columns, factor, offset(J, (own.x + k) * own.columns), target)
+
+        @inlined
+        def add_products(own, args, d, u, J, target, sums, of_states):
+            """Add the recurrent products, of the first state or of operands."""
+            H, products = args[_H], pointer_to(own.products, integer)
+            start = offset(d, args[_START])
+            for n in range(own.num_products):
+                told = offset(products, 3 * n)
+                if (told[2] < 0) == of_states:
+                    combined(start, u, H, pointer_to(args[_W_H], real), H, told[0], told[1], sums)
+                    for k in range(H):
+                        if of_states:
+                            target[own.states + k] += sums[k]
+                        elif sums[k] != 0:
+                            row = offset(J, (own.own + told[2] + k) * own.columns)
+                            add_row(own.columns, sums[k], row, target)
+
+        @inlined
+        def add(own, args, d, u, J, target, sums):
+            """Add the row of what unit u computes."""
+            I, H = args[_I], args[_H]
+            combined(d, u, H, pointer_to(args[_W_X], real), I, 0, own.fed, sums)
             for k in range(I):
-                if own.first:
-                    target[own.n + k] = sums[k]
-                elif sums[k] != 0:
-                    add_row(columns, sums[k], offset(J, (own.x + k) * columns), target)
-            # W_hh h, where it is of the first product
-            first = own.split + args[_SECOND] // H
-            combined(own, d, u, H, pointer_to(args[_W_H], real), H, first, own.preactivations, own.split, sums)
-            for k in range(H):
-                target[own.states + k] += sums[k]
+                add_input(own, k, sums[k], J, target)
+            add_products(own, args, d, u, J, target, sums, True)
             # States of the unit itself
+            at = own.preactivations
             for j in range(own.count):
-                target[own.states + j * own.plane + u] += d[(own.preactivations + j) * H + u]
+                target[own.states + j * own.plane + u] += d[(at + j) * H + u]
+            add_products(own, args, d, u, J, target, sums, False)
+            # x itself and signals
+            at += own.count
+            if own.takes_x:
+                add_input(own, u, d[at * H + u], J, target)
+                at += 1
+            for j in range(own.num_signals):
+                if own.signals >= 0:
+                    row = offset(J, (own.signals + j * H + u) * own.columns)
+                    add_row(own.columns, d[(at + j) * H + u], row, target)
+            # Sums and means
+            at += own.num_signals
+            table = pointer_to(own.computed, integer)
+            for n in range(own.num_computed):
+                if table[2 * n] == SUM or table[2 * n] == MEAN:
+                    if d[at * H + u] != 0:
+                        row = offset(J, (own.own + table[2 * n + 1]) * own.columns)
+                        add_row(own.columns, d[at * H + u], row, target)
+                    at += 1
 
         def layer(own, x, s, t, work):
             args, J, columns = pointer_to(own.step, integer), pointer_to(work, real), own.columns
-            H, block = args[_H], (own.preactivations + own.count) * args[_H]
-            d = offset(J, own.scratch)
-            second, sums = args[_SECOND] // H, offset(d, (own.count + 1) * block)
+            H, table, d = args[_H], pointer_to(own.computed, integer), offset(pointer_to(work, real), own.scratch)
+            sums = offset(d, own.num_computed * own.variables * H)
             call(own.local, (
                 H, pointer_to(t + args[Z_AT], real), pointer_to(s + args[STATE_AT], real), args[_PLANE],
                 pointer_to(args[_VECTORS], real), d,
             ))  # fmt: skip
-            # Rows of the operand.
-            if second:
+            for n in range(own.num_computed):
+                kind, first = table[2 * n], own.own + table[2 * n + 1]
+                if kind == STATE:
+                    first = own.states + table[2 * n + 1] * own.plane
+                joined = kind in (SUM, MEAN)
+                # Rows of each unit's number, or one of them all.
+                target = offset(J, first * columns)
+                for c in range((1 if joined else H) * columns):
+                    target[c] = 0
                 for u in range(H):
-                    row(own, args, offset(d, own.count * block), u, J, offset(J, (own.own + u) * columns), sums)
-            # Rows of each new state.
-            for i in range(own.count):
-                for u in range(H):
-                    target = offset(J, (own.states + i * own.plane + u) * columns)
-                    row(own, args, offset(d, i * block), u, J, target, sums)
-                    if second:
-                        combined(
-                            own, offset(d, i * block), u, H, pointer_to(args[_W_H], real), H, own.split,
-                            own.split + second, own.split, sums,
-                        )  # fmt: skip
-                        for k in range(H):
-                            if sums[k] != 0:
-                                add_row(columns, sums[k], offset(J, (own.own + k) * columns), target)
+                    row = offset(target, 0 if joined else u * columns)
+                    add(own, args, offset(d, n * own.variables * H), u, J, row, sums)
+                if kind == MEAN:
+                    for c in range(columns):
+                        target[c] /= real(H)
 
         return layer, types.void(*STAGE)
 

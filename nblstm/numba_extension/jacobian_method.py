@@ -9,13 +9,14 @@ from numba.extending import intrinsic, overload_method, register_jitable
 
 from nblstm.codegen.intrinsics import call
 from nblstm.numba_extension.network_type import NetworkType
-from nblstm.numba_extension.numba_methods import address_of, check_state, copied, given
+from nblstm.numba_extension.numba_methods import address_of, check_signals, check_state, copied, given
 from nblstm.numba_extension.step_errors import JacobianError, StateError
 
 
 @overload_method(NetworkType, "jacobian")
-def _jacobian(net, x, s):
+def _jacobian(net, x, s, signals=None):
     check_state(net, s)
+    check_signals(signals)
     real, placed = net.dtype, _index
     if isinstance(x, types.Array) and x.ndim == 1 and x.dtype in (types.float32, types.float64):
         placed = given if x.layout == "C" and x.aligned and x.dtype == real else copied
@@ -25,7 +26,7 @@ def _jacobian(net, x, s):
             "Embedding"
         )
 
-    def jacobian(net, x, s):
+    def jacobian(net, x, s, signals=None):
         header = net._header
         if header.batch_size != 1:
             raise JacobianError(header.batch_size)
@@ -36,7 +37,7 @@ def _jacobian(net, x, s):
         t, work = np.empty(header.state_size, real), np.empty(header.jacobian_size, real)
         for k in range(t.size):
             t[k] = s[k]
-        net.step(x, t)
+        net.step(x, t, signals)
         call(header.jacobian, (
             header, placed(header, x, t), address_of(s), address_of(t), address_of(work),
             address_of(A), address_of(B), address_of(C), address_of(D),

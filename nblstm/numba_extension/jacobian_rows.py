@@ -65,6 +65,23 @@ def dense_jacobian(dtype: str) -> int:
 
 
 @cache
+def columns_jacobian(dtype: str) -> int:
+    """Address of ``Y = X[weight]``."""
+
+    def rows():
+        real, integer, add_row = getattr(types, dtype), types.int64, row_addition()
+
+        def columns(own, args, x, y, X, Y):
+            chosen = pointer_to(args[_WEIGHT], integer)
+            for k in range(args[_N]):
+                add_row(own.columns, real(1), offset(X, chosen[k] * own.columns), offset(Y, k * own.columns))
+
+        return columns
+
+    return _stage("compiled_columns", dtype, rows)
+
+
+@cache
 def activation_jacobian(dtype: str, name: str, text: str) -> int:
     """Address of ``Y = f'(x) X``, row by row; ``text`` is the source of f' under the name ``slope``."""
 

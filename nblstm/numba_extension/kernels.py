@@ -25,12 +25,15 @@ class LayerStep(Arguments):
     state: int
     y: int
     z: int
+    signals: int
 
 
 _FIELDS, _STEP_FIELDS = ([field for field, *_ in kind._fields_] for kind in (ForwardArguments, LayerStep))
 _SIZE = len(_FIELDS)
-_X, _STATE, _Y, _Z = map(_FIELDS.index, ("x", "state", "y", "z"))
-_FORWARD, STATE_AT, _Y_AT, Z_AT = (_SIZE + k for k in map(_STEP_FIELDS.index, ("forward", "state", "y", "z")))
+_X, _STATE, _Y, _Z, _SIGNALS = map(_FIELDS.index, ("x", "state", "y", "z", "signals"))
+_FORWARD, STATE_AT, _Y_AT, Z_AT, _SIGNALS_AT = (
+    _SIZE + k for k in map(_STEP_FIELDS.index, ("forward", "state", "y", "z", "signals"))
+)
 
 
 @cache
@@ -64,7 +67,7 @@ def layer_stage() -> int:
             for k in range(_SIZE):
                 args[k] = given[k]
             args[_X], args[_STATE] = x, s + given[STATE_AT]
-            args[_Y], args[_Z] = s + given[_Y_AT], s + given[Z_AT]
+            args[_Y], args[_Z], args[_SIGNALS] = s + given[_Y_AT], s + given[Z_AT], s + given[_SIGNALS_AT]
             # z = W_ih x + W_hh h + b;  states, y = cell(z, states).
             call(given[_FORWARD], (args, 0))
 

@@ -69,7 +69,7 @@ class _Model(models.StructModel):
 make_attribute_wrapper(NetworkType, "header", "_header")
 
 #: Attributes that compiled functions read from the header.
-SIZES = ("batch_size", "input_size", "output_size", "state_size", "recurrent_size", "num_layers")
+SIZES = ("batch_size", "input_size", "output_size", "state_size", "recurrent_size", "num_layers", "num_signals")
 
 #: Methods that only Python has.
 IN_PYTHON = ("states", "set_states", "update")

@@ -70,6 +70,24 @@ def dense_stage(dtype: str) -> int:
 
 
 @cache
+def columns_stage(dtype: str) -> int:
+    """Address of ``y = x[weight]``, where weight are int64: columns of the input."""
+
+    def rows():
+        real, integer = getattr(types, dtype), types.int64
+
+        def columns(own, x, y):
+            x, chosen = pointer_to(x, real), pointer_to(own.weight, integer)
+            for b in range(own.B):
+                for k in range(own.N):
+                    y[b * own.N + k] = x[b * own.K + chosen[k]]
+
+        return columns
+
+    return _stage("compiled_columns", dtype, rows)
+
+
+@cache
 def activation_stage(dtype: str, name: str, text: str) -> int:
     """Address of ``y = f(x)``, number by number; ``text`` is the source of f under the name ``equation``."""
 

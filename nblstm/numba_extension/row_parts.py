@@ -51,6 +51,8 @@ class RowPart:
     vocabulary: int = 0
     first_index: int = 0
 
+    num_signals = 0
+
     def layer_states(self, B: int) -> list[LayerStates]:
         """None."""
         return []
@@ -78,7 +80,7 @@ class RowPart:
         )  # fmt: skip
         return [Stage(self.kernel(), bytes(arguments), y)]
 
-    def jacobians(self, states: int) -> list[StageJacobian]:
+    def jacobians(self, states: int, addresses: list[int]) -> list[StageJacobian]:
         """See `Part`."""
         return [StageJacobian(self.derivative(), self.output_size + ROWS, 0)]
 

@@ -32,6 +32,21 @@ class InputError(ValueError):
         return f"{came} has input_size={I} and batch_size={B}: give float32 or float64, ({B}, {I}){one}"
 
 
+class SignalError(ValueError):
+    """Signals of another shape than the network's, or none where its cell takes some."""
+
+    def __init__(self, shape: tuple[int, ...], K: int, B: int, H: int):
+        super().__init__(shape, K, B, H)
+
+    def __str__(self):
+        shape, K, B, H = self.args
+        if not K:
+            return f"signals has shape {shape}, and this network takes none; leave it out"
+        one = f"({K},), or ({K}, {H})" if B == 1 else f"({B}, {K}), or ({B}, {K}, {H})"
+        came = f"signals has shape {shape}" if shape else "no signals are given"
+        return f"{came}, and the cell takes {K}, in its order: give {one} with a number for each unit"
+
+
 class UnknownIndexError(ValueError):
     """An index that an Embedding has no row for, or that is padding."""
 

@@ -26,6 +26,7 @@ RULES: dict[str, Callable[..., tuple]] = {
     "log": lambda d, y, a: (d / a,),
     "log1p": lambda d, y, a: (d / (1 + a),),
     "sqrt": lambda d, y, a: (0.5 * d / y,),
+    "rsqrt": lambda d, y, a: (-0.5 * d * (y * y * y),),  # without the division that 1 / sqrt(a) would have
     "abs": lambda d, y, a: (select(compare("gt", a, 0), d, select(compare("lt", a, 0), -d, 0)),),
     "sigmoid": lambda d, y, a: (d * (y * (1 - y)),),
     "tanh": lambda d, y, a: (d * (1 - y * y),),

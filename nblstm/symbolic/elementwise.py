@@ -25,7 +25,7 @@ SEVERAL = {"where": 4, "sigmoid": 4}
 
 
 class LossEquation(NamedTuple):
-    """The loss of one number: ``value(t, p)`` for a target t and a prediction p.
+    """The loss of one target: ``value(t, p)`` for a target t and a prediction p, or ``value(t, p_0, p_1, ...)``.
 
     Attributes
     ----------
@@ -34,11 +34,14 @@ class LossEquation(NamedTuple):
     value : callable
     fractions : bool
         True if targets are numbers from 0 to 1; beside another, the loss is NaN.
+    outputs : int
+        Predictions of each target.
     """
 
     name: str
     value: Callable
     fractions: bool = False
+    outputs: int = 1
 
 
 #: 1, by bytes of a number: as an array it takes NumPy half as long as Python's number.
@@ -74,10 +77,15 @@ def _erf(x: Array, out: Array | None = None) -> Array:
     return erf(x, out=out)
 
 
+def _rsqrt(x: Array, out: Array | None = None) -> Array:
+    return np.reciprocal(np.sqrt(x, out=out), out=out)
+
+
 #: NumPy's expressions, and the functions in them.
 NUMPY = Dialect({**OPERATORS, "not": Form("~{}", 4, (4,))})
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sqrt": np.sqrt, "abs": np.abs,
+    "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sqrt": np.sqrt, "rsqrt": _rsqrt,
+    "abs": np.abs,
     "sign": np.sign, "sigmoid": sigmoid, "tanh": np.tanh, "erf": _erf, "minimum": np.minimum, "maximum": np.maximum,
     "clip": np.clip, "where": where, "sin": np.sin, "cos": np.cos, "exp2": np.exp2, "log2": np.log2, "round": np.rint,
 }  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from nblstm.arguments import validate
+from nblstm.arguments import custom
 from nblstm.symbolic import graph
 from nblstm.symbolic.graph import COMPARISONS, NUMERIC, Value
 from nblstm.symbolic.unsupported import FUNCTIONS
@@ -126,6 +126,8 @@ def where(condition, a, b) -> Any:
 
 
 def _is_condition(value: Value) -> bool:
+    if value.op == "where":  # as a factor, a comparison is the number 1 or 0
+        return value.args[1:] == (graph.ONE, graph.ZERO)
     return value.op in COMPARISONS or (value.op == "mul" and all(_is_condition(factor) for factor in value.args))
 
 
@@ -236,6 +238,8 @@ ACTIVATIONS = {
 
 def activation(name) -> Any:
     """The activation of that name; a function is returned as it is, of an ActivationFunction its ``scalar``."""
+    if isinstance(name, str):
+        name = custom.named("activation", name, ACTIVATIONS, sorted(ACTIVATIONS))
     if hasattr(name, "scalar"):
         if name.scalar is None:
             raise ValueError(
@@ -245,9 +249,7 @@ def activation(name) -> Any:
         return name.scalar
     if callable(name):
         return name
-    if name not in ACTIVATIONS:
-        raise ValueError(f"there is no activation named {validate.unknown(name, sorted(ACTIVATIONS))}")
-    return ACTIVATIONS[name]
+    raise TypeError(f"the activation is {name!r}; give a name, a function of a scalar, or an ActivationFunction")
 
 
 __all__ = [*FUNCTIONS]

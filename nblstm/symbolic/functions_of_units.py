@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nblstm.symbolic.functions import exp, sqrt
+from nblstm.symbolic.functions import exp, primitive
 from nblstm.symbolic.recorder import recorder
 
 
@@ -29,7 +29,7 @@ def layer_norm(x, gain=1.0, bias=0.0, epsilon: float = 1e-5) -> Any:
     epsilon : float
     """
     centred = x - mean(x)
-    return centred / sqrt(mean(centred * centred) + epsilon) * gain + bias
+    return centred * primitive("rsqrt", mean(centred * centred) + epsilon) * gain + bias
 
 
 def softmax(x) -> Any:

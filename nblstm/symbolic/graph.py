@@ -19,6 +19,7 @@ NUMERIC: dict[str, Callable[..., float]] = {
     "log": math.log,
     "log1p": math.log1p,
     "sqrt": math.sqrt,
+    "rsqrt": lambda x: 1 / math.sqrt(x),
     "abs": abs,
     "sigmoid": lambda x: 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x)),
     "tanh": math.tanh,
@@ -149,7 +150,7 @@ class Value:
 
     def __call__(self, *others):
         """Raise: a value is no function."""
-        raise CellError("calls a value as if it were a function; only gates named in second= are, as in n(r * h)")
+        raise CellError("calls a value as if it were a function; only gates named in called= are, as in n(r * h)")
 
     def __format__(self, spec):
         if spec:
@@ -159,7 +160,7 @@ class Value:
     def __array_function__(self, function, types, args, kwargs):
         raise CellError(
             f"calls {function.__module__}.{function.__name__} on a traced value, but a cell sees one unit of one "
-            "sequence, a scalar; use operators, and the functions that nblstm exports"
+            "sequence, a loss one number, a scalar; use operators, and the functions that nblstm exports"
         )
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):

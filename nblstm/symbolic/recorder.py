@@ -37,6 +37,10 @@ class Noise(NamedTuple):
     per: str
 
 
+def _needs_units(wanted: str) -> CellError:
+    return CellError(f"{wanted} is for the equations of a cell, where units stand side by side; use NumPy elsewhere")
+
+
 @dataclass
 class Recorder:
     """Leaves that one run of equations has made.
@@ -45,6 +49,8 @@ class Recorder:
     ----------
     noisy : bool
         Whether noise is drawn; otherwise its mean is in its place.
+    units : bool
+        Whether there are other units.
     over_units : dict of (str, Value) to Value
         For a kind of result, sum, mean or maximum, and a number of each unit: the leaf, the same for all units.
     products : dict of str to Value
@@ -53,12 +59,21 @@ class Recorder:
     """
 
     noisy: bool
+    units: bool = True
     over_units: dict[tuple[str, Value], Value] = field(default_factory=dict)
     products: dict[str, Value] = field(default_factory=dict)
     noise: list[Noise] = field(default_factory=list)
 
     def over(self, kind: str, x) -> Value:
-        """The leaf for a result over all units."""
+        """The leaf for a result over all units.
+
+        Raises
+        ------
+        CellError
+            If there is but one.
+        """
+        if not self.units:
+            raise _needs_units(kind)
         key = kind, as_value(x)
         if key not in self.over_units:
             self.over_units[key] = Value("input", f"{kind}_{len(self.over_units) + 1}")
@@ -85,14 +100,19 @@ def recorder(wanted: str) -> Recorder:
     """
     found = _current.get()
     if found is None:
-        raise CellError(f"{wanted} is for the equations of a cell, where units stand side by side; use NumPy elsewhere")
+        raise _needs_units(wanted)
     return found
 
 
+def is_recording() -> bool:
+    """Say if a cell is being traced."""
+    return _current.get() is not None
+
+
 @contextmanager
-def recording(noisy: bool):
+def recording(noisy: bool, units: bool = True):
     """Give the equations that run within a recorder."""
-    made = Recorder(noisy)
+    made = Recorder(noisy, units)
     token = _current.set(made)
     try:
         yield made

@@ -8,7 +8,9 @@ from collections.abc import Hashable
 from nblstm.symbolic.graph import Value, topological
 
 #: Functions that cost as much as ten multiplications: their results are saved rather than computed again.
-EXPENSIVE = frozenset({"exp", "expm1", "log", "log1p", "sqrt", "sigmoid", "tanh", "erf", "sin", "cos", "exp2", "log2"})
+EXPENSIVE = frozenset(
+    {"exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "sigmoid", "tanh", "erf", "sin", "cos", "exp2", "log2"}
+)
 
 
 #: A capacity above any flow: at most one unit goes through each value.
@@ -27,11 +29,11 @@ def values_to_save(outputs, d_inputs, free) -> list[Value]:
     d_inputs : list of Value
         The gradient, in terms of values of the graph of ``outputs``.
     free : set of Value
-        Values that are kept anyway: previous and new states, vectors.
+        Values that are kept anyway, such as previous and new states and vectors; what they are made of does not count.
     """
     forward = topological(outputs)
     known = {node for node in forward if node in free or node.op == "constant"}
-    needed = {node for node in _mentioned(d_inputs, set(forward)) if node not in known}
+    needed = set(_mentioned(d_inputs, {*forward, *free})) - known - set(free)
     unknown = [node for node in forward if node not in known and (node.op == "input" or node.op in EXPENSIVE)]
     users = defaultdict(list)
     for node in forward:

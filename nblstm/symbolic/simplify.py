@@ -15,7 +15,7 @@ _ARITHMETIC: dict[str, Callable[..., Value]] = {"add": add, "sub": sub, "mul": m
 def simplified(output: Value, known: dict[Value, Value]) -> Value:
     """The same value in terms of known ones, with as few ``where`` as possible, and then as `without_wheres`."""
     rules = {**dict.fromkeys(_ARITHMETIC, _arithmetic), "where": lambda _, *operands: _where(*operands)}
-    return _rebuilt(output, known, rules)
+    return rebuilt(output, known, rules)
 
 
 def without_wheres(output: Value) -> Value:
@@ -23,12 +23,12 @@ def without_wheres(output: Value) -> Value:
 
     A condition is then a number, 1 or 0.
     """
-    return _rebuilt(output, {}, {"where": lambda _, *operands: _product(*operands)})
+    return rebuilt(output, {}, {"where": lambda _, *operands: _product(*operands)})
 
 
-def _rebuilt(output: Value, known: dict[Value, Value], rules: dict[str, Callable[..., Value]]) -> Value:
-    """The same value with some operations made by ``rule(op, *operands)``."""
-    new = dict(known)
+def rebuilt(output: Value, known: dict[Value, Value], rules: dict[str, Callable[..., Value]] | None = None) -> Value:
+    """The same value in terms of known ones, with some operations made by ``rule(op, *operands)``."""
+    new, rules = dict(known), rules or {}
     for node in topological([output], leaves=known):
         if node not in new:
             operands = [new[operand] for operand in node.operands]

@@ -40,8 +40,8 @@ def trace(whose: str, run: Callable[[], list[Value]], times: int = RUNS) -> list
             if any(one is not other for one, other in zip(results, again, strict=True)):
                 raise CellError(
                     "computes something else each time it runs on symbols, as with a random number, the time or a "
-                    "counter; kernels would keep the value of one run for ever, so pass what changes as a state, as "
-                    "the mask of nblstm.cells.recurrent_dropout"
+                    "counter; kernels would keep the value of one run for ever, so pass what changes to a cell as a "
+                    "state, as the mask of nblstm.cells.recurrent_dropout"
                 )
     except CellError as error:
         raise CellError(f"{whose} {error}") from None
@@ -53,7 +53,7 @@ def trace(whose: str, run: Callable[[], list[Value]], times: int = RUNS) -> list
 
 
 def trace_function(
-    whose: str, equations: Callable, names: Sequence[str], results: int = 1
+    whose: str, equations: Callable, names: Sequence[str], results: int = 1, times: int = RUNS
 ) -> tuple[list[Value], list[Value]]:
     """Trace a function of scalars: the symbols of its arguments, and its results.
 
@@ -67,6 +67,8 @@ def trace_function(
         Of its arguments.
     results : int
         How many scalars it has to return.
+    times : int
+        How often it is run, as for `trace`.
     """
     inputs = [Value("input", name) for name in names]
 
@@ -76,7 +78,7 @@ def trace_function(
             raise CellError(f"returns {len(values)} values for {', '.join(names)}; return {results}")
         return values
 
-    return inputs, trace(whose, run)
+    return inputs, trace(whose, run, times)
 
 
 def scalars(results) -> list[Value]:
@@ -97,4 +99,5 @@ def _attribute(error: AttributeError) -> str:
     """End of the error of ``c.mean`` and its like: what to write instead."""
     known = error.name in functions.__all__
     instead = f"write nblstm.{error.name}(x)" if known else "use operators, and the functions that nblstm exports"
-    return f"takes .{error.name} of a value, but a cell sees one unit of one sequence, a scalar; {instead}"
+    seen = "a cell sees one unit of one sequence, a loss one number, a scalar"
+    return f"takes .{error.name} of a value, but {seen}; {instead}"

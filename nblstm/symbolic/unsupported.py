@@ -24,15 +24,15 @@ SUPPORTED = (
 UNSUPPORTED = {
     "eq ne": "compares with == or !=, which rounding makes a matter of luck; write <, <=, > or >=",
     "bool": (
-        "decides with `if`, `and`, `or`, `not`, min(), max() or a < b < c on a value that is known only when the cell "
-        "runs; write nblstm.where(condition, a, b), nblstm.minimum or nblstm.maximum"
+        "decides with `if`, `and`, `or`, `not`, min(), max() or a < b < c on a value that is known only when the "
+        "kernel runs; write nblstm.where(condition, a, b), nblstm.minimum or nblstm.maximum"
     ),
     "float int index complex trunc floor ceil": (
         "passes a traced value to a function that wants a number (math.exp and its like); "
         f"use the function of the same name from nblstm, which has {', '.join(FUNCTIONS)}"
     ),
     "getitem setitem delitem len iter reversed contains": (
-        "uses a value as if it had elements, but a cell sees one unit of one sequence, a scalar; "
+        "uses a value as if it had elements, but a cell sees one unit of one sequence, a loss one number, a scalar; "
         "use operators, and the functions that nblstm exports"
     ),
     "and rand or ror xor rxor invert": (
@@ -42,7 +42,7 @@ UNSUPPORTED = {
         "uses %, //, @, << or >> on a traced value; use + - * / ** and the functions that nblstm exports"
     ),
     "array": (
-        "makes a NumPy array of a value, but a cell sees one unit of one sequence, a scalar; "
+        "makes a NumPy array of a value, but a cell sees one unit of one sequence, a loss one number, a scalar; "
         "use operators, and the functions that nblstm exports"
     ),
 }

@@ -98,6 +98,16 @@ def check_lengths(lengths: Any) -> None:
         raise TypeError(f"lengths are {lengths.dtype} on {lengths.device}; give whole numbers on the CPU")
 
 
+def resets_of(resets: Any, x: Tensor) -> Tensor:
+    """Flags of steps as a tensor, for an input; their shape is that of ``x`` without its features."""
+    flags = torch.as_tensor(resets)
+    if flags.is_floating_point() or flags.is_complex() or flags.device != x.device:
+        raise TypeError(f"resets are {flags.dtype} on {flags.device}; give bools on {x.device}")
+    if flags.shape != x.shape[:-1]:
+        raise ValueError(f"resets have shape {tuple(flags.shape)}; give {tuple(x.shape[:-1])}, that of input")
+    return flags.bool()
+
+
 def check_states(module: Any, x: Tensor, states: list[Tensor]) -> None:
     """Check shape and device of initial states."""
     rows: tuple[int, ...] = (module.num_layers * (1 + module.bidirectional),)

@@ -53,18 +53,21 @@ def any_gradient(x: Tensor, *others: list[Tensor]) -> bool:
 
 
 class Recurrence(torch.autograd.Function):
-    """``y, *states = Recurrence.apply(weights, lengths, seed, given, x, *states, *signals, *parameters)``.
+    """``y, *states = Recurrence.apply(weights, (lengths, resets), seed, given, x, *states, *signals, *parameters)``.
 
     ``given`` is the number of initial states that are given, all or none; ``weights`` are the parameters as `Weights`.
     """
 
     @staticmethod
-    def forward(ctx: Any, weights: Weights, lengths, seed: int | None, given: int, x: Tensor, *tensors: Tensor):
-        """Run a training pass; ``lengths`` and ``seed`` are those of `infer` and of dropout."""
+    def forward(ctx: Any, weights: Weights, steps: tuple, seed: int | None, given: int, x: Tensor, *tensors: Tensor):
+        """Run a training pass; ``steps`` are the lengths and resets of `infer`, ``seed`` is that of dropout."""
         generator = None if seed is None else np.random.default_rng(seed)
         state = arrays_of(tensors[:given]) if given else None
-        signals = weights.signals(tensors[given:])
-        y, states, tape = engine.forward(weights, array_of(x), state, lengths, generator=generator, signals=signals)
+        lengths, resets = steps
+        y, states, tape = engine.forward(
+            weights, array_of(x), state, lengths, resets=resets, generator=generator,
+            signals=weights.signals(tensors[given:]),
+        )  # fmt: skip
         if tape.made.kept:
             y.flags.writeable = True  # a copy
         else:
@@ -139,10 +142,10 @@ class Once(torch.autograd.Function):
         raise RuntimeError(TWICE)
 
 
-def inferred(weights: Weights, x: Tensor, states, signals, lengths: Any) -> tuple[Tensor, ...]:
+def inferred(weights: Weights, x: Tensor, states, signals, lengths: Any, resets: Any = None) -> tuple[Tensor, ...]:
     """Run a pass that no gradient will follow."""
     state = arrays_of(states) if states else None
-    y, states = engine.infer(weights, array_of(x), state, lengths, signals=weights.signals(signals))
+    y, states = engine.infer(weights, array_of(x), state, lengths, resets=resets, signals=weights.signals(signals))
     return torch.from_numpy(y), *[torch.from_numpy(state) for state in states]
 
 

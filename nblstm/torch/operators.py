@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nblstm.buffers import memory
-from nblstm.engine import engine
+from nblstm.engine import engine, lookup
 from nblstm.engine.network import Network
 from nblstm.engine.reserve import reproducible, reserve_shapes
 from nblstm.torch.description import network_from
@@ -25,11 +25,12 @@ _DTYPES = {name: dtype for dtype, name in DTYPES.items()}
 
 _library = torch.library.Library("nblstm", "DEF")
 _library.define(
-    "infer(Tensor x, Tensor[] states, Tensor[] signals, Tensor[] weights, Tensor? lengths, str network) -> Tensor[]"
+    "infer(Tensor x, Tensor[] states, Tensor[] signals, Tensor[] weights, Tensor? lengths, str network, "
+    "Tensor? resets=None) -> Tensor[]"
 )
 _library.define(
     "forward(Tensor x, Tensor[] states, Tensor[] signals, Tensor[] weights, Tensor? lengths, Tensor? seed, "
-    "float dropout, str network) -> Tensor[]"
+    "float dropout, str network, Tensor? resets=None) -> Tensor[]"
 )
 _library.define(
     "backward(Tensor reserve, Tensor[] weights, Tensor? dy, Tensor?[] dstates, SymInt T, SymInt B, bool dx, "
@@ -38,39 +39,50 @@ _library.define(
 
 
 class _Extent(NamedTuple):
-    """Steps and sequences of a padded batch, in the place of a `Batch` whose lengths nobody knows yet."""
+    """Steps and sequences of a padded batch, in the place of a `Batch` whose lengths and resets nobody knows yet."""
 
     T: Any
     B: Any
+    restarts: bool = False
+
+    @property
+    def gathered(self) -> bool:
+        return self.restarts
 
     @property
     def packed(self) -> _Extent:
-        return self
+        """With resets at all steps, `ResetBatch` has a sequence for each, and an eighth more."""
+        return _Extent(self.T, self.T * self.B + self.T * self.B // 8) if self.restarts else self
 
 
-def _reserve_size(network: Network, T, B, noise: bool) -> Any:
-    """Bytes of the reserve for any lengths; T and B may be symbols."""
-    return memory.size_of(reserve_shapes(network, _Extent(T, B), T * B, None, False, noise and network.is_noisy))
+def _reserve_size(network: Network, T, B, noise: bool, restarts: bool) -> Any:
+    """Bytes of the reserve for any lengths, and any resets if there are some; T and B may be symbols."""
+    noise = noise and network.is_noisy
+    return memory.size_of(reserve_shapes(network, _Extent(T, B, restarts), T * B, None, False, noise))
 
 
 def _infer(
-    x: Tensor, states: list[Tensor], signals: list[Tensor], weights: list[Tensor], lengths: Tensor | None, network: str
-):
+    x: Tensor, states: list[Tensor], signals: list[Tensor], weights: list[Tensor], lengths: Tensor | None,
+    network: str, resets: Tensor | None = None,
+):  # fmt: skip
     own = Weights(network_from(network), weights)
-    return list(inferred(own, x, states, signals, None if lengths is None else array_of(lengths)))
+    lengths, flags = None if lengths is None else array_of(lengths), None if resets is None else resets.numpy()
+    return list(inferred(own, x, states, signals, lengths, flags))
 
 
 def _forward(
     x: Tensor, states: list[Tensor], signals: list[Tensor], weights: list[Tensor], lengths: Tensor | None,
-    seed: Tensor | None, dropout: float, network: str,
+    seed: Tensor | None, dropout: float, network: str, resets: Tensor | None = None,
 ):  # fmt: skip
     """``[y, *states, reserve]``; without a seed ``dropout`` is 0, and the cell draws no noise."""
     own = network_from(network, dropout)
     noise = seed is not None
-    reserve = torch.empty(_reserve_size(own, x.shape[0], x.shape[1], noise), dtype=torch.uint8)
+    size = _reserve_size(own, x.shape[0], x.shape[1], noise, resets is not None)
+    reserve = torch.empty(size, dtype=torch.uint8)
     module = Weights(own, weights)
     y, final, tape = engine.forward(
-        module, array_of(x), arrays_of(states) if states else None, None if lengths is None else array_of(lengths),
+        module, array_of(x), arrays_of(states) if states else None,
+        None if lengths is None else array_of(lengths), resets=None if resets is None else resets.numpy(),
         generator=None if seed is None else np.random.default_rng(int(seed)), reserve=array_of(reserve),
         signals=module.signals(signals),
     )  # fmt: skip
@@ -88,7 +100,7 @@ def _backward(
     ``dsignals`` has for each signal 0 if it has one number for each step, else H; nothing where they are not wanted.
     """
     own = network_from(network, dropout)
-    tape = engine.restored(Weights(own, weights), array_of(reserve))
+    tape = lookup.restored(Weights(own, weights), array_of(reserve))
     flat = torch.empty(own.layout.size if dweights else 0, dtype=_DTYPES[own.dtype])
     d_signals: dict[str, np.ndarray] | None = {} if dsignals else None
     d_x, d_initial = engine.backward_into(
@@ -104,7 +116,7 @@ for _name, _function in (("infer", _infer), ("forward", _forward), ("backward", 
 
 
 @torch.library.register_fake("nblstm::infer", lib=_library)
-def _infer_fake(x, states, signals, weights, lengths, network):
+def _infer_fake(x, states, signals, weights, lengths, network, resets=None):
     own = network_from(network)
     T, B, _ = x.shape
     return [x.new_empty(T, B, own.D * own.output_size), *_states_fake(own, x, B)]
@@ -116,8 +128,8 @@ def _states_fake(network: Network, like: Tensor, B) -> list[Tensor]:
 
 
 @torch.library.register_fake("nblstm::forward", lib=_library)
-def _forward_fake(x, states, signals, weights, lengths, seed, dropout, network):
-    size = _reserve_size(network_from(network, dropout), *x.shape[:2], seed is not None)
+def _forward_fake(x, states, signals, weights, lengths, seed, dropout, network, resets=None):
+    size = _reserve_size(network_from(network, dropout), *x.shape[:2], seed is not None, resets is not None)
     return [*_infer_fake(x, states, signals, weights, lengths, network), x.new_empty(size, dtype=torch.uint8)]
 
 
@@ -131,7 +143,7 @@ def _backward_fake(reserve, weights, dy, dstates, T, B, dx, dweights, dsignals, 
 
 
 def _setup(ctx, inputs, output) -> None:
-    x, states, signals, weights, _, _, dropout, network = inputs
+    x, states, signals, weights, _, _, dropout, network, _ = inputs
     ctx.save_for_backward(output[-1], *weights)
     ctx.of, ctx.extent, ctx.given = (dropout, network), x.shape[:2], len(states)
     ctx.signals = [0 if signal.dim() == 2 else signal.shape[2] for signal in signals]
@@ -153,7 +165,7 @@ def _autograd(ctx, gradients):
     d_weights = split(flat, weights) if wanted_weights else [None] * len(weights)
     if not wanted_signals:
         d_signals = [None] * len(ctx.signals)
-    return dx if wanted_x else None, d_initial if ctx.given else [], d_signals, d_weights, None, None, None, None
+    return dx if wanted_x else None, d_initial if ctx.given else [], d_signals, d_weights, *[None] * 5
 
 
 torch.library.register_autograd("nblstm::forward", _autograd, setup_context=_setup, lib=_library)

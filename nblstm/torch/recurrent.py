@@ -17,7 +17,7 @@ from nblstm.cells.projection import projected
 from nblstm.nn.recurrent_arguments import check_x, layers_of, projection_of
 from nblstm.process.show import warn
 from nblstm.torch import operators  # noqa: F401  # defines them
-from nblstm.torch.checks import check_input, check_lengths, check_states, converted, signals_of
+from nblstm.torch.checks import check_input, check_lengths, check_states, converted, resets_of, signals_of
 from nblstm.torch.description import described, network_of
 from nblstm.torch.eager import Recurrence, any_gradient, by_operators, inferred, packed_batch
 from nblstm.torch.streaming import Stepper
@@ -118,7 +118,7 @@ class Recurrent(Module):
         self._network = network = self._networks[torch.float32]  # for what no dtype changes
         # Not cached properties, whose locks dynamo can't look into.
         self._noisy, self._state_sizes = (
-            network.is_noisy,
+            network.is_noisy or (cell.matrix is not None and cell.matrix.is_noisy),
             dict(zip(network.cell.states, network.state_sizes, strict=True)),
         )
         self._texts = {dtype: described(network) for dtype, network in self._networks.items()}
@@ -153,7 +153,7 @@ class Recurrent(Module):
         return value
 
     def forward(
-        self, input: Tensor | PackedSequence, hx: Any = None, lengths: Any = None, *,
+        self, input: Tensor | PackedSequence, hx: Any = None, lengths: Any = None, resets: Any = None, *,
         signals: dict[str, Any] | None = None,
     ):  # fmt: skip
         """Run all steps.
@@ -167,6 +167,9 @@ class Recurrent(Module):
         lengths : sequence or Tensor of int, shape (B,), optional
             Of each sequence, in any order, 0 to T. Beyond it a sequence costs nothing, its output is 0, and its state
             stays.
+        resets : Tensor or array_like of bool, in the shape of ``input`` without its features, optional
+            True where another sequence begins: before this step states are set back to the cell's initial ones, mostly
+            0. The other direction begins anew at the step before.
         signals : dict of str to Tensor, optional
             What the cell takes with each step beside x, by its names: in the shape of ``input`` without its features,
             or with H of them. Beside a PackedSequence: such, of the same lengths, or its rows.
@@ -188,6 +191,8 @@ class Recurrent(Module):
         x = input if packed is None else packed.data
         if packed is not None and lengths is not None:
             raise ValueError("lengths are given beside a PackedSequence, which has its own; give a padded tensor")
+        if packed is not None and resets is not None:
+            raise ValueError("resets are given beside a PackedSequence; give a padded tensor with lengths")
         if lengths is not None:
             check_lengths(lengths)
         tensors = self._tensors()
@@ -202,17 +207,21 @@ class Recurrent(Module):
         check_input(self, x, tensors[0])
         if states and packed is None:
             check_states(self, x, states)
+        if resets is not None:
+            resets = resets_of(resets, x)
         batched = packed is not None or x.dim() != 2
         turned = packed is None and batched and self.batch_first
         if not batched:
             x, states = x.unsqueeze(1), [state.unsqueeze(1) for state in states]
             steps = [signal.unsqueeze(1) for signal in steps]
+            resets = None if resets is None else resets.unsqueeze(1)
         elif turned:
             x, steps = x.transpose(0, 1), [signal.transpose(0, 1) for signal in steps]
+            resets = None if resets is None else resets.transpose(0, 1)
         if by_operators(x):
-            y, *final = self._operated(x, states, steps, tensors, lengths, packed)
+            y, *final = self._operated(x, states, steps, tensors, lengths, packed, resets)
         else:
-            y, *final = self._computed(x, states, steps, tensors, lengths, packed)
+            y, *final = self._computed(x, states, steps, tensors, lengths, packed, resets)
         if kept is not y.dtype:
             y, final = y.to(kept), [state.to(kept) for state in final]
         if not batched:
@@ -224,8 +233,9 @@ class Recurrent(Module):
         return y, final[0] if self._bare_state else tuple(final)
 
     def _computed(
-        self, x: Tensor, states: list[Tensor], signals: list[Tensor], tensors: list[Tensor], lengths: Any, packed: Any
-    ):
+        self, x: Tensor, states: list[Tensor], signals: list[Tensor], tensors: list[Tensor], lengths: Any, packed: Any,
+        resets: Tensor | None,
+    ):  # fmt: skip
         """Run the engine."""
         follow()
         network = self._networks[x.dtype]
@@ -233,19 +243,21 @@ class Recurrent(Module):
             lengths = packed_batch(packed.batch_sizes, packed.sorted_indices)
         elif isinstance(lengths, Tensor):
             lengths = lengths.cpu().numpy()
+        flags = None if resets is None else resets.numpy()
         seed = int(self._drawn_seed()) if self._drops() else None
         trains = seed is not None or any_gradient(x, states, signals, tensors)
         weights = self._weights if trains or self._frozen is None else self._frozen
         if weights is None or not weights.are(network, tensors):
             self._weights = weights = Weights(network, tensors)
         if trains:
-            return Recurrence.apply(weights, lengths, seed, len(states), x, *states, *signals, *tensors)
+            return Recurrence.apply(weights, (lengths, flags), seed, len(states), x, *states, *signals, *tensors)
         few = x.numel() <= FEW_ROWS * self.input_size
-        return inferred(weights.settled() if few else weights, x, states, signals, lengths)
+        return inferred(weights.settled() if few else weights, x, states, signals, lengths, flags)
 
     def _operated(
-        self, x: Tensor, states: list[Tensor], signals: list[Tensor], tensors: list[Tensor], lengths: Any, packed: Any
-    ):
+        self, x: Tensor, states: list[Tensor], signals: list[Tensor], tensors: list[Tensor], lengths: Any, packed: Any,
+        resets: Tensor | None,
+    ):  # fmt: skip
         """Run torch's operators."""
         if packed is not None:
             # Not packed._replace(data=x), which dynamo makes a tuple of.
@@ -259,9 +271,9 @@ class Recurrent(Module):
         text, seed = self._texts[x.dtype], self._drawn_seed() if self._drops() else None
         if seed is not None or any_gradient(x, states, signals, tensors):
             dropout = 0.0 if seed is None else self._dropout
-            y, *final, _ = torch.ops.nblstm.forward(x, states, signals, tensors, lengths, seed, dropout, text)
+            y, *final, _ = torch.ops.nblstm.forward(x, states, signals, tensors, lengths, seed, dropout, text, resets)
         else:
-            y, *final = torch.ops.nblstm.infer(x, states, signals, tensors, lengths, text)
+            y, *final = torch.ops.nblstm.infer(x, states, signals, tensors, lengths, text, resets)
         if packed is not None:
             if packed.sorted_indices is not None:
                 y, lengths = y.index_select(1, packed.sorted_indices), lengths[packed.sorted_indices]
@@ -269,7 +281,7 @@ class Recurrent(Module):
         return y, *final
 
     def _drops(self) -> bool:
-        """Say if this pass draws random numbers: dropout between layers, or the cell's noise."""
+        """Say if this pass draws random numbers: dropout between layers, the cell's noise, or its matrix."""
         return self.training and ((self._dropout > 0 and self.num_layers > 1) or self._noisy)
 
     @staticmethod

@@ -15,10 +15,10 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from nblstm.buffers.layout import suffix
 from nblstm.cells.cell import Cell
 from nblstm.cells.projection import GATE
-from nblstm.cells.recurrent_matrix import antisymmetric, heads
+from nblstm.cells.recurrent_matrix import antisymmetric, dropconnect, heads
 from nblstm.symbolic.graph import Value, topological
 from nblstm.symbolic.recorder import Noise
-from nblstm.torch.checks import signals_of
+from nblstm.torch.checks import resets_of, signals_of
 from nblstm.torch.recurrent import Recurrent
 
 #: Operations of a graph on tensors. Of minimum, maximum and clip torch has another gradient where two arguments are
@@ -42,6 +42,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "log": torch.log,
     "log1p": torch.log1p,
     "sqrt": torch.sqrt,
+    "rsqrt": torch.rsqrt,
     "abs": torch.abs,
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
@@ -101,7 +102,9 @@ class _Layer:
     from_input : dict of str to Tensor
         ``W x + b_ih`` (T, B, H) of each gate that the input feeds.
     shared : dict of str to Tensor
-        Vectors and scalars, and noise that is the same in all steps.
+        Vectors and scalars, and noise that is the same in all steps of a sequence.
+    noise : list of Noise
+        That noise.
     given : dict of str to Tensor
         ``x`` and the signals, (T, B, H) or (T, B, 1).
     """
@@ -110,6 +113,7 @@ class _Layer:
     biases: dict[str, Tensor]
     from_input: dict[str, Tensor]
     shared: dict[str, Tensor]
+    noise: list[Noise]
     given: dict[str, Tensor]
 
 
@@ -117,8 +121,8 @@ class Reference(Module):
     """The network of a module of `nblstm.torch`, computed by torch, step by step: slow, and everywhere.
 
     It is for second derivatives, transforms of `torch.func`, tensors on any device, and comparisons. Called as the
-    module itself; made by `reference`, whose parameters it shares. In training, torch draws dropout and noise, so
-    numbers are others than the kernels'.
+    module itself; made by `reference`, whose parameters it shares. In training, torch draws dropout, noise and
+    matrices, so numbers are others than the kernels'.
     """
 
     def __init__(self, module: Recurrent):
@@ -126,7 +130,7 @@ class Reference(Module):
         self.module = module
 
     def forward(
-        self, input: Tensor | PackedSequence, hx: Any = None, lengths: Any = None, *,
+        self, input: Tensor | PackedSequence, hx: Any = None, lengths: Any = None, resets: Any = None, *,
         signals: dict[str, Any] | None = None,
     ):  # fmt: skip
         """Run all steps; arguments and results as of the module."""
@@ -150,10 +154,16 @@ class Reference(Module):
         steps = [(signal.unsqueeze(-1) if signal.dim() == 2 else signal).to(x.dtype) for signal in steps]
         given = dict(zip(module._network.cell.signals, steps, strict=True))
         states = self._initial(x, hx, batched)
-        runs = None
+        runs = starts = None
+        if resets is not None:
+            if packed is not None:
+                raise ValueError("resets are given beside a PackedSequence; give a padded tensor with lengths")
+            starts = resets_of(resets, input)
+            starts = starts.unsqueeze(1) if not batched else starts.transpose(0, 1) if module.batch_first else starts
         if lengths is not None:
             end = torch.as_tensor(lengths, device=x.device)
             runs = torch.arange(x.shape[0], device=x.device)[:, None] < end
+            starts = None if starts is None else starts & runs
         final = []
         D = 1 + module.bidirectional
         for layer in range(module.num_layers):
@@ -162,7 +172,7 @@ class Reference(Module):
             ways = []
             for direction in range(D):
                 own = [state[layer * D + direction] for state in states]
-                y, last = self._direction(x, given, own, layer, direction, runs)
+                y, last = self._direction(x, given, own, layer, direction, runs, starts)
                 ways.append(y)
                 final.append(last)
             x = torch.cat(ways, -1)
@@ -188,13 +198,26 @@ class Reference(Module):
         states = [hx] if module._bare_state else list(hx)
         return states if batched else [state.unsqueeze(1) for state in states]
 
-    def _direction(self, x: Tensor, signals, states: list[Tensor], layer: int, direction: int, runs: Tensor | None):
+    def _direction(
+        self, x: Tensor, signals, states: list[Tensor], layer: int, direction: int, runs: Tensor | None,
+        starts: Tensor | None,
+    ):  # fmt: skip
         """One direction of one layer: its outputs (T, B, H), and its states after the last step."""
         network = self.module._network
         cell = network.cell if self.module.training else network.cell.without_noise
         own = self._layer(cell, x, signals, suffix(layer, direction))
         output, T, ys = cell.states.index(cell.output), len(x), [x.new_zeros(())] * len(x)
         for t in reversed(range(T)) if direction else range(T):
+            first = t + direction  # who reads backwards begins anew behind a reset, before it reads the step t
+            if starts is not None and first < T:
+                begins = starts[first][:, None]
+                states = [
+                    torch.where(begins, before.new_full((), value), before)
+                    for before, value in zip(states, cell.initial, strict=True)
+                ]
+                for noise in own.noise:
+                    fresh = self._drawn(noise, x, x.shape[1])
+                    own.shared[noise.name] = torch.where(begins, fresh, own.shared[noise.name])
             new = self._step(cell, own, t, states)
             y = new[output]
             if runs is not None:
@@ -226,15 +249,16 @@ class Reference(Module):
             own = {name: parameter(name) for name in cell.matrix.shapes(len(recurrent), H)}
             weights = MATRICES.get(type(cell.matrix), type(cell.matrix).weights)
             made = weights(cell.matrix, own, len(recurrent), H)
+            if isinstance(cell.matrix, dropconnect):
+                made = dropout(made, cell.matrix.p, module.training)
             matrices = dict(zip(recurrent, made, strict=True))
         if module.proj_size:
             matrices[GATE] = getattr(module, f"weight_hr{end}")
         shared = {name: getattr(module, name + end) for name in (*cell.vectors, *cell.scalars)}
-        shared |= {
-            noise.name: self._drawn(noise, x, x.shape[1]) for noise in cell.graph.noise if noise.per == "sequence"
-        }
+        lasting = [noise for noise in cell.graph.noise if noise.per == "sequence"]
+        shared |= {noise.name: self._drawn(noise, x, x.shape[1]) for noise in lasting}
         given = signals | ({"x": x} if cell.takes_x else {})
-        return _Layer(matrices, by_gate(recurrent, parameter("bias_hh")), from_input, shared, given)
+        return _Layer(matrices, by_gate(recurrent, parameter("bias_hh")), from_input, shared, lasting, given)
 
     def _drawn(self, noise: Noise, like: Tensor, B: int) -> Tensor:
         """Random numbers (B, H), from torch's generator."""

@@ -26,20 +26,29 @@ class Stepper:
     def __repr__(self):
         return f"<Stepper of {self._shown}>"
 
-    def __call__(self, x_t: Tensor) -> Tensor:
+    def __call__(self, x_t: Tensor, signals: dict[str, Tensor | float] | None = None) -> Tensor:
         """Advance by one step.
 
         Parameters
         ----------
         x_t : Tensor, shape (B, I), or (I,) where B is 1
+        signals : dict of str to Tensor, optional
+            What the cell takes beside x, by its names: (B,), or (B, H) for a number for each unit, (H,) where B is 1;
+            or one number for all.
 
         Returns
         -------
         Tensor, shape (B, H), or (H,) for an input (I,)
             Outputs of the last layer.
         """
-        y = torch.from_numpy(self._stepper(self._array("x_t", x_t)))
+        if isinstance(signals, dict):
+            signals = {name: self._signal(name, value) for name, value in signals.items()}
+        y = torch.from_numpy(self._stepper(self._array("x_t", x_t), signals))
         return y.clone() if self._dtype is self._computed else y.to(self._dtype)
+
+    def _signal(self, name: str, value: Tensor | float):
+        """Numbers of a signal."""
+        return value if isinstance(value, int | float) else self._array(f"signals[{name!r}]", value)
 
     def _array(self, name: str, tensor: Tensor) -> np.ndarray:
         """Numbers of a tensor in the dtype that is computed in."""
@@ -61,19 +70,21 @@ class Stepper:
     def state(self, state) -> None:
         self.reset(state)
 
-    def reset(self, state=None) -> None:
+    def reset(self, state=None, rows=None) -> None:
         """Set the states, to the cell's initial ones, mostly zeros, if not given.
 
         Parameters
         ----------
         state : tuple of Tensor, or for a GRU and an RNN Tensor, optional
             As the module returns them: each (num_layers, B, H), or (num_layers, H) where B is 1.
+        rows : Tensor or array_like of bool, shape (B,), or of int, optional
+            Of which rows; all if not given.
         """
         if isinstance(state, tuple | list):
             state = tuple([self._state("a state", each) for each in state])
         elif state is not None:
             state = self._state("state", state)
-        self._stepper.reset(state)
+        self._stepper.reset(state, rows.cpu().numpy() if isinstance(rows, Tensor) else rows)
 
     def _state(self, name: str, state: Tensor) -> np.ndarray:
         """Numbers of a state; a module that was called on one sequence returns it without a batch."""

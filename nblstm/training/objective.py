@@ -23,6 +23,8 @@ class Objective:
         self.loss: Loss = losses.get(_of_one_output("loss", loss))
         self.metrics: list[Metric] = [_metric(metric) for metric in _listed("metrics", measured)]
         self.weighted_metrics: list[Metric] = [_metric(metric) for metric in _listed("weighted_metrics", weighted)]
+        for each in (self.loss, *(metric.loss for metric in self._loss_metrics())):
+            each.check_equation()
         self._names = _unique(self.metrics, self.weighted_metrics)
         self.reset()
 
@@ -51,8 +53,11 @@ class Objective:
 
     def kernels(self, dtype: str, weighted: bool) -> list[tuple]:
         """Functions that compile what a fit will need, each with its arguments."""
-        measured = [m.loss for m in (*self.metrics, *self.weighted_metrics) if isinstance(m, metrics.LossMetric)]
-        return [*self.loss.kernels(dtype, weighted), *(call for loss in measured for call in loss.kernels(dtype, True))]
+        measured = [call for metric in self._loss_metrics() for call in metric.loss.kernels(dtype, True)]
+        return [*self.loss.kernels(dtype, weighted), *measured]
+
+    def _loss_metrics(self) -> list[metrics.LossMetric]:
+        return [m for m in (*self.metrics, *self.weighted_metrics) if isinstance(m, metrics.LossMetric)]
 
     def logs(self) -> dict[str, Any]:
         """The mean loss, each sample counting once, and the metrics, by name, arrays of those with several values."""

@@ -37,6 +37,20 @@ def target_like(target: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return target.reshape(shape)
 
 
+def target_of_outputs(target: np.ndarray, shape: tuple[int, ...], n: int, meaning: str) -> np.ndarray:
+    """``target`` in shape (B, ..., K), of predictions (B, ..., K n) that have n columns side by side for each target.
+
+    ``meaning`` says what these are, such as "2 quantiles". A single target needs no last dimension.
+    """
+    *rows, C = shape
+    if C % n:
+        raise ValueError(f"y_pred has shape {shape}; its last dimension needs {meaning} per target")
+    needed = (*rows, C // n)
+    if target.shape not in (needed, (*needed, 1), needed[: -1 if n == C else None]):
+        raise ValueError(f"y_true has shape {target.shape}; {meaning} in y_pred of shape {shape} need {needed}")
+    return target.reshape(needed)
+
+
 def aligned(name: str, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """``array``, whose dimensions have to be the first of ``shape``, or 1 in their place.
 

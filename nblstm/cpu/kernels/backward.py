@@ -12,6 +12,8 @@ pointwise work:
     d_operand     +=  dz[t, gates] W_hh[gates]
     d_source       =  mean over units of d_mean
 
+Before a step's first stage, `state_gradients.py` may change d_states[t], where a user asks for it.
+
 The products of many steps at once, which give the gradients of weights and input, follow in `gradients.py`.
 """
 
@@ -44,7 +46,7 @@ def _gradients(dtype: str):
         y, tape = pointer_to(args.y, real), pointer_to(args.tape, real)
         d_vectors, dz = pointer_to(args.d_vectors, real), pointer_to(args.dz, real)
         call(kernel, (
-            rows, u1 - u0, H,
+            rows, u0, u1 - u0, H,
             offset(d_state, b0 * H + u0), args.d_state_plane, H,
             offset(dy, row * args.dy_row + u0), args.dy_row,
             offset(saved, row * args.saved_row + u0), args.saved_row,
@@ -77,6 +79,8 @@ def _gradients(dtype: str):
     @inlined
     def stage(args, s, t, b0, rows, u0, u1):
         """Stage s of a step's gradient: its instructions, see `program.py`."""
+        if s == 0 and args.state_gradients != 0:
+            call(args.state_gradients, (args, t, b0, rows, u0, u1))
         program, starts = pointer_to(args.program, integer), pointer_to(args.stage_starts, integer)
         row = pointer_to(args.offset, integer)[t] + b0
         dz = offset(pointer_to(args.dz, real), (row - args.dz_start) * args.dz_row)
@@ -92,9 +96,7 @@ def _gradients(dtype: str):
             elif own[OPERATION] == POINTWISE:
                 pointwise(args, own[KERNEL], t, b0, rows, u0, u1)
             else:
-                over_units(
-                    own[OPERATION], args.H, rows, offset(dz, own[SOURCE]), offset(dz, own[TARGET]), args.dz_row, u0, u1
-                )  # fmt: skip
+                over_units(own[OPERATION], args.H, rows, offset(dz, own[SOURCE]), offset(dz, own[TARGET]), args.dz_row)
 
     return stage
 

@@ -93,7 +93,7 @@ def _stages(dtype: str):
         state, y = pointer_to(args.state, real), pointer_to(args.y, real)
         tape, saved = pointer_to(args.tape, real), pointer_to(args.saved, real)
         call(kernel, (
-            rows, u1 - u0, H,
+            rows, u0, u1 - u0, H,
             offset(z, u0), z_row,
             offset(state, b0 * H + u0), args.state_plane, H,
             offset(pointer_to(args.vectors, real), u0),
@@ -116,9 +116,7 @@ def _stages(dtype: str):
             elif own[OPERATION] == POINTWISE:
                 pointwise(args, own[KERNEL], z, t, b0, rows, u0, u1)
             else:
-                over_units(
-                    own[OPERATION], args.H, rows, offset(z, own[SOURCE]), offset(z, own[TARGET]), args.z_row, u0, u1
-                )
+                over_units(own[OPERATION], args.H, rows, offset(z, own[SOURCE]), offset(z, own[TARGET]), args.z_row)
 
     return stage
 

@@ -5,8 +5,9 @@ does. A dense product, panel by panel; but of rows that are mostly zeros, as one
 multiplied, in the same order and with the same bits, see `matrix/sparse.py`.
 
 Behind them a row of z has what else the cell is given with each step, copied from the user's arrays or drawn: a table
-`given` has four numbers for each: its kind; of a signal the address of an array of packed rows and the distances
-between its rows and units; of noise the probability of 1 times 2**32, and 1 where each step has numbers of its own.
+`given` has four numbers for each: its kind; of a signal the address of an array of packed rows, counted from
+``signals``, and the distances between its rows and between units; of noise the probability of 1 times 2**32, and 1
+where each step has numbers of its own.
 
 Noise is a hash of seed, step, sequence and unit: of 64 bits for the first three (splitmix64, Steele et al. 2014), then
 of 32 bits for units (lowbias32, Wellons 2018). Normal numbers are made of two by the formula of Box & Muller (1958).
@@ -108,7 +109,7 @@ def input_products(dtype: str) -> int:
             if told[0] == X:
                 copy(u1 - u0, offset(pointer_to(args.x, real), row * args.x_row + u0), offset(z, u0))
             elif told[0] == SIGNAL:
-                source = offset(pointer_to(told[1], real), row * told[2])
+                source = offset(pointer_to(args.signals + told[1], real), row * told[2])
                 if told[3]:
                     copy(u1 - u0, offset(source, u0), offset(z, u0))
                 else:

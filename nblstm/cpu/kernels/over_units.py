@@ -1,4 +1,4 @@
-"""Sums, means and maxima over the units of a row, the same number for each unit.
+"""Sums, means and maxima over the units of a row, one number for all of them.
 
 A sum has 16 partial sums, of the units u with the same u % 16, which are then added in one order: so its bits depend on
 neither threads nor vectors. Where threads share the units of a row, each computes it for itself: H reads, beside H
@@ -20,9 +20,10 @@ PARTIAL = 16
 
 @cache
 def over_units_function(dtype: str):
-    """The function ``over_units(operation, H, rows, source, target, row, u0, u1)``.
+    """The function ``over_units(operation, H, rows, source, target, row)``.
 
-    ``target[b, u0:u1]`` becomes the result over ``source[b, :H]`` for each of ``rows`` rows b, ``row`` numbers apart.
+    ``target[b, 0]`` becomes the result over ``source[b, :H]`` for each of ``rows`` rows b, ``row`` numbers apart.
+    Threads that share a row write the same number.
     """
     real = getattr(types, dtype)
 
@@ -59,14 +60,13 @@ def over_units_function(dtype: str):
         return found
 
     @inlined
-    def over_units(operation, H, rows, source, target, row, u0, u1):
+    def over_units(operation, H, rows, source, target, row):
         partial = local(real, PARTIAL)
         for b in range(rows):
-            own, result = offset(source, b * row), offset(target, b * row)
+            own = offset(source, b * row)
             value = greatest(H, own) if operation == MAXIMUM else total(H, own, partial)
             if operation == MEAN:
                 value = value / real(H)
-            for u in range(u0, u1):
-                result[u] = value
+            target[b * row] = value
 
     return over_units

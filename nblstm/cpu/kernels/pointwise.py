@@ -22,10 +22,10 @@ _POINTERS = {"z", "state", "vectors", "y", "tape", "saved", "d_state", "dy", "y_
 
 
 @cache
-def forward_rows(cell: Cell, dtype: str, training: bool, stage: int) -> int:
+def forward_rows(cell: Cell, dtype: str, training: bool, stage: int, taping: bool = False) -> int:
     """Address of the kernel that applies a stage of a cell to rows; its arguments are `FORWARD`."""
-    name = f"{symbol(cell.name)}_{stage}_{'tape' if training else 'forward'}_{dtype}"
-    return _compile(name, forward_rows_source(cell, dtype, training, stage), FORWARD, dtype)
+    name = f"{symbol(cell.name)}_{stage}_{'tape' if training else 'states' if taping else 'forward'}_{dtype}"
+    return _compile(name, forward_rows_source(cell, dtype, training, stage, taping), FORWARD, dtype)
 
 
 @cache

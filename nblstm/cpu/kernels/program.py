@@ -6,7 +6,7 @@ more stage has what follows the last.
 
     PRODUCT    forward: z[start + first : ... + width] += R[first : first + width] operand;  operand -1 is h[t-1]
                backward: d_operand += dz[start + first : ... + width] R[first : first + width];  -1 is dh
-    SUM, MEAN, MAXIMUM    target = the sum, mean or maximum over all units of source, the same for each unit
+    SUM, MEAN, MAXIMUM    target = the sum, mean or maximum over all units of source, one number
     POINTWISE  a function of scalars for each unit, at the address of a kernel; see `pointwise.py`
 """
 
@@ -26,7 +26,7 @@ KINDS = {"product": PRODUCT, "sum": SUM, "mean": MEAN, "maximum": MAXIMUM}
 
 
 def program_table(
-    cell: Cell, program: Program, H: int, kernel: Callable[[int], int], backward: bool
+    cell: Cell, program: Program, H: int, kernel: Callable[[int], int], backward: bool, saving: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """The instructions of a program and where its stages start.
 
@@ -38,6 +38,8 @@ def program_table(
     kernel : callable
         From the number of a stage to the address of its kernel.
     backward : bool
+    saving : bool, default False
+        Whether stages are run that compute nothing but what BPTT saves.
 
     Returns
     -------
@@ -48,7 +50,7 @@ def program_table(
     starts = [0]
     for k, stage in enumerate(program.stages):
         rows += [row for link in stage.links for row in _link(cell, program, link, H, backward)]
-        if stage.results or stage.saved:
+        if stage.results or (stage.saved and saving):
             rows.append([POINTWISE, 0, 0, 0, 0, kernel(k)])
         starts.append(len(rows))
     if backward:
@@ -58,13 +60,13 @@ def program_table(
 
 
 def _link(cell: Cell, program: Program, link: Step, H: int, backward: bool) -> list[list[int]]:
-    blocks = {name: k * H for k, name in enumerate(program.blocks)}
-    operand = blocks[link.operand] if link.operand else -1
+    operand = program.row.place(link.operand, H) if link.operand else -1
     if link.kind != "product":
         [fed] = link.feeds
-        source, target = (blocks[fed], operand) if backward else (operand, blocks[fed])
+        place = program.row.place(fed, H)
+        source, target = (place, operand) if backward else (operand, place)
         return [[KINDS[link.kind], source, target, 0, 0, 0]]
-    places = sorted(blocks[name] // H - cell.recurrent_start for name in link.feeds)
+    places = sorted(program.row.blocks.index(name) - cell.recurrent_start for name in link.feeds)
     source, target = (0, operand) if backward else (operand, 0)
     return [[PRODUCT, source, target, first * H, count * H, 0] for first, count in _runs(places)]
 

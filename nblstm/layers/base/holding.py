@@ -139,7 +139,7 @@ class PiecesByLayer(dict[Any, Any]):
     def __missing__(self, key) -> Piece:
         for layer, flat in pieces(self._holder, self._flat):
             if layer is key:
-                self[key] = piece = Piece(layer._layout.views(flat), flat, None, (), layer)
+                self[key] = piece = Piece(layer._layout.views(flat), flat, layer=layer)
                 return piece
         if hasattr(key, "held_layers"):
             raise ValueError(

@@ -15,6 +15,7 @@ from nblstm.layers.base.options import LayerOptions, Unpack
 from nblstm.layers.base.passes import Tape
 from nblstm.layers.base.shapes import Shape
 from nblstm.layers.recurrent import sequences
+from nblstm.layers.recurrent.columns import Columns
 from nblstm.layers.recurrent.directions import Directions, network_of
 from nblstm.layers.recurrent.recurrent import Recurrent
 from nblstm.layers.recurrent.states import carried_states, set_carried_states
@@ -120,9 +121,15 @@ class Bidirectional(Layer):
         """The engine's network whose directions are the two layers, where they can be."""
         return network_of(self, [self.forward_layer, self.backward_layer])
 
+    @cached_property
+    def _columns(self) -> Columns | None:
+        """The features and signals of the input, which are the same for both layers."""
+        return self.forward_layer._columns
+
     def _set_buffer(self, layout: Layout, flat: np.ndarray, buffer=None) -> None:
         super()._set_buffer(layout, flat, buffer)
         vars(self).pop("_network", None)  # its passes have the parameters from before
+        vars(self).pop("_columns", None)
 
     def _halves(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The outputs of each direction, which lie side by side."""
@@ -206,7 +213,7 @@ def _check_pair(forwards: Recurrent, backwards: Recurrent, merge_mode: str | Non
             f"layer has go_backwards={forwards.go_backwards} and backward_layer {backwards.go_backwards}; give False "
             "and True"
         )
-    for name in ("stateful", "return_sequences", "return_state", "dtype"):
+    for name in ("stateful", "return_sequences", "return_state", "dtype", "signals"):
         one, other = getattr(forwards, name), getattr(backwards, name)
         if one != other:
             raise ValueError(f"layer has {name}={one!r} and backward_layer {other!r}; give both the same")

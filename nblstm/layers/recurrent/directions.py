@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nblstm.buffers.layout import Layout, suffix
+from nblstm.cells import Cell
 from nblstm.engine import engine
 from nblstm.engine.device import device_for
 from nblstm.engine.network import Network
@@ -67,7 +68,11 @@ def _output(layer: Recurrent) -> int:
 
 
 def _drops(layer: Recurrent) -> bool:
-    return layer.dropout > 0 or layer.recurrent_dropout > 0
+    return layer.dropout > 0 or layer.recurrent_dropout > 0 or _is_noisy(layer.cell)
+
+
+def _is_noisy(cell: Cell) -> bool:
+    return bool(cell.graph.noise) or (cell.matrix is not None and cell.matrix.is_noisy)
 
 
 def _described(layer: Recurrent) -> dict[str, Any]:
@@ -88,10 +93,28 @@ def network_of(module: Layer, layers: Sequence[Recurrent]) -> Network:
     layers : sequence of Recurrent
     """
     return Network(
-        **_described(layers[0]), input_size=layers[0]._layout.shapes["kernel"][0], num_layers=1,
+        **_described(layers[0]), input_size=_features(layers[0]), num_layers=1,
         directions=tuple([layer.go_backwards for layer in layers]), batch_first=True, dtype=module.dtype,
         device=device_for(None), layout=torch_layout(layers, module._layout.size),
     )  # fmt: skip
+
+
+def _features(layer: Recurrent) -> int:
+    """Features of the input of a built layer, without signals."""
+    shape: Any = layer.input_shape
+    return shape[-1] if layer._columns is None else len(layer._columns.features)
+
+
+def recurrent_weights(cell: Cell, H: int) -> dict[str, tuple[int, int]]:
+    """Names of the recurrent weights in layers, and their shapes under torch's names, transposed in layers."""
+    G = len(cell.recurrent_gates)
+    shapes: dict[str, Any] = {"weight_hh": (G * H, H)} if cell.matrix is None else cell.matrix.shapes(G, H)
+    return {name.replace("weight_hh", "recurrent_kernel"): shape for name, shape in shapes.items()}
+
+
+def has_two_biases(cell: Cell) -> bool:
+    """Say if the biases of input and recurrence are parameters of their own, as they have different gates."""
+    return bool(cell.recurrent_only or (cell.split and cell.input_only))
 
 
 def torch_layout(layers: Sequence[Recurrent], size: int) -> Layout:
@@ -103,19 +126,24 @@ def torch_layout(layers: Sequence[Recurrent], size: int) -> Layout:
     starts, begin = {}, 0
     for d, layer in enumerate(layers):
         own, end, H = layer._layout, suffix(0, d), layer.units
-        rows = len(layer.cell.gates) * H
+        cell = layer.cell
+        fed, recurrent = len(cell.input_gates) * H, len(cell.recurrent_gates) * H
 
         def put(name: str, shape: tuple[int, ...], start: int, end=end) -> None:
             shapes_of[name + end], starts[name + end] = shape, start
 
-        put("weight_ih", own.shapes["kernel"][::-1], begin + own.starts["kernel"])
-        put("weight_hh", own.shapes["recurrent_kernel"][::-1], begin + own.starts["recurrent_kernel"])
-        if layer.use_bias:
-            put("bias_ih", (rows,), begin + own.starts["bias"])
-            if len(own.shapes["bias"]) == 2:
-                put("bias_hh", (rows,), begin + own.starts["bias"] + rows)
-        for name in (*layer.cell.vectors, *(f"initial_{state}" for state in layer.cell.states)):
+        for name in ("kernel", *recurrent_weights(cell, H)):
             if name in own.shapes:
-                put(name, (H,), begin + own.starts[name])
+                torchs = "weight_ih" if name == "kernel" else name.replace("recurrent_kernel", "weight_hh")
+                put(torchs, own.shapes[name][::-1], begin + own.starts[name])
+        if "bias" in own.shapes:
+            put("bias_ih", (fed,), begin + own.starts["bias"])
+            if len(own.shapes["bias"]) == 2:
+                put("bias_hh", (recurrent,), begin + own.starts["bias"] + fed)
+        if "recurrent_bias" in own.shapes:
+            put("bias_hh", (recurrent,), begin + own.starts["recurrent_bias"])
+        for name in (*cell.vectors, *cell.scalars, *(f"initial_{state}" for state in cell.states)):
+            if name in own.shapes:
+                put(name, own.shapes[name], begin + own.starts[name])
         begin += own.size
     return Layout(shapes_of, starts, size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +21,8 @@ from nblstm.layers.base.passes import Tape
 from nblstm.layers.base.shapes import Shape
 from nblstm.layers.dropout import seeded
 from nblstm.layers.recurrent import sequences
-from nblstm.layers.recurrent.directions import Directions, network_of
+from nblstm.layers.recurrent.columns import Columns, checked_columns, columns_of
+from nblstm.layers.recurrent.directions import Directions, has_two_biases, network_of, recurrent_weights
 from nblstm.layers.recurrent.states import carried_states, set_carried_states
 from nblstm.layers.recurrent.stepper import Stepper
 from nblstm.nn import Gradients
@@ -70,6 +72,8 @@ class Recurrent(Layer):
         Whether the outputs of masked steps are 0 in sequences, rather than those of the steps before them.
     learn_initial_state : bool, default False
         Whether the states before the first step are parameters, the same for each sequence, rather than 0.
+    signals : dict of str to int or list of int, optional
+        For a cell with signals, the column of x that each is, or one for each unit. These columns are no features.
     **kwargs
         Of `Layer`.
 
@@ -82,8 +86,11 @@ class Recurrent(Layer):
     Notes
     -----
     Parameters, with G gates: ``kernel`` (I, G H), ``recurrent_kernel`` (H, G H), ``bias`` (G H,), or (2, G H) for a
-    cell with split gates (for the input's and the recurrent product), the cell's vectors (H,), and with
-    ``learn_initial_state`` one of (H,) for each state, ``initial_h`` and so on.
+    cell with split gates (for the input's and the recurrent product), the cell's vectors (H,) and scalars (1,), and
+    with ``learn_initial_state`` one of (H,) for each state, ``initial_h`` and so on. Gates without an input have no
+    columns in ``kernel``, those without a recurrence none in ``recurrent_kernel``; the biases of both, where they need
+    to be two, are ``bias`` and ``recurrent_bias``. What a cell's ``matrix`` is made of replaces ``recurrent_kernel``:
+    (H / heads, G H), or (rank, G H) and ``recurrent_kernel_right`` (H, G rank).
     """
 
     ndim = 3
@@ -97,7 +104,7 @@ class Recurrent(Layer):
         kernel_constraint: ConstraintLike, recurrent_constraint: ConstraintLike, bias_constraint: ConstraintLike,
         dropout: float, recurrent_dropout: float, seed: int | None, return_sequences: bool, return_state: bool,
         go_backwards: bool, stateful: bool, unroll: bool, zero_output_for_mask: bool = False,
-        learn_initial_state: bool = False, **kwargs: Unpack[LayerOptions],
+        learn_initial_state: bool = False, signals: Mapping[str, Any] | None = None, **kwargs: Unpack[LayerOptions],
     ):  # fmt: skip
         super().__init__(**kwargs)
         validate.only("activity_regularizer", activity_regularizer, None)
@@ -127,6 +134,7 @@ class Recurrent(Layer):
         self.cell = self._make_cell()
         validate.initial_values(self.cell, self.dtype)
         self.cell.check()
+        self.signals = checked_columns(self.cell, self.units, signals)
         self._features, self._directions = [self.units], Directions.of_one(self)
         self._carried: list[np.ndarray] | None = None
 
@@ -148,22 +156,28 @@ class Recurrent(Layer):
 
     def _parameters_for(self, shape: Shape) -> dict[str, Parameter]:
         assert shape[-1] is not None
-        cell, H, columns = self.cell, self.units, len(self.cell.gates) * self.units
+        cell, H = self.cell, self.units
+        fed, recurrent = len(cell.input_gates) * H, len(cell.recurrent_gates) * H
+        _, I = columns_of(cell, H, self.signals, shape[-1])
+        # Column by column in memory, which is row by row for the kernels: neither weights nor gradients are copied.
         described = {
-            # Column by column in memory, which is row by row for the kernels: neither weights nor gradients are copied.
             "kernel": Parameter(
-                (shape[-1], columns), self.kernel_initializer, self.kernel_regularizer, self.kernel_constraint, True
-            ),
-            "recurrent_kernel": Parameter(
-                (H, columns), self.recurrent_initializer, self.recurrent_regularizer, self.recurrent_constraint, True
-            ),
-        }
+                (I, fed), self.kernel_initializer, self.kernel_regularizer, self.kernel_constraint, True
+            )
+        }  # fmt: skip
+        for name, (rows, columns) in recurrent_weights(cell, H).items():
+            described[name] = Parameter(
+                (columns, rows), self.recurrent_initializer, self.recurrent_regularizer, self.recurrent_constraint, True
+            )
         if self.use_bias:
-            described["bias"] = Parameter(
-                (2, columns) if cell.split else (columns,), self._bias_initializer(), self.bias_regularizer,
-                self.bias_constraint,
-            )  # fmt: skip
+            bias = self._bias_initializer(), self.bias_regularizer, self.bias_constraint
+            if has_two_biases(cell):
+                described |= {"bias": Parameter((fed,), *bias), "recurrent_bias": Parameter((recurrent,), *bias)}
+            else:
+                described["bias"] = Parameter((2, fed) if cell.split else (fed,), *bias)
         described |= {name: Parameter((H,), self._vector_initializer()) for name in cell.vectors}
+        described |= {name: Parameter((1,), self._vector_initializer()) for name in cell.scalars}
+        described = {name: own for name, own in described.items() if 0 not in own.shape}
         if self.learn_initial_state:
             for name, value in zip(cell.states, cell.initial, strict=True):
                 described[f"initial_{name}"] = Parameter((H,), initializers.Constant(value))
@@ -177,9 +191,16 @@ class Recurrent(Layer):
         """The engine's network whose parameters are those of this layer, which is built."""
         return network_of(self, [self])
 
+    @cached_property
+    def _columns(self) -> Columns | None:
+        """The features and signals of the input for which the layer is built; None where all are features."""
+        shape: Any = self.input_shape
+        return columns_of(self.cell, self.units, self.signals, shape[-1])[0]
+
     def _set_buffer(self, layout: Layout, flat: np.ndarray, buffer=None) -> None:
         super()._set_buffer(layout, flat, buffer)
         vars(self).pop("_network", None)  # its passes have the parameters from before
+        vars(self).pop("_columns", None)
 
     def _merge(self, y: np.ndarray) -> np.ndarray:
         """The outputs in the order of reading."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from nblstm import activations, initializers
 from nblstm.arguments import signatures
 from nblstm.cells import Cell, rnn_with
@@ -80,18 +83,22 @@ class RNN(Recurrent):
     use_bias : bool, default True
     kernel_initializer, recurrent_initializer, bias_initializer : str, Initializer, callable or ndarray
     vectors_initializer : str, Initializer, callable or ndarray
-        Of the cell's vectors.
+        Of the cell's vectors and scalars.
     kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer, kernel_constraint, \
     recurrent_constraint, bias_constraint, dropout, recurrent_dropout, seed, return_sequences, return_state, \
     go_backwards, stateful, unroll
         See `Recurrent`.
+    signals : dict of str to int or list of int, optional
+        For a cell with signals, the column of x that each is, or a list of columns, one for each unit. These columns
+        are no features; one that is to be both stands in x twice.
     **kwargs
         Of `Recurrent` and `Layer`.
 
     Notes
     -----
     Parameters are ``kernel`` (I, G H), ``recurrent_kernel`` (H, G H), ``bias`` (G H,), or (2, G H) for a cell with
-    split gates, and each of the cell's vectors (H,) under its name. Gates and states are in the cell's order.
+    split gates, and each of the cell's vectors (H,) and scalars (1,) under its name. Gates and states are in the cell's
+    order. `Recurrent` says what there is for gates without an input, and for a cell with a matrix.
 
     Examples
     --------
@@ -114,17 +121,20 @@ class RNN(Recurrent):
         kernel_constraint: ConstraintLike = None, recurrent_constraint: ConstraintLike = None,
         bias_constraint: ConstraintLike = None, dropout: float = 0.0, recurrent_dropout: float = 0.0,
         seed: int | None = None, return_sequences: bool = False, return_state: bool = False, go_backwards: bool = False,
-        stateful: bool = False, unroll: bool = False, **kwargs: Unpack[RecurrentOptions],
+        stateful: bool = False, unroll: bool = False, signals: Mapping[str, Any] | None = None,
+        **kwargs: Unpack[RecurrentOptions],
     ):  # fmt: skip
         if isinstance(cell, str):
             cell = registered_cell(cell)
         if not isinstance(cell, Cell):
             raise TypeError(f"cell is {cell!r}; give a cell made by the decorator nblstm.cell, or one of nblstm.cells")
-        taken = {"kernel", "recurrent_kernel", "bias", *(f"initial_{state}" for state in cell.states)} & {*cell.vectors}
+        own = {"kernel", "recurrent_kernel", "recurrent_kernel_right", "bias", "recurrent_bias"}
+        taken = (own | {f"initial_{state}" for state in cell.states}) & {*cell.vectors, *cell.scalars}
         if taken:
             name = min(taken)
+            kind = "vector" if name in cell.vectors else "scalar"
             raise ValueError(
-                f"cell {cell.name!r} has a vector named {name!r}, as the layer names a parameter of its own; give it "
+                f"cell {cell.name!r} has a {kind} named {name!r}, as the layer names a parameter of its own; give it "
                 "another name"
             )
         self.cell = cell

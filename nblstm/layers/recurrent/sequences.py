@@ -29,7 +29,7 @@ class Saved:
 
     Attributes
     ----------
-    tape : engine.Tape or list of two
+    tape : Tape or list of two
     y : ndarray, shape (B, T, features) or (B, features)
         Outputs of all directions side by side.
     empty : ndarray of bool, shape (B,), or None
@@ -43,12 +43,13 @@ class Saved:
 
 def infer(layer: Recurrent | Bidirectional, x, mask, initial_state) -> Any:
     """Run the layer; see `Recurrent.__call__`."""
-    x = checked_input(layer, x)
+    x, signals = _split(layer, checked_input(layer, x))
     mask, empty = (None, None) if mask is None else _checked_mask(mask, x)
     start = _start(layer, len(x), initial_state) if layer.stateful or initial_state is not None else None
     y, final = layer._directions.engine.infer(
-        layer, x, start, None, mask, hold=not layer.zero_output_for_mask, outputs=layer.return_sequences
-    )
+        layer, x, start, None, mask, hold=not layer.zero_output_for_mask, outputs=layer.return_sequences,
+        signals=signals,
+    )  # fmt: skip
     if y is None:
         y = _last(layer, final, empty)
     return _result(layer, y, final)
@@ -58,7 +59,7 @@ def forward(
     layer: Recurrent | Bidirectional, x, training: bool, mask, generator: np.random.Generator | None, initial_state
 ) -> tuple[Any, Tape]:
     """Run the layer with what `backward` needs; see `Recurrent.forward`."""
-    x = checked_input(layer, x)
+    x, signals = _split(layer, checked_input(layer, x))
     mask, empty = (None, None) if mask is None else _checked_mask(mask, x)
     start = _start(layer, len(x), initial_state) if layer.stateful or initial_state is not None else None
     source = None
@@ -66,7 +67,7 @@ def forward(
         source = layer.generator or generator or seeds.generator()
     y, final, tape = layer._directions.engine.forward(
         layer, x, start, None, mask, generator=source, hold=not layer.zero_output_for_mask,
-        outputs=layer.return_sequences,
+        outputs=layer.return_sequences, signals=signals,
     )  # fmt: skip
     if y is None:
         y = _last(layer, final, empty)
@@ -87,7 +88,12 @@ def backward(
         d_finals, dy = _d_last(layer, dy, d_finals, saved.empty), None
     gradients = gradients_into(layer, into)
     d_final = None if d_finals is None else _for_engine(layer, d_finals)
-    dx, d_start = layer._directions.engine.backward_into(saved.tape, dy, d_final, gradients.flat, input_gradient)
+    d_signals: Any = None if layer._columns is None or not input_gradient else {}
+    dx, d_start = layer._directions.engine.backward_into(
+        saved.tape, dy, d_final, gradients.flat, input_gradient, d_signals
+    )
+    if d_signals is not None:
+        dx = layer._columns.joined(dx, d_signals)  # type: ignore[union-attr]
     gradients.x, gradients.state = dx, tuple(_by_direction(d_start))
     return dx, gradients
 
@@ -99,6 +105,11 @@ def output_shape(layer: Recurrent | Bidirectional, shape: Shape) -> Any:
     if layer.return_state:
         shapes += [(shape[0], H) for H in layer._directions.state_units.values()]
     return shapes[0] if len(shapes) == 1 else tuple(shapes)
+
+
+def _split(layer: Recurrent | Bidirectional, x: np.ndarray) -> tuple[np.ndarray, Any]:
+    """The features of x, and the signals of the cell; None if it has none."""
+    return (x, None) if layer._columns is None else layer._columns.split(x)
 
 
 def _start(layer: Recurrent | Bidirectional, B: int, initial_state) -> tuple | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nblstm.engine import engine
+from nblstm.engine.tape import Tape
 
 if TYPE_CHECKING:
     from nblstm.layers.recurrent.bidirectional import Bidirectional
@@ -26,7 +27,7 @@ def infer(layer: Bidirectional, x, state: tuple | None, lengths, mask, **options
 
 def forward(
     layer: Bidirectional, x, state: tuple | None, lengths, mask, **options: Any
-) -> tuple[Any, tuple, list[engine.Tape]]:  # fmt: skip
+) -> tuple[Any, tuple, list[Tape]]:  # fmt: skip
     """Run both networks as `engine.forward` does; with the tapes of both."""
     start, other_start = _halves(layer, state)
     y, final, tape = engine.forward(layer.forward_layer, x, start, lengths, mask, **options)
@@ -35,15 +36,26 @@ def forward(
 
 
 def backward_into(
-    tapes: list[engine.Tape], dy: np.ndarray | None, d_state: tuple | None, flat: np.ndarray, input_gradient: bool
+    tapes: list[Tape],
+    dy: np.ndarray | None,
+    d_state: tuple | None,
+    flat: np.ndarray,
+    input_gradient: bool,
+    d_signals: dict[str, np.ndarray] | None = None,
 ) -> tuple[np.ndarray | None, tuple]:
     """Run BPTT through both networks as `engine.backward_into` does; ``flat`` is that of the one, then of the other."""
     network = tapes[0].network
     S, H, size = len(network.cell.states), network.hidden_size, network.layout.size
     own_dy, other_dy = (None, None) if dy is None else (dy[..., :H], dy[..., H:])
     d_final, other_d_final = (None, None) if d_state is None else (d_state[:S], d_state[S:])
-    dx, d_start = engine.backward_into(tapes[0], own_dy, d_final, flat[:size], input_gradient)
-    other_dx, other_d_start = engine.backward_into(tapes[1], other_dy, other_d_final, flat[size:], input_gradient)
+    other: dict[str, np.ndarray] | None = None if d_signals is None else {}
+    dx, d_start = engine.backward_into(tapes[0], own_dy, d_final, flat[:size], input_gradient, d_signals)
+    other_dx, other_d_start = engine.backward_into(
+        tapes[1], other_dy, other_d_final, flat[size:], input_gradient, other
+    )
+    if d_signals is not None and other is not None:
+        for name, array in other.items():
+            d_signals[name] = d_signals[name] + array
     return dx + other_dx if input_gradient else None, d_start + other_d_start
 
 

@@ -21,6 +21,9 @@ from nblstm.regularizers import REGULARIZERS
 from nblstm.training.losses.base_loss import LOSSES
 from nblstm.training.optimizers.schedules import SCHEDULES
 
+#: Classes that Keras has not: a name of theirs in a file of Keras's is one of the user's own.
+ONLY_HERE = ("RNN", "Quantile")
+
 #: Any value.
 ANY = object()
 
@@ -139,7 +142,8 @@ def function_name(name, known) -> str:
     if not isinstance(name, str):
         raise ValueError("it has a function without a name, such as a lambda, whose code nblstm does not run")
     short = name.rpartition(">")[2]
-    return short if short in known and custom.found(name) is None else name if ">" in name else custom.CUSTOM + name
+    theirs = short in known and getattr(known[short], "__name__", short) not in ONLY_HERE
+    return short if theirs and custom.found(name) is None else name if ">" in name else custom.CUSTOM + name
 
 
 def read_record(record: dict[str, Any], registry: Registry, version: int) -> dict[str, Any]:
@@ -171,8 +175,9 @@ def _class_name(record: dict[str, Any], registry: Registry) -> str:
     if not isinstance(registered, str):
         registered = name if ">" in name else None
     if registered is not None:
-        short = registered.rpartition(">")[2]
+        package, _, short = registered.rpartition(">")
         keras_s = module is None or str(module).split(".")[0] in ("keras", "tf_keras", "tensorflow")
+        keras_s = keras_s and package.lower() in ("", "keras")
         if not (keras_s and short in registry.classes and custom.found(registered) is None):
             return registered if ">" in registered else custom.CUSTOM + registered
         return short

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any
 from nblstm.arguments import custom
 from nblstm.arguments.configured import Configured, constructor_arguments
 from nblstm.layers import Input, InputLayer, Layer
+from nblstm.models.keras_files.configs_read import ONLY_HERE
 from nblstm.training.losses import LossFunction
 from nblstm.training.metrics import Accuracy, LossMetric, MetricFunction
 from nblstm.training.metrics.metric import METRICS
 
 if TYPE_CHECKING:
     from nblstm.models.sequential import Sequential
-
-#: Classes that Keras has not.
-ONLY_HERE = ("RNN", "Quantile")
 
 #: Arguments of nblstm's that Keras's classes have not, and the value with which they change nothing; None if the file
 #: says it elsewhere.
@@ -169,8 +167,10 @@ def _metric_of_loss(metric: LossMetric) -> Any:
     """A loss among the metrics: Keras's metric of that name, where there is one, as old files have no losses there."""
     record = metric.loss.record()
     cls = METRICS.classes.get(record["class_name"])
-    if cls is None or isinstance(metric.loss, LossFunction):
+    if isinstance(metric.loss, LossFunction):
         return _loss(metric.loss)
+    if cls is None:
+        return _written("the loss", "keras.losses", record | {"config": record["config"] | {"name": metric.name}})
     known = constructor_arguments(cls)
     config = {key: value for key, value in record["config"].items() if key in known} | {"name": metric.name}
     return _written(f"the metric {metric.name!r}", "keras.metrics", {"class_name": cls.__name__, "config": config})

@@ -40,6 +40,11 @@ def _expm1(graph: GraphBuilder, dtype: str, x: str) -> str:
     return graph.node("Where", small, near, graph.node("Sub", graph.node("Exp", x), one))
 
 
+def _rsqrt(graph: GraphBuilder, dtype: str, x: str) -> str:
+    """``1 / sqrt(x)``."""
+    return graph.node("Reciprocal", graph.node("Sqrt", x))
+
+
 def _clip(graph: GraphBuilder, dtype: str, x: str, low: str, high: str) -> str:
     """``min(max(x, low), high)``: the bounds of ONNX's Clip are numbers, those of equations may differ by unit."""
     return graph.node("Min", graph.node("Max", x, low), high)
@@ -60,7 +65,7 @@ OPERATIONS: dict[str, str | Callable[..., str]] = {
     "add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "neg": "Neg",
     "lt": "Less", "le": "LessOrEqual", "gt": "Greater", "ge": "GreaterOrEqual", "where": "Where",
     "minimum": "Min", "maximum": "Max", "clip": _clip,
-    "exp": "Exp", "expm1": _expm1, "log": "Log", "log1p": _log1p, "sqrt": "Sqrt", "abs": "Abs",
+    "exp": "Exp", "expm1": _expm1, "log": "Log", "log1p": _log1p, "sqrt": "Sqrt", "rsqrt": _rsqrt, "abs": "Abs",
     "sigmoid": "Sigmoid", "tanh": "Tanh", "erf": "Erf", "sin": "Sin", "cos": "Cos", "exp2": _exp2, "log2": _log2,
     "sign": "Sign", "round": "Round", "stop_gradient": "Identity",
 }  # fmt: skip

@@ -6,6 +6,7 @@ import csv
 import numbers
 import os
 import weakref
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from nblstm.arguments import validate
 from nblstm.files import content
 from nblstm.training.callbacks.base_callback import Callback
+from nblstm.training.figures import new_axes
 
 
 class History(Callback):
@@ -54,6 +56,16 @@ class History(Callback):
     def __repr__(self):
         return f"<History of {len(self.epoch)} epochs: {', '.join(self.history) or 'empty'}>"
 
+    def _repr_html_(self) -> str:
+        """A table for notebooks: each number's first, least, greatest and last value."""
+        rows = "<tr><th></th><th>first</th><th>least</th><th>greatest</th><th>last</th></tr>"
+        for name, values in self.history.items():
+            if all(_is_number(value) for value in values):
+                shown = values[0], min(values), max(values), values[-1]
+                cells = "".join(f'<td style="text-align: right">{float(value):.5g}</td>' for value in shown)
+                rows += f"<tr><th>{escape(str(name))}</th>{cells}</tr>"
+        return f"<div>{len(self.epoch)} epochs<table>{rows}</table></div>"
+
     def on_train_begin(self, logs=None) -> None:
         """Begin anew."""
         self.epoch, self.history, self._epochs = [], {}, {}
@@ -94,19 +106,19 @@ class History(Callback):
         }
         self._epochs = {name: list(epochs) for name, epochs in state["epochs"].items()}
 
-    def plot(self, names=None, ax=None):
-        """Curves of what was measured; training solid, validation dashed in the same colour.
+    def plot(self, metrics=None, ax=None):
+        """Draw curves of what was measured; training solid, validation dashed in the same colour.
 
         Parameters
         ----------
-        names : sequence of str, optional
-            Such as ``["loss"]``; all by default, each in a panel of its own.
+        metrics : str or sequence of str, optional
+            Such as ``["loss"]``; all by default.
         ax : matplotlib Axes, optional
-            Where to draw all of them; without it, in a new figure.
+            Where to draw; without it, in a new figure.
 
         Returns
         -------
-        matplotlib Figure
+        matplotlib Axes
 
         Raises
         ------
@@ -116,30 +128,24 @@ class History(Callback):
             If there is nothing of that name.
         """
         measured = [name for name in self.history if not name.startswith("val_")]
-        names = measured if names is None else [names] if isinstance(names, str) else list(names)
+        names = measured if metrics is None else [metrics] if isinstance(metrics, str) else list(metrics)
         unknown = [name for name in names if name not in self.history]
         if unknown or not names:
             came = repr(unknown[0]) if unknown else "nothing"
             raise ValueError(f"{came} is not in the history, which has {', '.join(self.history) or 'no epoch'}")
-        if ax is not None:
-            panels, figure = [ax] * len(names), ax.figure
-        else:
-            figure, panels = _panels(len(names))
-        for name, panel in zip(names, panels, strict=True):
-            self._draw(name, panel)
-        return figure
-
-    def _draw(self, name: str, panel) -> None:
+        ax = new_axes("plot") if ax is None else ax
         from matplotlib.ticker import MaxNLocator  # imported here, as matplotlib is optional
 
-        for shown, style in ((name, "-"), (f"val_{name}", "--")):
-            if shown in self.history:
-                colour = panel.lines[-1].get_color() if style == "--" else None
-                epochs = [epoch + 1 for epoch in self._epochs[shown]]
-                panel.plot(epochs, self.history[shown], style, color=colour, label=shown)
-        panel.set_xlabel("epoch")
-        panel.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))  # there is no epoch 1.25
-        panel.legend(frameon=False)
+        for name in names:
+            for shown, style in ((name, "-"), (f"val_{name}", "--")):
+                if shown in self.history:
+                    colour = ax.lines[-1].get_color() if style == "--" else None
+                    epochs = [epoch + 1 for epoch in self._epochs[shown]]
+                    ax.plot(epochs, self.history[shown], style, color=colour, label=shown)
+        ax.set_xlabel("epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))  # there is no epoch 1.25
+        ax.legend(frameon=False)
+        return ax
 
 
 def _is_number(value) -> bool:
@@ -152,15 +158,6 @@ def _is_number(value) -> bool:
 def _is_array(value) -> bool:
     """True if a value is an array of floats, as some metrics give it: one for each class or threshold."""
     return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind == "f"
-
-
-def _panels(count: int):
-    try:
-        from matplotlib import pyplot
-    except ImportError:
-        raise ImportError("plot() draws with matplotlib, which is not installed; pip install matplotlib") from None
-    figure, panels = pyplot.subplots(1, count, figsize=(5 * count, 4), squeeze=False, layout="constrained")
-    return figure, list(panels[0])
 
 
 class CSVLogger(Callback):

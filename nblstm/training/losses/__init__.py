@@ -27,6 +27,7 @@ from nblstm.training.losses.hinge import (
     hinge,
     squared_hinge,
 )
+from nblstm.training.losses.own_loss import OwnLoss
 from nblstm.training.losses.quantile import Quantile, quantile
 from nblstm.training.losses.regression import (
     CosineSimilarity,
@@ -50,11 +51,11 @@ from nblstm.training.losses.regression import (
 __all__ = [
     "BinaryCrossentropy", "CategoricalCrossentropy", "CategoricalHinge", "CosineSimilarity", "Hinge", "Huber",
     "KLDivergence", "LogCosh", "Loss", "LossFunction", "MeanAbsoluteError", "MeanAbsolutePercentageError",
-    "MeanSquaredError", "MeanSquaredLogarithmicError", "Poisson", "Quantile", "SparseCategoricalCrossentropy",
-    "SquaredHinge", "binary_crossentropy", "categorical_crossentropy", "categorical_hinge", "cosine_similarity", "get",
-    "hinge", "huber", "kl_divergence", "log_cosh", "mean_absolute_error", "mean_absolute_percentage_error",
-    "mean_squared_error", "mean_squared_logarithmic_error", "poisson", "quantile", "sparse_categorical_crossentropy",
-    "squared_hinge",
+    "MeanSquaredError", "MeanSquaredLogarithmicError", "OwnLoss", "Poisson", "Quantile",
+    "SparseCategoricalCrossentropy", "SquaredHinge", "binary_crossentropy", "categorical_crossentropy",
+    "categorical_hinge", "cosine_similarity", "get", "hinge", "huber", "kl_divergence", "log_cosh",
+    "mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_error", "mean_squared_logarithmic_error",
+    "poisson", "quantile", "sparse_categorical_crossentropy", "squared_hinge",
 ]  # fmt: skip
 
 
@@ -84,7 +85,8 @@ def get(identifier) -> Loss:
     ----------
     identifier : str, Loss, type, dict or callable
         Keras's names and aliases: ``"mse"``, ``"binary_crossentropy"``, ``"Huber"``; ``{"class_name": ...,
-        "config": ...}``; a function of this module; or one of the user's own, as in `LossFunction`.
+        "config": ...}``; a function of this module; or one of the user's own, which `nblstm.loss` makes of an
+        equation, or as in `LossFunction`.
 
     Returns
     -------

@@ -82,7 +82,7 @@ class Loss(Configured):
         """
         shape, prediction, target, mask = self._checked(y_true, y_pred, mask)
         if sample_weight is None and mask is None and self._is_compiled:
-            divisor = prediction.shape[-1] if self.reduction == "sum" else prediction.size
+            divisor = target.shape[-1] if self.reduction == "sum" else target.size
             total, gradient = _loss_of_numbers()(self.equation(), prediction, target, 1 / divisor)
         else:
             total, divisor, gradient = self._weighted(target, prediction, sample_weight, mask)
@@ -105,7 +105,7 @@ class Loss(Configured):
 
     def rows(self, target: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Values (B, ...), and d value / d prediction (B, ..., C), a new array; by default those of `equation`."""
-        values, gradient = of_numbers(self.equation(), target, prediction, 1 / prediction.shape[-1])
+        values, gradient = of_numbers(self.equation(), target, prediction, 1 / target.shape[-1])
         return mean_of_last(values), gradient
 
     def target(self, target, prediction: np.ndarray, mask: np.ndarray | None):
@@ -118,6 +118,9 @@ class Loss(Configured):
 
         The value of a compiled equation is NaN beside such a number, so that only a loss of NaN has to be looked into.
         """
+
+    def check_equation(self) -> None:
+        """Refuse an equation of the user's own that cannot be traced, or has changed since it was."""
 
     def kernels(self, dtype: str, weighted: bool) -> list[tuple]:
         """Functions that compile what a fit will need, each with its arguments."""
@@ -182,8 +185,8 @@ def _loss_of_numbers() -> Callable:
 def of_numbers(
     equation: LossEquation, target: np.ndarray, prediction: np.ndarray, factor: float
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Values of the equation, and their derivatives by the predictions times ``factor``, in the predictions' shape."""
-    values = np.empty(prediction.shape, prediction.dtype)
+    """Values of the equation in the targets' shape, and derivatives by the predictions, times ``factor``, in theirs."""
+    values = np.empty(target.shape, prediction.dtype)
     _, gradient = _loss_of_numbers()(equation, prediction, target, factor, values)
     return values, gradient
 
@@ -229,7 +232,7 @@ class LossFunction(Loss):
         if not (isinstance(result, tuple) and len(result) == 2):
             raise TypeError(
                 f"the loss {self.name} gave {type(result).__name__}; let it return two arrays, the value of each row "
-                "and its gradient with respect to y_pred, which nblstm derives for cells only"
+                "and its gradient with respect to y_pred; or decorate its equation with nblstm.loss, which derives it"
             )
         values = self._given("value", result[0], prediction.dtype, prediction.shape[:-1], "one value per row")
         return values, self._given("gradient", result[1], prediction.dtype, prediction.shape, "y_pred's")

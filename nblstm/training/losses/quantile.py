@@ -11,7 +11,7 @@ from nblstm.arguments import validate
 from nblstm.symbolic.elementwise import LossEquation
 from nblstm.symbolic.functions import where
 from nblstm.training.losses.base_loss import LOSSES, Loss, kernel_of, mean_of_last, of_numbers
-from nblstm.training.targets import target_like
+from nblstm.training.targets import target_like, target_of_outputs
 
 
 @LOSSES.register("quantile", "pinball")
@@ -53,15 +53,7 @@ class Quantile(Loss):
         target, Q = validate.real_array("y_true", target, prediction.dtype), len(self.quantiles)
         if Q == 1:
             return target_like(target, prediction.shape), mask
-        *rows, C = prediction.shape
-        if C % Q:
-            raise ValueError(f"y_pred has shape {prediction.shape}; its last dimension needs {Q} quantiles per target")
-        needed = (*rows, C // Q)
-        if target.shape not in (needed, (*needed, 1), needed[: -1 if C == Q else None]):
-            raise ValueError(
-                f"y_true has shape {target.shape}; {Q} quantiles in y_pred of shape {prediction.shape} need {needed}"
-            )
-        return target.reshape(needed), mask
+        return target_of_outputs(target, prediction.shape, Q, f"{Q} quantiles"), mask
 
     def equation(self):
         """The equation of the quantile, if there is one."""

@@ -119,8 +119,15 @@ def get(identifier) -> Metric:
         metric = known()
         metric.name = identifier
         return metric
+    if isinstance(identifier, dict) and _is_loss(custom.found(str(identifier.get("class_name")))):
+        return LossMetric(losses.get(identifier))
     if isinstance(identifier, Loss) or losses.class_of(identifier):
         return LossMetric(losses.get(identifier), getattr(identifier, "__name__", None))
     if callable(identifier) and not isinstance(identifier, type | Metric):
         return MetricFunction(identifier)
     return METRICS.make(identifier)
+
+
+def _is_loss(own) -> bool:
+    """Say if an object of the user's own is a loss, or a class of some."""
+    return isinstance(own, Loss) or (isinstance(own, type) and issubclass(own, Loss))

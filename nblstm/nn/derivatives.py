@@ -1,0 +1,191 @@
+"""Derivatives of a recurrent network, as methods of `nn.Recurrent`: BPTT, and products with Jacobian and Hessian."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nblstm.engine import engine, lookup
+from nblstm.engine.asked import Asked
+from nblstm.engine.tape import Gradients, Tape
+from nblstm.nn.direction import Direction
+from nblstm.nn.dual_run import DualRun
+
+if TYPE_CHECKING:
+    from nblstm.nn.recurrent import Recurrent
+
+
+def _another_tape(tape) -> ValueError:
+    fix = ", or a reserve by name: backward(None, dy, reserve=...)" if isinstance(tape, np.ndarray) else ""
+    return ValueError(f"tape is not from this network's forward(); pass the third of its results{fix}")
+
+
+def backward(
+    self: Recurrent, tape: Tape | None, dy, dstate=None, *, dstates=None, clip=None, truncate: int | None = None,
+    steps: bool = False, reserve: np.ndarray | None = None,
+) -> Gradients:  # fmt: skip
+    """Backpropagation through time.
+
+    Parameters
+    ----------
+    tape : Tape or None
+        From `forward`; None with ``reserve``.
+    dy : array_like or None
+        Gradient of the loss with respect to the outputs, in their shape; None for zeros.
+    dstate : tuple of array_like, optional
+        Gradient with respect to the final states, in their shape.
+    dstates : tuple of array_like, optional
+        Gradient with respect to every state of the last layer at each step, as ``all_states`` gives them; None for
+        zeros. That of the output is added to ``dy``.
+    clip : float, (str, float), array_like of shape (H,), or dict of str to these, optional
+        Limit of the gradient that comes back through a state, for each state or by its name. With ``d_t`` the sum
+        of what step t + 1 gave for state t (behind the last step, ``dstate``), in all layers::
+
+            dL/d state_t = clip(d_t) + dy_t
+
+            c, ("value", c), array c     clip(d) = min(max(d, -c), c), unit by unit
+            ("norm", c)                  clip(d) = d min(1, c / |d|), |d| over the units of a sequence
+
+        (``dy_t`` is what the loss has of the state at step t itself; what c_t gives to h_t is within step t.)
+    truncate : int, optional
+        Truncated BPTT: no gradient flows through the states from step n k to step n k - 1, n = 1, 2, ..., of each
+        sequence, for k = ``truncate``; steps are counted in the order of processing, without masked ones, and from
+        the last reset.
+    steps : bool, default False
+        Whether ``gradients.steps`` has, for each state, the norm over the units of ``dL/d state_t``
+        (num_layers D, T, B).
+    reserve : ndarray, optional
+        What ``forward(..., reserve=)`` has filled, at any address: BPTT from it alone, with the parameters as they
+        are now.
+
+    Returns
+    -------
+    Gradients
+        ``params`` (by name), ``flat`` (all in one buffer), ``x``, ``state`` (of the initial states), ``signals``
+        (by name) and ``steps``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a shape or dtype does not fit, or the tape is another network's.
+    """
+    if reserve is not None:
+        if tape is not None:
+            raise ValueError("tape and reserve are both given; give None as the tape, or no reserve")
+        tape = lookup.restored(self, reserve)
+    if not isinstance(tape, Tape) or tape.network is not self._network:
+        raise _another_tape(tape)
+    plain = clip is None and truncate is None and dstates is None and steps is False
+    asked = None if plain else Asked(clip, truncate, steps, dstates)
+    gradients = engine.backward(tape, dy, self._to_tuple(dstate), asked)
+    gradients.state = self._from_tuple(gradients.state)
+    return gradients
+
+
+def per_sample_gradients(self: Recurrent, tape: Tape, dy, dstate=None) -> Gradients:
+    """Backpropagation through time, with the gradients of the parameters for each sequence.
+
+    The loop over time runs once for all, then the products that give the weights' gradients run sequence by
+    sequence. That takes the memory of B times the parameters. With ``checkpoint`` sums are in another order.
+
+    Parameters
+    ----------
+    tape, dy, dstate
+        As for `backward`.
+
+    Returns
+    -------
+    Gradients
+        As from `backward`, but ``params`` are (B, ...) each, views of ``flat``, which is (B, P).
+
+    Raises
+    ------
+    TypeError, ValueError
+        As from `backward`.
+    """
+    if not isinstance(tape, Tape) or tape.network is not self._network:
+        raise _another_tape(tape)
+    gradients = engine.per_sample_gradients(tape, dy, self._to_tuple(dstate))
+    gradients.state = self._from_tuple(gradients.state)
+    return gradients
+
+
+def jvp(self: Recurrent, x, direction: Direction, state=None, lengths=None, *, signals=None):
+    """Differentiate the outputs in a direction (forward mode): a Jacobian-vector product.
+
+    ::
+
+        y'  =  d/de  network(x + e x', parameters + e parameters')   at e = 0
+
+    In inference: no dropout, no noise. It costs about three passes of inference.
+
+    Parameters
+    ----------
+    x, state, lengths, signals
+        As for calling the network.
+    direction : Direction
+        What x, the parameters and so on change by: ``nn.Direction(params={"weight_hh_l0": ...}, x=...)``.
+
+    Returns
+    -------
+    (y, states), (d_y, d_states)
+        Outputs and final states, as from calling the network, and their derivatives.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something is of another shape than what it belongs to, or the network is on a GPU.
+    """
+    found = DualRun(self, x, direction, self._to_tuple(state), lengths, signals)
+    return (found.y, self._from_tuple(found.states)), (found.d_y, self._from_tuple(found.d_states))
+
+
+def hvp(
+    self: Recurrent, x, direction: Direction, loss_gradient: Callable[..., tuple[Any, Any]], state=None, lengths=None,
+    *, signals=None,
+) -> tuple[Gradients, Gradients]:  # fmt: skip
+    """Differentiate the gradient of a loss in a direction: a Hessian-vector product.
+
+    With ``L = loss(network(x))``, the second result is ``d/de`` of the gradient of L at ``x + e x'`` and
+    ``parameters + e parameters'``: reverse mode over forward mode, exact, at about six times the cost of a gradient.
+
+    Parameters
+    ----------
+    x, direction, state, lengths, signals
+        As for `jvp`.
+    loss_gradient : callable
+        ``loss_gradient(y, d_y)`` returns the loss's gradient with respect to the outputs y, and the derivative of that
+        in the direction d_y: of a squared error ``(y - t)**2 / 2`` that is ``lambda y, d_y: (y - t, d_y)``.
+
+    Returns
+    -------
+    gradients, products : Gradients
+        The gradient of the loss, and its derivative in the direction.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As from `jvp`.
+
+    References
+    ----------
+    B. Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computation 6(1), 1994.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nblstm import nn
+    >>> net = nn.GRU(3, 4, dtype="float64", seed=0)
+    >>> direction = nn.Direction(params={"weight_hh_l0": np.ones((12, 4))})
+    >>> gradients, products = net.hvp(np.ones((5, 2, 3)), direction, lambda y, d_y: (y, d_y))
+    >>> products.params["weight_ih_l0"].shape
+    (12, 3)
+    """
+    found = DualRun(self, x, direction, self._to_tuple(state), lengths, signals)
+    d_y, d_d_y = loss_gradient(found.y, found.d_y)
+    results = found.gradients(d_d_y, d_y)
+    for own in results:
+        own.state = self._from_tuple(own.state)
+    return results
