@@ -182,6 +182,13 @@ def test_half_of_the_weights_are_dropped_in_each_pass():
         zeros.append(net.backward(tape, np.ones_like(y)).params["weight_hh_l0"] == 0)
         assert 0.4 < zeros[-1].mean() < 0.6
     assert (zeros[0] != zeros[1]).mean() > 0.3
+    reserve = np.empty(net.reserve_size(3, 2), "uint8")
+    y, _, tape = net.forward(x, reserve=reserve)
+    wanted = net.backward(tape, np.ones_like(y)).flat
+    np.testing.assert_array_equal(net.backward(None, np.ones_like(y), reserve=reserve.copy()).flat, wanted)
+    other = nn.Recurrent(cells.rnn_tanh.with_matrix(cells.dropconnect(0.4)), I, 40, dtype="float64")
+    with pytest.raises(ValueError, match="reserve was filled by a network of another cell"):
+        other.backward(None, np.ones_like(y), reserve=reserve)
 
 
 def test_mistakes():

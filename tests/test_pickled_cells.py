@@ -87,7 +87,7 @@ def test_equations_as_text(name):
     assert equations_text(again) == equations_text(made)
     rng = np.random.default_rng(0)
     numbers = dict(zip(made.arguments, rng.normal(size=len(made.arguments)).tolist(), strict=True))
-    numbers |= {gate: (lambda operand, at=numbers[gate]: at + 0.5 * operand) for gate in made.called}
+    numbers |= {gate: (lambda operand, at=numbers[gate]: at + 0.5 * operand) for gate in made.functions}
     ours, theirs = again(*numbers.values()), made(*numbers.values())
     np.testing.assert_allclose(ours, np.ravel(theirs), rtol=1e-13)
 

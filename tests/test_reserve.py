@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from language_cells import timed
 from messages import message_of
 from networks import CELLS
 
@@ -165,3 +166,24 @@ def test_of_an_empty_batch(T, B):
     gradients = net.backward(None, np.zeros_like(y), reserve=reserve)
     assert gradients.x.shape == (T, B, I)
     assert not gradients.flat.any()
+
+
+@pytest.mark.parametrize("given", [{}, {"lengths": LENGTHS}, {"mask": MASK}], ids=["plain", "lengths", "mask"])
+@pytest.mark.parametrize("wide", [(False, True), (True, False)], ids=str)
+def test_signals_and_their_gradients(given, wide):
+    """BPTT from a copy of the reserve gives the gradients of the signals in their shapes."""
+    rng = np.random.default_rng(1)
+    pair = [nn.Recurrent(timed, I, H, 2, bidirectional=True, seed=0, dtype="float64") for _ in range(2)]
+    x, dy = rng.normal(size=(T, B, I)), rng.normal(size=(T, B, 2 * H))
+    signals = {name: rng.random((T, B, *(H,) * each)) for name, each in zip(timed.signals, wide, strict=True)}
+    net, other = pair
+    _, _, tape = net.forward(x, signals=signals, **given)
+    expected = net.backward(tape, dy)
+    reserve = np.zeros(other.reserve_size(T, B, **given), "uint8")
+    other.forward(x, signals=signals, **given, reserve=reserve)
+    found = other.backward(None, dy, reserve=reserve.copy())
+    assert_same([*results(found), *found.signals.values()], [*results(expected), *expected.signals.values()])
+    assert {name: each.shape for name, each in found.signals.items()} == {k: v.shape for k, v in signals.items()}
+    message_of(
+        ValueError, lambda: other.forward(x, signals=signals, checkpoint=2, reserve=reserve), "checkpoint=", "signals"
+    )

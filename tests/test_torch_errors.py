@@ -66,7 +66,12 @@ def dual(module):
         ),
         (TypeError, lambda: LSTM(X, lengths=torch.tensor([6.0, 1, 0, 2])), ["lengths are torch.float32"]),
         (RuntimeError, lambda: nbt.LSTM(3, 5, device="meta")(X), ["weight_ih_l0", "meta"]),
-        (ValueError, lambda: nbt.LSTM(3, 5, proj_size=2), ["proj_size is 2"]),
+        (ValueError, lambda: nbt.LSTM(3, 5, proj_size=5), ["proj_size is 5", "fewer features"]),
+        (
+            ValueError,
+            lambda: nbt.LSTM(3, 5, proj_size=2)(X, (torch.zeros(1, 4, 5),) * 2),
+            ["hx 'h'", "(1, 4, 2)", "P)"],
+        ),
         (ValueError, lambda: nbt.LSTM(3, 0), ["hidden_size is 0"]),
         (ValueError, lambda: nbt.LSTM(3, 5, dropout=1.0), ["dropout is 1.0"]),
         (ValueError, lambda: nbt.LSTM(3, 5, dtype=torch.int8), ["torch.int8", "torch.float32"]),
@@ -118,6 +123,8 @@ def test_a_call_that_fails_changes_nothing():
 
 def test_wrong_shapes_of_the_reference_and_of_operators_are_refused_too():
     with pytest.raises(ValueError, match=r"state 'h'.*\(1, 3, 5\)"):
-        torch.ops.nblstm.infer(X, [torch.zeros(1, 3, 5)] * 2, list(LSTM.parameters()), None, LSTM._texts[torch.float32])
+        torch.ops.nblstm.infer(
+            X, [torch.zeros(1, 3, 5)] * 2, [], list(LSTM.parameters()), None, LSTM._texts[torch.float32]
+        )
     with pytest.raises(ValueError, match="weight_ih_l0 has shape"):
-        torch.ops.nblstm.infer(X, [], list(GRU.parameters())[:4], None, LSTM._texts[torch.float32])
+        torch.ops.nblstm.infer(X, [], [], list(GRU.parameters())[:4], None, LSTM._texts[torch.float32])

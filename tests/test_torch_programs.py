@@ -168,9 +168,11 @@ def test_operators_are_as_torch_wants_them():
         warnings.simplefilter("ignore")
         for lengths in (None, torch.tensor([6, 0, 2])):
             for seed, rate in ((None, 0.0), (torch.tensor([3]), 0.3)):
-                torch.library.opcheck(own.forward.default, (x, states, weights, lengths, seed, rate, text))
-            torch.library.opcheck(own.infer.default, (x.detach(), [s.detach() for s in states], plain, lengths, text))
-            y, h, _, reserve = own.forward(x.detach(), [], plain, lengths, None, 0.0, text)
+                torch.library.opcheck(own.forward.default, (x, states, [], weights, lengths, seed, rate, text))
+            torch.library.opcheck(
+                own.infer.default, (x.detach(), [s.detach() for s in states], [], plain, lengths, text)
+            )
+            y, h, _, reserve = own.forward(x.detach(), [], [], plain, lengths, None, 0.0, text)
             for dx, dweights in ((True, True), (True, False), (False, True)):
                 given = (
                     reserve,
@@ -181,6 +183,7 @@ def test_operators_are_as_torch_wants_them():
                     3,
                     dx,
                     dweights,
+                    [],
                     0.0,
                     text,
                 )

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from nblstm.cells.cell import Cell
 
 
+#: What `as_data` has as ``more`` for a cell of gates, states and vectors alone.
+NOTHING_MORE = {"names": [[], [], [], []], "takes_x": False, "matrix": None, "noisy": True}
+
+
 def reduce(cell: Cell) -> tuple:
     """The result of ``cell.__reduce__``."""
     if is_found_elsewhere(cell, cell.place):
@@ -97,7 +101,7 @@ def equations_text(cell: Cell) -> str:
     ready = {name for name in given if name not in cell.functions} | {noise.name for noise in graph.noise}
     waiting = [link for link in graph.links if link.kind != "product" or {*link.targets} & {*cell.functions}]
     while waiting:
-        link = next(own for own in waiting if ready.issuperset(_used([own.operand], known)))
+        link = next(own for own in waiting if ready.issuperset(_read(own.operand)))
         used = _used([link.operand], known)
         waiting = [own for own in waiting if own is not link]
         own = link.name or "operand_0"
@@ -119,6 +123,11 @@ def equations_text(cell: Cell) -> str:
         f"def equations({', '.join(given)}):\n{''.join(lines)}    return new_states({', '.join(used)})\n",
     ]
     return "\n\n".join(functions)
+
+
+def _read(value: Value) -> set[str]:
+    """Names of all inputs that a value is computed from."""
+    return {node.args[0] for node in topological([value]) if node.op == "input"}
 
 
 def _used(values: list[Value], known: dict[Value, str]) -> list[str]:

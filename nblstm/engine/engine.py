@@ -125,7 +125,7 @@ def forward(
             y, states = _projected(network, y, states)
         tape = Tape(network, made, weights, free)
         if reserve is not None:
-            made.seal(network, generator is not None)
+            made.seal(network, generator is not None, weights.seed)
         if context is not None:
             tape.kind = kind
             return *_returned(network, kind, y if y is None or kind is None else y.copy(), states), tape

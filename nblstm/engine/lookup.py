@@ -104,9 +104,9 @@ def _needs_host(network: Network) -> None:
 def pass_in(network: Network, reserve, x, lengths, mask, resets, hold: bool, form: Form) -> tuple[Any, Any, Pass, None]:
     """Make a pass in the caller's memory; results as of `pass_for`."""
     _needs_host(network)
-    if network.cell.signals or (form.noise and form.checkpoint):
-        what = "signals" if network.cell.signals else "noise and checkpoint="
-        raise ValueError(f"reserve is not for a cell with {what}; leave it out, and keep the tape")
+    if form.checkpoint and (network.cell.signals or form.noise):
+        what = "signals" if network.cell.signals else "noise"
+        raise ValueError(f"reserve is not for checkpoint= and a cell with {what}; leave one out, and keep the tape")
     x, batch, batched = checked_input(network, x, lengths, mask, resets, hold)
     block = checked_reserve(reserve, memory.size_of(reserve_shapes(network, batch, batch.N, *form[1:4])), True)
     return x, None, Pass(network, batch, batched, *form, reserve=block), None
@@ -130,6 +130,6 @@ def restored(module: Any, reserve) -> Tape:
     checked_reserve(reserve, memory.size_of(reserve_shapes(network, batch, batch.N, *form[1:4])), False)
     made = Pass(network, batch, bool(header.batched), *form, reserve=block)
     made.learned = bool(header.learned)
-    weights = weights_of(module, True)
-    made.attach(weights, bool(header.active))
+    weights = weights_of(module, True, seed=header.drawn)
+    made.attach(weights, bool(header.active), header.wide)
     return Tape(network, made, weights, None)

@@ -184,7 +184,8 @@ class Network:
         links = [
             link[:1] + link[2:] for link in self.cell.graph.links
         ]  # the source is the same for n(v), m(v) as for n(v), m(h)
-        return crc32(repr((self.cell.source(), links, self.layout.shapes, sizes, drops)).encode())
+        matrix = self.cell.matrix and self.cell.matrix.as_data()
+        return crc32(repr((self.cell.source(), links, matrix, self.layout.shapes, sizes, drops)).encode())
 
     @cached_property
     def starts_at_zero(self) -> bool:

@@ -110,7 +110,7 @@ class Pass:
         network = network.variant(dropped, noise)
         self._signals, self._noise = network.cell.signals, noise
         self.is_given = noise or bool(self._signals)
-        self._given: list[Any] = []
+        self._given_shapes: list[tuple[int, ...]] = []  # of the signals, in packed rows
         self._all_states = arrays.zeros(network.states_shape(batch.packed.B), dtype)
         self._core = slice(1, -1) if dropped else slice(None)  # without those that recurrent dropout adds
         self.states = self._all_states[self._core]
@@ -207,8 +207,9 @@ class Pass:
         """
         rows: Any = self.x
         if signals or self._noise:
-            self._given = self.layout.packed_signals(signals or [])
-            self.take(self._given, generator)
+            given = self.layout.packed_signals(signals or [])
+            self._given_shapes = [own.shape for own in given]
+            self.take(given, generator)
         if self._training:
             zero = not self._dropout.begin(generator, self.batch, self._all_states) and zero
         if self._dropout.input:
@@ -234,14 +235,15 @@ class Pass:
             places = range(k * directions, (k + 1) * directions)
             layer.take(signals, [(seed + place * 0x632BE59BD9B4E019) & (2**63 - 1) for place in places])
 
-    def seal(self, network: Network, active: bool) -> None:
-        """Write into the caller's reserve what it is of; see `engine.reserve`."""
+    def seal(self, network: Network, active: bool, drawn: int) -> None:
+        """Write into the caller's reserve what it is of; see `Header` on ``drawn``."""
         batch, own = self.batch, self._reserve
         masked = batch.gathered
         self._header = own["header"]
         self._header[:] = sealed(
             network.mark, batch.T, batch.B, self.batched, self._checkpoint or 0, self._dropped, active,
             self.learned, masked, masked and batch.hold, batch.restarts, self._noise,
+            sum(1 << k for k, shape in enumerate(self._given_shapes) if len(shape) == 2), drawn,
         )  # fmt: skip
         self._filled = self._header.tobytes()
         if masked:
@@ -256,9 +258,10 @@ class Pass:
         if self._header is not None and self._header.tobytes() != self._filled:
             raise ValueError("reserve was filled by another forward(), or overwritten, since this tape's; run it again")
 
-    def attach(self, weights: Weights, active: bool) -> None:
-        """Take for BPTT what is in the reserve, with or without dropout."""
-        rows = self._reserve["x"]
+    def attach(self, weights: Weights, active: bool, wide: int) -> None:
+        """Take for BPTT what is in the reserve, with or without dropout; see `Header` on ``wide``."""
+        rows, N, H = self._reserve["x"], self.batch.N, self.states.shape[-1]
+        self._given_shapes = [(N, H) if wide >> k & 1 else (N,) for k in range(len(self._signals))]
         if active:
             self._dropout.attach()
         if rows.ndim == 3 and not self._dropout.input:
@@ -307,7 +310,7 @@ class Pass:
 
     def d_signals(self) -> list[Any]:
         """Memory for the gradients of the signals, for `backward`: zeros, in packed rows."""
-        return [self._arrays.zeros(own.shape, self._dtype) for own in self._given]
+        return [self._arrays.zeros(shape, self._dtype) for shape in self._given_shapes]
 
     def backward(
         self, dy, flat, input_gradient: bool = True, d_signals: Sequence[Any] = (),

@@ -49,7 +49,9 @@ def unpadded(gradients: Arrays, network: Any) -> Arrays:
 
 
 def of_outputs(y: np.ndarray, network: Any) -> np.ndarray:
-    """Outputs of P features for each direction, from those of H."""
+    """Outputs of P features for each direction, from those of H, in memory of their own."""
+    if network.D == 1:
+        return y[..., : network.proj_size].copy()
     return y.reshape(*y.shape[:-1], network.D, -1)[..., : network.proj_size].reshape(*y.shape[:-1], -1)
 
 

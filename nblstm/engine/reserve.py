@@ -15,6 +15,7 @@ import numpy as np
 from nblstm.buffers import memory
 from nblstm.buffers.masks import MaskedBatch
 from nblstm.buffers.resets import ResetBatch
+from nblstm.cells.stages import saved_row
 from nblstm.engine.network import Network
 
 
@@ -63,6 +64,10 @@ class Header(NamedTuple):
         1 with resets, and then with a mask too.
     noise : int
         1 if the cell drew noise.
+    wide : int
+        Bit k is 1 if signal k has a number for each unit.
+    drawn : int
+        Seed of recurrent matrices that were drawn for this pass; 0 for none.
     checksum : int
         CRC-32 of the numbers before it.
     """
@@ -81,6 +86,8 @@ class Header(NamedTuple):
     hold: int
     restarts: int
     noise: int
+    wide: int
+    drawn: int
     checksum: int
 
 
@@ -89,16 +96,21 @@ HEADER_SIZE = memory.size_of(HEADER)
 
 
 def sealed(mark: int, *values: int) -> np.ndarray:
-    """A header of those values, from T to restarts, as numbers."""
+    """A header of those values, from T to drawn, as numbers."""
     fill = int.from_bytes(os.urandom(7), "little")
     numbers = np.array([MAGIC, mark, fill, *values, 0], "int64")
     numbers[-1] = crc32(numbers[:-1].tobytes())
     return numbers
 
 
-def reproducible(network: Network, block: np.ndarray, batch: Any) -> None:
+def reproducible(network: Network, block: np.ndarray, batch: Any, noise: bool) -> None:
     """Make a filled reserve the same bytes for the same pass: no random number, and 0 where no array is."""
-    memory.zero_gaps(block, reserve_shapes(network, batch, batch.N, None, False, False))
+    shapes = reserve_shapes(network, batch, batch.N, None, False, noise)
+    memory.zero_gaps(block, shapes)
+    row, arrays = saved_row(network.variant(False, noise).cell), memory.cut(block, shapes)
+    if row.numbers:  # behind them is room
+        for k in range(network.num_layers):
+            arrays[f"saved_{k}"][..., len(row.blocks) * network.hidden_size + len(row.numbers) :] = 0
     numbers = memory.cut(block, HEADER)["header"]
     numbers[Header._fields.index("fill")] = 0
     numbers[-1] = crc32(numbers[:-1].tobytes())

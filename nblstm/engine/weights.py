@@ -20,16 +20,16 @@ class Weights:
         What recurrent matrices are made of; empty if they are parameters themselves.
     matrices : list of RecurrentMatrix
         For each layer and direction.
+    seed : int
+        What the matrices were drawn from; 0 if none were.
     """
 
-    def __init__(self, layers: list, parameters: dict[str, np.ndarray], matrices: list[Any]):
-        self.layers, self.parameters, self.matrices = layers, parameters, matrices
+    def __init__(self, layers: list, parameters: dict[str, np.ndarray], matrices: list[Any], seed: int):
+        self.layers, self.parameters, self.matrices, self.seed = layers, parameters, matrices, seed
         self.loan: object = None
 
 
-def packed(
-    network: Network, parameters: dict[str, np.ndarray], training: bool, generator: np.random.Generator | None = None
-) -> Weights:
+def packed(network: Network, parameters: dict[str, np.ndarray], training: bool, seed: int = 0) -> Weights:
     """Pack the parameters as they are now.
 
     Parameters
@@ -39,8 +39,8 @@ def packed(
         By torch's names, each C-contiguous and of the network's dtype.
     training : bool
         Whether for training, where BPTT follows, or for inference.
-    generator : Generator, optional
-        Draws recurrent matrices that are noisy.
+    seed : int, default 0
+        What recurrent matrices that are noisy are drawn from; 0: none are drawn.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def packed(
     matrices: list[Any] = []
     if network.kernel_layout is not network.layout:
         made_of = {name: array.copy() for name, array in parameters.items()}
-        matrices = network.matrices(generator)
+        matrices = network.matrices(np.random.default_rng(seed) if seed else None)
         parameters = network.kernel_parameters(parameters, matrices)
     key = "weights", training
     free = network.pool.get(key) or network.pool.second(key)
@@ -61,7 +61,7 @@ def packed(
         if free is not None:
             free.add(own)
     own.pack(parameters)
-    weights = Weights(own.layers, made_of, matrices)
+    weights = Weights(own.layers, made_of, matrices, seed)
     if free is not None and free.keeps:
         weights.loan = free.lend(own, weights)
     return weights
@@ -74,7 +74,7 @@ def _named(module: Any) -> dict[str, np.ndarray]:
     return module._named
 
 
-def weights_of(module: Any, training: bool, generator: np.random.Generator | None = None) -> Weights:
+def weights_of(module: Any, training: bool, generator: np.random.Generator | None = None, seed: int = 0) -> Weights:
     """The weights of a module's network, packed anew when the parameters may have changed, or are drawn.
 
     Parameters
@@ -84,10 +84,14 @@ def weights_of(module: Any, training: bool, generator: np.random.Generator | Non
     training : bool
     generator : Generator, optional
         Of the noise of training.
+    seed : int, default 0
+        `Weights.seed` of earlier weights that are wanted again; 0 for none.
     """
     matrix = module._network.cell.matrix
     if generator is not None and matrix is not None and matrix.is_noisy:
-        return packed(module._network, _named(module), training, generator)
+        seed = int(generator.integers(1, 2**62))
+    if seed:
+        return packed(module._network, _named(module), training, seed)
     weights = None if module._lent else module._cache.get(training)
     if weights is None:
         weights = module._derived(training, lambda _: packed(module._network, _named(module), training))

@@ -128,6 +128,8 @@ def cell_from_data(data) -> Cell:
         if not isinstance(found, Cell):
             raise ValueError(f"there is no cell named {data!r} in nblstm.cells")
         return found
+    if isinstance(data, dict):
+        data = {"more": pickling.NOTHING_MORE, **data}  # files of before gates could be anything else
     content.expect("cell", data, declared=list, more=dict, equations=str, doc=str | None)
     if len(data["equations"]) > LONGEST_EQUATIONS:
         raise ValueError(

@@ -42,6 +42,17 @@ def projection_of(proj_size: int, hidden_size: int) -> int:
     return proj_size
 
 
+def check_x(cell: Cell, input_size: int, hidden_size: int, num_layers: int, directions: int, proj_size: int) -> None:
+    """Refuse a cell that takes x itself in a layer whose input has not one feature for each unit."""
+    features = {input_size, *((proj_size or hidden_size) * directions,) * (num_layers > 1)}
+    if cell.takes_x and features != {hidden_size}:
+        several = "one layer or no projection" if proj_size else "one layer or one direction" * (directions > 1)
+        raise ValueError(
+            f"the cell {cell.name!r} takes x itself, one feature for each unit; give input_size = hidden_size"
+            f"{f', {several}' if several else ''}, not {input_size} and {hidden_size}"
+        )
+
+
 def check_vectors(cell: Cell) -> None:
     """Refuse a vector with the name of a learned initial state."""
     taken = {f"initial_{state}" for state in cell.states} & {*cell.vectors}
@@ -91,12 +102,3 @@ def initial_parameters(network: Network, generator: np.random.Generator, initial
                 start = layout.place(f"bias_{which}{suffix(layer, direction)}").start + fed.index(gate) * H
                 flat[start : start + H] += value
     return flat
-
-
-def check_x(cell: Cell, input_size: int, hidden_size: int, num_layers: int, directions: int) -> None:
-    """Refuse a cell that takes x itself where a layer has other inputs than units."""
-    if cell.takes_x and {input_size, *(hidden_size * directions,) * (num_layers > 1)} != {hidden_size}:
-        raise ValueError(
-            f"the cell {cell.name!r} takes x itself, one feature for each unit; give input_size = hidden_size"
-            f"{', one layer or one direction' * (directions > 1)}, not {input_size} and {hidden_size}"
-        )

@@ -16,6 +16,7 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, numpy_helper
 
 from nblstm.buffers.layout import recurrent_layout
 from nblstm.cells import Cell
+from nblstm.cells.projection import projected
 from nblstm.engine import engine
 from nblstm.engine.network import Network
 from nblstm.files import content
@@ -39,7 +40,7 @@ class ScannedCell(NamedTuple):
     network : Recurrent
         Of one layer and direction.
     inputs : list of str
-        Names of x, of the states before the first step, and of the mask, if there is one.
+        Names of x, of the states before the first step, of the signals, and of the mask, if there is one.
     """
 
     network: Recurrent
@@ -47,7 +48,7 @@ class ScannedCell(NamedTuple):
 
 
 class CellStep:
-    """A function from x, states and a mask to what the Scan of a cell returns: the last states, and all outputs.
+    """A function from x, states, signals and a mask to what a cell's Scan returns: the last states, and all outputs.
 
     Parameters
     ----------
@@ -55,20 +56,31 @@ class CellStep:
     """
 
     def __init__(self, network: Recurrent):
-        self.network, self._states = network, len(network.cell.states)
+        self.network, self._states = network, len(network._network.cell.states)
+        self._signals = network.cell.signals
 
     def __call__(self, x, *given) -> tuple[np.ndarray, ...]:
-        """Run the network: states (B, H), and a mask (T, B, 1)."""
-        states, mask = tuple([state[None] for state in given[: self._states]]), None
+        """Run the network: states (B, H), signals (T, B, H) or (T, B, 1), and a mask (T, B, 1)."""
+        states, given, mask = tuple([state[None] for state in given[: self._states]]), given[self._states :], None
         if x.ndim != 3 or any(state.ndim != 3 for state in states):
             raise ValueError(f"x has shape {x.shape}; it needs three dimensions, of time, batch and features")
-        if len(given) > len(states):
+        signals = None
+        if self._signals:
+            signals = dict(zip(self._signals, map(_of_steps, self._signals, given), strict=False))
+        if len(given) > len(self._signals):
             valid, (T, B, _) = given[-1], x.shape
             if valid.shape not in ((T, B, 1), (T, 1, 1)):
                 raise ValueError(f"the mask of its steps has shape {valid.shape}; it needs {(T, B, 1)}")
             mask = np.broadcast_to(valid, (T, B, 1))[..., 0]
-        y, after = engine.infer(self.network, x, states, mask=mask)
+        y, after = engine.infer(self.network, x, states, mask=mask, signals=signals)
         return (*[state[0] for state in after], y)
+
+
+def _of_steps(name: str, signal: np.ndarray) -> np.ndarray:
+    """A signal as a network takes it."""
+    if signal.ndim != 3:
+        raise ValueError(f"the signal {name!r} has shape {signal.shape}; it needs (T, B, H), or (T, B, 1)")
+    return signal[..., 0] if signal.shape[2] == 1 else signal
 
 
 def _need(alike: bool) -> None:
@@ -115,29 +127,39 @@ class ScannedCells:
         if len(named) != 1:
             return None, "its body is no cell that the file names"
         try:
-            cell = cell_from_data(self._cells[named[0]])
+            data = self._cells[named[0]]
+            whole = not (isinstance(data, dict) and "projected" in data)
+            cell = cell_from_data(data if whole else data["projected"])
+            own = cell if whole else projected(cell)
         except content.FAULTS as error:
             return None, f"its cell {named[0]!r} cannot be read: {content.reason(error, 'nblstm')}"
+        if not own.input_gates:
+            return None, f"the cell {cell.name!r} has no gates that the input feeds, whose weights tell of its size"
         try:
-            return self._matched(node, cell), ""
+            return self._matched(node, body, cell, own), ""
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # whatever the file has instead
             return None, f"its nodes are not those that nblstm writes for the cell {cell.name!r}"
 
-    def _matched(self, node: NodeProto, cell: Cell) -> ScannedCell:
-        """The network, if all that computes is as the export writes it."""
-        S = len(cell.states)
+    def _matched(self, node: NodeProto, body: Any, base: Cell, own: Cell) -> ScannedCell:
+        """The network of a cell, if all that computes is as the export writes it; ``own`` is with its projection."""
+        cell = own.without_noise
+        S, scans = len(cell.states), 1 + len(cell.given)
         last = self._makers[node.input[S]]
         before = [self._makers[last.input[0]], last] if last.op_type == "Add" else [last]
         W = self._array(before[0].input[1])
-        I, H = W.shape[0], W.shape[1] // len(cell.gates)
+        I, H = W.shape[0], W.shape[1] // len(cell.input_gates)
+        P = 0
+        if own is not base:  # the last product of a step is the projection
+            P = self._array([each for each in body.node if each.op_type == "MatMul"][-1].input[1]).shape[1]
         [direction] = {value for each in node.attribute if each.name == "scan_input_directions" for value in each.ints}
-        biased, masked = len(before) == 2, len(node.input) == S + 2
-        stack = _zero_stack(cell, I, H, bool(direction), biased, str(W.dtype))
+        biased, masked = len(before) == 2, len(node.input) == S + scans + 1
+        stack = _zero_stack(cell, I, H, P, bool(direction), biased, str(W.dtype))
         graph = GraphBuilder(self._opset)
         weights = ScanWeights(stack, 0, 0)
         start = [graph.reserve(f"start_{state}") for state in cell.states]
         x, valid = graph.reserve("x"), graph.reserve("valid")
-        scanned(graph, weights, 0, stack.network.directions[0], x, start, valid if masked else None)
+        signals = [graph.reserve(f"signal_{name}") for name in cell.signals]
+        scanned(graph, weights, 0, stack.network.directions[0], x, start, signals, valid if masked else None)
         expected = [each for each in graph.nodes if each.op_type != "Gather"]
         same = _Same(graph, self._functions, [*self._tensors, *(info.name for info in self._model.graph.input)])
         given = [each.output[0] for each in graph.nodes if each.op_type == "Gather"]
@@ -150,23 +172,24 @@ class ScannedCells:
                 _need(wanted.dtype == found.dtype and np.array_equal(wanted, found))
         arrays = {which: self._array(same.names[name]) for which, name in weights.names.items()}
         vectors = {f"{which}{weights.end}": self._array(same.names[name]) for which, name in weights.vectors.items()}
-        shapes = weights.shapes(I) | dict.fromkeys(vectors, (H,))
+        shapes = weights.shapes(I) | {name: stack.network.layout.shapes[name] for name in vectors}
         for which, array in (arrays | vectors).items():
             _need(array.shape == shapes[which] and array.dtype == W.dtype)
-        _need("b_h" not in arrays or not arrays["b_h"][: len(weights.shared) * H].any())
-        network = network_of(cell, I, H, bias=biased, reverse=bool(direction), dtype=str(W.dtype), seed=0)
+        options = {"proj_size": P} if P else {}
+        network = network_of(base, I, H, bias=biased, reverse=bool(direction), dtype=str(W.dtype), seed=0, **options)
         network.load_state_dict(weights.parameters_of(arrays) | vectors)
-        inputs = [same.names[x], *node.input[:S], *([same.names[valid]] if masked else [])]
+        inputs = [same.names[x], *node.input[:S], *(same.names[name] for name in signals)]
+        inputs += [same.names[valid]] if masked else []
         return ScannedCell(network, inputs)
 
     def _array(self, name: str) -> np.ndarray:
         return array_of(self._tensors[name])
 
 
-def _zero_stack(cell: Cell, I: int, H: int, reverse: bool, bias: bool, dtype: str) -> Stack:
+def _zero_stack(cell: Cell, I: int, H: int, P: int, reverse: bool, bias: bool, dtype: str) -> Stack:
     """A layer of which only small parameters are there, all 0: enough to write its nodes."""
-    layout = recurrent_layout(cell, I, H, 1, 1, bias)
-    network = Network(cell, I, H, 1, (reverse,), False, dtype, "cpu", layout)
+    layout = recurrent_layout(cell, I, H, 1, 1, bias, proj_size=P)
+    network = Network(cell, I, H, 1, (reverse,), False, dtype, "cpu", layout, proj_size=P)
     small = {name: np.zeros(shape, dtype) for name, shape in layout.shapes.items() if len(shape) == 1}
     return Stack(network, small)
 

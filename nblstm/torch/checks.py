@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from nblstm.torch.tensors import COMPUTED
 
 
-def converted(module: Any, x: Tensor, hx: Any, tensors: list[Tensor]):
-    """Input, states and parameters in the dtype that is computed in, and the dtype of the results."""
+def converted(module: Any, x: Tensor, hx: Any, signals: list[Tensor], tensors: list[Tensor]):
+    """Input, states, signals and parameters in the dtype that is computed in, and the dtype of the results."""
     own = tensors[0].dtype
     if own not in COMPUTED:
         raise TypeError(f"the parameters are {own}; have them in one of {', '.join(map(str, COMPUTED))}")
@@ -21,7 +22,7 @@ def converted(module: Any, x: Tensor, hx: Any, tensors: list[Tensor]):
     elif module._bare_state:
         states = [hx]
     else:
-        names = module.cell.states
+        names = module._network.cell.states
         if not isinstance(hx, (tuple, list)) or len(hx) != len(names):  # a union of types is too much for dynamo
             came = f"a {type(hx).__name__}" + (f" of {len(hx)}" if isinstance(hx, (tuple, list)) else "")
             raise ValueError(f"hx is {came}; give a tuple of {len(names)} tensors ({', '.join(names)})")
@@ -31,7 +32,7 @@ def converted(module: Any, x: Tensor, hx: Any, tensors: list[Tensor]):
         raise TypeError(f"input is {type(x).__name__}; give a tensor of torch, or use nblstm.nn")
     for name, value in (("input", x), *[("hx", state) for state in states]):
         if not isinstance(value, Tensor):
-            what = "a tensor" if module._bare_state else f"tensors ({', '.join(module.cell.states)})"
+            what = "a tensor" if module._bare_state else f"tensors ({', '.join(module._network.cell.states)})"
             raise TypeError(f"{name} has a {type(value).__name__} where a state is; give {what}")
         if value.dtype is not own and not (autocast and value.dtype in COMPUTED):
             raise TypeError(f"{name} is {value.dtype}, and the parameters are {own}; convert one with .to()")
@@ -40,7 +41,8 @@ def converted(module: Any, x: Tensor, hx: Any, tensors: list[Tensor]):
     if x.dtype is not computed:
         x = x.to(computed)
     states = [state if state.dtype is computed else state.to(computed) for state in states]
-    return x, states, tensors, kept
+    signals = [signal if signal.dtype is computed else signal.to(computed) for signal in signals]
+    return x, states, signals, tensors, kept
 
 
 def check_input(module: Any, x: Tensor, first: Tensor) -> None:
@@ -58,6 +60,36 @@ def check_input(module: Any, x: Tensor, first: Tensor) -> None:
             f"input is on {x.device} and {module._names[0]} on {first.device}, and nblstm.torch computes on the CPU; "
             "move model and input there, or use nblstm.torch.reference(module)"
         )
+
+
+def signals_of(module: Any, signals: Any, x: Tensor, packed: PackedSequence | None) -> list[Tensor]:
+    """The signals of a module's cell in their order; of packed sequences the rows."""
+    names, H = module._network.cell.signals, module.hidden_size
+    given = {} if signals is None else signals
+    if not isinstance(given, dict) or set(given) != set(names):
+        came = f"{', '.join(map(repr, given)) or 'none'}" if isinstance(given, dict) else type(given).__name__
+        wanted = f"a dict of tensors for {', '.join(map(repr, names))}" if names else "none, as the cell has none"
+        raise ValueError(f"signals has {came}; give {wanted}")
+    steps = tuple(x.shape[:-1])
+    meaning = "N" if packed is not None else "T" if len(steps) == 1 else "B, T" if module.batch_first else "T, B"
+    found = []
+    for name in names:
+        value = given[name]
+        if isinstance(value, PackedSequence):
+            if packed is None or not torch.equal(value.batch_sizes, packed.batch_sizes):
+                raise ValueError(f"signal {name!r} is packed, and input not with the same lengths; give both alike")
+            value = value.data
+        if not isinstance(value, Tensor) or value.is_complex():
+            raise TypeError(f"signal {name!r} is {getattr(value, 'dtype', type(value).__name__)}; give a real tensor")
+        if tuple(value.shape) not in (steps, (*steps, H)):
+            raise ValueError(
+                f"signal {name!r} has shape {tuple(value.shape)}; give ({meaning}), {steps}, or ({meaning}, H), "
+                f"{(*steps, H)}"
+            )
+        if value.device != x.device:
+            raise RuntimeError(f"signal {name!r} is on {value.device} and input on {x.device}; move one to the other")
+        found.append(value)
+    return found
 
 
 def check_lengths(lengths: Any) -> None:
@@ -78,12 +110,14 @@ def resets_of(resets: Any, x: Tensor) -> Tensor:
 
 def check_states(module: Any, x: Tensor, states: list[Tensor]) -> None:
     """Check shape and device of initial states."""
-    shape: tuple[int, ...] = (module.num_layers * (1 + module.bidirectional), module.hidden_size)
+    rows: tuple[int, ...] = (module.num_layers * (1 + module.bidirectional),)
     if x.dim() == 3:
-        shape = (shape[0], x.shape[0 if module.batch_first else 1], shape[1])
-    for name, state in zip(module.cell.states, states, strict=True):
+        rows = (rows[0], x.shape[0 if module.batch_first else 1])
+    for (name, size), state in zip(module._state_sizes.items(), states, strict=True):
+        shape = (*rows, size)
         if state.shape != shape:
-            meaning = f"(num_layers * directions, {'B, ' * (x.dim() == 3)}H)"
+            features = "H" if size == module.hidden_size else "P"
+            meaning = f"(num_layers * directions, {'B, ' * (x.dim() == 3)}{features})"
             raise ValueError(f"hx {name!r} has shape {tuple(state.shape)}; it needs {tuple(shape)}, {meaning}")
         if state.device != x.device:
             raise RuntimeError(f"hx {name!r} is on {state.device} and input on {x.device}; move one to the other")

@@ -84,8 +84,6 @@ def _reason(module: torch.nn.RNNBase) -> str | None:
     own += [name for name in module._parameters if name not in _names(module)]
     if own:
         return f"it has {', '.join(map(repr, own))}, which an LSTM, GRU or RNN of torch has not; convert before that"
-    if module.proj_size:
-        return f"it has projections, proj_size={module.proj_size}"
     if module.dropout == 1:
         return "its dropout is 1"
     first = next(module.parameters())
@@ -100,6 +98,8 @@ def _names(module: torch.nn.RNNBase) -> list[str]:
 
 def _replacement(module: torch.nn.RNNBase) -> Recurrent:
     options = {"nonlinearity": module.nonlinearity} if isinstance(module, torch.nn.RNN) else {}
+    if module.proj_size:
+        options["proj_size"] = module.proj_size
     made = _CLASSES[type(module)](
         module.input_size, module.hidden_size, module.num_layers, bias=module.bias, batch_first=module.batch_first,
         dropout=module.dropout, bidirectional=module.bidirectional, device="meta", **options,

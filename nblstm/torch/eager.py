@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from nblstm.buffers import memory
 from nblstm.buffers.batch import PackedBatch
@@ -29,8 +30,30 @@ TWICE = (
 )
 
 
+_PLAIN = (Tensor, Parameter)
+
+
+def by_operators(x: Tensor) -> bool:
+    """Say if something looks at tensors only: a compiler, an exporter, hooks of what autograd saves, modes."""
+    if torch.compiler.is_compiling() or type(x) not in _PLAIN or x.is_meta:
+        return True
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        raise RuntimeError(
+            "a transform of torch.func meets a module of nblstm.torch, whose kernels it can't look into; give it "
+            "nblstm.torch.reference(module), the same equations as operations of torch"
+        )
+    return hooks_of_saved_tensors(True) is not None or torch._C._len_torch_dispatch_stack() > 0
+
+
+def any_gradient(x: Tensor, *others: list[Tensor]) -> bool:
+    """Say if autograd will want a gradient."""
+    if not torch.is_grad_enabled():
+        return False
+    return x.requires_grad or any(tensor.requires_grad for tensors in others for tensor in tensors)
+
+
 class Recurrence(torch.autograd.Function):
-    """``y, *states = Recurrence.apply(weights, (lengths, resets), seed, given, x, *states, *parameters)``.
+    """``y, *states = Recurrence.apply(weights, (lengths, resets), seed, given, x, *states, *signals, *parameters)``.
 
     ``given`` is the number of initial states that are given, all or none; ``weights`` are the parameters as `Weights`.
     """
@@ -41,7 +64,10 @@ class Recurrence(torch.autograd.Function):
         generator = None if seed is None else np.random.default_rng(seed)
         state = arrays_of(tensors[:given]) if given else None
         lengths, resets = steps
-        y, states, tape = engine.forward(weights, array_of(x), state, lengths, resets=resets, generator=generator)
+        y, states, tape = engine.forward(
+            weights, array_of(x), state, lengths, resets=resets, generator=generator,
+            signals=weights.signals(tensors[given:]),
+        )  # fmt: skip
         if tape.made.kept:
             y.flags.writeable = True  # a copy
         else:
@@ -71,15 +97,20 @@ class Recurrence(torch.autograd.Function):
             held = ctx.held
         tape, given, wanted = held.tape, ctx.given, ctx.needs_input_grad
         network: Network = tape.network
-        flat = memory.empty((network.layout.size,), network.numpy_dtype) if True in wanted[5 + given :] else None
+        start = given + len(network.cell.signals)
+        flat = memory.empty((network.layout.size,), network.numpy_dtype) if True in wanted[5 + start :] else None
+        d_signals: dict[str, np.ndarray] | None = {} if True in wanted[5 + given : 5 + start] else None
         dx, d_initial = engine.backward_into(
-            tape, None if dy is None else dy.detach().resolve_neg().numpy(), arrays_of(d_states), flat, wanted[4]
-        )
+            tape, None if dy is None else dy.detach().resolve_neg().numpy(), arrays_of(d_states), flat, wanted[4],
+            d_signals,
+        )  # fmt: skip
         gradients: list[Tensor | None] = [None] * (len(held.sources) - 1)
         if given:
             gradients[:given] = map(torch.from_numpy, d_initial)
+        if d_signals is not None:
+            gradients[given:start] = map(torch.from_numpy, d_signals.values())
         if flat is not None:
-            gradients[given:] = gradients_of(flat, network)
+            gradients[start:] = gradients_of(flat, network)
         found = (None if dx is None else torch.from_numpy(dx), *gradients)
         if torch.is_grad_enabled():  # create_graph=True
             found = Once.apply(len(found), *found, *held.sources)
@@ -111,10 +142,10 @@ class Once(torch.autograd.Function):
         raise RuntimeError(TWICE)
 
 
-def inferred(weights: Weights, x: Tensor, states, lengths: Any, resets: Any = None) -> tuple[Tensor, ...]:
+def inferred(weights: Weights, x: Tensor, states, signals, lengths: Any, resets: Any = None) -> tuple[Tensor, ...]:
     """Run a pass that no gradient will follow."""
     state = arrays_of(states) if states else None
-    y, states = engine.infer(weights, array_of(x), state, lengths, resets=resets)
+    y, states = engine.infer(weights, array_of(x), state, lengths, resets=resets, signals=weights.signals(signals))
     return torch.from_numpy(y), *[torch.from_numpy(state) for state in states]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
@@ -17,7 +17,7 @@ class LSTM(Recurrent):
     Parameters
     ----------
     input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, device, dtype
-        As of `torch.nn.LSTM`; ``proj_size`` is 0. See `Recurrent`.
+        As of `torch.nn.LSTM`. See `Recurrent`.
 
     Examples
     --------
@@ -49,15 +49,18 @@ class GRU(Recurrent):
     ----------
     input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype
         As of `torch.nn.GRU`. See `Recurrent`.
+    proj_size : int, default 0
+        See `Recurrent`; torch's own has none.
     """
 
-    _bare_state: ClassVar[bool] = True
+    _bare_state: bool = True
 
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
         dropout: float = 0.0, bidirectional: bool = False, device: Any = None, dtype: torch.dtype | None = None,
+        *, proj_size: int = 0,
     ):  # fmt: skip
-        options = num_layers, bias, batch_first, dropout, bidirectional, 0, device, dtype
+        options = num_layers, bias, batch_first, dropout, bidirectional, proj_size, device, dtype
         super().__init__(gru, input_size, hidden_size, *options)
 
     def _new_nn(self, **options: Any) -> nn.Recurrent:
@@ -72,20 +75,22 @@ class RNN(Recurrent):
     nonlinearity : {"tanh", "relu"}
     input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype
         As of `torch.nn.RNN`. See `Recurrent`.
+    proj_size : int, default 0
+        See `Recurrent`; torch's own has none.
     """
 
-    _bare_state: ClassVar[bool] = True
+    _bare_state: bool = True
 
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,
         batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, device: Any = None,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | None = None, *, proj_size: int = 0,
     ):  # fmt: skip
         cells = {"tanh": rnn_tanh, "relu": rnn_relu}
         if nonlinearity not in cells:
             raise ValueError(f"nonlinearity is {nonlinearity!r}; give 'tanh' or 'relu', or use Recurrent with a cell")
         self.nonlinearity = nonlinearity
-        options = num_layers, bias, batch_first, dropout, bidirectional, 0, device, dtype
+        options = num_layers, bias, batch_first, dropout, bidirectional, proj_size, device, dtype
         super().__init__(cells[nonlinearity], input_size, hidden_size, *options)
 
     def _new_nn(self, **options: Any) -> nn.Recurrent:

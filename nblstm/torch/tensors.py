@@ -95,6 +95,11 @@ class Weights:
             self._named[name] = np.ascontiguousarray(array_of(tensor))
             self._addresses.append(tensor.data_ptr() if tensor.is_contiguous() else 0)
 
+    def signals(self, tensors: Sequence[Tensor]) -> dict[str, np.ndarray] | None:
+        """The signals of the cell, the first of some tensors, by name; None if it has none."""
+        names = self._network.cell.signals
+        return dict(zip(names, map(array_of, tensors), strict=False)) if names else None
+
     def are(self, network: Network, tensors: Sequence[Tensor]) -> bool:
         """Say if these are the parameters of those tensors, whatever their numbers are now.
 

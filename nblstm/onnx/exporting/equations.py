@@ -10,6 +10,7 @@ import onnx
 from onnx import helper
 
 from nblstm.cells.cell import Cell
+from nblstm.cells.cell_graph import Link
 from nblstm.cells.pickling import equations_text
 from nblstm.onnx.exporting.graph_builder import DOMAIN, GraphBuilder
 from nblstm.symbolic.as_text import DIALECT
@@ -86,9 +87,14 @@ def add_equations(graph: GraphBuilder, outputs: Sequence[Value], known: dict[Val
     return [known[output] for output in outputs]
 
 
+def inputs_of(value: Value) -> set[str]:
+    """Names of the inputs that a value is computed from."""
+    return {node.args[0] for node in topological([value]) if node.op == "input"}
+
+
 def _local_function(
     graph: GraphBuilder, name: str, arguments: Sequence[str], results: dict[str, Value], dtype: str, text: str,
-    of_unit: Sequence[str] = (),
+    thin: Sequence[str] = (), narrow: Sequence[str] = (),
 ) -> onnx.FunctionProto:  # fmt: skip
     """A function of equations.
 
@@ -98,8 +104,11 @@ def _local_function(
         Names of what goes in, and of what comes out.
     text : str
         What readers see beside the nodes.
-    of_unit : sequence of str
-        Arguments that have no batch dimension: a result of these alone is given the shape of the first argument.
+    thin : sequence of str
+        Arguments that need not have all numbers (B, H): a result of these alone is given the shape of the first other
+        argument.
+    narrow : sequence of str
+        Arguments that have another number of features, so not their shape.
     """
     body = GraphBuilder(graph.opset, within_function=True)
     for reserved in (*arguments, *results):
@@ -107,42 +116,68 @@ def _local_function(
     inputs = {Value("input", argument): argument for argument in arguments}
     found = add_equations(body, list(results.values()), dict(inputs), dtype)
     for (result, value), place in zip(results.items(), found, strict=True):
-        read = {node.args[0] for node in topological([value]) if node.op == "input"}
-        if not read - {*of_unit}:
-            place = body.node("Expand", place, body.node("Shape", arguments[0]))
+        if inputs_of(value) <= {*thin}:
+            like = next(argument for argument in arguments if argument not in (*thin, *narrow))
+            place = body.node("Expand", place, body.node("Shape", like))
         body.named(place, result)
     opsets = [helper.make_opsetid("", graph.opset)]
     return helper.make_function(DOMAIN, name, list(arguments), list(results), body.nodes, opsets, doc_string=text)
 
 
-def call_cell(graph: GraphBuilder, cell: Cell, arguments: Sequence[str], dtype: str) -> list[str]:
-    """Add a call of the function of a cell's equations: the new states."""
+def call_cell(
+    graph: GraphBuilder, named: Any, cell: Cell, values: dict[str, str], dtype: str, narrow: Sequence[str]
+) -> list[str]:  # fmt: skip
+    """Add a call of the function of a cell's equations: the new states.
+
+    Parameters
+    ----------
+    named : Any
+        What the file says of the cell.
+    values : dict of str to str
+        Names in the graph, of the cell's arguments and of results over units.
+    narrow : sequence of str
+        Arguments of P numbers, not H.
+    """
     text = f"{cell.__doc__ or cell.name}\n\n{equations_text(cell)}"
     results = {f"new_{name}": value for name, value in zip(cell.states, cell.graph.states, strict=True)}
+    given = _given(cell, values)
 
     def make(name: str) -> onnx.FunctionProto:
-        return _local_function(graph, name, cell.arguments, results, dtype, text, cell.vectors)
+        return _local_function(graph, name, given, results, dtype, text, _thin(cell), narrow)
 
     name = graph.function((cell, dtype), cell.name, make)
-    return graph.nodes_of(name, arguments, list(results), DOMAIN)
+    graph.cells[name] = named
+    return graph.nodes_of(name, [values[own] for own in given], list(results), DOMAIN)
 
 
-def cells_called(graph: GraphBuilder) -> dict[str, Cell]:
-    """The cells that `call_cell` has made functions of, by the functions' names."""
-    return {made.name: key[0] for key, made in graph.functions.items() if len(key) == 2 and isinstance(key[0], Cell)}
-
-
-def call_operand(graph: GraphBuilder, cell: Cell, arguments: Sequence[str], dtype: str) -> str:
-    """Add a call of the function that decides what a cell's second product multiplies."""
-    text = f"Operand of the second product of the cell {cell.name!r}.\n\n{equations_text(cell)}"
+def call_operand(
+    graph: GraphBuilder, cell: Cell, link: Link, values: dict[str, str], dtype: str, narrow: Sequence[str]
+) -> str:
+    """Add a call of the function of what a product of a cell, or a sum over units, is of."""
+    what = "products" if link.kind == "product" else f"{link.kind} over units"
+    text = f"Operand of {what} of the cell {cell.name!r}.\n\n{equations_text(cell)}"
+    given = _given(cell, values)
 
     def make(name: str) -> onnx.FunctionProto:
-        [operand] = cell.graph.operands
-        given = [name for name in cell.arguments if name not in cell.functions]
-        return _local_function(graph, name, given, {"new_operand": operand}, dtype, text, cell.vectors)
+        results = {"new_operand": link.operand}
+        return _local_function(graph, name, given, results, dtype, text, _thin(cell), narrow)
 
-    name = graph.function((cell, dtype, "operand"), f"{cell.name}_operand", make)
-    return graph.node(name, *arguments, hint="operand", domain=DOMAIN)
+    name = graph.function((cell, dtype, link.name), f"{cell.name}_operand", make)
+    return graph.node(name, *[values[own] for own in given], hint="operand", domain=DOMAIN)
+
+
+def _given(cell: Cell, values: dict[str, str]) -> list[str]:
+    """Names of what a function of a cell can be given: arguments, then results over units."""
+    return [name for name in (*cell.arguments, *_over_units(cell)) if name in values]
+
+
+def _over_units(cell: Cell) -> list[str]:
+    return [link.targets[0] for link in cell.graph.links if link.kind != "product"]
+
+
+def _thin(cell: Cell) -> tuple[str, ...]:
+    """Names of what has one number for all units, or one for all sequences, or may have."""
+    return (*cell.vectors, *cell.scalars, *cell.signals, *_over_units(cell))
 
 
 def call_activation(graph: GraphBuilder, activation: Any, x: str, dtype: str) -> str:

@@ -14,8 +14,7 @@ from nblstm.cells import pickling
 from nblstm.files import atomic
 from nblstm.layers import Layer
 from nblstm.models import Sequential
-from nblstm.nn.parameter_files import cell_as_data
-from nblstm.onnx.exporting.equations import CELLS, cells_called
+from nblstm.onnx.exporting.equations import CELLS
 from nblstm.onnx.exporting.graph_builder import DOMAIN, GraphBuilder, storable, value_info
 from nblstm.onnx.exporting.layer_table import add_layer, reads_whole_numbers
 from nblstm.onnx.exporting.lengths import Lengths
@@ -28,7 +27,7 @@ OLDEST, NEWEST = 15, onnx.defs.onnx_opset_version()
 #: Options of a network that a file describes, beside its cell.
 _OPTIONS = (
     "input_size", "hidden_size", "num_layers", "bias", "batch_first", "bidirectional", "reverse",
-    "learn_initial_state", "dtype",
+    "learn_initial_state", "proj_size", "dtype",
 )  # fmt: skip
 
 #: Bytes of a protocol buffer.
@@ -41,8 +40,9 @@ def export(
     """Make an ONNX model that computes the same at inference.
 
     A cell whose equations are those of ONNX's LSTM, GRU or RNN, peepholes and other activations included, becomes that
-    operator, one for each layer. Any other cell becomes a Scan over MatMul, Split and a local function, which has the
-    cell's name, its equations as nodes, and their text as its description.
+    operator, one for each layer. Any other cell becomes a Scan over MatMul, Split and local functions: that of the
+    cell's name has its equations as nodes, and their text as its description. Further inputs are the signals of the
+    cell by their names, each of three dimensions, (T, B, H), or (T, B, 1) for one number for all units.
 
     Parameters
     ----------
@@ -131,8 +131,7 @@ def _of_network(network: nn.Recurrent, opset: int, states: bool | None, lengths:
     if network.stateful and states is False:
         raise ValueError("the network is stateful, and states=False would leave its states out; leave it at None")
     description, dtype = network._network, network.dtype
-    description.cell.check_known("the export to ONNX", ("called gates",))
-    stack = Stack(description, network.state_dict())
+    stack = Stack.of(description, network.state_dict(), network.cell)
     graph = GraphBuilder(opset)
     made = ModelGraph(graph, states)
     x, y = graph.reserve("x"), graph.reserve("y")
@@ -146,12 +145,16 @@ def _of_network(network: nn.Recurrent, opset: int, states: bool | None, lengths:
     if lengths:
         ends = Lengths(graph, graph.reserve("lengths"), graph.sizes(x, 0, 1))
         made.inputs.append(value_info("lengths", "int64", ["batch"]))
-    out, finals = run_stack(graph, stack, x, first, ends)
+    signals = [graph.unique(name) for name in stack.network.cell.signals]
+    given += [value_info(name, dtype, [*steps, None]) for name in signals]
+    if network.batch_first:
+        signals = [graph.node("Transpose", name, perm=[1, 0, 2]) for name in signals]
+    out, finals = run_stack(graph, stack, x, first, ends, signals=signals)
     assert out is not None
     graph.named(graph.node("Transpose", out, perm=[1, 0, 2]) if network.batch_first else out, y)
     if stated:
         made.states_out(stack, "", finals)
-    result = value_info(y, dtype, [*steps, description.D * network.hidden_size])
+    result = value_info(y, dtype, [*steps, description.D * description.output_size])
     config = {name: getattr(network, name) for name in _OPTIONS} | {"cell": pickling.as_data(network.cell)}
     described = {"class_name": type(network).__name__, "config": config}
     return _model(made, type(network).__name__, given, result, described)
@@ -229,8 +232,7 @@ def _model(made: ModelGraph, name: str, given: list, result: Any, config: Any) -
         producer_version=__version__, ir_version=max(8, helper.find_min_ir_version_for(imports[:1])),
     )  # fmt: skip
     described = {} if config is None else {"nblstm.config": json.dumps(config)}
-    cells = {name: cell_as_data(cell) for name, cell in cells_called(graph).items()}
-    described |= {CELLS: json.dumps(cells)} if cells else {}
+    described |= {CELLS: json.dumps(graph.cells)} if graph.cells else {}
     if described:
         helper.set_model_props(model, described)
     return model

@@ -33,6 +33,8 @@ class GraphBuilder:
     initializers : list of TensorProto
     functions : dict of Any to FunctionProto
         By what they were made of.
+    cells : dict of str to Any
+        For functions of cells what the file says of these.
     """
 
     def __init__(self, opset: int, outer: GraphBuilder | None = None, within_function: bool = False):
@@ -40,6 +42,7 @@ class GraphBuilder:
         self.nodes: list[NodeProto] = []
         self.initializers: list[TensorProto] = [] if outer is None else outer.initializers
         self.functions: dict[Any, FunctionProto] = {} if outer is None else outer.functions
+        self.cells: dict[str, Any] = {} if outer is None else outer.cells
         self._taken: set[str] = set() if outer is None else outer._taken
         self._constants: dict[Any, str] = {} if outer is None or within_function else outer._constants
         self.prefix: str = "" if outer is None else outer.prefix

@@ -83,17 +83,19 @@ class ModelGraph:
 
     def states_in(self, stack: Stack, prefix: str) -> list[str]:
         """Add an input for each state before the first step."""
-        rows, H = stack.states_shape
-        states = stack.network.cell.states
+        states, sizes = stack.network.cell.states, stack.network.state_sizes
         for state in states:
             self.graph.reserve(f"{prefix}{state}_n")  # of the output, before other values get such a name
         names = [self.graph.reserve(f"{prefix}{state}_0") for state in states]
-        self.inputs += [value_info(name, stack.network.dtype, [rows, "batch", H]) for name in names]
+        self.inputs += [
+            value_info(name, stack.network.dtype, [stack.rows, "batch", size])
+            for name, size in zip(names, sizes, strict=True)
+        ]
         return names
 
     def states_out(self, stack: Stack, prefix: str, finals: list[str]) -> None:
         """Add an output for each state after the last step."""
-        rows, H = stack.states_shape
-        for state, value in zip(stack.network.cell.states, finals, strict=True):
+        network = stack.network
+        for state, size, value in zip(network.cell.states, network.state_sizes, finals, strict=True):
             name = self.graph.named(value, f"{prefix}{state}_n")
-            self.outputs.append(value_info(name, stack.network.dtype, [rows, "batch", H]))
+            self.outputs.append(value_info(name, network.dtype, [stack.rows, "batch", size]))

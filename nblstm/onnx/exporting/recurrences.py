@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from nblstm.buffers.layout import suffix
+from nblstm.cells.cell import Cell
+from nblstm.cells.projection import GATE
 from nblstm.engine.network import Network
+from nblstm.nn.parameter_files import cell_as_data
 from nblstm.onnx.exporting.graph_builder import GraphBuilder
 from nblstm.onnx.exporting.lengths import Lengths
 from nblstm.onnx.exporting.scan import scanned
@@ -25,15 +29,34 @@ class Stack:
     network : Network
     parameters : dict of str to ndarray
         Under torch's names.
+    base : Cell or None
+        The cell with its noise, and without a projection; the network's own if it is None.
     """
 
     network: Network
     parameters: dict[str, np.ndarray]
 
+    base: Cell | None = None
+
+    @classmethod
+    def of(cls, network: Network, parameters: dict[str, np.ndarray], base: Cell | None = None) -> Stack:
+        """A network as inference has it: without noise, and with recurrent matrices where their parameters were."""
+        base, quiet = base or network.cell, network.without_noise
+        if network.cell.matrix is None:
+            return cls(quiet, parameters, base)
+        made, cell = network.kernel_parameters(parameters), replace(quiet.cell, matrix=None)
+        return cls(replace(quiet, cell=cell, layout=network.kernel_layout), made, replace(base, matrix=None))
+
     @property
-    def states_shape(self) -> tuple[int, int]:
-        """Layers times directions, and units, of each state."""
-        return self.network.num_layers * self.network.D, self.network.hidden_size
+    def cell_in_file(self) -> Any:
+        """Description of the cell in a file."""
+        data = cell_as_data(self.base or self.network.cell)
+        return {"projected": data} if self.network.proj_size else data
+
+    @property
+    def rows(self) -> int:
+        """Layers times directions, the first dimension of each state."""
+        return self.network.num_layers * self.network.D
 
     def initial(self) -> list[np.ndarray]:
         """Each state before the first step, where none is given: (num_layers D, 1, H)."""
@@ -43,22 +66,30 @@ class Stack:
         if network.learn_initial_state:
             rows = [[self.parameters[f"initial_{name}{end}"] for end in ends] for name in network.cell.states]
         else:
-            rows = [[np.full(network.hidden_size, value) for _ in ends] for value in network.cell.initial]
+            values = zip(network.cell.initial, network.state_sizes, strict=True)
+            rows = [[np.full(size, value) for _ in ends] for value, size in values]
         return [np.asarray(row, network.dtype)[:, None] for row in rows]
 
     def by_gate(self, kind: str, layer: int, direction: int) -> dict[str, np.ndarray]:
         """``weight_ih`` or ``weight_hh``, or a bias, by the name of the gate: (H, ...), zeros where it is not there."""
-        network, name = self.network, f"{kind}{suffix(layer, direction)}"
-        order = network.gates or network.cell.gates
-        if name not in self.parameters:
-            return dict.fromkeys(order, np.zeros(network.hidden_size, network.dtype))
-        value = self.parameters[name]
+        network, cell, end = self.network, self.network.cell, suffix(layer, direction)
+        fed = cell.input_gates if kind.endswith("ih") else cell.recurrent_gates
+        order = [gate for gate in network.gates or cell.gates if gate in fed]
+        found = {}
+        if network.proj_size and GATE in order:
+            order.remove(GATE)
+            zeros = np.zeros(network.proj_size, network.dtype)
+            found[GATE] = self.parameters.get(f"weight_hr{end}", zeros) if kind == "weight_hh" else zeros
+        value = self.parameters.get(f"{kind}{end}")
+        if value is None:
+            return found | dict.fromkeys(order, np.zeros(network.hidden_size, network.dtype))
         blocks = value.reshape(len(order), network.hidden_size, *value.shape[1:])
-        return dict(zip(order, blocks, strict=True))
+        return found | dict(zip(order, blocks, strict=True))
 
 
 def run_stack(
-    graph: GraphBuilder, stack: Stack, x: str, states: list[str] | None, lengths: Lengths | None, outputs: bool = True
+    graph: GraphBuilder, stack: Stack, x: str, states: list[str] | None, lengths: Lengths | None, outputs: bool = True,
+    signals: Sequence[str] = (),
 ) -> tuple[str | None, list[str]]:  # fmt: skip
     """Add the nodes of all layers.
 
@@ -70,6 +101,8 @@ def run_stack(
         Before the first step, (num_layers D, B, H) each; the network's own if not given.
     outputs : bool
         Whether outputs are wanted.
+    signals : sequence of str
+        Of the cell, (T, B, H) or (T, B, 1) each.
 
     Returns
     -------
@@ -87,7 +120,7 @@ def run_stack(
     for layer in range(network.num_layers):
         wanted = outputs or layer + 1 < network.num_layers
         if form is None:
-            y, final = _scans(graph, stack, layer, y, pieces[layer] or [], lengths, wanted)
+            y, final = _scans(graph, stack, layer, y, pieces[layer] or [], list(signals), lengths, wanted)
         else:
             y, final = _operator(graph, stack, layer, y, pieces[layer], lengths, wanted, form)
         finals.append(final)
@@ -113,12 +146,13 @@ def _by_layer(graph: GraphBuilder, states: list[str] | None, network: Network) -
 
 
 def _scans(
-    graph: GraphBuilder, stack: Stack, layer: int, x: str, start: list[str], lengths: Lengths | None, wanted: bool
+    graph: GraphBuilder, stack: Stack, layer: int, x: str, start: list[str], signals: list[str],
+    lengths: Lengths | None, wanted: bool,
 ) -> tuple[str, list[str]]:  # fmt: skip
     """One Scan for each direction."""
     valid = None if lengths is None else lengths.valid
     found = [
-        scanned(graph, ScanWeights(stack, layer, d), d, reverse, x, start, valid)
+        scanned(graph, ScanWeights(stack, layer, d), d, reverse, x, start, signals, valid)
         for d, reverse in enumerate(stack.network.directions)
     ]
     y = graph.concat([y for y, _ in found], 2) if wanted else ""

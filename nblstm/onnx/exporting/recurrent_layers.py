@@ -61,9 +61,13 @@ def _outputs(made: ModelGraph, layer: Recurrent | Bidirectional, x: Flow, parts:
     lengths = None if steps is None else steps.lengths
     found = []
     for part, prefix in parts:
-        network = part._network.without_noise
-        network.cell.check_known("the export to ONNX", ("called gates",))
-        stack = Stack(network, network.layout.views(part._flat))
+        stack = Stack.of(part._network, part._network.layout.views(part._flat))
+        network = stack.network
+        if network.cell.signals:
+            raise ValueError(
+                f"{layer._label} has a cell with signals, {', '.join(network.cell.signals)}, which a model in ONNX is "
+                "not given; export the network of nblstm.nn"
+            )
         states = made.states_in(stack, prefix) if stated else None
         y, finals = run_stack(graph, stack, time_major, states, lengths, layer.return_sequences)
         if stated:
@@ -73,7 +77,7 @@ def _outputs(made: ModelGraph, layer: Recurrent | Bidirectional, x: Flow, parts:
             found.append(y if steps is None else steps.unpack(y, layer.dtype, network.directions == (True,)))
             continue
         last = finals[network.cell.states.index(network.cell.output)]  # (D, B, H)
-        D, H = network.D, network.hidden_size
+        D, H = network.D, network.output_size
         if D == 1:
             y = graph.squeeze(last, 0)
         else:

@@ -37,7 +37,7 @@ class StandardForm:
 @lru_cache(maxsize=256)
 def standard_form(cell: Cell) -> StandardForm | None:
     """The operator that computes a cell; None if there is none."""
-    if cell.output != cell.states[0]:
+    if cell.output != cell.states[0] or {*cell.uses} - {"called gates"}:
         return None
     names = {node.args[0]: node for node in cell.graph.inputs}
     return _lstm(cell, names) or _gru(cell, names) or _rnn(cell, names)
