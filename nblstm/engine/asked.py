@@ -10,6 +10,7 @@ import numpy as np
 
 from nblstm.arguments import validate
 from nblstm.buffers.each_step import Clip, EachStep
+from nblstm.cells.cell import Cell
 from nblstm.engine.inputs import output_gradient
 from nblstm.engine.network import Network
 from nblstm.engine.passes import Pass
@@ -85,6 +86,17 @@ class Asked(NamedTuple):
             None if one is None else output_gradient(network, one, made.batch, made.batched, f"dstates {name!r}", size)
             for name, one, size in zip(states, self.d_states, network.state_sizes, strict=True)
         ]
+
+
+def states_at_each_step(made: Pass, cell: Cell) -> tuple[Any, ...]:
+    """Each state of the last layer after a pass, in the layout of its outputs, in arrays of their own."""
+    found = []
+    for k, name in enumerate(cell.states, made.core.start or 0):
+        rows = made.y if name == cell.output else made.layers[-1].states_at_each_step(k)
+        rows = rows[: made.batch.N]
+        whole = made.layout.in_layout(rows) if made.batch.direct else made.layout.user(made.batch.unpack(rows))
+        found.append(np.array(whole))
+    return tuple(found)
 
 
 def clips(clip, states: tuple[str, ...], H: int, dtype: np.dtype) -> list[Clip | None]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nblstm.arguments import validate
-from nblstm.engine.asked import Asked
+from nblstm.engine.asked import Asked, states_at_each_step
 from nblstm.engine.inputs import checked_signals, output_gradient, set_gradients
 from nblstm.engine.lookup import INFERENCE, TRAINING, Form, pass_for, pass_in, with_every_state
 from nblstm.engine.network import Network
@@ -62,7 +62,7 @@ def infer(
         if signals is not None or made.is_given:
             signals = checked_signals(network, signals, made.batch, made.batched)
         made.forward(weights_of(module, False), x, zero, None, signals)
-        y: Any = made.states_at_each_step(network) if all_states else made.outputs() if outputs else None
+        y: Any = states_at_each_step(made, network.cell) if all_states else made.outputs() if outputs else None
         states = made.in_order(made.states)
         if network.proj_size:
             y, states = _projected(network, y, states)
@@ -119,7 +119,7 @@ def forward(
             signals = checked_signals(network, signals, made.batch, made.batched)
         weights = weights_of(module, True, generator)
         made.forward(weights, x, zero, generator, signals)
-        y: Any = made.states_at_each_step(network) if all_states else made.outputs() if outputs else None
+        y: Any = states_at_each_step(made, network.cell) if all_states else made.outputs() if outputs else None
         states = made.in_order(made.states)
         if network.proj_size:
             y, states = _projected(network, y, states)
@@ -244,7 +244,8 @@ def _backward(
     tape: Tape, dy, d_state, flat, input_gradient: bool, d_signals=(), each=None, samples=None
 ) -> tuple[Any, Any, tuple]:  # fmt: skip
     network, made, kind = tape.network, tape.made, tape.kind
-    made.check_reserve()
+    if made.seal_of_reserve is not None:
+        made.seal_of_reserve.check()
     if dy is not None and (network.proj_size or not (network.on_host and made.takes(dy))):
         kind = network.backend.arrays.kind(dy)
         dy = output_gradient(network, dy, made.batch, made.batched)

@@ -141,6 +141,32 @@ def set_states(network: Network, flat, target, given, batch, batched: bool) -> b
     return False
 
 
+def set_learned(places: list[list[slice]], batch, d_states, learned: bool, flat, samples) -> None:
+    """Set the gradients of learned initial states, from those of the states before the first step.
+
+    Parameters
+    ----------
+    places : list of list of slice
+        For each state, layer and direction, among all parameters.
+    batch : Batch
+    d_states : array, shape (S, num_layers D, B, H)
+    learned : bool
+        Whether the pass began with them.
+    flat : array or None
+        The gradients of all parameters.
+    samples : ndarray, shape (B, P), or None
+        Likewise for each sequence.
+    """
+    if flat is not None:
+        for of_state, d_state in zip(places, batch.d_initial(d_states, learned), strict=True):
+            for place, own in zip(of_state, d_state, strict=True):
+                flat[place] = own.sum(axis=0)
+    if learned and samples is not None:
+        for of_state, d_state in zip(places, batch.unsort(d_states), strict=True):
+            for place, own in zip(of_state, d_state, strict=True):
+                samples[:, place] = own
+
+
 def set_gradients(network: Network, target, given, batch, batched: bool) -> None:
     """Set the gradients of final states (S, num_layers D, B, H) to what a user gave, in a tuple with None for zeros."""
     if network.proj_size or not (network.on_host and _copied(target, given, batch, batched, True)):

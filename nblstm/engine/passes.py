@@ -14,9 +14,9 @@ from nblstm.buffers import memory
 from nblstm.buffers.each_step import EachStep
 from nblstm.engine.caller_layout import CallerLayout
 from nblstm.engine.dropout import Dropout
-from nblstm.engine.inputs import set_states
+from nblstm.engine.inputs import set_learned, set_states
 from nblstm.engine.network import Network
-from nblstm.engine.reserve import Reserve, reserve_shapes, sealed
+from nblstm.engine.reserve import Reserve, Seal, reserve_shapes, sealed, write_batch
 from nblstm.engine.weights import Weights
 from nblstm.process import locks
 
@@ -85,10 +85,7 @@ class Pass:
         self.batch, self.batched, self._training = batch, batched, training
         self.layout = CallerLayout(batch, batched, network.batch_first)
         self._reordered, self._checkpoint, self._dropped = batch.reordered, checkpoint, dropped
-        self._learns, self._initial_places = (
-            network.learn_initial_state,
-            network.initial_places_in(network.kernel_layout),
-        )
+        self._learned_places = network.initial_places_in(network.kernel_layout) if network.learn_initial_state else []
         self._starts_at_zero = network.starts_at_zero
         arrays, dtype = network.backend.arrays, network.dtype
         I, D, L = network.input_size, network.D, network.num_layers
@@ -96,8 +93,7 @@ class Pass:
         N = T * B
         self._arrays, self._dtype, self._features = arrays, dtype, features
         self.kept, self.learned = reserve is not None, False
-        self._header: Any = None  # of the caller's reserve, once it is filled
-        self._filled = b""
+        self.seal_of_reserve: Seal | None = None  # the caller's, once it is filled
         self._reserve = Reserve()
         if training and network.on_host:
             # Room for other lengths too, where it is this pass's own.
@@ -112,8 +108,8 @@ class Pass:
         self.is_given = noise or bool(self._signals)
         self._given_shapes: list[tuple[int, ...]] = []  # of the signals, in packed rows
         self._all_states = arrays.zeros(network.states_shape(batch.packed.B), dtype)
-        self._core = slice(1, -1) if dropped else slice(None)  # without those that recurrent dropout adds
-        self.states = self._all_states[self._core]
+        self.core = slice(1, -1) if dropped else slice(None)  # without those that recurrent dropout adds
+        self.states = self._all_states[self.core]
         self._of_layer = [slice(k * D, (k + 1) * D) for k in range(L)]
         self._states_of_layer = [self._all_states[:, of_layer] for of_layer in self._of_layer]
         self.layers = [
@@ -184,7 +180,7 @@ class Pass:
         if given is None and self._starts_at_zero:
             self.states.fill(0)
             return True
-        self.learned = given is None and self._learns
+        self.learned = given is None and bool(self._learned_places)
         return set_states(network, flat, self.states, given, self.batch, self.batched)
 
     def forward(
@@ -238,25 +234,13 @@ class Pass:
     def seal(self, network: Network, active: bool, drawn: int) -> None:
         """Write into the caller's reserve what it is of; see `Header` on ``drawn``."""
         batch, own = self.batch, self._reserve
-        masked = batch.gathered
-        self._header = own["header"]
-        self._header[:] = sealed(
+        own["header"][:] = sealed(
             network.mark, batch.T, batch.B, self.batched, self._checkpoint or 0, self._dropped, active,
-            self.learned, masked, masked and batch.hold, batch.restarts, self._noise,
+            self.learned, batch.gathered, batch.gathered and batch.hold, batch.restarts, self._noise,
             sum(1 << k for k, shape in enumerate(self._given_shapes) if len(shape) == 2), drawn,
         )  # fmt: skip
-        self._filled = self._header.tobytes()
-        if masked:
-            own["mask"][...] = batch.mask
-            if batch.restarts:
-                own["resets"][...] = batch.resets
-        else:
-            own["lengths"][:] = batch.unsort(batch.lengths[:, None])[:, 0]
-
-    def check_reserve(self) -> None:
-        """Raise ValueError if the caller's reserve no longer holds this pass."""
-        if self._header is not None and self._header.tobytes() != self._filled:
-            raise ValueError("reserve was filled by another forward(), or overwritten, since this tape's; run it again")
+        write_batch(own, batch)
+        self.seal_of_reserve = Seal(own["header"])
 
     def attach(self, weights: Weights, active: bool, wide: int) -> None:
         """Take for BPTT what is in the reserve, with or without dropout; see `Header` on ``wide``."""
@@ -277,18 +261,6 @@ class Pass:
             return self.layout.user(self.batch.unpack(self.y[: self.batch.N]))
         return self._y_view.copy() if self.kept and (self._training or self.copies) else self._y_view
 
-    def states_at_each_step(self, network: Network) -> tuple[Any, ...]:
-        """Each state of the last layer, in the layout of `outputs`, in arrays of their own."""
-        cell, found = network.cell, []
-        for k, name in enumerate(cell.states, self._core.start or 0):
-            rows = self.y if name == cell.output else self.layers[-1].states_at_each_step(k)
-            rows = rows[: self.batch.N]
-            if self._y_view is not None:
-                found.append(self.layout.in_layout(rows).copy())
-            else:
-                found.append(self.layout.user(np.array(self.batch.unpack(rows))))
-        return tuple(found)
-
     @property
     def recurrent_factors(self):
         """The factors of recurrent dropout, (num_layers D, B, H) in the order of the packed batch; None without."""
@@ -305,7 +277,7 @@ class Pass:
         if self.d_states is None:
             d_states = self._arrays.zeros(self._all_states.shape, self._dtype)
             self._d_states_of_layer = [d_states[:, of_layer] for of_layer in self._of_layer]
-            self._all_d_states, self.d_states = d_states, d_states[self._core]
+            self._all_d_states, self.d_states = d_states, d_states[self.core]
         return self.d_states
 
     def d_signals(self) -> list[Any]:
@@ -366,15 +338,8 @@ class Pass:
             self.layers[0].let_go_gradients()
             self.layers[-1].let_go_gradients()
         dropout.d_recurrent(d_states)
-        if self._learns and flat is not None:
-            d_initial = batch.d_initial(self.d_states, self.learned)
-            for places, d_state in zip(self._initial_places, d_initial, strict=True):
-                for place, own in zip(places, d_state, strict=True):
-                    flat[place] = own.sum(axis=0)
-        if self.learned and samples is not None:
-            for places, d_state in zip(self._initial_places, batch.unsort(self.d_states), strict=True):
-                for place, own in zip(places, d_state, strict=True):
-                    samples[:, place] = own
+        if self._learned_places:
+            set_learned(self._learned_places, batch, self.d_states, self.learned, flat, samples)
         if rows is None:
             return None
         if dropout.input:

@@ -216,3 +216,31 @@ def header_of(network: Network, block: np.ndarray) -> Header:
             "reserve was filled by a network of another cell, size, dtype, direction or dropout; give it to that one"
         )
     return header
+
+
+def write_batch(reserve: Reserve, batch: Any) -> None:
+    """Write into a reserve what batch it is of, for `batch_of`."""
+    if batch.gathered:
+        reserve["mask"][...] = batch.mask
+        if batch.restarts:
+            reserve["resets"][...] = batch.resets
+    else:
+        reserve["lengths"][:] = batch.unsort(batch.lengths[:, None])[:, 0]
+
+
+class Seal:
+    """The header of a caller's reserve as a pass has filled it.
+
+    Parameters
+    ----------
+    header : ndarray
+        In the reserve.
+    """
+
+    def __init__(self, header: np.ndarray):
+        self._header, self._filled = header, header.tobytes()
+
+    def check(self) -> None:
+        """Raise ValueError if the reserve no longer holds this pass."""
+        if self._header.tobytes() != self._filled:
+            raise ValueError("reserve was filled by another forward(), or overwritten, since this tape's; run it again")
