@@ -37,7 +37,8 @@ class Contender:
             self.net = getattr(nblstm.nn, work.cell.upper())(work.I, work.H)
         else:
             self.net = nblstm.nn.Recurrent(cell_of(work.cell), work.I, work.H, seed=0)
-        self.net.load_state_dict({**self.net.state_dict(), **data.weights})
+        own = self.net.state_dict()
+        self.net.load_state_dict(own | {name: array for name, array in data.weights.items() if name in own})
         one_state = work.cell in ("gru", "rnn")
         self.state = data.state[0] if one_state else data.state
         self.dstate = data.dstate[0] if one_state else data.dstate

@@ -57,7 +57,7 @@ def _each_state(numbers: Data) -> tuple[np.ndarray, ...]:
 #: By name. An option with equations of its own is a cell; others are arguments of the network or of a call.
 OPTIONS = {
     "zoneout": Option(cell=lambda cells: cells.zoneout(cells.lstm, 0.1, 0.1)),
-    "layer_norm": Option(cell=lambda cells: cells.layer_norm_lstm),
+    "layer_norm": Option(cell=lambda cells: cells.layer_norm_lstm, network={"bias": False}),
     "resets": Option(call=lambda numbers: {"resets": _flags(0.1, numbers)}, streams=False),
     "mask": Option(call=lambda numbers: {"mask": _flags(0.9, numbers)}, streams=False),
     "all_states": Option(
