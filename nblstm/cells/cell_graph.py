@@ -124,15 +124,21 @@ def _deviations(link: Link, links: list[Link]) -> list[tuple[Value, Value]]:
     found = [node.args[0] for node in squares if node.op == "mul" and node.args[0] is node.args[1]]
     if not found or len(found) < len(squares) or any(own.op != "sub" for own in found):
         return []
-    centres = {own.args[1] for own in found}
-    centre, n = centres.pop(), 1.0
+    numbers, (centre, *others) = [own.args[0] for own in found], {own.args[1] for own in found}
+    n = 1.0
     if centre.op == "div" and centre.args[1].op == "constant":
         centre, n = centre.args[0], centre.args[1].args[0]
-    means = [other.operand for other in links if other.kind == "mean" and Value("input", *other.targets) is centre]
-    numbers = [own.args[0] for own in found]
-    if centres or n != len(found) or not means or Counter(_terms(means[0])) != Counter(sum(map(_terms, numbers), [])):
+    if others or n != len(found):
         return []
-    return list(zip(numbers, found, strict=True))
+    added = Counter(term for number in numbers for term in _terms(number))
+    for other in links:
+        if (
+            other.kind == "mean"
+            and Value("input", *other.targets) is centre
+            and Counter(_terms(other.operand)) == added
+        ):
+            return list(zip(numbers, found, strict=True))
+    return []
 
 
 def _terms(value: Value) -> list[Value]:
