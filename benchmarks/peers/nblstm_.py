@@ -8,9 +8,9 @@ import numpy as np
 
 import nblstm
 from benchmarks.networks import peephole
-from benchmarks.peers.options import network_with
+from benchmarks.peers.options import OPTIONS, network_with
 from benchmarks.peers.work import Data, Work, trained
-from benchmarks.peers.zoo import cell_of
+from benchmarks.peers.zoo import cell_of, multiply_adds_of
 from benchmarks.shapes import GATES, multiply_adds
 from nblstm.cpu.threads import num_threads, set_num_threads
 
@@ -27,21 +27,25 @@ class Contender:
     """Each method is one piece of work, timed as it stands."""
 
     def __init__(self, work: Work, data: Data, training: bool):
-        self.work, self.data, self.given = work, data, {}
+        self.work, self.data, self.given, self.asked = work, data, {}, {}
         if work.option:
-            self.net, self.given = network_with(work.option, work, data)
+            option = OPTIONS[work.option]
+            self.net, self.given, self.asked = network_with(work.option, work), option.call(data), option.backward(data)
         elif work.cell == "peephole":
             self.net = nblstm.nn.Recurrent(peephole, work.I, work.H)
         elif work.cell in GATES:
             self.net = getattr(nblstm.nn, work.cell.upper())(work.I, work.H)
         else:
             self.net = nblstm.nn.Recurrent(cell_of(work.cell), work.I, work.H, seed=0)
-        self.net.load_state_dict({**self.net.state_dict(), **data.weights})
+        own = self.net.state_dict()
+        self.net.load_state_dict(own | {name: array for name, array in data.weights.items() if name in own})
         one_state = work.cell in ("gru", "rnn")
         self.state = data.state[0] if one_state else data.state
         self.dstate = data.dstate[0] if one_state else data.dstate
         if work.cell not in GATES:
             self.state = self.dstate = None
+        elif work.option and not OPTIONS[work.option].starts:
+            self.state = None
 
     def inference(self):
         return self.net(self.data.x, **self.given)
@@ -61,7 +65,7 @@ class Contender:
 
     def _train(self, lengths):
         y, state, tape = self.net.forward(self.data.x, self.state, lengths, **self.given)
-        return y, state, self.net.backward(tape, self.data.dy, self.dstate)
+        return y, state, self.net.backward(tape, self.data.dy, self.dstate, **self.asked)
 
     def _touch(self):
         """Write all parameters, as an optimizer would: the next call prepares the weights anew."""
@@ -79,7 +83,8 @@ class Contender:
         """As many multiply-adds as one forward pass needs, at the cores' peak."""
         from benchmarks.fma_peak import multiply_add  # compiled on import
 
-        multiply_add(multiply_adds(self.work, self.work.cell), num_threads())
+        count = multiply_adds if self.work.cell in GATES else lambda work, cell: multiply_adds_of(cell, work)
+        multiply_add(count(self.work, self.work.cell), num_threads())
 
     def arrays(self, method: str, result) -> dict[str, np.ndarray]:
         """A result as named arrays, for comparison."""

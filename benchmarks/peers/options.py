@@ -28,8 +28,10 @@ class Option:
         From `nblstm.cells` to the cell.
     network : dict
         Arguments of the network.
-    call : callable
-        From the numbers of the work to arguments of a call.
+    call, backward : callable
+        From the numbers of the work to arguments of a call and of `backward`.
+    starts : bool
+        Whether a call is given the states that the plain network begins with.
     streams : bool
         Whether a stepper can have the option.
     """
@@ -37,6 +39,8 @@ class Option:
     cell: Callable[[ModuleType], Any] = lambda cells: cells.lstm
     network: dict[str, Any] = field(default_factory=dict)
     call: Callable[[Data], dict[str, Any]] = lambda numbers: {}
+    backward: Callable[[Data], dict[str, Any]] = lambda numbers: {}
+    starts: bool = True
     streams: bool = True
 
 
@@ -45,23 +49,36 @@ def _flags(probability: float, numbers: Data) -> np.ndarray:
     return np.random.default_rng(0).random(numbers.x.shape[:2]) < probability
 
 
+def _each_state(numbers: Data) -> tuple[np.ndarray, ...]:
+    """Gradients of both states at each step."""
+    return tuple(np.random.default_rng(k).standard_normal(numbers.dy.shape, np.float32) for k in range(2))
+
+
 #: By name. An option with equations of its own is a cell; others are arguments of the network or of a call.
 OPTIONS = {
     "zoneout": Option(cell=lambda cells: cells.zoneout(cells.lstm, 0.1, 0.1)),
-    "layer_norm": Option(cell=lambda cells: cells.layer_norm_lstm),
+    "layer_norm": Option(cell=lambda cells: cells.layer_norm_lstm, network={"bias": False}),
     "resets": Option(call=lambda numbers: {"resets": _flags(0.1, numbers)}, streams=False),
     "mask": Option(call=lambda numbers: {"mask": _flags(0.9, numbers)}, streams=False),
+    "all_states": Option(
+        call=lambda numbers: {"all_states": True}, backward=lambda numbers: {"dstates": _each_state(numbers)},
+        streams=False,
+    ),
+    "clip": Option(backward=lambda numbers: {"clip": 1.0}, streams=False),
+    "clip_norm": Option(backward=lambda numbers: {"clip": ("norm", 1.0)}, streams=False),
+    "steps": Option(backward=lambda numbers: {"steps": True}, streams=False),
+    "clipped": Option(cell=lambda cells: cells.clipped(cells.lstm, {"c": 3.0}, preactivation=10.0)),
     "recurrent_dropout": Option(network={"recurrent_dropout": 0.1}),
-    "learn_initial_state": Option(network={"learn_initial_state": True}),
-}
+    "learn_initial_state": Option(network={"learn_initial_state": True}, starts=False),
+}  # fmt: skip
 
 
-def network_with(name: str, work: Work, numbers: Data) -> tuple[Any, dict[str, Any]]:
-    """The network of a work with an option, and arguments of its calls."""
+def network_with(name: str, work: Work) -> Any:
+    """The network of a work with an option."""
     from nblstm import cells, nn
 
     option = OPTIONS[name]
-    return nn.Recurrent(option.cell(cells), work.I, work.H, seed=0, **option.network), option.call(numbers)
+    return nn.Recurrent(option.cell(cells), work.I, work.H, seed=0, **option.network)
 
 
 def options(shapes, cells) -> list[Table]:

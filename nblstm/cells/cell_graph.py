@@ -7,6 +7,7 @@ input, as is the gradient of its operand in the gradient's graph.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -94,7 +95,11 @@ def cell_graph(cell: Cell) -> CellGraph:
     outputs = [*(link.operand for link in named), *states]
     # A maximum is a constant for its gradient.
     seeds = [d if link.kind != "maximum" else as_value(0) for d, link in zip(d_operands, named, strict=True)]
-    derived = gradients(outputs, [*seeds, *d_states], [*inputs, *results.values()])
+    into = [*zip(outputs[len(named) :], d_states, strict=True)]
+    for link, d in zip(named, seeds, strict=True):
+        deviations = _deviations(link, links)
+        into += [(z, d * own + d * own) for z, own in deviations] or [(link.operand, d)]
+    derived = gradients([value for value, _ in into], [d for _, d in into], [*inputs, *results.values()])
     d_inputs, d_results = derived[: len(inputs)], dict(zip(results, derived[len(inputs) :], strict=True))
     places = dict(zip(cell.arguments, inputs, strict=True))
     free = {*(places[name] for name in (*cell.states, *cell.vectors, *cell.scalars)), *states}
@@ -106,6 +111,39 @@ def cell_graph(cell: Cell) -> CellGraph:
         inputs, links, recorded.noise, states, saved, [next(d_all) if link.name else d_states[0] for link in links],
         d_states, d_inputs, d_results,
     )  # fmt: skip
+
+
+def _deviations(link: Link, links: list[Link]) -> list[tuple[Value, Value]]:
+    """The numbers of which a link gives the variance, and their deviations from their mean; empty if it does not.
+
+    In ``v = mean((x - m)**2)`` or a sum, with ``m = mean(x)``, no gradient goes through m, as
+    ``dv/dm = -2 mean(x - m) = 0``: BPTT then needs only one stage for both means. Likewise of n blocks together,
+    ``mean((x_1 - m)**2 + ... + (x_n - m)**2)`` with ``m = mean(x_1 + ... + x_n) / n``.
+    """
+    squares = _terms(link.operand) if link.kind in ("mean", "sum") else []
+    found = [node.args[0] for node in squares if node.op == "mul" and node.args[0] is node.args[1]]
+    if not found or len(found) < len(squares) or any(own.op != "sub" for own in found):
+        return []
+    numbers, (centre, *others) = [own.args[0] for own in found], {own.args[1] for own in found}
+    n = 1.0
+    if centre.op == "div" and centre.args[1].op == "constant":
+        centre, n = centre.args[0], centre.args[1].args[0]
+    if others or n != len(found):
+        return []
+    added = Counter(term for number in numbers for term in _terms(number))
+    for other in links:
+        if (
+            other.kind == "mean"
+            and Value("input", *other.targets) is centre
+            and Counter(_terms(other.operand)) == added
+        ):
+            return list(zip(numbers, found, strict=True))
+    return []
+
+
+def _terms(value: Value) -> list[Value]:
+    """What a sum adds up; the value alone if it is none."""
+    return [term for part in value.args for term in _terms(part)] if value.op == "add" else [value]
 
 
 def check_unchanged(cell: Cell) -> None:

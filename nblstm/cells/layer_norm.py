@@ -5,7 +5,7 @@ behind the normalisation: give their networks ``bias=False``.
 """
 
 from nblstm.cells.cell import cell
-from nblstm.symbolic.functions import sigmoid, sqrt, tanh
+from nblstm.symbolic.functions import primitive, sigmoid, tanh
 from nblstm.symbolic.functions_of_units import layer_norm, mean
 
 EPSILON = 1e-5
@@ -16,7 +16,7 @@ def normalised(*blocks):
     centre = mean(sum(blocks)) / len(blocks)
     centred = [z - centre for z in blocks]
     variance = mean(sum(z * z for z in centred)) / len(blocks)
-    scale = 1 / sqrt(variance + EPSILON)
+    scale = primitive("rsqrt", variance + EPSILON)
     return [scale * z for z in centred]
 
 
