@@ -363,6 +363,7 @@ def test_reserved_names(name):
         (dict(signals="b"), "uses a name twice"),
         (dict(scalars="a"), "uses a name twice"),
         (dict(scalars="bias_hh"), "has a vector or scalar 'bias_hh', as networks name a parameter of theirs"),
+        (dict(vectors="da"), "uses the name 'da', which generated code needs; choose another"),
         (dict(matrix="orthogonal"), "has matrix='orthogonal'; give one of nblstm.cells, such as antisymmetric(0.01)"),
         (dict(gates="operand_1 b", called="b"), "uses the name 'operand_1', which generated code needs"),
         (dict(gates="kept_1 b"), "uses the name 'kept_1', which generated code needs"),

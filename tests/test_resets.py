@@ -240,7 +240,7 @@ def test_dropout(options):
         right = differences(lambda: (forward()[0] * dy).sum(), parameter)
         assert_close(gradients.params[key], right, DIFFERENCES["float64"])
     if "recurrent_dropout" in options:
-        recurrent = forward()[2].made._dropout.recurrent
+        recurrent = forward()[2].made.dropout.recurrent
         (same,) = {len(np.unique(recurrent[0], axis=0))} - {0}
         assert same <= B
 

@@ -117,7 +117,7 @@ def test_recurrent_dropout_is_part_of_what_is_clipped_and_measured():
     net = made(recurrent_dropout=0.4, layers=2, directions=2)
     x, dy, _, dstate, dstates = given(net)
     (h, _), _, tape = net.forward(x, lengths=LENGTHS, all_states=True)
-    masks = tape.made.batch.unsort(tape.made.recurrent_factors)
+    masks = tape.made.batch.unsort(tape.made.dropout.recurrent)
     for options in ({}, {"clip": 0.1}, {"clip": ("norm", 0.6), "truncate": 2}):
         found = net.backward(tape, dy, dstate, dstates=dstates, steps=True, **options)
         expected = bptt_reference.network(

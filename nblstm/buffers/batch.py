@@ -9,6 +9,7 @@ the devices, `cpu.arrays` and `cuda.arrays`, copy the rows of others.
 from __future__ import annotations
 
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -207,3 +208,14 @@ def uniform_batch(T: int, B: int) -> Batch:
 @lru_cache(maxsize=64)
 def _uniform_batch(T: int, B: int) -> Batch:
     return Batch(T, B)
+
+
+#: Training passes over batches of different lengths of no more rows than this in all, padded, are arranged anew for
+#: each: BPTT does them in one segment, with the same kernels. A pass over T=12, B=8 through three layers is made in 350
+#: us and arranged in 150.
+ARRANGED_ROWS = 1024
+
+
+def can_be_arranged(batch: Any, checkpoint: int | None) -> bool:
+    """Say whether a training pass has the same kernels for all lengths of this T and B."""
+    return checkpoint is None and batch.N > 0 and batch.T * batch.B <= ARRANGED_ROWS

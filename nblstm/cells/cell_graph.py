@@ -142,7 +142,7 @@ def _deviations(link: Link, links: list[Link]) -> list[tuple[Value, Value]]:
 
 
 def _terms(value: Value) -> list[Value]:
-    """What a sum adds up; the value alone if it is none."""
+    """Terms of a sum; the value alone if it is none."""
     return [term for part in value.args for term in _terms(part)] if value.op == "add" else [value]
 
 

@@ -85,8 +85,11 @@ def check_declaration(made: Cell) -> None:
     if len(set(expected)) != len(expected):
         raise CellError(f"cell {made.name!r} uses a name twice among {' '.join(expected)}; give each its own")
     # Names that generated code gives to functions and to values of its own.
-    taken = {*NUMERIC, "real", *(f"d{name}" for name in expected)}
+    taken = {*NUMERIC, "real", *(f"d{state}" for state in made.states)}
     reserved = [name for name in expected if name in taken or re.fullmatch(RESERVED, name)]
+    # BPTT reads these arrays, and writes the gradient of each argument.
+    gradients = {f"d{name}" for name in expected}
+    reserved += [name for name in (*made.states, *made.vectors, *made.scalars) if name in gradients]
     if reserved:
         raise CellError(f"cell {made.name!r} uses the name {reserved[0]!r}, which generated code needs; choose another")
     parameters = {"weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh"} & {*made.vectors, *made.scalars}

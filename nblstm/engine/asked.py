@@ -64,7 +64,7 @@ class Asked(NamedTuple):
             dy = given[k] if dy is None else output_gradient(network, dy, made.batch, made.batched) + given[k]
             given[k] = None
         rows = [None if one is None else made.layout.rows_of(one) for one in given]
-        mask = made.recurrent_factors
+        mask = made.dropout.recurrent
         return dy, [
             EachStep(
                 found, truncate, rows if layer == L - 1 else [], None if norms is None else norms[layer],

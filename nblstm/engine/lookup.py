@@ -9,6 +9,7 @@ from numpy import ndarray
 
 from nblstm.arguments import validate
 from nblstm.buffers import memory
+from nblstm.buffers.batch import can_be_arranged
 from nblstm.buffers.pool import FreeList
 from nblstm.engine.inputs import checked_batch, checked_input, steps_and_sequences
 from nblstm.engine.network import Network
@@ -61,7 +62,7 @@ def pass_for(
     if network.on_host and form.checkpoint is None:
         if alike:
             free = network.pool.second((x.shape, form))
-        elif not form.training or Pass.can_be_arranged(batch, form.checkpoint):
+        elif not form.training or can_be_arranged(batch, form.checkpoint):
             free = network.pool.second((x.shape if batch.padded else (batch.T, batch.B), batch.packed.B, form))
     made = None if free is None else free.take()
     if made is None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nblstm.buffers import memory
+from nblstm.buffers.batch import can_be_arranged
 from nblstm.buffers.each_step import EachStep
 from nblstm.engine.caller_layout import CallerLayout
 from nblstm.engine.dropout import Dropout
@@ -23,11 +24,6 @@ from nblstm.process import locks
 #: Inputs and outputs of no more bytes than this in all are copied into a pass's own memory and out of it: 0.2 us for an
 #: array, where to point the kernel arguments at the caller's takes 0.7.
 SMALL = 65_536
-
-#: Training passes over batches of different lengths of no more rows than this in all, padded, are arranged anew for
-#: each: BPTT does them in one segment, with the same kernels. A pass over T=12, B=8 through three layers is made in 350
-#: us and arranged in 150.
-ARRANGED_ROWS = 1024
 
 
 class Pass:
@@ -97,12 +93,12 @@ class Pass:
         self._reserve = Reserve()
         if training and network.on_host:
             # Room for other lengths too, where it is this pass's own.
-            rows = N if reserve is None and self.can_be_arranged(batch, checkpoint) else batch.N
+            rows = N if reserve is None and can_be_arranged(batch, checkpoint) else batch.N
             shapes = reserve_shapes(network, batch, rows, checkpoint, dropped, noise)
             if reserve is None:
                 reserve = memory.empty((memory.size_of(shapes),), np.uint8)
             self._reserve = Reserve(memory.cut(reserve, shapes))
-        self._dropout = Dropout(network, dropped, self._reserve)
+        self.dropout = Dropout(network, dropped, self._reserve)
         network = network.variant(dropped, noise)
         self._signals, self._noise = network.cell.signals, noise
         self.is_given = noise or bool(self._signals)
@@ -133,14 +129,9 @@ class Pass:
         own_y = 0 if training else L if self.copies else L - 1
         self._outputs = [arrays.empty((N, features), dtype) if k < own_y else None for k in range(L)]
         self._stages = [(k, self.layers[k], self._states_of_layer[k], self._outputs[k]) for k in range(L)]
-        self.y: Any = None
-        self._x_view: Any = None
-        self._y_view: Any = None
-        self.d_states: Any = None
-        self._all_d_states: Any = None
+        none: Any = None
+        self.y = self._x_view = self._y_view = self._dy = self._dy_view = self.d_states = self._all_d_states = none
         self._d_states_of_layer: list[Any] = []
-        self._dy: Any = None
-        self._dy_view: Any = None
         self._own_x = own_x
         self._set_views()
         self.lock = locks.lock()
@@ -152,11 +143,6 @@ class Pass:
         if not self._reserve:
             own.append(self.x)
         return sum(layer.nbytes for layer in self.layers) + sum(array.nbytes for array in own if array is not None)
-
-    @staticmethod
-    def can_be_arranged(batch, checkpoint: int | None) -> bool:
-        """Say whether a training pass has the same kernels for all lengths of this T and B."""
-        return checkpoint is None and batch.N > 0 and batch.T * batch.B <= ARRANGED_ROWS
 
     def _set_views(self) -> None:
         """Have views in the caller's layout of memory for x and dy."""
@@ -203,20 +189,18 @@ class Pass:
         """
         rows: Any = self.x
         if signals or self._noise:
-            given = self.layout.packed_signals(signals or [])
-            self._given_shapes = [own.shape for own in given]
-            self.take(given, generator)
+            self.take(self.layout.packed_signals(signals or []), generator)
         if self._training:
-            zero = not self._dropout.begin(generator, self.batch, self._all_states) and zero
-        if self._dropout.input:
-            rows = self._dropout.on_input(self.layout.time_major(x), self.batch)
+            zero = not self.dropout.begin(generator, self.batch, self._all_states) and zero
+        if self.dropout.input:
+            rows = self.dropout.on_input(self.layout.time_major(x), self.batch)
         elif self._x_view is None:
             rows = self.batch.pack(self.layout.time_major(x), rows)
         elif x is not None:
             self._x_view[...] = x
         for k, layer, states, y in self._stages:
             if k and generator is not None:
-                rows = self._dropout.on_outputs(k, rows[: self.batch.N])
+                rows = self.dropout.on_outputs(k, rows[: self.batch.N])
             if y is None and not self._training:  # large outputs of the last layer are the caller's
                 y = self._arrays.empty((self.batch.N, self._features), self._dtype)
             rows = layer.forward(weights.layers[k], rows, states, y, zero)
@@ -225,6 +209,7 @@ class Pass:
 
     def take(self, signals: list[np.ndarray], generator: np.random.Generator | None = None) -> None:
         """Give all layers the packed rows that the cell takes with each step, and seeds of its noise."""
+        self._given_shapes = [own.shape for own in signals]
         seed = int(generator.integers(2**62)) if self._noise and generator is not None else 0
         for k, layer in enumerate(self.layers):
             directions = self._of_layer[k].stop - self._of_layer[k].start
@@ -247,12 +232,12 @@ class Pass:
         rows, N, H = self._reserve["x"], self.batch.N, self.states.shape[-1]
         self._given_shapes = [(N, H) if wide >> k & 1 else (N,) for k in range(len(self._signals))]
         if active:
-            self._dropout.attach()
-        if rows.ndim == 3 and not self._dropout.input:
+            self.dropout.attach()
+        if rows.ndim == 3 and not self.dropout.input:
             rows = rows[0]
         for k, layer in enumerate(self.layers):
             if k:
-                rows = self._reserve[f"x_{k}"] if self._dropout.between else self.layers[k - 1].y
+                rows = self._reserve[f"x_{k}"] if self.dropout.between else self.layers[k - 1].y
             layer.attach(weights.layers[k], rows)
 
     def outputs(self):
@@ -260,11 +245,6 @@ class Pass:
         if self._y_view is None:
             return self.layout.user(self.batch.unpack(self.y[: self.batch.N]))
         return self._y_view.copy() if self.kept and (self._training or self.copies) else self._y_view
-
-    @property
-    def recurrent_factors(self):
-        """The factors of recurrent dropout, (num_layers D, B, H) in the order of the packed batch; None without."""
-        return self._dropout.recurrent
 
     def let_go(self) -> None:
         """Hold nothing of the caller's after an inference."""
@@ -309,7 +289,7 @@ class Pass:
         -------
         dx : array in the layout of x, or None
         """
-        batch, dropout, d_states = self.batch, self._dropout, self._all_d_states
+        batch, dropout, d_states = self.batch, self.dropout, self._all_d_states
         if self._dropped:
             d_states[0] = d_states[-1] = 0
         if dy is None:
