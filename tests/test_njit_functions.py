@@ -190,7 +190,7 @@ def linear(operand):
 
 
 PLAIN = [c for c in (*(getattr(cells, name) for name in cells.__all__), scaled(0.5))
-         if isinstance(c, nblstm.Cell) and not c.called]  # fmt: skip
+         if isinstance(c, nblstm.Cell) and not c.called and "sums over units" not in c.uses]  # fmt: skip
 
 
 @pytest.mark.parametrize("of", PLAIN, ids=lambda c: c.name)

@@ -7,7 +7,7 @@ import pytest
 from recurrent_layers import X, built, registered
 from tolerances import OUTPUT, assert_close
 
-from nblstm.engine import network
+from nblstm.engine import weights as engine_weights
 from nblstm.layers import GRU, LSTM, RNN, Bidirectional, constraints
 
 
@@ -115,8 +115,8 @@ def test_constraints(wrap):
 
 def test_weights_are_packed_once(monkeypatch):
     layer, count = built(LSTM(3)), []
-    packed = network.packed
-    monkeypatch.setattr(network, "packed", lambda *args: count.append(1) or packed(*args))
+    packed = engine_weights.packed
+    monkeypatch.setattr(engine_weights, "packed", lambda *args: count.append(1) or packed(*args))
     gc.collect()
     for _ in range(3):
         layer(X)

@@ -13,7 +13,7 @@ from recurrent_layers import registered
 import nblstm
 from nblstm import nn
 from nblstm.buffers.pool import COPIES
-from nblstm.engine.passes import Pass
+from nblstm.engine.caller_layout import CallerLayout
 from nblstm.layers import GRU, LSTM, RNN, Bidirectional, SimpleRNN
 
 B, T, I, H = 5, 6, 3, 4
@@ -103,7 +103,7 @@ def test_a_signal_ends_the_first_backward(monkeypatch):
         raise TimeoutError
 
     with monkeypatch.context() as within:
-        within.setattr(Pass, "_in_layout", interrupted)
+        within.setattr(CallerLayout, "in_layout", interrupted)
         with pytest.raises(TimeoutError):
             net.backward(tape, y)
     for _ in range(3):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import numpy as np
@@ -53,3 +53,4 @@ class RecurrentOptions(LayerOptions, total=False):
 
     zero_output_for_mask: bool
     learn_initial_state: bool
+    signals: Mapping[str, Any] | None
