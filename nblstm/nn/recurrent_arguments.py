@@ -93,10 +93,12 @@ def initial_parameters(network: Network, generator: np.random.Generator, initial
     return flat
 
 
-def check_x(cell: Cell, input_size: int, hidden_size: int, num_layers: int, directions: int) -> None:
+def check_x(cell: Cell, input_size: int, hidden_size: int, proj_size: int, num_layers: int, directions: int) -> None:
     """Refuse a cell that takes x itself where a layer has other inputs than units."""
-    if cell.takes_x and {input_size, *(hidden_size * directions,) * (num_layers > 1)} != {hidden_size}:
+    fits = input_size == hidden_size and (num_layers == 1 or (directions == 1 and not proj_size))
+    if cell.takes_x and not fits:
+        fix = "no proj_size" if proj_size else "one direction"
         raise ValueError(
             f"the cell {cell.name!r} takes x itself, one feature for each unit; give input_size = hidden_size"
-            f"{', one layer or one direction' * (directions > 1)}, not {input_size} and {hidden_size}"
+            f"{f', one layer or {fix}' * (directions > 1 or proj_size > 0)}, not {input_size} and {hidden_size}"
         )
