@@ -155,4 +155,12 @@ def test_mistakes():
     x = np.ones((T, B, I))
     message_of(ValueError, lambda: net.jvp(x[..., :2], nn.Direction()), "with I = 4")
     message_of(ValueError, lambda: net.jvp(x, nn.Direction(x=x[:2])), "shape (2, 3, 4)")
-    message_of(ValueError, lambda: net.jvp(x, nn.Direction({"weight": x})), "weight_ih_l0")
+    message_of(
+        ValueError,
+        lambda: net.jvp(x, nn.Direction({"weight": x})),
+        "params of the direction has weight;",
+        "weight_ih_l0",
+    )
+    message_of(TypeError, lambda: net.jvp(x, {"x": x}), "direction is dict; give nn.Direction(")
+    for returned in (x, (x,), None):
+        message_of(TypeError, lambda r=returned: net.hvp(x, nn.Direction(x=x), lambda y, d_y: r), "return two")

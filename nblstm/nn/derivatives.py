@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nblstm.arguments import validate
 from nblstm.engine import engine, lookup
 from nblstm.engine.asked import Asked
 from nblstm.engine.tape import Gradients, Tape
@@ -184,7 +185,10 @@ def hvp(
     (12, 3)
     """
     found = DualRun(self, x, direction, self._to_tuple(state), lengths, signals)
-    d_y, d_d_y = loss_gradient(found.y, found.d_y)
+    returned = loss_gradient(found.y, found.d_y)
+    if not isinstance(returned, tuple | list) or len(returned) != 2:
+        raise TypeError(f"loss_gradient returns {validate.came(returned)}; return two, the gradient and its derivative")
+    d_y, d_d_y = returned
     results = found.gradients(d_d_y, d_y)
     for own in results:
         own.state = self._from_tuple(own.state)

@@ -72,6 +72,8 @@ class DualRun:
     """
 
     def __init__(self, network: Recurrent, x, direction: Direction, state, lengths, signals):
+        if not isinstance(direction, Direction):
+            raise TypeError(f"direction is {type(direction).__name__}; give nn.Direction(params={{...}}, x=...)")
         self._plan = plan = network._network.without_noise
         if not plan.on_host:
             raise ValueError(
@@ -205,7 +207,8 @@ class DualRun:
         """Tangents of named arrays, 0 for those that are not given, as float64."""
         given = {} if given is None else given
         if not isinstance(given, Mapping) or set(given) - set(names):
-            raise ValueError(f"{what} is {validate.came(given)}; give a dict of arrays for some of {', '.join(names)}")
+            has = " ".join(map(str, given)) if isinstance(given, Mapping) else validate.came(given)
+            raise ValueError(f"{what} of the direction has {has}; give a dict of arrays for some of {', '.join(names)}")
         return {
             name: self._like(f"{what}[{name!r}]", given.get(name), value).astype("f8") for name, value in values.items()
         }
