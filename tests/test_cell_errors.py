@@ -10,7 +10,7 @@ import pytest
 from messages import message_of
 
 import nblstm
-from nblstm import CellError, cell, layers, maximum, minimum, nn, relu, sigmoid, tanh, where
+from nblstm import CellError, cell, cells, layers, maximum, minimum, nn, relu, sigmoid, tanh, where
 
 
 def tried(equations, **declaration):
@@ -74,7 +74,6 @@ def test_a_function_that_there_is_none_of_gets_those_that_there_are():
 @pytest.mark.parametrize(
     "equations",
     [
-        lambda a, b, h: tanh(a, b),
         lambda a, b, h: pow(a, 2, 3),
         lambda a, b, h: setattr(a, "name", 1),
         lambda a, b, h: unknown_function(a),  # noqa: F821
@@ -161,7 +160,50 @@ def test_what_changes_from_run_to_run(equations):
     """Such a number would be drawn once, and be the same for ever."""
     message = tried(equations)
     assert "computes something else each time it runs" in message
-    assert "as a state, as the mask of nblstm.cells.recurrent_dropout" in message
+    assert "draw in a cell by nblstm.noise, and give it what else changes as a signal" in message
+
+
+@pytest.mark.parametrize(
+    ("equations", "needed"),
+    [
+        (lambda a, b, h: a * nblstm.noise.bernoulli(2) + b, "p is 2; give a number, 0 or more and at most 1"),
+        (lambda a, b, h: a * nblstm.noise.bernoulli(b), "p is input(b) of type Value; give a number"),
+        (lambda a, b, h: a * nblstm.noise.normal(0.1, per="batch") + b, "per is 'batch'; give one of step, sequence"),
+        (lambda a, b, h: nblstm.layer_norm(a, weight=b), "layer_norm() got an unexpected keyword argument 'weight'"),
+        (lambda a, b, h: tanh(a, b), "tanh() takes 1 positional argument but 2 were given"),
+        (lambda a, b, h: nblstm.round(a, 2) + b, "round() takes 1 positional argument but 2 were given"),
+    ],
+)
+def test_arguments_of_functions(equations, needed):
+    """The error of the argument says all: no advice on operators behind it."""
+    assert tried(equations).startswith(f"cell 'mine' calls a function with a wrong argument: {needed}")
+
+
+@pytest.mark.parametrize(
+    ("equations", "came"),
+    [(lambda a, b, h: a * b(), 0), (lambda a, b, h: b(a, h), 2), (lambda a, b, h: a * b(operand=h), 1)],
+)
+def test_called_gates_have_one_operand(equations, came):
+    message = tried(equations, called="b")
+    assert message.endswith(f"with {came} operands; its weights multiply one, an expression such as b(r * h)")
+
+
+@pytest.mark.parametrize("base", [cells.mingru, cells.indrnn, cells.gru_d_input], ids=lambda base: base.name)
+def test_what_changes_recurrent_weights_needs_some(base):
+    made = {
+        "matrix": lambda: base.with_matrix(cells.dropconnect(0.5)),
+        "variational": lambda: cells.variational(base, 0.5),
+        "gaussian_noise": lambda: cells.gaussian_noise(base, 0.5),
+        "recurrent_dropout": lambda: nn.Recurrent(base, 3, 3, recurrent_dropout=0.5),
+    }
+    for what, make in made.items():
+        message = message_of(CellError, make)
+        assert message == f"{what} is of recurrent weights, and no gate of the cell {base.name!r} has any; leave it out"
+    with pytest.raises(CellError, match=r"^matrix is of recurrent weights, and no gate of the cell 'gated' has any"):
+
+        @cell(gates="a", states="h", input_only="a", matrix=cells.heads(2))
+        def gated(a, h):
+            return tanh(a) + h
 
 
 def test_operands_that_change():

@@ -157,5 +157,5 @@ def test_mistakes():
     message_of(ValueError, lambda: net.jvp(x, nn.Direction(x=x[:2])), "shape (2, 3, 4)")
     message_of(ValueError, lambda: net.jvp(x, nn.Direction({"weight": x})), "direction.params has 'weight'")
     message_of(TypeError, lambda: net.jvp(x, nn.Direction([x])), "direction.params is list; give a dict")
-    message_of(TypeError, lambda: net.jvp(x, {"x": x}), "direction is dict; give an nn.Direction")
+    message_of(TypeError, lambda: net.jvp(x, {"x": x}), "direction is dict; give nn.Direction(")
     message_of(TypeError, lambda: net.hvp(x, nn.Direction(), lambda y, d_y: y), "loss_gradient returned ndarray")

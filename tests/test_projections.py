@@ -5,6 +5,7 @@ import pytest
 from differences import differences
 from tolerances import DIFFERENCES, DTYPES, GRADIENT, OUTPUT, assert_close
 
+import nblstm
 from nblstm import CellError, cell, cells, nn
 
 T, B, I, H, P = 5, 3, 4, 7, 3
@@ -120,3 +121,17 @@ def test_mistakes():
         nn.Recurrent(another_output, I, H, proj_size=P)
     with pytest.raises(CellError, match="'n' of 'gru_reset_before' multiplies something else, of H; use a cell"):
         nn.Recurrent(cells.gru_reset_before, I, H, proj_size=P)
+
+
+@cell(gates="g t", states="h")
+def highway(g, t, h, x):
+    t = 1 / (1 + nblstm.exp(-t))
+    return t * nblstm.tanh(g) + (1 - t) * x
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_x_itself_above_a_projection_is_refused(bidirectional):
+    """The second layer has P features, or 2 P for as many units, which lie apart."""
+    assert nn.Recurrent(highway, 8, 8, proj_size=4)(np.ones((T, B, 8)))[0].shape == (T, B, 4)
+    with pytest.raises(ValueError, match=r"^the cell 'highway' takes x itself, .*, one layer or no proj_size, not 8"):
+        nn.Recurrent(highway, 8, 8, num_layers=2, proj_size=4, bidirectional=bidirectional)

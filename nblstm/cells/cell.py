@@ -11,7 +11,7 @@ from types import FunctionType
 from nblstm.cells import pickling
 from nblstm.cells.cell_graph import CellGraph, cell_graph, check_unchanged
 from nblstm.cells.cuda_source import cuda_source
-from nblstm.cells.declaration import check_declaration, initial_values_of, names_of, takes_x
+from nblstm.cells.declaration import check_declaration, check_recurs, initial_values_of, names_of, takes_x
 from nblstm.cells.recurrent_matrix import RecurrentMatrix
 from nblstm.cells.source import source
 from nblstm.symbolic.graph import topological
@@ -166,6 +166,8 @@ class Cell:
         """The same equations with recurrent weights made by a matrix, such as `cells.dropconnect`."""
         if matrix is not None and not isinstance(matrix, RecurrentMatrix):
             raise CellError(f"with_matrix got {matrix!r}; give one of nblstm.cells, such as antisymmetric(0.01)")
+        if matrix is not None:
+            check_recurs("matrix", self)
         return replace(self, matrix=matrix)
 
     def check_known(self, where: str, known: Collection[str]) -> None:

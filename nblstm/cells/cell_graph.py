@@ -165,9 +165,14 @@ class CalledGate:
     def __init__(self, name: str):
         self.name = name
 
-    def __call__(self, operand) -> Value:
+    def __call__(self, *operands, **named) -> Value:
         """The pre-activation ``W x + R operand + b``."""
-        operand, products = as_value(operand), recorder(self.name).products
+        if len(operands) != 1 or named:
+            raise CellError(
+                f"calls the gate {self.name!r} with {len(operands) + len(named)} operands; its weights multiply one, "
+                f"an expression such as {self.name}(r * h)"
+            )
+        operand, products = as_value(operands[0]), recorder(self.name).products
         if products.setdefault(self.name, operand) is not operand:
             raise CellError(f"gives the gate {self.name!r} two operands; its weights multiply one in each step")
         return Value("input", self.name)

@@ -56,6 +56,12 @@ def takes_x(equations: Callable, declared: tuple[str, ...]) -> bool:
     return "x" in inspect.signature(equations).parameters and not any("x" in names.split() for names in declared)
 
 
+def check_recurs(what: str, base: Cell) -> None:
+    """Raise CellError if a cell has no recurrent products, which ``what`` would change."""
+    if not base.recurrent_gates:
+        raise CellError(f"{what} is of recurrent weights, and no gate of the cell {base.name!r} has any; leave it out")
+
+
 def check_declaration(made: Cell) -> None:
     """Raise CellError if names and arguments do not fit together."""
     if not made.gates and not made.given:
@@ -81,6 +87,8 @@ def check_declaration(made: Cell) -> None:
         raise CellError(
             f"cell {made.name!r} has matrix={made.matrix!r}; give one of nblstm.cells, such as antisymmetric(0.01)"
         )
+    if made.matrix is not None:
+        check_recurs("matrix", made)
     expected = made.arguments
     if len(set(expected)) != len(expected):
         raise CellError(f"cell {made.name!r} uses a name twice among {' '.join(expected)}; give each its own")

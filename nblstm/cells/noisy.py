@@ -9,6 +9,7 @@ from typing import Any
 from nblstm import noise
 from nblstm.arguments import validate
 from nblstm.cells.cell import Cell, cell
+from nblstm.cells.declaration import check_recurs
 from nblstm.cells.transformed import argument_names, with_signature
 from nblstm.symbolic.unsupported import CellError
 
@@ -118,6 +119,7 @@ def _seen(base: Cell, name: str, draws: list[Callable[[], Any]], change: Callabl
 
     All share one draw, or there is one for each recurrent gate.
     """
+    check_recurs(name, base)
     fed = {f"{g}_h" if g in base.split else g: g for g in base.recurrent_gates}
     arguments = (*argument_names(base), *base.states, *base.given, *base.vectors, *base.scalars)
 

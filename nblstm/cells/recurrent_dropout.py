@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from nblstm.cells.cell import Cell, cell
+from nblstm.cells.declaration import check_recurs
 from nblstm.cells.transformed import argument_names, with_signature
 from nblstm.symbolic.unsupported import CellError
 
@@ -38,7 +39,7 @@ def recurrent_dropout(base: Cell) -> Cell:
     Raises
     ------
     CellError
-        If ``base`` is no cell, or has a name that is needed here.
+        If ``base`` is no cell, has no recurrent weights, or has a name that is needed here.
 
     References
     ----------
@@ -55,6 +56,7 @@ def recurrent_dropout(base: Cell) -> Cell:
     """
     if not isinstance(base, Cell):
         raise CellError(f"recurrent_dropout got {base!r}; give a cell made by nblstm.cell, or one of nblstm.cells")
+    check_recurs("recurrent_dropout", base)
     masked = f"masked_{base.states[0]}"
     if {masked, "mask"} & {*base.arguments}:
         raise CellError(f"recurrent_dropout adds the states {masked!r} and 'mask', but {base.name!r} uses such a name")

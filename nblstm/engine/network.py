@@ -13,6 +13,7 @@ import numpy as np
 from nblstm.buffers.layout import Layout, recurrent_layout, suffix
 from nblstm.buffers.pool import Pool
 from nblstm.cells import Cell, recurrent_dropout
+from nblstm.cells.declaration import check_recurs
 from nblstm.engine.device import backend_of
 from nblstm.engine.projection import padded, unpadded
 
@@ -60,6 +61,10 @@ class Network:
     recurrent_dropout: float = 0.0
     learn_initial_state: bool = False
     proj_size: int = 0
+
+    def __post_init__(self):
+        if self.recurrent_dropout:
+            check_recurs("recurrent_dropout", self.cell)
 
     @cached_property
     def numpy_dtype(self) -> np.dtype:

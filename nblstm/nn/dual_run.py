@@ -72,6 +72,8 @@ class DualRun:
     """
 
     def __init__(self, network: Recurrent, x, direction: Direction, state, lengths, signals):
+        if not isinstance(direction, Direction):
+            raise TypeError(f"direction is {type(direction).__name__}; give nn.Direction(params={{...}}, x=...)")
         self._plan = plan = network._network.without_noise
         if not plan.on_host:
             raise ValueError(

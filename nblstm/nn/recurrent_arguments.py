@@ -44,12 +44,12 @@ def projection_of(proj_size: int, hidden_size: int) -> int:
 
 def check_x(cell: Cell, input_size: int, hidden_size: int, num_layers: int, directions: int, proj_size: int) -> None:
     """Refuse a cell that takes x itself in a layer whose input has not one feature for each unit."""
-    features = {input_size, *((proj_size or hidden_size) * directions,) * (num_layers > 1)}
-    if cell.takes_x and features != {hidden_size}:
-        several = "one layer or no projection" if proj_size else "one layer or one direction" * (directions > 1)
+    fits = input_size == hidden_size and (num_layers == 1 or (directions == 1 and not proj_size))
+    if cell.takes_x and not fits:
+        fix = "no proj_size" if proj_size else "one direction"
         raise ValueError(
             f"the cell {cell.name!r} takes x itself, one feature for each unit; give input_size = hidden_size"
-            f"{f', {several}' if several else ''}, not {input_size} and {hidden_size}"
+            f"{f', one layer or {fix}' * (directions > 1 or proj_size > 0)}, not {input_size} and {hidden_size}"
         )
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import traceback
 from collections.abc import Callable, Sequence
 from numbers import Real
 
+from nblstm.arguments import validate
 from nblstm.symbolic import functions
 from nblstm.symbolic.graph import CellError, Value, as_value
 
@@ -40,8 +43,8 @@ def trace(whose: str, run: Callable[[], list[Value]], times: int = RUNS) -> list
             if any(one is not other for one, other in zip(results, again, strict=True)):
                 raise CellError(
                     "computes something else each time it runs on symbols, as with a random number, the time or a "
-                    "counter; kernels would keep the value of one run for ever, so pass what changes to a cell as a "
-                    "state, as the mask of nblstm.cells.recurrent_dropout"
+                    "counter; kernels would keep the value of one run for ever, so draw in a cell by nblstm.noise, and "
+                    "give it what else changes as a signal"
                 )
     except CellError as error:
         raise CellError(f"{whose} {error}") from None
@@ -92,7 +95,18 @@ def scalars(results) -> list[Value]:
 
 def _message(error: Exception) -> str:
     reason = " ".join(str(error).split()) or type(error).__name__
+    if _is_of_arguments(error):
+        return f"calls a function with a wrong argument: {reason}"
     return f"could not be traced ({reason}); use operators, and the functions that nblstm exports, on its arguments"
+
+
+def _is_of_arguments(error: Exception) -> bool:
+    """Say if an error is of a check of arguments, nblstm's or Python's: it says by itself what was needed."""
+    *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
+    module = innermost.f_globals.get("__name__") or ""
+    if module.startswith("nblstm."):
+        return module == validate.__name__
+    return isinstance(error, TypeError) and bool(re.match(r"(?!Value\.)[\w.<>]+\(\) (got|missing|takes) ", str(error)))
 
 
 def _attribute(error: AttributeError) -> str:

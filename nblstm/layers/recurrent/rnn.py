@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from nblstm import activations, initializers
 from nblstm.arguments import signatures
 from nblstm.cells import Cell, rnn_with
@@ -121,8 +118,7 @@ class RNN(Recurrent):
         kernel_constraint: ConstraintLike = None, recurrent_constraint: ConstraintLike = None,
         bias_constraint: ConstraintLike = None, dropout: float = 0.0, recurrent_dropout: float = 0.0,
         seed: int | None = None, return_sequences: bool = False, return_state: bool = False, go_backwards: bool = False,
-        stateful: bool = False, unroll: bool = False, signals: Mapping[str, Any] | None = None,
-        **kwargs: Unpack[RecurrentOptions],
+        stateful: bool = False, unroll: bool = False, **kwargs: Unpack[RecurrentOptions],
     ):  # fmt: skip
         if isinstance(cell, str):
             cell = registered_cell(cell)
