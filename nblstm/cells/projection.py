@@ -30,7 +30,7 @@ def projected(base: Cell) -> Cell:
     Raises
     ------
     CellError
-        If the output is not the first state, or a name is taken.
+        If the output is not the first state, a gate is called with anything but that state, or a name is taken.
     """
     first = base.states[0]
     if base.output != first:
@@ -39,6 +39,12 @@ def projected(base: Cell) -> Cell:
         )
     if base.matrix is not None:
         raise CellError(f"proj_size is for recurrent weights without matrix=, which {base.name!r} has; leave one out")
+    called = [name for link in base.graph.links if link.kind == "product" and link.name for name in link.targets]
+    if called:
+        raise CellError(
+            f"proj_size has the recurrent weights multiply the projection alone, and {base.name!r} calls {called[0]!r} "
+            "with something else, of H features; leave it out"
+        )
     used = _uses(base, first)
     name = f"projected_{first}" if used else first
     if {GATE, f"projected_{first}"} & {*base.arguments}:

@@ -113,7 +113,7 @@ class Recurrent(Module):
         self._cell, proj_size = cell, recurrent_arguments.projection_of(proj_size, hidden_size)
         if proj_size:
             cell = projected(cell)
-        recurrent_arguments.check_x(cell, input_size, hidden_size, num_layers, len(directions))
+        recurrent_arguments.check_x(self._cell, input_size, hidden_size, proj_size, num_layers, len(directions))
         self._network = Network(
             cell=cell, input_size=input_size, hidden_size=hidden_size, proj_size=proj_size, num_layers=num_layers,
             directions=directions, batch_first=validate.flag("batch_first", batch_first),

@@ -93,9 +93,17 @@ def initial_parameters(network: Network, generator: np.random.Generator, initial
     return flat
 
 
-def check_x(cell: Cell, input_size: int, hidden_size: int, num_layers: int, directions: int) -> None:
+def check_x(
+    cell: Cell, input_size: int, hidden_size: int, proj_size: int, num_layers: int, directions: int
+) -> None:  # fmt: skip
     """Refuse a cell that takes x itself where a layer has other inputs than units."""
-    if cell.takes_x and {input_size, *(hidden_size * directions,) * (num_layers > 1)} != {hidden_size}:
+    outputs = directions * (proj_size or hidden_size)
+    if cell.takes_x and {input_size, *(outputs,) * (num_layers > 1)} != {hidden_size}:
+        if proj_size and input_size == hidden_size:
+            raise ValueError(
+                f"the cell {cell.name!r} takes x itself, one feature for each unit, and behind proj_size={proj_size} a "
+                f"layer has {outputs} features, not {hidden_size}; give one layer, or no proj_size"
+            )
         raise ValueError(
             f"the cell {cell.name!r} takes x itself, one feature for each unit; give input_size = hidden_size"
             f"{', one layer or one direction' * (directions > 1)}, not {input_size} and {hidden_size}"
