@@ -104,8 +104,9 @@ def _needs_host(network: Network) -> None:
 def pass_in(network: Network, reserve, x, lengths, mask, resets, hold: bool, form: Form) -> tuple[Any, Any, Pass, None]:
     """Make a pass in the caller's memory; results as of `pass_for`."""
     _needs_host(network)
-    if network.cell.signals or (form.noise and form.checkpoint):
-        what = "signals" if network.cell.signals else "noise and checkpoint="
+    matrix, noisy = network.cell.matrix, form.noise and form.checkpoint
+    if network.cell.signals or noisy or (matrix is not None and matrix.is_noisy):
+        what = "signals" if network.cell.signals else "noise and checkpoint=" if noisy else "noise in its matrix="
         raise ValueError(f"reserve is not for a cell with {what}; leave it out, and keep the tape")
     x, batch, batched = checked_input(network, x, lengths, mask, resets, hold)
     block = checked_reserve(reserve, memory.size_of(reserve_shapes(network, batch, batch.N, *form[1:4])), True)
