@@ -363,15 +363,14 @@ class Pass:
             self.layers[0].let_go_gradients()
             self.layers[-1].let_go_gradients()
         dropout.d_recurrent(d_states)
-        if self._learns and flat is not None:
+        if self._learns and (flat is not None or samples is not None):
             d_initial = batch.d_initial(self.d_states, self.learned)
             for places, d_state in zip(self._initial_places, d_initial, strict=True):
                 for place, own in zip(places, d_state, strict=True):
-                    flat[place] = own.sum(axis=0)
-        if self.learned and samples is not None:
-            for places, d_state in zip(self._initial_places, batch.unsort(self.d_states), strict=True):
-                for place, own in zip(places, d_state, strict=True):
-                    samples[:, place] = own
+                    if flat is not None:
+                        flat[place] = own.sum(axis=0)
+                    elif len(own):  # of all B sequences, or none
+                        samples[:, place] = own  # type: ignore[index]
         if rows is None:
             return None
         if dropout.input:
