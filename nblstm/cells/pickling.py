@@ -74,7 +74,7 @@ def from_data(kind: type[Cell], data: dict[str, Any]) -> Cell:
     check_text(data["equations"])
     (name, *names, output, initial), more = data["declared"], data["more"]
     for own in (*[each for group in (*names, *more["names"]) for each in group], output):
-        if not isinstance(own, str) or not own.isidentifier() or keyword.iskeyword(own) or own.startswith("_"):
+        if not isinstance(own, str) or not own.isidentifier() or keyword.iskeyword(own) or own == "__debug__":
             raise ValueError(f"a cell in a file has {own!r} where a name is; make the file anew")
     matrix = None if more["matrix"] is None else matrix_from_data(more["matrix"])
     declared = (
@@ -97,7 +97,7 @@ def equations_text(cell: Cell) -> str:
     ready = {name for name in given if name not in cell.functions} | {noise.name for noise in graph.noise}
     waiting = [link for link in graph.links if link.kind != "product" or {*link.targets} & {*cell.functions}]
     while waiting:
-        link = next(own for own in waiting if ready.issuperset(_used([own.operand], known)))
+        link = next(own for own in waiting if ready.issuperset(_leaves(own.operand)))
         used = _used([link.operand], known)
         waiting = [own for own in waiting if own is not link]
         own = link.name or "operand_0"
@@ -119,6 +119,11 @@ def equations_text(cell: Cell) -> str:
         f"def equations({', '.join(given)}):\n{''.join(lines)}    return new_states({', '.join(used)})\n",
     ]
     return "\n\n".join(functions)
+
+
+def _leaves(value: Value) -> list[str]:
+    """Names of all that a value is computed from, also of results of links that are still to come."""
+    return [node.args[0] for node in topological([value]) if node.op == "input"]
 
 
 def _used(values: list[Value], known: dict[Value, str]) -> list[str]:
