@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tolerances import DIFFERENCES, GRADIENT, OUTPUT, assert_close
 import nblstm
 from nblstm import cells, nn
 from nblstm.cpu import thresholds
+from nblstm.cpu.threads import num_threads
 
 D = {"dtype": "float64", "seed": 0}
 RNG = np.random.default_rng(0)
@@ -130,3 +132,100 @@ def test_names_with_an_underscore_are_saved(tmp_path):
     net = nn.Recurrent(made, 4, 6, **D)
     net.save(tmp_path / "net.npz")
     np.testing.assert_array_equal(nn.load(tmp_path / "net.npz")(X)[0], net(X)[0])
+
+
+# --- random combinations --------------------------------------------------------------------------
+
+MADE = {
+    "lstm": cells.lstm, "gru": cells.gru, "zoneout": cells.zoneout(cells.gru, 0.2),
+    "dropconnect": cells.lstm.with_matrix(cells.dropconnect(0.3)),
+    **{name: CELLS[name] for name in ("three_stages", "highway", "decay", "everything", "noisy", "layer_norm_lstm")},
+}  # fmt: skip
+
+
+def alone(net, x, state, valid, resets, signals):
+    """Outputs and final states by calls for one sequence without a batch, a mask or resets, piece after piece."""
+    T, B = valid.shape
+    y, finals = np.zeros((T, B, net._network.D * net._network.output_size)), []
+    for b in range(B):
+        cuts = [0, *(np.flatnonzero(resets[1:, b]) + 1), T]
+        pieces = [np.arange(lo, hi) for lo, hi in pairwise(cuts)]
+        now = tuple(part[:, b] for part in state)
+        if resets[0, b] and not net.reverse:
+            now = None
+        for steps in reversed(pieces) if net.reverse else pieces:
+            steps = steps[valid[steps, b]]
+            own = {name: array[steps, b] for name, array in signals.items()} or None
+            now = now if now is None or not net._bare_state else now[0]
+            y[steps, b], last = net(x[steps, b], now, signals=own)
+            now = None
+        finals.append(tupled(last))
+    return y, [np.stack([own[k] for own in finals], axis=1) for k in range(len(finals[0]))]
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_random_combinations(seed, monkeypatch):
+    rng = np.random.default_rng(seed)
+    some = lambda *values: values[rng.integers(len(values))]  # noqa: E731
+    name, H, T, B = list(MADE)[seed % len(MADE)], 4, some(1, 2, 5), some(1, 2, 4)
+    made, resets, both = MADE[name], rng.random((T, B)) < some(0, 0.4), rng.random() < 0.3
+    learn = bool(some(0, 1))
+    options = {
+        "num_layers": 1 if made.takes_x and both else some(1, 2), "recurrent_dropout": some(0, 0.3),
+        "learn_initial_state": learn, "bias": bool(some(0, 1)),
+        "proj_size": some(0, 2) if name in ("lstm", "gru", "decay", "layer_norm_lstm") else 0,
+    }  # fmt: skip
+    resets &= not both
+    options |= {"bidirectional": True} if both else {"reverse": bool(some(0, 1))}
+    if some(0, 1):  # so that little work is cut too
+        for limit in ("SERIAL_WORK", "SERIAL_WORK_GRADIENTS", "SERIAL_PACKING", "SHARED_STEP_WORK"):
+            monkeypatch.setattr(thresholds, limit, 0)
+        monkeypatch.setattr(thresholds, "BPTT_SEGMENT_ROWS", 8)
+    net = nn.Recurrent(made, H, H, **options, **D)
+    x, signals = rng.normal(size=(T, B, H)), signals_of(made, (T, B), H, rng)
+    valid = rng.random((T, B)) < some(0.6, 1)
+    state = tuple(rng.normal(0, 0.5, (net.num_layers * net._network.D, B, size)) for size in net._network.state_sizes)
+    given = state[0] if net._bare_state else state
+    call = {"state": given, "mask": valid, "resets": resets, "signals": signals or None}
+    y, finals = net(x, **call)
+    expected, expected_finals = alone(net, x, state, valid, resets, signals)
+    assert_close(y, expected, OUTPUT["float64"])
+    for one, other in zip(tupled(finals), expected_finals, strict=True):
+        assert_close(one, other, OUTPUT["float64"])
+
+    generator, before = copy.deepcopy(net._generator), net.state_dict()
+    dy, d_states = rng.normal(size=y.shape), tuple(rng.normal(size=part.shape) for part in state)
+    d_given = d_states[0] if net._bare_state else d_states
+
+    def results(own, **more):
+        own._generator = copy.deepcopy(generator)
+        y, finals, tape = own.forward(x, **call, **more)
+        return np.array(y), finals, own.backward(tape, dy, d_given)
+
+    y, finals, gradients = results(net)
+    right = [y, *tupled(finals), gradients.flat, gradients.x, *tupled(gradients.state), *gradients.signals.values()]
+    again = [(net, {}), (net, {"checkpoint": 2}), (copy.deepcopy(net), {}), (pickle.loads(pickle.dumps(net)), {})]
+    if not signals and name not in ("dropconnect",):
+        again.append((net, {"reserve": np.empty(net.reserve_size(T, B, mask=valid, resets=resets), np.uint8)}))
+    threads = num_threads()
+    try:
+        for k, (own, more) in enumerate(again):
+            nblstm.set_num_threads(1 + k % 2)
+            y, finals, found = results(own, **more)
+            found = [y, *tupled(finals), found.flat, found.x, *tupled(found.state), *found.signals.values()]
+            for one, other in zip(found, right, strict=True):
+                np.testing.assert_array_equal(one, other)
+    finally:
+        nblstm.set_num_threads(threads)
+    if name == "everything":  # it stops gradients
+        return
+    # A derivative in one direction of everything, by central differences.
+    moved = {key: rng.normal(size=value.shape) for key, value in before.items()}
+    dx, losses, step = rng.normal(size=x.shape), [], 1e-5
+    for sign in (step, -step):
+        net.load_state_dict({key: value + sign * moved[key] for key, value in before.items()})
+        net._generator = copy.deepcopy(generator)
+        y, finals, _ = net.forward(x + sign * dx, **call)
+        losses.append((y * dy).sum() + sum((a * b).sum() for a, b in zip(tupled(finals), d_states, strict=True)))
+    slope = sum((gradients.params[key] * moved[key]).sum() for key in moved) + (gradients.x * dx).sum()
+    assert abs((losses[0] - losses[1]) / (2 * step) - slope) <= 1e-6 * max(1, abs(slope))
