@@ -134,6 +134,14 @@ def test_names_with_an_underscore_are_saved(tmp_path):
     np.testing.assert_array_equal(nn.load(tmp_path / "net.npz")(X)[0], net(X)[0])
 
 
+def test_all_states_is_a_flag():
+    net = nn.LSTM(4, 6, recurrent_dropout=0.2, **D)
+    before = copy.deepcopy(net._generator.bit_generator.state)
+    for call in (net, net.forward):
+        message_of(TypeError, lambda call=call: call(X, all_states="h"), "all_states is 'h'; give True or False")
+    assert net._generator.bit_generator.state == before
+
+
 # --- random combinations --------------------------------------------------------------------------
 
 MADE = {
