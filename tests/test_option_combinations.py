@@ -142,6 +142,12 @@ def test_all_states_is_a_flag():
     assert net._generator.bit_generator.state == before
 
 
+@pytest.mark.parametrize("wrong", [np.ones(3, complex), np.array(["a", "b", "c"])], ids=["complex", "text"])
+def test_signals_of_a_stepper_are_real(wrong):
+    step = nn.Recurrent(CELLS["decay"], 4, 6, **D).stepper(3)
+    message_of(TypeError, lambda: step(X[0], {"dt": wrong, "keep": np.ones(3)}), "signals['dt'] has dtype", "real")
+
+
 # --- random combinations --------------------------------------------------------------------------
 
 MADE = {
