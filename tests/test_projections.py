@@ -119,7 +119,9 @@ def test_mistakes():
 
     with pytest.raises(CellError, match="proj_size projects the first state"):
         nn.Recurrent(another_output, I, H, proj_size=P)
-    with pytest.raises(CellError, match="'n' of 'gru_reset_before' multiplies something else, of H; use a cell"):
+    with pytest.raises(
+        CellError, match="'gru_reset_before' calls 'n' with something else, of H features; leave it out"
+    ):
         nn.Recurrent(cells.gru_reset_before, I, H, proj_size=P)
 
 

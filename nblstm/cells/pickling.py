@@ -78,7 +78,7 @@ def from_data(kind: type[Cell], data: dict[str, Any]) -> Cell:
     check_text(data["equations"])
     (name, *names, output, initial), more = data["declared"], data["more"]
     for own in (*[each for group in (*names, *more["names"]) for each in group], output):
-        if not isinstance(own, str) or not own.isidentifier() or keyword.iskeyword(own) or own.startswith("_"):
+        if not isinstance(own, str) or not own.isidentifier() or keyword.iskeyword(own) or own == "__debug__":
             raise ValueError(f"a cell in a file has {own!r} where a name is; make the file anew")
     matrix = None if more["matrix"] is None else matrix_from_data(more["matrix"])
     declared = (

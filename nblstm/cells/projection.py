@@ -30,7 +30,7 @@ def projected(base: Cell) -> Cell:
     Raises
     ------
     CellError
-        If the output is not the first state, a gate's recurrent weights multiply something else, or a name is taken.
+        If the output is not the first state, a gate is called with anything but that state, or a name is taken.
     """
     first = base.states[0]
     if base.output != first:
@@ -39,6 +39,12 @@ def projected(base: Cell) -> Cell:
         )
     if base.matrix is not None:
         raise CellError(f"proj_size is for recurrent weights without matrix=, which {base.name!r} has; leave one out")
+    called = [name for link in base.graph.links if link.kind == "product" and link.name for name in link.targets]
+    if called:
+        raise CellError(
+            f"proj_size has the recurrent weights multiply the projection alone, and {base.name!r} calls {called[0]!r} "
+            "with something else, of H features; leave it out"
+        )
     used = _uses(base, first)
     name = f"projected_{first}" if used else first
     if {GATE, f"projected_{first}"} & {*base.arguments}:
@@ -56,19 +62,11 @@ def projected(base: Cell) -> Cell:
     declared: dict[str, Any] = {
         kind: " ".join(getattr(base, kind)) for kind in ("split", "input_only", "vectors", "scalars", "signals")
     }
-    made = cell(
+    return cell(
         gates=" ".join((*base.gates, GATE)), states=" ".join(states), called=" ".join((*base.called, GATE)),
         recurrent_only=" ".join((*base.recurrent_only, GATE)), **declared,
         initial=dict(zip(states, base.initial[:1] * used + base.initial, strict=True)),
     )(equations)  # fmt: skip
-    wide = [target for link in made.graph.links if link.kind == "product" and link.name for target in link.targets]
-    if wide != [GATE]:
-        gate = next(target for target in wide if target != GATE)
-        raise CellError(
-            f"proj_size is for gates whose recurrent weights multiply the first state, of P features; {gate!r} of "
-            f"{base.name!r} multiplies something else, of H; use a cell without it"
-        )
-    return made
 
 
 def _uses(base: Cell, state: str) -> bool:

@@ -243,6 +243,8 @@ class LayerTraining:
     def _like_all_layers(self, states: np.ndarray) -> np.ndarray:
         """A copy of states (S, D, B, H) with the strides of a slice of those of all layers."""
         S, D, B, H = states.shape
+        if not B:
+            return states
         copy = memory.empty((S, self._sizes.state_plane // (B * H), B, H), states.dtype)[:, :D]
         copy[...] = states
         return copy

@@ -127,7 +127,7 @@ def partition(
         parts = max(1, min(blocks, threads_each, cores()))
         bounds = np.minimum(np.arange(parts + 1) * blocks // parts * UNIT_BLOCK, H)
         return Partition(parts > 1, bounds if parts > 1 else np.array([0, batch.B], np.int64), batch.B)
-    bounds = row_bounds(batch, min(batch.B, threads_each), (0, batch.T))
+    bounds = row_bounds(batch, max(1, min(batch.B, threads_each)), (0, batch.T))
     return Partition(False, bounds, max(b - a for a, b in pairwise(bounds.tolist())))
 
 

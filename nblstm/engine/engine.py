@@ -56,7 +56,7 @@ def infer(
     network = module._network
     context = None if network.on_host else network.enter()
     try:
-        form = INFERENCE if not all_states else with_every_state(network, INFERENCE)
+        form = INFERENCE if not all_states else with_every_state(network, INFERENCE, all_states)
         x, kind, made, free = pass_for(network, x, lengths, mask, resets, hold, form)
         zero = made.start(network, module._flat, state)
         if signals is not None or made.is_given:
@@ -107,7 +107,7 @@ def forward(
         noise = generator is not None and network.is_noisy
         form = Form(True, checkpoint, generator is not None and network.recurrent_dropout > 0, noise)
     if all_states:
-        form = with_every_state(network, form)
+        form = with_every_state(network, form, all_states)
     context = None if network.on_host else network.enter()
     try:
         if reserve is None:

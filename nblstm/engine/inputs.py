@@ -157,13 +157,12 @@ def set_learned(places: list[list[slice]], batch, d_states, learned: bool, flat,
     samples : ndarray, shape (B, P), or None
         Likewise for each sequence.
     """
-    if flat is not None:
-        for of_state, d_state in zip(places, batch.d_initial(d_states, learned), strict=True):
-            for place, own in zip(of_state, d_state, strict=True):
+    d_initial = batch.d_initial(d_states, learned) if flat is not None or samples is not None else ()
+    for of_state, d_state in zip(places, d_initial, strict=False):
+        for place, own in zip(of_state, d_state, strict=True):
+            if flat is not None:
                 flat[place] = own.sum(axis=0)
-    if learned and samples is not None:
-        for of_state, d_state in zip(places, batch.unsort(d_states), strict=True):
-            for place, own in zip(of_state, d_state, strict=True):
+            elif len(own):  # of all B sequences, or none
                 samples[:, place] = own
 
 

@@ -35,8 +35,9 @@ class Form(NamedTuple):
 INFERENCE, TRAINING = Form(False), Form(True)
 
 
-def with_every_state(network: Network, form: Form) -> Form:
-    """The form in which the states of each step are at hand."""
+def with_every_state(network: Network, form: Form, all_states) -> Form:
+    """The form in which the states of each step are at hand, for the flag that a user gave."""
+    validate.flag("all_states", all_states)
     if not network.on_host:
         raise ValueError(
             f"all_states is for networks on the CPU, and this one is on {network.device!r}; step through the sequence"

@@ -100,7 +100,9 @@ class Network:
     @cached_property
     def with_recurrent_dropout(self) -> Network:
         """The same with recurrent dropout in its cell, which has further states, but no other parameters."""
-        return replace(self, cell=recurrent_dropout(self.cell))
+        made = replace(self, cell=recurrent_dropout(self.cell))
+        vars(made)["kernel_layout"] = self.kernel_layout  # made anew, it would have learned values of further states
+        return made
 
     @property
     def without_noise(self) -> Network:

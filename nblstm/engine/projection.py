@@ -21,6 +21,8 @@ def padded(parameters: Arrays, network: Any) -> Arrays:
         kind, _, end = name.partition("_l")
         own = parameters.get(name)
         if own is None:
+            if kind == "weight_hh":  # no gate but the projection recurs
+                made[name][:P] = parameters[f"weight_hr_l{end}"]
             continue
         if kind == "weight_ih" and own.shape != shape:  # behind another layer
             made[name].reshape(-1, D, H)[:, :, :P] = own.reshape(-1, D, P)
@@ -50,13 +52,15 @@ def unpadded(gradients: Arrays, network: Any) -> Arrays:
 
 def of_outputs(y: np.ndarray, network: Any) -> np.ndarray:
     """Outputs of P features for each direction, from those of H, in memory of their own."""
-    if network.D == 1:
-        return y[..., : network.proj_size].copy()
-    return y.reshape(*y.shape[:-1], network.D, -1)[..., : network.proj_size].reshape(*y.shape[:-1], -1)
+    D, H, P = network.D, network.hidden_size, network.proj_size
+    if D == 1:
+        return y[..., :P].copy()
+    return y.reshape(*y.shape[:-1], D, H)[..., :P].reshape(*y.shape[:-1], D * P)
 
 
 def to_outputs(dy: np.ndarray, network: Any) -> np.ndarray:
     """The gradient of outputs of H features for each direction, from that of P."""
-    made = network.backend.arrays.zeros((*dy.shape[:-1], network.D, network.hidden_size), dy.dtype)
-    made[..., : network.proj_size] = dy.reshape(*dy.shape[:-1], network.D, -1)
-    return made.reshape(*dy.shape[:-1], -1)
+    D, H, P = network.D, network.hidden_size, network.proj_size
+    made = network.backend.arrays.zeros((*dy.shape[:-1], D, H), dy.dtype)
+    made[..., :P] = dy.reshape(*dy.shape[:-1], D, P)
+    return made.reshape(*dy.shape[:-1], D * H)

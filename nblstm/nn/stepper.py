@@ -85,7 +85,7 @@ class Stepper:
         B, H, made = self._B, self._network.hidden_size, []
         for name in self._signals:
             array = signals[name]
-            if type(array) is not np.ndarray:
+            if type(array) is not np.ndarray or array.dtype != self._dtype:
                 array = self._arrays.real(f"signals[{name!r}]", array, self._network.dtype)
             if array.shape not in ((), (B,), (B, H)) and not (B == 1 and array.shape == (H,)):
                 needed = f"a number, (B,) = {(B,)}, or (B, H) = {(B, H)}{f', or (H,) = {(H,)}' * (B == 1)}"
