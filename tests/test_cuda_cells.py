@@ -79,7 +79,7 @@ def test_recurrent_matrices(matrix):
     check("simulated together", cells.lstm.with_matrix(matrix), "float32", **OPTIONS["layers"])
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru_reset_before"])
+@pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_projections(name):
     check("simulated steps", getattr(cells, name), "float64", proj_size=3, **OPTIONS["ragged"])
 

@@ -99,7 +99,7 @@ def check_the_language(x):
     made += [(cells.lstm.with_matrix(cells.heads(2)), {}), (cells.lstm, {"proj_size": 3}), (residual, {})]
     for own, options in made:
         lstm = nn.Recurrent(own, 4 if own.takes_x else I, 4, 2, dtype="float64", device="cpu", seed=0, **options)
-        given = np.concatenate([x, x], -1)[..., : lstm.input_size]
+        given = np.ascontiguousarray(np.concatenate([x, x], -1)[..., : lstm.input_size])
         expected, _ = lstm(given.transpose(1, 0, 2))
         assert_close(launched(lstm, given), expected.transpose(1, 0, 2), OUTPUT["float64"])
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: Arguments of nblstm's that Keras's classes have not, and the value with which they change nothing; None if the file
 #: says it elsewhere.
 NOT_WRITTEN: dict[str, Any] = {
-    "learn_initial_state": False, "batch_input_shape": None, "use_cudnn": None, "activity_regularizer": None,
+    "learn_initial_state": False, "signals": None, "batch_input_shape": None, "use_cudnn": None, "activity_regularizer": None,
     "unroll": None,
 }  # fmt: skip
 
