@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 #: Arguments of nblstm's that Keras's classes have not, and the value with which they change nothing; None if the file
 #: says it elsewhere.
 NOT_WRITTEN: dict[str, Any] = {
-    "learn_initial_state": False, "signals": None, "batch_input_shape": None, "use_cudnn": None, "activity_regularizer": None,
-    "unroll": None,
+    "learn_initial_state": False, "signals": None, "batch_input_shape": None, "use_cudnn": None,
+    "activity_regularizer": None, "unroll": None,
 }  # fmt: skip
 
 #: Modules of Keras's by the ends of the names of arguments whose values are from there.
