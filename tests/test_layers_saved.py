@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from processes import run_python
 from recurrent_layers import SEQUENCES, registered
 
 import nblstm
-from nblstm import layers
+from nblstm import cells, layers
 from nblstm.layers import (
     GRU,
     LSTM,
@@ -169,3 +170,29 @@ def test_names_of_both_directions():
     layer = Bidirectional(LSTM(2), weights=kernels)
     layer.build((None, 5, 3))
     assert all(np.array_equal(w, right) for w, right in zip(layer.get_weights(), kernels, strict=True))
+
+
+def test_cells_of_the_literature_go_by_their_names():
+    ready = {name: made for name in cells.__all__ if isinstance(made := getattr(cells, name), nblstm.cells.Cell)}
+    assert len(ready) > 60
+    for name, made in ready.items():
+        signals = dict.fromkeys(made.signals, 0) or None
+        config = RNN(made, 2, signals=signals).get_config()
+        assert config["cell"] == made.name
+        assert RNN.from_config(config).cell is made
+        assert RNN(name, 2, signals=signals).cell is made
+    with pytest.raises(ValueError, match="'mgu' is registered already"):
+        register_cell(nblstm.cell(gates="a", states="h")(lambda a, h: nblstm.tanh(a)), "mgu")
+    with pytest.raises(ValueError, match=r"'mguu' \(did you mean 'mgu'\?\); give one of gru, .*, or register your own"):
+        RNN("mguu", 2)
+
+
+def test_a_cell_of_the_literature_is_imported_when_it_is_named():
+    code = """
+import sys
+from nblstm.layers import RNN
+
+assert not [name for name in sys.modules if name.endswith("cells.minimal")]
+print(RNN("mgu", 2).cell.name, RNN.from_config({"cell": "ugrnn", "units": 3}).cell.name)
+"""
+    assert run_python(code).split() == ["mgu", "ugrnn"]

@@ -119,9 +119,7 @@ def test_mistakes():
 
     with pytest.raises(CellError, match="proj_size projects the first state"):
         nn.Recurrent(another_output, I, H, proj_size=P)
-    with pytest.raises(
-        CellError, match="'gru_reset_before' calls 'n' with something else, of H features"
-    ):
+    with pytest.raises(CellError, match="'gru_reset_before' calls 'n' with something else, of H features"):
         nn.Recurrent(cells.gru_reset_before, I, H, proj_size=P)
 
 

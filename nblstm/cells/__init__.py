@@ -124,5 +124,10 @@ def __getattr__(name: str):
     return found
 
 
+def is_imported_later(name: str) -> bool:
+    """Say if ``name`` is a cell, or a function that makes one, whose file is imported when it is first asked for."""
+    return name in _FILES
+
+
 def __dir__() -> list[str]:
     return __all__

@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from nblstm import cells
 from nblstm.arguments import custom
 from nblstm.cells import Cell
 from nblstm.cells.pickling import alike
 
-_CELLS: dict[str, Cell] = {name: made for name, made in vars(cells).items() if isinstance(made, Cell)}
+
+class _ReadyMade(Mapping):
+    """The cells of `nblstm.cells` by name; a file of cells of the literature is imported when one is looked up."""
+
+    def __init__(self):
+        self._names = dict.fromkeys(
+            name for name in cells.__all__
+            if isinstance(vars(cells).get(name), Cell) or (cells.is_imported_later(name) and not name.endswith("_with"))
+        )  # fmt: skip
+
+    def __getitem__(self, name: str) -> Cell:
+        if name not in self._names:
+            raise KeyError(name)
+        return getattr(cells, name)
+
+    def __contains__(self, name) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+_CELLS = _ReadyMade()
 
 
 def register_cell(cell: Cell, name: str | None = None) -> Cell:
@@ -60,7 +87,8 @@ def registered_cell(name: str) -> Cell:
     ValueError
         If there is none.
     """
-    return custom.named("cell", name, _CELLS, by="nblstm.layers.register_cell")
+    few = [own for own in _CELLS if not cells.is_imported_later(own)]  # of all, a sentence would have no room
+    return custom.named("cell", name, _CELLS, few, by="nblstm.layers.register_cell")
 
 
 def name_of(cell: Cell) -> str:
@@ -71,9 +99,8 @@ def name_of(cell: Cell) -> str:
     TypeError
         If it has none that could be written in a program.
     """
-    for name, known in _CELLS.items():
-        if known is cell:
-            return name
+    if _CELLS.get(cell.name) is cell:
+        return cell.name
     try:
         return custom.name_of(cell, cell.name, alike)
     except TypeError:
