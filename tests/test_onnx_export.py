@@ -65,7 +65,8 @@ def unused(unused, g, h, last, n):
 
 
 OWN = [mixed, ünicode, of_any_name, all_second, all_split, unused, waves]
-KNOWN = [made for made in vars(cells).values() if isinstance(made, Cell)]
+#: Those that the package imports: what other tests have imported by now is no case of these.
+KNOWN = [made for name, made in vars(cells).items() if isinstance(made, Cell) and not cells.is_imported_later(name)]
 KNOWN += [cells.recurrent_dropout(cells.lstm), cells.lstm_with("relu", "hard_sigmoid"), cells.gru_with("elu", "tanh")]
 KNOWN += [cells.gru_with("softsign", "hard_sigmoid", False), cells.rnn_with("leaky_relu"), cells.lstm_with("selu")]
 KNOWN += [cells.rnn_with("softplus"), cells.lstm_with("linear"), cells.rnn_with("gelu")]

@@ -294,7 +294,7 @@ def test_messages():
     message_of(ValueError, lambda: plots.gates(net, X[..., 1:]), "x has 3 features")
     message_of(ValueError, lambda: plots.gates(net, X[:0]), "x has 0 steps of 3 sequences; give one of each at least")
     message_of(ValueError, lambda: plots.gates(net, X, lengths=[9, 1, 1]), "lengths contains 9")
-    recurrent = Sequential([layers.LSTM(H, input_shape=(T, I))])
+    recurrent = Sequential([layers.LSTM(H, input_shape=(T, I), name="lstm")])
     message_of(ValueError, lambda: plots.gates(recurrent, X, layer="lst"), "layer is 'lst' (did you mean")
     message_of(ValueError, lambda: plots.gates(recurrent, X, lengths=[1]), "a model takes no state, lengths or signals")
     assert not pyplot.get_fignums()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, overload
 
 import numpy as np
 
@@ -166,6 +166,14 @@ class Recurrent(Module):
         changed = [f"{name}={v!r}" for name, v in options.items() if v != defaults.get(name, "float32")]
         return f"{type(self).__name__}({', '.join([*given, *changed])})"
 
+    @overload
+    def __call__(
+        self, x, state=None, lengths=None, *, mask=None, resets=None, signals=None, all_states: Literal[False] = False
+    ) -> tuple[np.ndarray, Any]: ...  # fmt: skip
+    @overload
+    def __call__(
+        self, x, state=None, lengths=None, *, mask=None, resets=None, signals=None, all_states: bool
+    ) -> tuple[Any, Any]: ...  # fmt: skip
     def __call__(
         self, x, state=None, lengths=None, *, mask=None, resets=None, signals=None, all_states: bool = False
     ) -> tuple[Any, Any]:  # fmt: skip
@@ -214,6 +222,16 @@ class Recurrent(Module):
             self._carried.take(states)
         return y, self._from_tuple(states)
 
+    @overload
+    def forward(
+        self, x, state=None, lengths=None, *, mask=None, resets=None, signals=None, checkpoint: int | None = None,
+        reserve: np.ndarray | None = None, all_states: Literal[False] = False,
+    ) -> tuple[np.ndarray, Any, Tape]: ...  # fmt: skip
+    @overload
+    def forward(
+        self, x, state=None, lengths=None, *, mask=None, resets=None, signals=None, checkpoint: int | None = None,
+        reserve: np.ndarray | None = None, all_states: bool,
+    ) -> tuple[Any, Any, Tape]: ...  # fmt: skip
     def forward(
         self, x, state=None, lengths=None, *, mask=None, resets=None, signals=None, checkpoint: int | None = None,
         reserve: np.ndarray | None = None, all_states: bool = False,
