@@ -91,7 +91,7 @@ class _TangentStep:
                 continue  # with its link
             node, end = Value("input", name), TANGENT
             self._values[node] = arguments["own_x" if name == "x" else name]
-            half = name[-2:] if gates.get(name[:-2]) and name[:-2] in base.split else ""
+            half = name[-2:] if name[:-2] in base.split and name[-2:] in ("_x", "_h") else ""  # not of a vector r_z
             tangent = f"{name.removesuffix(half)}{end}{half}" if half else ("own_x" if name == "x" else name) + end
             self._tangents[node] = arguments[tangent]
             gate = gates.get(name)

@@ -225,13 +225,15 @@ class DualRun:
 
     def _sliced(self, y: np.ndarray) -> np.ndarray:
         plan = self._plan
-        return y.reshape(*y.shape[:2], plan.D, -1)[..., : plan.output_size].reshape(*y.shape[:2], -1)
+        return y.reshape(*y.shape[:2], plan.D, plan.hidden_size)[..., : plan.output_size].reshape(
+            *y.shape[:2], plan.D * plan.output_size
+        )
 
     def _padded(self, d_y: np.ndarray) -> np.ndarray:
         plan, own = self._plan, self._time_major(d_y)
         made = np.zeros((*own.shape[:2], plan.D, plan.hidden_size), plan.dtype)
-        made[..., : plan.output_size] = own.reshape(*own.shape[:2], plan.D, -1)
-        return made.reshape(*own.shape[:2], -1)
+        made[..., : plan.output_size] = own.reshape(*own.shape[:2], plan.D, plan.output_size)
+        return made.reshape(*own.shape[:2], plan.D * plan.hidden_size)
 
     def _states(self, network: Recurrent, state, B: int) -> list[np.ndarray]:
         if state is None:

@@ -185,6 +185,8 @@ def _sizes(path: str, cell: Cell, state: Mapping[str, np.ndarray], config: Mappi
     layers = {int(found[1]) for name in state if (found := re.fullmatch(r"\w+?_l(\d{1,9})", name))}
     both = any(name.endswith("_l0_reverse") for name in state)
     L, bias = layers_of(len(layers)), bool({"bias_ih_l0", "bias_hh_l0"} & {*state})
+    if not (made.input_gates or made.recurrent_gates):  # there is no bias either way
+        bias = config.get("bias", True)
     learns = f"initial_{made.states[0]}_l0" in state
     layout = recurrent_layout(made, I, H, L, 2 if both else 1, bias, learns, P)
     parameter_files.check_names(path, state, "", layout.shapes)
