@@ -10,13 +10,13 @@ Each stage of a step, see `stages.py`, is a function: forward ``forward_1``, ``f
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from nblstm.cells.stages import Program, Row, Stage, backward_program, forward_program, saved_names, saved_row
+from nblstm.cells.stages import Program, Row, backward_program, forward_program, saved_names, saved_row
 from nblstm.symbolic.differentiate import gradients
 from nblstm.symbolic.emit import emit_function
-from nblstm.symbolic.graph import topological
+from nblstm.symbolic.graph import Value, topological
 
 if TYPE_CHECKING:
     from nblstm.cells.cell import Cell
@@ -61,9 +61,9 @@ class Function(NamedTuple):
 
 def forward_functions(cell: Cell, saving: bool = True, name: str = "forward", keep: bool = True) -> list[Function]:
     """The stages of a step: each returns operands, or the new states, and then what BPTT saves."""
-    stages = forward_program(cell, keep).stages
-    order = [*cell.arguments, *(argument for stage in stages for argument in stage.known.values())]
-    return [_function(name, stages, k, order, saving, {}) for k in range(len(stages))]
+    program = forward_program(cell, keep)
+    order = [*cell.arguments, *(argument for stage in program.stages for argument in stage.known.values())]
+    return [_function(name, cell, program, k, order, saving, {}) for k in range(len(program.stages))]
 
 
 def backward_functions(cell: Cell, keep: bool = True) -> list[Function]:
@@ -78,11 +78,11 @@ def backward_functions(cell: Cell, keep: bool = True) -> list[Function]:
     if len(program.stages) == 1:  # a new state has two users, the next step and other new states
         totals = gradients(graph.states, graph.d_states, graph.states)
         hints = {node: f"d{name}_total" for name, node in zip(cell.states, totals, strict=True)}
-    return [_function("backward", program.stages, k, order, False, hints) for k in range(len(program.stages))]
+    return [_function("backward", cell, program, k, order, False, hints) for k in range(len(program.stages))]
 
 
-def _function(name: str, stages: list[Stage], k: int, order: Iterable[str], saving: bool, hints) -> Function:
-    stage, last = stages[k], k == len(stages) - 1
+def _function(name: str, cell: Cell, program: Program, k: int, order: Iterable[str], saving: bool, hints) -> Function:
+    stage, last = program.stages[k], k == len(program.stages) - 1
     results = stage.results | {f"saved_{own}": value for own, value in stage.saved.items() if saving}
     used = {
         stage.known[node] for node in topological(list(results.values()), leaves=stage.known) if node in stage.known
@@ -90,8 +90,23 @@ def _function(name: str, stages: list[Stage], k: int, order: Iterable[str], savi
     own, arguments = name if last else f"{name}_{k + 1}", tuple(dict.fromkeys(a for a in order if a in used))
     # A saved value is called by its meaning.
     called = [(result.removeprefix("saved_"), value) for result, value in results.items()]
-    text = emit_function(own, arguments, stage.known, called, hints=hints) if results else ""
+    of_units, of_rows = {*cell.vectors, *cell.scalars}, {*program.row.numbers, *saved_row(cell).numbers, *cell.scalars}
+    rounded = _rounded(results.values(), stage.known, (of_units, of_rows))
+    text = emit_function(own, arguments, stage.known, called, hints=hints, rounded=rounded) if results else ""
     return Function(own, arguments, tuple(results), text)
+
+
+def _rounded(results: Iterable[Value], known: Mapping[Value, str], unchanging: Iterable[set[str]]) -> set[Value]:
+    """Products of the arguments of one set alone, which stay the same through a loop, over rows or over units.
+
+    LLVM may compute such a product before the loop, in some of the loop's copies (several units at once; the rest).
+    Fused with a sum where it is not, it would have other bits there: those of a unit would depend on where threads
+    share the units of a row. So it is rounded everywhere.
+    """
+    own: dict[Value, set[str]] = {}
+    for node in topological(list(results), leaves=known):
+        own[node] = {known[node]} if node in known else set().union(*(own[operand] for operand in node.operands))
+    return {node for node, used in own.items() if node.op == "mul" and any(used <= names for names in unchanging)}
 
 
 def header(cell: Cell, dtype: str) -> str:

@@ -190,6 +190,13 @@ def square_root(builder, x):
     return builder.call(builder.module.declare_intrinsic("llvm.sqrt", [x.type]), [x])
 
 
+@in_llvm(lambda a, b: a(a, b))
+def product(builder, a, b):
+    """``a * b``, rounded: no part of a fused multiply-add."""
+    # The flag says nothing of products; one without flags is given "contract", see `target.py`.
+    return builder.fmul(a, b, flags=("arcp",))
+
+
 @in_llvm(lambda x: x(x))
 def rounded(builder, x):
     """The nearest whole number, of two the even one: one instruction, of several numbers at once."""

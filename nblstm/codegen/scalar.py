@@ -24,7 +24,7 @@ from functools import cache
 import numpy as np
 from llvmlite import ir
 
-from nblstm.codegen.intrinsics import in_llvm, rounded, square_root
+from nblstm.codegen.intrinsics import in_llvm, product, rounded, square_root
 from nblstm.codegen.logarithms import logarithms
 from nblstm.codegen.sine import sine_functions, write_negative_if_odd
 from nblstm.codegen.target import inlined
@@ -97,8 +97,8 @@ def scalar_functions(dtype: str, compiled: Callable = inlined) -> dict:
     Returns
     -------
     dict of str to Numba dispatcher
-        ``exp expm1 exp2 log log1p log2 sqrt rsqrt abs sign round sigmoid tanh sin cos erf minimum maximum clip``, each
-        from scalars of ``dtype`` to one.
+        ``exp expm1 exp2 log log1p log2 sqrt rsqrt abs sign round sigmoid tanh sin cos erf minimum maximum clip
+        product``, each from scalars of ``dtype`` to one.
     """
     real = np.dtype(dtype).type
     ONE = real(1)
@@ -107,7 +107,7 @@ def scalar_functions(dtype: str, compiled: Callable = inlined) -> dict:
     def rsqrt(x):
         return ONE / square_root(x)
 
-    own = logarithms(dtype, compiled) | {"sqrt": square_root, "rsqrt": rsqrt, "round": rounded}
+    own = logarithms(dtype, compiled) | {"sqrt": square_root, "rsqrt": rsqrt, "round": rounded, "product": product}
     return functions_for(dtype, compiled, power_of_two, negative_if_odd) | own
 
 
@@ -253,10 +253,14 @@ def functions_for(dtype: str, compiled: Callable, power_of_two: Callable, negati
     def rsqrt(x):
         return ONE / real(math.sqrt(x))
 
+    @compiled
+    def product(a, b):
+        return a * b
+
     return {
         "exp": exp, "expm1": expm1, "exp2": exp2, "log": log, "log1p": log1p, "log2": log2, "sqrt": sqrt,
         "rsqrt": rsqrt, "abs": absolute, "sign": sign, "round": round, "sigmoid": sigmoid, "tanh": tanh,
-        "minimum": minimum, "maximum": maximum, "clip": clip,
+        "minimum": minimum, "maximum": maximum, "clip": clip, "product": product,
         "erf": _erf(dtype, compiled, expm1_of_negative), **sine_functions(dtype, compiled, negative_if_odd),
     }  # fmt: skip
 

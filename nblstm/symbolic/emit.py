@@ -8,7 +8,7 @@ from __future__ import annotations
 import linecache
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -92,7 +92,7 @@ SCALAR = Dialect(
 
 def emit_function(
     name: str, arguments: Iterable[str], known: Mapping[Value, str], results: Iterable[tuple[str, Value]],
-    dialect: Dialect = SCALAR, hints: Mapping[Value, str] | None = None,
+    dialect: Dialect = SCALAR, hints: Mapping[Value, str] | None = None, rounded: Collection[Value] = (),
 ) -> str:  # fmt: skip
     """Source of a function: a line for each result, and for each value that is used more than once, or is long.
 
@@ -107,6 +107,8 @@ def emit_function(
     dialect : Dialect
     hints : dict of Value to str, optional
         Names of other values, which are else called by their `meaning`.
+    rounded : collection of Value, optional
+        Products that become no part of a fused multiply-add; ``product(a, b)`` in the source.
     """
 
     def written(node: Value) -> Value:
@@ -128,10 +130,13 @@ def emit_function(
         node = written(node)
         if node in named:
             return named[node]
-        return f"({text[node]})" if dialect.form(node).binding < binding else text[node]
+        return f"({text[node]})" if dialect.form(spelled(node)).binding < binding else text[node]
+
+    def spelled(node: Value) -> Value:
+        return Value("product", *node.args) if node in rounded else node
 
     for node in order:
-        expression = dialect.expression(node, operand)
+        expression = dialect.expression(spelled(node), operand)
         if node.op != "constant" and (node in shown or uses[node] > 1 or len(expression) > dialect.longest):
             named[node] = unused(proposed.get(node) or meaning(node, named), taken)
             lines.append(dialect.line.format(name="{name}", value=expression).format(name=named[node]))
