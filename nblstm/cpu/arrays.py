@@ -70,6 +70,11 @@ class HostArrays:
         np.copyto(target, values)
 
     @staticmethod
+    def copied(array: np.ndarray) -> np.ndarray:
+        """A copy for the caller; see `memory.copied`."""
+        return memory.copied(array)
+
+    @staticmethod
     def from_host(array: np.ndarray) -> np.ndarray:
         """An array of NumPy's, on this device."""
         return array

@@ -145,6 +145,11 @@ class DeviceArrays:
         """An array of zeros."""
         return self._xp.zeros(shape, dtype)
 
+    @staticmethod
+    def copied(array):
+        """A copy for the caller."""
+        return array.copy()
+
     def copy(self, target, values) -> None:
         """Fill an array, from one of this GPU or of NumPy."""
         with self._runtime.active():

@@ -244,7 +244,7 @@ class Pass:
         """Outputs of the last layer in the layout of x, with D H features; 0 beyond each sequence's end."""
         if self._y_view is None:
             return self.layout.user(self.batch.unpack(self.y[: self.batch.N]))
-        return self._y_view.copy() if self.kept and (self._training or self.copies) else self._y_view
+        return self._arrays.copied(self._y_view) if self.kept and (self._training or self.copies) else self._y_view
 
     def let_go(self) -> None:
         """Hold nothing of the caller's after an inference."""
