@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from messages import message_of
 
+import nblstm
 from nblstm import cells, layers, nn
 from nblstm.models import Sequential
 from nblstm.training import Adam
@@ -137,3 +138,27 @@ def test_each_protocol_of_pickle(protocol):
     one = model()
     other = pickle.loads(pickle.dumps(one, protocol))
     assert other.predict(X, verbose=0).tobytes() == one.predict(X, verbose=0).tobytes()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_large_passes_keep_nothing_of_the_callers(threads, batch_first):
+    # Large enough to be copied on all threads, and small enough for the pass to be used again.
+    T, B, I, H = 41, 29, 37, 35
+    rng, axis = np.random.default_rng(0), 0 if batch_first else 1
+    network = nn.GRU(I, H, batch_first=batch_first, dtype="float64", seed=0)
+    shape = (B, T) if batch_first else (T, B)
+    given = [rng.normal(size=(*shape, I)), rng.normal(size=(*shape, 2 * I))[..., ::2]]  # the second has gaps
+    alone = [np.stack([network(np.take(x, b, axis))[0] for b in range(B)], axis) for x in given]
+    dy = rng.normal(size=(*shape, H))
+    nblstm.set_num_threads(threads)
+    for _ in range(3):
+        outputs = []
+        for x, expected in zip(given, alone, strict=True):
+            changed = x.copy() if x.flags.c_contiguous else np.repeat(x, 2, axis=-1)[..., ::2]
+            y, _, tape = network.forward(changed)
+            changed[...] = np.nan
+            assert np.isfinite(network.backward(tape, dy).flat).all()
+            np.testing.assert_allclose(y, expected, rtol=1e-10, atol=1e-12)
+            outputs.append(y)
+        np.testing.assert_allclose(outputs[0], alone[0], rtol=1e-10, atol=1e-12)

@@ -240,12 +240,3 @@ def zeros(shape: tuple[int, ...], dtype) -> np.ndarray:
     array = empty(shape, dtype)
     array.fill(0)
     return array
-
-
-def copied(array: np.ndarray) -> np.ndarray:
-    """A C-contiguous copy, a large one as from `empty`."""
-    if array.nbytes < LARGE:
-        return array.copy()
-    copy = empty(array.shape, array.dtype)
-    copy[...] = array
-    return copy

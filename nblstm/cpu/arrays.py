@@ -10,7 +10,7 @@ import numpy as np
 from nblstm.arguments import validate
 from nblstm.buffers import memory
 from nblstm.buffers.batch import Batch, uniform_batch
-from nblstm.cpu.kernels.gather import pack_rows
+from nblstm.cpu.kernels.gather import copy_numbers, pack_rows
 
 
 class HostBatch(Batch):
@@ -67,12 +67,16 @@ class HostArrays:
     @staticmethod
     def copy(target: np.ndarray, values: np.ndarray) -> None:
         """Fill an array."""
-        np.copyto(target, values)
+        copy_numbers(target, values)
 
     @staticmethod
     def copied(array: np.ndarray) -> np.ndarray:
-        """A copy for the caller; see `memory.copied`."""
-        return memory.copied(array)
+        """A C-contiguous copy for the caller."""
+        if array.nbytes < memory.LARGE:
+            return array.copy()
+        own = memory.empty(array.shape, array.dtype)
+        copy_numbers(own, array)
+        return own
 
     @staticmethod
     def from_host(array: np.ndarray) -> np.ndarray:

@@ -85,8 +85,7 @@ class Pass:
         self._starts_at_zero = network.starts_at_zero
         arrays, dtype = network.backend.arrays, network.dtype
         I, D, L = network.input_size, network.D, network.num_layers
-        T, B, features = batch.T, batch.B, D * network.hidden_size  # of the caller's batch
-        N = T * B
+        T, B, N, features = batch.T, batch.B, batch.T * batch.B, D * network.hidden_size  # of the caller's batch
         self._arrays, self._dtype, self._features = arrays, dtype, features
         self.kept, self.learned = reserve is not None, False
         self.seal_of_reserve: Seal | None = None  # the caller's, once it is filled
@@ -139,9 +138,8 @@ class Pass:
     @property
     def nbytes(self) -> int:
         """Bytes of its arrays."""
-        own = [self._all_states, self._all_d_states, self._dy, *self._outputs, *self._reserve.values()]
-        if not self._reserve:
-            own.append(self.x)
+        own_x = [] if self._reserve else [self.x]
+        own = [self._all_states, self._all_d_states, self._dy, *self._outputs, *self._reserve.values(), *own_x]
         return sum(layer.nbytes for layer in self.layers) + sum(array.nbytes for array in own if array is not None)
 
     def _set_views(self) -> None:
@@ -196,8 +194,10 @@ class Pass:
             rows = self.dropout.on_input(self.layout.time_major(x), self.batch)
         elif self._x_view is None:
             rows = self.batch.pack(self.layout.time_major(x), rows)
-        elif x is not None:
+        elif x is not None and self.copies:
             self._x_view[...] = x
+        elif x is not None:
+            self._arrays.copy(self._x_view, x)
         for k, layer, states, y in self._stages:
             if k and generator is not None:
                 rows = self.dropout.on_outputs(k, rows[: self.batch.N])
