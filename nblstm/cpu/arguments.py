@@ -159,6 +159,7 @@ class PackArguments(Arguments):
     matrix: Array
     matrix_row: int
     packed: Array
+    run: int  # inner numbers that are pairs of bfloat16 by themselves, see `inner_numbers`
 
 
 @structure
@@ -192,7 +193,9 @@ class ForwardArguments(Arguments):
     x_row: int
     sparse: int  # rows of x with no more nonzeros than this on average are multiplied without their zeros
     w_x: Array
+    w_x_panel: int
     w_h: Array
+    w_h_panel: int  # numbers from one panel to the next
     bias: Array
     vectors: Array  # see PackedWeights
     state: Array
@@ -232,6 +235,7 @@ class BackwardArguments(Arguments):
     active: Array
     offset: Array
     w_h: Array
+    w_h_panel: int  # numbers from one panel to the next
     d_state: Array
     d_state_plane: int  # S planes of (B, H): gradient of the states after the steps in, before them out
     dy: Array
@@ -289,6 +293,7 @@ class GradientArguments(Arguments):
     sparse_block: Kernel
     asked: Array  # set to 1 to have sparse_block compiled, which is 0 until then
     w_x: Array
+    w_x_panel: int
     zeros: Array
     dx: Array
     dx_row: int
@@ -299,3 +304,4 @@ class GradientArguments(Arguments):
     d_bias_hh: Array  # biases 0 where there are none
     accumulate: int  # 0: set the weights' and biases' gradients, 1: add to them
     gemm: Kernel
+    columns_gemm: Kernel  # where both matrices are plain

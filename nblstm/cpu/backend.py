@@ -42,7 +42,9 @@ class Backend:
     def packed(network, parameters: dict[str, np.ndarray], training: bool) -> PackedNetwork:
         """Weights of a network as kernels read them; to be filled by its `pack`."""
         H = network.hidden_size
-        return PackedNetwork(network.cell, parameters, H, network.num_layers, network.D, network.gates, training)
+        return PackedNetwork(
+            network.cell, parameters, H, network.num_layers, network.D, network.gates, training, network.precision
+        )
 
     @staticmethod
     def layer_pass(

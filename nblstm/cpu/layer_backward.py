@@ -21,7 +21,7 @@ from nblstm.cpu.kernels.gather import gather_rows
 from nblstm.cpu.kernels.gradients import gradients_kernel
 from nblstm.cpu.kernels.state_gradients import state_arguments
 from nblstm.cpu.layer_forward import History
-from nblstm.cpu.matrix.gemm import gemm
+from nblstm.cpu.matrix.products import panel_numbers, product, product_of_columns
 from nblstm.cpu.matrix.sparse import sparse_weight_block
 from nblstm.cpu.partition import Sizes, Steps, in_order, partition, row_bounds, whole
 from nblstm.cpu.sample_gradients import sample_gradients
@@ -129,15 +129,16 @@ class LayerBackward:
     def _new_segment(self, directions: list[int], started: set[int]) -> _Segment:
         """The kernel arguments of a segment, with all that no batch changes."""
         sizes = self._sizes
-        cell, I, H, dtype = sizes.cell, sizes.I, sizes.H, sizes.dtype
-        instructions, starts = backward_table(cell, dtype, H)
+        cell, I, H, dtype, precision = sizes.cell, sizes.I, sizes.H, sizes.dtype, sizes.precision
+        instructions, starts = backward_table(cell, precision, H)
         loop, gradients = Launch(BackwardArguments, len(directions)), []
         for record, d in zip(loop, directions, strict=True):
             history = self._histories[d]
             record.numbers(
                 B=sizes.B, H=H, recurrent_columns=sizes.columns, recurrent_start=cell.recurrent_start * H,
                 d_state_plane=sizes.state_plane, d_vectors_row=(len(cell.vectors) + len(cell.scalars)) * H,
-                dz_row=self._dz_row, gemm=gemm(dtype), stages=len(starts) - 2,
+                dz_row=self._dz_row, gemm=product(precision), stages=len(starts) - 2,
+                w_h_panel=panel_numbers(precision, sizes.columns, H),
             )  # fmt: skip
             record.set(program=instructions, stage_starts=starts)
             record.set(**history.fields(0), y_all=history.y, tape_all=history.states)
@@ -146,7 +147,8 @@ class LayerBackward:
                 I=I, H=H, gates=len(cell.input_gates), recurrent_start=cell.recurrent_start * H,
                 dx_start=len(cell.preactivations) * H if cell.takes_x else -1, block=-(-H // self._weight_blocks),
                 dz_row=self._dz_row, x_row=I, dx_row=I, accumulate=int(d in started),
-                sparse_block=_sparse_blocks.get(dtype, 0), gemm=gemm(dtype),
+                sparse_block=_sparse_blocks.get(dtype, 0), gemm=product(precision),
+                columns_gemm=product_of_columns(precision), w_x_panel=panel_numbers(precision, sizes.input_columns),
             )  # fmt: skip
             own[0].set(
                 input_order=input_order(cell, sizes.gates), recurrent_order=recurrent_order(cell, sizes.gates),
@@ -162,7 +164,8 @@ class LayerBackward:
         segment.row_parts.clear()
         # Parts of each segment end together, whatever the lengths; a batch of equal lengths is always cut alike.
         alike = self._cut.by_units or batch.uniform
-        worth = batch.N * sizes.columns * sizes.I >= thresholds.SPARSE_GRADIENT_WORK
+        # Sums of pairs have other bits than those without zeros, of which only later passes have the kernel.
+        worth = batch.N * sizes.columns * sizes.I >= thresholds.SPARSE_GRADIENT_WORK and sizes.precision == sizes.dtype
         for k, d in enumerate(segment.directions):
             (lo, hi), history, told = segment.rows[k], self._histories[d], segment.gradients[k][0]
             segment.loop[k].numbers(

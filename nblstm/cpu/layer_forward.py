@@ -15,7 +15,7 @@ from nblstm.cpu.arguments import ForwardArguments, Launch, address, place
 from nblstm.cpu.kernels.barrier import sync_size
 from nblstm.cpu.kernels.forward import forward_by_rows, forward_by_units
 from nblstm.cpu.kernels.inputs import input_products
-from nblstm.cpu.matrix.gemm import gemm
+from nblstm.cpu.matrix.products import panel_numbers, product
 from nblstm.cpu.partition import Sizes, Steps, in_order, partition, steps_ahead
 from nblstm.cpu.tables import forward_table, given_table
 from nblstm.cpu.weights import PackedWeights
@@ -63,15 +63,16 @@ class History:
 
 def layer_arguments(sizes: Sizes, training: bool, taping: bool = False) -> dict[str, Any]:
     """Arguments of a layer's kernel that are the same for all batches of as many sequences."""
-    cell, dtype = sizes.cell, sizes.dtype
+    cell, dtype, precision = sizes.cell, sizes.dtype, sizes.precision
     instructions, starts = forward_table(cell, dtype, sizes.H, training, taping)
     return {
         "I": sizes.I, "H": sizes.H, "input_columns": sizes.input_columns, "recurrent_columns": sizes.columns,
         "recurrent_start": cell.recurrent_start * sizes.H, "program": instructions, "stage_starts": starts,
         "stages": len(starts) - 1, "given": given_table(cell), "givens": len(given_table(cell)),
         "given_start": len(cell.preactivations) * sizes.H, "x_row": sizes.I, "state_plane": sizes.state_plane,
-        "y_row": sizes.D * sizes.H, "z_row": sizes.z_row, "input_products": input_products(dtype),
-        "gemm": gemm(dtype),
+        "y_row": sizes.D * sizes.H, "z_row": sizes.z_row, "input_products": input_products(precision),
+        "gemm": product(precision), "w_x_panel": panel_numbers(precision, sizes.I),
+        "w_h_panel": panel_numbers(precision, sizes.H),
     }  # fmt: skip
 
 

@@ -37,13 +37,14 @@ class Sizes(NamedTuple):
     B: int
     state_plane: int
     dtype: str
+    precision: str  # of matrix products, see `products.py`
 
     @classmethod
     def of(cls, network, I: int, states: np.ndarray) -> Sizes:
         """Make the sizes of a layer with I inputs, and states (S, D, B, H) that are a slice of those of all layers."""
         _, _, B, H = states.shape
         plane, dtype = states.strides[0] // states.itemsize, DTYPES[states.itemsize]
-        return cls(network.cell, network.gates, network.directions, network.D, I, H, B, plane, dtype)
+        return cls(network.cell, network.gates, network.directions, network.D, I, H, B, plane, dtype, network.precision)
 
     @property
     def item(self) -> int:

@@ -11,6 +11,7 @@ from nblstm.cells.stages import backward_program, forward_program
 from nblstm.cpu.kernels.inputs import BERNOULLI, GIVEN, NORMAL, SIGNAL, X
 from nblstm.cpu.kernels.pointwise import backward_rows, forward_rows
 from nblstm.cpu.kernels.program import program_table
+from nblstm.cpu.matrix.products import dtype_of
 
 
 @cache
@@ -29,10 +30,11 @@ def forward_table(
 
 
 @cache
-def backward_table(cell: Cell, dtype: str, H: int) -> tuple[np.ndarray, np.ndarray]:
+def backward_table(cell: Cell, precision: str, H: int) -> tuple[np.ndarray, np.ndarray]:
     """The program of a step's gradient, see `program_table`."""
+    dtype = dtype_of(precision)
     return program_table(
-        cell, backward_program(cell), H, lambda stage: backward_rows(cell, dtype, stage), backward=True
+        cell, backward_program(cell), H, lambda stage: backward_rows(cell, dtype, stage), True, precision=precision
     )
 
 

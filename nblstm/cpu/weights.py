@@ -15,11 +15,13 @@ from nblstm.buffers import memory
 from nblstm.buffers.layout import add_biases, input_order, recurrent_order, suffix
 from nblstm.cells.cell import Cell
 from nblstm.codegen.compiler import compiled
-from nblstm.codegen.intrinsics import distinct, offset, pointer_to, record, smaller
+from nblstm.codegen.intrinsics import distinct, larger, offset, pointer_to, record, smaller
 from nblstm.codegen.target import inlined
 from nblstm.cpu import threads, thresholds
 from nblstm.cpu.arguments import DTYPES, Launch, PackArguments, Place, place, pointer_type
+from nblstm.cpu.matrix.bfloat16 import pair
 from nblstm.cpu.matrix.blocks import padded, panel_columns
+from nblstm.cpu.matrix.products import dtype_of, inner_numbers
 
 
 class PackedWeights:
@@ -49,7 +51,7 @@ class PackedWeights:
 
     def __init__(
         self, cell: Cell, parameters: dict[str, np.ndarray], H: int, layer: int, direction: int,
-        gates: tuple[str, ...], training: bool,
+        gates: tuple[str, ...], training: bool, precision: str,
     ):  # fmt: skip
         end = suffix(layer, direction)
         dtype = next(iter(parameters.values()), np.empty(0, np.float32)).dtype  # with no parameters, all here is empty
@@ -60,24 +62,28 @@ class PackedWeights:
         self._vector_names = [f"{name}{end}" for name in (*cell.vectors, *cell.scalars)]
         self._bias = np.zeros((len(cell.preactivations), H), dtype)
         self._vectors = np.empty((len(self._vector_names), H), dtype) if self._vector_names else None
-        matrices = []  # to be packed: rows in blocks of H, the gate of each, columns, and whether it is transposed
+        # To be packed: rows in blocks of H, the gate of each, columns, whether it is transposed, and its runs of pairs.
+        matrices = []
         for transposed in (1, 0)[: 1 + training]:
-            matrices += [(w_ih, input_order(cell, gates), transposed), (w_hh, recurrent_order(cell, gates), transposed)]
-        sizes = [_panel_numbers(matrix, transposed, DTYPES[item]) for matrix, _, transposed in matrices]
+            matrices += [
+                (w_ih, input_order(cell, gates), transposed, 0),
+                (w_hh, recurrent_order(cell, gates), transposed, 0 if transposed else H),
+            ]
+        sizes = [_numbers(matrix, transposed, run, precision) for matrix, _, transposed, run in matrices]
         packed = memory.empty((sum(sizes),), dtype)
         places: list[Place] = [place(packed, item * sum(sizes[:k])) for k in range(len(sizes))]
         self._arguments = Launch(PackArguments, len(matrices))
-        for arguments, (matrix, order, transposed), target in zip(self._arguments, matrices, places, strict=True):
+        for arguments, (matrix, order, transposed, run), target in zip(self._arguments, matrices, places, strict=True):
             N, K = matrix.shape if transposed else matrix.shape[::-1]
             arguments.set(
                 parts=padded(N, DTYPES[item]) // panel_columns(DTYPES[item]), N=N, K=K, block=H, order=order,
-                transposed=transposed, matrix_row=matrix.shape[1], packed=target,
+                transposed=transposed, matrix_row=matrix.shape[1], packed=target, run=run or K,
             )  # fmt: skip
         self._matrix_names = [f"weight_{which}{end}" for which in ("ih", "hh")] * (1 + training)
         self._parameters: dict[str, np.ndarray] | None = None
         self._parts = sum(arguments.parts for arguments in self._arguments)
         self._serial, self.nbytes = sum(sizes) < thresholds.SERIAL_PACKING * threads.patience(), packed.nbytes
-        self._kernel = pack_kernel(DTYPES[item])
+        self._kernel = pack_pairs_kernel() if precision == "bfloat16" else pack_kernel(precision)
         vectors = place(self._vectors)
         self.forward = {"w_x": places[0], "w_h": places[1], "bias": place(self._bias), "vectors": vectors}
         self.backward = (*places[2:], vectors) if training else None
@@ -117,10 +123,10 @@ class PackedNetwork:
 
     def __init__(
         self, cell: Cell, parameters: dict[str, np.ndarray], H: int, num_layers: int, directions: int,
-        gates: tuple[str, ...], training: bool,
+        gates: tuple[str, ...], training: bool, precision: str,
     ):  # fmt: skip
         self.layers = [
-            [PackedWeights(cell, parameters, H, layer, d, gates, training) for d in range(directions)]
+            [PackedWeights(cell, parameters, H, layer, d, gates, training, precision) for d in range(directions)]
             for layer in range(num_layers)
         ]
 
@@ -136,10 +142,10 @@ class PackedNetwork:
                 own.pack(parameters)
 
 
-def _panel_numbers(matrix: np.ndarray, transposed: int, dtype: str) -> int:
+def _numbers(matrix: np.ndarray, transposed: int, run: int, precision: str) -> int:
     """Numbers of a matrix's panels, the last of which is filled up."""
     N, K = matrix.shape if transposed else matrix.shape[::-1]
-    return padded(N, dtype) * K
+    return padded(N, dtype_of(precision)) * inner_numbers(precision, K, run)
 
 
 @cache
@@ -191,3 +197,65 @@ def pack_kernel(dtype: str) -> int:
         return pack, types.void(pointer_type(PackArguments), integer)
 
     return compiled(f"pack_{dtype}", "", make)
+
+
+@cache
+def pack_pairs_kernel() -> int:
+    """Address of the kernel that fills one panel with pairs, see `bfloat16.py`; it is given `PackArguments`."""
+
+    def make():
+        real, PANEL = types.float32, panel_columns("float32")
+        integer = types.int64
+
+        @inlined
+        def column(pairs, source, target):
+            """Pairs of a row of the matrix, one below the other."""
+            distinct()
+            for p in range(pairs):
+                target[p * PANEL] = pair(source[2 * p], source[2 * p + 1])
+
+        @inlined
+        def two_rows(columns, first, second, target):
+            """Pairs of two rows of the matrix, side by side."""
+            distinct()
+            for c in range(columns):
+                target[c] = pair(first[c], second[c])
+
+        def pack(jobs, part):
+            which = 0
+            while part >= record(jobs, which).parts:
+                part -= record(jobs, which).parts
+                which += 1
+            job = record(jobs, which)
+            order = pointer_to(job.order, integer)
+            matrix, N, K, block, run = pointer_to(job.matrix, real), job.N, job.K, job.block, job.run
+            columns = smaller(PANEL, N - part * PANEL)
+            run_pairs = (run + 1) // 2
+            pairs = K // larger(run, 1) * run_pairs
+            panel = offset(pointer_to(job.packed, real), part * PANEL * pairs)
+            if job.transposed:
+                for c in range(columns):
+                    n = part * PANEL + c
+                    source = offset(matrix, (order[n // block] * block + n % block) * job.matrix_row)
+                    column(K // 2, source, offset(panel, c))
+                    if K % 2:
+                        panel[(pairs - 1) * PANEL + c] = pair(source[K - 1], real(0))
+            else:
+                for p in range(pairs):
+                    k = p // run_pairs * run + p % run_pairs * 2
+                    first = offset(matrix, (order[k // block] * block + k % block) * job.matrix_row + part * PANEL)
+                    target = offset(panel, p * PANEL)
+                    if p % run_pairs * 2 + 1 < run:
+                        k += 1
+                        second = offset(matrix, (order[k // block] * block + k % block) * job.matrix_row + part * PANEL)
+                        two_rows(columns, first, second, target)
+                    else:
+                        for c in range(columns):
+                            target[c] = pair(first[c], real(0))
+            for p in range(pairs):
+                for c in range(columns, PANEL):
+                    panel[p * PANEL + c] = 0
+
+        return pack, types.void(pointer_type(PackArguments), integer)
+
+    return compiled("pack_bfloat16", "", make)

@@ -61,6 +61,7 @@ class Network:
     recurrent_dropout: float = 0.0
     learn_initial_state: bool = False
     proj_size: int = 0
+    own_precision: str = ""
 
     def __post_init__(self):
         if self.recurrent_dropout:
@@ -70,6 +71,11 @@ class Network:
     def numpy_dtype(self) -> np.dtype:
         """The dtype of all its arrays."""
         return np.dtype(self.dtype)
+
+    @property
+    def precision(self) -> str:
+        """Of matrix products: "bfloat16", or the dtype."""
+        return self.own_precision or self.dtype
 
     @cached_property
     def D(self) -> int:
@@ -121,7 +127,7 @@ class Network:
     @cached_property
     def in_float64(self) -> Network:
         """The same in float64."""
-        return replace(self, dtype="float64")
+        return replace(self, dtype="float64", own_precision="")
 
     def variant(self, dropped: bool, noise: bool) -> Network:
         """The network that a pass runs: with recurrent dropout or without, with noise or without."""
@@ -187,7 +193,7 @@ class Network:
     def mark(self) -> int:
         """CRC-32 of what decides a reserve's contents: equations, sizes, directions, kinds of dropout."""
         drops = [rate > 0 for rate in (self.dropout, self.input_dropout, self.recurrent_dropout)]
-        sizes = self.input_size, self.hidden_size, self.num_layers, self.directions, self.dtype
+        sizes = self.input_size, self.hidden_size, self.num_layers, self.directions, self.dtype, self.precision
         links = [
             link[:1] + link[2:] for link in self.cell.graph.links
         ]  # the source is the same for n(v), m(v) as for n(v), m(h)

@@ -15,6 +15,7 @@ from nblstm.cpu.kernels.forward import forward_by_rows
 from nblstm.cpu.kernels.inputs import SIGNAL
 from nblstm.cpu.layer_forward import layer_arguments
 from nblstm.cpu.matrix.blocks import padded
+from nblstm.cpu.matrix.products import inner_numbers
 from nblstm.cpu.partition import Sizes
 from nblstm.cpu.weights import PackedNetwork
 from nblstm.numba_extension.block import LayerStates, Stage
@@ -93,7 +94,18 @@ class RecurrentPart:
         network = self.network
         H = network.hidden_size
         I = H if layer else network.input_size
-        return Sizes(network.cell, network.gates, (False,), 1, I, H, B, network.num_layers * B * H, network.dtype)
+        return Sizes(
+            network.cell,
+            network.gates,
+            (False,),
+            1,
+            I,
+            H,
+            B,
+            network.num_layers * B * H,
+            network.dtype,
+            network.precision,
+        )
 
     def layer_states(self, B: int) -> list[LayerStates]:
         """See `Part`; in the order (S, num_layers, B, H)."""
@@ -122,7 +134,9 @@ class RecurrentPart:
         """`_FIELDS` of each layer; then the numbers 0 and B, of which a step's batch consists, and other tables."""
         network = self.network
         views, layers = network.kernel_parameters(network.layout.views(self.flat)), network.num_layers
-        packed = PackedNetwork(network.cell, views, network.hidden_size, layers, 1, network.gates, False)
+        packed = PackedNetwork(
+            network.cell, views, network.hidden_size, layers, 1, network.gates, False, network.precision
+        )
         packed.pack(views)
         made = []
         for layer, (own,) in enumerate(packed.layers):
@@ -130,7 +144,8 @@ class RecurrentPart:
             H, cell, item = sizes.H, network.cell, self.flat.itemsize
             fed, recurrent = padded(sizes.input_columns, self.dtype), padded(sizes.columns, self.dtype)
             learned = len(cell.vectors) + len(cell.scalars)
-            numbers = fed * sizes.I, recurrent * H, len(cell.preactivations) * H, learned * H
+            of_x, of_h = (inner_numbers(sizes.precision, K) for K in (sizes.I, H))
+            numbers = fed * of_x, recurrent * of_h, len(cell.preactivations) * H, learned * H
             for field, count in zip(_WEIGHTS, numbers, strict=True):
                 array, at = own.forward[field]
                 start = (at - address(array)) // item

@@ -29,7 +29,18 @@ from nblstm.codegen.target import inlined
 from nblstm.cpu.arguments import BackwardArguments, pointer_type
 from nblstm.cpu.kernels.barrier import phase_loop
 from nblstm.cpu.kernels.over_units import over_units_function
-from nblstm.cpu.kernels.program import FIRST, KERNEL, LENGTH, OPERATION, POINTWISE, PRODUCT, SOURCE, TARGET, WIDTH
+from nblstm.cpu.kernels.program import (
+    FIRST,
+    KERNEL,
+    LENGTH,
+    OPERATION,
+    POINTWISE,
+    PRODUCT,
+    SOURCE,
+    TARGET,
+    WEIGHTS,
+    WIDTH,
+)  # fmt: skip
 from nblstm.cpu.matrix.blocks import panel_columns
 
 
@@ -60,17 +71,18 @@ def _gradients(dtype: str):
         ))  # fmt: skip
 
     @inlined
-    def product(args, t, b0, rows, u0, u1, start, width, target, target_row):
+    def product(args, t, b0, rows, u0, u1, start, width, weights, target, target_row):
         """``target[:rows, u0:u1] += dz[t, start:start + width] @ W_hh[start:start + width, u0:u1]``.
 
-        Columns of dz count from recurrent_start. Odd steps go through the weights from the last panel to the first.
+        Columns of dz count from recurrent_start; ``weights`` is where their rows begin in each panel of W_hh. Odd steps
+        go through the weights from the last panel to the first.
         """
         row = pointer_to(args.offset, integer)[t] + b0
         dz = offset(pointer_to(args.dz, real), (row - args.dz_start) * args.dz_row + args.recurrent_start + start)
         call(args.gemm, (
             rows, u0, u1, width,
             dz, args.dz_row, 1,
-            offset(pointer_to(args.w_h, real), start * PANEL), args.recurrent_columns * PANEL, PANEL,
+            offset(pointer_to(args.w_h, real), weights), args.w_h_panel, PANEL,
             target, target_row,
             target, target_row,
             t % 2,
@@ -89,10 +101,10 @@ def _gradients(dtype: str):
             if own[OPERATION] == PRODUCT:
                 if own[TARGET] < 0:  # d_h, the first plane of d_state
                     d_h = offset(pointer_to(args.d_state, real), b0 * args.H)
-                    product(args, t, b0, rows, u0, u1, own[FIRST], own[WIDTH], d_h, args.H)
+                    product(args, t, b0, rows, u0, u1, own[FIRST], own[WIDTH], own[WEIGHTS], d_h, args.H)
                 else:
                     target = offset(dz, own[TARGET])
-                    product(args, t, b0, rows, u0, u1, own[FIRST], own[WIDTH], target, args.dz_row)
+                    product(args, t, b0, rows, u0, u1, own[FIRST], own[WIDTH], own[WEIGHTS], target, args.dz_row)
             elif own[OPERATION] == POINTWISE:
                 pointwise(args, own[KERNEL], t, b0, rows, u0, u1)
             else:

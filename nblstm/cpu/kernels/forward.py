@@ -80,7 +80,7 @@ def _stages(dtype: str):
             call(args.gemm, (
                 rows, skipped + first, skipped + last, H,
                 a, a_row, 1,
-                pointer_to(args.w_h, real), H * PANEL, PANEL,
+                pointer_to(args.w_h, real), args.w_h_panel, PANEL,
                 offset(z, start), z_row,
                 offset(z, start), z_row,
                 t % 2,

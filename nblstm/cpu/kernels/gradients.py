@@ -87,7 +87,7 @@ def gradients_kernel(dtype: str) -> int:
                 add_rows(args.rows, units, dz, args.dz_row, total)
             if N == 1:
                 # A column, computed as the row inputs^T dz: dz^T fills vectors of which it would use one lane.
-                call(args.gemm, (
+                call(args.columns_gemm, (
                     1, 0, units, args.rows,
                     pointer_to(inputs, real), 1, inputs_row,
                     dz, PANEL, args.dz_row,
@@ -111,7 +111,7 @@ def gradients_kernel(dtype: str) -> int:
                 ))  # fmt: skip
             else:
                 # dz^T inputs: A is dz, read by columns; B is a plain row-major matrix.
-                call(args.gemm, (
+                call(args.columns_gemm, (
                     units, 0, N, args.rows,
                     dz, 1, args.dz_row,
                     pointer_to(inputs, real), PANEL, inputs_row,
@@ -136,7 +136,7 @@ def gradients_kernel(dtype: str) -> int:
                 call(args.gemm, (
                     smaller(args.row_block, rows - r), 0, I, fed,
                     offset(dz, r * dz_row), dz_row, 1,
-                    pointer_to(args.w_x, real), fed * PANEL, PANEL,
+                    pointer_to(args.w_x, real), args.w_x_panel, PANEL,
                     start, start_row,
                     offset(pointer_to(args.dx, real), r * args.dx_row), args.dx_row,
                     0,

@@ -27,6 +27,7 @@ from nblstm.codegen.scalar import scalar_functions
 from nblstm.codegen.target import inlined
 from nblstm.cpu.arguments import ForwardArguments, pointer_type
 from nblstm.cpu.matrix.blocks import panel_columns
+from nblstm.cpu.matrix.products import dtype_of
 from nblstm.cpu.matrix.sparse import sparse_functions
 
 #: Kinds of what is given: the input's own features, an array, 1 with a probability, normal numbers.
@@ -36,14 +37,15 @@ GIVEN = 4
 
 
 @cache
-def input_products(dtype: str) -> int:
+def input_products(precision: str) -> int:
     """Address of ``input_products(args, z, t0, steps, b0, b1, u0, u1)``; ``args`` is one of `ForwardArguments`.
 
     For steps t0 to t0 + steps, batch rows b0 to b1 and units u0 to u1; z has b1 - b0 rows for each step.
     """
+    dtype = dtype_of(precision)
 
     def make():
-        real, PANEL = getattr(types, dtype), panel_columns(dtype)
+        real, PANEL, paired = getattr(types, dtype), panel_columns(dtype), precision == "bfloat16"
         integer, uint32, uint64, int32 = types.int64, types.uint32, types.uint64, types.int32
         log, sqrt, cos = (scalar_functions(dtype)[name] for name in ("log", "sqrt", "cos"))
         nonzeros, next_nonzero, add_multiple = sparse_functions(dtype)
@@ -65,6 +67,25 @@ def input_products(dtype: str) -> int:
                         add_multiple(until - n, x[k], weights, offset(start, n), offset(z, n))
                         n = until
                 start, k = z, next_nonzero(x, k + 1, I)
+
+        @inlined
+        def sparse_row_of_pairs(args, x, z, u0, width, blocks):
+            """``z = b + sum over x[k:k + 2] != 0 of x[k:k + 2] W_ih[:, k:k + 2]`` for one row, of pairs of bfloat16."""
+            I, start, k = args.I, pointer_to(args.bias, real), smaller(next_nonzero(x, 0, args.I), args.I - 1)
+            while k < I:
+                k -= k % 2
+                weights = offset(pointer_to(args.w_x, real), k // 2 * PANEL)
+                for block in range(blocks):
+                    n = block * args.H + u0
+                    call(args.gemm, (
+                        1, n, n + width, smaller(2, I - k),
+                        offset(x, k), I, 1,
+                        weights, args.w_x_panel, PANEL,
+                        start, 0,
+                        z, 0,
+                        0,
+                    ))  # fmt: skip
+                start, k = z, next_nonzero(x, k + 2, I)
 
         @inlined
         def copy(units, source, target):
@@ -129,7 +150,10 @@ def input_products(dtype: str) -> int:
                     break
                 for r in range(rows):
                     z_r = offset(z, ((t - t0) * (b1 - b0) + r) * z_row)
-                    sparse_row(args, offset(x_t, r * args.x_row), z_r, u0, width, blocks)
+                    if paired:
+                        sparse_row_of_pairs(args, offset(x_t, r * args.x_row), z_r, u0, width, blocks)
+                    else:
+                        sparse_row(args, offset(x_t, r * args.x_row), z_r, u0, width, blocks)
                 t += 1
 
             # Dense: z = x W_ih^T + b for the other steps, panel by panel: each panel of weights is fetched once.
@@ -149,7 +173,7 @@ def input_products(dtype: str) -> int:
                         call(args.gemm, (
                             rows * joined, start, until, I,
                             offset(x, (first_row[t] + b0) * args.x_row), args.x_row, 1,
-                            w_x, I * PANEL, PANEL,
+                            w_x, args.w_x_panel, PANEL,
                             bias, 0,
                             offset(z, (t - t0) * (b1 - b0) * z_row), z_row,
                             0,
@@ -176,4 +200,4 @@ def input_products(dtype: str) -> int:
 
         return products, types.void(pointer_type(ForwardArguments), types.CPointer(real), *[integer] * 6)
 
-    return compiled(f"inputs_{dtype}", "", make)
+    return compiled(f"inputs_{precision}", "", make)

@@ -53,12 +53,15 @@ class VectorUnit:
     registers : int
     fma : bool
         True where one instruction computes ``a * b + c``.
+    bfloat16 : bool, default False
+        True where one instruction computes ``a[0] * b[0] + a[1] * b[1] + c`` of pairs of bfloat16.
     """
 
     name: str
     bytes: int
     registers: int
     fma: bool
+    bfloat16: bool = False
 
     def lanes(self, dtype: str) -> int:
         """Numbers of a dtype in one register."""
@@ -76,7 +79,7 @@ def vector_unit() -> VectorUnit:
     else:
         has = _features_used()
     if "avx512f" in has:
-        return VectorUnit("AVX-512", 64, 32, fma=True)
+        return VectorUnit("AVX-512", 64, 32, fma=True, bfloat16="avx512bf16" in has)
     if "avx" in has:
         return VectorUnit("AVX2" if "avx2" in has else "AVX", 32, 16, fma="fma" in has)
     return VectorUnit("128-bit", 16, 16, fma="fma" in has)

@@ -92,6 +92,43 @@ class Vectors:
         return self.builder.call(self._intrinsic(name, self.type, [self.type] * 3), [a, b, c])
 
 
+class PairVectors(Vectors):
+    """Instructions on vectors of pairs of bfloat16, which lie where float32's numbers do; see `bfloat16.py`."""
+
+    def __init__(self, builder: ir.IRBuilder):
+        super().__init__(builder, "float32")
+
+    def multiply_add(self, a, b, c):
+        """Compute ``c + a[0] b[0] + a[1] b[1]`` of pairs."""
+        if vector_unit().bfloat16:
+            pairs = ir.VectorType(_BFloat16(), 2 * self.lanes)
+            dot = self._intrinsic("llvm.x86.avx512bf16.dpbf16ps.512", self.type, [self.type, pairs, pairs])
+            return self.builder.call(dot, [c, self.builder.bitcast(a, pairs), self.builder.bitcast(b, pairs)])
+        for k in (1, 0):
+            c = super().multiply_add(self._of_pair(a, k), self._of_pair(b, k), c)
+        return c
+
+    def _of_pair(self, values, k):
+        """Number k of each pair, in float32: its bits are the upper half of float32's."""
+        integers = ir.VectorType(_LANE, self.lanes)
+        amount = ir.Constant(integers, [16 if k == 0 else -65536] * self.lanes)
+        bits = self.builder.bitcast(values, integers)
+        return self.builder.bitcast((self.builder.shl if k == 0 else self.builder.and_)(bits, amount), self.type)
+
+
+class _BFloat16(ir.Type):
+    """LLVM's type ``bfloat``."""
+
+    def _to_string(self):
+        return "bfloat"
+
+    def __eq__(self, other):
+        return isinstance(other, _BFloat16)
+
+    def __hash__(self):
+        return hash(_BFloat16)
+
+
 def _block(on: Vectors, rows: int, vectors: int, mask, K, a, a_row, a_k, b, b_k, init, init_row, c, c_row):
     """Emit ``sums = init; for k: sums += a[:, k] b[k, :]; c = sums`` for a block of ``rows x vectors`` in registers.
 
@@ -155,13 +192,13 @@ def _not_unrolled(branch) -> None:
 
 
 @cache
-def microkernel(dtype: str):
+def microkernel(dtype: str, pairs: bool = False):
     """The intrinsic ``block(rows, vectors, columns, K, a, a_row, a_k, b, b_k, init, init_row, c, c_row)``.
 
     ``c[r, n] = init[r, n] + sum over k of a[r, k] * b[k, n]`` for ``rows x columns`` results, where
     ``vectors = ceil(columns / lanes)``; ``a_row``, ``a_k``, ``b_k``, ``init_row`` and ``c_row`` are strides in
     elements (an ``init_row`` of 0 adds one row to all). Nothing outside ``rows x columns`` is read or written.
-    ``init`` may be ``c``.
+    ``init`` may be ``c``. With ``pairs``, a and b are pairs of bfloat16, and K is their number.
     """
     pointer = types.CPointer(getattr(types, dtype))
     size = types.int64
@@ -171,7 +208,7 @@ def microkernel(dtype: str):
     @in_llvm(signature)
     def block(builder, rows, vectors, columns, K, a, a_row, a_k, b, b_k, init, init_row, c, c_row):
         operands = K, a, a_row, a_k, b, b_k, init, init_row, c, c_row
-        on = Vectors(builder, dtype)
+        on = PairVectors(builder) if pairs else Vectors(builder, dtype)
         # A switch over all shapes of a block: rows, vectors, and whether the last vector is full. Only blocks as
         # wide as a panel have a case without a mask.
         in_last = builder.sub(columns, builder.mul(builder.sub(vectors, _index(1)), _index(on.lanes)))
