@@ -41,8 +41,10 @@ MADE = {
 }
 
 REFUSED = {
-    **dict.fromkeys([(noisy, "projected") for noisy in ("variational", "per_gate", "gaussian_noise")],
-                    "calls 'i' with something else, of H features"),  # of signals; of noise see below
+    **dict.fromkeys(
+        [(noisy, "projected") for noisy in ("variational", "per_gate", "gaussian_noise")],
+        "calls 'i' with something else, of H features",
+    ),  # of signals; of noise see below
     ("recurrent_dropout", "projected"): r"give cells\.recurrent_dropout\(cells\.projected\(equations\)\), or equations "
     r"with the network's proj_size= and recurrent_dropout=",
     ("matrix", "projected"): "proj_size is for recurrent weights without matrix=",
@@ -123,7 +125,9 @@ def test_pairs(order, noise_of_signals):
     assert_close(y, reference(order, w), OUTPUT["float64"])
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations(["zoneout", "clipped", "recurrent_dropout", "projected"])))
+@pytest.mark.parametrize(
+    "order", list(itertools.permutations(["zoneout", "clipped", "recurrent_dropout", "projected"]))
+)
 def test_four(order, noise_of_signals):
     made = cell(gates="i f g o", states="h c", signals="keep_h keep_c ones bell")(equations)
     if order.index("recurrent_dropout") < order.index("projected"):

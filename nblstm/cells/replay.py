@@ -17,7 +17,7 @@ ARITHMETIC = {"add": operator.add, "sub": operator.sub, "mul": operator.mul, "di
 FUNCTIONS: dict[str, Any] = {
     **{name: partial(functions.primitive, name) for name in NUMERIC},
     **{name: partial(functions.choice, name) for name in ("minimum", "maximum", "clip")},
-    **{name: getattr(operator, name) for name in COMPARISONS}, "where": functions.where,
+    **{name: getattr(operator, name) for name in COMPARISONS}, "where": functions.where, "drawn": functions.drawn,
 }  # fmt: skip
 OPERATIONS = ARITHMETIC | FUNCTIONS
 

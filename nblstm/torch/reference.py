@@ -34,6 +34,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "gt": lambda a, b: a > b,
     "ge": lambda a, b: a >= b,
     "where": torch.where,
+    "drawn": lambda u, p: (u < p).to(u.dtype),
     "minimum": lambda a, b: torch.where(a < b, a, b),
     "maximum": lambda a, b: torch.where(a > b, a, b),
     "clip": lambda x, low, high: torch.where(x > low, torch.where(x < high, x, high), low),
@@ -263,7 +264,9 @@ class Reference(Module):
     def _drawn(self, noise: Noise, like: Tensor, B: int) -> Tensor:
         """Random numbers (B, H), from torch's generator."""
         own = like.new_empty(B, self.module.hidden_size)
-        return own.bernoulli_(noise.p) if noise.kind == "bernoulli" else own.normal_()
+        if noise.kind == "bernoulli":
+            return own.bernoulli_(noise.p)
+        return own.normal_() if noise.kind == "normal" else own.uniform_()
 
     def _step(self, cell: Cell, own: _Layer, t: int, states: list[Tensor]) -> list[Tensor]:
         """The states after one step."""
