@@ -233,7 +233,8 @@ class Cell:
         return cuda_source(self, dtype) if kind == "cuda" else source(self, kind, dtype)
 
     def __repr__(self):
-        return f"<cell {self.name}: gates {' '.join(self.gates)}, states {' '.join(self.states)}>"
+        matrix = "" if self.matrix is None else f", matrix {self.matrix!r}"
+        return f"<cell {self.name}: gates {' '.join(self.gates)}, states {' '.join(self.states)}{matrix}>"
 
     def __copy__(self) -> Cell:
         return self

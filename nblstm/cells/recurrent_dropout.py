@@ -21,8 +21,8 @@ def recurrent_dropout(base: Cell) -> Cell:
         s_t = base(a_t, s_{t-1})
 
     The equations themselves see ``h_{t-1}`` whole: of a GRU, ``z * h_{t-1}`` is not masked. The operand of a second
-    product is masked too, as ``R (mask * r * h_{t-1})``; that of a projection is not. All gates share the mask (the tied form; Keras 3.15 draws one
-    for each gate of LSTM and GRU).
+    product is masked too, as ``R (mask * r * h_{t-1})``; that of a projection is not. All gates share the mask (the
+    tied form; Keras 3.15 draws one for each gate of LSTM and GRU).
 
     Parameters
     ----------

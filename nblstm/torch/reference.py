@@ -13,8 +13,7 @@ from torch.nn.functional import dropout
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from nblstm.buffers.layout import suffix
-from nblstm.cells.cell import Cell
-from nblstm.cells.cell import PROJECTION
+from nblstm.cells.cell import PROJECTION, Cell
 from nblstm.cells.recurrent_matrix import antisymmetric, dropconnect, heads
 from nblstm.symbolic.graph import Value, topological
 from nblstm.symbolic.recorder import Noise

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from nblstm.buffers.layout import suffix
-from nblstm.cells.cell import Cell
-from nblstm.cells.cell import PROJECTION
+from nblstm.cells.cell import PROJECTION, Cell
 from nblstm.engine.network import Network
 from nblstm.nn.parameter_files import cell_as_data
 from nblstm.onnx.exporting.graph_builder import GraphBuilder

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nblstm.buffers.layout import suffix
-from nblstm.cells.cell_graph import Link
 from nblstm.cells.cell import PROJECTION
+from nblstm.cells.cell_graph import Link
 from nblstm.onnx.exporting.graph_builder import GraphBuilder
 
 if TYPE_CHECKING:
