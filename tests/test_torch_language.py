@@ -355,7 +355,7 @@ def test_one_sentence():
     dt, keep = signals["dt"], signals["keep"]
     rows = pack_sequence([x[:, 0], x[:2, 1]])
     for error, call, needed in (
-        (ValueError, lambda: module(x), ["signals has none", "a dict of tensors for 'dt', 'keep'"]),
+        (ValueError, lambda: module(x), ["no signals are given", "a dict of tensors for 'dt', 'keep'"]),
         (ValueError, lambda: module(x, signals={"dt": dt}), ["signals has 'dt'", "'dt', 'keep'"]),
         (ValueError, lambda: module(x, signals=[dt, keep]), ["signals has list"]),
         (ValueError, lambda: module(x, signals={"dt": dt[1:], "keep": keep}), ["signal 'dt'", "(5, 4)", "(6, 4)"]),
