@@ -272,10 +272,12 @@ def test_a_seed_gives_the_same_fit_with_noise(name):
     assert found[2] == found[3]
 
 
-@pytest.mark.parametrize("name", ["slstm", "phased_lstm", "mingru", "layer_norm_lstm", "cfc", "rhn", "fastgrnn", "scrn"])
+@pytest.mark.parametrize(
+    "name", ["slstm", "phased_lstm", "mingru", "layer_norm_lstm", "cfc", "rhn", "fastgrnn", "scrn"]
+)
 def test_compiled_models_of_the_literature(name):
     made, B, T = getattr(cells, name), 2, 6
-    signals = {own: 3 for own in made.signals} or None
+    signals = dict.fromkeys(made.signals, 3) or None
     rng = np.random.default_rng(0)
     x = rng.uniform(0.1, 0.9, size=(B, T, 3 + bool(signals)))
     first = layers.RNN(made, 8, return_sequences=True, dtype="float64", signals=signals)
@@ -285,7 +287,7 @@ def test_compiled_models_of_the_literature(name):
         network.parameters()[key][...] = value
     for key in network.parameters().keys() - first._network.layout.shapes.keys():
         network.parameters()[key][...] = 0
-    given_signals = {own: x[..., 3] for own in made.signals} or None
+    given_signals = dict.fromkeys(made.signals, x[..., 3]) or None
     W, b = model.get_weights()[-2:]
     expected = np.tanh(network(x[..., :3], signals=given_signals)[0] @ W + b)
     net = model.compiled(B)

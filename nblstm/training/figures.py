@@ -16,9 +16,9 @@ def axes_for(method: str, ax):
         If it is no Axes.
     """
     try:
-        from matplotlib import axes, pyplot
+        from matplotlib import pyplot
     except ImportError:
         raise ImportError(f"{method}() draws with matplotlib, which is not installed; pip install matplotlib") from None
     if ax is None:
         return pyplot.figure(layout="constrained").add_subplot()
-    return validate.of_kind("ax", ax, axes.Axes, validate.AXES)
+    return validate.of_kind("ax", ax, pyplot.Axes, validate.AXES)
