@@ -287,7 +287,7 @@ def test_compiled_models_of_the_literature(name):
         network.parameters()[key][...] = value
     for key in network.parameters().keys() - first._network.layout.shapes.keys():
         network.parameters()[key][...] = 0
-    given_signals = dict.fromkeys(made.signals, x[..., 3]) or None
+    given_signals = dict.fromkeys(made.signals, x[..., -1]) or None
     W, b = model.get_weights()[-2:]
     expected = np.tanh(network(x[..., :3], signals=given_signals)[0] @ W + b)
     net = model.compiled(B)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Mapping
 from functools import cache
@@ -12,11 +11,10 @@ from typing import Any
 from nblstm.cells.cell import Cell, cell
 from nblstm.cells.recurrent_dropout import is_dropped, recurrent_dropout, undropped
 from nblstm.cells.replay import ARITHMETIC, FUNCTIONS, OPERATIONS, Replay
+from nblstm.cells.transformed import as_declared, with_signature
 from nblstm.symbolic import functions
 from nblstm.symbolic.graph import Value, topological
 from nblstm.symbolic.unsupported import CellError
-
-_KINDS = "gates", "states", "split", "called", "input_only", "recurrent_only", "vectors", "scalars", "signals"
 
 
 def clipped(base: Cell, states: Any = None, preactivation: float | None = None) -> Cell:
@@ -88,14 +86,8 @@ def _clipped(base: Cell, limits: tuple[tuple[str, float], ...], preactivation: f
             _Run(base, dict(zip(base.arguments, scalars, strict=True)), of_state, preactivation, gates).states()
         )
 
-    equations.__name__, equations.__doc__ = f"{base.name}_clipped", base.__doc__
-    equations.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in base.arguments]
-    )
-    declared: dict[str, Any] = {kind: " ".join(getattr(base, kind)) for kind in _KINDS}
-    return cell(
-        **declared, output=base.output, initial=dict(zip(base.states, base.initial, strict=True)), matrix=base.matrix
-    )(equations)
+    with_signature(equations, f"{base.name}_clipped", base.__doc__, base.arguments)
+    return cell(**as_declared(base))(equations)
 
 
 def _reaches(node: Value, gates: frozenset[str]) -> set[str]:

@@ -11,7 +11,7 @@ from nblstm.arguments import validate
 from nblstm.cells.cell import Cell, cell
 from nblstm.cells.declaration import check_recurs
 from nblstm.cells.recurrent_dropout import is_dropped, recurrent_dropout, undropped
-from nblstm.cells.transformed import argument_names, with_signature
+from nblstm.cells.transformed import argument_names, as_declared, with_signature
 from nblstm.symbolic.unsupported import CellError
 
 
@@ -143,8 +143,4 @@ def _seen(base: Cell, name: str, draws: list[Callable[[], Any]], change: Callabl
 def _like(base: Cell, name: str, equations: Callable, arguments: tuple[str, ...], changed: dict[str, str]) -> Cell:
     """The cell of these equations that is declared as another one."""
     with_signature(equations, f"{base.name}_{name}", base.__doc__, arguments)
-    kinds = "gates", "states", "split", "called", "input_only", "recurrent_only", "vectors", "scalars", "signals"
-    declared: dict[str, Any] = {kind: " ".join(getattr(base, kind)) for kind in kinds} | changed
-    return cell(
-        **declared, output=base.output, initial=dict(zip(base.states, base.initial, strict=True)), matrix=base.matrix
-    )(equations)
+    return cell(**as_declared(base) | changed)(equations)

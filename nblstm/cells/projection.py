@@ -8,7 +8,7 @@ from typing import Any
 from nblstm.cells.cell import PROJECTION, Cell, cell
 from nblstm.cells.recurrent_dropout import is_dropped
 from nblstm.cells.replay import OPERATIONS, Replay
-from nblstm.cells.transformed import argument_names, with_signature
+from nblstm.cells.transformed import argument_names, as_declared, with_signature
 from nblstm.symbolic.graph import Value, topological
 from nblstm.symbolic.unsupported import CellError
 
@@ -74,14 +74,13 @@ def projected(base: Cell) -> Cell:
         return given[PROJECTION](whole), *((whole, *others) if used else others)
 
     with_signature(equations, f"{base.name}_projected", base.__doc__, arguments)
-    declared: dict[str, Any] = {
-        kind: " ".join(getattr(base, kind)) for kind in ("split", "input_only", "vectors", "scalars", "signals")
-    }
-    return cell(
-        gates=" ".join((*base.gates, PROJECTION)), states=" ".join(states), called=" ".join((*base.called, PROJECTION)),
-        recurrent_only=" ".join((*base.recurrent_only, PROJECTION)), **declared,
-        initial=dict(zip(states, base.initial[:1] * used + base.initial, strict=True)),
-    )(equations)  # fmt: skip
+    changed = {
+        "gates": (*base.gates, PROJECTION), "called": (*base.called, PROJECTION),
+        "recurrent_only": (*base.recurrent_only, PROJECTION), "states": states, "output": states[:1],
+    }  # fmt: skip
+    declared = as_declared(base) | {kind: " ".join(names) for kind, names in changed.items()}
+    declared["initial"] = dict(zip(states, base.initial[:1] * used + base.initial, strict=True))
+    return cell(**declared)(equations)
 
 
 class _OfProjection(Replay):

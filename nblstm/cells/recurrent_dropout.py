@@ -6,7 +6,7 @@ from functools import cache
 
 from nblstm.cells.cell import Cell, cell
 from nblstm.cells.declaration import check_recurs
-from nblstm.cells.transformed import argument_names, with_signature
+from nblstm.cells.transformed import argument_names, as_declared, with_signature
 from nblstm.symbolic.graph import Value
 from nblstm.symbolic.unsupported import CellError
 
@@ -77,14 +77,8 @@ def recurrent_dropout(base: Cell) -> Cell:
         return first * mask, first, *others, mask
 
     with_signature(equations, f"{base.name}_recurrent_dropout", base.__doc__, arguments)
-    declared = {
-        kind: " ".join(getattr(base, kind))
-        for kind in ("gates", "split", "called", "input_only", "recurrent_only", "vectors", "scalars", "signals")
-    }
-    return cell(
-        **declared, states=" ".join(states), output=base.output, matrix=base.matrix,
-        initial=dict(zip(states, (base.initial[0], *base.initial, 1.0), strict=True)),
-    )(equations)  # fmt: skip
+    initial = dict(zip(states, (base.initial[0], *base.initial, 1.0), strict=True))
+    return cell(**as_declared(base) | {"states": " ".join(states), "initial": initial})(equations)
 
 
 def is_dropped(base: Cell) -> bool:
@@ -108,11 +102,5 @@ def undropped(base: Cell) -> Cell:
         return tuple(base(*(given[name] for name in base.arguments))[1:-1])
 
     with_signature(equations, base.name.removesuffix("_recurrent_dropout"), base.__doc__, arguments)
-    declared = {
-        kind: " ".join(getattr(base, kind))
-        for kind in ("gates", "split", "called", "input_only", "recurrent_only", "vectors", "scalars", "signals")
-    }
-    return cell(
-        **declared, states=" ".join(states), output=base.output, matrix=base.matrix,
-        initial=dict(zip(states, base.initial[1:-1], strict=True)),
-    )(equations)  # fmt: skip
+    initial = dict(zip(states, base.initial[1:-1], strict=True))
+    return cell(**as_declared(base) | {"states": " ".join(states), "initial": initial})(equations)
