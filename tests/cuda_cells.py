@@ -19,6 +19,14 @@ def all_parts(a_x, a_h, b, n, h, c, x, dt, keep, alpha):
     return tanh(p + b) * x + noise.normal(0.1, per="sequence"), keep * h * sigmoid(b) + sum(c) / 8
 
 
+@cell(gates="a b", states="h", vectors="v", signals="dt keep")
+def scheduled(a, b, h, dt, keep, v):
+    """Noise whose probability and deviation are computed in the step."""
+    k = noise.bernoulli(0.5 * dt + 0.2 * h)
+    new = tanh(a + noise.normal(v * keep)) * noise.bernoulli(sigmoid(b), per="sequence")
+    return k * h + (1 - k) * new
+
+
 @cell(gates="a b p", states="h", called="a p", recurrent_only="a p", input_only="b", signals="dt")
 def copied(a, b, p, h, x, dt):
     """Products of what the kernel is given: x, a pre-activation; and a sum of a signal."""
@@ -46,4 +54,5 @@ def without_input(a, b, h, c, dt):
 
 STEPS = {made.name: made for made in (normed, all_parts, copied, independent, without_input)}
 STEPS["lstm_zoneout"] = cells.zoneout(cells.lstm, 0.1, 0.5)
+STEPS["scheduled"] = scheduled
 STEPS["gru_variational"] = cells.variational(cells.gru, 0.3, per_gate=True)

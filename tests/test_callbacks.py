@@ -253,6 +253,12 @@ def test_plot():
     assert history.plot(metrics=["mae"], ax=loss) is loss
     assert len(loss.lines) == 4
     matplotlib.pyplot.close("all")
+    message_of(TypeError, lambda: history.plot(3), "metrics is 3 of type int; give a name, such as 'loss', or several")
+    message_of(ValueError, lambda: history.plot([["mae"]]), "['mae'] is not in the history, which has loss, mae")
+    message_of(
+        TypeError, lambda: history.plot(ax=4), "ax is 4 of type int; give an Axes of matplotlib's, such as pyplot"
+    )
+    assert not matplotlib.pyplot.get_fignums()
     message_of(ValueError, lambda: history.plot(["acc"]), "'acc' is not in the history, which has loss, mae")
     message_of(ValueError, callbacks.History().plot, "nothing is not in the history, which has no epoch")
 

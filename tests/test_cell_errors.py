@@ -167,7 +167,7 @@ def test_what_changes_from_run_to_run(equations):
     ("equations", "needed"),
     [
         (lambda a, b, h: a * nblstm.noise.bernoulli(2) + b, "p is 2; give a number, 0 or more and at most 1"),
-        (lambda a, b, h: a * nblstm.noise.bernoulli(b), "p is input(b) of type Value; give a number"),
+        (lambda a, b, h: a * nblstm.noise.bernoulli("b") + b, "p is 'b' of type str; give a number"),
         (lambda a, b, h: a * nblstm.noise.normal(0.1, per="batch") + b, "per is 'batch'; give one of step, sequence"),
         (lambda a, b, h: nblstm.layer_norm(a, weight=b), "layer_norm() got an unexpected keyword argument 'weight'"),
         (lambda a, b, h: tanh(a, b), "tanh() takes 1 positional argument but 2 were given"),

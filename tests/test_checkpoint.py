@@ -6,7 +6,8 @@ import reference
 from networks import CELLS, Case, network, problem
 from tolerances import OUTPUT, assert_close
 
-from nblstm import nn
+from nblstm import cells, nn
+from nblstm.cpu import thresholds
 
 CASES = {
     "uniform": Case(T=257, B=9, I=5, H=19, num_layers=2),
@@ -68,3 +69,18 @@ def test_the_oracle_agrees_on_a_long_row():
     y, _, _ = net.forward(p.x, p.states, checkpoint=100)
     expected, _ = reference.forward(oracle, p.params, p.x, p.states)
     assert_close(y, expected, OUTPUT["float64"])
+
+
+def test_gradients_of_signals_have_the_same_bits_with_checkpoints(monkeypatch):
+    # Sums over layers and directions, of which another direction comes first to a step where spans are walked.
+    monkeypatch.setattr(thresholds, "BPTT_SEGMENT_ROWS", 8)
+    T, B, I, H = 41, 3, 4, 5
+    network = nn.Recurrent(cells.time_aware_lstm, I, H, num_layers=3, bidirectional=True, dtype="float64", seed=0)
+    rng = np.random.default_rng(0)
+    x, dy, signals = rng.normal(size=(T, B, I)), rng.normal(size=(T, B, 2 * H)), {"gap": rng.uniform(size=(T, B))}
+    found = []
+    for checkpoint in (None, 2, 3, 7):
+        tape = network.forward(x, signals=signals, checkpoint=checkpoint)[2]
+        found.append(network.backward(tape, dy).signals["gap"])
+    for own in found[1:]:
+        np.testing.assert_array_equal(own, found[0])

@@ -50,7 +50,8 @@ def check(kernel, gpu):
     ("cell", "dtype", "gpu"),
     [("lstm", "float32", A100), ("lstm", "float32", H100), ("gru_reset_before", "float32", H100),
      ("lstm_peephole", "float64", H100), ("gru_reset_before", "float64", A100), (waves, "float32", H100),
-     (waves, "float64", A100), *((STEPS[name], "float32", H100) for name in ("normed", "copied", "lstm_zoneout")),
+     (waves, "float64", A100),
+     *((STEPS[name], "float32", H100) for name in ("normed", "copied", "lstm_zoneout", "scheduled")),
      (STEPS["all_parts"], "float32", A100), (STEPS["all_parts"], "float64", H100)],
     ids=lambda value: getattr(value, "name", value),
 )  # fmt: skip

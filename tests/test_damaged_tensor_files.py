@@ -322,7 +322,7 @@ def test_descriptions_that_do_harm(tmp_path):
         "its dtype is 'float64'": {"dtype": "float64"}, "unknown argument 'shell'": {"shell": "rm"},
         "there is no cell named 'os'": {"cell": "os"}, "cell is of type int": {"cell": 3},
         "which nblstm does not write": equations("import os"), "the equations": equations("x" * 9000),
-        "more than 10000": equations("x" * 10_001), "declared": {"cell": {}},
+        "more than 50000": equations("x" * 50_001), "declared": {"cell": {}},
         "calls a value": equations("def equations(z, h):\n    return z(h)\n"),
         "in them": equations("def equations(z, h):\n    return z.__class__\n"),
         "does not fit": equations("def equations(z, h):\n    return h\n") | {"dropout": [2]},

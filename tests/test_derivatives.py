@@ -159,3 +159,14 @@ def test_mistakes():
     message_of(TypeError, lambda: net.jvp(x, nn.Direction([x])), "direction.params is list; give a dict")
     message_of(TypeError, lambda: net.jvp(x, {"x": x}), "direction is dict; give nn.Direction(")
     message_of(TypeError, lambda: net.hvp(x, nn.Direction(), lambda y, d_y: y), "loss_gradient returned ndarray")
+    message_of(TypeError, lambda: net.hvp(x, nn.Direction(), 3), "loss_gradient is 3 of type int; give a function that")
+    message_of(ValueError, lambda: net.jvp(x, nn.Direction(x=x), signals={"dt": x}), "signals has 'dt'; give none, as")
+
+    @cell(gates="a", states="h", signals="dt")
+    def timed(a, h, dt):
+        return tanh(a) * dt
+
+    net = nn.Recurrent(timed, 4, 5, dtype="float64")
+    message_of(
+        ValueError, lambda: net.jvp(x, nn.Direction(x=x)), "no signals are given; give a dict of arrays for 'dt'"
+    )

@@ -100,6 +100,25 @@ def test_what_is_written_back_is_the_same_model(name, keras3, tmp_path):
         np.testing.assert_allclose(other.predict(x, verbose=0), arrays[f"{name}/predicted"], **CLOSE)
 
 
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("rate", [1e-3, 0.3])
+def test_training_goes_on_with_the_same_bits(suffix, rate, tmp_path):
+    """A learning rate such as 1e-3 is a variable of float32 in the file, and has all digits in the configuration."""
+    pytest.importorskip("h5py", reason="Keras's files are written by h5py")
+    x = np.random.default_rng(0).normal(size=(37, 6, 3))
+    y = x.sum(axis=(1, 2))[:, None]
+    model = Sequential([Input((6, 3)), LSTM(5), Dense(1)], seed=0)
+    model.compile(Adam(learning_rate=rate), "mse")
+    options = dict(shuffle=False, batch_size=8, verbose=0)
+    model.fit(x, y, epochs=2, **options)
+    model.optimizer.learning_rate = rate / 3
+    model.save(tmp_path / f"m{suffix}")
+    again = load_model(tmp_path / f"m{suffix}")
+    assert again.optimizer.learning_rate == rate / 3
+    losses = [each.fit(x, y, epochs=3, **options).history["loss"] for each in (model, again)]
+    assert losses[0] == losses[1]
+
+
 def test_weights_and_json_of_keras_3(keras3):
     folder, arrays, _ = keras3
     model = model_from_json((folder / "masked.json").read_text())

@@ -9,7 +9,8 @@ import pytest
 from numba import njit
 from test_jacobian import assert_is, central_differences, differences_of, state_of
 
-from nblstm import Sequential, layers, models, nn
+import nblstm
+from nblstm import Sequential, cells, layers, models, nn
 
 CELLS = kinds_of_cells.CELLS
 H, I = 6, 6
@@ -205,3 +206,92 @@ def test_inputs_that_do_not_fit():
         layer.stepper()(np.ones(6))
     with pytest.raises(ValueError, match=r"^signals are columns of x in RNN 'rnn.*'; leave them out$"):
         layer.stepper()(np.ones(13), {"dt": 1.0, "keep": 1.0})
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_stateful_layers_go_on(name):
+    """Two halves of a sequence are the whole one, in inference and in training; so is a reset beginning."""
+    made = CELLS[name]
+    layer, network = pair(name, stateful=True)
+    x, features, signals = given(made, T=6)
+    halves = x[:, :2], x[:, 2:]
+    whole = network(features, signals=signals or None)[0]
+    for run in (layer, lambda part: layer.forward(part)[0]):
+        layer.reset_states()
+        np.testing.assert_array_equal(np.concatenate([run(part) for part in halves], axis=1), whole)
+    assert (layer(halves[0]) != whole[:, :2]).any() or not made.recurrent_gates
+    model = Sequential([layers.Input(batch_shape=(3, None, x.shape[-1])), layer.unbuilt(name="first")])
+    model.layers[0].set_weights(layer.get_weights())
+    parts = [model.predict(part, batch_size=3, verbose=0) for part in halves]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
+    if network._network.is_noisy:
+        return
+    # BPTT of the second half is that of nn from the states that the first has left.
+    layer.reset_states()
+    layer(halves[0])
+    y, tape = layer.forward(halves[1])
+    cut = lambda own: {key: value[:, own] for key, value in signals.items()} or None  # noqa: E731
+    _, states = network(features[:, :2], signals=cut(slice(2)))
+    _, _, their_tape = network.forward(features[:, 2:], states, signals=cut(slice(2, None)))
+    _, gradients = layer.backward(tape, np.cos(y))
+    theirs = network.backward(their_tape, np.cos(y))
+    for key, value in layer._network.layout.views(gradients.flat).items():
+        np.testing.assert_array_equal(value, theirs.params[key])
+
+
+NOISY = {
+    "zoneout": cells.zoneout(cells.lstm, 0.2, 0.4), "variational": cells.variational(cells.gru, 0.3, per_gate=True),
+    "gaussian_noise": cells.gaussian_noise(cells.lstm, 0.3),
+    "dropconnect": cells.lstm.with_matrix(cells.dropconnect(0.3)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NOISY)
+def test_a_seed_gives_the_same_fit_with_noise(name):
+    """A model's seed, or `set_random_seed`, for any number of threads; another seed gives another fit."""
+    x = np.random.default_rng(0).normal(size=(24, 5, 3))
+    y, threads = x.sum(axis=(1, 2))[:, None], nblstm.num_threads()
+
+    def losses(seed=None):
+        model = Sequential([layers.RNN(NOISY[name], 9, input_shape=(5, 3)), layers.Dense(1)], seed=seed)
+        model.compile("adam", "mse")
+        first = model.fit(x, y, epochs=2, batch_size=8, verbose=0).history["loss"]
+        return first, model.get_weights()[1].tobytes(), model.predict(x, verbose=0).tobytes()
+
+    found = []
+    try:
+        for number in (1, 2):
+            nblstm.set_num_threads(number)
+            found.append(losses(5))
+    finally:
+        nblstm.set_num_threads(threads)
+    assert found[0] == found[1] != losses(6)
+    for _ in range(2):
+        nblstm.set_random_seed(8)
+        found.append(losses())
+    assert found[2] == found[3]
+
+
+@pytest.mark.parametrize(
+    "name", ["slstm", "phased_lstm", "mingru", "layer_norm_lstm", "cfc", "rhn", "fastgrnn", "scrn"]
+)
+def test_compiled_models_of_the_literature(name):
+    made, B, T = getattr(cells, name), 2, 6
+    signals = dict.fromkeys(made.signals, 3) or None
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0.1, 0.9, size=(B, T, 3 + bool(signals)))
+    first = layers.RNN(made, 8, return_sequences=True, dtype="float64", signals=signals)
+    model = Sequential([layers.Input((None, x.shape[-1])), first, layers.Dense(2, "tanh", dtype="float64")], seed=0)
+    network = nn.Recurrent(made, 3, 8, batch_first=True, dtype="float64")
+    for key, value in first._network.layout.views(first._flat).items():
+        network.parameters()[key][...] = value
+    for key in network.parameters().keys() - first._network.layout.shapes.keys():
+        network.parameters()[key][...] = 0
+    given_signals = dict.fromkeys(made.signals, x[..., -1]) or None
+    W, b = model.get_weights()[-2:]
+    expected = np.tanh(network(x[..., :3], signals=given_signals)[0] @ W + b)
+    net = model.compiled(B)
+    s = net.zero_state()
+    found = np.stack([net.step(np.ascontiguousarray(x[:, t]), s).copy() for t in range(T)], axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(model.predict(x, verbose=0), expected, rtol=1e-12, atol=1e-14)

@@ -166,6 +166,7 @@ def test_its_picture():
     assert list(suggestion.get_xdata()) == [found.suggestion]
     assert suggestion.get_label() == f"suggestion: {found.suggestion:.2g}"
     assert found.plot(ax=axes) is axes
+    message_of(TypeError, lambda: found.plot(ax="b"), "ax is 'b' of type str; give an Axes of matplotlib's")
     axes.figure.canvas.draw()
     matplotlib.pyplot.close("all")
 

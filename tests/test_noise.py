@@ -7,6 +7,7 @@ from tolerances import DIFFERENCES, OUTPUT, assert_close
 
 import nblstm
 from nblstm import CellError, cell, cells, nn, noise, sigmoid, tanh
+from nblstm.cells import pickling
 
 T, B, I, H = 23, 5, 3, 301
 
@@ -218,3 +219,80 @@ def test_functions_of_units_and_noise_are_for_cells():
         nblstm.mean(0.5)
     with pytest.raises(CellError, match="mean is for the equations of a cell"):
         summed(0.1, 0.2)
+
+
+@cell(gates="a", states="h", signals="p")
+def scheduled(a, h, p):
+    return noise.bernoulli(p) + 0 * a
+
+
+def test_probabilities_that_each_step_is_given():
+    """Of T steps from -0.5 to 1.5: 0 below, 1 above."""
+    p = np.linspace(-0.5, 1.5, T)
+    net = nn.Recurrent(scheduled, I, H, seed=1)
+    signals = {"p": np.repeat(p[:, None], B, axis=1)}
+    y = net.forward(np.zeros((T, B, I)), signals=signals)[0]
+    assert set(np.unique(y)) == {0.0, 1.0}
+    wanted = np.clip(p, 0, 1)
+    found = y.reshape(T, -1).mean(axis=1)
+    assert (np.abs(found - wanted) <= 4 * np.sqrt(wanted * (1 - wanted) / (B * H))).all()
+    assert abs(correlation(y[1:] - found[1:, None, None], y[:-1] - found[:-1, None, None])) < 4 / np.sqrt(y[1:].size)
+    inference = net(np.zeros((T, B, I)), signals=signals)[0]
+    assert_close(inference, np.broadcast_to(wanted[:, None, None], y.shape), OUTPUT["float32"])
+    assert scheduled(0.1, 0.2, 1.5) == 1.0
+    assert scheduled(0.1, 0.2, 0.25) == 0.25
+
+
+@cell(gates="a b", states="h", signals="p", vectors="v", scalars="s")
+def computed(a, b, h, p, v, s):
+    keep = noise.bernoulli(p * sigmoid(b))
+    return keep * h + (1 - keep) * (tanh(a) + noise.normal(v) * s) * noise.bernoulli(abs(h) + 0.5, per="sequence")
+
+
+def test_computed_probabilities_and_deviations():
+    """No gradient goes through a draw, and that with respect to a deviation is the normal number."""
+    x = np.random.default_rng(1).normal(size=(4, 2, I))
+    signals = {"p": np.random.default_rng(2).random((4, 2, 5))}
+    parameters = nn.Recurrent(computed, I, 5, 2, dtype="float64", seed=4).state_dict()
+
+    def forward():
+        net = nn.Recurrent(computed, I, 5, 2, dtype="float64", seed=4)
+        net.load_state_dict(parameters)
+        return net, *net.forward(x, signals=signals)
+
+    net, y, _, tape = forward()
+    dy = np.random.default_rng(2).normal(size=y.shape)
+    gradients = net.backward(tape, dy)
+    for name in ("weight_hh_l0", "v_l0", "s_l0"):
+        found = differences(lambda: (forward()[1] * dy).sum(), parameters[name])
+        assert_close(gradients.params[name], found, DIFFERENCES["float64"])
+    assert not gradients.signals["p"].any()
+    rows = slice(5, 10)  # of b, which only the draw sees
+    assert not gradients.params["weight_ih_l0"][rows].any()
+    # In inference p is an expression like any other, and so is its derivative.
+    direction = nn.Direction(signals={"p": np.ones((4, 2, 5))})
+    (_, _), (d_y, _) = net.jvp(x, direction, signals=signals)
+    above, below = (net(x, signals={"p": signals["p"] + e})[0] for e in (1e-5, -1e-5))
+    assert_close(d_y, (above - below) / 2e-5, DIFFERENCES["float64"])
+
+
+@pytest.mark.parametrize("made", [scheduled, computed, cells.clipped(computed, 0.5)], ids=lambda own: own.name)
+def test_computed_probabilities_in_files_and_on_any_threads(made, tmp_path):
+    threads, found = nblstm.num_threads(), []
+    x, signals = np.random.default_rng(0).normal(size=(T, 2, I)), {"p": np.random.default_rng(1).random((T, 2))}
+    net = nn.Recurrent(made, I, H, seed=7)
+    net.save(tmp_path / "net.safetensors")
+    loaded = nn.load(tmp_path / "net.safetensors")
+    np.testing.assert_array_equal(loaded(x, signals=signals)[0], net(x, signals=signals)[0])
+    again = pickling.from_data(type(made), pickling.as_data(cells.clipped(made, 9.0)))
+    try:
+        for number, own in ((1, made), (2, made), (2, again)):
+            nblstm.set_num_threads(number)
+            net = nn.Recurrent(own, I, H, seed=7)
+            y, _, tape = net.forward(x, signals=signals)
+            found.append((y.copy(), net.backward(tape, np.cos(y)).flat))
+    finally:
+        nblstm.set_num_threads(threads)
+    for y, flat in found[1:]:
+        np.testing.assert_array_equal(y, found[0][0])
+        np.testing.assert_array_equal(flat, found[0][1])

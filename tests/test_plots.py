@@ -297,6 +297,8 @@ def test_messages():
     recurrent = Sequential([layers.LSTM(H, input_shape=(T, I), name="lstm")])
     message_of(ValueError, lambda: plots.gates(recurrent, X, layer="lst"), "layer is 'lst' (did you mean")
     message_of(ValueError, lambda: plots.gates(recurrent, X, lengths=[1]), "a model takes no state, lengths or signals")
+    message_of(TypeError, lambda: plots.gates(net, X, fig=3), "fig is 3 of type int; give a Figure or SubFigure of mat")
+    message_of(TypeError, lambda: plots.gates(net, X, names=3), "names is 3 of type int; give some of i, f, g, o, h, c")
     assert not pyplot.get_fignums()
 
 
@@ -362,6 +364,43 @@ def test_zeros_alone_can_be_drawn():
     axes.figure.canvas.draw()
     message_of(ValueError, lambda: plots.gradient_flow(net, X, None, names=["c"]), "names has 'c'", "give one of h")
     message_of(ValueError, lambda: plots.gradient_flow(net, X, None, sequence=B), "sequence is 3; there are 3")
+    pyplot.close("all")
+    message_of(TypeError, lambda: plots.gradient_flow(net, X, None, ax=3), "ax is 3 of type int; give an Axes of matp")
+    message_of(TypeError, lambda: plots.gradient_flow(net, X, None, ax=np.ones(2)), "ax is ndarray; give an Axes of")
+    message_of(TypeError, lambda: plots.gradient_flow(net, X, None, names=3), "names is 3 of type int; give some of h")
+    message_of(ValueError, lambda: plots.gradient_flow(net, X, None, names=[]), "names is empty; give some of h")
+    for empty, came in ((X[:0], "0 steps of 3"), (X[:, :0], "7 steps of 0")):
+        for drawn in (lambda: plots.gradient_flow(net, empty, None), lambda: plots.gates(net, empty)):  # noqa: B023
+            message_of(ValueError, drawn, f"x has {came} sequences; give one of each at least")
+    assert not pyplot.get_fignums()
+
+
+def test_lines_of_a_model():
+    model = Sequential([
+        layers.Dense(I, input_shape=(T, I)), layers.LSTM(H, return_sequences=True, name="low"), layers.Masking(),
+        layers.Bidirectional(layers.GRU(H, return_sequences=True), name="high"), layers.Dense(1),
+    ], seed=0)  # fmt: skip
+    x = RANDOM.normal(size=(B, T, I)).astype("f4")
+    below = model.layers[0](x)
+    dy, first = np.cos(np.ones((B, T, H))), model.layers[1](below)
+    axes = plots.gradient_flow(model, x, dy)
+    wanted = plots.gradient_flow(model.layers[1], below, dy)
+    for one, other in zip(axes.lines, wanted.lines, strict=True):
+        np.testing.assert_array_equal(one.get_ydata(), other.get_ydata())
+    dy = np.concatenate([dy, dy], axis=2)
+    wanted = plots.gradient_flow(model.layers[3], first, dy)
+    for layer in ("high", 1):
+        axes = plots.gradient_flow(model, x, dy, layer=layer)
+        assert [line.get_label() for line in axes.lines] == ["dL/dh, forward", "dL/dh, reverse"]
+        for one, other in zip(axes.lines, wanted.lines, strict=True):
+            np.testing.assert_array_equal(one.get_ydata(), other.get_ydata())
+    net = nn.LSTM(I, H, 2, seed=0)
+    axes = plots.gradient_flow(net, X, np.ones((T, B, H)), layer=1)
+    assert [line.get_label() for line in axes.lines] == ["dL/dh, layer 1", "dL/dc, layer 1"]
+    message_of(ValueError, lambda: plots.gradient_flow(net, X, None, layer=2), "layer is 2; there are 2, so give 0")
+    message_of(
+        ValueError, lambda: plots.gradient_flow(model, x, dy, lengths=[1]), "a model takes no state, lengths or signals"
+    )
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru_reset_before", "rnn_tanh"])

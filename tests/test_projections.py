@@ -135,3 +135,56 @@ def test_x_itself_above_a_projection_is_refused(bidirectional):
     assert nn.Recurrent(highway, 8, 8, proj_size=4)(np.ones((T, B, 8)))[0].shape == (T, B, 4)
     with pytest.raises(ValueError, match=r"^the cell 'highway' takes x itself, .*, one layer or no proj_size, not 8"):
         nn.Recurrent(highway, 8, 8, num_layers=2, proj_size=4, bidirectional=bidirectional)
+
+
+NOISY = {
+    "variational": lambda made: cells.variational(made, 0.4),
+    "per_gate": lambda made: cells.variational(made, 0.4, per_gate=True),
+    "gaussian_noise": lambda made: cells.gaussian_noise(made, 0.5),
+    "zoneout": lambda made: cells.zoneout(made, 0.3, 0.4),
+}
+
+
+@pytest.mark.parametrize("kind", NOISY)
+@pytest.mark.parametrize("base", [cells.lstm, cells.gru], ids=lambda made: made.name)
+def test_cells_with_noise(kind, base):
+    """Noise is of the projection where it recurs: what a projection of all H features has in the first P."""
+    base = NOISY[kind](base) if base is cells.lstm or kind != "zoneout" else cells.zoneout(base, 0.3)
+    x = np.random.default_rng(0).normal(size=(T, B, I))
+
+    def forward(parameters=None):
+        net = nn.Recurrent(base, I, H, proj_size=P, dtype="float64", seed=3)
+        net.load_state_dict(parameters or net.state_dict())
+        return net, *net.forward(x)
+
+    net, y, _, tape = forward()
+    whole = nn.Recurrent(cells.projected(base), I, H, dtype="float64", seed=3)
+    state, own = {name: np.zeros_like(value) for name, value in whole.state_dict().items()}, net.state_dict()
+    rows = len(own["weight_hh_l0"])
+    state["weight_ih_l0"], state["bias_ih_l0"] = own["weight_ih_l0"], own["bias_ih_l0"]
+    state["weight_hh_l0"][:rows, :P], state["bias_hh_l0"][:rows] = own["weight_hh_l0"], own["bias_hh_l0"]
+    state["weight_hh_l0"][rows : rows + P] = own["weight_hr_l0"]
+    whole.load_state_dict(state)
+    np.testing.assert_array_equal(y, whole.forward(x)[0][..., :P])
+    assert np.abs(net(x)[0] - y).max() > 1e-3
+    if kind != "zoneout":
+        plain = nn.Recurrent(cells.lstm if "lstm" in base.name else cells.gru, I, H, proj_size=P, dtype="float64")
+        plain.load_state_dict(own)
+        assert_close(net(x)[0], plain(x)[0], OUTPUT["float64"])
+    dy = np.cos(y)
+    gradients = net.backward(tape, dy)
+    for name in ("weight_hh_l0", "weight_hr_l0"):
+        found = differences(lambda: (forward(own)[1] * dy).sum(), own[name])
+        assert_close(gradients.params[name], found, DIFFERENCES["float64"])
+
+
+def test_recurrent_dropout_masks_the_projection_alone():
+    """``R (mask * p_{t-1})``, and ``W_hr h_t`` as it is."""
+    net = nn.LSTM(I, H, proj_size=P, recurrent_dropout=0.999999, dtype="float64", seed=0)
+    assert np.abs(net.forward(np.ones((T, B, I)))[0][0]).max() > 1e-3
+    plain = nn.LSTM(I, H, proj_size=P, dtype="float64", seed=0)
+    x = np.random.default_rng(0).normal(size=(T, B, I))
+    w = plain.state_dict()
+    w["weight_hh_l0"][...] = 0
+    plain.load_state_dict(w)
+    assert_close(net.forward(x)[0], plain(x)[0], OUTPUT["float64"])

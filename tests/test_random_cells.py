@@ -211,7 +211,7 @@ def report(source: str, noise: bool, monkeypatch, seed: int) -> list[str]:
     """Everything in which networks of a cell differ from torch's."""
     names = {name: getattr(nblstm, name) for name in torch_cells.NAMESPACE if hasattr(nblstm, name)}
     made, declared = (run(source, namespace) for namespace in (names, torch_cells.NAMESPACE))
-    divisor = next((n for n in (2, 3) if f"heads({n})" in source), 1)
+    divisor = next((n for n in (2, 3) if f"heads({n})" in source), 3 if "low_rank(2)" in source else 1)
     problems = []
     for name, case in cases(declared, divisor, seed).items():
         with monkeypatch.context() as patch:

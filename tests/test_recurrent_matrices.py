@@ -110,7 +110,16 @@ def test_mistakes():
         cells.antisymmetric(-1)
     with pytest.raises(ValueError, match="rank is 0"):
         cells.low_rank(0)
+    for rank in (6, 7):
+        with pytest.raises(ValueError, match=f"hidden_size is 6, and low_rank has rank {rank}; give a rank below"):
+            nn.Recurrent(cells.lstm.with_matrix(cells.low_rank(rank)), 3, 6)
     with pytest.raises(CellError, match=r"has matrix=3; give one of nblstm\.cells"):
         made_with(3)
     with pytest.raises(CellError, match="proj_size is for recurrent weights without matrix="):
         nn.Recurrent(made_with(cells.heads(2)), I, H, proj_size=2)
+
+
+def test_a_cell_shows_its_matrix():
+    assert repr(cells.lstm) == "<cell lstm: gates i f g o, states h c>"
+    made = cells.lstm.with_matrix(cells.heads(2))
+    assert str(made) == repr(made) == "<cell lstm: gates i f g o, states h c, matrix heads(count=2)>"

@@ -126,7 +126,7 @@ def test_wrong_signals_of_a_step():
     own = {key: value[0] for key, value in signals.items()}
     before = step.state
     for wrong, message in [
-        (None, "^signals has none; give a dict of arrays for 'dt', 'keep'$"),
+        (None, "^no signals are given; give a dict of arrays for 'dt', 'keep'$"),
         ({"dt": 1.0}, "^signals has 'dt'; give a dict of arrays for 'dt', 'keep'$"),
         ({**own, "dt": np.ones(2)}, r"^signals\['dt'\] has shape \(2,\); give a number, \(B,\) = \(3,\)"),
         ({**own, "dt": np.ones(6)}, r"^signals\['dt'\] has shape \(6,\); give a number, \(B,\) = \(3,\), or"),

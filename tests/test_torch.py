@@ -451,7 +451,7 @@ def test_streaming_with_signals():
         assert one.shape == (6,)
         with pytest.raises(TypeError, match=r"^signals\['dt'\] is list; give a tensor of torch"):
             step(x[0], signals={"dt": [0.5], "keep": 1.0})
-        with pytest.raises(ValueError, match=r"^signals has none; give a dict of arrays for 'dt', 'keep'"):
+        with pytest.raises(ValueError, match=r"^no signals are given; give a dict of arrays for 'dt', 'keep'"):
             step(x[0])
 
 

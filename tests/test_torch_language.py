@@ -355,7 +355,7 @@ def test_one_sentence():
     dt, keep = signals["dt"], signals["keep"]
     rows = pack_sequence([x[:, 0], x[:2, 1]])
     for error, call, needed in (
-        (ValueError, lambda: module(x), ["signals has none", "a dict of tensors for 'dt', 'keep'"]),
+        (ValueError, lambda: module(x), ["no signals are given", "a dict of tensors for 'dt', 'keep'"]),
         (ValueError, lambda: module(x, signals={"dt": dt}), ["signals has 'dt'", "'dt', 'keep'"]),
         (ValueError, lambda: module(x, signals=[dt, keep]), ["signals has list"]),
         (ValueError, lambda: module(x, signals={"dt": dt[1:], "keep": keep}), ["signal 'dt'", "(5, 4)", "(6, 4)"]),
@@ -368,3 +368,13 @@ def test_one_sentence():
         (ValueError, lambda: nbt.Recurrent(cells.lstm, 3, 4, proj_size=4), ["proj_size is 4"]),
     ):  # fmt: skip
         message_of(error, call, *needed)
+
+
+def test_the_reference_of_a_projection_with_noise():
+    module = nbt.Recurrent(cells.gaussian_noise(cells.gru, 1e-3), 3, 5, proj_size=2, dtype=F64)
+    x = torch.randn(4, 2, 3, dtype=F64)
+    found = nbt.reference(module.eval())(x)[0]
+    torch.testing.assert_close(found, module(x)[0])
+    noisy = nbt.reference(module.train())(x)[0]
+    assert 0 < (noisy - found).abs().max() < 0.01
+    assert 0 < (module(x)[0] - found).abs().max() < 0.01

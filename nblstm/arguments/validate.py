@@ -77,6 +77,34 @@ def without_cudnn(value) -> bool | str:
     return value
 
 
+def of_kind(name: str, value, kind, fix: str):
+    """``value``, an object of this class, or of one of these."""
+    if not isinstance(value, kind):
+        shown = f"{value!r} of type " if isinstance(value, str | numbers.Number | None) else ""
+        raise TypeError(f"{name} is {shown}{type(value).__name__}; give {fix}")
+    return value
+
+
+#: An Axes of matplotlib's to draw in.
+AXES = "an Axes of matplotlib's, such as pyplot.subplots()[1], or None for a new figure"
+
+
+def names_among(name: str, value, known: Iterable[str]) -> list[str]:
+    """Names as a string with spaces between them, or as strings; all for None."""
+    known = list(known)
+    if value is None:
+        return known
+    given = value.split() if isinstance(value, str) else list(value) if isinstance(value, Iterable) else None
+    if given is None:
+        raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; give some of {', '.join(known)}")
+    for own in given:
+        if own not in known:
+            raise ValueError(f"{name} has {unknown(own, known)}")
+    if not given:
+        raise ValueError(f"{name} is empty; give some of {', '.join(known)}")
+    return given
+
+
 def flag(name: str, value) -> bool:
     """``value`` as a bool; 0 and 1 are taken for one."""
     if not isinstance(value, bool | np.bool_ | numbers.Integral) or value not in (0, 1):

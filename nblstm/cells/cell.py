@@ -14,12 +14,15 @@ from nblstm.cells.cuda_source import cuda_source
 from nblstm.cells.declaration import check_declaration, check_recurs, initial_values_of, names_of, takes_x
 from nblstm.cells.recurrent_matrix import RecurrentMatrix
 from nblstm.cells.source import source
-from nblstm.symbolic.graph import topological
+from nblstm.symbolic.graph import Value, topological
 from nblstm.symbolic.recorder import is_recording, recording
 from nblstm.symbolic.unsupported import CellError
 
 #: Kinds of generated source, see `Cell.source`.
 SOURCES = (None, "forward", "backward", "rows", "cuda")
+
+#: The gate by which `cells.projected` projects the first state.
+PROJECTION = "projection"
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +104,21 @@ class Cell:
         return tuple(g for g in self.gates if g not in self.input_only)
 
     @cached_property
+    def projection(self) -> tuple[str, ...]:
+        """The gate ``projection`` where the output alone is computed from it, see `cells.projected`; else nothing."""
+        if PROJECTION not in {*self.recurrent_only} & {*self.called}:
+            return ()
+        new = zip(self.states, self.graph.states, strict=True)
+        others = [value for name, value in new if name not in (self.states[0], self.output)]
+        read = topological([*others, *(link.operand for link in self.graph.links)])
+        return (PROJECTION,) * (Value("input", PROJECTION) not in {*read})
+
+    @cached_property
+    def seeing_gates(self) -> tuple[str, ...]:
+        """Gates whose recurrent weights multiply what the first state was before the step, or what is made of it."""
+        return tuple(g for g in self.recurrent_gates if g not in self.projection)
+
+    @cached_property
     def taped(self) -> tuple[str, ...]:
         """The states in the order in which BPTT keeps them: the output, then the others."""
         return (self.output, *(state for state in self.states if state != self.output))
@@ -167,7 +185,7 @@ class Cell:
         if matrix is not None and not isinstance(matrix, RecurrentMatrix):
             raise CellError(f"with_matrix got {matrix!r}; give one of nblstm.cells, such as antisymmetric(0.01)")
         if matrix is not None:
-            check_recurs("matrix", self)
+            check_recurs("matrix", self, self.recurrent_gates)
         return replace(self, matrix=matrix)
 
     def check_known(self, where: str, known: Collection[str]) -> None:
@@ -215,7 +233,8 @@ class Cell:
         return cuda_source(self, dtype) if kind == "cuda" else source(self, kind, dtype)
 
     def __repr__(self):
-        return f"<cell {self.name}: gates {' '.join(self.gates)}, states {' '.join(self.states)}>"
+        matrix = "" if self.matrix is None else f", matrix {self.matrix!r}"
+        return f"<cell {self.name}: gates {' '.join(self.gates)}, states {' '.join(self.states)}{matrix}>"
 
     def __copy__(self) -> Cell:
         return self

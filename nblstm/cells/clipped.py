@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-import operator
 from collections.abc import Mapping
-from functools import cache, partial
+from functools import cache
 from numbers import Real
 from typing import Any
 
 from nblstm.cells.cell import Cell, cell
+from nblstm.cells.recurrent_dropout import is_dropped, recurrent_dropout, undropped
+from nblstm.cells.replay import ARITHMETIC, FUNCTIONS, OPERATIONS, Replay
+from nblstm.cells.transformed import as_declared, with_signature
 from nblstm.symbolic import functions
-from nblstm.symbolic.graph import COMPARISONS, NUMERIC, Value, topological
-from nblstm.symbolic.recorder import recorder
+from nblstm.symbolic.graph import Value, topological
 from nblstm.symbolic.unsupported import CellError
-
-#: Operations of a graph on traced values and on numbers alike.
-_ARITHMETIC = {"add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv,
-               "neg": operator.neg}  # fmt: skip
-_FUNCTIONS: dict[str, Any] = {
-    **{name: partial(functions.primitive, name) for name in NUMERIC},
-    **{name: partial(functions.choice, name) for name in ("minimum", "maximum", "clip")},
-    **{name: getattr(operator, name) for name in COMPARISONS}, "where": functions.where,
-}  # fmt: skip
-_OPERATIONS = _ARITHMETIC | _FUNCTIONS
-
-_KINDS = "gates", "states", "split", "called", "input_only", "recurrent_only", "vectors", "scalars", "signals"
 
 
 def clipped(base: Cell, states: Any = None, preactivation: float | None = None) -> Cell:
@@ -66,6 +54,8 @@ def clipped(base: Cell, states: Any = None, preactivation: float | None = None) 
     if not isinstance(base, Cell):
         raise CellError(f"clipped got {base!r}; give a cell made by nblstm.cell, or one of nblstm.cells")
     base.check()  # an error in its equations is its own
+    if is_dropped(base):  # the states that have limits are the whole ones
+        return recurrent_dropout(clipped(undropped(base), states, preactivation))
     if isinstance(states, Mapping):
         for name in states:
             if name not in base.states:
@@ -86,7 +76,7 @@ def clipped(base: Cell, states: Any = None, preactivation: float | None = None) 
 @cache
 def _clipped(base: Cell, limits: tuple[tuple[str, float], ...], preactivation: float | None) -> Cell:
     of_state = dict(limits)
-    apart = {*base.states, *base.given, *base.vectors, *base.scalars}
+    apart = {*base.states, *base.given, *base.vectors, *base.scalars, *base.projection}  # no activation sees the last
     gates = frozenset(name for name in base.arguments if name not in apart)
     if preactivation is not None:
         _check_activations(base, gates)
@@ -96,19 +86,13 @@ def _clipped(base: Cell, limits: tuple[tuple[str, float], ...], preactivation: f
             _Run(base, dict(zip(base.arguments, scalars, strict=True)), of_state, preactivation, gates).states()
         )
 
-    equations.__name__, equations.__doc__ = f"{base.name}_clipped", base.__doc__
-    equations.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in base.arguments]
-    )
-    declared: dict[str, Any] = {kind: " ".join(getattr(base, kind)) for kind in _KINDS}
-    return cell(
-        **declared, output=base.output, initial=dict(zip(base.states, base.initial, strict=True)), matrix=base.matrix
-    )(equations)
+    with_signature(equations, f"{base.name}_clipped", base.__doc__, base.arguments)
+    return cell(**as_declared(base))(equations)
 
 
 def _reaches(node: Value, gates: frozenset[str]) -> set[str]:
     """The gates that a value depends on through arithmetic alone."""
-    leaves = {own for own in topological([node]) if own.op in _FUNCTIONS}
+    leaves = {own for own in topological([node]) if own.op in FUNCTIONS}
     return {own.args[0] for own in topological([node], leaves=leaves) if own.op == "input"} & gates
 
 
@@ -118,7 +102,7 @@ def _is_constant(node: Value) -> bool:
 
 def _activation_of(node: Value) -> Value:
     """The value that arithmetic with constants makes this one of."""
-    while node.op in _ARITHMETIC and (node.op == "neg" or any(map(_is_constant, node.args))):
+    while node.op in ARITHMETIC and (node.op == "neg" or any(map(_is_constant, node.args))):
         node = next(own for own in node.args if not _is_constant(own))
     return node
 
@@ -126,7 +110,7 @@ def _activation_of(node: Value) -> Value:
 def _check_activations(base: Cell, gates: frozenset[str]) -> None:
     graph = base.graph
     nodes = topological([*graph.states, *(link.operand for link in graph.links)])
-    found = {name for node in nodes if node.op in _FUNCTIONS for own in node.operands for name in _reaches(own, gates)}
+    found = {name for node in nodes if node.op in FUNCTIONS for own in node.operands for name in _reaches(own, gates)}
     for name in base.arguments:
         if name in gates - found:
             raise CellError(
@@ -135,62 +119,42 @@ def _check_activations(base: Cell, gates: frozenset[str]) -> None:
             )
 
 
-class _Run:
-    """The equations of a cell once more, from their graph, on traced values or numbers, with what is to be clipped."""
+class _Run(Replay):
+    """The equations of a cell once more, with what is to be clipped."""
 
     def __init__(self, base: Cell, given: dict[str, Any], limits, preactivation: float | None, gates: frozenset[str]):
-        self._base, self._given, self._limits = base, given, limits
-        self._preactivation, self._gates = preactivation, gates
-        self._values: dict[Value, Any] = {}
+        super().__init__(base, given)
+        self._limits, self._preactivation, self._gates = limits, preactivation, gates
+        new = dict(zip(base.states, base.graph.states, strict=True))
+        # An old state stays as it is, but where it is a new one.
+        self._at = {new[name]: limit for name, limit in limits.items() if new[name].operands}
 
     def states(self) -> list[Any]:
         """The new states."""
-        base, graph = self._base, self._base.graph
-        at = {node: limit for name, limit in self._limits.items() for node in [graph.states[base.states.index(name)]]}
-        self._at = {node: limit for node, limit in at.items() if node.operands}  # an old state stays as it is
-        for node in graph.inputs:
-            if node.args[0] not in base.functions:
-                self._values[node] = self._given[node.args[0]]
-        for own in graph.noise:
-            self._values[Value("input", own.name)] = recorder("noise").random(own.kind, own.p, own.per)
-        self._links = {name: link for link in graph.links for name in link.targets}
-        found = []
-        for name, node in zip(base.states, graph.states, strict=True):
-            value = self._value(node)
-            found.append(_clip(value, self._limits[name]) if name in self._limits and node not in self._at else value)
-        return found
+        states, nodes = self.base.states, self.base.graph.states
+        return [
+            _clip(value, self._limits[name]) if name in self._limits and node not in self._at else value
+            for name, node, value in zip(states, nodes, super().states(), strict=True)
+        ]
 
-    def _value(self, wanted: Value) -> Any:
-        for node in topological([wanted], leaves=self._values):
-            if node in self._values:
-                continue
-            value = (
-                node.args[0] if node.op == "constant" else self._applied(node) if node.operands else self._link(node)
-            )
-            self._values[node] = _clip(value, self._at[node]) if node in self._at else value
-        return self._values[wanted]
+    def computed(self, node: Value) -> Any:
+        """A value from those of its operands."""
+        value = super().computed(node)
+        return _clip(value, self._at[node]) if node in self._at else value
 
-    def _link(self, leaf: Value) -> Any:
-        """The value of a called gate, or of a function of all units."""
-        link = self._links[leaf.args[0]]
-        operand = self._value(link.operand)
-        if link.kind == "product":
-            return self._given[leaf.args[0]](operand)
-        return recorder(link.kind).over(link.kind, operand)
-
-    def _applied(self, node: Value) -> Any:
-        bounded = self._preactivation is not None and node.op in _FUNCTIONS
-        return _OPERATIONS[node.op](*[self._bounded(own) if bounded else self._values[own] for own in node.args])
+    def operand(self, function: Value, node: Value) -> Any:
+        """An operand of an operation: that of a function is clipped where gates reach it."""
+        bounded = self._preactivation is not None and function.op in FUNCTIONS
+        return self._bounded(node) if bounded else self.values[node]
 
     def _bounded(self, node: Value) -> Any:
-        """The operand of a function: clipped where gates reach it."""
         if not _reaches(node, self._gates):
-            return self._values[node]
+            return self.values[node]
         inner = _activation_of(node)
         if node is inner:
-            return _clip(self._values[node], self._preactivation)
+            return _clip(self.values[node], self._preactivation)
         [changed] = [own for own in node.args if not _is_constant(own)]
-        return _OPERATIONS[node.op](
+        return OPERATIONS[node.op](
             *[self._bounded(own) if own is changed else own.args[0] for own in node.args]
         )  # fmt: skip
 

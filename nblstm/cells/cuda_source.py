@@ -300,7 +300,8 @@ def _forward_arrays(cell: Cell) -> _Arrays:
         pointers["at_x"] = "offset(numbers(a.x), (a.row + b) * H)"
     for k, noise in enumerate(cell.graph.noise, len(cell.given)):
         limit = min(round(noise.p * 2**32), 2**32 - 1)
-        draw = f"ones(key_{noise.name}, u, {limit})" if noise.kind == "bernoulli" else f"normal(key_{noise.name}, u)"
+        more = f", {limit}" if noise.kind == "bernoulli" else ""
+        draw = f"{'ones' if noise.kind == 'bernoulli' else noise.kind}(key_{noise.name}, u{more})"
         places[noise.name] = draw
         pointers[f"key_{noise.name}"] = f"row_key(a.seed, {k}, {'nth_step' if noise.per == 'step' else 0}, b)"
     for k, name in enumerate(cell.states):

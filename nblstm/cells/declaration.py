@@ -56,9 +56,9 @@ def takes_x(equations: Callable, declared: tuple[str, ...]) -> bool:
     return "x" in inspect.signature(equations).parameters and not any("x" in names.split() for names in declared)
 
 
-def check_recurs(what: str, base: Cell) -> None:
-    """Raise CellError if a cell has no recurrent products, which ``what`` would change."""
-    if not base.recurrent_gates:
+def check_recurs(what: str, base: Cell, gates: tuple[str, ...]) -> None:
+    """Raise CellError if there are no recurrent products, those of ``gates``, which ``what`` would change."""
+    if not gates:
         raise CellError(f"{what} is of recurrent weights, and no gate of the cell {base.name!r} has any; leave it out")
 
 
@@ -88,7 +88,7 @@ def check_declaration(made: Cell) -> None:
             f"cell {made.name!r} has matrix={made.matrix!r}; give one of nblstm.cells, such as antisymmetric(0.01)"
         )
     if made.matrix is not None:
-        check_recurs("matrix", made)
+        check_recurs("matrix", made, made.recurrent_gates)
     expected = made.arguments
     if len(set(expected)) != len(expected):
         raise CellError(f"cell {made.name!r} uses a name twice among {' '.join(expected)}; give each its own")

@@ -10,7 +10,8 @@ from nblstm import noise
 from nblstm.arguments import validate
 from nblstm.cells.cell import Cell, cell
 from nblstm.cells.declaration import check_recurs
-from nblstm.cells.transformed import argument_names, with_signature
+from nblstm.cells.recurrent_dropout import is_dropped, recurrent_dropout, undropped
+from nblstm.cells.transformed import argument_names, as_declared, with_signature
 from nblstm.symbolic.unsupported import CellError
 
 
@@ -28,7 +29,7 @@ def zoneout(base: Cell, *p: float) -> Cell:
     ----------
     base : Cell
     *p : float
-        For each state in order; 0 for those that are not given.
+        For each state in order, but those that `recurrent_dropout` has added; 0 for those that are not given.
 
     Raises
     ------
@@ -41,6 +42,8 @@ def zoneout(base: Cell, *p: float) -> Cell:
     >>> lstm = nn.Recurrent(cells.zoneout(cells.lstm, 0.1, 0.5), 3, 8)
     """
     _check("zoneout", base)
+    if is_dropped(base):  # the states that units keep are the whole ones
+        return recurrent_dropout(zoneout(undropped(base), *p))
     if len(p) > len(base.states):
         raise CellError(f"zoneout got {len(p)} probabilities for the states {' '.join(base.states)}; give one for each")
     rates = [validate.number(f"p_{name}", rate, 0, 1) for name, rate in zip(base.states, p, strict=False)]
@@ -81,7 +84,7 @@ def variational(base: Cell, p: float, per_gate: bool = False) -> Cell:
     def mask():
         return noise.bernoulli(1 - p, per="sequence") / (1 - p)
 
-    return _seen(base, "variational", [mask] * (len(base.recurrent_gates) if per_gate else 1), lambda h, m: h * m)
+    return _seen(base, "variational", [mask] * (len(base.seeing_gates) if per_gate else 1), lambda h, m: h * m)
 
 
 @cache
@@ -119,8 +122,8 @@ def _seen(base: Cell, name: str, draws: list[Callable[[], Any]], change: Callabl
 
     All share one draw, or there is one for each recurrent gate.
     """
-    check_recurs(name, base)
-    fed = {f"{g}_h" if g in base.split else g: g for g in base.recurrent_gates}
+    check_recurs(name, base, base.seeing_gates)
+    fed = [f"{g}_h" if g in base.split else g for g in base.seeing_gates]
     arguments = (*argument_names(base), *base.states, *base.given, *base.vectors, *base.scalars)
 
     def equations(*scalars):
@@ -140,8 +143,4 @@ def _seen(base: Cell, name: str, draws: list[Callable[[], Any]], change: Callabl
 def _like(base: Cell, name: str, equations: Callable, arguments: tuple[str, ...], changed: dict[str, str]) -> Cell:
     """The cell of these equations that is declared as another one."""
     with_signature(equations, f"{base.name}_{name}", base.__doc__, arguments)
-    kinds = "gates", "states", "split", "called", "input_only", "recurrent_only", "vectors", "scalars", "signals"
-    declared: dict[str, Any] = {kind: " ".join(getattr(base, kind)) for kind in kinds} | changed
-    return cell(
-        **declared, output=base.output, initial=dict(zip(base.states, base.initial, strict=True)), matrix=base.matrix
-    )(equations)
+    return cell(**as_declared(base) | changed)(equations)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from nblstm.cells.cell import Cell, cell
-from nblstm.cells.transformed import argument_names, with_signature
+from nblstm.cells.cell import PROJECTION, Cell, cell
+from nblstm.cells.recurrent_dropout import is_dropped
+from nblstm.cells.replay import OPERATIONS, Replay
+from nblstm.cells.transformed import argument_names, as_declared, with_signature
 from nblstm.symbolic.graph import Value, topological
 from nblstm.symbolic.unsupported import CellError
-
-#: The gate whose weights are ``weight_hr``; the last.
-GATE = "projection"
 
 
 @cache
@@ -30,8 +29,16 @@ def projected(base: Cell) -> Cell:
     Raises
     ------
     CellError
-        If the output is not the first state, a gate is called with anything but that state, or a name is taken.
+        If the output is not the first state, a gate is called with anything but that state and noise, or a name is
+        taken.
     """
+    if is_dropped(base):
+        inner = base.name.removesuffix("_recurrent_dropout")
+        raise CellError(
+            f"a projection is made before the mask of {base.name!r}, which is for what recurs; give "
+            f"cells.recurrent_dropout(cells.projected({inner})), or {inner} with the network's proj_size= and "
+            "recurrent_dropout="
+        )
     first = base.states[0]
     if base.output != first:
         raise CellError(
@@ -39,38 +46,62 @@ def projected(base: Cell) -> Cell:
         )
     if base.matrix is not None:
         raise CellError(f"proj_size is for recurrent weights without matrix=, which {base.name!r} has; leave one out")
-    called = [name for link in base.graph.links if link.kind == "product" and link.name for name in link.targets]
-    if called:
-        raise CellError(
-            f"proj_size has the recurrent weights multiply the projection alone, and {base.name!r} calls {called[0]!r} "
-            "with something else, of H features; leave it out"
-        )
+    if base.projection:
+        raise CellError(f"{base.name!r} has a projection already; leave one out")
+    old, apart = Value("input", first), {Value("input", noise.name) for noise in base.graph.noise}
+    called = [link for link in base.graph.links if link.kind == "product" and link.name]
+    for link in called:
+        read = {node for node in topological([link.operand]) if node.op == "input"}
+        if old not in read or read - {old} - apart:
+            raise CellError(
+                f"proj_size has the recurrent weights multiply the projection, alone or with noise, and {base.name!r} "
+                f"calls {link.targets[0]!r} with something else, of H features; leave it out"
+            )
     used = _uses(base, first)
     name = f"projected_{first}" if used else first
-    if {GATE, f"projected_{first}"} & {*base.arguments}:
-        raise CellError(f"proj_size adds the gate {GATE!r}, but {base.name!r} uses that name; choose another")
+    if {PROJECTION, f"projected_{first}"} & {*base.arguments}:
+        raise CellError(f"proj_size adds the gate {PROJECTION!r}, but {base.name!r} uses that name; choose another")
     states = (name, *base.states) if used else base.states
-    arguments = (*argument_names(base), GATE, *states, *base.given, *base.vectors, *base.scalars)
+    arguments = (*argument_names(base), PROJECTION, *states, *base.given, *base.vectors, *base.scalars)
 
     def equations(*scalars):
         given = dict(zip(arguments, scalars, strict=True))
-        new = base(*(given[own] for own in base.arguments))
-        whole, *others = new if isinstance(new, tuple | list) else (new,)
-        return given[GATE](whole), *((whole, *others) if used else others)
+        if called:
+            whole, *others = _OfProjection(base, given, given[name]).states()
+        else:
+            new = base(*(given[own] for own in base.arguments))
+            whole, *others = new if isinstance(new, tuple | list) else (new,)
+        return given[PROJECTION](whole), *((whole, *others) if used else others)
 
     with_signature(equations, f"{base.name}_projected", base.__doc__, arguments)
-    declared: dict[str, Any] = {
-        kind: " ".join(getattr(base, kind)) for kind in ("split", "input_only", "vectors", "scalars", "signals")
-    }
-    return cell(
-        gates=" ".join((*base.gates, GATE)), states=" ".join(states), called=" ".join((*base.called, GATE)),
-        recurrent_only=" ".join((*base.recurrent_only, GATE)), **declared,
-        initial=dict(zip(states, base.initial[:1] * used + base.initial, strict=True)),
-    )(equations)  # fmt: skip
+    changed = {
+        "gates": (*base.gates, PROJECTION), "called": (*base.called, PROJECTION),
+        "recurrent_only": (*base.recurrent_only, PROJECTION), "states": states, "output": states[:1],
+    }  # fmt: skip
+    declared = as_declared(base) | {kind: " ".join(names) for kind, names in changed.items()}
+    declared["initial"] = dict(zip(states, base.initial[:1] * used + base.initial, strict=True))
+    return cell(**declared)(equations)
+
+
+class _OfProjection(Replay):
+    """The equations once more, with the projection for the first state in what recurrent weights multiply."""
+
+    def __init__(self, base: Cell, given: dict[str, Any], projection: Any):
+        super().__init__(base, given)
+        self._seen = {**self.values, Value("input", base.states[0]): projection}
+
+    def multiplied(self, operand: Value) -> Any:
+        """The operand of a called gate's product."""
+        seen = self._seen
+        for node in topological([operand], leaves=seen):
+            if node not in seen:
+                found = [seen[own] for own in node.operands]
+                seen[node] = OPERATIONS[node.op](*found) if found else node.args[0]
+        return seen[operand]
 
 
 def _uses(base: Cell, state: str) -> bool:
-    """Say if the equations use a state beside the recurrent product."""
+    """Say if the equations use a state beside the recurrent products."""
     graph = base.graph
-    values = [*graph.states, *(link.operand for link in graph.links if link.name)]
+    values = [*graph.states, *(link.operand for link in graph.links if link.kind != "product")]
     return Value("input", state) in {*topological(values)}

@@ -6,7 +6,8 @@ from functools import cache
 
 from nblstm.cells.cell import Cell, cell
 from nblstm.cells.declaration import check_recurs
-from nblstm.cells.transformed import argument_names, with_signature
+from nblstm.cells.transformed import argument_names, as_declared, with_signature
+from nblstm.symbolic.graph import Value
 from nblstm.symbolic.unsupported import CellError
 
 
@@ -20,8 +21,8 @@ def recurrent_dropout(base: Cell) -> Cell:
         s_t = base(a_t, s_{t-1})
 
     The equations themselves see ``h_{t-1}`` whole: of a GRU, ``z * h_{t-1}`` is not masked. The operand of a second
-    product is masked too, as ``R (mask * r * h_{t-1})``. All gates share the mask (the tied form; Keras 3.15 draws one
-    for each gate of LSTM and GRU).
+    product is masked too, as ``R (mask * r * h_{t-1})``; that of a projection is not. All gates share the mask (the
+    tied form; Keras 3.15 draws one for each gate of LSTM and GRU).
 
     Parameters
     ----------
@@ -56,7 +57,7 @@ def recurrent_dropout(base: Cell) -> Cell:
     """
     if not isinstance(base, Cell):
         raise CellError(f"recurrent_dropout got {base!r}; give a cell made by nblstm.cell, or one of nblstm.cells")
-    check_recurs("recurrent_dropout", base)
+    check_recurs("recurrent_dropout", base, base.seeing_gates)
     masked = f"masked_{base.states[0]}"
     if {masked, "mask"} & {*base.arguments}:
         raise CellError(f"recurrent_dropout adds the states {masked!r} and 'mask', but {base.name!r} uses such a name")
@@ -70,17 +71,36 @@ def recurrent_dropout(base: Cell) -> Cell:
     def equations(*scalars):
         given = dict(zip(arguments, scalars, strict=True))
         mask = given["mask"]
-        given |= {name: masking(given[name], mask) for name in base.functions}
+        given |= {name: masking(given[name], mask) for name in base.functions if name not in base.projection}
         new = base(*(given[name] for name in base.arguments))
         first, *others = new if isinstance(new, tuple | list) else (new,)
         return first * mask, first, *others, mask
 
     with_signature(equations, f"{base.name}_recurrent_dropout", base.__doc__, arguments)
-    declared = {
-        kind: " ".join(getattr(base, kind))
-        for kind in ("gates", "split", "called", "input_only", "recurrent_only", "vectors", "scalars", "signals")
-    }
-    return cell(
-        **declared, states=" ".join(states), output=base.output, matrix=base.matrix,
-        initial=dict(zip(states, (base.initial[0], *base.initial, 1.0), strict=True)),
-    )(equations)  # fmt: skip
+    initial = dict(zip(states, (base.initial[0], *base.initial, 1.0), strict=True))
+    return cell(**as_declared(base) | {"states": " ".join(states), "initial": initial})(equations)
+
+
+def is_dropped(base: Cell) -> bool:
+    """Say if a cell is one of `recurrent_dropout`: its first state the second one times the last, a mask that stays."""
+    masked, *whole, last = base.states[0], *base.states[1:-1], base.states[-1]
+    if not whole or masked != f"masked_{whole[0]}" or last != "mask":
+        return False
+    new, mask = base.graph.states, Value("input", last)
+    return new[-1] is mask and new[0] is new[1] * mask
+
+
+@cache
+def undropped(base: Cell) -> Cell:
+    """The cell of which `recurrent_dropout` has made this one: the same where the mask is 1."""
+    states = base.states[1:-1]
+    arguments = (*argument_names(base), *states, *base.given, *base.vectors, *base.scalars)
+
+    def equations(*scalars):
+        given = dict(zip(arguments, scalars, strict=True))
+        given |= {base.states[0]: given[states[0]], base.states[-1]: 1.0}
+        return tuple(base(*(given[name] for name in base.arguments))[1:-1])
+
+    with_signature(equations, base.name.removesuffix("_recurrent_dropout"), base.__doc__, arguments)
+    initial = dict(zip(states, base.initial[1:-1], strict=True))
+    return cell(**as_declared(base) | {"states": " ".join(states), "initial": initial})(equations)

@@ -200,6 +200,8 @@ class low_rank(RecurrentMatrix):  # noqa: N801  # an argument, such as matrix=he
 
     def shapes(self, G: int, H: int) -> dict[str, tuple[int, ...]]:
         """``weight_hh`` U (G H, rank) and ``weight_hh_right`` V (G rank, H)."""
+        if self.rank >= H:
+            raise ValueError(f"hidden_size is {H}, and low_rank has rank {self.rank}; give a rank below hidden_size")
         return {"weight_hh": (G * H, self.rank), "weight_hh_right": (G * self.rank, H)}
 
     def _factors(self, parameters: Arrays, G: int, H: int) -> tuple[np.ndarray, np.ndarray]:

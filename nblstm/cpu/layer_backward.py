@@ -188,8 +188,8 @@ class LayerBackward:
 
     def launch(
         self, weights: list[PackedWeights], x: np.ndarray, dy: np.ndarray | None, d_state: np.ndarray,
-        d_vectors: np.ndarray | None, dx: np.ndarray | None, flat: np.ndarray | None, d_signals: Sequence[np.ndarray],
-        each: EachStep | None = None, samples: np.ndarray | None = None,
+        d_vectors: np.ndarray | None, dx: np.ndarray | None, flat: np.ndarray | None,
+        d_signals: Sequence[Sequence[np.ndarray]], each: EachStep | None = None, samples: np.ndarray | None = None,
     ) -> None:  # fmt: skip
         """Run the kernels: for each segment the loop over time, then the gradients that follow from it.
 
@@ -205,8 +205,8 @@ class LayerBackward:
         dx : ndarray, shape (D, N, I), or None
         flat : ndarray or None
             Gradients of all parameters, which are set; None if they are not wanted.
-        d_signals : list of ndarray, each (N,) or (N, H)
-            Gradients of the signals, which are added to; empty if they are not wanted.
+        d_signals : list of list of ndarray, each (N,) or (N, H)
+            For each direction the gradients of the signals, which are added to; empty if they are not wanted.
         each : EachStep, optional
         samples : ndarray, shape (B, P), optional
             Gradients of all parameters for each sequence, in the caller's order, which are added to.
@@ -256,8 +256,8 @@ class LayerBackward:
                 threads.run(gradients_kernel, own, own[0].parts, serial=serial)
                 if samples is not None:
                     self._of_samples(segment, k, x if x.ndim == 2 else x[d], samples)
-            for k, d in enumerate(segment.directions if d_signals else ()):
-                self._add_signals(segment.rows[k], self._dz[d], d_signals)
+            for k, d in enumerate(segment.directions):
+                self._add_signals(segment.rows[k], self._dz[d], d_signals[d])
         if each is not None:
             self._point_at_states(None, None)  # what is asked for refers to the caller's arrays
         if self._asked[0]:

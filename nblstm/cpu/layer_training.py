@@ -291,16 +291,21 @@ class LayerTraining:
             self._d_vectors.fill(0)
         elif cell.vectors or cell.scalars:
             self._d_vectors = np.zeros((D, B, (len(cell.vectors) + len(cell.scalars)) * H), x.dtype)
+        # By direction: which of them comes first to a row depends on spans, and sums begin with the first direction.
+        of_directions = [d_signals] if D == 1 else [[np.zeros_like(own) for own in d_signals] for _ in range(D)]
         if self._span is not None:
             made = self._span.bptt or self._span.begin_backward(self._places, set())
-            made.launch(self._weights, x, dy, d_states, self._d_vectors, dx, flat, d_signals, each, samples)
+            made.launch(self._weights, x, dy, d_states, self._d_vectors, dx, flat, of_directions, each, samples)
         else:
             started: set[int] = set()
             for segments, mark in zip(reversed(self._spans), self._marks[::-1], strict=True):
                 span = self._new_span(segments)
                 span.forward(self._weights, x, self._like_all_layers(mark), False)  # the same bits as before
                 made = span.begin_backward(self._places, started)
-                made.launch(self._weights, x, dy, d_states, self._d_vectors, dx, flat, d_signals, each, samples)
+                made.launch(self._weights, x, dy, d_states, self._d_vectors, dx, flat, of_directions, each, samples)
+        for found in of_directions if D > 1 else ():
+            for total, own in zip(d_signals, found, strict=True):
+                total += own
         if flat is not None and not self._batch.N:  # no kernel has set them
             for d in range(D):
                 for name in PARAMETERS:

@@ -8,7 +8,7 @@ import numpy as np
 
 from nblstm.cells.cell import Cell
 from nblstm.cells.stages import backward_program, forward_program
-from nblstm.cpu.kernels.inputs import BERNOULLI, GIVEN, NORMAL, SIGNAL, X
+from nblstm.cpu.kernels.inputs import BERNOULLI, GIVEN, NORMAL, SIGNAL, UNIFORM, X
 from nblstm.cpu.kernels.pointwise import backward_rows, forward_rows
 from nblstm.cpu.kernels.program import program_table
 from nblstm.cpu.matrix.products import dtype_of
@@ -47,10 +47,13 @@ def operand_places(cell: Cell, H: int) -> np.ndarray:
     return np.array([row.place(operands[name], H) if operands[name] else -1 for name in fed], np.int64)
 
 
+#: Kinds of noise in the table.
+NOISE = {"bernoulli": BERNOULLI, "normal": NORMAL, "uniform": UNIFORM}
+
+
 def given_table(cell: Cell) -> np.ndarray:
     """The table of what the input kernel copies or draws, see `kernels/inputs.py`; signals without their arrays."""
     rows = [[X if name == "x" else SIGNAL, 0, 0, 0] for name in cell.given]
     for own in cell.graph.noise:
-        kind = BERNOULLI if own.kind == "bernoulli" else NORMAL
-        rows.append([kind, min(round(own.p * 2**32), 2**32 - 1), int(own.per == "step"), 0])
+        rows.append([NOISE[own.kind], min(round(own.p * 2**32), 2**32 - 1), int(own.per == "step"), 0])
     return np.array(rows, np.int64).reshape(-1, GIVEN)

@@ -55,9 +55,9 @@ def check_names(network: Network, signals) -> None:
     """Raise ValueError if the signals that are given are not those of the cell, by their names."""
     names, given = network.cell.signals, {} if signals is None else signals
     if not isinstance(given, Mapping) or set(given) != set(names):
-        came = f"{', '.join(map(repr, given)) or 'none'}" if isinstance(given, Mapping) else type(given).__name__
+        came = ", ".join(map(repr, given)) if isinstance(given, Mapping) else type(given).__name__
         wanted = f"a dict of arrays for {', '.join(map(repr, names))}" if names else "none, as the cell has none"
-        raise ValueError(f"signals has {came}; give {wanted}")
+        raise ValueError(f"{f'signals has {came}' if came else 'no signals are given'}; give {wanted}")
 
 
 def checked_signals(network: Network, signals, batch, batched: bool) -> list[Any]:

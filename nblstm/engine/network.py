@@ -65,7 +65,7 @@ class Network:
 
     def __post_init__(self):
         if self.recurrent_dropout:
-            check_recurs("recurrent_dropout", self.cell)
+            check_recurs("recurrent_dropout", self.cell, self.cell.seeing_gates)
 
     @cached_property
     def numpy_dtype(self) -> np.dtype:

@@ -12,7 +12,7 @@ from nblstm.arguments import validate
 from nblstm.models import data
 from nblstm.models.fitting import need_compiled
 from nblstm.models.step import measured, prepare
-from nblstm.training.figures import new_axes
+from nblstm.training.figures import axes_for
 from nblstm.training.loop import Interrupts
 
 if TYPE_CHECKING:
@@ -64,8 +64,10 @@ class LearningRateRange:
         ------
         ImportError
             If matplotlib is not installed.
+        TypeError
+            If ``ax`` is no Axes.
         """
-        ax = new_axes("plot") if ax is None else ax
+        ax = axes_for("plot", ax)
         ax.plot(self.learning_rates, self.losses, color="0.8", label="loss of a batch")
         [line] = ax.plot(self.learning_rates, self.smoothed, label="smoothed")
         if self.suggestion is not None:

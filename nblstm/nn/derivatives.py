@@ -187,6 +187,11 @@ def hvp(
     >>> products.params["weight_ih_l0"].shape
     (12, 3)
     """
+    if not callable(loss_gradient):
+        raise TypeError(
+            f"loss_gradient is {loss_gradient!r} of type {type(loss_gradient).__name__}; give a function that returns "
+            "two arrays, as lambda y, d_y: (y - t, d_y) for ((y - t)**2).sum() / 2"
+        )
     found = DualRun(self, x, direction, self._to_tuple(state), lengths, signals)
     both = loss_gradient(found.y, found.d_y)
     if not isinstance(both, tuple | list) or len(both) != 2:

@@ -17,6 +17,7 @@ from nblstm.buffers.layout import suffix
 from nblstm.cells.dual import TANGENT
 from nblstm.engine import engine
 from nblstm.engine.asked import Asked
+from nblstm.engine.inputs import check_names
 from nblstm.engine.network import Network
 from nblstm.engine.tape import Gradients
 from nblstm.nn.direction import Direction
@@ -268,14 +269,10 @@ class DualRun:
         return tuple(each if self._batched else each[:, 0] for each in cut)
 
     def _signals(self, signals, d_signals, shape: tuple[int, ...]) -> Arrays:
-        names = self._plan.cell.signals
         given = {} if signals is None else signals
-        if not isinstance(given, Mapping) or set(given) != set(names):
-            raise ValueError(
-                f"signals is {validate.came(given)}; give a dict of arrays for {', '.join(names) or 'none'}"
-            )
+        check_names(self._plan, signals)
         own = {name: self._real(name, value, self._plan.dtype) for name, value in given.items()}
-        moved = self._named("direction.signals", d_signals, own, names)
+        moved = self._named("direction.signals", d_signals, own, own)
         found = own | {name + TANGENT: value.astype(self._plan.dtype) for name, value in moved.items()}
         return {name: self._time_major(value) for name, value in found.items()}
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 #: The text of a file under which `description` is.
 KEY = "nblstm"
 
-#: Longest equations that are taken from a file: to choose what BPTT saves takes 1 s for these, 90 s for 8 times that.
-LONGEST_EQUATIONS = 10_000
+#: Longest equations that are taken from a file: to trace and differentiate them takes a second.
+LONGEST_EQUATIONS = 50_000
 
 #: Arguments of constructors that no file has: where a network is computed, and what its first values were drawn from.
 _UNSAVED = "device", "seed", "initial_bias", "forget_bias"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import pyplot
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.ticker import MaxNLocator
 
 from nblstm.arguments import validate
@@ -83,6 +83,8 @@ def gates(
     >>> [axes.get_title(loc="left") for axes in figure.axes[:6]]
     ['sigmoid(i)', 'sigmoid(f)', 'tanh(g)', 'sigmoid(o)', 'h', 'c']
     """
+    if fig is not None:
+        validate.of_kind("fig", fig, FigureBase, "a Figure or SubFigure of matplotlib's, or None for a new one")
     if isinstance(network, Sequential):
         if not state is lengths is signals is None:
             raise ValueError("a model takes no state, lengths or signals; give a mask, or one of its layers")
@@ -90,13 +92,7 @@ def gates(
         layer = 0
     net = as_network(network)
     layer, direction = place("layer", layer, net.num_layers), place("direction", direction, net._network.D)
-    known = [*net.cell.gates, *net.cell.states]
-    names = known if names is None else names.split() if isinstance(names, str) else list(names)
-    for name in names:
-        if name not in known:
-            raise ValueError(f"names has {validate.unknown(name, known)}")
-    if not names:
-        raise ValueError(f"names is empty; give some of {', '.join(known)}")
+    names = validate.names_among("names", names, [*net.cell.gates, *net.cell.states])
     found = trajectory(net, x, state, lengths, mask, signals, layer, direction, sequence)
     T = len(next(iter(found.states.values())))
     fig = pyplot.figure(figsize=(8, 0.6 + 1.25 * len(names)), layout="constrained") if fig is None else fig

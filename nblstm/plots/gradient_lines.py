@@ -9,7 +9,9 @@ from matplotlib.ticker import MaxNLocator
 
 from nblstm.arguments import validate
 from nblstm.engine import engine
-from nblstm.plots.networks import as_network, place
+from nblstm.engine.inputs import steps_and_sequences
+from nblstm.models import Sequential
+from nblstm.plots.networks import as_network, layer_and_input, place
 
 #: Of the first state, the second, and so on.
 _STYLES = "-", "--", ":", "-."
@@ -17,7 +19,7 @@ _STYLES = "-", "--", ":", "-."
 
 def gradient_flow(
     network, x, dy, state=None, lengths=None, *, mask=None, signals=None, dstate=None, sequence: int | None = None,
-    names=None, label: str | None = None, ax=None,
+    layer: int | str | None = None, names=None, label: str | None = None, ax=None,
 ) -> Axes:  # fmt: skip
     """Draw the norm of dL/dh_t over the steps t, and that of every other state, on a logarithmic scale.
 
@@ -27,19 +29,22 @@ def gradient_flow(
 
     Parameters
     ----------
-    network : network of `nblstm.nn`, or recurrent layer of `nblstm.layers`
+    network : network of `nblstm.nn`, recurrent layer of `nblstm.layers`, or Sequential
         Nothing of it is changed; dropout is off, and a stateful one begins with its initial states.
     x : array_like
         Input, in the layout of the network's.
     dy : array_like or None
-        Gradient of the loss L with respect to the outputs of all steps; None for zeros. For one that comes from the
-        last output alone, zeros but for the last step.
+        Gradient of the loss L with respect to the outputs of all steps, of a model those of the layer that is drawn;
+        None for zeros. For one that comes from the last output alone, zeros but for the last step.
     state, lengths, mask, signals
         As for calling a network of `nblstm.nn`.
     dstate : tuple of array_like, optional
         Gradient with respect to the final states.
     sequence : int, optional
         Sequence of the batch; without it, norms are of all sequences together.
+    layer : int or str, optional
+        The layer of a stack, all by default; of a model, which of its recurrent layers, by number or name, by default
+        the first.
     names : str or sequence of str, optional
         States to show, as ``"h c"``; all by default.
     label : str, optional
@@ -67,19 +72,24 @@ def gradient_flow(
     >>> axes = plots.gradient_flow(rnn, x, dy, label="RNN")
     >>> axes = plots.gradient_flow(lstm, x, dy, label="LSTM", ax=axes)
     """
+    if ax is not None:
+        validate.of_kind("ax", ax, Axes, validate.AXES)
+    if isinstance(network, Sequential):
+        if not state is lengths is signals is None:
+            raise ValueError("a model takes no state, lengths or signals; give a mask, or one of its layers")
+        network, x, mask = layer_and_input(network, x, 0 if layer is None else layer, mask)
+        layer = None
     net = as_network(network)
+    shown = range(net.num_layers) if layer is None else [place("layer", layer, net.num_layers)]
     known = net.cell.states
-    names = known if names is None else names.split() if isinstance(names, str) else list(names)
-    for name in names:
-        if name not in known:
-            raise ValueError(f"names has {validate.unknown(name, known)}")
+    names = validate.names_among("names", names, known)
     norms = _norms(net, x, dy, state, lengths, mask, signals, dstate)
     if sequence is not None:
         sequence = place("sequence", sequence, next(iter(norms.values())).shape[-1])
     if ax is None:
         ax = pyplot.figure(layout="constrained").add_subplot()
     D = net._network.D
-    for row in range(net.num_layers * D):
+    for row in (D * k + d for k in shown for d in range(D)):
         colour = None
         where = [f"layer {row // D}"] * (net.num_layers > 1) + ["reverse" if row % D else "forward"] * (D > 1)
         for name in names:
@@ -103,7 +113,10 @@ def _norms(net, x, dy, state, lengths, mask, signals, dstate) -> dict[str, np.nd
 
     The engine's forward pass draws no dropout, and leaves the states alone that a stateful network carries on.
     """
-    _, _, tape = engine.forward(net, x, net._to_tuple(state), lengths, mask, signals=signals)
+    y, _, tape = engine.forward(net, x, net._to_tuple(state), lengths, mask, signals=signals)
+    T, B = steps_and_sequences(net._network, y.shape)
+    if not T * B:
+        raise ValueError(f"x has {T} steps of {B} sequences; give one of each at least")
     steps = net.backward(tape, dy, dstate, steps=True).steps
     steps = steps if isinstance(steps, tuple) else (steps,)  # of a network whose only state is given bare
     on_host = net._network.backend.arrays.on_host

@@ -22,13 +22,14 @@ def _random(kind: str, p: float, per: int) -> Value | float:
 
 
 #: Python on traced values and on plain numbers alike; no argument can have a name that begins with ``new_``.
-DIALECT = Dialect({**OPERATORS, "where": Form("new_where({}, {}, {})")}, omitted=())
+DIALECT = Dialect({**OPERATORS, "where": Form("new_where({}, {}, {})"), "drawn": Form("new_drawn({}, {})")}, omitted=())
 FUNCTIONS: dict[str, object] = {
     **{name: partial(functions.primitive, name) for name in NUMERIC},
     **{name: partial(functions.choice, name) for name in ("minimum", "maximum", "clip")},
     "new_where": functions.where, "new_sum": partial(_over, "sum"), "new_mean": partial(_over, "mean"),
     "new_maximum": partial(_over, "maximum"), "new_bernoulli": partial(_random, "bernoulli"),
-    "new_normal": partial(_random, "normal"), "__name__": __name__, "__builtins__": {},  # a text has no other names
+    "new_normal": partial(_random, "normal"), "new_uniform": partial(_random, "uniform"), "new_drawn": functions.drawn,
+    "__name__": __name__, "__builtins__": {},  # a text has no other names
 }  # fmt: skip
 
 #: Objects that were pickled or unpickled, by their equations, so that a copy in the same process is the object itself;

@@ -37,6 +37,7 @@ RULES: dict[str, Callable[..., tuple]] = {
     "log2": lambda d, y, a: (d / (a * math.log(2)),),
     "sign": lambda d, y, a: (None,),
     "round": lambda d, y, a: (d,),  # straight through (Bengio, Leonard & Courville 2013)
+    "drawn": lambda d, y, u, p: (None, None),
     "stop_gradient": lambda d, y, a: (None,),
     # y < b exactly where a < b, and y is more often at hand: relu's gradient needs its output alone.
     "minimum": lambda d, y, a, b: (select(compare("lt", y, b), d, 0), select(compare("lt", y, b), 0, d)),

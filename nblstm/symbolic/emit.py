@@ -85,7 +85,10 @@ class Dialect:
 
 #: Python on scalars, for Numba: ``real`` is the dtype, functions are those of `nblstm.codegen.scalar`.
 SCALAR = Dialect(
-    {**OPERATORS, "where": Form("{1} if {0} else {2}", 0, (1, 1, 1))}, "real({!r})",
+    {
+        **OPERATORS, "where": Form("{1} if {0} else {2}", 0, (1, 1, 1)),
+        "drawn": Form("real(1.0) if {} < {} else real(0.0)", 0, (2, 2)),
+    }, "real({!r})",
     function="def {name}({arguments}):\n{lines}    return {results}{comma}\n",
 )  # fmt: skip
 

@@ -146,6 +146,11 @@ def clip(x, low, high) -> Any:
     return choice("clip", x, low, high)
 
 
+def drawn(u, p) -> Any:
+    """1 where the random ``u`` from 0 to 1 is below ``p``, else 0; for a number u, in inference, p from 0 to 1."""
+    return Value("drawn", u, graph.as_value(p)) if isinstance(u, Value) else clip(p, 0.0, 1.0)
+
+
 def relu(x) -> Any:
     """max(x, 0); its gradient at 0 is 0."""
     return maximum(x, 0.0)

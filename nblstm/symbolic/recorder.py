@@ -23,8 +23,9 @@ class Noise(NamedTuple):
     ----------
     name : str
         Of the leaf.
-    kind : {"bernoulli", "normal"}
-        1 with probability p, else 0; or numbers of the normal distribution with mean 0 and deviation 1.
+    kind : {"bernoulli", "normal", "uniform"}
+        1 with probability p, else 0; numbers of the normal distribution with mean 0 and deviation 1; or multiples of
+        2**-24 from 0 to below 1.
     p : float
         For the first.
     per : {"step", "sequence"}
@@ -82,7 +83,7 @@ class Recorder:
     def random(self, kind: str, p: float, per: str) -> Value | float:
         """The leaf of new random numbers; their mean where no noise is drawn."""
         if not self.noisy:
-            return p if kind == "bernoulli" else 0.0
+            return {"bernoulli": p, "normal": 0.0, "uniform": 0.5}[kind]
         self.noise.append(Noise(f"noise_{len(self.noise) + 1}", kind, p, per))
         return Value("input", self.noise[-1].name)
 
@@ -107,6 +108,12 @@ def recorder(wanted: str) -> Recorder:
 def is_recording() -> bool:
     """Say if a cell is being traced."""
     return _current.get() is not None
+
+
+def is_on_numbers() -> bool:
+    """Say if the equations of a cell run on plain numbers."""
+    found = _current.get()
+    return found is not None and not found.units
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable
+from itertools import pairwise
 
 from nblstm.symbolic.graph import Value, topological
 
@@ -51,32 +52,54 @@ def _mentioned(d_inputs, inside: set[Value]) -> list[Value]:
 def _cut(nodes: list[Value], sources: list[Value], targets: set[Value], users: dict[Value, list[Value]]) -> list[Value]:
     """The fewest nodes without which no path leads from sources to targets; of several such sets, the first.
 
-    By augmenting paths (Ford & Fulkerson 1956). A node is an edge of capacity 1, from its entry (node, 0) to its exit
+    By shortest augmenting paths (Dinic 1970). A node is an edge of capacity 1, from its entry (node, 0) to its exit
     (node, 1); at the greatest flow, the cut is what is reached at its entry and not at its exit.
     """
-    capacity: dict[Hashable, dict[Hashable, int]] = defaultdict(lambda: defaultdict(int))
+    capacity: dict[Hashable, dict[Hashable, int]] = defaultdict(dict)
+
+    def edge(start: Hashable, end: Hashable, size: int) -> None:
+        capacity[start][end] = size
+        capacity[end].setdefault(start, 0)  # what has flowed can flow back
+
     for node in nodes:
-        capacity[node, 0][node, 1] = 1
+        edge((node, 0), (node, 1), 1)
         for user in users[node]:
-            capacity[node, 1][user, 0] = UNLIMITED
+            edge((node, 1), (user, 0), UNLIMITED)
     for node in sources:
-        capacity["source"][node, 0] = UNLIMITED
+        edge("source", (node, 0), UNLIMITED)
     for node in targets:
-        capacity[node, 1]["sink"] = UNLIMITED
+        edge((node, 1), "sink", UNLIMITED)
     while True:
-        # A shortest path with capacity left: each vertex that is reached, and the one before it.
-        before: dict[Hashable, Hashable] = {"source": None}
-        queue: list[Hashable] = ["source"]
-        for vertex in queue:
-            following = [end for end, left in capacity[vertex].items() if left and end not in before]
-            before |= dict.fromkeys(following, vertex)
-            queue += following
-        if "sink" not in before:
-            return [node for node in nodes if (node, 0) in before and (node, 1) not in before]
-        # One unit more of flow along it; what has flowed can flow back.
-        end: Hashable = "sink"
-        while end != "source":
-            start = before[end]
-            capacity[start][end] -= 1
-            capacity[end][start] += 1
-            end = start
+        distance = _distances(capacity)
+        if "sink" not in distance:
+            return [node for node in nodes if (node, 0) in distance and (node, 1) not in distance]
+        # One unit more of flow along each shortest path, found by depth first, until no edge is left to be tried.
+        untried = {vertex: iter(capacity[vertex]) for vertex in distance}
+        path: list[Hashable] = ["source"]
+        while path:
+            vertex = path[-1]
+            if vertex == "sink":
+                for start, end in pairwise(path):
+                    capacity[start][end] -= 1
+                    capacity[end][start] += 1
+                path = ["source"]
+                continue
+            further = distance[vertex] + 1
+            found = (end for end in untried[vertex] if capacity[vertex][end] and distance.get(end) == further)
+            following = next(found, None)
+            if following is None:
+                path.pop()
+            else:
+                path.append(following)
+
+
+def _distances(capacity: dict[Hashable, dict[Hashable, int]]) -> dict[Hashable, int]:
+    """Edges from the source to each vertex that is reached through capacity that is left."""
+    distance: dict[Hashable, int] = {"source": 0}
+    queue: list[Hashable] = ["source"]
+    for vertex in queue:
+        for end, left in capacity[vertex].items():
+            if left and end not in distance:
+                distance[end] = distance[vertex] + 1
+                queue.append(end)
+    return distance

@@ -67,9 +67,9 @@ def signals_of(module: Any, signals: Any, x: Tensor, packed: PackedSequence | No
     names, H = module._network.cell.signals, module.hidden_size
     given = {} if signals is None else signals
     if not isinstance(given, dict) or set(given) != set(names):
-        came = f"{', '.join(map(repr, given)) or 'none'}" if isinstance(given, dict) else type(given).__name__
+        came = ", ".join(map(repr, given)) if isinstance(given, dict) else type(given).__name__
         wanted = f"a dict of tensors for {', '.join(map(repr, names))}" if names else "none, as the cell has none"
-        raise ValueError(f"signals has {came}; give {wanted}")
+        raise ValueError(f"{f'signals has {came}' if came else 'no signals are given'}; give {wanted}")
     steps = tuple(x.shape[:-1])
     meaning = "N" if packed is not None else "T" if len(steps) == 1 else "B, T" if module.batch_first else "T, B"
     found = []

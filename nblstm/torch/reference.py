@@ -13,8 +13,7 @@ from torch.nn.functional import dropout
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from nblstm.buffers.layout import suffix
-from nblstm.cells.cell import Cell
-from nblstm.cells.projection import GATE
+from nblstm.cells.cell import PROJECTION, Cell
 from nblstm.cells.recurrent_matrix import antisymmetric, dropconnect, heads
 from nblstm.symbolic.graph import Value, topological
 from nblstm.symbolic.recorder import Noise
@@ -34,6 +33,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "gt": lambda a, b: a > b,
     "ge": lambda a, b: a >= b,
     "where": torch.where,
+    "drawn": lambda u, p: (u < p).to(u.dtype),
     "minimum": lambda a, b: torch.where(a < b, a, b),
     "maximum": lambda a, b: torch.where(a > b, a, b),
     "clip": lambda x, low, high: torch.where(x > low, torch.where(x < high, x, high), low),
@@ -242,7 +242,7 @@ class Reference(Module):
         if cell.input_gates:
             W, b = by_gate(cell.input_gates, parameter("weight_ih")), by_gate(cell.input_gates, parameter("bias_ih"))
             from_input = {gate: x @ own.T + b.get(gate, 0) for gate, own in W.items()}
-        recurrent = tuple(gate for gate in cell.recurrent_gates if not module.proj_size or gate != GATE)
+        recurrent = tuple(gate for gate in cell.recurrent_gates if not module.proj_size or gate != PROJECTION)
         if cell.matrix is None:
             matrices = by_gate(recurrent, parameter("weight_hh"))
         else:
@@ -253,7 +253,7 @@ class Reference(Module):
                 made = dropout(made, cell.matrix.p, module.training)
             matrices = dict(zip(recurrent, made, strict=True))
         if module.proj_size:
-            matrices[GATE] = getattr(module, f"weight_hr{end}")
+            matrices[PROJECTION] = getattr(module, f"weight_hr{end}")
         shared = {name: getattr(module, name + end) for name in (*cell.vectors, *cell.scalars)}
         lasting = [noise for noise in cell.graph.noise if noise.per == "sequence"]
         shared |= {noise.name: self._drawn(noise, x, x.shape[1]) for noise in lasting}
@@ -263,7 +263,9 @@ class Reference(Module):
     def _drawn(self, noise: Noise, like: Tensor, B: int) -> Tensor:
         """Random numbers (B, H), from torch's generator."""
         own = like.new_empty(B, self.module.hidden_size)
-        return own.bernoulli_(noise.p) if noise.kind == "bernoulli" else own.normal_()
+        if noise.kind == "bernoulli":
+            return own.bernoulli_(noise.p)
+        return own.normal_() if noise.kind == "normal" else own.uniform_()
 
     def _step(self, cell: Cell, own: _Layer, t: int, states: list[Tensor]) -> list[Tensor]:
         """The states after one step."""
@@ -275,11 +277,15 @@ class Reference(Module):
         values |= {gate: own.from_input[gate][t] for gate in cell.input_only}
         values |= {noise.name: self._drawn(noise, states[0], B) for noise in graph.noise if noise.per == "step"}
         known = {Value("input", name): value for name, value in values.items()}
+        leaves = [Value("input", noise.name) for noise in graph.noise]
         waiting = list(graph.links)
         while waiting:
             link = next(each for each in waiting if _computable(each.operand, known))
             waiting = [each for each in waiting if each is not link]
-            (operand,) = evaluated([link.operand], known, states[0])
+            width, at_hand = states[0].shape[1], known
+            if width < H and link.targets != cell.projection:  # a projection recurs, with noise of its features
+                at_hand = known | {leaf: known[leaf][:, :width] for leaf in leaves}
+            (operand,) = evaluated([link.operand], at_hand, states[0])
             if link.kind != "product":
                 known[Value("input", link.targets[0])] = OVER_UNITS[link.kind](operand.expand(B, H))
                 continue

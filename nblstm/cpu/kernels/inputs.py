@@ -30,8 +30,8 @@ from nblstm.cpu.matrix.blocks import panel_columns
 from nblstm.cpu.matrix.products import dtype_of
 from nblstm.cpu.matrix.sparse import sparse_functions
 
-#: Kinds of what is given: the input's own features, an array, 1 with a probability, normal numbers.
-X, SIGNAL, BERNOULLI, NORMAL = range(4)
+#: Kinds of what is given: the input's own features, an array, 1 with a probability, normal and uniform numbers.
+X, SIGNAL, BERNOULLI, NORMAL, UNIFORM = range(5)
 #: Numbers of a line of the table.
 GIVEN = 4
 
@@ -111,6 +111,13 @@ def input_products(precision: str) -> int:
                 target[u] = sqrt(real(-2.0) * log(real(1.0) - p)) * cos(real(2 * math.pi) * q)
 
         @inlined
+        def uniform_numbers(units, u0, key, target):
+            """``target[u]`` in [0, 1), of 24 bits."""
+            distinct()
+            for u in range(units):
+                target[u] = real(int32(hashed(key, u0 + u) >> uint32(8))) * real(2.0**-24)
+
+        @inlined
         def row_of_given(args, told, number, t, b, u0, u1, z):
             """``z[u0:u1]`` of one row: what is copied or drawn."""
             row = pointer_to(args.offset, integer)[t] + b
@@ -128,6 +135,8 @@ def input_products(precision: str) -> int:
                 key = row_key(args.seed, number, step, b)
                 if told[0] == BERNOULLI:
                     ones(u1 - u0, u0, key, uint32(told[1]), offset(z, u0))
+                elif told[0] == UNIFORM:
+                    uniform_numbers(u1 - u0, u0, key, offset(z, u0))
                 else:
                     normal_numbers(u1 - u0, u0, key, offset(z, u0))
 

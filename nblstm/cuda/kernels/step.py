@@ -75,7 +75,7 @@ def reducing_over_block(p, count: int, most: int, maximum: bool) -> Callable:
 
 
 def drawing(p) -> dict[str, Callable]:
-    """Functions that draw noise, with the CPU's bits: ``row_key``, ``ones`` and ``normal``."""
+    """Functions that draw noise, with the CPU's bits: ``row_key``, ``ones``, ``normal``, ``uniform``."""
     real, uint32, uint64, int64 = p.real, p.uint32, p.uint64, p.int64
     row_key, hashed = hash_functions(p.inlined, uint32, uint64)
     log, sqrt, cos = (p.functions[name] for name in ("log", "sqrt", "cos"))
@@ -93,4 +93,9 @@ def drawing(p) -> dict[str, Callable]:
         q = real(int64(hashed(key >> uint64(32), u) >> uint32(8))) * STEP
         return sqrt(TWO * log(ONE - p)) * cos(TURN * q)
 
-    return {"row_key": row_key, "ones": ones, "normal": normal}
+    @p.inlined
+    def uniform(key, u):
+        """A number in [0, 1), of 24 bits."""
+        return real(int64(hashed(key, u) >> uint32(8))) * STEP
+
+    return {"row_key": row_key, "ones": ones, "normal": normal, "uniform": uniform}

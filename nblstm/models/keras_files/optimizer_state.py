@@ -75,7 +75,8 @@ def state(model: Sequential, names: list[str], arrays: list[np.ndarray]) -> dict
     if not scalars or scalars[0].dtype.kind not in "iuf":
         return None
     made["iterations"] = np.array(int(scalars[0]), np.int64)
-    if len(scalars) == 2 and "learning_rate" in made:
+    # The variable is of float32. Where the configuration, which has made the optimizer, has it in all digits, it stays.
+    if len(scalars) == 2 and "learning_rate" in made and np.float32(made["learning_rate"]) != scalars[1]:
         made["learning_rate"] = np.array(float(scalars[1]), np.float64)
     places = trained(model)
     slots = len(optimizer.slot_names())

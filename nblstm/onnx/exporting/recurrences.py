@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from nblstm.buffers.layout import suffix
-from nblstm.cells.cell import Cell
-from nblstm.cells.projection import GATE
+from nblstm.cells.cell import PROJECTION, Cell
 from nblstm.engine.network import Network
 from nblstm.nn.parameter_files import cell_as_data
 from nblstm.onnx.exporting.graph_builder import GraphBuilder
@@ -76,10 +75,10 @@ class Stack:
         fed = cell.input_gates if kind.endswith("ih") else cell.recurrent_gates
         order = [gate for gate in network.gates or cell.gates if gate in fed]
         found = {}
-        if network.proj_size and GATE in order:
-            order.remove(GATE)
+        if network.proj_size and PROJECTION in order:
+            order.remove(PROJECTION)
             zeros = np.zeros(network.proj_size, network.dtype)
-            found[GATE] = self.parameters.get(f"weight_hr{end}", zeros) if kind == "weight_hh" else zeros
+            found[PROJECTION] = self.parameters.get(f"weight_hr{end}", zeros) if kind == "weight_hh" else zeros
         value = self.parameters.get(f"{kind}{end}")
         if value is None:
             return found | dict.fromkeys(order, np.zeros(network.hidden_size, network.dtype))

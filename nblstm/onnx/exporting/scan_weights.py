@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nblstm.buffers.layout import suffix
+from nblstm.cells.cell import PROJECTION
 from nblstm.cells.cell_graph import Link
-from nblstm.cells.projection import GATE
 from nblstm.onnx.exporting.graph_builder import GraphBuilder
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class ScanWeights:
     @property
     def narrow(self) -> tuple[str, ...]:
         """Arguments of the cell that have not H numbers, but P."""
-        return (self.cell.states[0], GATE) if self.stack.network.proj_size else ()
+        return (self.cell.states[0], PROJECTION) if self.stack.network.proj_size else ()
 
     def fed_by(self, link: Link) -> tuple[str, ...]:
         """The gates that a product feeds."""
@@ -89,7 +89,7 @@ class ScanWeights:
         return gate in self.cell.split or (gate in self.cell.recurrent_only and not self._is_projection(gate))
 
     def _is_projection(self, gate: str) -> bool:
-        return bool(self.stack.network.proj_size) and gate == GATE
+        return bool(self.stack.network.proj_size) and gate == PROJECTION
 
     def _width(self, gate: str) -> int:
         return self.stack.network.output_size if self._is_projection(gate) else self.H
@@ -160,5 +160,5 @@ class ScanWeights:
             if gates and (self.biased or kind in "WR"):
                 found[f"{name}{end}"] = np.concatenate([blocks[kind].get(gate, none).T for gate in gates])
         if self.stack.network.proj_size:
-            found[f"weight_hr{end}"] = blocks["R"][GATE].T
+            found[f"weight_hr{end}"] = blocks["R"][PROJECTION].T
         return found

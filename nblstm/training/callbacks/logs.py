@@ -6,6 +6,7 @@ import csv
 import numbers
 import os
 import weakref
+from collections.abc import Iterable
 from html import escape
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from nblstm.arguments import validate
 from nblstm.files import content
 from nblstm.training.callbacks.base_callback import Callback
-from nblstm.training.figures import new_axes
+from nblstm.training.figures import axes_for
 
 
 class History(Callback):
@@ -124,16 +125,20 @@ class History(Callback):
         ------
         ImportError
             If matplotlib is not installed.
-        ValueError
-            If there is nothing of that name.
+        TypeError, ValueError
+            If there is nothing of that name, or ``ax`` is no Axes.
         """
         measured = [name for name in self.history if not name.startswith("val_")]
+        if not (metrics is None or isinstance(metrics, Iterable)):
+            raise TypeError(
+                f"metrics is {metrics!r} of type {type(metrics).__name__}; give a name, such as 'loss', or several"
+            )
         names = measured if metrics is None else [metrics] if isinstance(metrics, str) else list(metrics)
-        unknown = [name for name in names if name not in self.history]
+        unknown = [name for name in names if name not in [*self.history]]
         if unknown or not names:
             came = repr(unknown[0]) if unknown else "nothing"
             raise ValueError(f"{came} is not in the history, which has {', '.join(self.history) or 'no epoch'}")
-        ax = new_axes("plot") if ax is None else ax
+        ax = axes_for("plot", ax)
         from matplotlib.ticker import MaxNLocator  # imported here, as matplotlib is optional
 
         for name in names:
