@@ -9,6 +9,7 @@ from nblstm.arguments.seeds import set_random_seed
 from nblstm.cells.cell import Cell, cell
 from nblstm.cpu.threads import num_threads, set_num_threads
 from nblstm.engine.device import device, set_device
+from nblstm.engine.precision import set_precision
 from nblstm.engine.warmup import warmup
 from nblstm.numba_extension import scalar_cells as _numba_knows_cells_and_functions  # noqa: F401
 from nblstm.symbolic.functions import (
@@ -76,8 +77,8 @@ __all__ = [
     "hard_sigmoid", "hard_tanh", "initializers", "layer_norm", "layers", "leaky_relu", "log", "log2", "loss",
     "losses", "maximum", "mean", "metrics", "minimum", "models", "nn", "noise", "num_threads", "optimizers",
     "preprocessing", "regularizers", "relu", "round", "saving", "selu", "set_device", "set_num_threads",
-    "set_random_seed", "sigmoid", "sign", "sin", "softmax", "softplus", "softsign", "sqrt", "stop_gradient",
-    "sum", "swish", "tanh", "training", "utils", "warmup", "where",
+    "set_precision", "set_random_seed", "sigmoid", "sign", "sin", "softmax", "softplus", "softsign", "sqrt",
+    "stop_gradient", "sum", "swish", "tanh", "training", "utils", "warmup", "where",
 ]  # fmt: skip
 
 #: What is imported when it is first asked for, and whence: half of the time that importing all of nblstm takes.

@@ -44,6 +44,8 @@ class Network:
     proj_size : int
         If not 0, the features P of the first state and of the outputs; the cell is one of `projected`. Kernels have
         them in the first of H numbers, and 0 in the others.
+    precision : str
+        Of matrix products: ``"bfloat16"``, or the dtype, which it is if not given.
     """
 
     cell: Cell
@@ -61,9 +63,11 @@ class Network:
     recurrent_dropout: float = 0.0
     learn_initial_state: bool = False
     proj_size: int = 0
-    own_precision: str = ""
+    precision: str = ""
 
     def __post_init__(self):
+        if not self.precision:
+            object.__setattr__(self, "precision", self.dtype)
         if self.recurrent_dropout:
             check_recurs("recurrent_dropout", self.cell, self.cell.seeing_gates)
 
@@ -71,11 +75,6 @@ class Network:
     def numpy_dtype(self) -> np.dtype:
         """The dtype of all its arrays."""
         return np.dtype(self.dtype)
-
-    @property
-    def precision(self) -> str:
-        """Of matrix products: "bfloat16", or the dtype."""
-        return self.own_precision or self.dtype
 
     @cached_property
     def D(self) -> int:
@@ -127,7 +126,7 @@ class Network:
     @cached_property
     def in_float64(self) -> Network:
         """The same in float64."""
-        return replace(self, dtype="float64", own_precision="")
+        return replace(self, dtype="float64", precision="float64")
 
     def variant(self, dropped: bool, noise: bool) -> Network:
         """The network that a pass runs: with recurrent dropout or without, with noise or without."""

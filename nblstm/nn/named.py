@@ -31,7 +31,7 @@ class LSTM(Recurrent):
     forget_bias : float, default 0.0
         What is added to the forget gate's ``bias_ih`` at first: ``initial_bias={"f": forget_bias}``. With 1.0 the cell
         remembers from the beginning.
-    initial_bias, dtype, device, seed
+    initial_bias, dtype, precision, device, seed
         See `Recurrent`.
 
     References
@@ -57,7 +57,7 @@ class LSTM(Recurrent):
         recurrent_dropout: float = 0.0, learn_initial_state: bool = False, stateful: bool = False,
         forget_bias: float = 0.0,
         initial_bias: Mapping[str, float] | None = None,
-        dtype: DTypeLike = "float32", device: str | None = None, seed: int | None = None,
+        dtype: DTypeLike = "float32", precision: str | None = None, device: str | None = None, seed: int | None = None,
     ):  # fmt: skip
         forget_bias = validate.number("forget_bias", forget_bias)
         if forget_bias and (initial_bias or not bias):
@@ -81,7 +81,7 @@ class GRU(Recurrent):
     Parameters
     ----------
     input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, reverse, \
-    recurrent_dropout, learn_initial_state, stateful, initial_bias, dtype, device, seed
+    recurrent_dropout, learn_initial_state, stateful, initial_bias, dtype, precision, device, seed
         See `Recurrent`. Gates are in torch's order r, z, n.
 
     References
@@ -96,7 +96,7 @@ class GRU(Recurrent):
         dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, *, reverse: bool = False,
         recurrent_dropout: float = 0.0, learn_initial_state: bool = False, stateful: bool = False,
         initial_bias: Mapping[str, float] | None = None,
-        dtype: DTypeLike = "float32", device: str | None = None, seed: int | None = None,
+        dtype: DTypeLike = "float32", precision: str | None = None, device: str | None = None, seed: int | None = None,
     ):  # fmt: skip
         super().__init__(gru, **signatures.passed_on(Recurrent, locals()))
 
@@ -112,7 +112,7 @@ class RNN(Recurrent):
     ----------
     nonlinearity : {"tanh", "relu"}
     input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, reverse, \
-    recurrent_dropout, learn_initial_state, stateful, initial_bias, dtype, device, seed
+    recurrent_dropout, learn_initial_state, stateful, initial_bias, dtype, precision, device, seed
         See `Recurrent`.
 
     References
@@ -129,7 +129,7 @@ class RNN(Recurrent):
         *, reverse: bool = False, recurrent_dropout: float = 0.0, learn_initial_state: bool = False,
         stateful: bool = False,
         initial_bias: Mapping[str, float] | None = None, dtype: DTypeLike = "float32",
-        device: str | None = None, seed: int | None = None,
+        precision: str | None = None, device: str | None = None, seed: int | None = None,
     ):  # fmt: skip
         cells = {"tanh": rnn_tanh, "relu": rnn_relu}
         if nonlinearity not in cells:

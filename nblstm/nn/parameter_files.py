@@ -22,7 +22,7 @@ KEY = "nblstm"
 LONGEST_EQUATIONS = 50_000
 
 #: Arguments of constructors that no file has: where a network is computed, and what its first values were drawn from.
-_UNSAVED = "device", "seed", "initial_bias", "forget_bias"
+_UNSAVED = "device", "precision", "seed", "initial_bias", "forget_bias"
 
 
 def save(module: Module, path) -> None:

@@ -16,6 +16,7 @@ from nblstm.cells.recurrent_dropout import recurrent_dropout as with_recurrent_d
 from nblstm.engine import engine, lookup
 from nblstm.engine.device import device_for
 from nblstm.engine.network import Network
+from nblstm.engine.precision import precision_for
 from nblstm.engine.tape import Tape
 from nblstm.nn import compiled, derivatives, device_function, recurrent_arguments
 from nblstm.nn.carried_states import CarriedStates
@@ -66,6 +67,8 @@ class Recurrent(Module):
         By gate what is added to its ``bias_ih`` at first: ``{"f": 1.0}`` has an LSTM remember (Jozefowicz et al. 2015).
     dtype : {"float32", "float64"}
         In which everything is computed.
+    precision : {"float32", "bfloat16"}, optional
+        Overrides `nblstm.set_precision`: of what matrix products multiply, where the dtype is float32. No file has it.
     device : str, optional
         Overrides `nblstm.set_device` and ``NBLSTM_DEVICE``.
     seed : int, optional
@@ -81,7 +84,7 @@ class Recurrent(Module):
     Attributes
     ----------
     cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, reverse, \
-    recurrent_dropout, learn_initial_state, stateful, dtype
+    recurrent_dropout, learn_initial_state, stateful, dtype, precision
         As given.
 
     Notes
@@ -97,7 +100,7 @@ class Recurrent(Module):
         batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0,
         *, reverse: bool = False, recurrent_dropout: float = 0.0, learn_initial_state: bool = False,
         stateful: bool = False, initial_bias: Mapping[str, float] | None = None, dtype: DTypeLike = "float32",
-        device: str | None = None, seed: int | None = None,
+        precision: str | None = None, device: str | None = None, seed: int | None = None,
     ):  # fmt: skip
         if not isinstance(cell, Cell):
             raise TypeError(f"cell is {cell!r}; give a cell made by the decorator nblstm.cell, or one of nblstm.cells")
@@ -115,12 +118,14 @@ class Recurrent(Module):
         if proj_size:
             cell = projected(cell)
         recurrent_arguments.check_x(self._cell, input_size, hidden_size, num_layers, len(directions), proj_size)
+        dtype, device = validate.dtype_name(dtype), device_for(device)
         self._network = Network(
             cell=cell, input_size=input_size, hidden_size=hidden_size, proj_size=proj_size, num_layers=num_layers,
             directions=directions, batch_first=validate.flag("batch_first", batch_first),
             dropout=validate.probability("dropout", dropout),
             recurrent_dropout=validate.probability("recurrent_dropout", recurrent_dropout),
-            learn_initial_state=learns, dtype=validate.dtype_name(dtype), device=device_for(device),
+            learn_initial_state=learns, dtype=dtype, device=device,
+            precision=precision_for(precision, dtype, device),
             layout=recurrent_layout(
                 cell, input_size, hidden_size, num_layers, len(directions), self.bias, learns, proj_size
             ),
@@ -142,6 +147,7 @@ class Recurrent(Module):
     dropout = _of_network("dropout")
     recurrent_dropout = _of_network("recurrent_dropout")
     learn_initial_state = _of_network("learn_initial_state")
+    precision = _of_network("precision")
     bidirectional = property(lambda self: self._network.D == 2, doc="As given.")
     reverse = property(lambda self: self._network.directions == (True,), doc="As given.")
     device_function = device_function.device_function
@@ -164,6 +170,7 @@ class Recurrent(Module):
         }  # fmt: skip
         options = {name: getattr(self, name) for name in defaults} | {"dtype": self.dtype}
         changed = [f"{name}={v!r}" for name, v in options.items() if v != defaults.get(name, "float32")]
+        changed += [f"precision={self.precision!r}"] * (self.precision != self.dtype)
         return f"{type(self).__name__}({', '.join([*given, *changed])})"
 
     @overload

@@ -19,7 +19,9 @@ from nblstm.codegen.intrinsics import call, distinct, offset, pointer_to
 from nblstm.codegen.scalar import scalar_functions
 from nblstm.codegen.target import inlined
 from nblstm.cpu.arguments import ForwardArguments, pointer_type
+from nblstm.cpu.matrix.bfloat16 import of_pair
 from nblstm.cpu.matrix.blocks import panel_columns
+from nblstm.cpu.matrix.products import dtype_of
 from nblstm.numba_extension.block import NetworkHeader
 from nblstm.numba_extension.implementation import implementation
 from nblstm.numba_extension.jacobian_arguments import MEAN, STATE, SUM, JacobianArguments
@@ -108,7 +110,7 @@ def local_jacobian(cell: Cell, dtype: str) -> int:
 
 
 @cache
-def layer_jacobian(dtype: str) -> int:
+def layer_jacobian(precision: str) -> int:
     """Address of the stage that is a recurrent layer.
 
     With the local derivatives d of what unit u computes, operands of links and new states, and the rows X of the input,
@@ -118,9 +120,25 @@ def layer_jacobian(dtype: str) -> int:
 
     where a state, an operand too, is a 1 in its column. The row of a sum is that of its operand, added up over units.
     """
+    dtype, paired = dtype_of(precision), precision == "bfloat16"
 
     def make():
         real, integer, PANEL, add_row = getattr(types, dtype), types.int64, panel_columns(dtype), row_addition()
+
+        @inlined
+        def panel_rows(K):
+            return (K + 1) // 2 if paired else K
+
+        @inlined
+        def add_multiple(K, factor, w, sums):
+            """``sums += factor w[:K]`` of a column of a panel."""
+            for k in range(K):
+                sums[k] += factor * w[k * PANEL]
+
+        @inlined
+        def add_multiple_of_pairs(K, factor, w, sums):
+            for k in range(K):
+                sums[k] += factor * of_pair(w[k // 2 * PANEL], k % 2)
 
         @inlined
         def combined(d, u, H, weights, K, first, last, sums):
@@ -130,9 +148,11 @@ def layer_jacobian(dtype: str) -> int:
             for p in range(first, last):
                 factor, column = d[p * H + u], p * H + u
                 if factor != 0:
-                    w = offset(weights, column // PANEL * PANEL * K + column % PANEL)
-                    for k in range(K):
-                        sums[k] += factor * w[k * PANEL]
+                    w = offset(weights, column // PANEL * PANEL * panel_rows(K) + column % PANEL)
+                    if paired:
+                        add_multiple_of_pairs(K, factor, w, sums)
+                    else:
+                        add_multiple(K, factor, w, sums)
 
         @inlined
         def add_input(own, k, factor, J, target):
@@ -216,4 +236,4 @@ def layer_jacobian(dtype: str) -> int:
 
         return layer, types.void(*STAGE)
 
-    return compiled(f"compiled_layer_jacobian_{dtype}", implementation(), make)
+    return compiled(f"compiled_layer_jacobian_{precision}", implementation(), make)

@@ -88,7 +88,8 @@ class RecurrentPart:
         network = self.network
         links = [stage.links for stage in forward_program(network.cell).stages]
         columns = None if self.columns is None else (self.width, self.columns.tolist())
-        return f"{network.cell.source(None, self.dtype)}\n{links, network.gates, network.layout.shapes, columns}"
+        sizes = network.gates, network.layout.shapes, columns, network.precision
+        return f"{network.cell.source(None, self.dtype)}\n{links, *sizes}"
 
     def _sizes(self, B: int, layer: int) -> Sizes:
         network = self.network
@@ -210,5 +211,5 @@ class RecurrentPart:
         scratch = len(kinds) * by * H + max(network.input_size, H)
         for layer in range(L):
             y, own = states + (output * L + layer) * H, fields | {"states": states + layer * H}
-            made.append(StageJacobian(layer_jacobian(self.dtype), rows, scratch, y, own))
+            made.append(StageJacobian(layer_jacobian(network.precision), rows, scratch, y, own))
         return made

@@ -48,6 +48,17 @@ def pair(builder, first, second):
     return builder.bitcast(builder.or_(lower, upper), ir.FloatType())
 
 
+@in_llvm(types.float32(types.float32, types.int64))
+def of_pair(builder, value, k):
+    """Number k, 0 or 1, of a pair."""
+    integer = ir.IntType(32)
+    bits = builder.bitcast(value, integer)
+    first = builder.shl(bits, ir.Constant(integer, 16))
+    second = builder.and_(bits, ir.Constant(integer, 0xFFFF0000))
+    is_first = builder.icmp_signed("==", k, ir.Constant(ir.IntType(64), 0))
+    return builder.bitcast(builder.select(is_first, first, second), ir.FloatType())
+
+
 def _scratch(numbers: int):
     """The intrinsic ``scratch()``: memory for so many numbers of float32, for as long as the function runs."""
 

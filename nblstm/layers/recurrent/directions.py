@@ -11,6 +11,7 @@ from nblstm.cells import Cell
 from nblstm.engine import engine
 from nblstm.engine.device import device_for
 from nblstm.engine.network import Network
+from nblstm.engine.precision import precision_for
 from nblstm.layers.recurrent import two_networks
 
 if TYPE_CHECKING:
@@ -92,10 +93,12 @@ def network_of(module: Layer, layers: Sequence[Recurrent]) -> Network:
         The layer itself, or one that holds all of them and has no parameters of its own.
     layers : sequence of Recurrent
     """
+    device = device_for(None)
     return Network(
         **_described(layers[0]), input_size=_features(layers[0]), num_layers=1,
         directions=tuple([layer.go_backwards for layer in layers]), batch_first=True, dtype=module.dtype,
-        device=device_for(None), layout=torch_layout(layers, module._layout.size),
+        device=device, precision=precision_for(None, module.dtype, device),
+        layout=torch_layout(layers, module._layout.size),
     )  # fmt: skip
 
 
