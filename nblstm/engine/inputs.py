@@ -40,12 +40,12 @@ def checked_batch(network: Network, shape: tuple[int, ...], lengths, mask, reset
     if mask is not None:
         if lengths is not None:
             raise ValueError("lengths and mask are both given; give one, as a mask says which steps are valid")
-        mask = _time_major_flags(network, "mask", arrays.on_host(mask), shape, "counts")
+        mask = time_major_flags(network, "mask", arrays.on_host(mask), shape, "counts")
         if mask.all():
             mask = None
     lengths = validate.lengths_array(arrays.on_host(lengths), B, T)
     if resets is not None:
-        resets = _time_major_flags(network, "resets", arrays.on_host(resets), shape, "begins with the initial states")
+        resets = time_major_flags(network, "resets", arrays.on_host(resets), shape, "begins with the initial states")
         if resets.any():
             return ResetBatch(resets, mask, lengths, hold, network.directions, arrays)
     return arrays.batch(T, B, lengths) if mask is None else MaskedBatch(mask, hold, network.directions[0], arrays)
@@ -86,7 +86,7 @@ def checked_signals(network: Network, signals, batch, batched: bool) -> list[Any
     return made
 
 
-def _time_major_flags(network: Network, name: str, flags, shape: tuple[int, ...], verb: str) -> np.ndarray:
+def time_major_flags(network: Network, name: str, flags, shape: tuple[int, ...], verb: str) -> np.ndarray:
     """A mask or resets in the layout of x as an array (T, B)."""
     array = validate.plain_array(name, flags)
     if array.dtype.kind not in "biu":

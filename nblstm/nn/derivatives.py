@@ -113,18 +113,19 @@ def per_sample_gradients(self: Recurrent, tape: Tape, dy, dstate=None) -> Gradie
     return gradients
 
 
-def jvp(self: Recurrent, x, direction: Direction, state=None, lengths=None, *, signals=None):
+def jvp(self: Recurrent, x, direction: Direction, state=None, lengths=None, *, mask=None, resets=None, signals=None):
     """Differentiate outputs in a direction: a Jacobian-vector product, by forward mode.
 
     With x' for what the direction says of x, and likewise of all others::
 
         d_y  =  d/de network(x + e x', state + e state', signals + e signals'; parameters + e parameters')  at e = 0
 
-    without dropout and noise, as in inference. It costs about three passes of inference.
+    without dropout and noise, as in inference. It costs about three passes of inference. A stateful network begins with
+    the states that it carries, and goes on carrying them.
 
     Parameters
     ----------
-    x, state, lengths, signals
+    x, state, lengths, mask, resets, signals
         As for calling the network.
     direction : Direction
 
@@ -138,13 +139,13 @@ def jvp(self: Recurrent, x, direction: Direction, state=None, lengths=None, *, s
     TypeError, ValueError
         If something is of another shape than what it belongs to, or the network is on a GPU.
     """
-    found = DualRun(self, x, direction, self._to_tuple(state), lengths, signals)
+    found = DualRun(self, x, direction, self._start(x, state), lengths, mask, resets, signals)
     return (found.y, self._from_tuple(found.states)), (found.d_y, self._from_tuple(found.d_states))
 
 
 def hvp(
     self: Recurrent, x, direction: Direction, loss_gradient: Callable[..., tuple[Any, Any]], state=None, lengths=None,
-    *, signals=None,
+    *, mask=None, resets=None, signals=None,
 ) -> tuple[Gradients, Gradients]:  # fmt: skip
     """Differentiate the gradient of a loss in a direction: a Hessian-vector product.
 
@@ -157,7 +158,7 @@ def hvp(
 
     Parameters
     ----------
-    x, direction, state, lengths, signals
+    x, direction, state, lengths, mask, resets, signals
         As for `jvp`.
     loss_gradient : callable
         ``loss_gradient(y, d_y)`` returns two arrays in the shape of y: the gradient g(y) of the loss, and the
@@ -187,7 +188,7 @@ def hvp(
     >>> products.params["weight_ih_l0"].shape
     (12, 3)
     """
-    found = DualRun(self, x, direction, self._to_tuple(state), lengths, signals)
+    found = DualRun(self, x, direction, self._start(x, state), lengths, mask, resets, signals)
     both = loss_gradient(found.y, found.d_y)
     if not isinstance(both, tuple | list) or len(both) != 2:
         raise TypeError(

@@ -16,7 +16,7 @@ class Direction(NamedTuple):
         By the names of `state_dict`; parameters that are not among them stay as they are.
     x : array_like, optional
     state : tuple of array_like, optional
-        Of the initial states. Where these are learned and ``state`` is not given, they change as in ``params``.
+        Of the initial states; added to what ``params`` has for learned ones, where the call is given no ``state``.
     signals : dict of str to array_like, optional
 
     Examples
