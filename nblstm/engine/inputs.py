@@ -154,7 +154,7 @@ def set_learned(places: list[list[slice]], batch, d_states, learned: bool, flat,
         Whether the pass began with them.
     flat : array or None
         The gradients of all parameters.
-    samples : ndarray, shape (B, P), or None
+    samples : Samples or None
         Likewise for each sequence.
     """
     d_initial = batch.d_initial(d_states, learned) if flat is not None or samples is not None else ()
@@ -162,8 +162,8 @@ def set_learned(places: list[list[slice]], batch, d_states, learned: bool, flat,
         for place, own in zip(of_state, d_state, strict=True):
             if flat is not None:
                 flat[place] = own.sum(axis=0)
-            elif len(own):  # of all B sequences, or none
-                samples[:, place] = own
+            elif len(own):  # of all that begin with them, or none
+                samples.add(place, own, batch.began)
 
 
 def set_gradients(network: Network, target, given, batch, batched: bool) -> None:
