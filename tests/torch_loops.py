@@ -23,11 +23,11 @@ def gru_step(a_x, a_h, states):
 STEPS = {"lstm": (lstm_step, "hc"), "gru": (gru_step, "h")}
 
 
-def direction(kind, p, end, x, state, mask, resets, reverse):
+def direction(kind, p, end, x, state, mask, resets, reverse, leave=None):
     """Every state at each step, stacked, and the last ones, of one layer and direction.
 
     ``state`` is a tuple (B, H), or None for learned states or zeros, from which a step with a reset begins too: read in
-    reverse, that is the step before it.
+    reverse, that is the step before it. ``leave(t, states)`` makes of the states after a step those that go on.
     """
     step, names = STEPS[kind]
     T, B = mask.shape
@@ -42,10 +42,11 @@ def direction(kind, p, end, x, state, mask, resets, reverse):
         new, valid = step(a_x, a_h, states), mask[t, :, None]
         states = [torch.where(valid, a, b) for a, b in zip(new, states, strict=True)]
         found[t] = torch.stack([torch.where(valid, own, 0) for own in states])
+        states = states if leave is None else leave(t, states)
     return torch.stack(found, 1), states
 
 
-def network(kind, p, x, state, mask, resets, layers=1, directions=(False,)):
+def network(kind, p, x, state, mask, resets, layers=1, directions=(False,), leave=None):
     """Every state of the last layer at each step (S, T, B, D H), and the final states (S, L D, B, H)."""
     finals, D = [], len(directions)
     for k in range(layers):
@@ -53,7 +54,7 @@ def network(kind, p, x, state, mask, resets, layers=1, directions=(False,)):
         for d, reverse in enumerate(directions):
             end, row = f"_l{k}{'_reverse' * d}", k * D + d
             own = None if state is None else [part[row] for part in state]
-            found, final = direction(kind, p, end, x, own, mask, resets, reverse)
+            found, final = direction(kind, p, end, x, own, mask, resets, reverse, leave)
             every.append(found)
             finals.append(torch.stack(list(final)))
         every = torch.cat(every, -1)

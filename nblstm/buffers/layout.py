@@ -61,6 +61,13 @@ class Layout:
             for name, place, shape, turned in self._places
         }
 
+    def views_by_sequence(self, flat: np.ndarray) -> dict[str, np.ndarray]:
+        """The same of parameters or gradients for each sequence (B, size): each (B, ...)."""
+        return {
+            name: own.swapaxes(1, 2) if turned else own
+            for name, place, shape, turned in self._places for own in [flat[:, place].reshape(len(flat), *shape)]
+        }  # fmt: skip
+
 
 def suffix(layer: int, direction: int) -> str:
     """Ending of the parameter names of a layer, as torch has it; direction 1 reads the sequence backwards."""

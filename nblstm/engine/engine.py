@@ -235,8 +235,9 @@ def per_sample_gradients(tape: Tape, dy, d_state) -> Gradients:
         samples = np.empty((B, layout.size), network.numpy_dtype)
         for b in range(B):
             network.gradients_of(tape.weights, own[b], samples[b])
-    params = {name: samples[:, layout.place(name)].reshape(B, *shape) for name, shape in layout.shapes.items()}
-    return Gradients(params, samples, dx, d_states, _named_signals(tape, d_signals) if d_signals else {})
+    return Gradients(
+        layout.views_by_sequence(samples), samples, dx, d_states, _named_signals(tape, d_signals) if d_signals else {}
+    )
 
 
 def _backward(

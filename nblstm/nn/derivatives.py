@@ -18,6 +18,23 @@ if TYPE_CHECKING:
     from nblstm.nn.recurrent import Recurrent
 
 
+def of_loss(loss_gradient: Callable[..., tuple[Any, Any]], y, d_y) -> tuple[Any, Any]:
+    """The gradient of a user's loss, and its derivative in the direction ``d_y``.
+
+    Raises
+    ------
+    TypeError
+        If it is not two arrays that are returned.
+    """
+    both = loss_gradient(y, d_y)
+    if not isinstance(both, tuple | list) or len(both) != 2:
+        raise TypeError(
+            f"loss_gradient returned {validate.came(both)}; return two arrays, the loss's gradient and its derivative "
+            "in the direction d_y"
+        )
+    return both[0], both[1]
+
+
 def _another_tape(tape) -> ValueError:
     fix = ", or a reserve by name: backward(None, dy, reserve=...)" if isinstance(tape, np.ndarray) else ""
     return ValueError(f"tape is not from this network's forward(); pass the third of its results{fix}")
@@ -189,13 +206,7 @@ def hvp(
     (12, 3)
     """
     found = DualRun(self, x, direction, self._start(x, state), lengths, mask, resets, signals)
-    both = loss_gradient(found.y, found.d_y)
-    if not isinstance(both, tuple | list) or len(both) != 2:
-        raise TypeError(
-            f"loss_gradient returned {validate.came(both)}; return two arrays, the loss's gradient and its derivative "
-            "in the direction d_y"
-        )
-    d_y, d_d_y = both
+    d_y, d_d_y = of_loss(loss_gradient, found.y, found.d_y)
     results = found.gradients(d_d_y, d_y)
     for own in results:
         own.state = self._from_tuple(own.state)

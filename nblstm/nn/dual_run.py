@@ -20,7 +20,7 @@ from nblstm.engine.asked import Asked
 from nblstm.engine.inputs import time_major_flags
 from nblstm.engine.network import Network
 from nblstm.engine.tape import Gradients
-from nblstm.nn.direction import Direction
+from nblstm.nn.direction import Direction, checked_direction, checked_names
 from nblstm.nn.module import Module
 from nblstm.nn.tangents import DualParameters
 
@@ -75,8 +75,7 @@ class DualRun:
     """
 
     def __init__(self, network: Recurrent, x, direction: Direction, state, lengths, mask, resets, signals):
-        if not isinstance(direction, Direction):
-            raise TypeError(f"direction is {type(direction).__name__}; give nn.Direction(params={{...}}, x=...)")
+        direction = checked_direction(direction)
         self._plan = plan = network._network.without_noise
         if not plan.on_host:
             raise ValueError(
@@ -216,12 +215,7 @@ class DualRun:
 
     def _named(self, what: str, given, values: Mapping[str, np.ndarray], names) -> Arrays:
         """Tangents of named arrays, 0 for those that are not given, as float64."""
-        given = {} if given is None else given
-        if not isinstance(given, Mapping):
-            raise TypeError(f"{what} is {type(given).__name__}; give a dict of arrays for some of {', '.join(names)}")
-        for name in given:
-            if name not in names:
-                raise ValueError(f"{what} has {validate.unknown(name, names)}")
+        given = checked_names(what, given, names)
         return {
             name: self._like(f"{what}[{name!r}]", given.get(name), value).astype("f8") for name, value in values.items()
         }
