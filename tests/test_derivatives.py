@@ -36,6 +36,7 @@ CASES = {
     "given": (given, {}),
     "antisymmetric": (cells.gru.with_matrix(cells.antisymmetric(0.1)), {}),
     "low_rank": (cells.lstm.with_matrix(cells.low_rank(2)), {"num_layers": 2}),
+    "projected operand": (cells.gru_reset_before.with_matrix(cells.low_rank(2)), {"proj_size": 2}),
 }
 
 MASK, RESETS = RNG.random((T, B)) < 0.7, RNG.random((T, B)) < 0.4

@@ -27,6 +27,7 @@ NETWORKS = [
     {"num_layers": 2, "learn_initial_state": True, "dtype": "float64"},
 ]
 PROJECTED = [cells.lstm, cells.gru, cells.rnn_tanh, cells.lstm_peephole, timed, normed, noisy, highway]
+PROJECTED += [cells.gru_reset_before, three_stages, cells.gru_reset_before.with_matrix(cells.low_rank(2))]
 
 
 def network_of(own, **options):

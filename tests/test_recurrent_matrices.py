@@ -112,5 +112,5 @@ def test_mistakes():
         cells.low_rank(0)
     with pytest.raises(CellError, match=r"has matrix=3; give one of nblstm\.cells"):
         made_with(3)
-    with pytest.raises(CellError, match="proj_size is for recurrent weights without matrix="):
+    with pytest.raises(CellError, match=r"proj_size makes .* P columns, and heads\(count=2\) of"):
         nn.Recurrent(made_with(cells.heads(2)), I, H, proj_size=2)

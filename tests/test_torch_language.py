@@ -76,7 +76,18 @@ def test_against_the_reference(own, options, lengths):
 
 
 @pytest.mark.parametrize(
-    "own", [timed, highway, normed, noisy, cells.gru, cells.lstm_peephole], ids=lambda own: own.name
+    "own",
+    [
+        timed,
+        highway,
+        normed,
+        noisy,
+        cells.gru,
+        cells.lstm_peephole,
+        cells.gru_reset_before,
+        cells.gru_reset_before.with_matrix(cells.low_rank(2)),
+    ],
+    ids=lambda own: own.name,
 )
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_projections_against_the_reference(own, options):

@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 
 from nblstm.cells.cell import Cell
+from nblstm.cells.projection import projections
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ def recurrent_layout(
     """
     shapes: dict[str, tuple[int, ...]] = {}
     H, P = hidden_size, proj_size or hidden_size
-    fed, recurrent = len(cell.input_gates) * H, (len(cell.recurrent_gates) - bool(proj_size)) * H
+    G = len(cell.recurrent_gates) - (len(projections(cell)) if proj_size else 0)
+    fed, recurrent = len(cell.input_gates) * H, G * H
     for layer in range(num_layers):
         inputs = input_size if layer == 0 else P * directions
         for direction in range(directions):
@@ -97,7 +99,7 @@ def recurrent_layout(
             if cell.matrix is None:
                 own["weight_hh"] = recurrent, P
             else:
-                own |= cell.matrix.shapes(len(cell.recurrent_gates), H)
+                own |= cell.matrix.shapes(G, H, *[P] * bool(proj_size))
             if bias:
                 own |= {"bias_ih": (fed,), "bias_hh": (recurrent,)}
             if proj_size:

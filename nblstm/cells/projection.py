@@ -10,8 +10,13 @@ from nblstm.cells.transformed import argument_names, with_signature
 from nblstm.symbolic.graph import Value, topological
 from nblstm.symbolic.unsupported import CellError
 
-#: The gate whose weights are ``weight_hr``; the last.
+#: The gate whose weights are ``weight_hr``. Behind it come those for operands of called gates, with the same weights.
 GATE = "projection"
+
+
+def projections(cell: Cell) -> tuple[str, ...]:
+    """The gates with the weights ``weight_hr`` of a cell of `projected`, its last."""
+    return cell.gates[cell.gates.index(GATE) :]
 
 
 @cache
@@ -25,46 +30,62 @@ def projected(base: Cell) -> Cell:
         p_t = W_hr h_t
 
     The projection p (B, P) is the first state and the output. Where the equations use ``h_{t-1}`` itself, it stays a
-    state beside. It is what `nn.Recurrent` makes of a cell for ``proj_size``.
+    state beside. A gate that they call with another operand v has ``R W_hr v``: the recurrent weights see all through
+    the same projection. It is what `nn.Recurrent` makes of a cell for ``proj_size``.
 
     Raises
     ------
     CellError
-        If the output is not the first state, a gate is called with anything but that state, or a name is taken.
+        If the output is not the first state, the recurrent weights are made by a square matrix, or a name is taken.
     """
     first = base.states[0]
     if base.output != first:
         raise CellError(
             f"proj_size projects the first state, and {base.name!r} has the output {base.output!r}; make that the first"
         )
-    if base.matrix is not None:
-        raise CellError(f"proj_size is for recurrent weights without matrix=, which {base.name!r} has; leave one out")
-    called = [name for link in base.graph.links if link.kind == "product" and link.name for name in link.targets]
-    if called:
+    if base.matrix is not None and base.matrix.square:
         raise CellError(
-            f"proj_size has the recurrent weights multiply the projection alone, and {base.name!r} calls {called[0]!r} "
-            "with something else, of H features; leave it out"
+            f"proj_size makes recurrent weights of P columns, and {base.matrix!r} of {base.name!r} makes square ones, "
+            "(H, H); leave one out"
         )
+    # For each gate that is called the operand's name; that of the first state is "".
+    links = [link for link in base.graph.links if link.kind == "product"]
+    operands = {name: link.name for link in links for name in link.targets if name in base.functions}
+    others = list(dict.fromkeys(filter(None, operands.values())))
+    added = {"": GATE} | {operand: f"{GATE}_{k}" for k, operand in enumerate(others, 1)}
     used = _uses(base, first)
     name = f"projected_{first}" if used else first
-    if {GATE, f"projected_{first}"} & {*base.arguments}:
-        raise CellError(f"proj_size adds the gate {GATE!r}, but {base.name!r} uses that name; choose another")
+    taken = min({*added.values(), f"projected_{first}"} & {*base.arguments}, default=None)
+    if taken is not None:
+        raise CellError(f"proj_size adds the name {taken!r}, but {base.name!r} uses that name; choose another")
     states = (name, *base.states) if used else base.states
-    arguments = (*argument_names(base), GATE, *states, *base.given, *base.vectors, *base.scalars)
+    gates = tuple(added.values())
+    arguments = (*argument_names(base), *gates, *states, *base.given, *base.vectors, *base.scalars)
 
     def equations(*scalars):
         given = dict(zip(arguments, scalars, strict=True))
-        new = base(*(given[own] for own in base.arguments))
-        whole, *others = new if isinstance(new, tuple | list) else (new,)
-        return given[GATE](whole), *((whole, *others) if used else others)
+        seen = {"": given[name]}  # what the recurrent weights see of each operand
+
+        def through(gate, operand):
+            def product(v):
+                if operand not in seen:
+                    seen[operand] = given[added[operand]](v)
+                return gate(seen[operand])
+
+            return product
+
+        whole = given | {gate: through(given[gate], operand) for gate, operand in operands.items()}
+        new = base(*(whole[own] for own in base.arguments))
+        new, *rest = new if isinstance(new, tuple | list) else (new,)
+        return given[GATE](new), *((new, *rest) if used else rest)
 
     with_signature(equations, f"{base.name}_projected", base.__doc__, arguments)
     declared: dict[str, Any] = {
         kind: " ".join(getattr(base, kind)) for kind in ("split", "input_only", "vectors", "scalars", "signals")
     }
     return cell(
-        gates=" ".join((*base.gates, GATE)), states=" ".join(states), called=" ".join((*base.called, GATE)),
-        recurrent_only=" ".join((*base.recurrent_only, GATE)), **declared,
+        gates=" ".join((*base.gates, *gates)), states=" ".join(states), called=" ".join((*base.called, *gates)),
+        recurrent_only=" ".join((*base.recurrent_only, *gates)), **declared, matrix=base.matrix,
         initial=dict(zip(states, base.initial[:1] * used + base.initial, strict=True)),
     )(equations)  # fmt: skip
 

@@ -11,7 +11,7 @@ from nblstm.symbolic.unsupported import CellError
 
 
 @cache
-def recurrent_dropout(base: Cell) -> Cell:
+def recurrent_dropout(base: Cell, unmasked: tuple[str, ...] = ()) -> Cell:
     """The same cell, whose recurrent product sees the first state through a mask: one mask for all steps.
 
     ::
@@ -27,6 +27,8 @@ def recurrent_dropout(base: Cell) -> Cell:
     ----------
     base : Cell
         With states ``h c``, say.
+    unmasked : tuple of str, default ()
+        Gates that are called, whose operand is not masked.
 
     Returns
     -------
@@ -70,7 +72,7 @@ def recurrent_dropout(base: Cell) -> Cell:
     def equations(*scalars):
         given = dict(zip(arguments, scalars, strict=True))
         mask = given["mask"]
-        given |= {name: masking(given[name], mask) for name in base.functions}
+        given |= {name: masking(given[name], mask) for name in base.functions if name not in unmasked}
         new = base(*(given[name] for name in base.arguments))
         first, *others = new if isinstance(new, tuple | list) else (new,)
         return first * mask, first, *others, mask

@@ -9,8 +9,9 @@ import numpy as np
 
 from nblstm.buffers.layout import suffix
 from nblstm.cells.cell_graph import Link
-from nblstm.cells.projection import GATE
+from nblstm.cells.projection import GATE, projections
 from nblstm.onnx.exporting.graph_builder import GraphBuilder
+from nblstm.symbolic.graph import Value
 
 if TYPE_CHECKING:
     from nblstm.onnx.exporting.recurrences import Stack
@@ -29,7 +30,7 @@ class ScanWeights:
     b_operand_1  (m H,)       likewise, if one of them is split or has no input
     ===========  ===========  =====================================================================
 
-    With projections, the first state has P rows, and the last operand's weights have P columns.
+    With projections, what multiplies one has P rows, and what makes one has P columns.
 
     Parameters
     ----------
@@ -49,6 +50,7 @@ class ScanWeights:
         network = stack.network
         self.cell, self.H, self.dtype = network.cell, network.hidden_size, network.dtype
         cell = self.cell
+        self._projections = projections(cell) if network.proj_size else ()
         self._halves = {f"{gate}_h": gate for gate in cell.split}
         first = next((self.fed_by(link) for link in cell.graph.links if not link.name), ())
         self.split, self.input_only = cell.split, cell.input_only
@@ -69,7 +71,7 @@ class ScanWeights:
     @property
     def narrow(self) -> tuple[str, ...]:
         """Arguments of the cell that have not H numbers, but P."""
-        return (self.cell.states[0], GATE) if self.stack.network.proj_size else ()
+        return (self.cell.states[0], *self._projections) if self._projections else ()
 
     def fed_by(self, link: Link) -> tuple[str, ...]:
         """The gates that a product feeds."""
@@ -89,7 +91,7 @@ class ScanWeights:
         return gate in self.cell.split or (gate in self.cell.recurrent_only and not self._is_projection(gate))
 
     def _is_projection(self, gate: str) -> bool:
-        return bool(self.stack.network.proj_size) and gate == GATE
+        return gate in self._projections
 
     def _width(self, gate: str) -> int:
         return self.stack.network.output_size if self._is_projection(gate) else self.H
@@ -122,7 +124,10 @@ class ScanWeights:
 
     def shapes(self, I: int) -> dict[str, tuple[int, ...]]:
         """Shapes of the arrays that were added, of a layer with so many inputs."""
-        rows: dict[str, tuple[int, ...]] = {"W": (I,), "R": (self.stack.network.output_size,)}
+        P = (self.stack.network.output_size,)
+        rows: dict[str, tuple[int, ...]] = {"W": (I,), "R": P}
+        narrow = {Value("input", gate) for gate in self._projections}
+        rows |= {self.keys(link)[0]: P for link in self.cell.graph.links if link.operand in narrow}
         found = {}
         for which in self.names:
             columns = sum(map(self._width, self._columns[which]))
