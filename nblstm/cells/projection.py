@@ -31,7 +31,8 @@ def projected(base: Cell) -> Cell:
 
     The projection p (B, P) is the first state and the output. Where the equations use ``h_{t-1}`` itself, it stays a
     state beside. A gate that they call with another operand v has ``R W_hr v``: the recurrent weights see all through
-    the same projection. It is what `nn.Recurrent` makes of a cell for ``proj_size``.
+    the same projection. It is what `nn.Recurrent` makes of a cell for ``proj_size``; elsewhere its further gates,
+    ``projection`` and for such operands ``projection_1`` and so on, have weights (H, H) of their own.
 
     Raises
     ------
