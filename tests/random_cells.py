@@ -8,6 +8,7 @@ that states stay small over time. Nothing of nblstm is imported: `torch_cells` e
 from __future__ import annotations
 
 import random
+import re
 
 #: Smooth functions, each with its bound for an argument of bound b.
 SMOOTH = {
@@ -136,7 +137,7 @@ class Writer:
         kind = self.draw.choice(["mean", "sum", "softmax", "layer_norm"])
         if kind in ("mean", "sum"):
             a, p = self.expression(depth - 1)
-            if a[0] in "-0123456789" and not set(a) & set(" ("):  # a constant alone
+            if not set(re.findall(r"[a-z]\w*", a)) & {*self.known}:  # a constant
                 a = self.draw.choice(list(self.known))
             return (f"mean({a})", p) if kind == "mean" else (f"tanh(0.2 * sum({a}))", 1.0)
         a, _ = self.of_input(depth - 1)

@@ -36,7 +36,18 @@ CASES = {
     "given": (given, {}),
     "antisymmetric": (cells.gru.with_matrix(cells.antisymmetric(0.1)), {}),
     "low_rank": (cells.lstm.with_matrix(cells.low_rank(2)), {"num_layers": 2}),
+    "projected operand": (cells.gru_reset_before.with_matrix(cells.low_rank(2)), {"proj_size": 2}),
 }
+
+MASK, RESETS = RNG.random((T, B)) < 0.7, RNG.random((T, B)) < 0.4
+RESETS[0, 1] = RESETS[3, 2] = True
+HOW = [{}, {"lengths": (2, 5, 0)}, {"mask": MASK}, {"resets": RESETS, "lengths": (2, 5, 0)},
+       {"mask": MASK, "resets": RESETS}]  # fmt: skip
+
+
+def in_layout(net, how):
+    """Arguments of a call, where mask and resets are in the layout of x."""
+    return {name: own.T if net.batch_first and name != "lengths" else own for name, own in how.items()}
 
 
 def problem(name):
@@ -66,17 +77,18 @@ def slope(f):
     return (8 * (f(STEP) - f(-STEP)) - (f(2 * STEP) - f(-2 * STEP))) / (12 * STEP)
 
 
-@pytest.mark.parametrize("lengths", [None, (2, 5, 0)])
+@pytest.mark.parametrize("how", HOW, ids=list)
 @pytest.mark.parametrize("name", CASES)
-def test_jacobian_vector_product(name, lengths):
+def test_jacobian_vector_product(name, how):
     net, now, moved = problem(name)
+    called = in_layout(net, how)
     (y, states), (d_y, d_states) = net.jvp(
-        now[1], nn.Direction(moved[0], moved[1], signals=moved[2]), lengths=lengths, signals=now[2]
+        now[1], nn.Direction(moved[0], moved[1], signals=moved[2]), signals=now[2], **called
     )
 
     def outputs(e):
         x, extra = at(net, now, moved, e)
-        y, states = net(x, lengths=lengths, **extra)
+        y, states = net(x, **called, **extra)
         states = states if isinstance(states, tuple) else (states,)
         return np.concatenate([y.ravel(), *(each.ravel() for each in states)])
 
@@ -86,16 +98,18 @@ def test_jacobian_vector_product(name, lengths):
     assert_close(every[1], slope(outputs), TOLERANCE)
 
 
+@pytest.mark.parametrize("how", HOW[::2], ids=list)
 @pytest.mark.parametrize("name", CASES)
-def test_hessian_vector_product(name):
+def test_hessian_vector_product(name, how):
     net, now, moved = problem(name)
+    called = in_layout(net, how)
     target = RNG.normal(size=net(now[1], **({} if now[2] is None else {"signals": now[2]}))[0].shape)
     direction = nn.Direction(moved[0], moved[1], signals=moved[2])
-    gradients, products = net.hvp(now[1], direction, lambda y, d_y: (y - target, d_y), signals=now[2])
+    gradients, products = net.hvp(now[1], direction, lambda y, d_y: (y - target, d_y), signals=now[2], **called)
 
     def gradient(e):
         x, extra = at(net, now, moved, e)
-        y, _, tape = net.forward(x, **extra)
+        y, _, tape = net.forward(x, **called, **extra)
         found = net.backward(tape, y - target)
         state = found.state if isinstance(found.state, tuple) else (found.state,)
         more = [found.signals[key].ravel() for key in now[2] or ()]
@@ -110,32 +124,50 @@ def test_hessian_vector_product(name):
         assert_close(np.concatenate(own), expected, tolerance)
 
 
-def test_torch():
-    """Double backward, which torch has for its operators alone."""
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")  # torch's own use
+@pytest.mark.parametrize("given", [False, True], ids=["learned", "given"])
+@pytest.mark.parametrize(("kind", "layers", "both"), [("lstm", 2, True), ("gru", 2, False), ("gru", 1, True)])
+def test_torch(kind, layers, both, given):
+    """Forward mode and double backward through torch's loop, with a mask and resets."""
     torch = pytest.importorskip("torch")
-    net = nn.GRU(I, H, dtype="float64", seed=0)
-    theirs = {key: torch.tensor(value, requires_grad=True) for key, value in net.state_dict().items()}
-    x = torch.tensor(RNG.normal(size=(T, B, I)), requires_grad=True)
-    h = torch.zeros(B, H, dtype=torch.float64)
-    total = 0
-    for x_t in x:
-        a = x_t @ theirs["weight_ih_l0"].T + theirs["bias_ih_l0"]
-        b = h @ theirs["weight_hh_l0"].T + theirs["bias_hh_l0"]
-        (r_x, z_x, n_x), (r_h, z_h, n_h) = a.chunk(3, 1), b.chunk(3, 1)
-        z = (z_x + z_h).sigmoid()
-        h = (1 - z) * (n_x + (r_x + r_h).sigmoid() * n_h).tanh() + z * h
-        total = total + (h**3).sum()
-    names = list(theirs)
-    first = torch.autograd.grad(total, [*theirs.values(), x], create_graph=True)
-    vectors = [torch.tensor(RNG.normal(size=tuple(each.shape))) for each in first]
-    product = sum((each * vector).sum() for each, vector in zip(first, vectors, strict=True))
-    second = torch.autograd.grad(product, [*theirs.values(), x])
-    direction = nn.Direction(dict(zip(names, (v.numpy() for v in vectors), strict=False)), vectors[-1].numpy())
-    gradients, products = net.hvp(x.detach().numpy(), direction, lambda y, d_y: (3 * y**2, 6 * y * d_y))
-    for key, one, two in zip(names, first, second, strict=False):
-        assert_close(gradients.params[key], one.detach().numpy(), GRADIENT["float64"])
-        assert_close(products.params[key], two.numpy(), GRADIENT["float64"])
-    assert_close(products.x, second[-1].numpy(), GRADIENT["float64"])
+    import torch_loops
+
+    net = nn.Recurrent(
+        getattr(cells, kind), I, H, layers, bidirectional=both, learn_initial_state=True, dtype="float64", seed=0
+    )
+    names, D = list(net.state_dict()), 1 + both
+    size = (layers * D, B, H)
+    now = {**net.state_dict(), "x": RNG.normal(size=(T, B, I))}
+    now |= {key: RNG.normal(size=size) for key in net.cell.states if given}
+    moved = {key: RNG.normal(size=value.shape) for key, value in now.items()}
+    mask, resets = torch.tensor(MASK), torch.tensor(RESETS)
+
+    def run(values):
+        state = [values[key] for key in net.cell.states] if given else None
+        every, finals = torch_loops.network(
+            kind, values, values["x"], state, mask, resets, layers, (False, True)[: 1 + both]
+        )
+        return every[0], finals
+
+    theirs = {key: torch.tensor(value, requires_grad=True) for key, value in now.items()}
+    vectors = {key: torch.tensor(value) for key, value in moved.items()}
+    (y, finals), (d_y, d_finals) = torch.func.jvp(run, (theirs,), (vectors,))
+    first = torch.autograd.grad((run(theirs)[0] ** 3).sum(), [*theirs.values()], create_graph=True)
+    product = sum((each * vectors[key]).sum() for key, each in zip(theirs, first, strict=True))
+    second = torch.autograd.grad(product, [*theirs.values()])
+
+    state = tuple(now[key] for key in net.cell.states) if given else None
+    d_state = tuple(moved[key] for key in net.cell.states) if given else None
+    direction = nn.Direction({key: moved[key] for key in names}, moved["x"], d_state)
+    how = {"mask": MASK, "resets": RESETS}
+    for own, right in zip(net.jvp(now["x"], direction, state, **how), ((y, finals), (d_y, d_finals)), strict=True):
+        assert_close(own[0], right[0].detach().numpy(), GRADIENT["float64"])
+        assert_close(np.stack(own[1]), right[1].detach().numpy(), GRADIENT["float64"])
+    both = net.hvp(now["x"], direction, lambda y, d_y: (3 * y**2, 6 * y * d_y), state, **how)
+    for own, right in zip(both, (first, second), strict=True):
+        found = {**own.params, "x": own.x, **dict(zip(net.cell.states, own.state, strict=True))}
+        for key, each in zip(theirs, right, strict=True):
+            assert_close(found[key], each.detach().numpy(), GRADIENT["float64"])
 
 
 def test_given_states_and_parts_of_a_direction():
@@ -146,8 +178,28 @@ def test_given_states_and_parts_of_a_direction():
     one = net.jvp(x[:, 0], nn.Direction(x=x[:, 1]))
     assert one[0][0].shape == one[1][0].shape == (T, H)
     assert not net.jvp(x, nn.Direction())[1][0].any()
+    learns = nn.LSTM(I, H, learn_initial_state=True, dtype="float64", seed=0)
+    params = {"initial_h_l0": RNG.normal(size=H), "initial_c_l0": RNG.normal(size=H)}
+    of_both, of_params, of_state = (
+        learns.jvp(x, own)[1][0]
+        for own in (nn.Direction(params, state=tuple(moved)), nn.Direction(params), nn.Direction(state=tuple(moved)))
+    )
+    assert_close(of_both, of_params + of_state, GRADIENT["float64"])
+    assert not learns.jvp(x, nn.Direction(params), tuple(state))[1][0].any()  # other states were given
     single = nn.LSTM(I, H, seed=0)
     assert single.jvp(x, nn.Direction(x=x))[1][0].dtype == np.float32
+
+
+def test_a_stateful_network_begins_where_it_is():
+    whole, net = (nn.LSTM(I, H, stateful=own, dtype="float64", seed=0) for own in (False, True))
+    x = RNG.normal(size=(T, B, I))
+    _, state = whole(x[:2])
+    net(x[:2])
+    (y, _), (d_y, _) = net.jvp(x[2:], nn.Direction(x=x[2:]))
+    (right, _), (d_right, _) = whole.jvp(x[2:], nn.Direction(x=x[2:]), state)
+    np.testing.assert_array_equal(y, right)
+    np.testing.assert_array_equal(d_y, d_right)
+    np.testing.assert_array_equal(net(x[2:])[0], whole(x[2:], state)[0])  # it has carried nothing on
 
 
 def test_mistakes():
@@ -155,6 +207,10 @@ def test_mistakes():
     x = np.ones((T, B, I))
     message_of(ValueError, lambda: net.jvp(x[..., :2], nn.Direction()), "with I = 4")
     message_of(ValueError, lambda: net.jvp(x, nn.Direction(x=x[:2])), "shape (2, 3, 4)")
+    message_of(ValueError, lambda: net.jvp(x, nn.Direction(), mask=np.ones((B, T), bool)), "mask has shape", "(T, B)")
+    message_of(TypeError, lambda: net.jvp(x, nn.Direction(), resets=np.ones((T, B))), "resets has dtype float64")
+    flags = np.arange(T * B).reshape(T, B) % 2 == 0
+    message_of(ValueError, lambda: net.jvp(x, nn.Direction(), None, [1, 2, 3], mask=flags), "lengths and mask")
     message_of(ValueError, lambda: net.jvp(x, nn.Direction({"weight": x})), "direction.params has 'weight'")
     message_of(TypeError, lambda: net.jvp(x, nn.Direction([x])), "direction.params is list; give a dict")
     message_of(TypeError, lambda: net.jvp(x, {"x": x}), "direction is dict; give nn.Direction(")

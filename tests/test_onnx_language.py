@@ -26,7 +26,16 @@ NETWORKS = [
     {"reverse": True, "batch_first": True, "bias": False},
     {"num_layers": 2, "learn_initial_state": True, "dtype": "float64"},
 ]
+
+
+@nblstm.cell(gates="a b", states="h", called="a b")
+def halved(a, b, h):
+    a = nblstm.sigmoid(a(h / 2))
+    return nblstm.tanh(a + b(a * h))
+
+
 PROJECTED = [cells.lstm, cells.gru, cells.rnn_tanh, cells.lstm_peephole, timed, normed, noisy, highway]
+PROJECTED += [cells.gru_reset_before, three_stages, cells.gru_reset_before.with_matrix(cells.low_rank(2)), halved]
 
 
 def network_of(own, **options):

@@ -41,13 +41,9 @@ MADE = {
 }
 
 REFUSED = {
-    **dict.fromkeys(
-        [(noisy, "projected") for noisy in ("variational", "per_gate", "gaussian_noise")],
-        "calls 'i' with something else, of H features",
-    ),  # of signals; of noise see below
     ("recurrent_dropout", "projected"): r"give cells\.recurrent_dropout\(cells\.projected\(equations\)\), or equations "
     r"with the network's proj_size= and recurrent_dropout=",
-    ("matrix", "projected"): "proj_size is for recurrent weights without matrix=",
+    ("matrix", "projected"): r"proj_size makes recurrent weights of P columns, and antisymmetric\(gamma=0.2\) of",
     ("projected", "projected"): "has a projection already; leave one out",
     ("recurrent_dropout", "recurrent_dropout"): "recurrent_dropout adds the states .* uses such a name",
 }
@@ -67,7 +63,9 @@ def reference(order, w):
         R = R - R.swapaxes(1, 2) - GAMMA * np.eye(H)
     h, c, first, ys, zoned = np.zeros((B, H)), np.zeros((B, H)), np.zeros((B, H)), [], "zoneout" in order
     for t in range(T):
-        n, seen = {name: own[t] for name, own in SIGNALS.items()}, first
+        n = {name: own[t] for name, own in SIGNALS.items()}
+        noisy = "projected" in order[1:] and order[0] in ("variational", "per_gate", "gaussian_noise")
+        seen = h if noisy else first  # signals are no noise, so what they are in has a projection of its own
         for name in order:
             if name in ("variational", "per_gate"):
                 seen = seen * n["ones"] / 0.75
@@ -75,6 +73,7 @@ def reference(order, w):
                 seen = seen + 0.5 * n["bell"]
             elif name == "recurrent_dropout":
                 seen = seen * MASK
+        seen = seen @ R[5].T if noisy else seen
         z = X[t] @ W.T + seen @ R[:4].reshape(4 * H, H).T
         if "preactivation" in order:
             z = np.clip(z, -LIMIT_OF_Z, LIMIT_OF_Z)

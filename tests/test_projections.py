@@ -1,12 +1,15 @@
 """``proj_size``: torch's LSTM with projections, and any other cell."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from differences import differences
 from tolerances import DIFFERENCES, DTYPES, GRADIENT, OUTPUT, assert_close
 
 import nblstm
-from nblstm import CellError, cell, cells, nn
+from nblstm import CellError, cell, cells, nn, noise
 
 T, B, I, H, P = 5, 3, 4, 7, 3
 
@@ -93,6 +96,128 @@ def test_any_cell(made):
         assert_close(gradients.params[name], differences(loss, net.parameters()[name]), DIFFERENCES["float64"])
 
 
+def test_operands_of_called_gates_are_projected():
+    """``R W_hr v`` for ``n(v)``: a GRU with its reset before, as a loop of torch's operators, two layers."""
+    torch = pytest.importorskip("torch")
+    net = nn.Recurrent(cells.gru_reset_before, I, H, 2, proj_size=P, dtype="float64", seed=0)
+    rng = np.random.default_rng(0)
+    x, state = rng.normal(size=(T, B, I)), tuple(rng.normal(size=(2, B, size)) for size in (P, H))
+    w = {name: torch.tensor(value, requires_grad=True) for name, value in net.state_dict().items()}
+    inputs, start = torch.tensor(x, requires_grad=True), [torch.tensor(own, requires_grad=True) for own in state]
+    seen, finals = inputs, []
+    for k in range(2):
+        W, b, R, b_h = (w[f"{name}_l{k}"] for name in ("weight_ih", "bias_ih", "weight_hh", "bias_hh"))
+        W_hr, p, h, ys = w[f"weight_hr_l{k}"], start[0][k], start[1][k], []
+        R_r, R_z, R_n = R.chunk(3)
+        for x_t in seen:
+            r, z, n = (x_t @ W.T + b + b_h).chunk(3, 1)
+            r, z = (r + p @ R_r.T).sigmoid(), (z + p @ R_z.T).sigmoid()
+            n = (n + (r * h) @ W_hr.T @ R_n.T).tanh()
+            h = (1 - z) * n + z * h
+            p = h @ W_hr.T
+            ys.append(p)
+        seen = torch.stack(ys)
+        finals.append((p, h))
+    y, own_finals, tape = net.forward(x, state)
+    assert_close(y, seen.detach().numpy(), OUTPUT["float64"])
+    for k, own in enumerate(own_finals):
+        assert_close(own, torch.stack([final[k] for final in finals]).detach().numpy(), OUTPUT["float64"])
+    values = [*w.values(), inputs, *start]
+    first = torch.autograd.grad((seen**3).sum(), values, create_graph=True)
+    vectors = [torch.tensor(rng.normal(size=each.shape)) for each in first]
+    second = torch.autograd.grad(sum((a * v).sum() for a, v in zip(first, vectors, strict=True)), values)
+    moved = [own.numpy() for own in vectors]
+    direction = nn.Direction(dict(zip(w, moved, strict=False)), moved[-3], tuple(moved[-2:]))
+    both = net.hvp(x, direction, lambda y, d_y: (3 * y**2, 6 * y * d_y), state)
+    for found, right in zip((net.backward(tape, 3 * y**2), *both), (first, first, second), strict=True):
+        for own, other in zip([*found.params.values(), found.x, *found.state], right, strict=True):
+            assert_close(own, other.detach().numpy(), GRADIENT["float64"])
+
+
+def test_a_gate_that_is_called_with_the_first_state_has_the_projection():
+    """Beside equations that use the state itself, it had the first P of its H features."""
+
+    @cell(gates="z n", states="h", called="n")
+    def calling(z, n, h):
+        return nblstm.sigmoid(z) * h + nblstm.tanh(n(h))
+
+    @cell(gates="z n", states="h")
+    def plain(z, n, h):
+        return nblstm.sigmoid(z) * h + nblstm.tanh(n)
+
+    x = np.random.default_rng(0).normal(size=(T, B, I))
+    one, other = (nn.Recurrent(own, I, H, proj_size=P, dtype="float64", seed=0)(x)[0] for own in (calling, plain))
+    assert_close(one, other, OUTPUT["float64"])
+
+
+def several(a, b, c, h, m):
+    m = nblstm.sigmoid(a(m * h)) * m + nblstm.tanh(b(m * h))
+    return nblstm.tanh(c(m) + h), m
+
+
+def mixed(a, b, c, d, h):
+    r = nblstm.sigmoid(a(noise.bernoulli(0.6) / 0.6 * h + noise.normal(0.1)))
+    return nblstm.tanh(b(r * h) + c(0.5 - h / 4) + d(h**2) + nblstm.mean(noise.bernoulli(0.5) * h))
+
+
+mixed = cell(gates="a b c d", states="h", called="a b c d")(mixed)
+
+
+def test_operands_with_noise_and_others():
+    """Linear in the first state: with its projection; else projected. In inference, as a loop in NumPy."""
+    made = cells.projected(mixed)
+    assert made.projection == ("projection", "projection_1", "projection_2")
+    assert cells.recurrent_dropout(made).projection == made.projection
+    assert made.seeing_gates == ("a", "b", "c", "d")
+    net = nn.Recurrent(mixed, I, H, proj_size=P, dtype="float64", seed=0)
+    x, w = np.random.default_rng(0).normal(size=(T, B, I)), net.state_dict()
+    (R_a, R_b, R_c, R_d), W_hr = np.split(w["weight_hh_l0"], 4), w["weight_hr_l0"].T
+    p, h = np.full((B, P), 0.2), np.full((B, H), -0.3)
+    y, _ = net(x, (p[None], h[None]))
+    for x_t, y_t in zip(x, y, strict=True):
+        a, b, c, d = np.split(x_t @ w["weight_ih_l0"].T + w["bias_ih_l0"] + w["bias_hh_l0"], 4, axis=1)
+        r = sigmoid(a + p @ R_a.T)
+        z = b + (r * h) @ W_hr @ R_b.T + c + (0.5 - p / 4) @ R_c.T + d + h**2 @ W_hr @ R_d.T
+        h = np.tanh(z + h.mean(axis=1, keepdims=True) / 2)
+        p = h @ W_hr
+        assert_close(y_t, p, OUTPUT["float64"])
+
+
+def another(a, b, h, c):
+    c = c / 2 + nblstm.tanh(a(c)) / 2
+    return nblstm.sigmoid(b) * c, c
+
+
+@pytest.mark.parametrize("made", [
+    mixed, cells.lstm.with_matrix(cells.low_rank(2)), cells.gru_reset_before.with_matrix(cells.low_rank(2)),
+    cells.gru.with_matrix(cells.dropconnect(0.4)), cell(gates="a b c", states="h m", called="a b c")(several),
+    cell(gates="a b", states="h c", called="a")(another),
+], ids=["mixed", "low rank", "low rank, called", "dropconnect", "several", "another state"])  # fmt: skip
+def test_recurrent_matrices_and_several_operands(made, tmp_path):
+    """By central differences in training, with the same draws; per-sample gradients, both files and inference."""
+    net = nn.Recurrent(made, I, H, 2, bidirectional=True, proj_size=P, dtype="float64", seed=0)
+    x, generator = np.random.default_rng(0).normal(size=(T, B, I)), copy.deepcopy(net._generator)
+
+    def forward():
+        net._generator = copy.deepcopy(generator)
+        return net.forward(x, lengths=[5, 2, 4])
+
+    y, _, tape = forward()
+    dy = np.cos(y)
+    gradients = net.backward(tape, dy)
+    for name in ("weight_hh_l1_reverse", "weight_hh_right_l0", "weight_hr_l0", "weight_ih_l1"):
+        if name in gradients.params:
+            right = differences(lambda: (forward()[0] * dy).sum(), net.parameters()[name])
+            assert_close(gradients.params[name], right, DIFFERENCES["float64"])
+    assert_close(net.per_sample_gradients(tape, dy).flat.sum(axis=0), gradients.flat, GRADIENT["float64"])
+    net.save(tmp_path / "net.npz")
+    for copied in (nn.load(tmp_path / "net.npz"), pickle.loads(pickle.dumps(net))):
+        np.testing.assert_array_equal(copied(x)[0], net(x)[0])
+    one = nn.Recurrent(made, I, H, proj_size=P, dtype="float64", seed=0)
+    step = one.stepper(B)
+    assert_close(np.array([step(x_t).copy() for x_t in x]), one(x)[0], OUTPUT["float64"])
+
+
 def test_a_recurrent_network_with_one_bare_state_gets_two():
     assert nn.RNN(I, H, proj_size=P)(np.zeros((T, B, I)))[1].shape == (1, B, P)
     y, (projected, h) = nn.GRU(I, H, proj_size=P)(np.zeros((T, B, I)))
@@ -119,8 +244,17 @@ def test_mistakes():
 
     with pytest.raises(CellError, match="proj_size projects the first state"):
         nn.Recurrent(another_output, I, H, proj_size=P)
-    with pytest.raises(CellError, match="'gru_reset_before' calls 'n' with something else, of H features"):
-        nn.Recurrent(cells.gru_reset_before, I, H, proj_size=P)
+    with pytest.raises(
+        CellError, match=r"P columns, and antisymmetric\(gamma=0.01\) of 'gru' makes square ones, \(H, H"
+    ):
+        nn.Recurrent(cells.gru.with_matrix(cells.antisymmetric()), I, H, proj_size=P)
+
+    @cell(gates="a projection_1", states="h", called="a")
+    def taken(a, projection_1, h):
+        return nblstm.tanh(a(h * projection_1))
+
+    with pytest.raises(CellError, match="proj_size adds the name 'projection_1', but 'taken' uses that name"):
+        nn.Recurrent(taken, I, H, proj_size=P)
 
 
 @cell(gates="g t", states="h")

@@ -115,7 +115,7 @@ def test_mistakes():
             nn.Recurrent(cells.lstm.with_matrix(cells.low_rank(rank)), 3, 6)
     with pytest.raises(CellError, match=r"has matrix=3; give one of nblstm\.cells"):
         made_with(3)
-    with pytest.raises(CellError, match="proj_size is for recurrent weights without matrix="):
+    with pytest.raises(CellError, match=r"proj_size makes .* P columns, and heads\(count=2\) of"):
         nn.Recurrent(made_with(cells.heads(2)), I, H, proj_size=2)
 
 

@@ -13,7 +13,7 @@ from messages import message_of  # noqa: E402
 from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence  # noqa: E402
 
 import nblstm.torch as nbt  # noqa: E402
-from nblstm import cell, cells, nn, noise  # noqa: E402
+from nblstm import cell, cells, mean, nn, noise, sigmoid, tanh  # noqa: E402
 
 F64 = torch.float64
 T, B, I, H = 6, 4, 3, 4
@@ -76,7 +76,18 @@ def test_against_the_reference(own, options, lengths):
 
 
 @pytest.mark.parametrize(
-    "own", [timed, highway, normed, noisy, cells.gru, cells.lstm_peephole], ids=lambda own: own.name
+    "own",
+    [
+        timed,
+        highway,
+        normed,
+        noisy,
+        cells.gru,
+        cells.lstm_peephole,
+        cells.gru_reset_before,
+        cells.gru_reset_before.with_matrix(cells.low_rank(2)),
+    ],
+    ids=lambda own: own.name,
 )
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_projections_against_the_reference(own, options):
@@ -370,8 +381,16 @@ def test_one_sentence():
         message_of(error, call, *needed)
 
 
-def test_the_reference_of_a_projection_with_noise():
-    module = nbt.Recurrent(cells.gaussian_noise(cells.gru, 1e-3), 3, 5, proj_size=2, dtype=F64)
+@cell(gates="a b", states="h", called="a b")
+def noisy_operands(a, b, h):
+    keep, small = noise.bernoulli(1 - 1e-6), noise.normal(1e-3)
+    a = sigmoid(a(keep * h + small))
+    return tanh(a + b(a * h + small) + mean(small * h))
+
+
+@pytest.mark.parametrize("made", [cells.gaussian_noise(cells.gru, 1e-3), noisy_operands], ids=lambda own: own.name)
+def test_the_reference_of_a_projection_with_noise(made):
+    module = nbt.Recurrent(made, 3, 5, proj_size=2, dtype=F64)
     x = torch.randn(4, 2, 3, dtype=F64)
     found = nbt.reference(module.eval())(x)[0]
     torch.testing.assert_close(found, module(x)[0])

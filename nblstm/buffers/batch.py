@@ -83,6 +83,16 @@ class Batch:
         return (np.arange(self.T)[:, None] * self.B + self.order)[np.arange(self.B) < self.active[:, None]]
 
     @property
+    def sequences(self) -> np.ndarray:
+        """The caller's sequence in each sorted place (B,)."""
+        return np.arange(self.B) if self.order is None else self.order
+
+    @property
+    def began(self) -> np.ndarray:
+        """The sequence of each row of `d_initial`, where all began."""
+        return np.arange(self.B)
+
+    @property
     def direct(self) -> bool:
         """True if packed rows are the rows of the caller's batch as they lie."""
         return self.uniform

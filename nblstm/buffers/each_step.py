@@ -1,4 +1,4 @@
-"""Requests to BPTT: to do something at each step with the gradients of its states, and to measure them."""
+"""Requests to BPTT: to do something at each step with the gradients of its states, to measure them, to keep apart."""
 
 from __future__ import annotations
 
@@ -21,6 +21,31 @@ class Clip(NamedTuple):
 
     by_norm: bool
     limits: np.ndarray
+
+
+class Samples(NamedTuple):
+    """Gradients of all parameters for each sequence of a batch.
+
+    Attributes
+    ----------
+    flat : ndarray, shape (B, P)
+        Zeros at first, which are added to.
+    sequence : ndarray of int64, shape (n,)
+        The row of ``flat`` of each sequence of the packed batch, in sorted order; pieces of one sequence have the same.
+    apart : bool
+        Whether no two have the same.
+    """
+
+    flat: np.ndarray
+    sequence: np.ndarray
+    apart: bool
+
+    def add(self, place: slice, rows: np.ndarray, sequence: np.ndarray) -> None:
+        """Add ``rows`` (n, K) to ``flat[sequence, place]``; where they are apart, these are 0 and are set."""
+        if self.apart:
+            self.flat[sequence, place] = rows
+        else:
+            np.add.at(self.flat[:, place], sequence, rows)
 
 
 @dataclass

@@ -61,6 +61,13 @@ class Layout:
             for name, place, shape, turned in self._places
         }
 
+    def views_by_sequence(self, flat: np.ndarray) -> dict[str, np.ndarray]:
+        """The same of parameters or gradients for each sequence (B, size): each (B, ...)."""
+        return {
+            name: own.swapaxes(1, 2) if turned else own
+            for name, place, shape, turned in self._places for own in [flat[:, place].reshape(len(flat), *shape)]
+        }  # fmt: skip
+
 
 def suffix(layer: int, direction: int) -> str:
     """Ending of the parameter names of a layer, as torch has it; direction 1 reads the sequence backwards."""
@@ -82,7 +89,8 @@ def recurrent_layout(
     """
     shapes: dict[str, tuple[int, ...]] = {}
     H, P = hidden_size, proj_size or hidden_size
-    fed, recurrent = len(cell.input_gates) * H, (len(cell.recurrent_gates) - bool(proj_size)) * H
+    G = len(cell.seeing_gates if proj_size else cell.recurrent_gates)
+    fed, recurrent = len(cell.input_gates) * H, G * H
     for layer in range(num_layers):
         inputs = input_size if layer == 0 else P * directions
         for direction in range(directions):
@@ -90,7 +98,7 @@ def recurrent_layout(
             if cell.matrix is None:
                 own["weight_hh"] = recurrent, P
             else:
-                own |= cell.matrix.shapes(len(cell.recurrent_gates), H)
+                own |= cell.matrix.shapes(G, H, *[P] * bool(proj_size))
             if bias:
                 own |= {"bias_ih": (fed,), "bias_hh": (recurrent,)}
             if proj_size:

@@ -127,6 +127,16 @@ class MaskedBatch(GatheredBatch):
         """True if kernels have the states in another order than the caller."""
         return self.packed.reordered
 
+    @property
+    def sequences(self) -> np.ndarray:
+        """See `Batch.sequences`."""
+        return self.packed.sequences
+
+    @property
+    def began(self) -> np.ndarray:
+        """See `Batch.began`."""
+        return self.packed.began
+
     def sort(self, state):
         """States (..., B, H) in sorted order."""
         return self.packed.sort(state)

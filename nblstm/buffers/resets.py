@@ -108,10 +108,19 @@ class ResetBatch(GatheredBatch):
             found.append((self._arrays.index(which), self._arrays.index(places)))
         return found
 
+    @property
+    def sequences(self) -> np.ndarray:
+        """The sequence of the piece in each sorted place (P,)."""
+        return self._sequence if self.packed.order is None else self._sequence[self.packed.order]
+
+    @property
+    def began(self) -> np.ndarray:
+        """The sequence of each row of `d_initial`."""
+        return self._sequence[: self.pieces]
+
     def sort(self, state):
         """Values (..., B, H) of sequences, repeated for all their pieces in the packed order."""
-        order = self._sequence if self.packed.order is None else self._sequence[self.packed.order]
-        return state[..., self._arrays.index(order), :]
+        return state[..., self._arrays.index(self.sequences), :]
 
     def restart(self, target, initial) -> None:
         """Set the states (S, L D, P, H) of pieces that begin anew to initial ones (S, L D, H), after `sort`."""

@@ -21,7 +21,7 @@ from nblstm.symbolic.unsupported import CellError
 #: Kinds of generated source, see `Cell.source`.
 SOURCES = (None, "forward", "backward", "rows", "cuda")
 
-#: The gate by which `cells.projected` projects the first state.
+#: The gate by which `cells.projected` projects the first state. ``projection_1`` and so on project other operands.
 PROJECTION = "projection"
 
 
@@ -105,13 +105,16 @@ class Cell:
 
     @cached_property
     def projection(self) -> tuple[str, ...]:
-        """The gate ``projection`` where the output alone is computed from it, see `cells.projected`; else nothing."""
-        if PROJECTION not in {*self.recurrent_only} & {*self.called}:
+        """Gates of `cells.projected`: the first makes the output alone, others what recurrent weights multiply."""
+        able = {*self.recurrent_only} & {*self.called}
+        if PROJECTION not in able:
             return ()
-        new = zip(self.states, self.graph.states, strict=True)
-        others = [value for name, value in new if name not in (self.states[0], self.output)]
-        read = topological([*others, *(link.operand for link in self.graph.links)])
-        return (PROJECTION,) * (Value("input", PROJECTION) not in {*read})
+        new = self.graph.states
+        others = [own for name, own in zip(self.states, new, strict=True) if name not in (self.states[0], self.output)]
+        if Value("input", PROJECTION) in {*topological([*others, *(link.operand for link in self.graph.links)])}:
+            return ()
+        able -= {node.args[0] for node in topological(new) if node.op == "input"}
+        return (PROJECTION, *(g for g in self.gates if g in able and g.startswith(f"{PROJECTION}_")))
 
     @cached_property
     def seeing_gates(self) -> tuple[str, ...]:

@@ -16,12 +16,18 @@ Arrays = dict[str, np.ndarray]
 
 
 class RecurrentMatrix:
-    """A function from parameters to the recurrent weights R (G, H, H) of a layer, of G gates, and its gradient."""
+    """A function from parameters to the recurrent weights R (G, H, H) of a layer, of G gates, and its gradient.
+
+    With a projection, R of a matrix that is not ``square`` is (G, H, K): `shapes` and `drawn` are given K then.
+    """
 
     kinds: ClassVar[dict[str, type[RecurrentMatrix]]] = {}
 
     #: Whether training draws a matrix anew in each pass.
     is_noisy: ClassVar[bool] = False
+
+    #: Whether R is square; otherwise it can be (G, H, K), of fewer columns, as behind a projection.
+    square: ClassVar[bool] = True
 
     def __init_subclass__(cls):
         if not cls.__name__.startswith("_"):
@@ -143,21 +149,22 @@ class dropconnect(RecurrentMatrix):  # noqa: N801  # an argument, such as matrix
 
     p: float
     is_noisy: ClassVar[bool] = True
+    square: ClassVar[bool] = False
 
     def __post_init__(self):
         validate.probability("p", self.p)
 
-    def shapes(self, G: int, H: int) -> dict[str, tuple[int, ...]]:
-        """``weight_hh`` (G H, H)."""
-        return {"weight_hh": (G * H, H)}
+    def shapes(self, G: int, H: int, K: int | None = None) -> dict[str, tuple[int, ...]]:
+        """``weight_hh`` (G H, K)."""
+        return {"weight_hh": (G * H, K or H)}
 
-    def drawn(self, generator: np.random.Generator, G: int, H: int) -> RecurrentMatrix:
+    def drawn(self, generator: np.random.Generator, G: int, H: int, K: int | None = None) -> RecurrentMatrix:
         """A mask of ones and zeros, scaled."""
-        return _Masked((generator.random((G, H, H), np.float32) >= self.p) * np.float32(1 / (1 - self.p)))
+        return _Masked((generator.random((G, H, K or H), np.float32) >= self.p) * np.float32(1 / (1 - self.p)))
 
     def weights(self, parameters: Arrays, G: int, H: int) -> np.ndarray:
         """W."""
-        return parameters["weight_hh"].reshape(G, H, H)
+        return parameters["weight_hh"].reshape(G, H, -1)
 
     def gradients(self, parameters: Arrays, dR: np.ndarray) -> Arrays:
         """The gradient dR itself."""
@@ -169,7 +176,7 @@ class _Masked(RecurrentMatrix):
 
     Parameters
     ----------
-    mask : ndarray, shape (G, H, H)
+    mask : ndarray, shape (G, H, K)
     """
 
     def __init__(self, mask: np.ndarray):
@@ -177,7 +184,7 @@ class _Masked(RecurrentMatrix):
 
     def weights(self, parameters: Arrays, G: int, H: int) -> np.ndarray:
         """The mask times W."""
-        return self._mask * parameters["weight_hh"].reshape(G, H, H)
+        return self._mask * parameters["weight_hh"].reshape(G, H, -1)
 
     def gradients(self, parameters: Arrays, dR: np.ndarray) -> Arrays:
         """The mask times dR."""
@@ -194,19 +201,20 @@ class low_rank(RecurrentMatrix):  # noqa: N801  # an argument, such as matrix=he
     """
 
     rank: int
+    square: ClassVar[bool] = False
 
     def __post_init__(self):
         validate.positive_integer("rank", self.rank)
 
-    def shapes(self, G: int, H: int) -> dict[str, tuple[int, ...]]:
-        """``weight_hh`` U (G H, rank) and ``weight_hh_right`` V (G rank, H)."""
+    def shapes(self, G: int, H: int, K: int | None = None) -> dict[str, tuple[int, ...]]:
+        """``weight_hh`` U (G H, rank) and ``weight_hh_right`` V (G rank, K)."""
         if self.rank >= H:
             raise ValueError(f"hidden_size is {H}, and low_rank has rank {self.rank}; give a rank below hidden_size")
-        return {"weight_hh": (G * H, self.rank), "weight_hh_right": (G * self.rank, H)}
+        return {"weight_hh": (G * H, self.rank), "weight_hh_right": (G * self.rank, K or H)}
 
     def _factors(self, parameters: Arrays, G: int, H: int) -> tuple[np.ndarray, np.ndarray]:
         U, V = parameters["weight_hh"], parameters["weight_hh_right"]
-        return U.reshape(G, H, self.rank), V.reshape(G, self.rank, H)
+        return U.reshape(G, H, self.rank), V.reshape(G, self.rank, -1)
 
     def weights(self, parameters: Arrays, G: int, H: int) -> np.ndarray:
         """U V."""

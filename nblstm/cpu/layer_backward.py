@@ -11,7 +11,7 @@ import numpy as np
 
 from nblstm.buffers import memory
 from nblstm.buffers.batch import Batch
-from nblstm.buffers.each_step import EachStep
+from nblstm.buffers.each_step import EachStep, Samples
 from nblstm.buffers.layout import input_order, recurrent_order
 from nblstm.cpu import threads, thresholds
 from nblstm.cpu.arguments import BackwardArguments, GradientArguments, Launch, address, place
@@ -189,7 +189,7 @@ class LayerBackward:
     def launch(
         self, weights: list[PackedWeights], x: np.ndarray, dy: np.ndarray | None, d_state: np.ndarray,
         d_vectors: np.ndarray | None, dx: np.ndarray | None, flat: np.ndarray | None,
-        d_signals: Sequence[Sequence[np.ndarray]], each: EachStep | None = None, samples: np.ndarray | None = None,
+        d_signals: Sequence[Sequence[np.ndarray]], each: EachStep | None = None, samples: Samples | None = None,
     ) -> None:  # fmt: skip
         """Run the kernels: for each segment the loop over time, then the gradients that follow from it.
 
@@ -208,8 +208,8 @@ class LayerBackward:
         d_signals : list of list of ndarray, each (N,) or (N, H)
             For each direction the gradients of the signals, which are added to; empty if they are not wanted.
         each : EachStep, optional
-        samples : ndarray, shape (B, P), optional
-            Gradients of all parameters for each sequence, in the caller's order, which are added to.
+        samples : Samples, optional
+            Gradients of all parameters for each sequence, which are added to.
         """
         if each is not None or samples is not None or self._asking:
             self._ask(each, samples is not None, dy)
@@ -268,7 +268,7 @@ class LayerBackward:
                 for own in segment.gradients:
                     own[0].sparse_block = _sparse_blocks[dtype]
 
-    def _of_samples(self, segment: _Segment, k: int, x: np.ndarray, samples: np.ndarray) -> None:
+    def _of_samples(self, segment: _Segment, k: int, x: np.ndarray, samples: Samples) -> None:
         """Add the gradients of the parameters for each sequence."""
         (lo, hi), d, [whole] = segment.rows[k], segment.directions[k], segment.gradients[k]
         arrays = {"dz": self._dz[d][: hi - lo], "x": x[lo:hi], "h": whole.held["h"][: hi - lo]}

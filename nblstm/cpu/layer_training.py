@@ -8,7 +8,7 @@ import numpy as np
 
 from nblstm.buffers import memory
 from nblstm.buffers.batch import Batch
-from nblstm.buffers.each_step import EachStep
+from nblstm.buffers.each_step import EachStep, Samples
 from nblstm.buffers.layout import suffix
 from nblstm.cells.cell import Cell
 from nblstm.cells.stages import saved_row
@@ -251,7 +251,7 @@ class LayerTraining:
 
     def backward(
         self, dy: np.ndarray | None, d_states: np.ndarray, flat: np.ndarray | None, input_gradient: bool, fresh: bool,
-        d_signals: Sequence[np.ndarray] = (), each: EachStep | None = None, samples: np.ndarray | None = None,
+        d_signals: Sequence[np.ndarray] = (), each: EachStep | None = None, samples: Samples | None = None,
     ) -> np.ndarray | None:  # fmt: skip
         """Run BPTT.
 
@@ -271,8 +271,8 @@ class LayerTraining:
             Gradients of the signals, which are added to; empty if they are not wanted.
         each : EachStep, optional
             What is to be done with the gradients of each step's states.
-        samples : ndarray, shape (B, P), optional
-            Gradients of all parameters for each sequence, in the caller's order; this layer's are added to.
+        samples : Samples, optional
+            Gradients of all parameters for each sequence; this layer's are added to.
 
         Returns
         -------
@@ -316,12 +316,12 @@ class LayerTraining:
                     own = total if name in cell.vectors else total.sum()
                     flat[self._layout.place(name + suffix(self._layer, d))] = own
         if samples is not None and self._d_vectors is not None:
-            order = slice(None) if self._batch.order is None else self._batch.order
             for d, by_row in enumerate(self._d_vectors):
                 for k, name in enumerate((*cell.vectors, *cell.scalars)):
                     part = by_row[:, k * H : (k + 1) * H]
                     place = self._layout.place(name + suffix(self._layer, d))
-                    samples[order, place] = part if name in cell.vectors else part.sum(axis=1, keepdims=True)
+                    own = part if name in cell.vectors else part.sum(axis=1, keepdims=True)
+                    samples.add(place, own, samples.sequence)
         if dx is None or x.ndim == 3:
             return dx
         if D == 1:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nblstm.arguments import validate
+from nblstm.buffers.each_step import Samples
 from nblstm.engine.asked import Asked, states_at_each_step
 from nblstm.engine.inputs import checked_signals, output_gradient, set_gradients
 from nblstm.engine.lookup import INFERENCE, TRAINING, Form, pass_for, pass_in, with_every_state
@@ -226,18 +227,17 @@ def per_sample_gradients(tape: Tape, dy, d_state) -> Gradients:
             f"per-sample gradients are for networks on the CPU, and this one is on {network.device!r}; run backward() "
             "for each sequence"
         )
-    if made.batch.packed.B != B:
-        raise ValueError("per-sample gradients are not for a pass with resets; run backward() for each sequence")
     own = np.zeros((B, network.kernel_layout.size), network.numpy_dtype)
-    d_signals = made.d_signals()
-    _, dx, d_states = _backward(tape, dy, d_state, None, True, d_signals, None, own)
+    to, d_signals = Samples(own, made.batch.sequences, not made.batch.restarts), made.d_signals()
+    _, dx, d_states = _backward(tape, dy, d_state, None, True, d_signals, None, to)
     samples = own
     if network.kernel_layout is not layout:
         samples = np.empty((B, layout.size), network.numpy_dtype)
         for b in range(B):
             network.gradients_of(tape.weights, own[b], samples[b])
-    params = {name: samples[:, layout.place(name)].reshape(B, *shape) for name, shape in layout.shapes.items()}
-    return Gradients(params, samples, dx, d_states, _named_signals(tape, d_signals) if d_signals else {})
+    return Gradients(
+        layout.views_by_sequence(samples), samples, dx, d_states, _named_signals(tape, d_signals) if d_signals else {}
+    )
 
 
 def _backward(

@@ -40,12 +40,12 @@ def checked_batch(network: Network, shape: tuple[int, ...], lengths, mask, reset
     if mask is not None:
         if lengths is not None:
             raise ValueError("lengths and mask are both given; give one, as a mask says which steps are valid")
-        mask = _time_major_flags(network, "mask", arrays.on_host(mask), shape, "counts")
+        mask = time_major_flags(network, "mask", arrays.on_host(mask), shape, "counts")
         if mask.all():
             mask = None
     lengths = validate.lengths_array(arrays.on_host(lengths), B, T)
     if resets is not None:
-        resets = _time_major_flags(network, "resets", arrays.on_host(resets), shape, "begins with the initial states")
+        resets = time_major_flags(network, "resets", arrays.on_host(resets), shape, "begins with the initial states")
         if resets.any():
             return ResetBatch(resets, mask, lengths, hold, network.directions, arrays)
     return arrays.batch(T, B, lengths) if mask is None else MaskedBatch(mask, hold, network.directions[0], arrays)
@@ -86,7 +86,7 @@ def checked_signals(network: Network, signals, batch, batched: bool) -> list[Any
     return made
 
 
-def _time_major_flags(network: Network, name: str, flags, shape: tuple[int, ...], verb: str) -> np.ndarray:
+def time_major_flags(network: Network, name: str, flags, shape: tuple[int, ...], verb: str) -> np.ndarray:
     """A mask or resets in the layout of x as an array (T, B)."""
     array = validate.plain_array(name, flags)
     if array.dtype.kind not in "biu":
@@ -154,7 +154,7 @@ def set_learned(places: list[list[slice]], batch, d_states, learned: bool, flat,
         Whether the pass began with them.
     flat : array or None
         The gradients of all parameters.
-    samples : ndarray, shape (B, P), or None
+    samples : Samples or None
         Likewise for each sequence.
     """
     d_initial = batch.d_initial(d_states, learned) if flat is not None or samples is not None else ()
@@ -162,8 +162,8 @@ def set_learned(places: list[list[slice]], batch, d_states, learned: bool, flat,
         for place, own in zip(of_state, d_state, strict=True):
             if flat is not None:
                 flat[place] = own.sum(axis=0)
-            elif len(own):  # of all B sequences, or none
-                samples[:, place] = own
+            elif len(own):  # of all that begin with them, or none
+                samples.add(place, own, batch.began)
 
 
 def set_gradients(network: Network, target, given, batch, batched: bool) -> None:

@@ -134,19 +134,27 @@ class Network:
         return network if noise else network.without_noise
 
     @cached_property
-    def kernel_layout(self) -> Layout:
-        """The parameters as kernels have them: with the recurrent matrix in the place of what it is made of."""
-        if self.cell.matrix is None and not self.proj_size:
-            return self.layout
+    def _recurrent_sizes(self) -> tuple[int, int, int]:
+        """Gates, rows and columns (G, H, K) of the recurrent weights, without projections."""
+        gates = self.cell.seeing_gates if self.proj_size else self.cell.recurrent_gates
+        return len(gates), self.hidden_size, self.output_size
+
+    def _layout(self, proj_size: int) -> Layout:
         return recurrent_layout(
             replace(self.cell, matrix=None), self.input_size, self.hidden_size, self.num_layers, self.D,
             "bias_ih_l0" in self.layout.shapes or "bias_hh_l0" in self.layout.shapes, self.learn_initial_state,
+            proj_size,
         )  # fmt: skip
 
-    def _of_matrix(self, parameters: dict[str, np.ndarray], end: str) -> dict[str, np.ndarray]:
-        """The parameters of the recurrent matrix of a layer and direction."""
-        names = self.cell.matrix.shapes(len(self.cell.recurrent_gates), self.hidden_size)  # type: ignore[union-attr]
-        return {name: parameters[name + end] for name in names}
+    @cached_property
+    def plain_layout(self) -> Layout:
+        """The parameters with the recurrent matrix in the place of what it is made of."""
+        return self.layout if self.cell.matrix is None else self._layout(self.proj_size)
+
+    @cached_property
+    def kernel_layout(self) -> Layout:
+        """The parameters as kernels have them: likewise, and with H numbers in the place of a projection's."""
+        return self._layout(0) if self.proj_size else self.plain_layout
 
     @property
     def _ends(self) -> list[str]:
@@ -155,35 +163,46 @@ class Network:
 
     def matrices(self, generator: np.random.Generator | None = None) -> list[Any]:
         """The recurrent matrix of each layer and direction, drawn by a generator where it is noisy."""
-        matrix, G, H = self.cell.matrix, len(self.cell.recurrent_gates), self.hidden_size
-        return [
-            matrix if matrix is None or generator is None else matrix.drawn(generator, G, H) for _ in self._ends
-        ]  # fmt: skip
+        matrix = self.cell.matrix
+        if matrix is None or generator is None:
+            return [matrix for _ in self._ends]
+        G, H, K = self._recurrent_sizes
+        return [matrix.drawn(generator, G, H, *[K] * bool(self.proj_size)) for _ in self._ends]
+
+    def _of_matrix(self, parameters: dict[str, np.ndarray], end: str) -> dict[str, np.ndarray]:
+        """The parameters of the recurrent matrix of a layer and direction."""
+        G, H, _ = self._recurrent_sizes
+        return {name: parameters[name + end] for name in self.cell.matrix.shapes(G, H)}  # type: ignore[union-attr]
+
+    def plain_parameters(
+        self, parameters: dict[str, np.ndarray], matrices: list[Any] | None = None
+    ) -> dict[str, np.ndarray]:
+        """The parameters of `plain_layout`, from those of `layout`; each contiguous."""
+        if self.cell.matrix is None:
+            return parameters
+        G, H, K = self._recurrent_sizes
+        made = {name: parameters[name] for name in self.plain_layout.shapes if name in parameters}
+        for end, matrix in zip(self._ends, matrices or self.matrices(), strict=True):
+            R = matrix.weights(self._of_matrix(parameters, end), G, H)
+            made[f"weight_hh{end}"] = np.ascontiguousarray(R.reshape(G * H, K), self.dtype)
+        return made
 
     def kernel_parameters(
         self, parameters: dict[str, np.ndarray], matrices: list[Any] | None = None
     ) -> dict[str, np.ndarray]:
         """The parameters of `kernel_layout`, from those of `layout`; each contiguous."""
-        G, H = len(self.cell.recurrent_gates), self.hidden_size
-        if self.kernel_layout is self.layout:
-            return parameters
-        if self.cell.matrix is None:
-            return padded(parameters, self)
-        made = {name: parameters[name] for name in self.kernel_layout.shapes if name in parameters}
-        for end, matrix in zip(self._ends, matrices or self.matrices(), strict=True):
-            R = matrix.weights(self._of_matrix(parameters, end), G, H)
-            made[f"weight_hh{end}"] = np.ascontiguousarray(R.reshape(G * H, H), self.dtype)
-        return made
+        made = self.plain_parameters(parameters, matrices)
+        return padded(made, self) if self.proj_size else made
 
     def gradients_of(self, weights: Any, kernel_flat: np.ndarray, flat: np.ndarray) -> None:
         """Set the gradients of the parameters of `layout` from those of `kernel_layout`."""
-        G, H, parameters = len(self.cell.recurrent_gates), self.hidden_size, weights.parameters
         found, target = self.kernel_layout.views(kernel_flat), self.layout.views(flat)
-        if self.cell.matrix is None:
+        if self.proj_size:
             found = unpadded(found, self)
-        else:
+        if self.cell.matrix is not None:
             for end, matrix in zip(self._ends, weights.matrices, strict=True):
-                own = matrix.gradients(self._of_matrix(parameters, end), found[f"weight_hh{end}"].reshape(G, H, H))
+                dR = found[f"weight_hh{end}"].reshape(self._recurrent_sizes)
+                own = matrix.gradients(self._of_matrix(weights.parameters, end), dR)
                 found |= {name + end: array for name, array in own.items()}
         for name, array in target.items():
             array[...] = found[name].reshape(array.shape)

@@ -12,7 +12,7 @@ import numpy as np
 
 from nblstm.buffers import memory
 from nblstm.buffers.batch import can_be_arranged
-from nblstm.buffers.each_step import EachStep
+from nblstm.buffers.each_step import EachStep, Samples
 from nblstm.engine.caller_layout import CallerLayout
 from nblstm.engine.dropout import Dropout
 from nblstm.engine.inputs import set_learned, set_states
@@ -266,7 +266,7 @@ class Pass:
 
     def backward(
         self, dy, flat, input_gradient: bool = True, d_signals: Sequence[Any] = (),
-        each: list[EachStep] | None = None, samples: np.ndarray | None = None,
+        each: list[EachStep] | None = None, samples: Samples | None = None,
     ):  # fmt: skip
         """Run BPTT from ``d_states``, after `forward`.
 
@@ -282,8 +282,8 @@ class Pass:
             Memory of `d_signals`, which is added to; empty if they are not wanted.
         each : list of EachStep, optional
             What each layer does with the gradients of its states.
-        samples : ndarray, shape (B, P), optional
-            Zeros: where the gradients of all parameters go for each sequence.
+        samples : Samples, optional
+            Where the gradients of all parameters go for each sequence.
 
         Returns
         -------

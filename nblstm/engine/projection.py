@@ -14,33 +14,34 @@ Arrays = dict[str, np.ndarray]
 
 
 def padded(parameters: Arrays, network: Any) -> Arrays:
-    """The parameters as kernels have them."""
+    """The parameters as kernels have them, from those of `Network.plain_layout`."""
     H, P, D, made = network.hidden_size, network.proj_size, network.D, {}
+    count = len(network.cell.projection)
     for name, shape in network.kernel_layout.shapes.items():
         made[name] = np.zeros(shape, network.dtype)
         kind, _, end = name.partition("_l")
         own = parameters.get(name)
+        if kind == "weight_hh":  # the last gates are projections, perhaps the only ones that recur
+            made[name][-count * H :].reshape(count, H, H)[:, :P] = parameters[f"weight_hr_l{end}"]
         if own is None:
-            if kind == "weight_hh":  # no gate but the projection recurs
-                made[name][:P] = parameters[f"weight_hr_l{end}"]
             continue
         if kind == "weight_ih" and own.shape != shape:  # behind another layer
             made[name].reshape(-1, D, H)[:, :, :P] = own.reshape(-1, D, P)
         elif kind == "weight_hh":
             made[name][: len(own), :P] = own
-            made[name][len(own) : len(own) + P] = parameters[f"weight_hr_l{end}"]
         else:
             made[name][: len(own)] = own
     return made
 
 
 def unpadded(gradients: Arrays, network: Any) -> Arrays:
-    """Gradients of the user's parameters from those of the kernels'."""
+    """Gradients of the parameters of `Network.plain_layout` from those of the kernels'."""
     H, P, D, made = network.hidden_size, network.proj_size, network.D, {}
-    for name, shape in network.layout.shapes.items():
+    count = len(network.cell.projection)
+    for name, shape in network.plain_layout.shapes.items():
         kind, _, end = name.partition("_l")
         if kind == "weight_hr":
-            made[name] = gradients[f"weight_hh_l{end}"][-H:][:P]
+            made[name] = gradients[f"weight_hh_l{end}"][-count * H :].reshape(count, H, H)[:, :P].sum(axis=0)
         elif kind == "weight_ih" and gradients[name].shape != shape:
             made[name] = gradients[name].reshape(-1, D, H)[:, :, :P]
         elif kind == "weight_hh":

@@ -18,6 +18,32 @@ if TYPE_CHECKING:
     from nblstm.nn.recurrent import Recurrent
 
 
+def check_loss(loss_gradient: Any) -> None:
+    """Raise TypeError if the gradient of a user's loss is no function."""
+    if not callable(loss_gradient):
+        raise TypeError(
+            f"loss_gradient is {loss_gradient!r} of type {type(loss_gradient).__name__}; give a function that returns "
+            "two arrays, as lambda y, d_y: (y - t, d_y) for ((y - t)**2).sum() / 2"
+        )
+
+
+def of_loss(loss_gradient: Callable[..., tuple[Any, Any]], y, d_y) -> tuple[Any, Any]:
+    """The gradient of a user's loss, and its derivative in the direction ``d_y``.
+
+    Raises
+    ------
+    TypeError
+        If it is not two arrays that are returned.
+    """
+    both = loss_gradient(y, d_y)
+    if not isinstance(both, tuple | list) or len(both) != 2:
+        raise TypeError(
+            f"loss_gradient returned {validate.came(both)}; return two arrays, the loss's gradient and its derivative "
+            "in the direction d_y"
+        )
+    return both[0], both[1]
+
+
 def _another_tape(tape) -> ValueError:
     fix = ", or a reserve by name: backward(None, dy, reserve=...)" if isinstance(tape, np.ndarray) else ""
     return ValueError(f"tape is not from this network's forward(); pass the third of its results{fix}")
@@ -113,18 +139,19 @@ def per_sample_gradients(self: Recurrent, tape: Tape, dy, dstate=None) -> Gradie
     return gradients
 
 
-def jvp(self: Recurrent, x, direction: Direction, state=None, lengths=None, *, signals=None):
+def jvp(self: Recurrent, x, direction: Direction, state=None, lengths=None, *, mask=None, resets=None, signals=None):
     """Differentiate outputs in a direction: a Jacobian-vector product, by forward mode.
 
     With x' for what the direction says of x, and likewise of all others::
 
         d_y  =  d/de network(x + e x', state + e state', signals + e signals'; parameters + e parameters')  at e = 0
 
-    without dropout and noise, as in inference. It costs about three passes of inference.
+    without dropout and noise, as in inference. It costs about three passes of inference. A stateful network begins with
+    the states that it carries, and goes on carrying them.
 
     Parameters
     ----------
-    x, state, lengths, signals
+    x, state, lengths, mask, resets, signals
         As for calling the network.
     direction : Direction
 
@@ -138,13 +165,13 @@ def jvp(self: Recurrent, x, direction: Direction, state=None, lengths=None, *, s
     TypeError, ValueError
         If something is of another shape than what it belongs to, or the network is on a GPU.
     """
-    found = DualRun(self, x, direction, self._to_tuple(state), lengths, signals)
+    found = DualRun(self, x, direction, self._start(x, state), lengths, mask, resets, signals)
     return (found.y, self._from_tuple(found.states)), (found.d_y, self._from_tuple(found.d_states))
 
 
 def hvp(
     self: Recurrent, x, direction: Direction, loss_gradient: Callable[..., tuple[Any, Any]], state=None, lengths=None,
-    *, signals=None,
+    *, mask=None, resets=None, signals=None,
 ) -> tuple[Gradients, Gradients]:  # fmt: skip
     """Differentiate the gradient of a loss in a direction: a Hessian-vector product.
 
@@ -157,7 +184,7 @@ def hvp(
 
     Parameters
     ----------
-    x, direction, state, lengths, signals
+    x, direction, state, lengths, mask, resets, signals
         As for `jvp`.
     loss_gradient : callable
         ``loss_gradient(y, d_y)`` returns two arrays in the shape of y: the gradient g(y) of the loss, and the
@@ -187,19 +214,9 @@ def hvp(
     >>> products.params["weight_ih_l0"].shape
     (12, 3)
     """
-    if not callable(loss_gradient):
-        raise TypeError(
-            f"loss_gradient is {loss_gradient!r} of type {type(loss_gradient).__name__}; give a function that returns "
-            "two arrays, as lambda y, d_y: (y - t, d_y) for ((y - t)**2).sum() / 2"
-        )
-    found = DualRun(self, x, direction, self._to_tuple(state), lengths, signals)
-    both = loss_gradient(found.y, found.d_y)
-    if not isinstance(both, tuple | list) or len(both) != 2:
-        raise TypeError(
-            f"loss_gradient returned {validate.came(both)}; return two arrays, the loss's gradient and its derivative "
-            "in the direction d_y"
-        )
-    d_y, d_d_y = both
+    check_loss(loss_gradient)
+    found = DualRun(self, x, direction, self._start(x, state), lengths, mask, resets, signals)
+    d_y, d_d_y = of_loss(loss_gradient, found.y, found.d_y)
     results = found.gradients(d_d_y, d_y)
     for own in results:
         own.state = self._from_tuple(own.state)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
+
+from nblstm.arguments import validate
 
 
 class Direction(NamedTuple):
@@ -16,7 +19,7 @@ class Direction(NamedTuple):
         By the names of `state_dict`; parameters that are not among them stay as they are.
     x : array_like, optional
     state : tuple of array_like, optional
-        Of the initial states. Where these are learned and ``state`` is not given, they change as in ``params``.
+        Of the initial states; added to what ``params`` has for learned ones, where the call is given no ``state``.
     signals : dict of str to array_like, optional
 
     Examples
@@ -30,3 +33,33 @@ class Direction(NamedTuple):
     x: Any = None
     state: Any = None
     signals: Any = None
+
+
+def checked_direction(direction) -> Direction:
+    """The direction that a user gave.
+
+    Raises
+    ------
+    TypeError
+        If it is none.
+    """
+    if not isinstance(direction, Direction):
+        raise TypeError(f"direction is {type(direction).__name__}; give nn.Direction(params={{...}}, x=...)")
+    return direction
+
+
+def checked_names(what: str, given, names: Collection[str]) -> Mapping[str, Any]:
+    """Arrays by name as a user gave them for some of ``names``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no dict, or has other names.
+    """
+    given = {} if given is None else given
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{what} is {type(given).__name__}; give a dict of arrays for some of {', '.join(names)}")
+    for name in given:
+        if name not in names:
+            raise ValueError(f"{what} has {validate.unknown(name, names)}")
+    return given

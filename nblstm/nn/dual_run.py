@@ -17,10 +17,10 @@ from nblstm.buffers.layout import suffix
 from nblstm.cells.dual import TANGENT
 from nblstm.engine import engine
 from nblstm.engine.asked import Asked
-from nblstm.engine.inputs import check_names
+from nblstm.engine.inputs import check_names, time_major_flags
 from nblstm.engine.network import Network
 from nblstm.engine.tape import Gradients
-from nblstm.nn.direction import Direction
+from nblstm.nn.direction import Direction, checked_direction, checked_names
 from nblstm.nn.module import Module
 from nblstm.nn.tangents import DualParameters
 
@@ -37,6 +37,7 @@ class _DualModule(Module):
         self._network = Network(
             cell=parameters.cell, input_size=2 * parameters.I, hidden_size=parameters.H, num_layers=1,
             directions=(reverse,), batch_first=False, dtype=dtype, device="cpu", layout=parameters.layout,
+            learn_initial_state=parameters.learns,
         )  # fmt: skip
         super().__init__(parameters.layout, parameters.joined(own, tangents))
 
@@ -57,6 +58,7 @@ class DualRun:
     direction : Direction
     state : tuple of array_like or None
     lengths : array_like of int or None
+    mask, resets : array_like of bool, in the shape of x without its features, or None
     signals : dict of str to array_like or None
 
     Attributes
@@ -72,16 +74,13 @@ class DualRun:
         If something is of another shape than what it belongs to.
     """
 
-    def __init__(self, network: Recurrent, x, direction: Direction, state, lengths, signals):
-        if not isinstance(direction, Direction):
-            raise TypeError(f"direction is {type(direction).__name__}; give nn.Direction(params={{...}}, x=...)")
+    def __init__(self, network: Recurrent, x, direction: Direction, state, lengths, mask, resets, signals):
+        direction = checked_direction(direction)
         self._plan = plan = network._network.without_noise
         if not plan.on_host:
             raise ValueError(
                 f"derivatives of this kind are for networks on the CPU, and this one is on {plan.device!r}"
             )
-        if not isinstance(direction, Direction):
-            raise TypeError(f"direction is {type(direction).__name__}; give an nn.Direction, as in nn.Direction(x=...)")
         self._real = plan.backend.arrays.real
         x = self._real("x", x, plan.dtype)
         if x.ndim not in (2, 3) or x.shape[-1] != plan.input_size:
@@ -94,12 +93,18 @@ class DualRun:
         B, S = now.shape[1], len(plan.cell.states)
         self._learned = state is None
         states = [*self._states(network, state, B), *self._d_states(direction.state, B)]
-        given = self._signals(signals, direction.signals, now.shape[:2])
+        given = self._signals(signals, direction.signals)
+        mask, resets = (
+            None if flags is None else time_major_flags(plan, name, flags, x.shape[:-1], verb)
+            for name, flags, verb in (("mask", mask, "counts"), ("resets", resets, "begins with the initial states"))
+        )
         output, D, bias = plan.cell.states.index(plan.cell.output), plan.D, any("bias" in name for name in own)
         self._layers: list[list[_Layer]] = []
         finals = np.zeros((2 * S, plan.num_layers * D, B, plan.hidden_size), plan.dtype)
         for k in range(plan.num_layers):
-            parameters = DualParameters(plan.cell, now.shape[2], plan.hidden_size, plan.gates, bias, plan.dtype)
+            parameters = DualParameters(
+                plan.cell, now.shape[2], plan.hidden_size, plan.gates, bias, plan.learn_initial_state, plan.dtype
+            )  # fmt: skip
             if plan.cell.takes_x:
                 given |= {"own_x": now, "own_x" + TANGENT: moved}
             ys, dys, layers = [], [], []
@@ -109,7 +114,7 @@ class DualRun:
                 begin = tuple(np.ascontiguousarray(each[row : row + 1]) for each in states)
                 both = np.concatenate([now, moved], axis=2)
                 every, final, tape = engine.forward(
-                    made, both, begin, lengths, signals=given or None, all_states=True
+                    made, both, begin, lengths, mask, resets, signals=given or None, all_states=True
                 )  # fmt: skip
                 finals[:, row] = [each[0] for each in final]
                 ys.append(every[output])
@@ -153,11 +158,13 @@ class DualRun:
                     else:
                         d_signals[name] = d_signals.get(name, 0) + value
             d = np.split(below, 2, axis=2)
-        ends = [layer.end for layers in self._layers for layer in layers] if plan.learn_initial_state else []
+        # Beside what pieces behind resets have added, whose states are the network's own.
+        learned = plan.learn_initial_state and self._learned
+        ends = [layer.end for layers in self._layers for layer in layers] if learned else []
         for view, of_states in zip(views, (d_states[:S], d_states[S:]), strict=True):
             for state_name, of_state in zip(plan.cell.states, of_states, strict=True):
                 for row, end in enumerate(ends):
-                    view[f"initial_{state_name}{end}"][...] = of_state[row].sum(axis=0) if self._learned else 0
+                    view[f"initial_{state_name}{end}"] += of_state[row].sum(axis=0)
         plain = self._pulled(self._values, moved)
         product = self._pulled(self._values, own)
         if plan.kernel_layout is not plan.layout:  # the weights' own second derivative, of a product such as U V
@@ -208,12 +215,7 @@ class DualRun:
 
     def _named(self, what: str, given, values: Mapping[str, np.ndarray], names) -> Arrays:
         """Tangents of named arrays, 0 for those that are not given, as float64."""
-        given = {} if given is None else given
-        if not isinstance(given, Mapping):
-            raise TypeError(f"{what} is {type(given).__name__}; give a dict of arrays for some of {', '.join(names)}")
-        for name in given:
-            if name not in names:
-                raise ValueError(f"{what} has {validate.unknown(name, names)}")
+        given = checked_names(what, given, names)
         return {
             name: self._like(f"{what}[{name!r}]", given.get(name), value).astype("f8") for name, value in values.items()
         }
@@ -243,12 +245,15 @@ class DualRun:
         return self._full("state", state, B)
 
     def _d_states(self, d_state, B: int) -> list[np.ndarray]:
-        if d_state is None and self._plan.learn_initial_state:
+        S, *shape = self._plan.states_shape(B)
+        made = [np.zeros(shape, self._plan.dtype) for _ in range(S)]
+        if d_state is not None:
+            made = self._full("direction.state", d_state, B)
+        if self._learned and self._plan.learn_initial_state:
             flat = np.concatenate([self._tangents[name].ravel() for name in self._plan.layout.shapes])
-            return [np.repeat(each[:, None], B, axis=1) for each in self._plan.initial_states(flat)]
-        if d_state is None:
-            return [np.zeros(self._plan.states_shape(B)[1:], self._plan.dtype) for _ in self._plan.cell.states]
-        return self._full("direction.state", d_state, B)
+            for own, learned in zip(made, self._plan.initial_states(flat), strict=True):
+                own += learned[:, None]
+        return made
 
     def _full(self, name: str, state, B: int) -> list[np.ndarray]:
         """States that a user gave, of all H units."""
@@ -268,7 +273,7 @@ class DualRun:
         cut = [each[..., :size] for each, size in zip(states, sizes, strict=True)]
         return tuple(each if self._batched else each[:, 0] for each in cut)
 
-    def _signals(self, signals, d_signals, shape: tuple[int, ...]) -> Arrays:
+    def _signals(self, signals, d_signals) -> Arrays:
         given = {} if signals is None else signals
         check_names(self._plan, signals)
         own = {name: self._real(name, value, self._plan.dtype) for name, value in given.items()}

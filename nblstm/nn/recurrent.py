@@ -12,7 +12,6 @@ from nblstm.arguments.validate import DTypeLike
 from nblstm.buffers.layout import recurrent_layout
 from nblstm.cells.cell import Cell
 from nblstm.cells.projection import projected
-from nblstm.cells.recurrent_dropout import recurrent_dropout as with_recurrent_dropout
 from nblstm.engine import engine, lookup
 from nblstm.engine.device import device_for
 from nblstm.engine.network import Network
@@ -315,7 +314,7 @@ class Recurrent(Module):
         """Compile every kernel that the network can need, and keep them in the cache."""
         self._network.backend.compile_kernels(self._network.cell, self.dtype)
         if self.recurrent_dropout:
-            self._network.backend.compile_kernels(with_recurrent_dropout(self._network.cell), self.dtype)
+            self._network.backend.compile_kernels(self._network.with_recurrent_dropout.cell, self.dtype)
 
     def stepper(self, batch_size: int = 1) -> Stepper:
         """One step at a time, the states staying inside: for streaming and sampling.

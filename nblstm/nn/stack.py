@@ -10,33 +10,17 @@ import numpy as np
 from nblstm.arguments import seeds, validate
 from nblstm.buffers.layout import Layout
 from nblstm.engine.dropout import dropout_factors
-from nblstm.engine.tape import Gradients, Tape
+from nblstm.engine.tape import Tape
+from nblstm.nn import stack_derivatives
 from nblstm.nn.module import Module, allocated
 from nblstm.nn.recurrent import Recurrent
 from nblstm.nn.recurrent_arguments import warn_of_dropout
 from nblstm.nn.stack_arguments import outputs_of, stack_layers
+from nblstm.nn.stack_derivatives import StackTape
 from nblstm.nn.stack_stepper import StackStepper
 
 if TYPE_CHECKING:
     from nblstm.numba_extension.compiled_network import CompiledNetwork
-
-
-class StackTape:
-    """The tapes of a stack's layers, for its `backward`, any number of times.
-
-    Attributes
-    ----------
-    stack : Stack
-    tapes : list of Tape
-    factors : list of array or None
-        Of dropout on the input of each layer.
-    """
-
-    def __init__(self, stack: Stack, tapes: list[Tape], factors: list[Any]):
-        self.stack, self.tapes, self.factors = stack, tapes, factors
-
-    def __reduce__(self):
-        raise TypeError("a tape cannot be copied or pickled, as it belongs to one network; run its forward() again")
 
 
 class Stack(Module):
@@ -140,6 +124,8 @@ class Stack(Module):
     output_size = property(lambda self: outputs_of(self.layers[-1]), doc="Features of the last layer's outputs.")
     batch_first = property(lambda self: self.layers[0].batch_first, doc="That of the layers.")
     stateful = property(lambda self: self.layers[0].stateful, doc="That of the layers.")
+    backward, per_sample_gradients = stack_derivatives.backward, stack_derivatives.per_sample_gradients
+    jvp, hvp = stack_derivatives.jvp, stack_derivatives.hvp
 
     def __setstate__(self, state: dict) -> None:
         super().__setstate__(state)
@@ -149,7 +135,9 @@ class Stack(Module):
         options = ", residual=True" * self.residual + f", dropout={self.dropout}" * bool(self.dropout)
         return f"Stack([{', '.join(map(repr, self.layers))}]{options})"
 
-    def __call__(self, x, state=None, lengths=None, *, mask=None, resets=None, signals=None) -> tuple[Any, tuple]:
+    def __call__(
+        self, x, state=None, lengths=None, *, mask=None, resets=None, signals=None, all_states: bool = False
+    ) -> tuple[Any, tuple]:  # fmt: skip
         """Inference.
 
         Parameters
@@ -161,10 +149,13 @@ class Stack(Module):
             As for a `Recurrent`.
         signals : tuple, optional
             For each layer what its cell takes with each step beside its input, or None.
+        all_states : bool, default False
+            Whether ``y`` is a tuple: every state of the last layer at each step, in its cell's order. In the place of
+            the one that is its output stand the outputs of the stack, with what ``residual`` adds.
 
         Returns
         -------
-        y : ndarray, shape (T, B, output_size), (B, T, output_size) or (T, output_size)
+        y : ndarray, shape (T, B, output_size), (B, T, output_size) or (T, output_size), or a tuple of such
         states : tuple
             For each layer its final states, as its own call returns them.
 
@@ -173,21 +164,22 @@ class Stack(Module):
         TypeError, ValueError
             If a shape, dtype or length does not fit.
         """
-        given = self._by_layer(signals, "signals")
+        given, last = self._by_layer(signals, "signals"), self._last(all_states)
 
         def run(k: int, x, own) -> tuple[Any, Any]:
-            return self.layers[k](x, own, lengths, mask=mask, resets=resets, signals=given[k])
+            return self.layers[k](x, own, lengths, mask=mask, resets=resets, signals=given[k], all_states=k == last)
 
         return self._through(x, state, run)
 
     def forward(
-        self, x, state=None, lengths=None, *, mask=None, resets=None, signals=None, checkpoint: int | None = None
+        self, x, state=None, lengths=None, *, mask=None, resets=None, signals=None, checkpoint: int | None = None,
+        all_states: bool = False,
     ) -> tuple[Any, tuple, StackTape]:  # fmt: skip
         """Training, ``y, states, tape = stack.forward(x)``: with dropout, and with what `backward` needs.
 
         Parameters
         ----------
-        x, state, lengths, mask, resets, signals
+        x, state, lengths, mask, resets, signals, all_states
             As for calling the stack.
         checkpoint : int, optional
             As for a `Recurrent`.
@@ -200,7 +192,7 @@ class Stack(Module):
             For `backward`.
         """
         tapes: list[Tape] = []
-        given = self._by_layer(signals, "signals")
+        given, last = self._by_layer(signals, "signals"), self._last(all_states)
         factors: list[Any] = []
 
         def run(k: int, x, own) -> tuple[Any, Any]:
@@ -208,8 +200,9 @@ class Stack(Module):
             factors.append(self._factors(layer, x) if k and self.dropout else None)
             read = x if factors[k] is None else x * factors[k]
             y, final, tape = layer.forward(
-                read, own, lengths, mask=mask, resets=resets, signals=given[k], checkpoint=checkpoint
-            )
+                read, own, lengths, mask=mask, resets=resets, signals=given[k], checkpoint=checkpoint,
+                all_states=k == last,
+            )  # fmt: skip
             tapes.append(tape)
             return y, final
 
@@ -221,7 +214,7 @@ class Stack(Module):
         try:
             for k, (own, adds) in enumerate(zip(self._by_layer(state, "state"), self._adds, strict=True)):
                 y, final = run(k, x, own)
-                x = y + x if adds else y
+                x = self._sum(k, y, x) if adds else y
                 finals.append(final)
         except BaseException:  # as where a state does not fit: no layer goes on from what the others have not done
             for layer, before in zip(self.layers, carried, strict=True):
@@ -229,6 +222,17 @@ class Stack(Module):
                     layer._carried.states = before
             raise
         return x, tuple(finals)
+
+    def _last(self, all_states) -> int:
+        """Index of the layer whose states at each step are wanted; -1 for none."""
+        return len(self.layers) - 1 if validate.flag("all_states", all_states) else -1
+
+    def _sum(self, k: int, y, x):
+        """Outputs of a layer, or all its states, with its input added to the outputs."""
+        if not isinstance(y, tuple):
+            return y + x
+        cell = self.layers[k]._network.cell
+        return tuple(own + x if name == cell.output else own for name, own in zip(cell.states, y, strict=True))
 
     def _factors(self, layer: Recurrent, x):
         """Draw the factors of a layer's input, as that kind of array."""
@@ -239,48 +243,6 @@ class Stack(Module):
         with network.enter():
             arrays = network.backend.arrays
             return arrays.returned(arrays.from_host(factors), arrays.kind(x))
-
-    def backward(self, tape: StackTape, dy, dstate=None, *, truncate: int | None = None) -> Gradients:
-        """Backpropagation through time, through all layers.
-
-        Parameters
-        ----------
-        tape : StackTape
-            From `forward`.
-        dy : array_like or None
-            Gradient of the loss with respect to the outputs, in their shape; None for zeros.
-        dstate : tuple, optional
-            For each layer the gradient with respect to its final states, or None.
-        truncate : int, optional
-            As for a `Recurrent`.
-
-        Returns
-        -------
-        Gradients
-            ``params`` (by name), ``flat``, ``x``, ``state`` (a tuple with the initial states' of each layer) and
-            ``signals`` (those of layer 0 as ``"0.dt"``).
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a shape or dtype does not fit, or the tape is another network's.
-        """
-        if not isinstance(tape, StackTape) or tape.stack is not self:
-            raise ValueError("tape is not from this stack's forward(); pass the third of its results")
-        given, arrays = self._by_layer(dstate, "dstate"), self.layers[0]._network.backend.arrays
-        if dy is not None and arrays.kind(dy) is None:
-            dy = validate.real_array("dy", dy, self.dtype)
-        flat, d_initial = np.empty(self._layout.size, self.dtype), []
-        d_signals: dict[str, np.ndarray] = {}
-        steps = zip(self.layers, tape.tapes, tape.factors, given, self._places, self._adds, strict=True)
-        for k, (layer, own, factors, d_final, place, adds) in reversed(list(enumerate(steps))):
-            found = layer.backward(own, dy, d_final, truncate=truncate)
-            flat[place] = arrays.on_host(found.flat)
-            dx = found.x if factors is None else found.x * factors
-            dy = dx + dy if adds and dy is not None else dx
-            d_initial.append(found.state)
-            d_signals |= {f"{k}.{name}": value for name, value in found.signals.items()}
-        return Gradients(self._layout.views(flat), flat, dy, tuple(reversed(d_initial)), d_signals)
 
     def _by_layer(self, given, name: str) -> list:
         """A user's states, or their gradients, for each layer; None for those of all layers stands for each."""

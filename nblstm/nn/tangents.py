@@ -33,6 +33,8 @@ class DualParameters:
     gates : tuple of str
         The order of the gates in the parameters; the cell's own if empty.
     bias : bool
+    learns : bool
+        Whether the states before the first step are parameters.
     dtype : str
 
     Attributes
@@ -41,18 +43,19 @@ class DualParameters:
         The dual cell.
     layout : Layout
         Of its network.
-    I, H
+    I, H, learns
         As given.
     """
 
-    def __init__(self, cell: Cell, I: int, H: int, gates: tuple[str, ...], bias: bool, dtype: str):
+    def __init__(self, cell: Cell, I: int, H: int, gates: tuple[str, ...], bias: bool, learns: bool, dtype: str):
         base = replace(cell, matrix=None)
-        self.cell, self.I, self.H, self._dtype = dual(base), I, H, dtype
+        self.cell, self.I, self.H, self.learns, self._dtype = dual(base), I, H, learns, dtype
         order = gates or cell.gates
         self._fed = [g for g in order if g in cell.input_gates]
         self._recurrent = [g for g in order if g in cell.recurrent_gates]
-        self.layout: Layout = recurrent_layout(self.cell, 2 * I, H, 1, 1, bias)
-        self._learned = (*cell.vectors, *cell.scalars)
+        self.layout: Layout = recurrent_layout(self.cell, 2 * I, H, 1, 1, bias, learns)
+        initial = [f"initial_{state}" for state in cell.states] if learns else []
+        self._learned = (*cell.vectors, *cell.scalars, *initial)
 
     def _rows(self, names: tuple[str, ...], gate: str) -> slice:
         k = names.index(gate)

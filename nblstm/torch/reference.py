@@ -13,7 +13,7 @@ from torch.nn.functional import dropout
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from nblstm.buffers.layout import suffix
-from nblstm.cells.cell import PROJECTION, Cell
+from nblstm.cells.cell import Cell
 from nblstm.cells.recurrent_matrix import antisymmetric, dropconnect, heads
 from nblstm.symbolic.graph import Value, topological
 from nblstm.symbolic.recorder import Noise
@@ -242,7 +242,8 @@ class Reference(Module):
         if cell.input_gates:
             W, b = by_gate(cell.input_gates, parameter("weight_ih")), by_gate(cell.input_gates, parameter("bias_ih"))
             from_input = {gate: x @ own.T + b.get(gate, 0) for gate, own in W.items()}
-        recurrent = tuple(gate for gate in cell.recurrent_gates if not module.proj_size or gate != PROJECTION)
+        projecting = cell.projection if module.proj_size else ()
+        recurrent = tuple(gate for gate in cell.recurrent_gates if gate not in projecting)
         if cell.matrix is None:
             matrices = by_gate(recurrent, parameter("weight_hh"))
         else:
@@ -252,8 +253,7 @@ class Reference(Module):
             if isinstance(cell.matrix, dropconnect):
                 made = dropout(made, cell.matrix.p, module.training)
             matrices = dict(zip(recurrent, made, strict=True))
-        if module.proj_size:
-            matrices[PROJECTION] = getattr(module, f"weight_hr{end}")
+        matrices |= {gate: getattr(module, f"weight_hr{end}") for gate in projecting}
         shared = {name: getattr(module, name + end) for name in (*cell.vectors, *cell.scalars)}
         lasting = [noise for noise in cell.graph.noise if noise.per == "sequence"]
         shared |= {noise.name: self._drawn(noise, x, x.shape[1]) for noise in lasting}
@@ -283,7 +283,8 @@ class Reference(Module):
             link = next(each for each in waiting if _computable(each.operand, known))
             waiting = [each for each in waiting if each is not link]
             width, at_hand = states[0].shape[1], known
-            if width < H and link.targets != cell.projection:  # a projection recurs, with noise of its features
+            if width < H and link.kind == "product" and not {*link.targets} <= {*cell.projection}:
+                # Projections recur, with noise of their features.
                 at_hand = known | {leaf: known[leaf][:, :width] for leaf in leaves}
             (operand,) = evaluated([link.operand], at_hand, states[0])
             if link.kind != "product":

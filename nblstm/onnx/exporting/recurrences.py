@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nblstm.buffers.layout import suffix
-from nblstm.cells.cell import PROJECTION, Cell
+from nblstm.cells.cell import Cell
 from nblstm.engine.network import Network
 from nblstm.nn.parameter_files import cell_as_data
 from nblstm.onnx.exporting.graph_builder import GraphBuilder
@@ -43,8 +43,8 @@ class Stack:
         base, quiet = base or network.cell, network.without_noise
         if network.cell.matrix is None:
             return cls(quiet, parameters, base)
-        made, cell = network.kernel_parameters(parameters), replace(quiet.cell, matrix=None)
-        return cls(replace(quiet, cell=cell, layout=network.kernel_layout), made, replace(base, matrix=None))
+        made, cell = network.plain_parameters(parameters), replace(quiet.cell, matrix=None)
+        return cls(replace(quiet, cell=cell, layout=network.plain_layout), made, replace(base, matrix=None))
 
     @property
     def cell_in_file(self) -> Any:
@@ -75,10 +75,10 @@ class Stack:
         fed = cell.input_gates if kind.endswith("ih") else cell.recurrent_gates
         order = [gate for gate in network.gates or cell.gates if gate in fed]
         found = {}
-        if network.proj_size and PROJECTION in order:
-            order.remove(PROJECTION)
+        for gate in [gate for gate in (cell.projection if network.proj_size else ()) if gate in order]:
+            order.remove(gate)
             zeros = np.zeros(network.proj_size, network.dtype)
-            found[PROJECTION] = self.parameters.get(f"weight_hr{end}", zeros) if kind == "weight_hh" else zeros
+            found[gate] = self.parameters.get(f"weight_hr{end}", zeros) if kind == "weight_hh" else zeros
         value = self.parameters.get(f"{kind}{end}")
         if value is None:
             return found | dict.fromkeys(order, np.zeros(network.hidden_size, network.dtype))

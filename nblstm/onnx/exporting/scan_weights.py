@@ -29,7 +29,7 @@ class ScanWeights:
     b_operand_1  (m H,)       likewise, if one of them is split or has no input
     ===========  ===========  =====================================================================
 
-    With projections, the first state has P rows, and the last operand's weights have P columns.
+    With projections, what multiplies one has P rows, and what makes one has P columns.
 
     Parameters
     ----------
@@ -49,6 +49,7 @@ class ScanWeights:
         network = stack.network
         self.cell, self.H, self.dtype = network.cell, network.hidden_size, network.dtype
         cell = self.cell
+        self._projections = cell.projection if network.proj_size else ()
         self._halves = {f"{gate}_h": gate for gate in cell.split}
         first = next((self.fed_by(link) for link in cell.graph.links if not link.name), ())
         self.split, self.input_only = cell.split, cell.input_only
@@ -69,7 +70,7 @@ class ScanWeights:
     @property
     def narrow(self) -> tuple[str, ...]:
         """Arguments of the cell that have not H numbers, but P."""
-        return (self.cell.states[0], PROJECTION) if self.stack.network.proj_size else ()
+        return (self.cell.states[0], *self._projections) if self._projections else ()
 
     def fed_by(self, link: Link) -> tuple[str, ...]:
         """The gates that a product feeds."""
@@ -89,7 +90,7 @@ class ScanWeights:
         return gate in self.cell.split or (gate in self.cell.recurrent_only and not self._is_projection(gate))
 
     def _is_projection(self, gate: str) -> bool:
-        return bool(self.stack.network.proj_size) and gate == PROJECTION
+        return gate in self._projections
 
     def _width(self, gate: str) -> int:
         return self.stack.network.output_size if self._is_projection(gate) else self.H
@@ -122,7 +123,10 @@ class ScanWeights:
 
     def shapes(self, I: int) -> dict[str, tuple[int, ...]]:
         """Shapes of the arrays that were added, of a layer with so many inputs."""
-        rows: dict[str, tuple[int, ...]] = {"W": (I,), "R": (self.stack.network.output_size,)}
+        P = (self.stack.network.output_size,)
+        rows: dict[str, tuple[int, ...]] = {"W": (I,), "R": P}
+        links = [link for link in self.cell.graph.links if link.kind == "product"]
+        rows |= {self.keys(link)[0]: P for link in links if not {*link.targets} <= {*self._projections}}
         found = {}
         for which in self.names:
             columns = sum(map(self._width, self._columns[which]))
