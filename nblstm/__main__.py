@@ -41,7 +41,8 @@ def info() -> str:
         f"numpy {numpy.__version__}, scipy {scipy.__version__}",
         "device": _said(device),
         "CPU": f"{numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name()}, {unit.name}: "
-        f"{unit.lanes('float32')} float32 or {unit.lanes('float64')} float64 in one of {unit.registers} registers",
+        f"{unit.lanes('float32')} float32 or {unit.lanes('float64')} float64 in one of {unit.registers} registers; "
+        f"bfloat16 {'in pairs' if unit.bfloat16 else 'by way of float32'}",
         "threads": _said(num_threads),
         "CUDA": cuda_unavailable() or ", ".join(import_module("nblstm.cuda").names()),
         "cache": f"{folder} ({len(kernels)} kernels, {size:.1f} MB{'' if cache.writable() else ', not writable'})",

@@ -53,6 +53,19 @@ class Contender:
     def training(self):
         return self._train(None)
 
+    @cached_property
+    def _in_bfloat16(self):
+        made = getattr(nblstm.nn, self.work.cell.upper())(self.work.I, self.work.H, precision="bfloat16")
+        made.load_state_dict(self.data.weights)
+        return made
+
+    def bfloat16_inference(self):
+        return self._in_bfloat16(self.data.x)
+
+    def bfloat16_training(self):
+        y, state, tape = self._in_bfloat16.forward(self.data.x, self.state)
+        return y, state, self._in_bfloat16.backward(tape, self.data.dy, self.dstate)
+
     def training_step(self):
         self._touch()
         return self._train(None)
@@ -90,7 +103,7 @@ class Contender:
         """A result as named arrays, for comparison."""
         if method == "step":
             return {"y": result}
-        if method == "fma_peak" or self.work.cell not in GATES:
+        if method == "fma_peak" or method.startswith("bfloat16") or self.work.cell not in GATES:
             return {}
         y, state, *gradients = result
         states = state if isinstance(state, tuple) else (state,)

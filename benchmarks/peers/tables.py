@@ -206,6 +206,28 @@ def onnx(shapes, cells):
     return tables
 
 
+def precision(shapes, cells):
+    """bfloat16 beside float32, and torch's."""
+    tables = []
+    ratios = {
+        "float32 / bfloat16": lambda row, medians: medians["float32"] / medians["bfloat16"],
+        "torch / bfloat16": lambda row, medians: medians["torch, bfloat16"] / medians["bfloat16"],
+    }
+    note = (
+        'With `precision="bfloat16"` operands of matrix products are rounded; all else is in float32, inputs and '
+        "outputs too. torch: the module and its input in bfloat16."
+    )
+    for cell in cells:
+        for method in ("inference", "training"):
+            rows = []
+            for shape in shapes(SHAPES):
+                work, own = Work.of(shape, cell), f"bfloat16_{method}"
+                entrants = [Entrant("float32", "nblstm", work, method), Entrant("bfloat16", "nblstm", work, own)]
+                rows.append(Row(shape, [*entrants, Entrant("torch, bfloat16", "torch", work, own)]))
+            tables.append(Table("precision", f"bfloat16, {method}: {cell.upper()}", note, rows, ratios))
+    return tables
+
+
 def threads(shapes, cells):
     """nblstm alone, on one thread, two, and more than there are cores for."""
     columns, tables = {"1 thread": 1, "2 threads": 2, "8 threads": 8}, []
@@ -243,5 +265,7 @@ def peak(shapes, cells):
 #: Kinds of work by their names on the command line.
 KINDS = {
     kind.__name__: kind
-    for kind in (inference, training, training_step, step, ragged, own_cell, modules, onnx, threads, peak, memory)
+    for kind in (
+        inference, training, training_step, step, ragged, own_cell, modules, onnx, precision, threads, peak, memory,
+    )
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cached_property
 
 import numpy as np
@@ -74,6 +75,25 @@ class Contender:
     def training(self):
         return self._train(lambda state: self.net(self.x, state))
 
+    @cached_property
+    def _in_bfloat16(self):
+        """The module and its input, in bfloat16."""
+        return copy.deepcopy(self.net).bfloat16(), self.x.detach().bfloat16().requires_grad_(self.x.requires_grad)
+
+    def bfloat16_inference(self):
+        net, x = self._in_bfloat16
+        return net(x)
+
+    def bfloat16_training(self):
+        net, x = self._in_bfloat16
+        x.grad = None
+        net.zero_grad(set_to_none=True)
+        y, state = net(x)
+        final = state if isinstance(state, tuple) else (state,)
+        given = (self.dy, *self.dstate)
+        torch.autograd.backward((y, *final), tuple(array.bfloat16() for array in given))
+        return y, state
+
     def training_step(self):
         with torch.no_grad():
             for parameter in self.net.parameters():
@@ -124,6 +144,8 @@ class Contender:
 
     def arrays(self, method: str, result) -> dict[str, np.ndarray]:
         """A result as named arrays, for comparison."""
+        if method.startswith("bfloat16"):
+            return {}
         if method == "step":
             return {"y": (result[0] if isinstance(result, tuple) else result).numpy()}
         y, state = result

@@ -28,11 +28,27 @@ def _index(value: int) -> ir.Constant:
     return ir.Constant(_INDEX, value)
 
 
-class Vectors:
-    """LLVM instructions on vectors of one dtype, at one place in a function."""
+class _BFloat16(ir.Type):
+    """LLVM's type ``bfloat``."""
 
-    def __init__(self, builder: ir.IRBuilder, dtype: str):
-        self.builder = builder
+    def _to_string(self):
+        return "bfloat"
+
+    def __eq__(self, other):
+        return isinstance(other, _BFloat16)
+
+    def __hash__(self):
+        return hash(_BFloat16)
+
+
+class Vectors:
+    """LLVM instructions on vectors of one dtype, at one place in a function.
+
+    With ``pairs``, operands of products are pairs of bfloat16 in the place of float32's numbers; see `bfloat16.py`.
+    """
+
+    def __init__(self, builder: ir.IRBuilder, dtype: str, pairs: bool = False):
+        self.builder, self._pairs = builder, pairs
         self.real = ir.FloatType() if dtype == "float32" else ir.DoubleType()
         self.bytes = 4 if dtype == "float32" else 8
         self.lanes = vector_unit().lanes(dtype)
@@ -85,27 +101,15 @@ class Vectors:
         return self.builder.icmp_signed("<", numbers, self._repeat(count, wide))
 
     def multiply_add(self, a, b, c):
-        """Compute ``a b + c``, rounded once where the machine can."""
-        if not vector_unit().fma:  # llvm.fma would become a library call for each lane
-            return self.builder.fadd(self.builder.fmul(a, b), c)
-        name = f"llvm.fma.v{self.lanes}f{8 * self.bytes}"
-        return self.builder.call(self._intrinsic(name, self.type, [self.type] * 3), [a, b, c])
-
-
-class PairVectors(Vectors):
-    """Instructions on vectors of pairs of bfloat16, which lie where float32's numbers do; see `bfloat16.py`."""
-
-    def __init__(self, builder: ir.IRBuilder):
-        super().__init__(builder, "float32")
-
-    def multiply_add(self, a, b, c):
-        """Compute ``c + a[0] b[0] + a[1] b[1]`` of pairs."""
+        """Compute ``a b + c``, rounded once where the machine can; of pairs, ``c + a[0] b[0] + a[1] b[1]``."""
+        if not self._pairs:
+            return self._fused(a, b, c)
         if vector_unit().bfloat16:
             pairs = ir.VectorType(_BFloat16(), 2 * self.lanes)
             dot = self._intrinsic("llvm.x86.avx512bf16.dpbf16ps.512", self.type, [self.type, pairs, pairs])
             return self.builder.call(dot, [c, self.builder.bitcast(a, pairs), self.builder.bitcast(b, pairs)])
         for k in (1, 0):
-            c = super().multiply_add(self._of_pair(a, k), self._of_pair(b, k), c)
+            c = self._fused(self._of_pair(a, k), self._of_pair(b, k), c)
         return c
 
     def _of_pair(self, values, k):
@@ -115,18 +119,11 @@ class PairVectors(Vectors):
         bits = self.builder.bitcast(values, integers)
         return self.builder.bitcast((self.builder.shl if k == 0 else self.builder.and_)(bits, amount), self.type)
 
-
-class _BFloat16(ir.Type):
-    """LLVM's type ``bfloat``."""
-
-    def _to_string(self):
-        return "bfloat"
-
-    def __eq__(self, other):
-        return isinstance(other, _BFloat16)
-
-    def __hash__(self):
-        return hash(_BFloat16)
+    def _fused(self, a, b, c):
+        if not vector_unit().fma:  # llvm.fma would become a library call for each lane
+            return self.builder.fadd(self.builder.fmul(a, b), c)
+        name = f"llvm.fma.v{self.lanes}f{8 * self.bytes}"
+        return self.builder.call(self._intrinsic(name, self.type, [self.type] * 3), [a, b, c])
 
 
 def _block(on: Vectors, rows: int, vectors: int, mask, K, a, a_row, a_k, b, b_k, init, init_row, c, c_row):
@@ -208,7 +205,7 @@ def microkernel(dtype: str, pairs: bool = False):
     @in_llvm(signature)
     def block(builder, rows, vectors, columns, K, a, a_row, a_k, b, b_k, init, init_row, c, c_row):
         operands = K, a, a_row, a_k, b, b_k, init, init_row, c, c_row
-        on = PairVectors(builder) if pairs else Vectors(builder, dtype)
+        on = Vectors(builder, dtype, pairs)
         # A switch over all shapes of a block: rows, vectors, and whether the last vector is full. Only blocks as
         # wide as a panel have a case without a mask.
         in_last = builder.sub(columns, builder.mul(builder.sub(vectors, _index(1)), _index(on.lanes)))
