@@ -13,14 +13,15 @@ from nblstm.codegen.compiler import stored
 from nblstm.cpu import threads
 from nblstm.cpu.kernels.backward import backward_by_rows, backward_by_units
 from nblstm.cpu.kernels.forward import forward_by_rows, forward_by_units
-from nblstm.cpu.kernels.gather import gather_kernel, pack_rows_kernel
+from nblstm.cpu.kernels.gather import copy_kernel, gather_kernel, pack_rows_kernel
 from nblstm.cpu.kernels.gradients import gradients_kernel
 from nblstm.cpu.kernels.inputs import input_products
 from nblstm.cpu.kernels.pointwise import backward_rows, forward_rows
 from nblstm.cpu.kernels.state_gradients import state_gradients_kernel
 from nblstm.cpu.matrix.gemm import gemm
+from nblstm.cpu.matrix.products import dtype_of, product, product_of_columns
 from nblstm.cpu.matrix.sparse import sparse_weight_block
-from nblstm.cpu.weights import pack_kernel
+from nblstm.cpu.weights import packing
 
 
 @cache
@@ -47,13 +48,15 @@ def compile_backward_while_waiting(cell: Cell, dtype: str) -> None:
         background.compile_while_waiting(backward_rows, cell, dtype, stage)
 
 
-def compile_kernels(cell: Cell, dtype: str) -> None:
-    """Compile, or load from the cache, the kernels for one cell and dtype; all but the cell's own serve all cells."""
+def compile_kernels(cell: Cell, precision: str) -> None:
+    """Compile, or load from the cache, all kernels for a cell and precision; all but the cell's own serve all cells."""
+    dtype = dtype_of(precision)
     compile_in_background(dtype, True)
     threads.prepare()
-    for kernel in (gemm, input_products, pack_kernel, gradients_kernel, sparse_weight_block):
+    for kernel in (product, product_of_columns, input_products, packing):
+        kernel(precision)
+    for kernel in (gradients_kernel, sparse_weight_block, copy_kernel, gather_kernel):
         kernel(dtype)
-    gather_kernel(dtype)
     pack_rows_kernel(dtype)
     state_gradients_kernel(dtype)
     for loop in (forward_by_rows, forward_by_units, backward_by_rows, backward_by_units):

@@ -83,7 +83,7 @@ class PackedWeights:
         self._parameters: dict[str, np.ndarray] | None = None
         self._parts = sum(arguments.parts for arguments in self._arguments)
         self._serial, self.nbytes = sum(sizes) < thresholds.SERIAL_PACKING * threads.patience(), packed.nbytes
-        self._kernel = pack_pairs_kernel() if precision == "bfloat16" else pack_kernel(precision)
+        self._kernel = packing(precision)
         vectors = place(self._vectors)
         self.forward = {"w_x": places[0], "w_h": places[1], "bias": place(self._bias), "vectors": vectors}
         self.backward = (*places[2:], vectors) if training else None
@@ -146,6 +146,11 @@ def _numbers(matrix: np.ndarray, transposed: int, run: int, precision: str) -> i
     """Numbers of a matrix's panels, the last of which is filled up."""
     N, K = matrix.shape if transposed else matrix.shape[::-1]
     return padded(N, dtype_of(precision)) * inner_numbers(precision, K, run)
+
+
+def packing(precision: str) -> int:
+    """Address of the kernel that fills one panel, in a precision; see `products.py`."""
+    return pack_pairs_kernel() if precision == "bfloat16" else pack_kernel(precision)
 
 
 @cache

@@ -312,9 +312,9 @@ class Recurrent(Module):
 
     def warmup(self) -> None:
         """Compile every kernel that the network can need, and keep them in the cache."""
-        self._network.backend.compile_kernels(self._network.cell, self.dtype)
+        self._network.backend.compile_kernels(self._network.cell, self.precision)
         if self.recurrent_dropout:
-            self._network.backend.compile_kernels(self._network.with_recurrent_dropout.cell, self.dtype)
+            self._network.backend.compile_kernels(self._network.with_recurrent_dropout.cell, self.precision)
 
     def stepper(self, batch_size: int = 1) -> Stepper:
         """One step at a time, the states staying inside: for streaming and sampling.

@@ -14,6 +14,7 @@ from nblstm.buffers.layout import Layout
 from nblstm.cells import Cell, recurrent_dropout
 from nblstm.engine.device import backend_of, device_for
 from nblstm.engine.network import Network
+from nblstm.engine.precision import precision_for
 from nblstm.layers.base.layer import Layer
 from nblstm.layers.base.options import ConstraintLike, InitializerLike, LayerOptions, RegularizerLike, Unpack
 from nblstm.layers.base.parameters import Parameter
@@ -160,11 +161,8 @@ class Recurrent(Layer):
         fed, recurrent = len(cell.input_gates) * H, len(cell.recurrent_gates) * H
         _, I = columns_of(cell, H, self.signals, shape[-1])
         # Column by column in memory, which is row by row for the kernels: neither weights nor gradients are copied.
-        described = {
-            "kernel": Parameter(
-                (I, fed), self.kernel_initializer, self.kernel_regularizer, self.kernel_constraint, True
-            )
-        }  # fmt: skip
+        own = self.kernel_initializer, self.kernel_regularizer, self.kernel_constraint, True
+        described = {"kernel": Parameter((I, fed), *own)}
         for name, (rows, columns) in recurrent_weights(cell, H).items():
             described[name] = Parameter(
                 (columns, rows), self.recurrent_initializer, self.recurrent_regularizer, self.recurrent_constraint, True
@@ -344,7 +342,7 @@ class Recurrent(Layer):
 
     def warmup(self) -> None:
         """Compile every kernel that the layer can need, and keep them in the cache."""
-        backend = backend_of(device_for(None))
-        backend.compile_kernels(self.cell, self.dtype)
+        backend, precision = backend_of(device_for(None)), precision_for(None, self.dtype, device_for(None))
+        backend.compile_kernels(self.cell, precision)
         if self.recurrent_dropout:
-            backend.compile_kernels(recurrent_dropout(self.cell), self.dtype)
+            backend.compile_kernels(recurrent_dropout(self.cell), precision)
