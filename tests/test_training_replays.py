@@ -190,7 +190,7 @@ def test_shapes_in_turn():
 
 def test_large_batches_are_not_kept():
     layer = made("lstm")
-    x, _ = data(layer, 0, 40, 3000)
+    x, _ = data(layer, 0, 40, 12_000)
     for _ in range(3):
         assert not is_kept(layer.forward(x)[1])
 
