@@ -224,7 +224,6 @@ class BackwardArguments(Arguments):
     bounds: Array
     T: int
     H: int
-    recurrent_columns: int
     recurrent_start: int
     program: Array
     stage_starts: Array

@@ -135,7 +135,7 @@ class LayerBackward:
         for record, d in zip(loop, directions, strict=True):
             history = self._histories[d]
             record.numbers(
-                B=sizes.B, H=H, recurrent_columns=sizes.columns, recurrent_start=cell.recurrent_start * H,
+                B=sizes.B, H=H, recurrent_start=cell.recurrent_start * H,
                 d_state_plane=sizes.state_plane, d_vectors_row=(len(cell.vectors) + len(cell.scalars)) * H,
                 dz_row=self._dz_row, gemm=product(precision), stages=len(starts) - 2,
                 w_h_panel=panel_numbers(precision, sizes.columns, H),

@@ -101,6 +101,31 @@ def _rounding():
     return of_row, of_rows, of_last_row
 
 
+def _rows_by_panel():
+    """The function ``rows_by_panel(M, columns, pairs, a, a_row, a_k, b, b_k, init, init_row, c, c_row)``.
+
+    One panel of C: in blocks of about as many rows each, see `gemm`.
+    """
+    block = microkernel("float32", pairs=True)
+    MAX_ROWS, LANES = register_block()[0], vector_unit().lanes("float32")
+
+    @inlined
+    def rows_by_panel(M, columns, pairs, a, a_row, a_k, b, b_k, init, init_row, c, c_row):
+        vectors, row_blocks, m = (columns + LANES - 1) // LANES, (M + MAX_ROWS - 1) // MAX_ROWS, 0
+        for done in range(row_blocks):
+            rows = (M - m + row_blocks - done - 1) // (row_blocks - done)
+            block(
+                rows, vectors, columns, pairs,
+                offset(a, m * a_row), a_row, a_k,
+                b, b_k,
+                offset(init, m * init_row), init_row,
+                offset(c, m * c_row), c_row,
+            )  # fmt: skip
+            m += rows
+
+    return rows_by_panel
+
+
 @cache
 def bfloat16_gemm() -> int:
     """Address of a function as of `gemm`, for A by rows (``a_k = 1``) and packed weights of pairs.
@@ -109,8 +134,7 @@ def bfloat16_gemm() -> int:
     """
 
     def make():
-        block = microkernel("float32", pairs=True)
-        MAX_ROWS, LANES, PANEL = register_block()[0], vector_unit().lanes("float32"), panel_columns("float32")
+        rows_by_panel, PANEL = _rows_by_panel(), panel_columns("float32")
         scratch, BLOCK_PAIRS = _scratch(ROWS * K_BLOCK // 2), K_BLOCK // 2
         of_row = _rounding()[0]
 
@@ -119,7 +143,6 @@ def bfloat16_gemm() -> int:
             first, panels = n0 // PANEL, (n1 + PANEL - 1) // PANEL - n0 // PANEL
             for m0 in range(0, M, ROWS):
                 count = smaller(M - m0, ROWS)
-                row_blocks = (count + MAX_ROWS - 1) // MAX_ROWS
                 start, start_row, k0 = init, init_row, 0
                 while True:
                     # Rows m0 to m0 + count and inner numbers k0 to k0 + k of A, rounded.
@@ -132,19 +155,14 @@ def bfloat16_gemm() -> int:
                         panel = first + (panels - 1 - nth if descending else nth)
                         n = larger(n0, panel * PANEL)
                         columns = smaller(n1, (panel + 1) * PANEL) - n
-                        vectors = (columns + LANES - 1) // LANES
                         b_block = offset(b, panel * b_panel + n - panel * PANEL + k0 // 2 * b_k)
-                        m = 0
-                        for done in range(row_blocks):
-                            rows = (count - m + row_blocks - done - 1) // (row_blocks - done)
-                            block(
-                                rows, vectors, columns, pairs,
-                                offset(rounded, m * BLOCK_PAIRS), BLOCK_PAIRS, 1,
-                                b_block, b_k,
-                                offset(start, (m0 + m) * start_row + n), start_row,
-                                offset(c, (m0 + m) * c_row + n), c_row,
-                            )  # fmt: skip
-                            m += rows
+                        rows_by_panel(
+                            count, columns, pairs,
+                            rounded, BLOCK_PAIRS, 1,
+                            b_block, b_k,
+                            offset(start, m0 * start_row + n), start_row,
+                            offset(c, m0 * c_row + n), c_row,
+                        )  # fmt: skip
                     k0 += k
                     if k0 >= K:
                         break
@@ -160,8 +178,7 @@ def bfloat16_columns_gemm() -> int:
     """Address of a function as of `gemm`, for A by columns (``a_row = 1``) and a plain row-major B."""
 
     def make():
-        block = microkernel("float32", pairs=True)
-        MAX_ROWS, LANES, PANEL = register_block()[0], vector_unit().lanes("float32"), panel_columns("float32")
+        rows_by_panel, PANEL = _rows_by_panel(), panel_columns("float32")
         _, of_rows, of_last_row = _rounding()
         of_a, of_b = _scratch(ROWS * K_BLOCK // 2), _scratch(PANEL * K_BLOCK // 2)
 
@@ -178,26 +195,20 @@ def bfloat16_columns_gemm() -> int:
             columns_of_a, panel_of_b = of_a(), of_b()
             for m0 in range(0, M, ROWS):
                 count = smaller(M - m0, ROWS)
-                row_blocks = (count + MAX_ROWS - 1) // MAX_ROWS
                 start, start_row, k0 = init, init_row, 0
                 while True:
                     k = smaller(K - k0, K_BLOCK)
                     rounded_rows(k, count, offset(a, k0 * a_k + m0), a_k, columns_of_a, ROWS)
                     for n in range(n0, n1, PANEL):
                         columns = smaller(n1 - n, PANEL)
-                        vectors = (columns + LANES - 1) // LANES
                         rounded_rows(k, columns, offset(b, k0 * b_k + n), b_k, panel_of_b, PANEL)
-                        m = 0
-                        for done in range(row_blocks):
-                            rows = (count - m + row_blocks - done - 1) // (row_blocks - done)
-                            block(
-                                rows, vectors, columns, (k + 1) // 2,
-                                offset(columns_of_a, m), 1, ROWS,
-                                panel_of_b, PANEL,
-                                offset(start, (m0 + m) * start_row + n), start_row,
-                                offset(c, (m0 + m) * c_row + n), c_row,
-                            )  # fmt: skip
-                            m += rows
+                        rows_by_panel(
+                            count, columns, (k + 1) // 2,
+                            columns_of_a, 1, ROWS,
+                            panel_of_b, PANEL,
+                            offset(start, m0 * start_row + n), start_row,
+                            offset(c, m0 * c_row + n), c_row,
+                        )  # fmt: skip
                     k0 += k
                     if k0 >= K:
                         break
